@@ -1,0 +1,40 @@
+# walredo/Makefile
+
+MODULE_big = walredo
+OBJS = \
+	src/walredo.o \
+	src/api/apply.o \
+	src/api/record.o \
+	src/api/tag.o \
+	src/api/wal.o \
+	src/child/child.o \
+	src/child/redo.o \
+	src/child/sandbox.o \
+	src/native/clog.o \
+	src/native/commit_ts.o \
+	src/native/multixact.o \
+	src/native/native.o \
+	src/native/visibilitymap.o \
+	src/pool/client.o \
+	src/pool/launch.o \
+	src/pool/shared.o \
+	src/pool/worker.o \
+	src/proto/proto.o \
+	src/record/record.o \
+	src/record/tag.o \
+	src/redo/redo.o \
+	src/wal/reader.o
+
+EXTENSION = walredo
+DATA = walredo--1.0.sql
+PGFILEDESC = "walredo - replay of write-ahead log records on single pages"
+
+PG_CPPFLAGS = -I$(srcdir)/src
+SHLIB_LINK = -lseccomp
+
+REGRESS = types native apply wal privileges
+REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)

@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ *
+ * record.h
+ *	  One change to one page: the SQL type walredo_record.
+ *
+ * A record is an end LSN and one of a closed set of changes.  The struct is
+ * the type's on-disk form: a varlena with double alignment, so an element of
+ * an array of records can be read in place.  Every way into the type (the
+ * constructors, text and binary input) goes through
+ * walredo_record_validate(), so code that holds a WalredoRecord may rely on
+ * what that function promises.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/record/record.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_RECORD_H
+#define WALREDO_RECORD_H
+
+#include "postgres.h"
+
+#include "access/multixact.h"
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+#include "storage/block.h"
+
+/* Stored on disk: append only. */
+typedef enum WalredoRecordKind
+{
+	WALREDO_POSTGRES = 0,		/* a whole WAL record */
+	WALREDO_CLEAR_VISIBILITY_MAP_FLAGS,
+	WALREDO_TRUNCATE_VISIBILITY_MAP,
+	WALREDO_CLOG_SET_COMMITTED,
+	WALREDO_CLOG_SET_ABORTED,
+	WALREDO_CLOG_SET_SUBCOMMITTED,
+	WALREDO_MULTIXACT_OFFSET_CREATE,
+	WALREDO_MULTIXACT_MEMBERS_CREATE,
+	WALREDO_COMMIT_TS_SET,
+	WALREDO_ZERO_PAGE,
+	WALREDO_REPLACE
+} WalredoRecordKind;
+
+#define WALREDO_RECORD_NKINDS	(WALREDO_REPLACE + 1)
+
+/* Flag bits.  Both belong to WALREDO_POSTGRES alone. */
+#define WALREDO_WILL_INIT_GIVEN	0x01	/* the caller said if it initializes */
+#define WALREDO_WILL_INIT		0x02	/* ... and said yes */
+
+/* As in access/multixact.h, but with fields of known size. */
+typedef struct WalredoMultiXactMember
+{
+	TransactionId xid;
+	uint32		status;			/* MultiXactStatus */
+} WalredoMultiXactMember;
+
+typedef struct WalredoClearVisibilityMapFlags
+{
+	BlockNumber new_heap_blkno; /* InvalidBlockNumber if absent */
+	BlockNumber old_heap_blkno; /* InvalidBlockNumber if absent */
+	uint32		flags;			/* VISIBILITYMAP_* bits to clear */
+} WalredoClearVisibilityMapFlags;
+
+/*
+ * Where visibilitymap_prepare_truncate() cuts the last page that it keeps:
+ * bytes after trunc_byte are cleared, and within trunc_byte all but the bits
+ * of its first trunc_offs heap blocks (0 to 3) are.
+ */
+typedef struct WalredoTruncateVisibilityMap
+{
+	uint32		trunc_byte;
+	uint32		trunc_offs;
+} WalredoTruncateVisibilityMap;
+
+typedef struct WalredoMultiXactOffset
+{
+	uint64		moff;
+	MultiXactId mid;
+	uint32		unused;			/* always zero */
+} WalredoMultiXactOffset;
+
+typedef struct WalredoMultiXactMembers
+{
+	uint64		moff;			/* offset of the first member below */
+	WalredoMultiXactMember members[FLEXIBLE_ARRAY_MEMBER];
+} WalredoMultiXactMembers;
+
+typedef struct WalredoCommitTs
+{
+	TimestampTz timestamp;
+	uint32		origin;			/* RepOriginId */
+	TransactionId xids[FLEXIBLE_ARRAY_MEMBER];
+} WalredoCommitTs;
+
+typedef struct WalredoRecord
+{
+	int32		vl_len_;		/* varlena header (do not touch directly!) */
+	uint8		kind;			/* WalredoRecordKind */
+	uint8		flags;			/* WALREDO_WILL_INIT* */
+	uint16		unused;			/* always zero */
+	XLogRecPtr	lsn;			/* end of the record, as in a page's header */
+	union
+	{
+		char		data[FLEXIBLE_ARRAY_MEMBER];	/* POSTGRES, REPLACE */
+		WalredoClearVisibilityMapFlags clear_vm;
+		WalredoTruncateVisibilityMap truncate_vm;
+		TransactionId xids[FLEXIBLE_ARRAY_MEMBER];	/* CLOG_* */
+		WalredoMultiXactOffset mxact_offset;
+		WalredoMultiXactMembers mxact_members;
+		WalredoCommitTs commit_ts;
+	}			u;
+} WalredoRecord;
+
+#define WALREDO_RECORD_HDRSZ	offsetof(WalredoRecord, u)
+
+/* Bytes of u, and how many entries the arrays in u have. */
+#define WalredoRecordBodySize(rec) \
+	(VARSIZE(rec) - WALREDO_RECORD_HDRSZ)
+#define WalredoRecordNXids(rec) \
+	(WalredoRecordBodySize(rec) / sizeof(TransactionId))
+#define WalredoRecordNMembers(rec) \
+	((WalredoRecordBodySize(rec) - offsetof(WalredoMultiXactMembers, members)) \
+	 / sizeof(WalredoMultiXactMember))
+#define WalredoRecordNCommitTsXids(rec) \
+	((WalredoRecordBodySize(rec) - offsetof(WalredoCommitTs, xids)) \
+	 / sizeof(TransactionId))
+
+#define DatumGetWalredoRecordP(X) \
+	((WalredoRecord *) PG_DETOAST_DATUM(X))
+#define PG_GETARG_WALREDO_RECORD_P(n) \
+	DatumGetWalredoRecordP(PG_GETARG_DATUM(n))
+
+/*
+ * A zeroed record with room for body_size bytes in u, palloc'd.
+ */
+extern WalredoRecord *walredo_record_make(WalredoRecordKind kind,
+										  XLogRecPtr lsn, Size body_size);
+
+/*
+ * Checks a record from outside, and ereports what is wrong with it: ERROR
+ * 22023 for a change that makes no sense, ERROR XX001 for a WAL record of
+ * wrong length or CRC.  After it: the kind is known, the body has exactly the
+ * size that the kind and its counts ask for, arrays have at least one entry,
+ * numbers are within PostgreSQL's limits, and a WAL record is at least a
+ * header, as long as it says, with the right CRC.
+ */
+extern void walredo_record_validate(const WalredoRecord *rec);
+
+/* The kind's name, as in the text form. */
+extern const char *walredo_record_kind_name(WalredoRecordKind kind);
+
+#endif							/* WALREDO_RECORD_H */

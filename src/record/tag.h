@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * tag.h
+ *	  The address of a page, or of another object that is replayed whole.
+ *
+ * A WalredoTag is also the SQL type walredo_tag, passed by reference and of
+ * fixed size, so the struct below is its on-disk form: it has no padding, and
+ * fields that a kind does not use are zero, which lets two tags be compared
+ * and hashed as they lie in memory.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/record/tag.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_TAG_H
+#define WALREDO_TAG_H
+
+#include "postgres.h"
+
+#include "common/relpath.h"
+#include "fmgr.h"
+#include "storage/block.h"
+
+/* Stored on disk: append only. */
+typedef enum WalredoTagKind
+{
+	WALREDO_TAG_REL = 0,		/* a block of a relation's fork */
+	WALREDO_TAG_CLOG,			/* a page of pg_xact */
+	WALREDO_TAG_MULTIXACT_OFFSETS,	/* a page of pg_multixact/offsets */
+	WALREDO_TAG_MULTIXACT_MEMBERS,	/* a page of pg_multixact/members */
+	WALREDO_TAG_COMMIT_TS,		/* a page of pg_commit_ts */
+	WALREDO_TAG_RELMAP,			/* a pg_filenode.map file */
+	WALREDO_TAG_TWOPHASE		/* the state of a prepared transaction */
+} WalredoTagKind;
+
+#define WALREDO_TAG_NKINDS	(WALREDO_TAG_TWOPHASE + 1)
+
+typedef struct WalredoTag
+{
+	uint8		kind;			/* WalredoTagKind */
+	uint8		forknum;		/* REL: ForkNumber */
+	uint16		unused;			/* always zero */
+	Oid			spcOid;			/* REL, RELMAP: tablespace */
+	Oid			dbOid;			/* REL, RELMAP: database, or 0 if shared */
+	Oid			relNumber;		/* REL: relation file number */
+
+	/*
+	 * REL: block number.  SLRUs: page number, counted through all segments.
+	 * TWOPHASE: transaction ID.  RELMAP: zero.
+	 */
+	uint64		number;
+} WalredoTag;
+
+StaticAssertDecl(sizeof(WalredoTag) == 24, "walredo_tag is 24 bytes on disk");
+
+#define WalredoTagIsSlru(tag) \
+	((tag)->kind >= WALREDO_TAG_CLOG && (tag)->kind <= WALREDO_TAG_COMMIT_TS)
+
+/* Objects that are replayed whole have any length; all others are pages. */
+#define WalredoTagIsPage(tag) \
+	((tag)->kind <= WALREDO_TAG_COMMIT_TS)
+
+#define DatumGetWalredoTagP(X)	((WalredoTag *) DatumGetPointer(X))
+#define PG_GETARG_WALREDO_TAG_P(n)	DatumGetWalredoTagP(PG_GETARG_DATUM(n))
+#define PG_RETURN_WALREDO_TAG_P(x)	PG_RETURN_POINTER(x)
+
+/* The text form, as pg_waldump would print it; palloc'd. */
+extern char *walredo_tag_to_cstring(const WalredoTag *tag);
+
+/* True if the fields of a tag are within their limits. */
+extern bool walredo_tag_is_valid(const WalredoTag *tag);
+
+#endif							/* WALREDO_TAG_H */

@@ -1,0 +1,352 @@
+/* walredo--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION walredo" to load this file. \quit
+
+--
+-- walredo_tag: the address of a page
+--
+
+CREATE TYPE walredo_tag;
+
+CREATE FUNCTION walredo_tag_in(cstring)
+RETURNS walredo_tag
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_in(cstring) FROM PUBLIC;
+
+CREATE FUNCTION walredo_tag_out(walredo_tag)
+RETURNS cstring
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_out(walredo_tag) FROM PUBLIC;
+
+CREATE FUNCTION walredo_tag_recv(internal)
+RETURNS walredo_tag
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_recv(internal) FROM PUBLIC;
+
+CREATE FUNCTION walredo_tag_send(walredo_tag)
+RETURNS bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_send(walredo_tag) FROM PUBLIC;
+
+CREATE TYPE walredo_tag (
+	INPUT = walredo_tag_in,
+	OUTPUT = walredo_tag_out,
+	RECEIVE = walredo_tag_recv,
+	SEND = walredo_tag_send,
+	INTERNALLENGTH = 24,
+	ALIGNMENT = double,
+	STORAGE = plain
+);
+COMMENT ON TYPE walredo_tag IS
+	'address of a page: a block of a relation''s fork, a page of an SLRU, a relation map or a two-phase state';
+
+CREATE FUNCTION walredo_tag(relname regclass, fork text, blkno int8)
+RETURNS walredo_tag
+AS 'MODULE_PATHNAME', 'walredo_tag_from_relation'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag(regclass, text, int8) IS
+	'address of a block of a relation, as it is stored now';
+REVOKE ALL ON FUNCTION walredo_tag(regclass, text, int8) FROM PUBLIC;
+
+CREATE FUNCTION walredo_tag_eq(walredo_tag, walredo_tag)
+RETURNS bool
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_eq(walredo_tag, walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_ne(walredo_tag, walredo_tag)
+RETURNS bool
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_ne(walredo_tag, walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_lt(walredo_tag, walredo_tag)
+RETURNS bool
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_lt(walredo_tag, walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_le(walredo_tag, walredo_tag)
+RETURNS bool
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_le(walredo_tag, walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_gt(walredo_tag, walredo_tag)
+RETURNS bool
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_gt(walredo_tag, walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_ge(walredo_tag, walredo_tag)
+RETURNS bool
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_ge(walredo_tag, walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag)
+RETURNS int4
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_hash(walredo_tag)
+RETURNS int4
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_hash(walredo_tag) FROM PUBLIC;
+CREATE FUNCTION walredo_tag_hash_extended(walredo_tag, int8)
+RETURNS int8
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_tag_hash_extended(walredo_tag, int8)
+	FROM PUBLIC;
+
+CREATE OPERATOR = (
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_eq,
+	COMMUTATOR = '=', NEGATOR = '<>',
+	RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+);
+CREATE OPERATOR <> (
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_ne,
+	COMMUTATOR = '<>', NEGATOR = '=',
+	RESTRICT = neqsel, JOIN = neqjoinsel
+);
+CREATE OPERATOR < (
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_lt,
+	COMMUTATOR = '>', NEGATOR = '>=',
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+CREATE OPERATOR <= (
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_le,
+	COMMUTATOR = '>=', NEGATOR = '>',
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+CREATE OPERATOR > (
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_gt,
+	COMMUTATOR = '<', NEGATOR = '<=',
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+CREATE OPERATOR >= (
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_ge,
+	COMMUTATOR = '<=', NEGATOR = '<',
+	RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+
+CREATE OPERATOR CLASS walredo_tag_ops
+DEFAULT FOR TYPE walredo_tag USING btree AS
+	OPERATOR 1 <,
+	OPERATOR 2 <=,
+	OPERATOR 3 =,
+	OPERATOR 4 >=,
+	OPERATOR 5 >,
+	FUNCTION 1 walredo_tag_cmp(walredo_tag, walredo_tag);
+
+CREATE OPERATOR CLASS walredo_tag_hash_ops
+DEFAULT FOR TYPE walredo_tag USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 walredo_tag_hash(walredo_tag),
+	FUNCTION 2 walredo_tag_hash_extended(walredo_tag, int8);
+
+--
+-- walredo_record: one change to one page
+--
+
+CREATE TYPE walredo_record;
+
+CREATE FUNCTION walredo_record_in(cstring)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_record_in(cstring) FROM PUBLIC;
+
+CREATE FUNCTION walredo_record_out(walredo_record)
+RETURNS cstring
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_record_out(walredo_record) FROM PUBLIC;
+
+CREATE FUNCTION walredo_record_recv(internal)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_record_recv(internal) FROM PUBLIC;
+
+CREATE FUNCTION walredo_record_send(walredo_record)
+RETURNS bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION walredo_record_send(walredo_record) FROM PUBLIC;
+
+CREATE TYPE walredo_record (
+	INPUT = walredo_record_in,
+	OUTPUT = walredo_record_out,
+	RECEIVE = walredo_record_recv,
+	SEND = walredo_record_send,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = double,
+	STORAGE = extended
+);
+COMMENT ON TYPE walredo_record IS
+	'a change to a page: an end LSN with a whole WAL record, or one of a few small native changes';
+
+CREATE TYPE walredo_multixact_member AS (
+	xid xid,
+	status int4
+);
+COMMENT ON TYPE walredo_multixact_member IS
+	'a member of a multixact: a transaction and the lock it holds';
+
+-- One constructor for each kind of record.
+
+CREATE FUNCTION walredo_postgres(lsn pg_lsn, rec bytea,
+	will_init bool DEFAULT NULL)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_postgres(pg_lsn, bytea, bool) IS
+	'a whole WAL record, replayed by its resource manager';
+REVOKE ALL ON FUNCTION walredo_postgres(pg_lsn, bytea, bool) FROM PUBLIC;
+
+CREATE FUNCTION walredo_clear_visibility_map_flags(lsn pg_lsn,
+	new_heap_blkno int8, old_heap_blkno int8, flags int4)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4) IS
+	'clears visibility map bits of one or two heap blocks';
+REVOKE ALL ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4)
+	FROM PUBLIC;
+
+CREATE FUNCTION walredo_truncate_visibility_map(lsn pg_lsn,
+	trunc_byte int4, trunc_offs int4)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4) IS
+	'clears the tail of a visibility map page';
+REVOKE ALL ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4)
+	FROM PUBLIC;
+
+CREATE FUNCTION walredo_clog_set_committed(lsn pg_lsn, xids xid[])
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[]) IS
+	'marks transactions as committed on a CLOG page';
+REVOKE ALL ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[]) FROM PUBLIC;
+
+CREATE FUNCTION walredo_clog_set_aborted(lsn pg_lsn, xids xid[])
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[]) IS
+	'marks transactions as aborted on a CLOG page';
+REVOKE ALL ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[]) FROM PUBLIC;
+
+CREATE FUNCTION walredo_clog_set_subcommitted(lsn pg_lsn, xids xid[])
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[]) IS
+	'marks transactions as sub-committed on a CLOG page';
+REVOKE ALL ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[])
+	FROM PUBLIC;
+
+CREATE FUNCTION walredo_multixact_offset_create(lsn pg_lsn, mid xid, moff int8)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8) IS
+	'sets where the members of a multixact begin';
+REVOKE ALL ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8)
+	FROM PUBLIC;
+
+CREATE FUNCTION walredo_multixact_members_create(lsn pg_lsn, moff int8,
+	members walredo_multixact_member[])
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multixact_member[]) IS
+	'writes members of a multixact';
+REVOKE ALL ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multixact_member[])
+	FROM PUBLIC;
+
+CREATE FUNCTION walredo_commit_ts_set(lsn pg_lsn, xids xid[],
+	"timestamp" timestamptz, origin int4 DEFAULT 0)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4) IS
+	'sets the commit timestamp and origin of transactions';
+REVOKE ALL ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4)
+	FROM PUBLIC;
+
+CREATE FUNCTION walredo_zero_page(lsn pg_lsn)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_zero_page(pg_lsn) IS
+	'makes a page all zeroes';
+REVOKE ALL ON FUNCTION walredo_zero_page(pg_lsn) FROM PUBLIC;
+
+CREATE FUNCTION walredo_replace(lsn pg_lsn, contents bytea)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_replace(pg_lsn, bytea) IS
+	'replaces a relation map file or a two-phase state';
+REVOKE ALL ON FUNCTION walredo_replace(pg_lsn, bytea) FROM PUBLIC;
+
+--
+-- Replay
+--
+
+CREATE FUNCTION walredo_apply(tag walredo_tag, base bytea,
+	records walredo_record[])
+RETURNS bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[]) IS
+	'applies records to the image of a page, in order';
+REVOKE ALL ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
+	FROM PUBLIC;
+
+CREATE FUNCTION walredo_page_mask(resource_manager text, page bytea,
+	blkno int8)
+RETURNS bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_page_mask(text, bytea, int8) IS
+	'masks what replay need not reproduce, as wal_consistency_checking does';
+REVOKE ALL ON FUNCTION walredo_page_mask(text, bytea, int8) FROM PUBLIC;
+
+CREATE FUNCTION walredo_ping()
+RETURNS float8
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_ping() IS
+	'time in milliseconds that a wal-redo child takes to answer';
+REVOKE ALL ON FUNCTION walredo_ping() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_ping() TO pg_monitor;
+
+--
+-- The log
+--
+
+CREATE FUNCTION walredo_wal_records(start_lsn pg_lsn, end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT start_lsn pg_lsn,
+	OUT end_lsn pg_lsn,
+	OUT prev_lsn pg_lsn,
+	OUT xid xid,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT record_length int4,
+	OUT rec bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) IS
+	'whole WAL records from pg_wal, or from another directory of WAL segments';
+REVOKE ALL ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
