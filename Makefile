@@ -22,6 +22,7 @@ OBJS = \
 	src/proto/proto.o \
 	src/record/record.o \
 	src/record/tag.o \
+	src/record/xlogrecord.o \
 	src/redo/redo.o \
 	src/wal/reader.o
 

@@ -34,17 +34,57 @@ typedef Oid RelFileNumber;
 
 #endif							/* PG_VERSION_NUM */
 
-/* The fields of a RelFileLocator. */
+#if PG_VERSION_NUM < 160000
+#define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
+#endif
+
+/* The fields of a RelFileLocator, and where one is found. */
 #if PG_VERSION_NUM >= 160000
 #define LocatorSpcOid(locator)	((locator).spcOid)
 #define LocatorDbOid(locator)	((locator).dbOid)
 #define LocatorRelNumber(locator)	((locator).relNumber)
 #define RelationGetLocator(rel)	((rel)->rd_locator)
+#define BlockLocator(block)		((block)->rlocator)
 #else
 #define LocatorSpcOid(locator)	((locator).spcNode)
 #define LocatorDbOid(locator)	((locator).dbNode)
 #define LocatorRelNumber(locator)	((locator).relNode)
 #define RelationGetLocator(rel)	((rel)->rd_node)
+#define BlockLocator(block)		((block)->rnode)
+#endif
+
+/* PostgreSQL 17 numbers processes, and so names the owner of a temp relation. */
+#if PG_VERSION_NUM < 170000
+#define INVALID_PROC_NUMBER		InvalidBackendId
+#endif
+
+/* PostgreSQL 19 keeps the names of lock tranches itself. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_new_tranche_id(name)	LWLockNewTrancheId(name)
+#define walredo_register_tranche(id, name)	((void) (id))
+#else
+#define walredo_new_tranche_id(name)	LWLockNewTrancheId()
+#define walredo_register_tranche(id, name)	LWLockRegisterTranche(id, name)
+#endif
+
+/* A wait event's number, by name where extensions can have their own. */
+#if PG_VERSION_NUM >= 170000
+#define walredo_wait_event(name)	WaitEventExtensionNew(name)
+#else
+#define walredo_wait_event(name)	PG_WAIT_EXTENSION
+#endif
+
+/* PostgreSQL 17 ties a wait event set to a resource owner. */
+#if PG_VERSION_NUM >= 170000
+#define walredo_create_wait_event_set(n)	CreateWaitEventSet(NULL, n)
+#else
+#define walredo_create_wait_event_set(n) \
+	CreateWaitEventSet(TopMemoryContext, n)
+#endif
+
+/* PostgreSQL 18 would start processes for I/O. */
+#if PG_VERSION_NUM >= 180000
+#define WALREDO_CHILD_IO_SETTING	"io_method=sync"
 #endif
 
 #endif							/* WALREDO_COMPAT_H */

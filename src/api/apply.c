@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *	  SQL functions that apply records to page images, and what goes with it.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/api/apply.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tupmacs.h"
+#include "access/xlog_internal.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "record/record.h"
+#include "record/tag.h"
+#include "redo/redo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(walredo_apply);
+PG_FUNCTION_INFO_V1(walredo_page_mask);
+PG_FUNCTION_INFO_V1(walredo_ping);
+
+/*
+ * The elements of an array of records, read in place: they are varlenas with
+ * full headers, aligned as the type asks for.
+ */
+static WalredoRecord **
+records_of_array(ArrayType *array, int *nrecords)
+{
+	int			n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	WalredoRecord **records;
+	char	   *p;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("array of records must be one-dimensional")));
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("array of records must not contain nulls")));
+
+	records = (WalredoRecord **) palloc(Max(n, 1) * sizeof(WalredoRecord *));
+	p = ARR_DATA_PTR(array);
+	for (int i = 0; i < n; i++)
+	{
+		p = (char *) att_align_nominal(p, TYPALIGN_DOUBLE);
+		records[i] = (WalredoRecord *) p;
+		p += VARSIZE(p);
+	}
+	*nrecords = n;
+	return records;
+}
+
+/*
+ * walredo_apply(tag walredo_tag, base bytea, records walredo_record[])
+ */
+Datum
+walredo_apply(PG_FUNCTION_ARGS)
+{
+	WalredoTag *tag;
+	bytea	   *base;
+	WalredoRecord **records;
+	int			nrecords;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("page address must not be null")));
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no records to apply")));
+
+	tag = PG_GETARG_WALREDO_TAG_P(0);
+	base = PG_ARGISNULL(1) ? NULL : PG_GETARG_BYTEA_P_COPY(1);
+	records = records_of_array(PG_GETARG_ARRAYTYPE_P(2), &nrecords);
+
+	PG_RETURN_BYTEA_P(walredo_redo(tag, base, records, nrecords));
+}
+
+/*
+ * walredo_page_mask(resource_manager text, page bytea, blkno int8)
+ */
+Datum
+walredo_page_mask(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bytea	   *page = PG_GETARG_BYTEA_P_COPY(1);
+	int64		blkno = PG_GETARG_INT64(2);
+	int			rmid;
+
+	for (rmid = 0; rmid <= RM_MAX_ID; rmid++)
+	{
+		if (RmgrIdIsValid(rmid) && RmgrIdExists(rmid) &&
+			pg_strcasecmp(RmgrTable[rmid].rm_name, name) == 0)
+			break;
+	}
+	if (rmid > RM_MAX_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("resource manager \"%s\" does not exist", name)));
+	if (VARSIZE(page) != VARHDRSZ + BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("page has the wrong length"),
+				 errdetail("A page has %d bytes, not %zu.",
+						   BLCKSZ, (Size) (VARSIZE(page) - VARHDRSZ))));
+	if (blkno < 0 || blkno > MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block number")));
+
+	walredo_mask_page(rmid, blkno, VARDATA(page));
+	PG_RETURN_BYTEA_P(page);
+}
+
+/*
+ * walredo_ping()
+ */
+Datum
+walredo_ping(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_FLOAT8(walredo_redo_ping());
+}

@@ -1,0 +1,554 @@
+/*-------------------------------------------------------------------------
+ *
+ * redo.c
+ *	  Replay of records on one page, inside the wal-redo child.
+ *
+ * Redo routines find pages through the buffer manager, by relation and block.
+ * To have one replay a record on the page that a request gave us, the page has
+ * to be in the buffer pool under the address that the record names, and so do
+ * all other pages that the routine will ask for; none of them has a file.
+ *
+ * Scratch relations.  A record is replayed as if it were about one of a few
+ * scratch relations, block numbers kept: the address is rewritten in the
+ * decoded record.  Their files are made before the sandbox closes and stay
+ * empty.  The storage manager's cache of relation sizes, which it believes in
+ * recovery, is told that each fork is as long as can be; so redo never
+ * extends, probes or reads a file.  No redo routine stores a relation number
+ * in a page.
+ *
+ * Dummies.  A block of the record that is not the target gets a dummy: an
+ * empty page whose LSN is above any real one.  Redo finds a valid page that
+ * seems to have the change already, and leaves it alone.  If it found no page
+ * at all, some routines would take wrong turns (BRIN asks the absent buffer
+ * for its block number).  A full-page image of such a block is restored all
+ * the same, since GIN's page split insists on it, and a will-init block is
+ * made anew; both leave a page that is a dummy no more, which shows in its
+ * LSN.  It is mended when a record next names it.
+ *
+ * Pages that a record does not name.  Redo of heap records clears bits in the
+ * visibility map, and notes free space in the free space map, of pages whose
+ * numbers follow from the heap block's.  These pages must be in the pool, too.
+ * Nothing ever depends on what is in them.
+ *
+ * The pool is small and pages stay in it from record to record and from
+ * request to request.  None may be evicted, for that would be a write, which
+ * the sandbox does not allow.  So before it could come to that, all of them
+ * are dropped, and what is needed is made anew.
+ *
+ * No buffer stays pinned between records: pruning takes a cleanup lock, and
+ * would wait for ever.  Pages are looked at and changed here without a pin,
+ * which is safe where no other process exists.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/child/redo.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/rmgr.h"
+#include "access/visibilitymap.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xlogreader.h"
+#include "access/xlogrecord.h"
+#include "access/xlogutils.h"
+#include "catalog/pg_tablespace_d.h"
+#include "child/redo.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "port/pg_crc32c.h"
+#include "storage/bufmgr.h"
+#include "storage/bufpage.h"
+#include "storage/fsm_internals.h"
+#include "storage/smgr.h"
+#include "utils/memutils.h"
+
+/*
+ * A record of the server's own names one relation.  Generic WAL, which
+ * extensions use, can name as many as it has pages, which is four; and one
+ * relation's init fork counts as another relation.
+ */
+#define NUM_SCRATCH_RELATIONS	5
+#define SCRATCH_DATABASE		1
+#define SCRATCH_RELATION(i)		(FirstNormalObjectId + (i))
+
+/* The target block's relation is always this one. */
+#define TARGET_RELATION			0
+
+/* Above any LSN that a record can have. */
+#define DUMMY_LSN				PG_UINT64_MAX
+
+/*
+ * The most pages that one record needs at a time: those it names, the target
+ * if it should not be among them, and for each of up to two heap blocks a page
+ * of the visibility map, and one of the free space map.
+ */
+#define MAX_PAGES_PER_RECORD	(XLR_MAX_BLOCK_ID + 1 + 1 + 2 + 1)
+
+/* As in freespace.c. */
+#define FSM_TREE_DEPTH			((SlotsPerFSMPage >= 1626) ? 3 : 4)
+
+/* Which relation and fork, packed with the block into a hash key. */
+#define PAGE_KEY(rel, fork, blkno) \
+	(((uint64) (rel) << 40) | ((uint64) (fork) << 32) | (blkno))
+
+/* Pages in the buffer pool, by key. */
+typedef struct CachedPage
+{
+	uint64		key;
+	Buffer		buffer;
+	char		status;
+} CachedPage;
+
+#define SH_PREFIX				pagecache
+#define SH_ELEMENT_TYPE			CachedPage
+#define SH_KEY_TYPE				uint64
+#define SH_KEY					key
+#define SH_HASH_KEY(tb, key)	murmurhash32((uint32) ((key) ^ ((key) >> 32)))
+#define SH_EQUAL(tb, a, b)		((a) == (b))
+#define SH_SCOPE				static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static pagecache_hash *page_cache;
+
+static RelFileLocator scratch_locators[NUM_SCRATCH_RELATIONS];
+
+/*
+ * The relations that take the places of the scratch relations, in this
+ * request (the target's) and in this record (all others).
+ */
+typedef struct NamedRelation
+{
+	RelFileLocator locator;
+	bool		init_fork;		/* its init fork, replayed as a main fork */
+} NamedRelation;
+
+static NamedRelation named_relations[NUM_SCRATCH_RELATIONS];
+static int	num_named_relations;
+
+/* The block that the request is about. */
+static WalredoWireTag target;
+static ForkNumber target_fork;	/* under which it is replayed */
+static Buffer target_buffer;
+static bool target_has_image;
+
+static XLogReaderState *reader;
+static DecodedXLogRecord *decoded;
+static size_t decoded_size;
+static char *aligned_record;
+static size_t aligned_record_size;
+static MemoryContext redo_context;
+
+/* For the error context. */
+static const char *redo_rmgr_name;
+static const char *redo_record_type;
+
+static void
+make_scratch_relation(int i)
+{
+	RelFileLocator *locator = &scratch_locators[i];
+	SMgrRelation smgr;
+
+	LocatorSpcOid(*locator) = DEFAULTTABLESPACE_OID;
+	LocatorDbOid(*locator) = SCRATCH_DATABASE;
+	LocatorRelNumber(*locator) = SCRATCH_RELATION(i);
+
+	smgr = smgropen(*locator, INVALID_PROC_NUMBER);
+	for (ForkNumber fork = MAIN_FORKNUM; fork <= VISIBILITYMAP_FORKNUM; fork++)
+	{
+		/* Creates the file, and leaves it open as far as md.c can tell. */
+		smgrcreate(smgr, fork, false);
+		smgr->smgr_cached_nblocks[fork] = MaxBlockNumber;
+	}
+}
+
+void
+redo_startup(void)
+{
+	InRecovery = true;
+
+	for (int i = 0; i < NUM_SCRATCH_RELATIONS; i++)
+		make_scratch_relation(i);
+
+	page_cache = pagecache_create(TopMemoryContext, NBuffers, NULL);
+	redo_context = AllocSetContextCreate(TopMemoryContext, "walredo redo",
+										 ALLOCSET_DEFAULT_SIZES);
+	reader = XLogReaderAllocate(wal_segment_size, NULL,
+								XL_ROUTINE(.page_read = NULL,
+										   .segment_open = NULL,
+										   .segment_close = NULL), NULL);
+	if (reader == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+
+	/* What resource managers allocate here lives as long as the child. */
+	MemoryContextSwitchTo(TopMemoryContext);
+	RmgrStartup();
+	MemoryContextSwitchTo(redo_context);
+}
+
+/*
+ * Finds a page in the pool, or puts one there: new ones are all zeroes.
+ */
+static Buffer
+install_page(int rel, ForkNumber fork, BlockNumber blkno)
+{
+	CachedPage *entry;
+	bool		found;
+
+	entry = pagecache_insert(page_cache, PAGE_KEY(rel, fork, blkno), &found);
+	if (!found)
+	{
+		entry->buffer = ReadBufferWithoutRelcache(scratch_locators[rel], fork,
+												  blkno, RBM_ZERO_AND_LOCK,
+												  NULL, true);
+		UnlockReleaseBuffer(entry->buffer);
+	}
+	return entry->buffer;
+}
+
+/*
+ * Like install_page(), but the page is a dummy.
+ */
+static Buffer
+install_dummy(int rel, ForkNumber fork, BlockNumber blkno)
+{
+	Buffer		buffer = install_page(rel, fork, blkno);
+	Page		page = BufferGetPage(buffer);
+
+	if (PageGetLSN(page) != DUMMY_LSN)
+	{
+		PageInit(page, BLCKSZ, 0);
+		PageSetLSN(page, DUMMY_LSN);
+	}
+	return buffer;
+}
+
+/*
+ * Makes sure that the next record finds room for its pages in the pool.
+ */
+static void
+reserve_pages(void)
+{
+	PGAlignedBlock image;
+
+	if (page_cache->members + MAX_PAGES_PER_RECORD <= NBuffers)
+		return;
+
+	if (BufferIsValid(target_buffer))
+		memcpy(image.data, BufferGetPage(target_buffer), BLCKSZ);
+	DropDatabaseBuffers(SCRATCH_DATABASE);
+	pagecache_reset(page_cache);
+	if (BufferIsValid(target_buffer))
+	{
+		target_buffer = install_page(TARGET_RELATION, target_fork,
+									 target.blkno);
+		memcpy(BufferGetPage(target_buffer), image.data, BLCKSZ);
+	}
+}
+
+static bool
+same_tag(const WalredoWireTag *a, const WalredoWireTag *b)
+{
+	return a->forknum == b->forknum && a->spcOid == b->spcOid &&
+		a->dbOid == b->dbOid && a->relNumber == b->relNumber &&
+		a->blkno == b->blkno;
+}
+
+void
+redo_begin(const WalredoWireTag *tag)
+{
+	RelFileLocator *locator = &named_relations[TARGET_RELATION].locator;
+
+	if (tag->forknum > MAX_FORKNUM || tag->blkno >= MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block: fork %u, block %u",
+						tag->forknum, tag->blkno)));
+
+	target = *tag;
+	target_buffer = InvalidBuffer;
+	target_has_image = false;
+
+	LocatorSpcOid(*locator) = tag->spcOid;
+	LocatorDbOid(*locator) = tag->dbOid;
+	LocatorRelNumber(*locator) = tag->relNumber;
+
+	/*
+	 * Redo writes init forks to disk at once, for the end of crash recovery.
+	 * As a main fork, they are treated alike in all other respects.
+	 */
+	named_relations[TARGET_RELATION].init_fork =
+		(tag->forknum == INIT_FORKNUM);
+	target_fork = tag->forknum == INIT_FORKNUM ? MAIN_FORKNUM :
+		(ForkNumber) tag->forknum;
+
+	reserve_pages();
+	target_buffer = install_page(TARGET_RELATION, target_fork, tag->blkno);
+	memset(BufferGetPage(target_buffer), 0, BLCKSZ);
+}
+
+void
+redo_push_page(const WalredoWireTag *tag, const char *page)
+{
+	if (!same_tag(tag, &target))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("page pushed is not the one that the request began for")));
+	memcpy(BufferGetPage(target_buffer), page, BLCKSZ);
+	target_has_image = true;
+}
+
+const char *
+redo_get_page(const WalredoWireTag *tag)
+{
+	if (!same_tag(tag, &target))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("page asked for is not the one that the request began for")));
+	if (!target_has_image)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("page asked for has no image")));
+	return (const char *) BufferGetPage(target_buffer);
+}
+
+void
+redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
+{
+	if (!RmgrIdIsValid(rmid) || !RmgrIdExists(rmid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("resource manager with ID %u is not known", rmid)));
+
+	/* A resource manager without the callback has nothing to mask. */
+	if (RmgrTable[rmid].rm_mask != NULL)
+		RmgrTable[rmid].rm_mask(page, blkno);
+}
+
+static void
+redo_error_context(void *arg)
+{
+	errcontext("WAL redo at %X/%X for %s/%s on block %u of relation %u/%u/%u",
+			   LSN_FORMAT_ARGS(reader->EndRecPtr),
+			   redo_rmgr_name, redo_record_type,
+			   target.blkno, target.spcOid, target.dbOid, target.relNumber);
+}
+
+/*
+ * Checks the record's header, length and CRC, and leaves it decoded in
+ * reader->record.  DecodeXLogRecord() itself checks no CRC.
+ */
+static void
+decode_record(XLogRecPtr lsn, const char *data, uint32 size)
+{
+	XLogRecord *record;
+	pg_crc32c	crc;
+	size_t		required;
+	char	   *errormsg;
+
+	/* The reader looks at it as a struct, so it has to be aligned. */
+	if (size > aligned_record_size)
+	{
+		aligned_record_size = Max(size, BLCKSZ);
+		if (aligned_record)
+			pfree(aligned_record);
+		aligned_record = MemoryContextAlloc(TopMemoryContext,
+											aligned_record_size);
+	}
+	memcpy(aligned_record, data, size);
+	record = (XLogRecord *) aligned_record;
+
+	if (size < SizeOfXLogRecord || record->xl_tot_len != size)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record at %X/%X has %u bytes, which is not the length in its header",
+						LSN_FORMAT_ARGS(lsn), size)));
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, aligned_record + SizeOfXLogRecord,
+				size - SizeOfXLogRecord);
+	COMP_CRC32C(crc, aligned_record, offsetof(XLogRecord, xl_crc));
+	FIN_CRC32C(crc);
+	if (!EQ_CRC32C(record->xl_crc, crc))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record at %X/%X has a wrong checksum",
+						LSN_FORMAT_ARGS(lsn))));
+
+	if (!RmgrIdIsValid(record->xl_rmid) || !RmgrIdExists(record->xl_rmid))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("record at %X/%X belongs to resource manager with ID %u, which is not loaded",
+						LSN_FORMAT_ARGS(lsn), record->xl_rmid)));
+
+	required = DecodeXLogRecordRequiredSpace(size);
+	if (required > decoded_size)
+	{
+		if (decoded)
+			pfree(decoded);
+		decoded = MemoryContextAllocHuge(TopMemoryContext, required);
+		decoded_size = required;
+	}
+
+	/* Where the record begins is not known; no redo routine uses it. */
+	reader->ReadRecPtr = lsn - MAXALIGN(size);
+	reader->EndRecPtr = lsn;
+	if (!DecodeXLogRecord(reader, decoded, record, reader->ReadRecPtr,
+						  &errormsg))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record at %X/%X cannot be decoded: %s",
+						LSN_FORMAT_ARGS(lsn), errormsg)));
+	reader->record = decoded;
+}
+
+/*
+ * Which scratch relation stands for a relation of the record.
+ */
+static int
+scratch_relation(const RelFileLocator *locator, bool init_fork)
+{
+	int			i;
+
+	for (i = 0; i < num_named_relations; i++)
+	{
+		if (RelFileLocatorEquals(named_relations[i].locator, *locator) &&
+			named_relations[i].init_fork == init_fork)
+			return i;
+	}
+	if (i >= NUM_SCRATCH_RELATIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("record at %X/%X names more than %d relations",
+						LSN_FORMAT_ARGS(reader->EndRecPtr),
+						NUM_SCRATCH_RELATIONS)));
+	named_relations[i].locator = *locator;
+	named_relations[i].init_fork = init_fork;
+	num_named_relations++;
+	return i;
+}
+
+/*
+ * Installs the pages that redo of a heap record touches without their being
+ * named in the record: the visibility map page of each heap block, and the
+ * free space map page of the target (redo notes free space only where it
+ * changed the block).
+ */
+static void
+install_heap_companions(int rel, BlockNumber blkno, bool is_target)
+{
+	/* As in visibilitymap.c. */
+	const BlockNumber heap_blocks_per_page =
+		(BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) *
+		(BITS_PER_BYTE / BITS_PER_HEAPBLOCK);
+	BlockNumber map_block = blkno / heap_blocks_per_page;
+
+	(void) install_page(rel, VISIBILITYMAP_FORKNUM, map_block);
+
+	if (is_target)
+	{
+		/* As fsm_logical_to_physical() of freespace.c does for a leaf page. */
+		BlockNumber leaf = blkno / SlotsPerFSMPage;
+		BlockNumber fsm_block = 0;
+
+		for (int level = 0; level < FSM_TREE_DEPTH; level++)
+		{
+			fsm_block += leaf + 1;
+			leaf /= SlotsPerFSMPage;
+		}
+		(void) install_page(rel, FSM_FORKNUM, fsm_block - 1);
+	}
+}
+
+void
+redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
+{
+	ErrorContextCallback errcallback;
+	RmgrId		rmid;
+	bool		is_heap;
+	bool		names_target = false;
+	bool		makes_image = false;
+
+	decode_record(lsn, record, size);
+	rmid = XLogRecGetRmid(reader);
+	is_heap = (rmid == RM_HEAP_ID || rmid == RM_HEAP2_ID);
+
+	redo_rmgr_name = RmgrTable[rmid].rm_name;
+	redo_record_type =
+		RmgrTable[rmid].rm_identify(XLogRecGetInfo(reader) & ~XLR_INFO_MASK);
+	if (redo_record_type == NULL)
+		redo_record_type = "unknown";
+	errcallback.callback = redo_error_context;
+	errcallback.arg = NULL;
+	errcallback.previous = error_context_stack;
+	error_context_stack = &errcallback;
+
+	reserve_pages();
+	num_named_relations = TARGET_RELATION + 1;
+
+	for (int i = 0; i <= decoded->max_block_id; i++)
+	{
+		DecodedBkpBlock *block = &decoded->blocks[i];
+		bool		init_fork;
+		bool		is_target;
+		int			rel;
+
+		if (!block->in_use)
+			continue;
+		if (block->forknum > MAX_FORKNUM || block->blkno >= MaxBlockNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("record names an invalid block: fork %d, block %u",
+							block->forknum, block->blkno)));
+
+		init_fork = (block->forknum == INIT_FORKNUM);
+		rel = scratch_relation(&BlockLocator(block), init_fork);
+		is_target = (rel == TARGET_RELATION &&
+					 block->forknum == target.forknum &&
+					 block->blkno == target.blkno);
+
+		BlockLocator(block) = scratch_locators[rel];
+		if (init_fork)
+			block->forknum = MAIN_FORKNUM;
+		if (is_target)
+		{
+			names_target = true;
+			makes_image |= block->apply_image ||
+				(block->flags & BKPBLOCK_WILL_INIT) != 0;
+			block->prefetch_buffer = target_buffer;
+		}
+		else
+			block->prefetch_buffer = install_dummy(rel, block->forknum,
+												   block->blkno);
+		if (is_heap && block->forknum == MAIN_FORKNUM)
+			install_heap_companions(rel, block->blkno, is_target);
+	}
+
+	if (!names_target)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record does not name the block")));
+	if (!target_has_image && !makes_image)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record needs a base image, and there is none")));
+
+	RmgrTable[rmid].rm_redo(reader);
+
+	/* Dummies are valid, so it can only be the target that was not. */
+	if (XLogHaveInvalidPages())
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("base image is a new page, and the record does not initialize it")));
+
+	target_has_image = true;
+	error_context_stack = errcallback.previous;
+	MemoryContextReset(redo_context);
+}

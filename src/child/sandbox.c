@@ -1,0 +1,232 @@
+/*-------------------------------------------------------------------------
+ *
+ * sandbox.c
+ *	  The cell of the wal-redo child.
+ *
+ * Resource managers trust their records.  The child replays records that
+ * anyone may have written, so it must be assumed that one of them takes the
+ * process over.  What such a record can then do is what is left here: use
+ * CPU and memory up to a limit, and read and write three pipes whose other
+ * ends belong to the role that sent the record.
+ *
+ * The system call filter kills the process at anything else.  A filter that
+ * merely fails the call would let a hijacked child go on trying, and redo
+ * itself never expects to fail here.  A filter cannot be tried without dying
+ * of it, though, so the same rules are loaded twice: first with a default of
+ * EPERM, under which a list of calls is tried, one of each sort that the
+ * filter is there to stop, and then with the default of killing.  The kernel
+ * takes the stricter answer of the two.
+ *
+ * Rejected: namespaces, chroot and a user of its own, which all need
+ * privileges that a server does not have; and seccomp's strict mode, which
+ * does not allow brk(), so any allocation would kill the child.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/child/sandbox.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "child/sandbox.h"
+
+/*
+ * CPU seconds in a child's whole life.  The time-out of a request is the
+ * pool's business; this only stops a child that nobody watches any more.
+ */
+#define SANDBOX_CPU_LIMIT	86400
+
+static const char *
+limit_resources(size_t memory_limit)
+{
+	struct rlimit limit;
+	FILE	   *statm;
+	unsigned long pages = 0;
+
+	/* No core: it would hold pages, and needs a file anyway. */
+	limit.rlim_cur = limit.rlim_max = 0;
+	if (setrlimit(RLIMIT_CORE, &limit) != 0)
+		return "limit core dumps";
+
+	limit.rlim_cur = limit.rlim_max = SANDBOX_CPU_LIMIT;
+	if (setrlimit(RLIMIT_CPU, &limit) != 0)
+		return "limit CPU time";
+
+	/*
+	 * Address space is counted from what the server's binary and libraries
+	 * take already.  Without /proc that is not known; 1 GB is more than it is.
+	 */
+	statm = fopen("/proc/self/statm", "r");
+	if (statm != NULL)
+	{
+		if (fscanf(statm, "%lu", &pages) != 1)
+			pages = 0;
+		fclose(statm);
+	}
+	if (pages == 0)
+		limit.rlim_cur = (rlim_t) 1 << 30;
+	else
+		limit.rlim_cur = (rlim_t) pages * sysconf(_SC_PAGESIZE);
+	limit.rlim_cur += memory_limit;
+	limit.rlim_max = limit.rlim_cur;
+	if (setrlimit(RLIMIT_AS, &limit) != 0)
+		return "limit address space";
+
+	/* After the descriptors are closed, none can be opened. */
+	limit.rlim_cur = limit.rlim_max = 0;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return "limit open files";
+
+	return NULL;
+}
+
+/*
+ * Loads the filter.  Everything is allowed here by name; nothing depends on
+ * the architecture's numbers.
+ */
+static const char *
+load_filter(uint32_t default_action, bool more_filters)
+{
+	scmp_filter_ctx ctx;
+	pid_t		pid = getpid();
+	int			rc = 0;
+
+	ctx = seccomp_init(default_action);
+	if (ctx == NULL)
+	{
+		errno = ENOMEM;
+		return "make a system call filter";
+	}
+
+#define ALLOW(call, ...) \
+	do { \
+		if (rc == 0) \
+			rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(call), \
+								  __VA_ARGS__); \
+	} while (0)
+
+	/* Requests, and nothing but requests. */
+	ALLOW(read, 1, SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
+
+	/* Answers and log text. */
+	ALLOW(write, 1, SCMP_A0(SCMP_CMP_EQ, STDOUT_FILENO));
+	ALLOW(write, 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
+
+	/* The end of the process. */
+	ALLOW(exit_group, 0);
+
+	/* malloc(): memory of our own, never code, never a file. */
+	ALLOW(brk, 0);
+	ALLOW(mmap, 2,
+		  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+		  SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
+	ALLOW(munmap, 0);
+	ALLOW(mremap, 0);
+
+	/*
+	 * abort(), so that a PANIC ends as one, after its text was written, and
+	 * not as a "bad system call".  The signal can go to this process only.
+	 */
+	ALLOW(rt_sigprocmask, 0);
+	ALLOW(rt_sigaction, 0);
+	ALLOW(getpid, 0);
+	ALLOW(gettid, 0);
+	ALLOW(tgkill, 2,
+		  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) pid),
+		  SCMP_A2(SCMP_CMP_EQ, SIGABRT));
+
+	/* What loading the second filter takes. */
+	if (more_filters)
+	{
+		ALLOW(seccomp, 0);
+		ALLOW(prctl, 0);
+	}
+#undef ALLOW
+
+	if (rc == 0)
+		rc = seccomp_load(ctx);
+	seccomp_release(ctx);
+	if (rc != 0)
+	{
+		errno = -rc;
+		return "load a system call filter";
+	}
+	return NULL;
+}
+
+/*
+ * Tries, under the filter that answers EPERM, one call of each sort that must
+ * not work.  None of them does any harm if it does.
+ */
+static const char *
+self_test(void)
+{
+	errno = 0;
+	if (syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY) != -1 || errno != EPERM)
+		return "refuse openat()";
+	errno = 0;
+	if (syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0) != -1 || errno != EPERM)
+		return "refuse socket()";
+	errno = 0;
+	if (syscall(SYS_execve, NULL, NULL, NULL) != -1 || errno != EPERM)
+		return "refuse execve()";
+	errno = 0;
+	if (syscall(SYS_kill, getpid(), 0) != -1 || errno != EPERM)
+		return "refuse kill()";
+	errno = 0;
+	if (syscall(SYS_ptrace, PTRACE_PEEKUSER, 0, NULL, NULL) != -1 ||
+		errno != EPERM)
+		return "refuse ptrace()";
+	errno = 0;
+	if (mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0) != MAP_FAILED || errno != EPERM)
+		return "refuse mmap() of code";
+	errno = 0;
+	if (read(STDOUT_FILENO, NULL, 0) != -1 || errno != EPERM)
+		return "refuse read() from standard output";
+	return NULL;
+}
+
+const char *
+sandbox_enter(size_t memory_limit)
+{
+	const char *failed;
+
+	failed = limit_resources(memory_limit);
+	if (failed != NULL)
+		return failed;
+
+	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
+		return "close descriptors";
+
+	/* The parent owns us; there is nothing to live for without it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+		return "ask for a parent-death signal";
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return "give up new privileges";
+
+	failed = load_filter(SCMP_ACT_ERRNO(EPERM), true);
+	if (failed == NULL)
+		failed = self_test();
+	if (failed == NULL)
+		failed = load_filter(SCMP_ACT_KILL_PROCESS, false);
+	return failed;
+}

@@ -1,0 +1,955 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.c
+ *	  A backend's way to a wal-redo child.
+ *
+ * The backend takes a slot of the pool, and with it a child that nobody else
+ * uses meanwhile; the worker starts one if need be.  Then it talks to the
+ * child directly, through ends of the child's pipes that it got from the
+ * worker and keeps for as long as the child lives.
+ *
+ * A child is believed one thing only: that it answers with BLCKSZ bytes.  If
+ * it answers with more or less, or too late, or if the backend stops listening
+ * in the middle of a request for whatever reason, the child is doomed, its
+ * pipes are never read again, and the slot gets another child.  So nobody can
+ * ever receive what was meant for somebody else.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/pool/client.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "compat.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "pool/client.h"
+#include "pool/shared.h"
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* Bytes of a request that are gathered before they are written. */
+#define PIPE_BUFFER_SIZE	65536
+
+/* How long to wait for room in the worker's queue of callers. */
+#define CONNECT_RETRY_MS	1
+
+/* The pipes of a child, and what it takes to wait for them. */
+typedef struct Connection
+{
+	uint64		child_number;	/* 0 if there is none */
+	int			in_fd;			/* to the child */
+	int			out_fd;			/* from the child */
+	WaitEventSet *wait_set;
+	int			in_position;	/* in wait_set */
+	bool		in_writing;		/* wait_set waits for room in the pipe */
+} Connection;
+
+/* Why a request came to nothing. */
+typedef enum Failure
+{
+	FAILURE_NONE,
+	FAILURE_LAUNCH,				/* there was no child */
+	FAILURE_GONE,				/* it closed its pipes */
+	FAILURE_PROTOCOL,			/* it wrote what it was not asked for */
+	FAILURE_TIMEOUT				/* it took too long */
+} Failure;
+
+struct WalredoPipe
+{
+	Connection *connection;
+	TimestampTz deadline;
+	Failure		failure;		/* once set, nothing more is done */
+	Size		used;
+	char		buffer[PIPE_BUFFER_SIZE];
+};
+
+/* The pool that this session uses, and what belongs to it alone. */
+static WalredoPool *pool = NULL;
+static dsm_segment *private_segment = NULL;
+static BackgroundWorkerHandle *private_worker = NULL;
+
+static Connection connections[WALREDO_MAX_CHILDREN];
+static WalredoPipe *request_pipe = NULL;
+
+/* What this backend has of the pool: at most one of the two is not -1. */
+static int	my_slot = -1;
+static int	my_waiter = -1;
+
+static int	last_slot = 0;
+
+static uint32 wait_for_child;
+static uint32 wait_for_answer;
+
+/* ----------------------------------------------------------------
+ *		Pools
+ * ----------------------------------------------------------------
+ */
+
+static void abandon(void);
+
+/*
+ * Ends the private pool.  Its worker kills the child, and is waited for, so
+ * that nothing of the session's is left when it has ended.
+ */
+static void
+end_private_pool(void)
+{
+	if (private_worker != NULL)
+	{
+		TerminateBackgroundWorker(private_worker);
+		(void) WaitForBackgroundWorkerShutdown(private_worker);
+		pfree(private_worker);
+		private_worker = NULL;
+	}
+	if (private_segment != NULL)
+	{
+		dsm_detach(private_segment);
+		private_segment = NULL;
+	}
+	pool = NULL;
+}
+
+static void
+client_exit(int code, Datum arg)
+{
+	abandon();
+	if (private_segment != NULL)
+		end_private_pool();
+}
+
+/*
+ * Makes a pool for this session alone: one slot in a dynamic segment, and a
+ * worker of its own.
+ */
+static void
+begin_private_pool(void)
+{
+	BackgroundWorker worker;
+	MemoryContext old_context;
+	bool		registered;
+	pid_t		pid;
+
+	/*
+	 * From here on, client_exit() and the next call find what there is to
+	 * clean up, however far this one gets.
+	 */
+	private_segment = dsm_create(walredo_pool_shared_size(1, 0), 0);
+	dsm_pin_mapping(private_segment);
+	pool = dsm_segment_address(private_segment);
+	walredo_pool_shared_init(pool, true, 1, 0);
+
+	walredo_pool_fill_worker(&worker, true);
+	worker.bgw_main_arg =
+		UInt32GetDatum(dsm_segment_handle(private_segment));
+	worker.bgw_notify_pid = MyProcPid;
+
+	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	registered = RegisterDynamicBackgroundWorker(&worker, &private_worker);
+	MemoryContextSwitchTo(old_context);
+	if (!registered)
+	{
+		private_worker = NULL;
+		end_private_pool();
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not register a background worker for WAL redo"),
+				 errhint("Increase max_worker_processes, or add walredo to shared_preload_libraries so that all sessions share one worker.")));
+	}
+	if (WaitForBackgroundWorkerStartup(private_worker, &pid) != BGWH_STARTED)
+	{
+		end_private_pool();
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start a background worker for WAL redo"),
+				 errhint("More details may be available in the server log.")));
+	}
+}
+
+static bool
+private_worker_is_gone(void)
+{
+	pid_t		pid;
+
+	return private_worker == NULL ||
+		GetBackgroundWorkerPid(private_worker, &pid) != BGWH_STARTED;
+}
+
+static void
+attach_pool(void)
+{
+	static bool first_time = true;
+
+	if (first_time)
+	{
+		walredo_pool_register_tranche();
+		wait_for_child = walredo_wait_event("WalredoChild");
+		wait_for_answer = walredo_wait_event("WalredoAnswer");
+		before_shmem_exit(client_exit, 0);
+		first_time = false;
+	}
+
+	/* Somebody may have terminated our worker. */
+	if (private_segment != NULL && private_worker_is_gone())
+		end_private_pool();
+
+	if (pool == NULL)
+		pool = walredo_pool_in_shmem();
+	if (pool == NULL)
+		begin_private_pool();
+}
+
+/* ----------------------------------------------------------------
+ *		Slots
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Takes a slot that needs no waiting for.  Prefers a child that has served
+ * this tenant, of those the one used last, then to start one, and then to
+ * replace another tenant's child, of those the one idle for longest.
+ */
+static bool
+take_slot(Oid database, Oid role)
+{
+	int			usable = WalredoPoolUsableSlots(pool);
+	int			found = -1;
+	WalredoSlot *slot;
+
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	/* Those who wait already come first. */
+	if (pool->num_waiters > 0)
+		return false;
+
+	if (last_slot < usable)
+	{
+		slot = &pool->slots[last_slot];
+		if (slot->state == SLOT_IDLE &&
+			WalredoSlotServes(slot, database, role))
+			found = last_slot;
+	}
+	for (int i = 0; found < 0 && i < usable; i++)
+	{
+		slot = &pool->slots[i];
+		if (slot->state == SLOT_IDLE &&
+			WalredoSlotServes(slot, database, role))
+			found = i;
+	}
+	for (int i = 0; found < 0 && i < usable; i++)
+	{
+		if (pool->slots[i].state == SLOT_EMPTY)
+			found = i;
+	}
+	if (found < 0)
+	{
+		for (int i = 0; i < usable; i++)
+		{
+			slot = &pool->slots[i];
+			if (slot->state == SLOT_IDLE &&
+				(found < 0 ||
+				 slot->idle_since < pool->slots[found].idle_since))
+				found = i;
+		}
+	}
+	if (found < 0)
+		return false;
+
+	slot = &pool->slots[found];
+	slot->owner_pid = MyProcPid;
+	slot->owner_latch = MyLatch;
+	if (slot->state == SLOT_IDLE && WalredoSlotServes(slot, database, role))
+		slot->state = SLOT_BUSY;
+	else
+	{
+		slot->state = SLOT_LAUNCHING;
+		slot->database = database;
+		slot->role = role;
+		walredo_pool_wake_worker(pool);
+	}
+	my_slot = found;
+	return true;
+}
+
+/* Joins the queue of those who wait for a slot. */
+static void
+begin_waiting(Oid database, Oid role)
+{
+	WalredoWaiter *waiters = WalredoPoolWaiters(pool);
+
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	for (int i = 0; i < pool->max_waiters; i++)
+	{
+		if (waiters[i].ticket == 0)
+		{
+			waiters[i].ticket = ++pool->last_ticket;
+			waiters[i].pid = MyProcPid;
+			waiters[i].latch = MyLatch;
+			waiters[i].database = database;
+			waiters[i].role = role;
+			waiters[i].slot = -1;
+			pool->num_waiters++;
+			my_waiter = i;
+			return;
+		}
+	}
+
+	LWLockRelease(&pool->lock);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("too many sessions wait for a wal-redo child")));
+}
+
+/* Leaves the queue, with the slot that was given to us, if any. */
+static void
+end_waiting(void)
+{
+	WalredoWaiter *waiter = &WalredoPoolWaiters(pool)[my_waiter];
+
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	my_slot = waiter->slot;
+	waiter->ticket = 0;
+	pool->num_waiters--;
+	my_waiter = -1;
+}
+
+/*
+ * Waits for the latch, up to the deadline if there is one.
+ */
+static void
+wait_latch(uint32 wait_event_info, TimestampTz deadline)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (deadline != 0)
+	{
+		events |= WL_TIMEOUT;
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+												  deadline) + 1;
+	}
+	(void) WaitLatch(MyLatch, events, timeout, wait_event_info);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Gets a slot with a child that is ours.  FAILURE_LAUNCH if the worker could
+ * not start one; the slot is ours all the same, in state DEAD or, after a
+ * time-out, LAUNCHING.
+ */
+static Failure
+acquire_slot(void)
+{
+	Oid			database = MyDatabaseId;
+	Oid			role = GetUserId();
+	TimestampTz deadline;
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (!take_slot(database, role))
+		begin_waiting(database, role);
+	LWLockRelease(&pool->lock);
+
+	/* There is no limit to this wait: others may have long work to do. */
+	while (my_waiter >= 0)
+	{
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		if (WalredoPoolWaiters(pool)[my_waiter].slot >= 0)
+			end_waiting();
+		LWLockRelease(&pool->lock);
+		if (my_waiter >= 0)
+			wait_latch(wait_for_child, 0);
+	}
+
+	if (pool->slots[my_slot].state == SLOT_BUSY)
+		return FAILURE_NONE;
+
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										   walredo_timeout);
+	for (;;)
+	{
+		WalredoSlotState state;
+
+		LWLockAcquire(&pool->lock, LW_SHARED);
+		state = pool->slots[my_slot].state;
+		LWLockRelease(&pool->lock);
+
+		if (state == SLOT_BUSY)
+			return FAILURE_NONE;
+		if (state == SLOT_DEAD)
+			return FAILURE_LAUNCH;
+		if (GetCurrentTimestamp() >= deadline ||
+			(private_segment != NULL && private_worker_is_gone()))
+			return FAILURE_LAUNCH;
+		wait_latch(wait_for_child, deadline);
+	}
+}
+
+/* The child has answered, and is there for the next request. */
+static void
+release_slot(void)
+{
+	WalredoSlot *slot = &pool->slots[my_slot];
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (slot->state == SLOT_BUSY)
+	{
+		slot->state = SLOT_IDLE;
+		slot->idle_since = now;
+	}
+	else
+	{
+		/* It died since. */
+		Assert(slot->state == SLOT_DEAD);
+		slot->state = SLOT_EMPTY;
+	}
+	last_slot = my_slot;
+	my_slot = -1;
+	walredo_pool_slot_free(pool, last_slot);
+	LWLockRelease(&pool->lock);
+}
+
+/*
+ * Lets go of what we have of the pool, in whatever state it is.  A child in
+ * the middle of a request must not live.  Safe to call at any time.
+ */
+static void
+abandon(void)
+{
+	if (my_waiter < 0 && my_slot < 0)
+		return;
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (my_waiter >= 0)
+		end_waiting();
+	if (my_slot >= 0)
+	{
+		int			slotno = my_slot;
+		WalredoSlot *slot = &pool->slots[slotno];
+
+		my_slot = -1;
+		if (slot->state == SLOT_DEAD)
+		{
+			slot->state = SLOT_EMPTY;
+			walredo_pool_slot_free(pool, slotno);
+		}
+		else
+		{
+			slot->state = SLOT_DOOMED;
+			slot->owner_pid = 0;
+			slot->owner_latch = NULL;
+			walredo_pool_wake_worker(pool);
+		}
+	}
+	LWLockRelease(&pool->lock);
+}
+
+/*
+ * Has the worker kill our child, and waits until it is reaped.  Copies the
+ * slot as it is then, and lets it go.  False if there is no worker any more.
+ */
+static bool
+bury_child(WalredoSlot *grave)
+{
+	WalredoSlot *slot = &pool->slots[my_slot];
+	TimestampTz deadline =
+	TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
+
+	for (;;)
+	{
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		if (slot->state == SLOT_DEAD)
+			break;
+		if (slot->state != SLOT_DOOMED)
+		{
+			slot->state = SLOT_DOOMED;
+			walredo_pool_wake_worker(pool);
+		}
+		LWLockRelease(&pool->lock);
+
+		if (GetCurrentTimestamp() >= deadline ||
+			(private_segment != NULL && private_worker_is_gone()))
+		{
+			abandon();
+			return false;
+		}
+		wait_latch(wait_for_child, deadline);
+	}
+
+	*grave = *slot;
+	slot->state = SLOT_EMPTY;
+	walredo_pool_slot_free(pool, my_slot);
+	my_slot = -1;
+	LWLockRelease(&pool->lock);
+	return true;
+}
+
+/* ----------------------------------------------------------------
+ *		Pipes
+ * ----------------------------------------------------------------
+ */
+
+static void
+close_connection(Connection *connection)
+{
+	if (connection->child_number == 0)
+		return;
+	connection->child_number = 0;
+	FreeWaitEventSet(connection->wait_set);
+	close(connection->in_fd);
+	close(connection->out_fd);
+	ReleaseExternalFD();
+	ReleaseExternalFD();
+}
+
+/* Takes two descriptors out of a message, with the number that it bears. */
+static bool
+receive_pipes(int fd, uint64 *number, int fds[2])
+{
+	union
+	{
+		struct cmsghdr align;
+		char		data[CMSG_SPACE(2 * sizeof(int))];
+	}			control;
+	struct iovec iov = {number, sizeof(*number)};
+	struct msghdr message = {0};
+	struct cmsghdr *cmsg;
+
+	message.msg_iov = &iov;
+	message.msg_iovlen = 1;
+	message.msg_control = control.data;
+	message.msg_controllen = sizeof(control.data);
+	if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != sizeof(*number))
+		return false;
+	cmsg = CMSG_FIRSTHDR(&message);
+	if (cmsg == NULL || cmsg->cmsg_level != SOL_SOCKET ||
+		cmsg->cmsg_type != SCM_RIGHTS ||
+		cmsg->cmsg_len != CMSG_LEN(2 * sizeof(int)))
+		return false;
+	memcpy(fds, CMSG_DATA(cmsg), 2 * sizeof(int));
+	return true;
+}
+
+/*
+ * Asks the worker for the pipes of the child in our slot.  fd is a socket that
+ * the caller closes.
+ */
+static Failure
+ask_worker(int fd, TimestampTz deadline, uint64 *number, int fds[2])
+{
+	struct sockaddr_un addr;
+	struct ucred peer;
+	socklen_t	size = sizeof(peer);
+	char		name[sizeof(pool->socket_name)];
+	pid_t		worker_pid;
+
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	strlcpy(name, pool->socket_name, sizeof(name));
+	worker_pid = pool->worker_pid;
+	LWLockRelease(&pool->lock);
+
+	memset(&addr, 0, sizeof(addr));
+	addr.sun_family = AF_UNIX;
+	memcpy(addr.sun_path + 1, name, strlen(name));
+	while (connect(fd, (struct sockaddr *) &addr,
+				   offsetof(struct sockaddr_un, sun_path) + 1 +
+				   strlen(name)) != 0)
+	{
+		/* EAGAIN: its queue is full. */
+		if (errno != EAGAIN && errno != EINTR)
+			return FAILURE_GONE;
+		if (GetCurrentTimestamp() >= deadline)
+			return FAILURE_TIMEOUT;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(CONNECT_RETRY_MS * 1000L);
+	}
+
+	/* It must be our own worker that took the call. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+		peer.uid != geteuid() || peer.pid != worker_pid)
+		return FAILURE_GONE;
+
+	while (!receive_pipes(fd, number, fds))
+	{
+		int			rc;
+
+		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+			return FAILURE_GONE;
+		if (GetCurrentTimestamp() >= deadline)
+			return FAILURE_TIMEOUT;
+		rc = WaitLatchOrSocket(MyLatch,
+							   WL_LATCH_SET | WL_SOCKET_READABLE |
+							   WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, fd,
+							   TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															   deadline) + 1,
+							   wait_for_child);
+		if (rc & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+		errno = 0;
+	}
+	return FAILURE_NONE;
+}
+
+/*
+ * Makes sure that we have the pipes of the child in our slot.
+ */
+static Failure
+connect_child(Connection *connection, TimestampTz deadline)
+{
+	uint64		child_number = pool->slots[my_slot].child_number;
+	uint64		number;
+	int			fds[2];
+	int			fd;
+	Failure		failure;
+
+	if (connection->child_number == child_number && child_number != 0)
+		return FAILURE_NONE;
+	close_connection(connection);
+
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_socket_access(),
+				 errmsg("could not create socket: %m")));
+	PG_TRY();
+	{
+		failure = ask_worker(fd, deadline, &number, fds);
+	}
+	PG_FINALLY();
+	{
+		close(fd);
+	}
+	PG_END_TRY();
+	if (failure != FAILURE_NONE)
+		return failure;
+
+	connection->in_fd = fds[0];
+	connection->out_fd = fds[1];
+	ReserveExternalFD();
+	ReserveExternalFD();
+	connection->wait_set = walredo_create_wait_event_set(4);
+	AddWaitEventToSet(connection->wait_set, WL_LATCH_SET, PGINVALID_SOCKET,
+					  MyLatch, NULL);
+	AddWaitEventToSet(connection->wait_set, WL_EXIT_ON_PM_DEATH,
+					  PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(connection->wait_set, WL_SOCKET_READABLE,
+					  connection->out_fd, NULL, NULL);
+
+	/* A writing end is never readable; this waits for it to be broken. */
+	connection->in_position =
+		AddWaitEventToSet(connection->wait_set, WL_SOCKET_READABLE,
+						  connection->in_fd, NULL, NULL);
+	connection->in_writing = false;
+	connection->child_number = number;
+
+	return number == child_number ? FAILURE_NONE : FAILURE_GONE;
+}
+
+/*
+ * Waits until the child can be written to, if writing, or has written
+ * something.  Returns false, with the failure set, if it took too long.  The
+ * caller learns from its next read or write whether the child is gone.
+ */
+static bool
+wait_pipe(WalredoPipe *pipe, bool writing)
+{
+	Connection *connection = pipe->connection;
+	WaitEvent	events[4];
+	long		timeout;
+	int			nevents;
+
+	if (connection->in_writing != writing)
+	{
+		ModifyWaitEvent(connection->wait_set, connection->in_position,
+						writing ? WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE,
+						NULL);
+		connection->in_writing = writing;
+	}
+
+	timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+											  pipe->deadline);
+	if (timeout <= 0)
+	{
+		pipe->failure = FAILURE_TIMEOUT;
+		return false;
+	}
+	nevents = WaitEventSetWait(connection->wait_set, timeout, events,
+							   lengthof(events), wait_for_answer);
+	for (int i = 0; i < nevents; i++)
+	{
+		if (events[i].events & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+		else if (writing && events[i].pos != connection->in_position)
+		{
+			/* It answers before it was asked. */
+			pipe->failure = FAILURE_PROTOCOL;
+			return false;
+		}
+		else if (!writing && events[i].pos == connection->in_position)
+		{
+			/* It listens no more, so there may be no end to waiting. */
+			pipe->failure = FAILURE_GONE;
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+pipe_flush(WalredoPipe *pipe)
+{
+	Size		done = 0;
+
+	while (done < pipe->used && pipe->failure == FAILURE_NONE)
+	{
+		ssize_t		n = write(pipe->connection->in_fd, pipe->buffer + done,
+							  pipe->used - done);
+
+		if (n >= 0)
+			done += n;
+		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+			(void) wait_pipe(pipe, true);
+		else if (errno != EINTR)
+			pipe->failure = FAILURE_GONE;
+	}
+	pipe->used = 0;
+}
+
+void
+walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
+{
+	while (size > 0 && pipe->failure == FAILURE_NONE)
+	{
+		Size		n = Min(size, PIPE_BUFFER_SIZE - pipe->used);
+
+		memcpy(pipe->buffer + pipe->used, data, n);
+		pipe->used += n;
+		data += n;
+		size -= n;
+		if (pipe->used == PIPE_BUFFER_SIZE)
+			pipe_flush(pipe);
+	}
+}
+
+/*
+ * Reads the answer, and sees to it that there is nothing more.
+ */
+static void
+read_answer(WalredoPipe *pipe, char *page)
+{
+	PGAlignedBlock answer;
+	char		extra;
+	Size		done = 0;
+
+	while (pipe->failure == FAILURE_NONE)
+	{
+		struct iovec iov[2] = {
+			{answer.data + done, BLCKSZ - done},
+			{&extra, 1}
+		};
+		ssize_t		n = readv(pipe->connection->out_fd, iov, 2);
+
+		if (n > 0)
+		{
+			done += n;
+			if (done > BLCKSZ)
+				pipe->failure = FAILURE_PROTOCOL;
+			if (done == BLCKSZ)
+			{
+				memcpy(page, answer.data, BLCKSZ);
+				return;
+			}
+		}
+		else if (n == 0)
+			pipe->failure = FAILURE_GONE;
+		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+			(void) wait_pipe(pipe, false);
+		else if (errno != EINTR)
+			pipe->failure = FAILURE_GONE;
+	}
+}
+
+/*
+ * One request, on the child in our slot.
+ */
+static Failure
+exchange(const WalredoRequest *request, char *page)
+{
+	WalredoPipe *pipe = request_pipe;
+	char		byte;
+
+	pipe->connection = &connections[my_slot];
+	pipe->used = 0;
+	pipe->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												 walredo_timeout);
+	pipe->failure = connect_child(pipe->connection, pipe->deadline);
+	if (pipe->failure != FAILURE_NONE)
+		return pipe->failure;
+
+	/* Nothing may be left over from before. */
+	if (read(pipe->connection->out_fd, &byte, 1) >= 0)
+		return FAILURE_GONE;
+
+	request->send(pipe, request->arg);
+	pipe_flush(pipe);
+	read_answer(pipe, page);
+	return pipe->failure;
+}
+
+/* ----------------------------------------------------------------
+ *		Requests
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * True if the child's end had nothing to do with what it was asked for: it was
+ * killed from outside.
+ */
+static bool
+is_accident(Failure failure, const WalredoSlot *grave)
+{
+	return failure == FAILURE_GONE && !grave->launch_failed &&
+		!grave->was_killed && WIFSIGNALED(grave->exit_status) &&
+		(WTERMSIG(grave->exit_status) == SIGKILL ||
+		 WTERMSIG(grave->exit_status) == SIGTERM);
+}
+
+/*
+ * How the child ended, and its last words, for a DETAIL.
+ */
+static char *
+describe_end(const WalredoSlot *grave)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (grave->launch_failed)
+		appendStringInfoString(&buf, "The child did not start.");
+	else if (grave->was_killed)
+		appendStringInfoString(&buf, "The child was killed.");
+	else if (WIFSIGNALED(grave->exit_status))
+		appendStringInfo(&buf, "The child was terminated by signal %d: %s.",
+						 WTERMSIG(grave->exit_status),
+						 pg_strsignal(WTERMSIG(grave->exit_status)));
+	else
+		appendStringInfo(&buf, "The child exited with exit code %d.",
+						 WEXITSTATUS(grave->exit_status));
+
+	if (grave->last_words[0] != '\0')
+	{
+		appendStringInfo(&buf, " Its last words: %s", grave->last_words);
+		while (buf.len > 0 && buf.data[buf.len - 1] == '\n')
+			buf.data[--buf.len] = '\0';
+	}
+	return buf.data;
+}
+
+static void
+report_failure(const WalredoRequest *request, Failure failure,
+			   const WalredoSlot *grave)
+{
+	const char *message = NULL;
+
+	switch (failure)
+	{
+		case FAILURE_NONE:
+			break;
+		case FAILURE_LAUNCH:
+			message = "could not start a wal-redo child";
+			break;
+		case FAILURE_GONE:
+			message = "wal-redo child failed";
+			break;
+		case FAILURE_PROTOCOL:
+			message = "wal-redo child gave an invalid answer";
+			break;
+		case FAILURE_TIMEOUT:
+			message = "wal-redo child did not answer in time";
+			break;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_IO_ERROR),
+			 errmsg_internal("%s", _(message)),
+			 errdetail("%s %s", request->describe(request->arg),
+					   describe_end(grave)),
+			 failure == FAILURE_TIMEOUT ?
+			 errhint("The limit is set by walredo.timeout.") : 0));
+}
+
+void
+walredo_pool_request(const WalredoRequest *request, char *page)
+{
+	int			retries = 0;
+
+	if (!walredo_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot perform WAL redo now"),
+				 errdetail("The setting walredo.enabled is off.")));
+
+	if (request_pipe == NULL)
+		request_pipe = MemoryContextAlloc(TopMemoryContext,
+										  sizeof(WalredoPipe));
+
+	for (;;)
+	{
+		Failure		failure;
+		WalredoSlot grave;
+
+		attach_pool();
+
+		PG_TRY();
+		{
+			failure = acquire_slot();
+			if (failure == FAILURE_NONE)
+				failure = exchange(request, page);
+			if (failure == FAILURE_NONE)
+				release_slot();
+			else if (!bury_child(&grave))
+			{
+				memset(&grave, 0, sizeof(grave));
+				strlcpy(grave.last_words, "(unknown, since its worker ended)",
+						sizeof(grave.last_words));
+				grave.was_killed = true;
+			}
+		}
+		PG_CATCH();
+		{
+			abandon();
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+
+		if (failure == FAILURE_NONE)
+			return;
+		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
+			report_failure(request, failure, &grave);
+		retries++;
+	}
+}

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.h
+ *	  A backend's way to a wal-redo child.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/pool/client.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_POOL_CLIENT_H
+#define WALREDO_POOL_CLIENT_H
+
+#include "postgres.h"
+
+typedef struct WalredoPipe WalredoPipe;
+
+/*
+ * One request, of which the pool knows only that it has an answer of one
+ * page.
+ */
+typedef struct WalredoRequest
+{
+	/*
+	 * Writes all messages of the request with walredo_pipe_put().  Called
+	 * again from the start if the request is tried again.
+	 */
+	void		(*send) (WalredoPipe *pipe, void *arg);
+
+	/*
+	 * What was asked for, as a sentence for the DETAIL of an error; palloc'd.
+	 */
+	char	   *(*describe) (void *arg);
+
+	void	   *arg;
+} WalredoRequest;
+
+/*
+ * Has a child answer a request, and puts the answer's BLCKSZ bytes into page.
+ *
+ * Waits for a child to be free, and for the answer; both can be interrupted.
+ * ERROR 55000 if walredo.enabled is off, 58030 if the child failed (its last
+ * words are in the DETAIL) or did not answer in time, 53000 if no worker or
+ * child could be started.  After any failure the child is dead, and the next
+ * request gets another.
+ */
+extern void walredo_pool_request(const WalredoRequest *request, char *page);
+
+/* Appends to a request.  To be called from WalredoRequest.send only. */
+extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
+
+#endif							/* WALREDO_POOL_CLIENT_H */

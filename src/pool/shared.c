@@ -1,0 +1,204 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.c
+ *	  The pool's shared state: where it lives, and who gets a free slot.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/pool/shared.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "miscadmin.h"
+#include "pool/shared.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+bool		walredo_enabled = true;
+int			walredo_timeout = 20000;
+int			walredo_pool_size = 4;
+int			walredo_idle_timeout = 60000;
+int			walredo_max_retries = 1;
+
+/* The pool of a server that preloaded the library, else NULL. */
+static WalredoPool *shmem_pool = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/*
+ * The server counts the kinds of locks that extensions ask for, and never
+ * takes a number back.  So all pools share one, which is kept in the server's
+ * main shared memory; the few bytes come out of its reserve if the library
+ * was not preloaded.
+ */
+static int
+lock_tranche(void)
+{
+	int		   *tranche;
+	bool		found;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	tranche = ShmemInitStruct("walredo tranche", sizeof(int), &found);
+	if (!found)
+		*tranche = walredo_new_tranche_id("walredo");
+	LWLockRelease(AddinShmemInitLock);
+	return *tranche;
+}
+
+/*
+ * Names the pool's lock in this process's view of wait events.
+ */
+void
+walredo_pool_register_tranche(void)
+{
+	walredo_register_tranche(lock_tranche(), "walredo");
+}
+
+Size
+walredo_pool_shared_size(int num_slots, int max_waiters)
+{
+	Size		size = offsetof(WalredoPool, slots);
+
+	size = MAXALIGN(add_size(size, mul_size(num_slots, sizeof(WalredoSlot))));
+	return add_size(size, mul_size(max_waiters, sizeof(WalredoWaiter)));
+}
+
+void
+walredo_pool_shared_init(WalredoPool *pool, bool is_private, int num_slots,
+						 int max_waiters)
+{
+	memset(pool, 0, walredo_pool_shared_size(num_slots, max_waiters));
+	LWLockInitialize(&pool->lock, lock_tranche());
+	pool->is_private = is_private;
+	pool->num_slots = num_slots;
+	pool->max_waiters = max_waiters;
+	pool->waiters_offset = MAXALIGN(offsetof(WalredoPool, slots) +
+									num_slots * sizeof(WalredoSlot));
+}
+
+/*
+ * Every process that may run a query can wait for a child, once.
+ */
+static int
+shmem_max_waiters(void)
+{
+	return MaxBackends;
+}
+
+static void
+pool_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(walredo_pool_shared_size(WALREDO_MAX_CHILDREN,
+													shmem_max_waiters()));
+	RequestAddinShmemSpace(sizeof(int));
+}
+
+static void
+pool_shmem_startup(void)
+{
+	bool		found;
+	WalredoPool *pool;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	pool = ShmemInitStruct("walredo",
+						   walredo_pool_shared_size(WALREDO_MAX_CHILDREN,
+													shmem_max_waiters()),
+						   &found);
+	if (!found)
+		walredo_pool_shared_init(pool, false, WALREDO_MAX_CHILDREN,
+								 shmem_max_waiters());
+	shmem_pool = pool;
+}
+
+void
+walredo_pool_init_shared(void)
+{
+	BackgroundWorker worker;
+
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = pool_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = pool_shmem_startup;
+
+	walredo_pool_fill_worker(&worker, false);
+	RegisterBackgroundWorker(&worker);
+}
+
+WalredoPool *
+walredo_pool_in_shmem(void)
+{
+	return shmem_pool;
+}
+
+/*
+ * Makes the worker look at the slots.  A worker that is not there yet does so
+ * when it starts.
+ */
+void
+walredo_pool_wake_worker(WalredoPool *pool)
+{
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	if (pool->worker_latch)
+		SetLatch(pool->worker_latch);
+}
+
+/*
+ * A slot has become IDLE or EMPTY, and is nobody's.  If backends wait, the one
+ * that has waited longest gets it, with its child if that may serve it.
+ */
+void
+walredo_pool_slot_free(WalredoPool *pool, int slotno)
+{
+	WalredoSlot *slot = &pool->slots[slotno];
+	WalredoWaiter *waiters = WalredoPoolWaiters(pool);
+	WalredoWaiter *first = NULL;
+
+	Assert(LWLockHeldByMe(&pool->lock));
+	Assert(slot->state == SLOT_IDLE || slot->state == SLOT_EMPTY);
+
+	slot->owner_pid = 0;
+	slot->owner_latch = NULL;
+
+	if (slotno >= WalredoPoolUsableSlots(pool))
+	{
+		/* The pool has become smaller. */
+		if (slot->state == SLOT_IDLE)
+		{
+			slot->state = SLOT_DOOMED;
+			walredo_pool_wake_worker(pool);
+		}
+		return;
+	}
+
+	for (int i = 0; pool->num_waiters > 0 && i < pool->max_waiters; i++)
+	{
+		if (waiters[i].ticket != 0 && waiters[i].slot < 0 &&
+			(first == NULL || waiters[i].ticket < first->ticket))
+			first = &waiters[i];
+	}
+	if (first == NULL)
+		return;
+
+	first->slot = slotno;
+	slot->owner_pid = first->pid;
+	slot->owner_latch = first->latch;
+	if (WalredoSlotServes(slot, first->database, first->role))
+		slot->state = SLOT_BUSY;
+	else
+	{
+		slot->state = SLOT_LAUNCHING;
+		slot->database = first->database;
+		slot->role = first->role;
+		walredo_pool_wake_worker(pool);
+	}
+	SetLatch(first->latch);
+}

@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *	  The pool's shared state: private to this room.
+ *
+ * A pool is a worker, the children that it runs, and the backends that use
+ * them.  Its state lives in the server's main shared memory when the library
+ * is preloaded, and in a dynamic segment of the session that made it when it
+ * is not; the code is the same.
+ *
+ * Each child has a slot, and each slot a state.  A slot is somebody's if it
+ * has an owner, a backend.
+ *
+ *	EMPTY		no child, and nobody's.
+ *	LAUNCHING	the owner waits while the worker starts a child.  If there is
+ *				one that served another tenant, the worker kills it first.
+ *	BUSY		the owner, and nobody else, may use the child's pipes.
+ *	IDLE		nobody's; the child waits for its tenant, a role in a database,
+ *				to come back.
+ *	DOOMED		the child is in doubt, or not wanted any more, and the worker
+ *				must kill it.  An owner, if there is one, waits to learn how
+ *				it died.
+ *	DEAD		the child is reaped; the owner reads why, and lets the slot go.
+ *
+ * The worker moves a slot from LAUNCHING to BUSY or DEAD, from DOOMED to DEAD
+ * or, without an owner, to EMPTY; and if it finds that a child is gone, from
+ * BUSY to DEAD and from IDLE to EMPTY.  Backends make all other moves.
+ *
+ * Locking: pool->lock protects everything but what is set once before the
+ * worker starts.  It is held for a few instructions at a time, never while
+ * waiting or making system calls.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/pool/shared.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_POOL_SHARED_H
+#define WALREDO_POOL_SHARED_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "pool/pool.h"
+#include "postmaster/bgworker.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+/* Bytes kept of what a child wrote to standard error, the last ones. */
+#define WALREDO_LAST_WORDS_SIZE	1024
+
+typedef enum WalredoSlotState
+{
+	SLOT_EMPTY,
+	SLOT_LAUNCHING,
+	SLOT_BUSY,
+	SLOT_IDLE,
+	SLOT_DOOMED,
+	SLOT_DEAD
+} WalredoSlotState;
+
+typedef struct WalredoSlot
+{
+	WalredoSlotState state;
+
+	/* Who uses the slot; zero if nobody does. */
+	pid_t		owner_pid;
+	Latch	   *owner_latch;
+
+	/* Whom the child serves. */
+	Oid			database;
+	Oid			role;
+
+	/* The child.  Its number differs from that of any child before it. */
+	uint64		child_number;	/* 0 if there is none */
+	pid_t		child_pid;		/* 0 if there is none */
+	TimestampTz idle_since;
+
+	/* SLOT_DEAD: how the child ended. */
+	bool		launch_failed;	/* it never came to answer its first ping */
+	bool		was_killed;		/* it lived until the worker killed it */
+	int			exit_status;	/* from waitpid() */
+	char		last_words[WALREDO_LAST_WORDS_SIZE];	/* a string */
+} WalredoSlot;
+
+/* A backend that waits for a slot. */
+typedef struct WalredoWaiter
+{
+	uint64		ticket;			/* order of arrival; 0 if the entry is free */
+	pid_t		pid;
+	Latch	   *latch;
+	Oid			database;
+	Oid			role;
+	int			slot;			/* the slot that it was given, or -1 */
+} WalredoWaiter;
+
+typedef struct WalredoPool
+{
+	LWLock		lock;
+
+	/*
+	 * The worker.  Zero and NULL while there is none.
+	 */
+	pid_t		worker_pid;
+	Latch	   *worker_latch;
+
+	/*
+	 * Where the worker listens, to hand out the ends of pipes: a name in the
+	 * abstract namespace, which leaves no file.
+	 */
+	char		socket_name[64];
+
+	uint64		last_child_number;
+	uint64		last_ticket;
+
+	/* Set once. */
+	bool		is_private;		/* belongs to one session */
+	int			num_slots;
+	int			max_waiters;
+	Size		waiters_offset; /* of an array of WalredoWaiter */
+
+	int			num_waiters;	/* how many of the waiters are in use */
+	WalredoSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} WalredoPool;
+
+#define WalredoPoolWaiters(pool) \
+	((WalredoWaiter *) ((char *) (pool) + (pool)->waiters_offset))
+
+/* How many of the slots may have a child now. */
+#define WalredoPoolUsableSlots(pool) \
+	((pool)->is_private ? (pool)->num_slots : \
+	 Min((pool)->num_slots, walredo_pool_size))
+
+/* True if the slot's child may serve a tenant as it is. */
+#define WalredoSlotServes(slot, db, rol) \
+	((slot)->child_number != 0 && \
+	 (slot)->database == (db) && (slot)->role == (rol))
+
+/* shared.c */
+extern void walredo_pool_register_tranche(void);
+extern WalredoPool *walredo_pool_in_shmem(void);
+extern Size walredo_pool_shared_size(int num_slots, int max_waiters);
+extern void walredo_pool_shared_init(WalredoPool *pool, bool is_private,
+									 int num_slots, int max_waiters);
+extern void walredo_pool_wake_worker(WalredoPool *pool);
+extern void walredo_pool_slot_free(WalredoPool *pool, int slotno);
+
+/* worker.c */
+extern PGDLLEXPORT void walredo_worker_main(Datum main_arg);
+extern void walredo_pool_fill_worker(BackgroundWorker *worker,
+									 bool is_private);
+
+#endif							/* WALREDO_POOL_SHARED_H */

@@ -1,0 +1,726 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The background worker that owns the wal-redo children.
+ *
+ * The worker starts children, watches them, kills them and reaps them; nobody
+ * else does any of that.  It is not on the way of requests and answers: it
+ * hands the ends of a child's pipes to the backend that owns the child's slot,
+ * and what it reads itself are the answer to a child's first ping, and the
+ * children's standard error, which goes to the server's log.
+ *
+ * A child holds the only writing end of its standard error, and can make no
+ * process to share it with.  So the end of that pipe says that the child is
+ * gone, or that it wants to be taken for it; either way it is killed (again)
+ * and reaped.
+ *
+ * The worker trusts no byte that comes from a child.  It logs the text, and
+ * kills a child that writes too much.
+ *
+ * If the worker is killed, the kernel kills the children.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/pool/worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "compat.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "pool/launch.h"
+#include "pool/shared.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "proto/proto.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* A worker that failed is started again after this many seconds. */
+#define WORKER_RESTART_SECONDS	1
+
+/* Bytes that a child may write to standard error before it is killed. */
+#define CHILD_MAX_OUTPUT		(256 * 1024)
+
+/* Bytes of standard error looked at in one turn, so that no child takes all. */
+#define CHILD_OUTPUT_TURN		8192
+
+/* Longest line of a child's output that is logged as one. */
+#define CHILD_LINE_SIZE			1024
+
+/* What the worker keeps of a slot's child. */
+typedef struct WorkerChild
+{
+	WalredoChild process;
+	uint64		number;			/* of the child; 0 if there is none */
+	size_t		ping_bytes;		/* of the first answer, so far */
+	TimestampTz launch_deadline;
+
+	/* Standard error. */
+	size_t		output;			/* bytes in all */
+	int			line_length;
+	char		line[CHILD_LINE_SIZE];
+	char		last_words[WALREDO_LAST_WORDS_SIZE];
+} WorkerChild;
+
+static WalredoPool *pool;
+static WorkerChild children[WALREDO_MAX_CHILDREN];
+
+static int	listen_fd = -1;
+
+/*
+ * All that the worker waits for.  Made anew when a child comes or goes.
+ */
+static WaitEventSet *wait_set = NULL;
+
+/* SIGQUIT: leave at once, without touching shared memory. */
+static volatile sig_atomic_t quit_requested = false;
+
+static void child_gone(int slotno);
+
+/* ----------------------------------------------------------------
+ *		Standard error of a child
+ * ----------------------------------------------------------------
+ */
+
+/* Appends to the last words of a child, of which only the end is kept. */
+static void
+remember_words(WorkerChild *child, const char *text, size_t size)
+{
+	size_t		room = sizeof(child->last_words) - 1;
+	size_t		have = strlen(child->last_words);
+
+	if (size > room)
+	{
+		text += size - room;
+		size = room;
+	}
+	if (have + size > room)
+	{
+		size_t		drop = have + size - room;
+
+		memmove(child->last_words, child->last_words + drop, have - drop);
+		have -= drop;
+	}
+	memcpy(child->last_words + have, text, size);
+	child->last_words[have + size] = '\0';
+}
+
+static void
+log_line(WorkerChild *child)
+{
+	if (child->line_length == 0)
+		return;
+	ereport(LOG,
+			(errmsg("wal-redo child %d: %.*s", (int) child->process.pid,
+					child->line_length, child->line)));
+	child->line_length = 0;
+}
+
+/*
+ * Takes in what a child has written to standard error, up to a turn's worth.
+ * False at the end, or if it has written too much.
+ */
+static bool
+read_output(WorkerChild *child)
+{
+	char		buf[CHILD_OUTPUT_TURN];
+	ssize_t		n;
+
+	n = read(child->process.err_fd, buf, sizeof(buf));
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+	if (n == 0)
+		return false;
+
+	/* Log text is ASCII; whatever else comes must not upset the log. */
+	for (int i = 0; i < n; i++)
+	{
+		if (buf[i] != '\n' && buf[i] != '\t' &&
+			((unsigned char) buf[i] < 0x20 || (unsigned char) buf[i] >= 0x7f))
+			buf[i] = '?';
+	}
+
+	remember_words(child, buf, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (buf[i] != '\n')
+			child->line[child->line_length++] = buf[i];
+		if (buf[i] == '\n' || child->line_length == CHILD_LINE_SIZE)
+			log_line(child);
+	}
+
+	child->output += n;
+	if (child->output > CHILD_MAX_OUTPUT)
+	{
+		static const char reason[] =
+			"\n(killed, since it wrote too much to standard error)";
+
+		remember_words(child, reason, strlen(reason));
+		return false;
+	}
+	return true;
+}
+
+/* ----------------------------------------------------------------
+ *		Life and death of children
+ * ----------------------------------------------------------------
+ */
+
+static void
+forget_wait_set(void)
+{
+	if (wait_set)
+		FreeWaitEventSet(wait_set);
+	wait_set = NULL;
+}
+
+/*
+ * Kills and reaps the child of a slot, if there is one, and takes in its last
+ * words.  Touches no shared memory.
+ */
+static void
+bury(int slotno, bool *was_killed, int *status)
+{
+	WorkerChild *child = &children[slotno];
+
+	*was_killed = false;
+	*status = 0;
+	if (child->process.pid == 0)
+		return;
+
+	forget_wait_set();
+	*status = walredo_child_kill(&child->process, was_killed);
+
+	/* What it wrote is still in the pipe. */
+	while (child->output <= CHILD_MAX_OUTPUT)
+	{
+		size_t		before = child->output;
+
+		if (!read_output(child) || child->output == before)
+			break;
+	}
+	log_line(child);
+	close(child->process.err_fd);
+	child->number = 0;
+}
+
+/*
+ * Starts a child for a slot.  Whether that worked out shows when it answers a
+ * ping.  On failure the reason is in the child's last words.
+ */
+static bool
+launch(int slotno)
+{
+	WorkerChild *child = &children[slotno];
+	char		ping[WALREDO_WIRE_HEADER_SIZE];
+
+	memset(child, 0, sizeof(*child));
+	forget_wait_set();
+	if (!walredo_child_launch(&child->process, slotno, child->last_words,
+							  sizeof(child->last_words)))
+		return false;
+
+	child->launch_deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
+
+	/* An empty pipe has room for this. */
+	(void) walredo_put_header(ping, WALREDO_MSG_PING, 0);
+	if (write(child->process.in_fd, ping, sizeof(ping)) != sizeof(ping))
+	{
+		/* It is dead already; the end of its standard error tells the rest. */
+	}
+	return true;
+}
+
+/*
+ * Reads a child's answer to its first ping.  When it is whole, the child goes
+ * to the owner of its slot.  False if there is something wrong with it.
+ */
+static bool
+read_first_answer(int slotno)
+{
+	WorkerChild *child = &children[slotno];
+	WalredoSlot *slot = &pool->slots[slotno];
+	char		buf[BLCKSZ + 1];
+	ssize_t		n;
+
+	n = read(child->process.out_fd, buf, BLCKSZ + 1 - child->ping_bytes);
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+	if (n == 0)
+		return false;
+	child->ping_bytes += n;
+	if (child->ping_bytes < BLCKSZ)
+		return true;
+	if (child->ping_bytes > BLCKSZ)
+		return false;
+
+	walredo_child_remove_directory(&child->process);
+	forget_wait_set();
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	child->number = ++pool->last_child_number;
+	if (slot->state == SLOT_LAUNCHING)
+	{
+		slot->state = SLOT_BUSY;
+		slot->child_number = child->number;
+		slot->child_pid = child->process.pid;
+		SetLatch(slot->owner_latch);
+	}
+	LWLockRelease(&pool->lock);
+	return true;
+}
+
+/*
+ * The child of a slot is gone, or must go.  Reaps it, and tells the slot's
+ * owner.
+ */
+static void
+child_gone(int slotno)
+{
+	WorkerChild *child = &children[slotno];
+	WalredoSlot *slot = &pool->slots[slotno];
+	bool		launch_failed = (child->number == 0);
+	bool		was_killed;
+	int			status;
+
+	bury(slotno, &was_killed, &status);
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	slot->child_number = 0;
+	slot->child_pid = 0;
+	if (slot->owner_pid != 0)
+	{
+		slot->launch_failed = launch_failed;
+		slot->was_killed = was_killed;
+		slot->exit_status = status;
+		strlcpy(slot->last_words, child->last_words,
+				sizeof(slot->last_words));
+		slot->state = SLOT_DEAD;
+		SetLatch(slot->owner_latch);
+	}
+	else
+	{
+		slot->state = SLOT_EMPTY;
+		walredo_pool_slot_free(pool, slotno);
+	}
+	LWLockRelease(&pool->lock);
+}
+
+/*
+ * Does what the states of the slots ask for.  Returns how long to wait at
+ * most, in milliseconds, until something is due; -1 if nothing is.
+ */
+static long
+tend_slots(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		timeout = -1;
+
+	for (int i = 0; i < pool->num_slots; i++)
+	{
+		WorkerChild *child = &children[i];
+		WalredoSlot *slot = &pool->slots[i];
+		WalredoSlotState state;
+		uint64		child_number;
+		TimestampTz due = 0;
+
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		if (slot->state == SLOT_IDLE)
+		{
+			due = TimestampTzPlusMilliseconds(slot->idle_since,
+											  walredo_idle_timeout);
+			if (i >= WalredoPoolUsableSlots(pool) ||
+				(walredo_idle_timeout > 0 && due <= now))
+				slot->state = SLOT_DOOMED;
+			else if (walredo_idle_timeout == 0)
+				due = 0;
+		}
+		state = slot->state;
+		child_number = slot->child_number;
+		LWLockRelease(&pool->lock);
+
+		switch (state)
+		{
+			case SLOT_LAUNCHING:
+				if (child_number != 0)
+				{
+					/* It served another tenant. */
+					bool		was_killed;
+					int			status;
+
+					bury(i, &was_killed, &status);
+					LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+					slot->child_number = 0;
+					slot->child_pid = 0;
+					LWLockRelease(&pool->lock);
+				}
+				if (child->process.pid == 0 && !launch(i))
+					child_gone(i);
+				else
+					due = child->launch_deadline;
+				break;
+			case SLOT_DOOMED:
+				child_gone(i);
+				break;
+			case SLOT_EMPTY:
+			case SLOT_BUSY:
+			case SLOT_IDLE:
+			case SLOT_DEAD:
+				break;
+		}
+
+		if (state == SLOT_LAUNCHING && due != 0 && due <= now)
+		{
+			static const char reason[] =
+				"(killed, since it did not start in time)";
+
+			remember_words(child, reason, strlen(reason));
+			child_gone(i);
+		}
+		else if (due != 0)
+		{
+			long		wait = TimestampDifferenceMilliseconds(now, due) + 1;
+
+			if (timeout < 0 || wait < timeout)
+				timeout = wait;
+		}
+	}
+	return timeout;
+}
+
+/* ----------------------------------------------------------------
+ *		Handing out pipes
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Listens on a socket with a name in the abstract namespace, which vanishes
+ * with the process.  Anyone on the machine can connect to it, so whoever does
+ * is asked who they are.
+ */
+static void
+start_listening(void)
+{
+	struct sockaddr_un addr;
+	uint64		nonce;
+	char		name[sizeof(pool->socket_name)];
+
+	if (!pg_strong_random(&nonce, sizeof(nonce)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random number")));
+	snprintf(name, sizeof(name), "walredo.%d." UINT64_FORMAT, MyProcPid,
+			 nonce);
+
+	listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC,
+					   0);
+	if (listen_fd < 0)
+		ereport(ERROR,
+				(errcode_for_socket_access(),
+				 errmsg("could not create socket: %m")));
+
+	memset(&addr, 0, sizeof(addr));
+	addr.sun_family = AF_UNIX;
+	memcpy(addr.sun_path + 1, name, strlen(name));
+	if (bind(listen_fd, (struct sockaddr *) &addr,
+			 offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name)) != 0)
+		ereport(ERROR,
+				(errcode_for_socket_access(),
+				 errmsg("could not bind socket: %m")));
+	if (listen(listen_fd, WALREDO_MAX_CHILDREN) != 0)
+		ereport(ERROR,
+				(errcode_for_socket_access(),
+				 errmsg("could not listen on socket: %m")));
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	strlcpy(pool->socket_name, name, sizeof(pool->socket_name));
+	pool->worker_pid = MyProcPid;
+	pool->worker_latch = MyLatch;
+	LWLockRelease(&pool->lock);
+}
+
+/*
+ * Sends the caller's ends of a child's pipes, with the child's number.
+ */
+static void
+send_pipes(int fd, WorkerChild *child)
+{
+	int			fds[2] = {child->process.in_fd, child->process.out_fd};
+	union
+	{
+		struct cmsghdr align;
+		char		data[CMSG_SPACE(sizeof(fds))];
+	}			control;
+	struct iovec iov = {&child->number, sizeof(child->number)};
+	struct msghdr message = {0};
+	struct cmsghdr *cmsg;
+
+	memset(&control, 0, sizeof(control));
+	message.msg_iov = &iov;
+	message.msg_iovlen = 1;
+	message.msg_control = control.data;
+	message.msg_controllen = sizeof(control.data);
+	cmsg = CMSG_FIRSTHDR(&message);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(fds));
+	memcpy(CMSG_DATA(cmsg), fds, sizeof(fds));
+
+	/* If it cannot be sent, the caller sees the connection end. */
+	(void) sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/*
+ * Serves one caller: whoever owns a slot with a child gets its pipes, and
+ * nobody else gets anything.
+ */
+static void
+accept_caller(void)
+{
+	struct ucred peer;
+	socklen_t	size = sizeof(peer);
+	int			fd;
+
+	fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0)
+		return;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+		peer.uid == geteuid())
+	{
+		int			slotno = -1;
+
+		LWLockAcquire(&pool->lock, LW_SHARED);
+		for (int i = 0; i < pool->num_slots; i++)
+		{
+			WalredoSlot *slot = &pool->slots[i];
+
+			if (slot->state == SLOT_BUSY && slot->owner_pid == peer.pid &&
+				slot->child_number == children[i].number)
+				slotno = i;
+		}
+		LWLockRelease(&pool->lock);
+		if (slotno >= 0)
+			send_pipes(fd, &children[slotno]);
+	}
+	close(fd);
+}
+
+/* ----------------------------------------------------------------
+ *		The worker
+ * ----------------------------------------------------------------
+ */
+
+/* Kinds of events, as their user data has them: kind and slot. */
+#define EVENT_LATCH			0
+#define EVENT_LISTEN		1
+#define EVENT_OUTPUT		2
+#define EVENT_ANSWER		3
+#define EVENT_DATA(kind, slotno)	((void *) (intptr_t) ((slotno) * 4 + (kind)))
+#define EVENT_KIND(event)	((int) ((intptr_t) (event)->user_data % 4))
+#define EVENT_SLOT(event)	((int) ((intptr_t) (event)->user_data / 4))
+
+#define MAX_EVENTS			(3 + 2 * WALREDO_MAX_CHILDREN)
+
+static void
+make_wait_set(void)
+{
+	wait_set = walredo_create_wait_event_set(MAX_EVENTS);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
+					  EVENT_DATA(EVENT_LATCH, 0));
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+					  EVENT_DATA(EVENT_LATCH, 0));
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, listen_fd, NULL,
+					  EVENT_DATA(EVENT_LISTEN, 0));
+	for (int i = 0; i < pool->num_slots; i++)
+	{
+		WorkerChild *child = &children[i];
+
+		if (child->process.pid == 0)
+			continue;
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child->process.err_fd,
+						  NULL, EVENT_DATA(EVENT_OUTPUT, i));
+		if (child->number == 0)
+			AddWaitEventToSet(wait_set, WL_SOCKET_READABLE,
+							  child->process.out_fd, NULL,
+							  EVENT_DATA(EVENT_ANSWER, i));
+	}
+}
+
+/*
+ * At the worker's end, in whatever way that is still its own, no child may be
+ * left, and those who wait for one are told.
+ */
+static void
+worker_exit(int code, Datum arg)
+{
+	LWLockReleaseAll();
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->worker_pid = 0;
+	pool->worker_latch = NULL;
+	pool->socket_name[0] = '\0';
+	LWLockRelease(&pool->lock);
+
+	for (int i = 0; i < pool->num_slots; i++)
+	{
+		if (pool->slots[i].state != SLOT_EMPTY &&
+			pool->slots[i].state != SLOT_DEAD)
+		{
+			static const char reason[] = "(killed, since its worker ended)";
+
+			remember_words(&children[i], reason, strlen(reason));
+			child_gone(i);
+		}
+	}
+}
+
+static void
+handle_quit(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	quit_requested = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/*
+ * An immediate stop, or the crash of another process: shared memory may be
+ * broken, so only what is our own is cleaned up.
+ */
+static void
+quit_at_once(void)
+{
+	for (int i = 0; i < WALREDO_MAX_CHILDREN; i++)
+	{
+		bool		was_killed;
+
+		if (children[i].process.pid != 0)
+			(void) walredo_child_kill(&children[i].process, &was_killed);
+	}
+	_exit(2);
+}
+
+void
+walredo_pool_fill_worker(BackgroundWorker *worker, bool is_private)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker->bgw_start_time = BgWorkerStart_ConsistentState;
+	worker->bgw_restart_time =
+		is_private ? BGW_NEVER_RESTART : WORKER_RESTART_SECONDS;
+	strlcpy(worker->bgw_library_name, "walredo",
+			sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, "walredo_worker_main",
+			sizeof(worker->bgw_function_name));
+	if (is_private)
+		snprintf(worker->bgw_name, sizeof(worker->bgw_name),
+				 "walredo worker for PID %d", MyProcPid);
+	else
+		strlcpy(worker->bgw_name, "walredo worker", sizeof(worker->bgw_name));
+	strlcpy(worker->bgw_type, "walredo worker", sizeof(worker->bgw_type));
+}
+
+/*
+ * main_arg is the handle of the segment that holds a session's private pool,
+ * or 0 for the pool in the server's shared memory.
+ */
+void
+walredo_worker_main(Datum main_arg)
+{
+	dsm_handle	handle = DatumGetUInt32(main_arg);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGQUIT, handle_quit);
+	BackgroundWorkerUnblockSignals();
+
+	walredo_pool_register_tranche();
+	if (handle != 0)
+	{
+		dsm_segment *segment = dsm_attach(handle);
+
+		/* The session may have ended before we came to life. */
+		if (segment == NULL)
+			proc_exit(0);
+		dsm_pin_mapping(segment);
+		pool = dsm_segment_address(segment);
+	}
+	else
+		pool = walredo_pool_in_shmem();
+
+	before_shmem_exit(worker_exit, 0);
+	start_listening();
+
+	for (;;)
+	{
+		WaitEvent	events[8];
+		long		timeout;
+		int			nevents;
+		static uint32 wait_event_info = 0;
+
+		if (quit_requested)
+			quit_at_once();
+		if (ShutdownRequestPending)
+			proc_exit(pool->is_private ? 0 : 1);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		timeout = tend_slots();
+
+		if (wait_event_info == 0)
+			wait_event_info = walredo_wait_event("WalredoWorkerMain");
+		if (wait_set == NULL)
+			make_wait_set();
+		nevents = WaitEventSetWait(wait_set, timeout, events,
+								   lengthof(events), wait_event_info);
+
+		for (int i = 0; i < nevents; i++)
+		{
+			int			slotno = EVENT_SLOT(&events[i]);
+			bool		sound = true;
+
+			switch (EVENT_KIND(&events[i]))
+			{
+				case EVENT_LATCH:
+					ResetLatch(MyLatch);
+					break;
+				case EVENT_LISTEN:
+					accept_caller();
+					break;
+				case EVENT_OUTPUT:
+					/* The child may have gone with an earlier event. */
+					if (children[slotno].process.pid != 0)
+						sound = read_output(&children[slotno]);
+					break;
+				case EVENT_ANSWER:
+					if (children[slotno].process.pid != 0 &&
+						children[slotno].number == 0)
+						sound = read_first_answer(slotno);
+					break;
+			}
+			if (!sound)
+				child_gone(slotno);
+		}
+	}
+}

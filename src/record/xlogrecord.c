@@ -1,0 +1,210 @@
+/*-------------------------------------------------------------------------
+ *
+ * xlogrecord.c
+ *	  Looking into a WAL record that nobody vouches for.
+ *
+ * Mirrors the first half of DecodeXLogRecord() in xlogreader.c, the part that
+ * reads headers, with the layout that access/xlogrecord.h describes.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/record/xlogrecord.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "record/xlogrecord.h"
+
+static bool
+take(WalredoBlockIterator *iter, void *field, uint32 size)
+{
+	if (iter->remaining < size)
+	{
+		iter->error = "a header goes past the end of the record";
+		return false;
+	}
+	memcpy(field, iter->ptr, size);
+	iter->ptr += size;
+	iter->remaining -= size;
+	return true;
+}
+
+void
+walredo_block_iterator_init(WalredoBlockIterator *iter,
+							const XLogRecord *record)
+{
+	memset(iter, 0, sizeof(*iter));
+	iter->ptr = (const char *) record + SizeOfXLogRecord;
+	iter->remaining = record->xl_tot_len - SizeOfXLogRecord;
+	iter->last_id = -1;
+}
+
+/*
+ * The headers have come to their end: what is left must be the data.
+ */
+static bool
+end_of_headers(WalredoBlockIterator *iter)
+{
+	if (iter->remaining != iter->data_size)
+		iter->error = "the lengths in its headers do not add up to its own";
+	iter->remaining = 0;
+	iter->data_size = 0;
+	return false;
+}
+
+/*
+ * Reads what follows the flags of a block reference that has an image.
+ */
+static bool
+take_image_header(WalredoBlockIterator *iter)
+{
+	uint16		length;
+	uint16		hole_offset;
+	uint16		hole_length;
+	uint8		info;
+
+	if (!take(iter, &length, sizeof(length)) ||
+		!take(iter, &hole_offset, sizeof(hole_offset)) ||
+		!take(iter, &info, sizeof(info)))
+		return false;
+	if (BKPIMAGE_COMPRESSED(info) && (info & BKPIMAGE_HAS_HOLE) != 0)
+	{
+		if (!take(iter, &hole_length, sizeof(hole_length)))
+			return false;
+	}
+	else
+		hole_length = BKPIMAGE_COMPRESSED(info) ? 0 : BLCKSZ - length;
+
+	if (length > BLCKSZ || hole_offset > BLCKSZ ||
+		hole_offset + hole_length > BLCKSZ)
+	{
+		iter->error = "a page image is larger than a page";
+		return false;
+	}
+	iter->data_size += length;
+	if ((info & BKPIMAGE_APPLY) != 0)
+		iter->block.will_init = true;
+	return true;
+}
+
+bool
+walredo_block_iterator_next(WalredoBlockIterator *iter)
+{
+	WalredoBlockRef *block = &iter->block;
+
+	/* Headers end where only the data that they announced is left. */
+	while (iter->error == NULL && iter->remaining > iter->data_size)
+	{
+		uint8		id;
+		uint16		data_length;
+
+		if (!take(iter, &id, sizeof(id)))
+			return false;
+
+		if (id == XLR_BLOCK_ID_DATA_SHORT || id == XLR_BLOCK_ID_DATA_LONG)
+		{
+			uint8		short_length = 0;
+			uint32		long_length = 0;
+
+			if (id == XLR_BLOCK_ID_DATA_SHORT ?
+				!take(iter, &short_length, sizeof(short_length)) :
+				!take(iter, &long_length, sizeof(long_length)))
+				return false;
+			iter->data_size += short_length + (uint64) long_length;
+
+			/* The main data comes last. */
+			return end_of_headers(iter);
+		}
+		if (id == XLR_BLOCK_ID_ORIGIN)
+		{
+			uint16		origin;
+
+			if (!take(iter, &origin, sizeof(origin)))
+				return false;
+			continue;
+		}
+		if (id == XLR_BLOCK_ID_TOPLEVEL_XID)
+		{
+			TransactionId xid;
+
+			if (!take(iter, &xid, sizeof(xid)))
+				return false;
+			continue;
+		}
+		if (id > XLR_MAX_BLOCK_ID || id <= iter->last_id)
+		{
+			iter->error = "a block number is out of order or unknown";
+			return false;
+		}
+
+		iter->last_id = block->id = id;
+		if (!take(iter, &block->flags, sizeof(block->flags)) ||
+			!take(iter, &data_length, sizeof(data_length)))
+			return false;
+		if (((block->flags & BKPBLOCK_HAS_DATA) != 0) != (data_length != 0))
+		{
+			iter->error = "a block's flags contradict its data's length";
+			return false;
+		}
+		iter->data_size += data_length;
+		block->forknum = block->flags & BKPBLOCK_FORK_MASK;
+		block->will_init = (block->flags & BKPBLOCK_WILL_INIT) != 0;
+
+		if ((block->flags & BKPBLOCK_HAS_IMAGE) != 0 &&
+			!take_image_header(iter))
+			return false;
+		if ((block->flags & BKPBLOCK_SAME_REL) == 0)
+		{
+			if (!take(iter, &block->locator, sizeof(block->locator)))
+				return false;
+			iter->have_locator = true;
+		}
+		else if (!iter->have_locator)
+		{
+			iter->error = "a block is of the same relation as none before it";
+			return false;
+		}
+		return take(iter, &block->blkno, sizeof(block->blkno));
+	}
+
+	if (iter->error != NULL)
+		return false;
+	return end_of_headers(iter);
+}
+
+const char *
+walredo_xlogrecord_check(const XLogRecord *record)
+{
+	WalredoBlockIterator iter;
+
+	walredo_block_iterator_init(&iter, record);
+	while (walredo_block_iterator_next(&iter))
+		;
+	return iter.error;
+}
+
+bool
+walredo_xlogrecord_names_block(const XLogRecord *record,
+							   const WalredoTag *tag, bool *will_init)
+{
+	WalredoBlockIterator iter;
+	bool		found = false;
+
+	walredo_block_iterator_init(&iter, record);
+	while (walredo_block_iterator_next(&iter))
+	{
+		const WalredoBlockRef *block = &iter.block;
+
+		if (block->blkno == tag->number && block->forknum == tag->forknum &&
+			LocatorRelNumber(block->locator) == tag->relNumber &&
+			LocatorDbOid(block->locator) == tag->dbOid &&
+			LocatorSpcOid(block->locator) == tag->spcOid)
+		{
+			*will_init = found ? *will_init || block->will_init :
+				block->will_init;
+			found = true;
+		}
+	}
+	return found;
+}

@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ *
+ * xlogrecord.h
+ *	  Looking into a WAL record that nobody vouches for.
+ *
+ * The server's DecodeXLogRecord() relies on a record's CRC to mean that the
+ * server wrote it: its sum of lengths can overflow, and then it copies past
+ * the record's end.  What is here checks that before anyone decodes a record,
+ * and tells, without decoding, which blocks the record is about.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/record/xlogrecord.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_XLOGRECORD_H
+#define WALREDO_XLOGRECORD_H
+
+#include "postgres.h"
+
+#include "access/xlogrecord.h"
+#include "common/relpath.h"
+#include "compat.h"
+#include "record/tag.h"
+
+/* A block that a record refers to. */
+typedef struct WalredoBlockRef
+{
+	uint8		id;
+	uint8		flags;			/* BKPBLOCK_* */
+	ForkNumber	forknum;
+	RelFileLocator locator;
+	BlockNumber blkno;
+
+	/* Redo makes the page without looking at what it was. */
+	bool		will_init;
+} WalredoBlockRef;
+
+/* A walk over the references of one record. */
+typedef struct WalredoBlockIterator
+{
+	WalredoBlockRef block;		/* the current one */
+
+	/* Why the record is broken, or NULL.  To be looked at after the last. */
+	const char *error;
+
+	const char *ptr;			/* next header */
+	uint32		remaining;		/* bytes from there to the record's end */
+	uint64		data_size;		/* bytes of data announced so far */
+	int			last_id;
+	bool		have_locator;
+} WalredoBlockIterator;
+
+/*
+ * Begins a walk.  The record must be at least a header, and be xl_tot_len
+ * bytes long.
+ */
+extern void walredo_block_iterator_init(WalredoBlockIterator *iter,
+										const XLogRecord *record);
+
+/*
+ * Moves to the next block.  False at the end, or where the record is broken.
+ */
+extern bool walredo_block_iterator_next(WalredoBlockIterator *iter);
+
+/*
+ * Checks the lengths in a record's headers against its size.  NULL if they
+ * are sound, else what is wrong.
+ */
+extern const char *walredo_xlogrecord_check(const XLogRecord *record);
+
+/*
+ * Whether a record refers to the block that a tag of a relation names, and if
+ * so, in *will_init, whether redo needs no image of it.
+ */
+extern bool walredo_xlogrecord_names_block(const XLogRecord *record,
+										   const WalredoTag *tag,
+										   bool *will_init);
+
+#endif							/* WALREDO_XLOGRECORD_H */

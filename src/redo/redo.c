@@ -1,0 +1,301 @@
+/*-------------------------------------------------------------------------
+ *
+ * redo.c
+ *	  Replay of a list of records on the image of one page.
+ *
+ * Native records are applied here in the backend, whole WAL records by a
+ * wal-redo child.  The list is cut into runs of either sort, and the image
+ * goes from one run to the next.
+ *
+ * All checks of the request itself are made here, before a child is bothered:
+ * what a child objects to, it dies of.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/redo/redo.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog_internal.h"
+#include "native/native.h"
+#include "pool/client.h"
+#include "portability/instr_time.h"
+#include "proto/proto.h"
+#include "record/xlogrecord.h"
+#include "redo/redo.h"
+
+#define RecordXLogRecord(record)	((const XLogRecord *) (record)->u.data)
+
+/* A run of whole WAL records, for a child. */
+typedef struct PostgresRun
+{
+	const WalredoTag *tag;
+	WalredoWireTag wire_tag;
+	const char *base;			/* BLCKSZ bytes, or NULL */
+	WalredoRecord *const *records;
+	int			nrecords;
+} PostgresRun;
+
+static void
+put_message(WalredoPipe *pipe, WalredoMessageType type, uint32 payload_size)
+{
+	char		header[WALREDO_WIRE_HEADER_SIZE];
+
+	(void) walredo_put_header(header, type, payload_size);
+	walredo_pipe_put(pipe, header, sizeof(header));
+}
+
+static void
+send_run(WalredoPipe *pipe, void *arg)
+{
+	PostgresRun *run = arg;
+	char		tag[WALREDO_WIRE_TAG_SIZE];
+
+	(void) walredo_put_tag(tag, &run->wire_tag);
+
+	put_message(pipe, WALREDO_MSG_BEGIN, sizeof(tag));
+	walredo_pipe_put(pipe, tag, sizeof(tag));
+
+	if (run->base != NULL)
+	{
+		put_message(pipe, WALREDO_MSG_PUSH, sizeof(tag) + BLCKSZ);
+		walredo_pipe_put(pipe, tag, sizeof(tag));
+		walredo_pipe_put(pipe, run->base, BLCKSZ);
+	}
+
+	for (int i = 0; i < run->nrecords; i++)
+	{
+		WalredoRecord *record = run->records[i];
+		char		lsn[WALREDO_WIRE_APPLY_SIZE];
+
+		put_message(pipe, WALREDO_MSG_APPLY,
+					sizeof(lsn) + WalredoRecordBodySize(record));
+		(void) walredo_put_uint64(lsn, record->lsn);
+		walredo_pipe_put(pipe, lsn, sizeof(lsn));
+		walredo_pipe_put(pipe, record->u.data, WalredoRecordBodySize(record));
+	}
+
+	put_message(pipe, WALREDO_MSG_GET, sizeof(tag));
+	walredo_pipe_put(pipe, tag, sizeof(tag));
+}
+
+static char *
+describe_run(void *arg)
+{
+	PostgresRun *run = arg;
+	const WalredoRecord *first = run->records[0];
+	const WalredoRecord *last = run->records[run->nrecords - 1];
+	RmgrId		rmid = RecordXLogRecord(last)->xl_rmid;
+	const char *rmgr_name = "unknown";
+
+	if (RmgrIdIsValid(rmid) && RmgrIdExists(rmid))
+		rmgr_name = RmgrTable[rmid].rm_name;
+
+	if (run->nrecords == 1)
+		return psprintf("It was to replay the %s record at %X/%X on %s.",
+						rmgr_name, LSN_FORMAT_ARGS(first->lsn),
+						walredo_tag_to_cstring(run->tag));
+	return psprintf("It was to replay %d records, from %X/%X to the %s record at %X/%X, on %s.",
+					run->nrecords, LSN_FORMAT_ARGS(first->lsn), rmgr_name,
+					LSN_FORMAT_ARGS(last->lsn),
+					walredo_tag_to_cstring(run->tag));
+}
+
+/*
+ * True if the record's redo makes the page without an image of it.  ERROR if
+ * the record is not about the page at all.
+ */
+static bool
+record_will_init(const WalredoTag *tag, const WalredoRecord *record)
+{
+	bool		will_init;
+
+	if (!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
+										&will_init))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("WAL record does not belong to the page"),
+				 errdetail("The record at %X/%X does not refer to %s.",
+						   LSN_FORMAT_ARGS(record->lsn),
+						   walredo_tag_to_cstring(tag))));
+
+	if ((record->flags & WALREDO_WILL_INIT_GIVEN) == 0)
+		return will_init;
+
+	if ((record->flags & WALREDO_WILL_INIT) != 0 && !will_init)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("WAL record does not initialize the page"),
+				 errdetail("The record at %X/%X was given as one that does, but changes %s only.",
+						   LSN_FORMAT_ARGS(record->lsn),
+						   walredo_tag_to_cstring(tag))));
+	return (record->flags & WALREDO_WILL_INIT) != 0;
+}
+
+static void
+no_base_image(const WalredoTag *tag, const WalredoRecord *record)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("base image is missing"),
+			 errdetail("The record at %X/%X changes %s, but does not initialize it.",
+					   LSN_FORMAT_ARGS(record->lsn),
+					   walredo_tag_to_cstring(tag))));
+}
+
+/*
+ * Has a child replay a run of WAL records.
+ */
+static bytea *
+apply_postgres_run(const WalredoTag *tag, bytea *image,
+				   WalredoRecord *const *records, int nrecords)
+{
+	PostgresRun run;
+	WalredoRequest request = {send_run, describe_run, &run};
+	instr_time	start;
+	instr_time	duration;
+
+	if (tag->kind != WALREDO_TAG_REL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("WAL record does not belong to the page"),
+				 errdetail("The record at %X/%X cannot be replayed on %s.",
+						   LSN_FORMAT_ARGS(records[0]->lsn),
+						   walredo_tag_to_cstring(tag))));
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (!record_will_init(tag, records[i]) && i == 0 && image == NULL)
+			no_base_image(tag, records[0]);
+	}
+
+	run.tag = tag;
+	run.wire_tag.forknum = tag->forknum;
+	run.wire_tag.spcOid = tag->spcOid;
+	run.wire_tag.dbOid = tag->dbOid;
+	run.wire_tag.relNumber = tag->relNumber;
+	run.wire_tag.blkno = (BlockNumber) tag->number;
+	run.base = image ? VARDATA(image) : NULL;
+	run.records = records;
+	run.nrecords = nrecords;
+
+	if (image == NULL)
+	{
+		image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
+		SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
+	}
+
+	INSTR_TIME_SET_CURRENT(start);
+	walredo_pool_request(&request, VARDATA(image));
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
+
+	ereport(DEBUG1,
+			(errmsg_internal("replayed %d WAL records on %s up to %X/%X in %.3f ms",
+							 nrecords, walredo_tag_to_cstring(tag),
+							 LSN_FORMAT_ARGS(records[nrecords - 1]->lsn),
+							 INSTR_TIME_GET_MILLISEC(duration))));
+	return image;
+}
+
+bytea *
+walredo_redo(const WalredoTag *tag, bytea *base,
+			 WalredoRecord *const *records, int nrecords)
+{
+	bytea	   *image = base;
+	int			i = 0;
+
+	if (nrecords == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no records to apply")));
+	if (image != NULL && WalredoTagIsPage(tag) &&
+		VARSIZE(image) != VARHDRSZ + BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base image has the wrong length"),
+				 errdetail("A page has %d bytes, but the base image has %zu.",
+						   BLCKSZ, (Size) (VARSIZE(image) - VARHDRSZ))));
+
+	while (i < nrecords)
+	{
+		int			end = i + 1;
+
+		if (WalredoRecordIsNative(records[i]))
+			image = walredo_native_apply(tag, records[i], image);
+		else
+		{
+			while (end < nrecords && !WalredoRecordIsNative(records[end]))
+				end++;
+			image = apply_postgres_run(tag, image, records + i, end - i);
+		}
+		i = end;
+	}
+	return image;
+}
+
+/* A page to be masked. */
+typedef struct MaskArg
+{
+	RmgrId		rmid;
+	BlockNumber blkno;
+	const char *page;
+} MaskArg;
+
+static void
+send_mask(WalredoPipe *pipe, void *arg)
+{
+	MaskArg    *mask = arg;
+	char		payload[WALREDO_WIRE_MASK_SIZE];
+
+	put_message(pipe, WALREDO_MSG_MASK, sizeof(payload) + BLCKSZ);
+	payload[0] = (char) mask->rmid;
+	(void) walredo_put_uint32(payload + 1, mask->blkno);
+	walredo_pipe_put(pipe, payload, sizeof(payload));
+	walredo_pipe_put(pipe, mask->page, BLCKSZ);
+}
+
+static char *
+describe_mask(void *arg)
+{
+	MaskArg    *mask = arg;
+
+	return psprintf("It was to mask block %u.", mask->blkno);
+}
+
+void
+walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
+{
+	MaskArg		mask = {rmid, blkno, page};
+	WalredoRequest request = {send_mask, describe_mask, &mask};
+
+	walredo_pool_request(&request, page);
+}
+
+static void
+send_ping(WalredoPipe *pipe, void *arg)
+{
+	put_message(pipe, WALREDO_MSG_PING, 0);
+}
+
+static char *
+describe_ping(void *arg)
+{
+	return pstrdup("It was to answer a ping.");
+}
+
+double
+walredo_redo_ping(void)
+{
+	WalredoRequest request = {send_ping, describe_ping, NULL};
+	PGAlignedBlock answer;
+	instr_time	start;
+	instr_time	duration;
+
+	INSTR_TIME_SET_CURRENT(start);
+	walredo_pool_request(&request, answer.data);
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
+	return INSTR_TIME_GET_MILLISEC(duration);
+}

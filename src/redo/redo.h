@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * redo.h
+ *	  Replay of a list of records on the image of one page.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/redo/redo.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_REDO_H
+#define WALREDO_REDO_H
+
+#include "postgres.h"
+
+#include "access/rmgr.h"
+#include "record/record.h"
+#include "record/tag.h"
+
+/*
+ * Applies records, in order, to the image of what tag names.
+ *
+ * base is a bytea of the caller's own, which may be changed in place, or NULL
+ * if there is none.  Returns the new image, which is the same bytea where the
+ * length stays.  ERROR 22023 if there are no records, if an image is needed
+ * and there is none, if the image of a page is not BLCKSZ bytes, or if a record
+ * is not about the page; and what walredo_pool_request() and
+ * walredo_native_apply() raise.
+ */
+extern bytea *walredo_redo(const WalredoTag *tag, bytea *base,
+						   WalredoRecord *const *records, int nrecords);
+
+/*
+ * Masks a page, of BLCKSZ bytes, in place, as the resource manager does for
+ * wal_consistency_checking.
+ */
+extern void walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page);
+
+/* Pings a child; returns how long that took, in milliseconds. */
+extern double walredo_redo_ping(void);
+
+#endif							/* WALREDO_REDO_H */
