@@ -21,6 +21,7 @@ OBJS = \
 	src/pool/worker.o \
 	src/proto/proto.o \
 	src/record/record.o \
+	src/record/scan.o \
 	src/record/tag.o \
 	src/redo/redo.o \
 	src/wal/reader.o
