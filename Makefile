@@ -23,6 +23,7 @@ OBJS = \
 	src/record/record.o \
 	src/record/tag.o \
 	src/redo/redo.o \
+	src/wal/decode.o \
 	src/wal/reader.o
 
 EXTENSION = walredo
