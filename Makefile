@@ -21,9 +21,11 @@ OBJS = \
 	src/pool/worker.o \
 	src/proto/proto.o \
 	src/record/record.o \
+	src/record/scan.o \
 	src/record/tag.o \
 	src/record/xlogrecord.o \
 	src/redo/redo.o \
+	src/wal/decode.o \
 	src/wal/reader.o
 
 EXTENSION = walredo

@@ -25,6 +25,7 @@
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "storage/block.h"
 
 /* Stored on disk: append only. */
@@ -44,6 +45,12 @@ typedef enum WalredoRecordKind
 } WalredoRecordKind;
 
 #define WALREDO_RECORD_NKINDS	(WALREDO_REPLACE + 1)
+
+/*
+ * No body is longer than this.  PostgreSQL itself can log longer records, but
+ * none of those that change a page comes near it.
+ */
+#define WALREDO_MAX_RECORD_SIZE	(16 * 1024 * 1024)
 
 /* Flag bits.  Both belong to WALREDO_POSTGRES alone. */
 #define WALREDO_WILL_INIT_GIVEN	0x01	/* the caller said if it initializes */
@@ -101,12 +108,17 @@ typedef struct WalredoRecord
 	uint8		flags;			/* WALREDO_WILL_INIT* */
 	uint16		unused;			/* always zero */
 	XLogRecPtr	lsn;			/* end of the record, as in a page's header */
+
+	/*
+	 * Arrays are as long as the varlena says; C allows no flexible array
+	 * member directly in a union.
+	 */
 	union
 	{
-		char		data[FLEXIBLE_ARRAY_MEMBER];	/* POSTGRES, REPLACE */
+		char		data[1];	/* POSTGRES, REPLACE */
 		WalredoClearVisibilityMapFlags clear_vm;
 		WalredoTruncateVisibilityMap truncate_vm;
-		TransactionId xids[FLEXIBLE_ARRAY_MEMBER];	/* CLOG_* */
+		TransactionId xids[1];	/* CLOG_* */
 		WalredoMultiXactOffset mxact_offset;
 		WalredoMultiXactMembers mxact_members;
 		WalredoCommitTs commit_ts;
@@ -133,7 +145,8 @@ typedef struct WalredoRecord
 	DatumGetWalredoRecordP(PG_GETARG_DATUM(n))
 
 /*
- * A zeroed record with room for body_size bytes in u, palloc'd.
+ * A zeroed record with room for body_size bytes in u, palloc'd.  ERROR 54000
+ * if that is more than WALREDO_MAX_RECORD_SIZE.
  */
 extern WalredoRecord *walredo_record_make(WalredoRecordKind kind,
 										  XLogRecPtr lsn, Size body_size);
@@ -150,5 +163,16 @@ extern void walredo_record_validate(const WalredoRecord *rec);
 
 /* The kind's name, as in the text form. */
 extern const char *walredo_record_kind_name(WalredoRecordKind kind);
+
+/*
+ * The text and the binary form; results are palloc'd.  What is read is
+ * validated; besides the errors of walredo_record_validate() there is ERROR
+ * 22P02 for bad text and 22P03 for a bad binary form, which must be the whole
+ * rest of buf.
+ */
+extern char *walredo_record_to_cstring(const WalredoRecord *rec);
+extern WalredoRecord *walredo_record_from_cstring(const char *str);
+extern void walredo_record_write(StringInfo buf, const WalredoRecord *rec);
+extern WalredoRecord *walredo_record_read(StringInfo buf);
 
 #endif							/* WALREDO_RECORD_H */

@@ -21,6 +21,7 @@
 
 #include "common/relpath.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "storage/block.h"
 
 /* Stored on disk: append only. */
@@ -66,10 +67,24 @@ StaticAssertDecl(sizeof(WalredoTag) == 24, "walredo_tag is 24 bytes on disk");
 #define PG_GETARG_WALREDO_TAG_P(n)	DatumGetWalredoTagP(PG_GETARG_DATUM(n))
 #define PG_RETURN_WALREDO_TAG_P(x)	PG_RETURN_POINTER(x)
 
-/* The text form, as pg_waldump would print it; palloc'd. */
+/*
+ * The text form, as pg_waldump would print it.  Results are palloc'd; ERROR
+ * 22P02 for text that is not exactly a tag.
+ */
 extern char *walredo_tag_to_cstring(const WalredoTag *tag);
+extern WalredoTag *walredo_tag_from_cstring(const char *str);
+
+/*
+ * The binary form: fixed size, big-endian.  The result is palloc'd; ERROR
+ * 22P03 unless the rest of buf is exactly a valid tag.
+ */
+extern void walredo_tag_write(StringInfo buf, const WalredoTag *tag);
+extern WalredoTag *walredo_tag_read(StringInfo buf);
 
 /* True if the fields of a tag are within their limits. */
 extern bool walredo_tag_is_valid(const WalredoTag *tag);
+
+/* Orders by kind, tablespace, database, relation, fork, number. */
+extern int	walredo_tag_compare(const WalredoTag *a, const WalredoTag *b);
 
 #endif							/* WALREDO_TAG_H */

@@ -18,15 +18,26 @@
 
 typedef struct WalredoReader WalredoReader;
 
+/* As the end of a range: as far as the log goes. */
+#define WALREDO_END_OF_LOG	PG_UINT64_MAX
+
 /*
  * Starts reading at the first record that begins at or after start_lsn.
  *
  * directory is NULL for the running server's own pg_wal, or the path of any
- * directory that holds segment files.  Records are returned up to those that
- * end at or before end_lsn.  The reader lives in the current memory context,
- * and its file is closed by walredo_reader_end() or at the end of the
- * (sub)transaction.  ERROR 22023 if the range makes no sense, 58P01 naming
- * the segment if one is missing, XX001 if the log is broken.
+ * directory that holds segment files; a relative one is taken from the data
+ * directory.  Records are returned up to those that end at or before end_lsn.
+ *
+ * In the server's own log end_lsn may not be beyond what is flushed (or, on a
+ * standby, replayed), and WALREDO_END_OF_LOG stands for just that.  In another
+ * directory a log that ends before end_lsn is an error, which says where it
+ * ends; with WALREDO_END_OF_LOG the range goes on to the first place that
+ * holds no valid record, if no later segment of the same history is there.
+ *
+ * The reader lives in the current memory context and holds no descriptor
+ * between calls, so it may be abandoned at any time.  ERROR 22023 if the range
+ * makes no sense, 58P01 naming the segment if one is missing, XX001 if the log
+ * is broken.
  */
 extern WalredoReader *walredo_reader_begin(const char *directory,
 										   XLogRecPtr start_lsn,
@@ -41,10 +52,14 @@ extern bool walredo_reader_next(WalredoReader *reader);
 /*
  * The record that walredo_reader_next() found: the server's own decoded form
  * (ReadRecPtr is the record's start, EndRecPtr its end), and the whole record
- * as it was logged, of rec->xl_tot_len bytes, page headers removed.
+ * as it was logged, of rec->xl_tot_len bytes, page headers removed.  Decoding
+ * is done on the first request for it, and may find the record broken (ERROR
+ * XX001); the positions are there without it.
  */
 extern XLogReaderState *walredo_reader_state(WalredoReader *reader);
 extern const XLogRecord *walredo_reader_record(WalredoReader *reader);
+extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
+extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
 
 extern void walredo_reader_end(WalredoReader *reader);
 

@@ -1,0 +1,187 @@
+/*-------------------------------------------------------------------------
+ *
+ * wal.c
+ *	  SQL functions that read the write-ahead log.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * IDENTIFICATION
+ *	  src/api/wal.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/rmgr.h"
+#include "access/xlog_internal.h"
+#include "access/xlogreader.h"
+#include "catalog/pg_authid.h"
+#include "compat.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "wal/reader.h"
+
+PG_FUNCTION_INFO_V1(walredo_wal_records);
+
+/* What a scan of the log keeps from row to row. */
+typedef struct WalRecordsScan
+{
+	WalredoReader *reader;
+
+	/*
+	 * Names as text, made when first seen.  A resource manager has the upper
+	 * four bits of xl_info for its record types.
+	 */
+	text	   *rmgr_names[RM_MAX_ID + 1];
+	text	   *record_types[RM_MAX_ID + 1][16];
+} WalRecordsScan;
+
+/*
+ * The log holds everybody's data, so a mere right to execute a function that
+ * reads it is not enough: it may have been granted by someone who does not
+ * know that.
+ */
+static void
+check_may_read_log(void)
+{
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to read the write-ahead log"),
+				 errdetail("Only roles with privileges of the \"%s\" role may read it.",
+						   "pg_read_server_files")));
+}
+
+/*
+ * The arguments of a function that scans a range of the log: start_lsn,
+ * end_lsn, and a directory that may be NULL, from argument argno on.
+ */
+static WalredoReader *
+begin_scan(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *directory = NULL;
+
+	check_may_read_log();
+
+	if (PG_ARGISNULL(argno) || PG_ARGISNULL(argno + 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("start and end LSN must not be null")));
+	if (!PG_ARGISNULL(argno + 2))
+		directory = text_to_cstring(PG_GETARG_TEXT_PP(argno + 2));
+
+	return walredo_reader_begin(directory, PG_GETARG_LSN(argno),
+								PG_GETARG_LSN(argno + 1));
+}
+
+/*
+ * Name and record type, as pg_walinspect and pg_waldump show them.
+ */
+static void
+name_record(WalRecordsScan *scan, const XLogRecord *record,
+			text **rmgr_name, text **record_type)
+{
+	RmgrId		rmid = record->xl_rmid;
+	uint8		info = record->xl_info & ~XLR_INFO_MASK;
+
+	if (scan->record_types[rmid][info >> 4] == NULL)
+	{
+		MemoryContext cxt = GetMemoryChunkContext(scan);
+		MemoryContext old_cxt = MemoryContextSwitchTo(cxt);
+		const char *type = NULL;
+		const char *name;
+
+		if (RmgrIdExists(rmid))
+		{
+			name = GetRmgr(rmid).rm_name;
+			type = GetRmgr(rmid).rm_identify(info);
+		}
+		else
+			name = psprintf("custom%03u", rmid);
+		if (type == NULL)
+			type = psprintf("UNKNOWN (%x)", info);
+
+		if (scan->rmgr_names[rmid] == NULL)
+			scan->rmgr_names[rmid] = cstring_to_text(name);
+		scan->record_types[rmid][info >> 4] = cstring_to_text(type);
+		MemoryContextSwitchTo(old_cxt);
+	}
+
+	*rmgr_name = scan->rmgr_names[rmid];
+	*record_type = scan->record_types[rmid][info >> 4];
+}
+
+/*
+ * walredo_wal_records(start_lsn, end_lsn, wal_directory)
+ *
+ * One row a record, from the first one that begins at or after start_lsn to
+ * the last one that ends at or before end_lsn.  The log is the server's own
+ * if wal_directory is null.  See wal/reader.h for what end_lsn may be.
+ *
+ * Rows are returned one by one: used in a select list the function takes no
+ * more memory than its largest record, and stops when no more rows are asked
+ * for.
+ */
+Datum
+walredo_wal_records(PG_FUNCTION_ARGS)
+{
+#define WALREDO_WAL_RECORDS_COLS	8
+	FuncCallContext *funcctx;
+	WalRecordsScan *scan;
+	const XLogRecord *record;
+	Datum		values[WALREDO_WAL_RECORDS_COLS];
+	bool		nulls[WALREDO_WAL_RECORDS_COLS] = {0};
+	text	   *rmgr_name;
+	text	   *record_type;
+	bytea	   *rec;
+	int			i = 0;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old_cxt;
+		TupleDesc	tupdesc;
+
+		funcctx = SRF_FIRSTCALL_INIT();
+		old_cxt = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
+
+		scan = palloc0(sizeof(WalRecordsScan));
+		scan->reader = begin_scan(fcinfo, 0);
+		funcctx->user_fctx = scan;
+
+		MemoryContextSwitchTo(old_cxt);
+	}
+
+	funcctx = SRF_PERCALL_SETUP();
+	scan = funcctx->user_fctx;
+
+	if (!walredo_reader_next(scan->reader))
+		SRF_RETURN_DONE(funcctx);
+
+	record = walredo_reader_record(scan->reader);
+	name_record(scan, record, &rmgr_name, &record_type);
+	rec = palloc(VARHDRSZ + record->xl_tot_len);
+	SET_VARSIZE(rec, VARHDRSZ + record->xl_tot_len);
+	memcpy(VARDATA(rec), record, record->xl_tot_len);
+
+	values[i++] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
+	values[i++] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
+	values[i++] = LSNGetDatum(record->xl_prev);
+	values[i++] = TransactionIdGetDatum(record->xl_xid);
+	values[i++] = PointerGetDatum(rmgr_name);
+	values[i++] = PointerGetDatum(record_type);
+	values[i++] = Int32GetDatum((int32) record->xl_tot_len);
+	values[i++] = PointerGetDatum(rec);
+	Assert(i == WALREDO_WAL_RECORDS_COLS);
+
+	SRF_RETURN_NEXT(funcctx,
+					HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc,
+													  values, nulls)));
+#undef WALREDO_WAL_RECORDS_COLS
+}

@@ -1,0 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * visibilitymap.c
+ *	  Native changes to pages of a relation's visibility map.
+ *
+ * Like the server's own redo, neither change sets the page's LSN.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/native/visibilitymap.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/visibilitymapdefs.h"
+#include "storage/bufpage.h"
+
+#include "native/pages.h"
+
+/* As in src/backend/access/heap/visibilitymap.c, which keeps them private. */
+#define MAPSIZE (BLCKSZ - MAXALIGN(SizeOfPageHeaderData))
+#define HEAPBLOCKS_PER_BYTE (BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
+#define HEAPBLOCKS_PER_PAGE (MAPSIZE * HEAPBLOCKS_PER_BYTE)
+#define HEAPBLK_TO_MAPBLOCK(x) ((x) / HEAPBLOCKS_PER_PAGE)
+#define HEAPBLK_TO_MAPBYTE(x) (((x) % HEAPBLOCKS_PER_PAGE) / HEAPBLOCKS_PER_BYTE)
+#define HEAPBLK_TO_OFFSET(x) (((x) % HEAPBLOCKS_PER_BYTE) * BITS_PER_HEAPBLOCK)
+
+static uint8 *visibilitymap_bytes(char *page);
+static bool visibilitymap_clear_block(const WalredoTag *tag, uint8 *map,
+									  BlockNumber heap_blkno, uint8 flags);
+
+/*
+ * The bitmap of the page.  A new page is initialized first, as vm_readbuf()
+ * does.
+ */
+static uint8 *
+visibilitymap_bytes(char *page)
+{
+	if (PageIsNew((Page) page))
+		PageInit((Page) page, BLCKSZ, 0);
+	return (uint8 *) PageGetContents((Page) page);
+}
+
+/*
+ * Clears bits of one heap block, as visibilitymap_clear() does.  False if
+ * there is no such block, or if it belongs to another page of the map.
+ */
+static bool
+visibilitymap_clear_block(const WalredoTag *tag, uint8 *map,
+						  BlockNumber heap_blkno, uint8 flags)
+{
+	if (!BlockNumberIsValid(heap_blkno) ||
+		HEAPBLK_TO_MAPBLOCK(heap_blkno) != tag->number)
+		return false;
+	map[HEAPBLK_TO_MAPBYTE(heap_blkno)] &=
+		~(flags << HEAPBLK_TO_OFFSET(heap_blkno));
+	return true;
+}
+
+/*
+ * Clears bits of one or two heap blocks.  When an update moves a row to
+ * another heap block, the two may belong to different pages of the map, so it
+ * is enough that one of them belongs to this one.
+ */
+void
+walredo_visibilitymap_clear_apply(const WalredoTag *tag,
+								  const WalredoRecord *rec, char *page)
+{
+	const WalredoClearVisibilityMapFlags *clear_vm = &rec->u.clear_vm;
+	uint8	   *map = visibilitymap_bytes(page);
+	bool		new_here;
+	bool		old_here;
+
+	new_here = visibilitymap_clear_block(tag, map, clear_vm->new_heap_blkno,
+										 clear_vm->flags);
+	old_here = visibilitymap_clear_block(tag, map, clear_vm->old_heap_blkno,
+										 clear_vm->flags);
+	if (!new_here && !old_here)
+		walredo_native_not_here(tag, rec, "Heap block",
+								BlockNumberIsValid(clear_vm->new_heap_blkno) ?
+								clear_vm->new_heap_blkno :
+								clear_vm->old_heap_blkno);
+}
+
+/*
+ * Clears the tail of the page, as visibilitymap_prepare_truncate() does.
+ */
+void
+walredo_visibilitymap_truncate_apply(const WalredoTag *tag,
+									 const WalredoRecord *rec, char *page)
+{
+	uint8	   *map = visibilitymap_bytes(page);
+	uint32		trunc_byte = rec->u.truncate_vm.trunc_byte;
+	uint32		trunc_bits = rec->u.truncate_vm.trunc_offs * BITS_PER_HEAPBLOCK;
+
+	memset(&map[trunc_byte + 1], 0, MAPSIZE - (trunc_byte + 1));
+	map[trunc_byte] &= (1 << trunc_bits) - 1;
+}

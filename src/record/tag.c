@@ -1,0 +1,311 @@
+/*-------------------------------------------------------------------------
+ *
+ * tag.c
+ *	  The address of a page: its text and binary forms.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/record/tag.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "libpq/pqformat.h"
+
+#include "record/scan.h"
+#include "record/slru.h"
+#include "record/tag.h"
+
+/* kind, forknum, three OIDs, number */
+#define TAG_BINARY_SIZE	(1 + 1 + 3 * 4 + 8)
+
+/*
+ * The server's SLRUs, in the order of WalredoTagKind.  last_page is the page
+ * of the highest transaction, multixact or member there can be.
+ */
+static const struct
+{
+	const char *directory;
+	uint64		last_page;
+}			tag_slrus[] =
+{
+	{
+		"pg_xact", MaxTransactionId / WALREDO_CLOG_XACTS_PER_PAGE
+	},
+	{
+		"pg_multixact/offsets", MaxMultiXactId / WALREDO_MXACT_OFFSETS_PER_PAGE
+	},
+	{
+		"pg_multixact/members",
+		MaxMultiXactOffset / WALREDO_MXACT_MEMBERS_PER_PAGE
+	},
+	{
+		"pg_commit_ts", MaxTransactionId / WALREDO_COMMIT_TS_XACTS_PER_PAGE
+	}
+};
+
+#define TagSlru(tag)	(&tag_slrus[(tag)->kind - WALREDO_TAG_CLOG])
+
+static void tag_scan_rel(WalredoScan *scan, WalredoTag *tag);
+static void tag_scan_slru(WalredoScan *scan, WalredoTag *tag);
+
+/*
+ * Reads the text form.  Returns a palloc'd tag.  ERROR 22P02 for anything that
+ * is not exactly a tag.
+ */
+WalredoTag *
+walredo_tag_from_cstring(const char *str)
+{
+	WalredoTag *tag = palloc0(sizeof(WalredoTag));
+	WalredoScan scan;
+
+	walredo_scan_begin(&scan, "walredo_tag", str);
+
+	if (walredo_scan_try_word(&scan, "rel"))
+		tag_scan_rel(&scan, tag);
+	else if (walredo_scan_try_word(&scan, "slru"))
+		tag_scan_slru(&scan, tag);
+	else if (walredo_scan_try_word(&scan, "relmap"))
+	{
+		tag->kind = WALREDO_TAG_RELMAP;
+		walredo_scan_blanks(&scan);
+		tag->spcOid = walredo_scan_number(&scan, OID_MAX, "a tablespace OID");
+		walredo_scan_literal(&scan, "/");
+		tag->dbOid = walredo_scan_number(&scan, OID_MAX, "a database OID");
+	}
+	else if (walredo_scan_try_word(&scan, "twophase"))
+	{
+		tag->kind = WALREDO_TAG_TWOPHASE;
+		walredo_scan_blanks(&scan);
+		tag->number = walredo_scan_number(&scan, MaxTransactionId,
+										  "a transaction ID");
+	}
+	else
+	{
+		walredo_scan_blanks(&scan);
+		walredo_scan_fail(&scan, "\"rel\", \"slru\", \"relmap\" or \"twophase\"");
+	}
+	walredo_scan_end(&scan);
+
+	if (!walredo_tag_is_valid(tag))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type walredo_tag: \"%s\"",
+						walredo_tag_to_cstring(tag)),
+				 tag->kind == WALREDO_TAG_TWOPHASE ?
+				 errdetail("A prepared transaction has an ID of at least %u.",
+						   FirstNormalTransactionId) :
+				 errdetail("Tablespace and relation must not be 0.")));
+	return tag;
+}
+
+/*
+ * What follows "rel": 1663/5/16384 [fork vm] blk 7
+ */
+static void
+tag_scan_rel(WalredoScan *scan, WalredoTag *tag)
+{
+	tag->kind = WALREDO_TAG_REL;
+	walredo_scan_blanks(scan);
+	tag->spcOid = walredo_scan_number(scan, OID_MAX, "a tablespace OID");
+	walredo_scan_literal(scan, "/");
+	tag->dbOid = walredo_scan_number(scan, OID_MAX, "a database OID");
+	walredo_scan_literal(scan, "/");
+	tag->relNumber = walredo_scan_number(scan, OID_MAX,
+										 "a relation file number");
+	if (walredo_scan_try_word(scan, "fork"))
+	{
+		int			forknum = 0;
+
+		while (!walredo_scan_try_word(scan, forkNames[forknum]))
+		{
+			if (++forknum > MAX_FORKNUM)
+			{
+				walredo_scan_blanks(scan);
+				walredo_scan_fail(scan, "a fork name");
+			}
+		}
+		tag->forknum = forknum;
+	}
+	walredo_scan_word(scan, "blk");
+	walredo_scan_blanks(scan);
+	tag->number = walredo_scan_number(scan, MaxBlockNumber, "a block number");
+}
+
+/*
+ * What follows "slru": pg_xact/0000 blk 3
+ *
+ * The segment's name must be one that SlruFileName() in slru.c could have
+ * written; since PostgreSQL 17 some have 15 digits with leading zeroes.
+ */
+static void
+tag_scan_slru(WalredoScan *scan, WalredoTag *tag)
+{
+	const char *start;
+	uint64		last_page;
+	uint64		segment;
+	uint64		page;
+
+	tag->kind = WALREDO_TAG_CLOG;
+	walredo_scan_blanks(scan);
+	while (!walredo_scan_try(scan, TagSlru(tag)->directory))
+	{
+		if (++tag->kind > WALREDO_TAG_COMMIT_TS)
+			walredo_scan_fail(scan, "an SLRU's directory");
+	}
+	last_page = TagSlru(tag)->last_page;
+
+	walredo_scan_literal(scan, "/");
+	start = scan->at;
+	segment = walredo_scan_hex(scan, 4, 15, true, "an SLRU segment's name");
+	if (segment > last_page / SLRU_PAGES_PER_SEGMENT)
+	{
+		scan->at = start;
+		walredo_scan_fail(scan, psprintf("a segment of at most %04llX",
+										 (unsigned long long)
+										 (last_page / SLRU_PAGES_PER_SEGMENT)));
+	}
+
+	walredo_scan_word(scan, "blk");
+	walredo_scan_blanks(scan);
+	start = scan->at;
+	page = walredo_scan_number(scan, SLRU_PAGES_PER_SEGMENT - 1,
+							   "a page number");
+	tag->number = segment * SLRU_PAGES_PER_SEGMENT + page;
+	if (tag->number > last_page)
+	{
+		scan->at = start;
+		walredo_scan_fail(scan, psprintf("a page number of at most %d",
+										 (int) (last_page % SLRU_PAGES_PER_SEGMENT)));
+	}
+}
+
+/*
+ * The text form, palloc'd.  The tag need not be valid, but its kind must be.
+ */
+char *
+walredo_tag_to_cstring(const WalredoTag *tag)
+{
+	switch ((WalredoTagKind) tag->kind)
+	{
+		case WALREDO_TAG_REL:
+			return psprintf("rel %u/%u/%u%s%s blk " UINT64_FORMAT,
+							tag->spcOid, tag->dbOid, tag->relNumber,
+							tag->forknum == MAIN_FORKNUM ? "" : " fork ",
+							tag->forknum == MAIN_FORKNUM ? "" :
+							forkNames[tag->forknum],
+							tag->number);
+		case WALREDO_TAG_CLOG:
+		case WALREDO_TAG_MULTIXACT_OFFSETS:
+		case WALREDO_TAG_MULTIXACT_MEMBERS:
+		case WALREDO_TAG_COMMIT_TS:
+			return psprintf("slru %s/%04llX blk %d", TagSlru(tag)->directory,
+							(unsigned long long)
+							(tag->number / SLRU_PAGES_PER_SEGMENT),
+							(int) (tag->number % SLRU_PAGES_PER_SEGMENT));
+		case WALREDO_TAG_RELMAP:
+			return psprintf("relmap %u/%u", tag->spcOid, tag->dbOid);
+		case WALREDO_TAG_TWOPHASE:
+			return psprintf("twophase " UINT64_FORMAT, tag->number);
+	}
+	elog(ERROR, "unrecognized kind of walredo_tag: %d", tag->kind);
+	return NULL;				/* keep compiler quiet */
+}
+
+/*
+ * Writes the binary form: kind, forknum, spcOid, dbOid, relNumber and number,
+ * each as wide as in the struct.
+ */
+void
+walredo_tag_write(StringInfo buf, const WalredoTag *tag)
+{
+	pq_sendbyte(buf, tag->kind);
+	pq_sendbyte(buf, tag->forknum);
+	pq_sendint32(buf, tag->spcOid);
+	pq_sendint32(buf, tag->dbOid);
+	pq_sendint32(buf, tag->relNumber);
+	pq_sendint64(buf, tag->number);
+}
+
+/*
+ * Reads the binary form.  Returns a palloc'd tag.  ERROR 22P03 unless the rest
+ * of buf is exactly a valid one.
+ */
+WalredoTag *
+walredo_tag_read(StringInfo buf)
+{
+	WalredoTag *tag = palloc0(sizeof(WalredoTag));
+
+	if (buf->len - buf->cursor != TAG_BINARY_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid binary form of walredo_tag"),
+				 errdetail("It has %d bytes instead of %d.",
+						   buf->len - buf->cursor, TAG_BINARY_SIZE)));
+
+	tag->kind = pq_getmsgbyte(buf);
+	tag->forknum = pq_getmsgbyte(buf);
+	tag->spcOid = pq_getmsgint(buf, 4);
+	tag->dbOid = pq_getmsgint(buf, 4);
+	tag->relNumber = pq_getmsgint(buf, 4);
+	tag->number = pq_getmsgint64(buf);
+
+	if (!walredo_tag_is_valid(tag))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid binary form of walredo_tag"),
+				 errdetail("Kind %u, fork %u, relation %u/%u/%u and number "
+						   UINT64_FORMAT " are not the address of a page.",
+						   tag->kind, tag->forknum, tag->spcOid, tag->dbOid,
+						   tag->relNumber, tag->number)));
+	return tag;
+}
+
+/*
+ * True if the kind is known, its fields are within their limits, and the
+ * fields that it does not use are zero.
+ */
+bool
+walredo_tag_is_valid(const WalredoTag *tag)
+{
+	if (tag->unused != 0)
+		return false;
+	if (tag->kind == WALREDO_TAG_REL)
+		return tag->forknum <= MAX_FORKNUM && OidIsValid(tag->spcOid) &&
+			OidIsValid(tag->relNumber) && tag->number <= MaxBlockNumber;
+
+	if (tag->forknum != 0 || tag->relNumber != 0)
+		return false;
+	if (tag->kind == WALREDO_TAG_RELMAP)
+		return OidIsValid(tag->spcOid) && tag->number == 0;
+
+	if (tag->spcOid != 0 || tag->dbOid != 0)
+		return false;
+	if (tag->kind == WALREDO_TAG_TWOPHASE)
+		return tag->number >= FirstNormalTransactionId &&
+			tag->number <= MaxTransactionId;
+	return WalredoTagIsSlru(tag) && tag->number <= TagSlru(tag)->last_page;
+}
+
+/*
+ * Less than, equal to or greater than zero, as a stands before, at or after b.
+ * The pages of one fork follow each other.
+ */
+int
+walredo_tag_compare(const WalredoTag *a, const WalredoTag *b)
+{
+#define COMPARE(field) \
+	if (a->field != b->field) \
+		return a->field < b->field ? -1 : 1
+
+	COMPARE(kind);
+	COMPARE(spcOid);
+	COMPARE(dbOid);
+	COMPARE(relNumber);
+	COMPARE(forknum);
+	COMPARE(number);
+	return 0;
+
+#undef COMPARE
+}

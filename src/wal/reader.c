@@ -1,0 +1,1137 @@
+/*-------------------------------------------------------------------------
+ *
+ * reader.c
+ *	  Reading whole WAL records from a directory of segment files.
+ *
+ * The server's xlogreader says what a valid page is and decodes records, but
+ * the records are put together here, for three reasons.  Its XLogReadRecord()
+ * decodes each record at once, and decoding is not safe for a record from a
+ * hostile archive before the record has been looked at (see decode.c).  It
+ * hands out the decoded parts, while the record as it was logged is what
+ * walredo is about.  And a scan of gigabytes wants large reads, and no
+ * decoding of records that nobody looks into.  What makes a record valid is
+ * the same as there; XLogDecodeNextRecord() and XLogFindNextRecord() of
+ * src/backend/access/transam/xlogreader.c are what to compare with.
+ *
+ * The server's own pg_wal is read in the same way as any other directory.
+ * Only the knowledge about it is better: segment size, system identifier,
+ * newest timeline, and how far the log goes come from the server.
+ *
+ * No file stays open between two reads.  A set-returning function may be left
+ * in the middle, and its caller may roll back a subtransaction and go on
+ * fetching, so a descriptor that a (sub)transaction owns may be gone, or be
+ * another file's, when the next record is wanted.  Opening the segment again
+ * for each chunk costs next to nothing.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * IDENTIFICATION
+ *	  src/wal/reader.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/timeline.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xlogreader.h"
+#include "access/xlogrecovery.h"
+#include "catalog/pg_control.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "port/pg_crc32c.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+#include "wal/decode.h"
+#include "wal/reader.h"
+
+/* Bytes read at once.  Large enough that opening the file is not felt. */
+#define READ_CHUNK	(16 * XLOG_BLCKSZ)
+
+/*
+ * No record is longer, as the server itself sees to (XLogRecordMaxSize on
+ * servers that have it).  It fits into palloc's limit with a row around it.
+ */
+#define MAX_RECORD_LENGTH	(1020 * 1024 * 1024)
+
+/*
+ * A history file has a line for each change of timeline.  One that is longer
+ * than this is something else.
+ */
+#define MAX_HISTORY_LENGTH	(1024 * 1024)
+
+struct WalredoReader
+{
+	/* For the validation of pages, and the decoded record. */
+	XLogReaderState *state;
+	bool		decoded;		/* state->record is the current record */
+
+	/* Where the log is, and what of it is wanted. */
+	char		directory[MAXPGPATH];
+	bool		own;			/* it is the server's own pg_wal */
+	int			segsize;
+	TimeLineID	tli;			/* newest timeline, the one to follow */
+	List	   *history;		/* TimeLineHistoryEntry's of tli, newest first */
+	XLogRecPtr	end_lsn;		/* no record that ends after it is wanted */
+	XLogRecPtr	limit;			/* no byte at or after it may be read */
+	bool		to_end;			/* end_lsn is not known: find the end */
+	bool		done;
+
+	/* What was read last. */
+	char	   *buf;			/* READ_CHUNK bytes */
+	XLogRecPtr	buf_start;		/* a page boundary */
+	XLogRecPtr	buf_end;		/* valid bytes are before it */
+	bool		timeline_ends;	/* ... and after it another timeline's are */
+	XLogRecPtr	checked_page;	/* page whose header was validated last */
+
+	/* The current record. */
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	next_lsn;		/* its end, where the next one is looked for */
+	const XLogRecord *record;	/* in buf, or in assembled */
+	char	   *assembled;		/* a record that crosses pages */
+	Size		assembled_size;
+	bool		pending;		/* found by begin, not yet handed out */
+};
+
+static void look_at_own_log(WalredoReader *reader);
+static void look_at_directory(WalredoReader *reader);
+static List *read_history(WalredoReader *reader, TimeLineID tli);
+static bool entry_covers(const TimeLineHistoryEntry *entry, XLogSegNo segno,
+						 int segsize);
+static int	open_regular_file(const char *path);
+static int	open_segment(WalredoReader *reader, XLogSegNo segno,
+						 TimeLineID *tli, XLogRecPtr *valid_end);
+static bool read_long_header(const char *path, XLogLongPageHeader header);
+static bool log_goes_on(WalredoReader *reader, XLogRecPtr lsn);
+static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
+					const char *errormsg);
+static void load_chunk(WalredoReader *reader, XLogRecPtr pageptr);
+static char *read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need);
+static bool find_first(WalredoReader *reader, XLogRecPtr start_lsn);
+static bool next_record(WalredoReader *reader);
+static const char *check_record_header(WalredoReader *reader, XLogRecPtr lsn,
+									   const XLogRecord *record);
+static bool record_crc_ok(const XLogRecord *record);
+
+/* ----------------------------------------
+ * The interface
+ * ----------------------------------------
+ */
+
+WalredoReader *
+walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
+					 XLogRecPtr end_lsn)
+{
+	WalredoReader *reader;
+
+	if (XLogRecPtrIsInvalid(start_lsn))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid WAL start LSN"),
+				 errdetail("No WAL record begins at %X/%X.",
+						   LSN_FORMAT_ARGS(start_lsn))));
+	if (start_lsn > end_lsn)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("WAL start LSN must not be greater than end LSN"),
+				 errdetail("The range given is %X/%X to %X/%X.",
+						   LSN_FORMAT_ARGS(start_lsn),
+						   LSN_FORMAT_ARGS(end_lsn))));
+
+	reader = palloc0(sizeof(WalredoReader));
+	reader->to_end = (end_lsn == WALREDO_END_OF_LOG);
+	reader->end_lsn = end_lsn;
+	reader->own = (directory == NULL);
+
+	if (reader->own)
+	{
+		strlcpy(reader->directory, XLOGDIR, MAXPGPATH);
+		look_at_own_log(reader);
+	}
+	else
+	{
+		/* Leave room for a file name. */
+		if (strlen(directory) >= MAXPGPATH - MAXFNAMELEN - 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_NAME_TOO_LONG),
+					 errmsg("path of the WAL directory is too long")));
+		strlcpy(reader->directory, directory, MAXPGPATH);
+		canonicalize_path(reader->directory);
+	}
+
+	if (reader->own)
+	{
+		XLogRecPtr	last = reader->limit;
+
+		if (reader->to_end)
+		{
+			reader->end_lsn = last;
+			reader->to_end = false;
+		}
+		if (start_lsn > last || reader->end_lsn > last)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 start_lsn > last ?
+					 errmsg("WAL start LSN is in the future") :
+					 errmsg("WAL end LSN is in the future"),
+					 errdetail("Last known WAL LSN on the database system is at %X/%X.",
+							   LSN_FORMAT_ARGS(last))));
+	}
+	else
+		look_at_directory(reader);
+
+	/* Nothing to read is nothing that can be missing. */
+	if (start_lsn == reader->end_lsn)
+	{
+		reader->done = true;
+		return reader;
+	}
+
+	/* No position that is computed from one in the range may wrap around. */
+	if (reader->end_lsn > PG_UINT64_MAX - WalSegMaxSize)
+		reader->end_lsn = PG_UINT64_MAX - WalSegMaxSize;
+	if (reader->limit > PG_UINT64_MAX - WalSegMaxSize)
+		reader->limit = PG_UINT64_MAX - WalSegMaxSize;
+
+	reader->buf = palloc(READ_CHUNK);
+	reader->assembled_size = 4 * XLOG_BLCKSZ;
+	reader->assembled = palloc(reader->assembled_size);
+
+	if (find_first(reader, start_lsn))
+	{
+		/* A start within a record moves on to the next one. */
+		do
+		{
+			reader->pending = next_record(reader);
+		} while (reader->pending && reader->start_lsn < start_lsn);
+	}
+
+	return reader;
+}
+
+bool
+walredo_reader_next(WalredoReader *reader)
+{
+	if (reader->pending)
+	{
+		reader->pending = false;
+		return true;
+	}
+
+	return next_record(reader);
+}
+
+XLogReaderState *
+walredo_reader_state(WalredoReader *reader)
+{
+	if (!reader->decoded)
+	{
+		walredo_decoder_decode(reader->state, reader->record,
+							   reader->start_lsn, reader->next_lsn);
+		reader->decoded = true;
+	}
+
+	return reader->state;
+}
+
+const XLogRecord *
+walredo_reader_record(WalredoReader *reader)
+{
+	return reader->record;
+}
+
+XLogRecPtr
+walredo_reader_start_lsn(WalredoReader *reader)
+{
+	return reader->start_lsn;
+}
+
+XLogRecPtr
+walredo_reader_end_lsn(WalredoReader *reader)
+{
+	return reader->next_lsn;
+}
+
+void
+walredo_reader_end(WalredoReader *reader)
+{
+	walredo_decoder_free(reader->state);
+	list_free_deep(reader->history);
+	if (reader->buf != NULL)
+		pfree(reader->buf);
+	if (reader->assembled != NULL)
+		pfree(reader->assembled);
+	pfree(reader);
+}
+
+/* ----------------------------------------
+ * The directory
+ * ----------------------------------------
+ */
+
+/* The newest timeline of the running server, and how far its log is valid. */
+static XLogRecPtr
+own_log_end(TimeLineID *tli)
+{
+	/* As read_local_xlog_page() in src/backend/access/transam/xlogutils.c. */
+	if (!RecoveryInProgress())
+		return GetFlushRecPtr(tli);
+	return GetXLogReplayRecPtr(tli);
+}
+
+static void
+look_at_own_log(WalredoReader *reader)
+{
+	reader->limit = own_log_end(&reader->tli);
+	reader->segsize = wal_segment_size;
+	reader->state = walredo_decoder_create();
+	reader->state->segcxt.ws_segsize = reader->segsize;
+	reader->state->system_identifier = GetSystemIdentifier();
+	reader->history = read_history(reader, reader->tli);
+}
+
+/*
+ * Learns from the files of a directory what the server would tell.
+ *
+ * The timeline to follow is the newest one that has a segment or a history
+ * file.  Segment size and system identifier are those of the first segment;
+ * every further segment's header is checked against them when it is read.
+ */
+static void
+look_at_directory(WalredoReader *reader)
+{
+	DIR		   *dir;
+	struct dirent *de;
+	char		first[MAXFNAMELEN] = "";
+	char		path[MAXPGPATH];
+	XLogLongPageHeaderData header;
+
+	dir = AllocateDir(reader->directory);
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		bool		is_segment = IsXLogFileName(de->d_name);
+		TimeLineID	tli;
+		struct stat st;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if (!is_segment && !IsTLHistoryFileName(de->d_name))
+			continue;
+
+		/* The name begins with eight hexadecimal digits. */
+		if (sscanf(de->d_name, "%08X", &tli) != 1 || tli == 0)
+			continue;
+		if (tli <= reader->tli &&
+			!(is_segment &&
+			  (first[0] == '\0' || strcmp(de->d_name, first) < 0)))
+			continue;
+
+		/* It teaches something new, if it is a file at all. */
+		snprintf(path, sizeof(path), "%s/%s", reader->directory, de->d_name);
+		if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+			continue;
+
+		if (tli > reader->tli)
+			reader->tli = tli;
+		if (is_segment &&
+			(first[0] == '\0' || strcmp(de->d_name, first) < 0))
+			strlcpy(first, de->d_name, sizeof(first));
+	}
+	FreeDir(dir);
+
+	if (first[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("no WAL segments in directory \"%s\"",
+						reader->directory)));
+
+	snprintf(path, sizeof(path), "%s/%s", reader->directory, first);
+	if (!read_long_header(path, &header) ||
+		header.std.xlp_magic != XLOG_PAGE_MAGIC ||
+		(header.std.xlp_info & XLP_LONG_HEADER) == 0 ||
+		!IsValidWalSegSize(header.xlp_seg_size))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid WAL segment \"%s\"", first),
+				 errdetail("The first segment in directory \"%s\" does not begin with a valid page header of this PostgreSQL version.",
+						   reader->directory)));
+
+	reader->limit = PG_UINT64_MAX;
+	reader->segsize = header.xlp_seg_size;
+	reader->state = walredo_decoder_create();
+	reader->state->segcxt.ws_segsize = reader->segsize;
+	reader->state->system_identifier = header.xlp_sysid;
+	reader->history = read_history(reader, reader->tli);
+}
+
+static void
+invalid_history(const char *path, int line, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("invalid timeline history file \"%s\"", path),
+			 line > 0 ? errdetail("Line %d: %s.", line, problem) :
+			 errdetail("%s.", problem)));
+}
+
+/*
+ * The history of a timeline, newest entry first, palloc'd.
+ *
+ * As readTimeLineHistory() in src/backend/access/transam/timeline.c, but for
+ * any directory and with every number checked.  A timeline without a history
+ * file has no parents.
+ */
+static List *
+read_history(WalredoReader *reader, TimeLineID tli)
+{
+	List	   *history = NIL;
+	TimeLineHistoryEntry *entry;
+	char		name[MAXFNAMELEN];
+	char		path[MAXPGPATH];
+	TimeLineID	last_tli = 0;
+	XLogRecPtr	last_end = InvalidXLogRecPtr;
+	MemoryContext cxt = GetMemoryChunkContext(reader);
+	MemoryContext old_cxt = MemoryContextSwitchTo(cxt);
+	int			fd;
+
+	TLHistoryFileName(name, tli);
+	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
+
+	fd = open_regular_file(path);
+	if (fd >= 0)
+	{
+		char	   *text = palloc(MAX_HISTORY_LENGTH + 1);
+		char	   *line;
+		char	   *next;
+		Size		length = 0;
+		int			lineno = 0;
+
+		for (;;)
+		{
+			int			n = read(fd, text + length,
+								 MAX_HISTORY_LENGTH + 1 - length);
+
+			if (n < 0)
+				ereport(ERROR,
+						(errcode_for_file_access(),
+						 errmsg("could not read file \"%s\": %m", path)));
+			length += n;
+			if (length > MAX_HISTORY_LENGTH)
+				invalid_history(path, 0, "The file is too long");
+			if (n == 0)
+				break;
+		}
+		CloseTransientFile(fd);
+		text[length] = '\0';
+		if (strlen(text) != length)
+			invalid_history(path, 0, "The file holds a zero byte");
+
+		for (line = text; line != NULL && *line != '\0'; line = next)
+		{
+			TimeLineID	parent;
+			uint32		hi;
+			uint32		lo;
+
+			lineno++;
+			next = strchr(line, '\n');
+			if (next != NULL)
+				*next++ = '\0';
+
+			line += strspn(line, " \t\r\f\v");
+			if (*line == '\0' || *line == '#')
+				continue;
+
+			if (sscanf(line, "%u\t%X/%X", &parent, &hi, &lo) != 3)
+				invalid_history(path, lineno,
+								"a timeline and the LSN where it ends are expected");
+			if (parent <= last_tli || parent >= tli)
+				invalid_history(path, lineno,
+								"timelines must be in increasing sequence and less than the file's own");
+
+			entry = palloc(sizeof(TimeLineHistoryEntry));
+			entry->tli = parent;
+			entry->begin = last_end;
+			entry->end = ((uint64) hi) << 32 | lo;
+			if (entry->end <= last_end)
+				invalid_history(path, lineno,
+								"ends of timelines must be in increasing sequence");
+			history = lcons(entry, history);
+
+			last_tli = parent;
+			last_end = entry->end;
+		}
+		pfree(text);
+	}
+	else if (errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+
+	entry = palloc(sizeof(TimeLineHistoryEntry));
+	entry->tli = tli;
+	entry->begin = last_end;
+	entry->end = InvalidXLogRecPtr;
+	history = lcons(entry, history);
+
+	MemoryContextSwitchTo(old_cxt);
+
+	return history;
+}
+
+/*
+ * Does a segment hold log of this part of the history?
+ */
+static bool
+entry_covers(const TimeLineHistoryEntry *entry, XLogSegNo segno, int segsize)
+{
+	if (segno < entry->begin / segsize)
+		return false;
+	return XLogRecPtrIsInvalid(entry->end) ||
+		segno <= (entry->end - 1) / segsize;
+}
+
+/*
+ * Opens a file for reading, until the end of the subtransaction at the
+ * latest.  A negative result sets errno.
+ *
+ * The directory may be anyone's, so the name may be that of a FIFO, and
+ * opening one must not wait for a writer.
+ */
+static int
+open_regular_file(const char *path)
+{
+	int			fd = OpenTransientFile(path,
+									   O_RDONLY | O_NONBLOCK | PG_BINARY);
+	struct stat st;
+
+	if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a regular file", path)));
+
+	return fd;
+}
+
+/*
+ * Opens the file of a segment, or returns -1 if there is none.
+ *
+ * Where a segment holds a change of timeline, the newest timeline's file is
+ * taken: the server copies to it what went before.  Should only a parent's
+ * file be there, it is good as far as the parent's timeline goes, and
+ * *valid_end says how far that is.
+ */
+static int
+open_segment(WalredoReader *reader, XLogSegNo segno, TimeLineID *tli,
+			 XLogRecPtr *valid_end)
+{
+	ListCell   *lc;
+
+	foreach(lc, reader->history)
+	{
+		TimeLineHistoryEntry *entry = lfirst(lc);
+		char		name[MAXFNAMELEN];
+		char		path[MAXPGPATH];
+		int			fd;
+
+		if (!entry_covers(entry, segno, reader->segsize))
+			continue;
+
+		XLogFileName(name, entry->tli, segno, reader->segsize);
+		snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
+		fd = open_regular_file(path);
+		if (fd >= 0)
+		{
+			*tli = entry->tli;
+			*valid_end = XLogRecPtrIsInvalid(entry->end) ?
+				PG_UINT64_MAX : entry->end;
+			return fd;
+		}
+		if (errno != ENOENT)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not open file \"%s\": %m", path)));
+	}
+
+	return -1;
+}
+
+/*
+ * The long header at the beginning of a segment file.  False if the file is
+ * too short for one, or not there any more.
+ */
+static bool
+read_long_header(const char *path, XLogLongPageHeader header)
+{
+	int			fd = open_regular_file(path);
+	int			n;
+
+	if (fd < 0)
+	{
+		if (errno == ENOENT)
+			return false;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	}
+
+	n = pg_pread(fd, header, sizeof(XLogLongPageHeaderData), 0);
+	if (n < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", path)));
+	CloseTransientFile(fd);
+
+	return n == sizeof(XLogLongPageHeaderData);
+}
+
+/*
+ * Is there a later segment of the same log than the one that lsn is in?
+ *
+ * A name does not tell: a server keeps old segments under names of segments
+ * to come.  Such a file's first page still has its old address.
+ */
+static bool
+log_goes_on(WalredoReader *reader, XLogRecPtr lsn)
+{
+	DIR		   *dir;
+	struct dirent *de;
+	bool		found = false;
+
+	dir = AllocateDir(reader->directory);
+	while (!found && (de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		XLogLongPageHeaderData header;
+		char		path[MAXPGPATH];
+		TimeLineID	tli;
+		XLogSegNo	segno;
+		ListCell   *lc;
+		struct stat st;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if (!IsXLogFileName(de->d_name))
+			continue;
+		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
+		if (segno <= lsn / reader->segsize)
+			continue;
+
+		foreach(lc, reader->history)
+		{
+			TimeLineHistoryEntry *entry = lfirst(lc);
+
+			if (entry->tli == tli &&
+				entry_covers(entry, segno, reader->segsize))
+				break;
+		}
+		if (lc == NULL)
+			continue;
+
+		snprintf(path, sizeof(path), "%s/%s", reader->directory, de->d_name);
+		if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+			continue;
+		found = read_long_header(path, &header) &&
+			header.std.xlp_magic == XLOG_PAGE_MAGIC &&
+			(header.std.xlp_info & XLP_LONG_HEADER) != 0 &&
+			header.std.xlp_pageaddr == segno * reader->segsize &&
+			header.xlp_sysid == reader->state->system_identifier;
+	}
+	FreeDir(dir);
+
+	return found;
+}
+
+/* ----------------------------------------
+ * Pages
+ * ----------------------------------------
+ */
+
+/*
+ * The log cannot be read further than to lsn, within the range: ends the scan
+ * if that may be where the log ends, and reports an error if not.
+ *
+ * errormsg says what is wrong there; NULL means that the segment is missing.
+ */
+static void
+stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
+{
+	reader->done = true;
+	reader->record = NULL;
+	if (reader->to_end && !log_goes_on(reader, lsn))
+		return;
+
+	if (errormsg == NULL)
+	{
+		XLogSegNo	segno = lsn / reader->segsize;
+		TimeLineID	tli = reader->tli;
+		char		name[MAXFNAMELEN];
+		ListCell   *lc;
+
+		/* Name the file that would be best. */
+		foreach(lc, reader->history)
+		{
+			TimeLineHistoryEntry *entry = lfirst(lc);
+
+			if (entry_covers(entry, segno, reader->segsize))
+			{
+				tli = entry->tli;
+				break;
+			}
+		}
+		XLogFileName(name, tli, segno, reader->segsize);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("WAL segment \"%s\" is missing", name),
+				 errdetail("It is not in directory \"%s\", and the log is wanted from %X/%X on.",
+						   reader->directory, LSN_FORMAT_ARGS(lsn))));
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("no valid WAL record at %X/%X",
+					LSN_FORMAT_ARGS(reader->next_lsn)),
+			 errdetail("The log in directory \"%s\" is broken or ends there: %s.",
+					   reader->directory, errormsg),
+			 (!reader->own && !reader->to_end) ?
+			 errhint("Use FFFFFFFF/FFFFFFFF as end LSN to read as far as the log goes.") : 0));
+}
+
+/*
+ * Reads a chunk that begins with the given page.  After it, buf_end is
+ * beyond pageptr, or nothing could be read and the scan is at its end.
+ */
+static void
+load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
+{
+	XLogSegNo	segno = pageptr / reader->segsize;
+	uint32		offset = XLogSegmentOffset(pageptr, reader->segsize);
+	Size		wanted = Min(READ_CHUNK, reader->segsize - offset);
+	Size		length = 0;
+	TimeLineID	tli;
+	XLogRecPtr	valid_end;
+	int			fd;
+
+	CHECK_FOR_INTERRUPTS();
+
+	reader->buf_start = reader->buf_end = pageptr;
+
+	if (reader->own)
+	{
+		/*
+		 * A standby may have been promoted, or have followed its upstream to
+		 * another timeline.  What was valid stays so, but is found in the new
+		 * timeline's file, if it was in the last one.
+		 */
+		(void) own_log_end(&tli);
+		if (tli != reader->tli)
+		{
+			list_free_deep(reader->history);
+			reader->history = NIL;
+			reader->history = read_history(reader, tli);
+			reader->tli = tli;
+		}
+	}
+
+	fd = open_segment(reader, segno, &tli, &valid_end);
+	if (fd < 0 || valid_end <= pageptr)
+	{
+		if (fd >= 0)
+			CloseTransientFile(fd);
+		if (pageptr >= reader->end_lsn)
+			reader->done = true;
+		else
+			stop_at(reader, pageptr, NULL);
+		return;
+	}
+
+	reader->state->seg.ws_tli = tli;
+	reader->state->seg.ws_segno = segno;
+
+	while (length < wanted)
+	{
+		int			n = pg_pread(fd, reader->buf + length, wanted - length,
+								 offset + length);
+
+		if (n < 0)
+		{
+			char		name[MAXFNAMELEN];
+
+			if (errno == EINTR)
+				continue;
+			XLogFileName(name, tli, segno, reader->segsize);
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not read WAL segment \"%s\", offset %zu: %m",
+							name, offset + length)));
+		}
+		if (n == 0)
+			break;
+		length += n;
+	}
+	CloseTransientFile(fd);
+
+	reader->timeline_ends = (valid_end <= pageptr + length);
+	reader->buf_end = Min(pageptr + length, valid_end);
+}
+
+/*
+ * A page of the log, with a valid header, of which at least the first need
+ * bytes can be used.  NULL if it is not there and the scan ends.  It stays in
+ * place until the next call for another page.
+ */
+static char *
+read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
+{
+	char	   *page;
+
+	Assert(pageptr % XLOG_BLCKSZ == 0);
+	Assert(need >= SizeOfXLogShortPHD && need <= XLOG_BLCKSZ);
+
+	/* A record that goes on after it is not in the range. */
+	if (pageptr + need > reader->limit)
+	{
+		reader->done = true;
+		return NULL;
+	}
+
+	if (pageptr < reader->buf_start || pageptr + need > reader->buf_end)
+	{
+		load_chunk(reader, pageptr);
+		if (reader->done)
+			return NULL;
+		if (pageptr + need > reader->buf_end)
+		{
+			if (pageptr >= reader->end_lsn)
+				reader->done = true;
+			else if (reader->timeline_ends)
+				stop_at(reader, reader->buf_end, NULL);
+			else
+				stop_at(reader, pageptr,
+						psprintf("of the page at %X/%X only %u bytes are there",
+								 LSN_FORMAT_ARGS(pageptr),
+								 (uint32) (reader->buf_end - pageptr)));
+			return NULL;
+		}
+		reader->checked_page = InvalidXLogRecPtr;
+	}
+
+	page = reader->buf + (pageptr - reader->buf_start);
+
+	if (reader->checked_page != pageptr)
+	{
+		const char *errormsg = NULL;
+		XLogPageHeader header = (XLogPageHeader) page;
+
+		/* The long header is read by the function below. */
+		if (reader->buf_end - pageptr < SizeOfXLogLongPHD)
+			errormsg = "the file ends within the page's header";
+		else if (!XLogReaderValidatePageHeader(reader->state, pageptr, page))
+			errormsg = pstrdup(reader->state->errormsg_buf);
+		else if (header->xlp_rem_len > MAX_RECORD_LENGTH)
+			errormsg = "a record is longer than any can be";
+
+		if (errormsg != NULL)
+		{
+			XLogReaderResetError(reader->state);
+			if (pageptr >= reader->end_lsn)
+				reader->done = true;
+			else
+				stop_at(reader, pageptr, errormsg);
+			return NULL;
+		}
+		reader->checked_page = pageptr;
+	}
+
+	return page;
+}
+
+/* ----------------------------------------
+ * Records
+ * ----------------------------------------
+ */
+
+/*
+ * Sets next_lsn to the first place in the page of start_lsn, or in a later
+ * one, where a record begins.  False at the end of the range.
+ */
+static bool
+find_first(WalredoReader *reader, XLogRecPtr start_lsn)
+{
+	XLogRecPtr	pageptr = start_lsn - start_lsn % XLOG_BLCKSZ;
+
+	reader->next_lsn = start_lsn;
+
+	/*
+	 * The first page of a segment says whose it is.  Later segments' first
+	 * pages will be read anyway.
+	 */
+	if (read_page(reader,
+				  pageptr - XLogSegmentOffset(pageptr, reader->segsize),
+				  SizeOfXLogLongPHD) == NULL)
+		return false;
+
+	for (;;)
+	{
+		XLogPageHeader header = (XLogPageHeader)
+			read_page(reader, pageptr, SizeOfXLogShortPHD);
+		uint32		header_size;
+
+		if (header == NULL)
+			return false;
+
+		header_size = XLogPageHeaderSize(header);
+		reader->next_lsn = pageptr + header_size;
+		if ((header->xlp_info & XLP_FIRST_IS_CONTRECORD) == 0)
+			return true;
+
+		/* The page begins with the rest of a record from the page before. */
+		if (MAXALIGN(header->xlp_rem_len) < XLOG_BLCKSZ - header_size)
+		{
+			reader->next_lsn += MAXALIGN(header->xlp_rem_len);
+			return true;
+		}
+		pageptr += XLOG_BLCKSZ;
+	}
+}
+
+/*
+ * Moves to the record at next_lsn, where the last one ended.
+ */
+static bool
+next_record(WalredoReader *reader)
+{
+	XLogRecPtr	lsn;
+	XLogRecPtr	pageptr;
+	XLogRecPtr	prev_end = reader->next_lsn;
+	uint32		offset;
+	uint32		header_size;
+	uint32		total_len;
+	uint32		length;
+	char	   *page;
+	const XLogRecord *record;
+	const char *errormsg = NULL;
+
+	reader->decoded = false;
+
+restart:
+	if (reader->done)
+		return false;
+
+	lsn = reader->next_lsn;
+	offset = lsn % XLOG_BLCKSZ;
+	pageptr = lsn - offset;
+
+	/* No record is smaller than its header: no need to look for one. */
+	if (lsn + SizeOfXLogRecord + (offset == 0 ? SizeOfXLogShortPHD : 0) >
+		reader->end_lsn)
+	{
+		reader->done = true;
+		return false;
+	}
+
+	page = read_page(reader, pageptr, Max(offset, SizeOfXLogLongPHD));
+	if (page == NULL)
+		return false;
+
+	header_size = XLogPageHeaderSize((XLogPageHeader) page);
+	if (offset == 0)
+	{
+		/* Records go on after the page's header. */
+		offset = header_size;
+		lsn += header_size;
+	}
+	else if (offset < header_size)
+		errormsg = "a record cannot begin in a page's header";
+
+	if (errormsg == NULL && offset == header_size &&
+		(((XLogPageHeader) page)->xlp_info & XLP_FIRST_IS_CONTRECORD) != 0)
+		errormsg = "the page begins with the rest of another record";
+
+	if (errormsg != NULL)
+	{
+		stop_at(reader, pageptr, errormsg);
+		return false;
+	}
+
+	/*
+	 * The length of a record is always on the page where the record begins,
+	 * the rest of its header need not be.
+	 */
+	page = read_page(reader, pageptr,
+					 Min(offset + SizeOfXLogRecord, XLOG_BLCKSZ));
+	if (page == NULL)
+		return false;
+	record = (const XLogRecord *) (page + offset);
+	total_len = record->xl_tot_len;
+	length = XLOG_BLCKSZ - offset;
+
+	if (length >= SizeOfXLogRecord)
+		errormsg = check_record_header(reader, lsn, record);
+	else if (total_len < SizeOfXLogRecord)
+		errormsg = psprintf("invalid record length %u", total_len);
+	if (errormsg != NULL)
+	{
+		stop_at(reader, pageptr, errormsg);
+		return false;
+	}
+
+	if (total_len <= length)
+	{
+		if (read_page(reader, pageptr, offset + total_len) == NULL)
+			return false;
+		reader->next_lsn = lsn + MAXALIGN(total_len);
+	}
+	else
+	{
+		uint32		done = length;
+		bool		header_checked = (length >= SizeOfXLogRecord);
+
+		if (read_page(reader, pageptr, XLOG_BLCKSZ) == NULL)
+			return false;
+		memcpy(reader->assembled, record, length);
+		record = (const XLogRecord *) reader->assembled;
+
+		do
+		{
+			XLogPageHeader header;
+
+			pageptr += XLOG_BLCKSZ;
+			header = (XLogPageHeader) read_page(reader, pageptr,
+												SizeOfXLogLongPHD);
+			if (header == NULL)
+				return false;
+
+			/*
+			 * After a crash that lost the rest of a record, the server puts a
+			 * mark here and goes on with another record.  Forget the first.
+			 */
+			if (header->xlp_info & XLP_FIRST_IS_OVERWRITE_CONTRECORD)
+			{
+				reader->next_lsn = pageptr;
+				goto restart;
+			}
+
+			if ((header->xlp_info & XLP_FIRST_IS_CONTRECORD) == 0)
+				errormsg = psprintf("the record does not go on at %X/%X",
+									LSN_FORMAT_ARGS(pageptr));
+			else if (header->xlp_rem_len == 0 ||
+					 total_len != (uint64) header->xlp_rem_len + done)
+				errormsg = psprintf("%u bytes of the record follow at %X/%X instead of %u",
+									header->xlp_rem_len,
+									LSN_FORMAT_ARGS(pageptr),
+									total_len - done);
+			if (errormsg != NULL)
+			{
+				stop_at(reader, pageptr, errormsg);
+				return false;
+			}
+
+			/*
+			 * Two pages agree about the length, and it is below the limit
+			 * that read_page() checks.  Before that, what is copied fits in
+			 * any case.
+			 */
+			if (total_len > reader->assembled_size)
+			{
+				reader->assembled_size = pg_nextpower2_size_t(total_len);
+				reader->assembled =
+					repalloc_huge(reader->assembled, reader->assembled_size);
+				record = (const XLogRecord *) reader->assembled;
+			}
+
+			header_size = XLogPageHeaderSize(header);
+			length = Min(header->xlp_rem_len, XLOG_BLCKSZ - header_size);
+			page = read_page(reader, pageptr, header_size + length);
+			if (page == NULL)
+				return false;
+			memcpy(reader->assembled + done, page + header_size, length);
+			done += length;
+
+			if (!header_checked)
+			{
+				errormsg = check_record_header(reader, lsn, record);
+				if (errormsg != NULL)
+				{
+					stop_at(reader, pageptr, errormsg);
+					return false;
+				}
+				header_checked = true;
+			}
+		} while (done < total_len);
+
+		reader->next_lsn = pageptr + header_size + MAXALIGN(length);
+	}
+
+	if (!record_crc_ok(record))
+	{
+		reader->next_lsn = lsn;
+		stop_at(reader, pageptr, "incorrect checksum of the record");
+		return false;
+	}
+
+	/* A switch record reaches to the end of its segment. */
+	if (record->xl_rmid == RM_XLOG_ID &&
+		(record->xl_info & ~XLR_INFO_MASK) == XLOG_SWITCH &&
+		XLogSegmentOffset(reader->next_lsn, reader->segsize) != 0)
+		reader->next_lsn += reader->segsize -
+			XLogSegmentOffset(reader->next_lsn, reader->segsize);
+
+	if (reader->next_lsn > reader->end_lsn)
+	{
+		reader->next_lsn = prev_end;
+		reader->done = true;
+		return false;
+	}
+
+	reader->start_lsn = lsn;
+	reader->record = record;
+
+	return true;
+}
+
+/*
+ * Says what is wrong with a record's header, or returns NULL.
+ *
+ * As ValidXLogRecordHeader() in src/backend/access/transam/xlogreader.c.
+ */
+static const char *
+check_record_header(WalredoReader *reader, XLogRecPtr lsn,
+					const XLogRecord *record)
+{
+	/* An unused part of a segment is all zeroes. */
+	if (record->xl_tot_len < SizeOfXLogRecord ||
+		record->xl_tot_len > MAX_RECORD_LENGTH)
+		return psprintf("invalid record length %u", record->xl_tot_len);
+	if (!RmgrIdIsValid(record->xl_rmid))
+		return psprintf("invalid resource manager ID %u", record->xl_rmid);
+
+	/* The link to the record before; of the first one all is not known. */
+	if (XLogRecPtrIsInvalid(reader->start_lsn) ?
+		record->xl_prev >= lsn : record->xl_prev != reader->start_lsn)
+		return psprintf("incorrect link to the previous record %X/%X",
+						LSN_FORMAT_ARGS(record->xl_prev));
+
+	return NULL;
+}
+
+/*
+ * As ValidXLogRecord() in src/backend/access/transam/xlogreader.c.
+ */
+static bool
+record_crc_ok(const XLogRecord *record)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, ((const char *) record) + SizeOfXLogRecord,
+				record->xl_tot_len - SizeOfXLogRecord);
+	COMP_CRC32C(crc, (const char *) record, offsetof(XLogRecord, xl_crc));
+	FIN_CRC32C(crc);
+
+	return EQ_CRC32C(record->xl_crc, crc);
+}
