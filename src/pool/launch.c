@@ -176,7 +176,8 @@ make_data_directory(const char *directory, const char **failed)
 			return false;
 	}
 	if (!make_file(directory, "PG_VERSION", version, strlen(version)) ||
-		!make_file(directory, "postgresql.conf", "", 0))
+		!make_file(directory, "postgresql.conf", "", 0) ||
+		!make_file(directory, "postgresql.auto.conf", "", 0))
 		return false;
 
 	*failed = "read the control file";
