@@ -25,6 +25,7 @@
 
 #include "record/record.h"
 #include "record/scan.h"
+#include "record/xlogrecord.h"
 #include "record/slru.h"
 
 /* kind, flags, LSN */
@@ -338,6 +339,7 @@ record_check_postgres(const WalredoRecord *rec)
 	const XLogRecord *xlrec = (const XLogRecord *) rec->u.data;
 	Size		len = WalredoRecordBodySize(rec);
 	pg_crc32c	crc;
+	const char *problem;
 
 	if (len < SizeOfXLogRecord)
 		ereport(ERROR,
@@ -365,6 +367,15 @@ record_check_postgres(const WalredoRecord *rec)
 				 errmsg("invalid WAL record"),
 				 errdetail("The record that ends at %X/%X has checksum 0x%08X, but its header says 0x%08X.",
 						   LSN_FORMAT_ARGS(rec->lsn), crc, xlrec->xl_crc)));
+
+	/* Anyone can compute a checksum. */
+	problem = walredo_xlogrecord_check(xlrec);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid WAL record that ends at %X/%X",
+						LSN_FORMAT_ARGS(rec->lsn)),
+				 errdetail_internal("%s", problem)));
 }
 
 /*

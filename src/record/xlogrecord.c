@@ -21,7 +21,7 @@ take(WalredoBlockIterator *iter, void *field, uint32 size)
 {
 	if (iter->remaining < size)
 	{
-		iter->error = "a header goes past the end of the record";
+		iter->error = "A header goes past the end of the record.";
 		return false;
 	}
 	memcpy(field, iter->ptr, size);
@@ -47,7 +47,7 @@ static bool
 end_of_headers(WalredoBlockIterator *iter)
 {
 	if (iter->remaining != iter->data_size)
-		iter->error = "the lengths in its headers do not add up to its own";
+		iter->error = "The lengths of the record's parts do not add up to its own.";
 	iter->remaining = 0;
 	iter->data_size = 0;
 	return false;
@@ -79,7 +79,7 @@ take_image_header(WalredoBlockIterator *iter)
 	if (length > BLCKSZ || hole_offset > BLCKSZ ||
 		hole_offset + hole_length > BLCKSZ)
 	{
-		iter->error = "a page image is larger than a page";
+		iter->error = "The record holds a page image that is larger than a page.";
 		return false;
 	}
 	iter->data_size += length;
@@ -134,7 +134,7 @@ walredo_block_iterator_next(WalredoBlockIterator *iter)
 		}
 		if (id > XLR_MAX_BLOCK_ID || id <= iter->last_id)
 		{
-			iter->error = "a block number is out of order or unknown";
+			iter->error = "The record holds a part of unknown kind, or out of order.";
 			return false;
 		}
 
@@ -144,11 +144,16 @@ walredo_block_iterator_next(WalredoBlockIterator *iter)
 			return false;
 		if (((block->flags & BKPBLOCK_HAS_DATA) != 0) != (data_length != 0))
 		{
-			iter->error = "a block's flags contradict its data's length";
+			iter->error = "The record has flags for a block that contradict the length of the block's data.";
 			return false;
 		}
 		iter->data_size += data_length;
 		block->forknum = block->flags & BKPBLOCK_FORK_MASK;
+		if (block->forknum > MAX_FORKNUM)
+		{
+			iter->error = "The record names a fork that does not exist.";
+			return false;
+		}
 		block->will_init = (block->flags & BKPBLOCK_WILL_INIT) != 0;
 
 		if ((block->flags & BKPBLOCK_HAS_IMAGE) != 0 &&
@@ -162,7 +167,7 @@ walredo_block_iterator_next(WalredoBlockIterator *iter)
 		}
 		else if (!iter->have_locator)
 		{
-			iter->error = "a block is of the same relation as none before it";
+			iter->error = "The record has a block of the same relation as the one before it, but none is before it.";
 			return false;
 		}
 		return take(iter, &block->blkno, sizeof(block->blkno));

@@ -42,7 +42,10 @@ typedef struct WalredoBlockIterator
 {
 	WalredoBlockRef block;		/* the current one */
 
-	/* Why the record is broken, or NULL.  To be looked at after the last. */
+	/*
+	 * Why the record is broken, as a sentence, or NULL.  To be looked at
+	 * after the last block.
+	 */
 	const char *error;
 
 	const char *ptr;			/* next header */

@@ -23,6 +23,7 @@
 #include "access/xlogreader.h"
 #include "compat.h"
 #include "port/pg_bitutils.h"
+#include "record/xlogrecord.h"
 #include "utils/memutils.h"
 #include "wal/decode.h"
 
@@ -32,8 +33,6 @@ typedef struct Decoder
 	DecodedXLogRecord *buffer;
 	Size		size;
 } Decoder;
-
-static const char *check_parts(const XLogRecord *record);
 
 XLogReaderState *
 walredo_decoder_create(void)
@@ -65,7 +64,7 @@ walredo_decoder_decode(XLogReaderState *state, const XLogRecord *record,
 	state->ReadRecPtr = start_lsn;
 	state->EndRecPtr = end_lsn;
 
-	problem = check_parts(record);
+	problem = walredo_xlogrecord_check(record);
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -115,112 +114,4 @@ walredo_decoder_free(XLogReaderState *state)
 	pfree(decoder);
 	state->record = NULL;
 	XLogReaderFree(state);
-}
-
-/*
- * Walks the headers of a record's parts as DecodeXLogRecord() does, and says
- * what is wrong with them, or returns NULL.
- *
- * Only what that function does not look at is checked: that the lengths add
- * up without overflow, that the fork is one, and that an image with its hole
- * is no longer than a page.
- */
-static const char *
-check_parts(const XLogRecord *record)
-{
-	const char *ptr = (const char *) record + SizeOfXLogRecord;
-	uint64		remaining = record->xl_tot_len - SizeOfXLogRecord;
-	uint64		total = 0;
-
-#define TAKE(dst, size) \
-	do { \
-		if (remaining < (size)) \
-			return "The record is too short for its parts."; \
-		memcpy((dst), ptr, (size)); \
-		ptr += (size); \
-		remaining -= (size); \
-	} while (0)
-
-#define SKIP(size) \
-	do { \
-		if (remaining < (size)) \
-			return "The record is too short for its parts."; \
-		ptr += (size); \
-		remaining -= (size); \
-	} while (0)
-
-	while (remaining > total)
-	{
-		uint8		block_id;
-
-		TAKE(&block_id, sizeof(uint8));
-
-		if (block_id == XLR_BLOCK_ID_DATA_SHORT)
-		{
-			uint8		length;
-
-			TAKE(&length, sizeof(uint8));
-			total += length;
-			break;				/* main data is always last */
-		}
-		else if (block_id == XLR_BLOCK_ID_DATA_LONG)
-		{
-			uint32		length;
-
-			TAKE(&length, sizeof(uint32));
-			total += length;
-			break;				/* main data is always last */
-		}
-		else if (block_id == XLR_BLOCK_ID_ORIGIN)
-			SKIP(sizeof(RepOriginId));
-		else if (block_id == XLR_BLOCK_ID_TOPLEVEL_XID)
-			SKIP(sizeof(TransactionId));
-		else if (block_id <= XLR_MAX_BLOCK_ID)
-		{
-			uint8		fork_flags;
-			uint16		length;
-
-			TAKE(&fork_flags, sizeof(uint8));
-			if ((fork_flags & BKPBLOCK_FORK_MASK) > MAX_FORKNUM)
-				return "The record names a fork that does not exist.";
-
-			TAKE(&length, sizeof(uint16));
-			total += length;
-
-			if (fork_flags & BKPBLOCK_HAS_IMAGE)
-			{
-				uint16		image_length;
-				uint16		hole_offset;
-				uint16		hole_length = 0;
-				uint8		info;
-
-				TAKE(&image_length, sizeof(uint16));
-				TAKE(&hole_offset, sizeof(uint16));
-				TAKE(&info, sizeof(uint8));
-				if (image_length > BLCKSZ)
-					return "The record holds an image that is longer than a page.";
-				total += image_length;
-
-				if (!BKPIMAGE_COMPRESSED(info))
-					hole_length = BLCKSZ - image_length;
-				else if (info & BKPIMAGE_HAS_HOLE)
-					TAKE(&hole_length, sizeof(uint16));
-				if ((uint32) hole_offset + hole_length > BLCKSZ)
-					return "The record holds an image with a hole that is not within the page.";
-			}
-
-			if (!(fork_flags & BKPBLOCK_SAME_REL))
-				SKIP(sizeof(RelFileLocator));
-			SKIP(sizeof(BlockNumber));
-		}
-		else
-			return "The record holds a part of unknown kind.";
-	}
-
-	if (remaining != total)
-		return "The lengths of the record's parts do not add up to its own.";
-
-	return NULL;
-#undef TAKE
-#undef SKIP
 }
