@@ -515,8 +515,8 @@ walredo_record_from_cstring(const char *str)
 		rec->flags = WALREDO_WILL_INIT_GIVEN;
 		if (walredo_scan_try(&scan, "true"))
 			rec->flags |= WALREDO_WILL_INIT;
-		else
-			walredo_scan_literal(&scan, "false");
+		else if (!walredo_scan_try(&scan, "false"))
+			walredo_scan_fail(&scan, "\"true\" or \"false\"");
 		walredo_scan_blanks(&scan);
 	}
 

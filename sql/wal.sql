@@ -1,0 +1,143 @@
+-- Reading the server's own log.
+
+-- Keep the segments that are read below.
+SELECT 'init' FROM pg_create_physical_replication_slot('regress_walredo_wal', true, false);
+
+CREATE TABLE regress_wal (id int PRIMARY KEY, t text);
+SELECT pg_current_wal_insert_lsn() AS lsn1 \gset
+INSERT INTO regress_wal SELECT g, repeat('x', g) FROM generate_series(1, 500) g;
+CREATE INDEX regress_wal_hash ON regress_wal USING hash (t);
+-- one record that is longer than some pages
+SELECT pg_logical_emit_message(true, 'regress', repeat('m', 50000)) IS NOT NULL AS emitted;
+DELETE FROM regress_wal WHERE id % 2 = 0;
+-- the end of the log is flushed by a commit
+SET synchronous_commit = on;
+CREATE TABLE regress_wal_last ();
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
+DROP TABLE regress_wal_last;
+
+-- ===================================================================
+-- Validation
+-- ===================================================================
+
+\set VERBOSITY sqlstate
+-- no such range
+SELECT count(*) FROM walredo_wal_records(:'lsn2', :'lsn1');
+SELECT count(*) FROM walredo_wal_records('0/0', :'lsn1');
+SELECT count(*) FROM walredo_wal_records(NULL, :'lsn1');
+SELECT count(*) FROM walredo_wal_records(:'lsn1', NULL);
+-- the future
+SELECT count(*) FROM walredo_wal_records(:'lsn1', 'FFFFFFFF/FFFFFFFE');
+SELECT count(*) FROM walredo_wal_records('FFFFFFFF/FFFFFFFE', 'FFFFFFFF/FFFFFFFF');
+-- before the first segment there is
+SELECT count(*) FROM walredo_wal_records('0/28', :'lsn2');
+-- no such directory, a directory without log, a file
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'no such directory');
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'base');
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'PG_VERSION');
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', '');
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', repeat('x', 2000));
+\set VERBOSITY default
+-- in words
+SELECT count(*) FROM walredo_wal_records('0/2', '0/1');
+SELECT count(*) FROM walredo_wal_records(NULL, NULL);
+
+-- ===================================================================
+-- Function
+-- ===================================================================
+
+-- what was done above is there
+SELECT DISTINCT resource_manager
+  FROM walredo_wal_records(:'lsn1', :'lsn2')
+ WHERE resource_manager IN ('Heap', 'Btree', 'Hash', 'Storage', 'Transaction',
+							'LogicalMessage')
+ ORDER BY 1;
+SELECT record_type, count(*) >= 250 AS many
+  FROM walredo_wal_records(:'lsn1', :'lsn2')
+ WHERE resource_manager = 'Heap' AND record_type IN ('INSERT', 'DELETE')
+   AND xid <> '0'
+ GROUP BY 1 ORDER BY 1;
+
+-- no record is left out, and each one is whole
+SELECT count(*) > 1000 AS many,
+	   bool_and(prev_lsn = last) AS chained,
+	   bool_and(start_lsn >= last_end) AS in_order,
+	   bool_and(end_lsn > start_lsn) AS forward,
+	   bool_and(length(rec) = record_length) AS whole,
+	   max(record_length) > 50000 AS long,
+	   min(start_lsn) >= :'lsn1' AND max(end_lsn) <= :'lsn2' AS in_range
+  FROM (SELECT *, lag(start_lsn, 1, prev_lsn) OVER w AS last,
+			   lag(end_lsn, 1, start_lsn) OVER w AS last_end
+		  FROM walredo_wal_records(:'lsn1', :'lsn2')
+		WINDOW w AS (ORDER BY start_lsn)) s;
+
+-- every one is accepted as a WAL record, that is, has a right CRC
+SELECT count(walredo_postgres(end_lsn, rec)) = count(*) AS accepted
+  FROM walredo_wal_records(:'lsn1', :'lsn2');
+
+-- the last byte of a range is the last record's
+SELECT max(start_lsn) AS last_start, max(end_lsn) AS last_end, count(*) AS n
+  FROM walredo_wal_records(:'lsn1', :'lsn2') \gset
+SELECT count(*) - :n AS same
+  FROM walredo_wal_records(:'lsn1', :'last_end');
+SELECT count(*) - :n AS one_less
+  FROM walredo_wal_records(:'lsn1', :'last_end'::pg_lsn - 1);
+SELECT start_lsn = :'last_start' AS last
+  FROM walredo_wal_records(:'last_start', :'last_end');
+-- a start within a record moves on to the next one
+SELECT count(*) AS none
+  FROM walredo_wal_records(:'last_start'::pg_lsn + 1, :'last_end');
+SELECT count(*) AS none FROM walredo_wal_records(:'lsn1', :'lsn1');
+-- an open end is as far as the log is flushed
+SELECT count(*) > :n AS more
+  FROM walredo_wal_records(:'lsn1', 'FFFFFFFF/FFFFFFFF');
+
+-- the same directory by its name
+SELECT count(*) AS difference
+  FROM (SELECT * FROM walredo_wal_records(:'lsn1', :'lsn2')
+		EXCEPT ALL
+		SELECT * FROM walredo_wal_records(:'lsn1', :'lsn2', 'pg_wal')) s;
+
+-- rows come one by one, and what was begun may be left, also after a part of
+-- the transaction was undone
+SELECT (r).start_lsn >= :'lsn1' AS found
+  FROM (SELECT walredo_wal_records(:'lsn1', :'lsn2') AS r LIMIT 1) s;
+BEGIN;
+DECLARE c CURSOR FOR SELECT (walredo_wal_records(:'lsn1', :'lsn2')).start_lsn;
+SAVEPOINT s;
+MOVE 3 FROM c;
+ROLLBACK TO s;
+MOVE 500 FROM c;
+CLOSE c;
+COMMIT;
+
+-- ===================================================================
+-- Permissions
+-- ===================================================================
+
+CREATE ROLE regress_walredo_reader;
+SELECT has_function_privilege('regress_walredo_reader',
+	'walredo_wal_records(pg_lsn, pg_lsn, text)', 'EXECUTE'); -- no
+-- the right to execute is not the right to read the log
+GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
+	TO regress_walredo_reader;
+SET ROLE regress_walredo_reader;
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2');
+\set VERBOSITY sqlstate
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'pg_wal');
+\set VERBOSITY default
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
+	FROM regress_walredo_reader;
+GRANT pg_read_server_files TO regress_walredo_reader;
+SET ROLE regress_walredo_reader;
+SELECT count(*) > 0 AS ok FROM walredo_wal_records(:'lsn1', :'lsn2');
+RESET ROLE;
+
+-- ===================================================================
+-- Clean-up
+-- ===================================================================
+
+DROP ROLE regress_walredo_reader;
+DROP TABLE regress_wal;
+SELECT pg_drop_replication_slot('regress_walredo_wal');
