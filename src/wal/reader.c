@@ -78,6 +78,7 @@ struct WalredoReader
 	int			segsize;
 	TimeLineID	tli;			/* newest timeline, the one to follow */
 	List	   *history;		/* TimeLineHistoryEntry's of tli, newest first */
+	XLogRecPtr	first_lsn;		/* where the range begins */
 	XLogRecPtr	end_lsn;		/* no record that ends after it is wanted */
 	XLogRecPtr	limit;			/* no byte at or after it may be read */
 	bool		to_end;			/* end_lsn is not known: find the end */
@@ -108,7 +109,8 @@ static int	open_regular_file(const char *path);
 static int	open_segment(WalredoReader *reader, XLogSegNo segno,
 						 TimeLineID *tli, XLogRecPtr *valid_end);
 static bool read_long_header(const char *path, XLogLongPageHeader header);
-static bool log_goes_on(WalredoReader *reader, XLogRecPtr lsn);
+static XLogSegNo newest_segment(WalredoReader *reader);
+static XLogRecPtr start_of_log(WalredoReader *reader);
 static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
 					const char *errormsg);
 static void load_chunk(WalredoReader *reader, XLogRecPtr pageptr);
@@ -130,12 +132,6 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 {
 	WalredoReader *reader;
 
-	if (XLogRecPtrIsInvalid(start_lsn))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid WAL start LSN"),
-				 errdetail("No WAL record begins at %X/%X.",
-						   LSN_FORMAT_ARGS(start_lsn))));
 	if (start_lsn > end_lsn)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -185,6 +181,10 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 	}
 	else
 		look_at_directory(reader);
+
+	if (start_lsn == WALREDO_START_OF_LOG && reader->end_lsn > start_lsn)
+		start_lsn = start_of_log(reader);
+	reader->first_lsn = start_lsn;
 
 	/* Nothing to read is nothing that can be missing. */
 	if (start_lsn == reader->end_lsn)
@@ -256,6 +256,35 @@ XLogRecPtr
 walredo_reader_end_lsn(WalredoReader *reader)
 {
 	return reader->next_lsn;
+}
+
+XLogRecPtr
+walredo_reader_first_lsn(WalredoReader *reader)
+{
+	return reader->first_lsn;
+}
+
+char *
+walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
+{
+	XLogSegNo	segno = lsn / reader->segsize;
+	TimeLineID	tli = reader->tli;
+	char	   *name = palloc(MAXFNAMELEN);
+	ListCell   *lc;
+
+	/* Name the file that would be best. */
+	foreach(lc, reader->history)
+	{
+		TimeLineHistoryEntry *entry = lfirst(lc);
+
+		if (entry_covers(entry, segno, reader->segsize))
+		{
+			tli = entry->tli;
+			break;
+		}
+	}
+	XLogFileName(name, tli, segno, reader->segsize);
+	return name;
 }
 
 void
@@ -591,20 +620,20 @@ read_long_header(const char *path, XLogLongPageHeader header)
 }
 
 /*
- * Is there a later segment of the same log than the one that lsn is in?
+ * The newest segment of the log in the directory, or 0 if there is none.
  *
  * A name does not tell: a server keeps old segments under names of segments
  * to come.  Such a file's first page still has its old address.
  */
-static bool
-log_goes_on(WalredoReader *reader, XLogRecPtr lsn)
+static XLogSegNo
+newest_segment(WalredoReader *reader)
 {
 	DIR		   *dir;
 	struct dirent *de;
-	bool		found = false;
+	XLogSegNo	newest = 0;
 
 	dir = AllocateDir(reader->directory);
-	while (!found && (de = ReadDir(dir, reader->directory)) != NULL)
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
 	{
 		XLogLongPageHeaderData header;
 		char		path[MAXPGPATH];
@@ -618,7 +647,7 @@ log_goes_on(WalredoReader *reader, XLogRecPtr lsn)
 		if (!IsXLogFileName(de->d_name))
 			continue;
 		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
-		if (segno <= lsn / reader->segsize)
+		if (segno <= newest)
 			continue;
 
 		foreach(lc, reader->history)
@@ -635,15 +664,53 @@ log_goes_on(WalredoReader *reader, XLogRecPtr lsn)
 		snprintf(path, sizeof(path), "%s/%s", reader->directory, de->d_name);
 		if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
 			continue;
-		found = read_long_header(path, &header) &&
+		if (read_long_header(path, &header) &&
 			header.std.xlp_magic == XLOG_PAGE_MAGIC &&
 			(header.std.xlp_info & XLP_LONG_HEADER) != 0 &&
 			header.std.xlp_pageaddr == segno * reader->segsize &&
-			header.xlp_sysid == reader->state->system_identifier;
+			header.xlp_sysid == reader->state->system_identifier)
+			newest = segno;
 	}
 	FreeDir(dir);
 
-	return found;
+	return newest;
+}
+
+/*
+ * Where the log begins that goes on to the end of the range without a gap.
+ */
+static XLogRecPtr
+start_of_log(WalredoReader *reader)
+{
+	XLogSegNo	segno;
+	XLogSegNo	first;
+
+	if (reader->to_end)
+		segno = newest_segment(reader);
+	else
+		segno = (reader->end_lsn - 1) / reader->segsize;
+
+	first = segno;
+	for (;;)
+	{
+		TimeLineID	tli;
+		XLogRecPtr	valid_end;
+		int			fd;
+
+		CHECK_FOR_INTERRUPTS();
+
+		fd = open_segment(reader, segno, &tli, &valid_end);
+		if (fd < 0)
+			break;
+		CloseTransientFile(fd);
+		first = segno;
+		if (segno == 0)
+			break;
+		segno--;
+	}
+
+	/* No record begins at the very beginning. */
+	return Max(first * reader->segsize, 1);
 }
 
 /* ----------------------------------------
@@ -662,34 +729,16 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 {
 	reader->done = true;
 	reader->record = NULL;
-	if (reader->to_end && !log_goes_on(reader, lsn))
+	if (reader->to_end && newest_segment(reader) <= lsn / reader->segsize)
 		return;
 
 	if (errormsg == NULL)
-	{
-		XLogSegNo	segno = lsn / reader->segsize;
-		TimeLineID	tli = reader->tli;
-		char		name[MAXFNAMELEN];
-		ListCell   *lc;
-
-		/* Name the file that would be best. */
-		foreach(lc, reader->history)
-		{
-			TimeLineHistoryEntry *entry = lfirst(lc);
-
-			if (entry_covers(entry, segno, reader->segsize))
-			{
-				tli = entry->tli;
-				break;
-			}
-		}
-		XLogFileName(name, tli, segno, reader->segsize);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("WAL segment \"%s\" is missing", name),
+				 errmsg("WAL segment \"%s\" is missing",
+						walredo_reader_segment_name(reader, lsn)),
 				 errdetail("It is not in directory \"%s\", and the log is wanted from %X/%X on.",
 						   reader->directory, LSN_FORMAT_ARGS(lsn))));
-	}
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),

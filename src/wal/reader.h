@@ -18,6 +18,9 @@
 
 typedef struct WalredoReader WalredoReader;
 
+/* As the start of a range: where the log begins that has no gap up to its end. */
+#define WALREDO_START_OF_LOG	InvalidXLogRecPtr
+
 /* As the end of a range: as far as the log goes. */
 #define WALREDO_END_OF_LOG	PG_UINT64_MAX
 
@@ -60,6 +63,13 @@ extern XLogReaderState *walredo_reader_state(WalredoReader *reader);
 extern const XLogRecord *walredo_reader_record(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
+
+/* Where the range begins; with WALREDO_START_OF_LOG, where that was. */
+extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
+
+/* The name of the segment file that holds, or should hold, lsn; palloc'd. */
+extern char *walredo_reader_segment_name(WalredoReader *reader,
+										 XLogRecPtr lsn);
 
 extern void walredo_reader_end(WalredoReader *reader);
 
