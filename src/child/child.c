@@ -64,19 +64,22 @@ static void handle_apply(const char *payload, uint32 size);
 static void handle_get(const char *payload, uint32 size);
 static void handle_ping(const char *payload, uint32 size);
 static void handle_mask(const char *payload, uint32 size);
+static void handle_describe(const char *payload, uint32 size);
 
 static const MessageRule message_rules[] = {
 	{WALREDO_MSG_BEGIN, WALREDO_WIRE_TAG_SIZE, WALREDO_WIRE_TAG_SIZE,
 	false, handle_begin},
 	{WALREDO_MSG_PUSH, WALREDO_WIRE_TAG_SIZE + BLCKSZ,
 	WALREDO_WIRE_TAG_SIZE + BLCKSZ, true, handle_push},
-	{WALREDO_MSG_APPLY, WALREDO_WIRE_APPLY_SIZE, WALREDO_WIRE_MAX_PAYLOAD,
+	{WALREDO_MSG_APPLY, WALREDO_WIRE_LSN_SIZE, WALREDO_WIRE_MAX_PAYLOAD,
 	true, handle_apply},
 	{WALREDO_MSG_GET, WALREDO_WIRE_TAG_SIZE, WALREDO_WIRE_TAG_SIZE,
 	true, handle_get},
 	{WALREDO_MSG_PING, 0, 0, false, handle_ping},
 	{WALREDO_MSG_MASK, WALREDO_WIRE_MASK_SIZE + BLCKSZ,
-	WALREDO_WIRE_MASK_SIZE + BLCKSZ, false, handle_mask}
+	WALREDO_WIRE_MASK_SIZE + BLCKSZ, false, handle_mask},
+	{WALREDO_MSG_DESCRIBE, WALREDO_WIRE_LSN_SIZE, WALREDO_WIRE_MAX_PAYLOAD,
+	false, handle_describe}
 };
 
 /* True once a request has begun. */
@@ -202,8 +205,8 @@ static void
 handle_apply(const char *payload, uint32 size)
 {
 	redo_apply(walredo_get_uint64(payload),
-			   payload + WALREDO_WIRE_APPLY_SIZE,
-			   size - WALREDO_WIRE_APPLY_SIZE);
+			   payload + WALREDO_WIRE_LSN_SIZE,
+			   size - WALREDO_WIRE_LSN_SIZE);
 }
 
 static void
@@ -233,6 +236,17 @@ handle_mask(const char *payload, uint32 size)
 	redo_mask_page((uint8) payload[0], walredo_get_uint32(payload + 1),
 				   page.data);
 	answer(page.data);
+}
+
+static void
+handle_describe(const char *payload, uint32 size)
+{
+	char		text[BLCKSZ];
+
+	redo_describe(walredo_get_uint64(payload),
+				  payload + WALREDO_WIRE_LSN_SIZE,
+				  size - WALREDO_WIRE_LSN_SIZE, text);
+	answer(text);
 }
 
 /* Reads and handles one message; false at the end of standard input. */

@@ -58,6 +58,7 @@
 #include "child/redo.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "storage/bufmgr.h"
@@ -550,5 +551,19 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 
 	target_has_image = true;
 	error_context_stack = errcallback.previous;
+	MemoryContextReset(redo_context);
+}
+
+void
+redo_describe(XLogRecPtr lsn, const char *record, uint32 size, char *text)
+{
+	StringInfoData buf;
+
+	decode_record(lsn, record, size);
+	initStringInfo(&buf);
+	RmgrTable[XLogRecGetRmid(reader)].rm_desc(&buf, reader);
+
+	memset(text, 0, BLCKSZ);
+	strlcpy(text, buf.data, BLCKSZ);
 	MemoryContextReset(redo_context);
 }

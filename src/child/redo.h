@@ -46,4 +46,11 @@ extern const char *redo_get_page(const WalredoWireTag *tag);
 /* Masks a page in place as rmid's own rm_mask does. */
 extern void redo_mask_page(uint8 rmid, BlockNumber blkno, char *page);
 
+/*
+ * Puts the text that the record's resource manager describes it with into
+ * text, of BLCKSZ bytes: cut if need be, and filled up with zeroes.
+ */
+extern void redo_describe(XLogRecPtr lsn, const char *record, uint32 size,
+						  char *text);
+
 #endif							/* WALREDO_CHILD_REDO_H */

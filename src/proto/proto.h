@@ -14,6 +14,8 @@
  *	'H'	ping					nothing; answered
  *	'M'	mask page				rmgr ID (uint8), block (uint32), page image;
  *								answered with the masked page
+ *	'D'	describe record			end LSN (uint64), the whole WAL record;
+ *								answered with text, which zeroes follow
  *
  * where a tag is fork number (uint8), tablespace, database, relation and
  * block number (uint32 each).  Every answer, on the child's standard output,
@@ -49,12 +51,13 @@ typedef enum WalredoMessageType
 	WALREDO_MSG_APPLY = 'A',
 	WALREDO_MSG_GET = 'G',
 	WALREDO_MSG_PING = 'H',
-	WALREDO_MSG_MASK = 'M'
+	WALREDO_MSG_MASK = 'M',
+	WALREDO_MSG_DESCRIBE = 'D'
 } WalredoMessageType;
 
 #define WALREDO_WIRE_HEADER_SIZE	5
 #define WALREDO_WIRE_TAG_SIZE		17
-#define WALREDO_WIRE_APPLY_SIZE		8	/* what precedes the record */
+#define WALREDO_WIRE_LSN_SIZE		8	/* what precedes a record */
 #define WALREDO_WIRE_MASK_SIZE		5	/* what precedes the page */
 
 /*
@@ -62,7 +65,7 @@ typedef enum WalredoMessageType
  * with an image and less than 64 kB of data, and its main data is small, so
  * nothing real is refused.
  */
-#define WALREDO_WIRE_MAX_PAYLOAD	(16 * 1024 * 1024 + WALREDO_WIRE_APPLY_SIZE)
+#define WALREDO_WIRE_MAX_PAYLOAD	(16 * 1024 * 1024 + WALREDO_WIRE_LSN_SIZE)
 
 /* The block that a request is about. */
 typedef struct WalredoWireTag

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "access/xlog_internal.h"
+#include "mb/pg_wchar.h"
 #include "native/native.h"
 #include "pool/client.h"
 #include "portability/instr_time.h"
@@ -47,6 +48,19 @@ put_message(WalredoPipe *pipe, WalredoMessageType type, uint32 payload_size)
 	walredo_pipe_put(pipe, header, sizeof(header));
 }
 
+/* A message that bears a whole WAL record. */
+static void
+put_record(WalredoPipe *pipe, WalredoMessageType type,
+		   const WalredoRecord *record)
+{
+	char		lsn[WALREDO_WIRE_LSN_SIZE];
+
+	put_message(pipe, type, sizeof(lsn) + WalredoRecordBodySize(record));
+	(void) walredo_put_uint64(lsn, record->lsn);
+	walredo_pipe_put(pipe, lsn, sizeof(lsn));
+	walredo_pipe_put(pipe, record->u.data, WalredoRecordBodySize(record));
+}
+
 static void
 send_run(WalredoPipe *pipe, void *arg)
 {
@@ -66,19 +80,20 @@ send_run(WalredoPipe *pipe, void *arg)
 	}
 
 	for (int i = 0; i < run->nrecords; i++)
-	{
-		WalredoRecord *record = run->records[i];
-		char		lsn[WALREDO_WIRE_APPLY_SIZE];
-
-		put_message(pipe, WALREDO_MSG_APPLY,
-					sizeof(lsn) + WalredoRecordBodySize(record));
-		(void) walredo_put_uint64(lsn, record->lsn);
-		walredo_pipe_put(pipe, lsn, sizeof(lsn));
-		walredo_pipe_put(pipe, record->u.data, WalredoRecordBodySize(record));
-	}
+		put_record(pipe, WALREDO_MSG_APPLY, run->records[i]);
 
 	put_message(pipe, WALREDO_MSG_GET, sizeof(tag));
 	walredo_pipe_put(pipe, tag, sizeof(tag));
+}
+
+static const char *
+rmgr_name(const WalredoRecord *record)
+{
+	RmgrId		rmid = RecordXLogRecord(record)->xl_rmid;
+
+	if (!RmgrIdIsValid(rmid) || !RmgrIdExists(rmid))
+		return "unknown";
+	return RmgrTable[rmid].rm_name;
 }
 
 static char *
@@ -87,18 +102,13 @@ describe_run(void *arg)
 	PostgresRun *run = arg;
 	const WalredoRecord *first = run->records[0];
 	const WalredoRecord *last = run->records[run->nrecords - 1];
-	RmgrId		rmid = RecordXLogRecord(last)->xl_rmid;
-	const char *rmgr_name = "unknown";
-
-	if (RmgrIdIsValid(rmid) && RmgrIdExists(rmid))
-		rmgr_name = RmgrTable[rmid].rm_name;
 
 	if (run->nrecords == 1)
 		return psprintf("It was to replay the %s record at %X/%X on %s.",
-						rmgr_name, LSN_FORMAT_ARGS(first->lsn),
+						rmgr_name(first), LSN_FORMAT_ARGS(first->lsn),
 						walredo_tag_to_cstring(run->tag));
 	return psprintf("It was to replay %d records, from %X/%X to the %s record at %X/%X, on %s.",
-					run->nrecords, LSN_FORMAT_ARGS(first->lsn), rmgr_name,
+					run->nrecords, LSN_FORMAT_ARGS(first->lsn), rmgr_name(last),
 					LSN_FORMAT_ARGS(last->lsn),
 					walredo_tag_to_cstring(run->tag));
 }
@@ -271,6 +281,37 @@ walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 	WalredoRequest request = {send_mask, describe_mask, &mask};
 
 	walredo_pool_request(&request, page);
+}
+
+static void
+send_describe(WalredoPipe *pipe, void *arg)
+{
+	put_record(pipe, WALREDO_MSG_DESCRIBE, arg);
+}
+
+static char *
+describe_describe(void *arg)
+{
+	const WalredoRecord *record = arg;
+
+	return psprintf("It was to describe the %s record at %X/%X.",
+					rmgr_name(record), LSN_FORMAT_ARGS(record->lsn));
+}
+
+char *
+walredo_describe_record(const WalredoRecord *record)
+{
+	WalredoRequest request = {send_describe, describe_describe,
+	unconstify(WalredoRecord *, record)};
+	PGAlignedBlock text;
+
+	walredo_pool_request(&request, text.data);
+
+	/* The child is not trusted to end it, or to write text at all. */
+	text.data[BLCKSZ - 1] = '\0';
+	if (!pg_verifymbstr(text.data, strlen(text.data), true))
+		return pstrdup("");
+	return pstrdup(text.data);
 }
 
 static void

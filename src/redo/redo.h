@@ -37,6 +37,12 @@ extern bytea *walredo_redo(const WalredoTag *tag, bytea *base,
  */
 extern void walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page);
 
+/*
+ * The text that the record's resource manager describes it with; palloc'd.
+ * The record is WALREDO_POSTGRES.
+ */
+extern char *walredo_describe_record(const WalredoRecord *record);
+
 /* Pings a child; returns how long that took, in milliseconds. */
 extern double walredo_redo_ping(void);
 
