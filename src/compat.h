@@ -82,6 +82,20 @@ typedef Oid RelFileNumber;
 	CreateWaitEventSet(TopMemoryContext, n)
 #endif
 
+/* PostgreSQL 16 reports short reads of temporary files by itself. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_buffile_read_exact(file, ptr, size) \
+	BufFileReadExact(file, ptr, size)
+#else
+#define walredo_buffile_read_exact(file, ptr, size) \
+	do { \
+		if (BufFileRead(file, ptr, size) != (size)) \
+			ereport(ERROR, \
+					(errcode_for_file_access(), \
+					 errmsg("could not read from temporary file"))); \
+	} while (0)
+#endif
+
 /* PostgreSQL 18 would start processes for I/O. */
 #if PG_VERSION_NUM >= 180000
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"

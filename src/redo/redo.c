@@ -113,14 +113,13 @@ describe_run(void *arg)
 					walredo_tag_to_cstring(run->tag));
 }
 
-/*
- * True if the record's redo makes the page without an image of it.  ERROR if
- * the record is not about the page at all.
- */
-static bool
-record_will_init(const WalredoTag *tag, const WalredoRecord *record)
+bool
+walredo_record_will_init(const WalredoTag *tag, const WalredoRecord *record)
 {
 	bool		will_init;
+
+	if (WalredoRecordIsNative(record))
+		return WalredoRecordStartsImage(record);
 
 	if (!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
 										&will_init))
@@ -176,7 +175,7 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 						   walredo_tag_to_cstring(tag))));
 	for (int i = 0; i < nrecords; i++)
 	{
-		if (!record_will_init(tag, records[i]) && i == 0 && image == NULL)
+		if (!walredo_record_will_init(tag, records[i]) && i == 0 && image == NULL)
 			no_base_image(tag, records[0]);
 	}
 

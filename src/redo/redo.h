@@ -32,6 +32,14 @@ extern bytea *walredo_redo(const WalredoTag *tag, bytea *base,
 						   WalredoRecord *const *records, int nrecords);
 
 /*
+ * True if the record makes the page without an image of what it was.  ERROR
+ * 22023 if it is a WAL record that is not about the page at all, or was given
+ * as one that initializes it and does not.
+ */
+extern bool walredo_record_will_init(const WalredoTag *tag,
+									 const WalredoRecord *record);
+
+/*
  * Masks a page, of BLCKSZ bytes, in place, as the resource manager does for
  * wal_consistency_checking.
  */

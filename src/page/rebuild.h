@@ -1,0 +1,84 @@
+/*-------------------------------------------------------------------------
+ *
+ * rebuild.h
+ *	  Pages made from the records that the log has of them.
+ *
+ * A rebuild takes records of any number of pages in the order of the log, and
+ * keeps for each page the newest image, as far as it can be made.  Memory is
+ * bounded: records wait until there are many, so that a child replays those
+ * of one page in one go, and images wait in a temporary file.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/page/rebuild.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_REBUILD_H
+#define WALREDO_REBUILD_H
+
+#include "postgres.h"
+
+#include "record/record.h"
+#include "record/tag.h"
+
+typedef struct WalredoRebuild WalredoRebuild;
+
+/* What a rebuild knows of a page. */
+typedef struct WalredoRebuiltPage
+{
+	/*
+	 * The image, or NULL if there is none: because no record of the page came
+	 * (num_records is 0), or none that initializes it or has an image of it.
+	 */
+	bytea	   *image;
+
+	/* Records of the page, and the end LSNs of the first and last of them. */
+	uint64		num_records;
+	XLogRecPtr	first_lsn;
+	XLogRecPtr	last_lsn;
+
+	/* The page was cut off with the end of its fork, and not made again. */
+	bool		truncated;
+} WalredoRebuiltPage;
+
+/*
+ * A new rebuild, in the current memory context, whose file ends with the
+ * current resource owner.
+ */
+extern WalredoRebuild *walredo_rebuild_create(void);
+
+/* Gives a page a base image, which is copied. */
+extern void walredo_rebuild_set_base(WalredoRebuild *rebuild,
+									 const WalredoTag *tag,
+									 const bytea *base);
+
+/* Adds a record, which is copied.  Records of a page come in LSN order. */
+extern void walredo_rebuild_add(WalredoRebuild *rebuild,
+								const WalredoTag *tag,
+								const WalredoRecord *record);
+
+/*
+ * Ends all pages of a fork from blkno on, as if no record of them had come.
+ * fork_tag names any block of the fork.
+ */
+extern void walredo_rebuild_truncate(WalredoRebuild *rebuild,
+									 const WalredoTag *fork_tag,
+									 BlockNumber nblocks);
+
+/*
+ * What has become of a page, with all records that were added.  The image is
+ * in the current memory context.
+ */
+extern void walredo_rebuild_get(WalredoRebuild *rebuild,
+								const WalredoTag *tag,
+								WalredoRebuiltPage *page);
+
+/*
+ * The tags of all pages of which there is an image, sorted; palloc'd.
+ */
+extern WalredoTag *walredo_rebuild_tags(WalredoRebuild *rebuild, int *ntags);
+
+extern void walredo_rebuild_free(WalredoRebuild *rebuild);
+
+#endif							/* WALREDO_REBUILD_H */
