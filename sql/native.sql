@@ -185,13 +185,13 @@ FROM page_header(apply('rel 1663/5/16384 fork vm blk 0', :'zeroes',
 SELECT byte_offset, length(new) / 2 AS length, left(new, 4) AS first, right(new, 4) AS last
 FROM (VALUES
 	(1, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=0'),
-	(2, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=1'),
-	(3, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=2'),
-	(4, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=3'),
+	(2, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=2'),
+	(3, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=4'),
+	(4, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=6'),
 	(5, '0/1 truncate_visibility_map trunc_byte=0 trunc_offs=0'),
-	(6, '0/1 truncate_visibility_map trunc_byte=0 trunc_offs=1'),
+	(6, '0/1 truncate_visibility_map trunc_byte=0 trunc_offs=2'),
 	(7, '0/1 truncate_visibility_map trunc_byte=8167 trunc_offs=0'),
-	(8, '0/1 truncate_visibility_map trunc_byte=8167 trunc_offs=3')) AS v(n, rec),
+	(8, '0/1 truncate_visibility_map trunc_byte=8167 trunc_offs=6')) AS v(n, rec),
 	changes(:'ones', apply('rel 1663/5/16384 fork vm blk 0', :'ones', rec))
 ORDER BY n;
 
@@ -241,7 +241,7 @@ FROM (VALUES
 	(10, 'twophase 731')) AS v(t, tag),
 	(VALUES
 	(1, '0/1 clear_visibility_map_flags new_heap_blkno=5 flags=3'),
-	(2, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=2'),
+	(2, '0/1 truncate_visibility_map trunc_byte=12 trunc_offs=4'),
 	(3, '0/1 clog_set_committed xids=731'),
 	(4, '0/1 clog_set_aborted xids=731'),
 	(5, '0/1 clog_set_subcommitted xids=731'),

@@ -248,7 +248,7 @@ FROM (VALUES
 	(5, '0/16B3740 clear_visibility_map_flags new_heap_blkno=4294967294 flags=1'),
 	(6, '0/16B3740 clear_visibility_map_flags old_heap_blkno=0 flags=2'),
 	(7, '0/16B3740 truncate_visibility_map trunc_byte=12 trunc_offs=2'),
-	(8, '0/16B3740 truncate_visibility_map trunc_byte=8167 trunc_offs=3'),
+	(8, '0/16B3740 truncate_visibility_map trunc_byte=8167 trunc_offs=6'),
 	(9, '0/16B3740 clog_set_committed xids=731,732'),
 	(10, '0/16B3740 clog_set_aborted xids=3'),
 	(11, '0/16B3740 clog_set_subcommitted xids=4294967295,3,3'),
@@ -327,7 +327,7 @@ FROM (VALUES
 	(4, '0/16B3740 clear_visibility_map_flags new_heap_blkno=5 flags=4'),
 	(5, '0/16B3740 clear_visibility_map_flags new_heap_blkno=5 flags=4294967295'),
 	(6, '0/16B3740 truncate_visibility_map trunc_byte=8168 trunc_offs=0'),
-	(7, '0/16B3740 truncate_visibility_map trunc_byte=0 trunc_offs=4'),
+	(7, '0/16B3740 truncate_visibility_map trunc_byte=0 trunc_offs=8'),
 	(8, '0/16B3740 clog_set_committed xids=731,0'),
 	(9, '0/16B3740 clog_set_aborted xids=1'),
 	(10, '0/16B3740 clog_set_subcommitted xids=2,731'),
@@ -409,7 +409,7 @@ UNION ALL SELECT walredo_postgres('0/16B3740', decode(:'wal_record', 'hex'), fal
 UNION ALL SELECT walredo_clear_visibility_map_flags('0/16B3740', 5, 7, 3)
 UNION ALL SELECT walredo_clear_visibility_map_flags('0/16B3740', 4294967294, NULL, 1)
 UNION ALL SELECT walredo_clear_visibility_map_flags('0/16B3740', NULL, 0, 2)
-UNION ALL SELECT walredo_truncate_visibility_map('0/16B3740', 8167, 3)
+UNION ALL SELECT walredo_truncate_visibility_map('0/16B3740', 8167, 6)
 UNION ALL SELECT walredo_clog_set_committed('0/16B3740', '{731,732}')
 UNION ALL SELECT walredo_clog_set_aborted('0/16B3740', '[5:6]={731,4294967295}')
 UNION ALL SELECT walredo_clog_set_subcommitted('0/16B3740', '{3}')
@@ -438,7 +438,7 @@ FROM (VALUES
 	(9, $$SELECT walredo_clear_visibility_map_flags('0/1', 1, 2, -1)$$),
 	(10, $$SELECT walredo_truncate_visibility_map('0/1', -1, 0)$$),
 	(11, $$SELECT walredo_truncate_visibility_map('0/1', 8168, 0)$$),
-	(12, $$SELECT walredo_truncate_visibility_map('0/1', 0, 4)$$),
+	(12, $$SELECT walredo_truncate_visibility_map('0/1', 0, 8)$$),
 	(13, $$SELECT walredo_truncate_visibility_map('0/1', 0, -1)$$),
 	(14, $$SELECT walredo_clog_set_committed('0/1', '{}')$$),
 	(15, $$SELECT walredo_clog_set_committed('0/1', '{731,2}')$$),

@@ -92,8 +92,8 @@ walredo_visibilitymap_truncate_apply(const WalredoTag *tag,
 {
 	uint8	   *map = visibilitymap_bytes(page);
 	uint32		trunc_byte = rec->u.truncate_vm.trunc_byte;
-	uint32		trunc_bits = rec->u.truncate_vm.trunc_offs * BITS_PER_HEAPBLOCK;
+	uint32		trunc_offs = rec->u.truncate_vm.trunc_offs;
 
 	memset(&map[trunc_byte + 1], 0, MAPSIZE - (trunc_byte + 1));
-	map[trunc_byte] &= (1 << trunc_bits) - 1;
+	map[trunc_byte] &= (1 << trunc_offs) - 1;
 }

@@ -286,12 +286,9 @@ walredo_record_validate(const WalredoRecord *rec)
 							   "Byte %u is past the end of a map page, which has %d bytes.",
 							   rec->u.truncate_vm.trunc_byte,
 							   (int) VISIBILITYMAP_MAPSIZE);
-			if (rec->u.truncate_vm.trunc_offs >=
-				BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
-				record_invalid(rec,
-							   "Offset %u is past the end of a byte, which has the bits of %d heap blocks.",
-							   rec->u.truncate_vm.trunc_offs,
-							   BITS_PER_BYTE / BITS_PER_HEAPBLOCK);
+			if (rec->u.truncate_vm.trunc_offs >= BITS_PER_BYTE)
+				record_invalid(rec, "Bit %u is past the end of a byte.",
+							   rec->u.truncate_vm.trunc_offs);
 			break;
 
 		case WALREDO_CLOG_SET_COMMITTED:

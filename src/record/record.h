@@ -72,8 +72,8 @@ typedef struct WalredoClearVisibilityMapFlags
 
 /*
  * Where visibilitymap_prepare_truncate() cuts the last page that it keeps:
- * bytes after trunc_byte are cleared, and within trunc_byte all but the bits
- * of its first trunc_offs heap blocks (0 to 3) are.
+ * bytes after trunc_byte are cleared, and so are the bits of trunc_byte from
+ * bit trunc_offs on.  A heap block has two bits.
  */
 typedef struct WalredoTruncateVisibilityMap
 {
