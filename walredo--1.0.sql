@@ -350,3 +350,104 @@ COMMENT ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) IS
 REVOKE ALL ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
+
+--
+-- Pages from the log
+--
+
+CREATE FUNCTION walredo_page_records(tag walredo_tag, start_lsn pg_lsn,
+	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
+	OUT start_lsn pg_lsn,
+	OUT end_lsn pg_lsn,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT record walredo_record)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text) IS
+	'what the log has done to a page';
+REVOKE ALL ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_at(tag walredo_tag, lsn pg_lsn,
+	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL)
+RETURNS bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text) IS
+	'a page as it was at an LSN, from the log';
+REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_at(relname regclass, fork text, blkno int8,
+	lsn pg_lsn)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn) IS
+	'a block of a relation as it was at an LSN, from the log';
+REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at(relname regclass, fork text, lsn pg_lsn,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) IS
+	'all blocks of a fork that the log can rebuild, as they were at an LSN';
+REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
+	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
+	OUT lsn pg_lsn,
+	OUT start_lsn pg_lsn,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT description text,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text) IS
+	'the records that changed a page, each with the page as it was after it';
+REVOKE ALL ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_diff(a bytea, b bytea,
+	OUT byte_offset int4,
+	OUT length int4,
+	OUT a bytea,
+	OUT b bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_page_diff(bytea, bytea) IS
+	'runs of bytes in which two images differ';
+REVOKE ALL ON FUNCTION walredo_page_diff(bytea, bytea) FROM PUBLIC;
+
+CREATE FUNCTION walredo_verify(relname regclass, fork text DEFAULT 'main',
+	OUT blkno int8,
+	OUT page_lsn pg_lsn,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify(regclass, text) IS
+	'compares every block of a fork with what the log makes of it';
+REVOKE ALL ON FUNCTION walredo_verify(regclass, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text)
+	TO pg_read_server_files;

@@ -15,6 +15,7 @@
 #include "access/rmgr.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
+#include "api/api.h"
 #include "catalog/pg_authid.h"
 #include "compat.h"
 #include "funcapi.h"
@@ -22,6 +23,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
+#include "wal/names.h"
 #include "wal/reader.h"
 
 PG_FUNCTION_INFO_V1(walredo_wal_records);
@@ -44,8 +46,8 @@ typedef struct WalRecordsScan
  * reads it is not enough: it may have been granted by someone who does not
  * know that.
  */
-static void
-check_may_read_log(void)
+void
+walredo_check_may_read_log(void)
 {
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
@@ -55,6 +57,14 @@ check_may_read_log(void)
 						   "pg_read_server_files")));
 }
 
+char *
+walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
 /*
  * The arguments of a function that scans a range of the log: start_lsn,
  * end_lsn, and a directory that may be NULL, from argument argno on.
@@ -62,56 +72,33 @@ check_may_read_log(void)
 static WalredoReader *
 begin_scan(FunctionCallInfo fcinfo, int argno)
 {
-	char	   *directory = NULL;
-
-	check_may_read_log();
+	walredo_check_may_read_log();
 
 	if (PG_ARGISNULL(argno) || PG_ARGISNULL(argno + 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("start and end LSN must not be null")));
-	if (!PG_ARGISNULL(argno + 2))
-		directory = text_to_cstring(PG_GETARG_TEXT_PP(argno + 2));
 
-	return walredo_reader_begin(directory, PG_GETARG_LSN(argno),
+	return walredo_reader_begin(walredo_getarg_cstring(fcinfo, argno + 2),
+								PG_GETARG_LSN(argno),
 								PG_GETARG_LSN(argno + 1));
 }
 
 /*
- * Name and record type, as pg_walinspect and pg_waldump show them.
+ * A name as text, made once for each that is seen.
  */
-static void
-name_record(WalRecordsScan *scan, const XLogRecord *record,
-			text **rmgr_name, text **record_type)
+static text *
+name_text(WalRecordsScan *scan, text **cached, const char *name)
 {
-	RmgrId		rmid = record->xl_rmid;
-	uint8		info = record->xl_info & ~XLR_INFO_MASK;
-
-	if (scan->record_types[rmid][info >> 4] == NULL)
+	if (*cached == NULL)
 	{
-		MemoryContext cxt = GetMemoryChunkContext(scan);
-		MemoryContext old_cxt = MemoryContextSwitchTo(cxt);
-		const char *type = NULL;
-		const char *name;
+		MemoryContext old_cxt =
+			MemoryContextSwitchTo(GetMemoryChunkContext(scan));
 
-		if (RmgrIdExists(rmid))
-		{
-			name = GetRmgr(rmid).rm_name;
-			type = GetRmgr(rmid).rm_identify(info);
-		}
-		else
-			name = psprintf("custom%03u", rmid);
-		if (type == NULL)
-			type = psprintf("UNKNOWN (%x)", info);
-
-		if (scan->rmgr_names[rmid] == NULL)
-			scan->rmgr_names[rmid] = cstring_to_text(name);
-		scan->record_types[rmid][info >> 4] = cstring_to_text(type);
+		*cached = cstring_to_text(name);
 		MemoryContextSwitchTo(old_cxt);
 	}
-
-	*rmgr_name = scan->rmgr_names[rmid];
-	*record_type = scan->record_types[rmid][info >> 4];
+	return *cached;
 }
 
 /*
@@ -165,7 +152,12 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 		SRF_RETURN_DONE(funcctx);
 
 	record = walredo_reader_record(scan->reader);
-	name_record(scan, record, &rmgr_name, &record_type);
+	rmgr_name = name_text(scan, &scan->rmgr_names[record->xl_rmid],
+						  walredo_rmgr_name(record->xl_rmid));
+	record_type =
+		name_text(scan,
+				  &scan->record_types[record->xl_rmid][record->xl_info >> 4],
+				  walredo_record_type(record));
 	rec = palloc(VARHDRSZ + record->xl_tot_len);
 	SET_VARSIZE(rec, VARHDRSZ + record->xl_tot_len);
 	memcpy(VARDATA(rec), record, record->xl_tot_len);

@@ -264,6 +264,12 @@ walredo_reader_first_lsn(WalredoReader *reader)
 	return reader->first_lsn;
 }
 
+XLogRecPtr
+walredo_reader_last_lsn(WalredoReader *reader)
+{
+	return reader->end_lsn;
+}
+
 char *
 walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 {
@@ -314,9 +320,44 @@ own_log_end(TimeLineID *tli)
 	return GetXLogReplayRecPtr(tli);
 }
 
+/*
+ * Sees to it that what was logged up to end_lsn can be read.  It need not be
+ * on disk yet: other sessions commit asynchronously, or have not committed.
+ */
+static void
+flush_own_log(WalredoReader *reader)
+{
+	XLogRecPtr	last;
+	uint32		page_offset;
+
+	if (RecoveryInProgress())
+		return;
+
+	/*
+	 * Where the next record will begin is after the header of a page that may
+	 * not exist yet, and there is nothing to flush of such a page.
+	 */
+	last = GetXLogInsertRecPtr();
+	page_offset = last % XLOG_BLCKSZ;
+	if (page_offset <= SizeOfXLogLongPHD)
+	{
+		XLogRecPtr	begin = last - page_offset;
+
+		if (reader->end_lsn > begin && reader->end_lsn <= last)
+			reader->end_lsn = begin;
+		last = begin;
+	}
+
+	if (reader->to_end)
+		XLogFlush(last);
+	else if (reader->end_lsn <= last)
+		XLogFlush(reader->end_lsn);
+}
+
 static void
 look_at_own_log(WalredoReader *reader)
 {
+	flush_own_log(reader);
 	reader->limit = own_log_end(&reader->tli);
 	reader->segsize = wal_segment_size;
 	reader->state = walredo_decoder_create();

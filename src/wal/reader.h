@@ -67,6 +67,12 @@ extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
 /* Where the range begins; with WALREDO_START_OF_LOG, where that was. */
 extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
 
+/*
+ * Where the range ends; with WALREDO_END_OF_LOG in the server's own log, where
+ * that was.
+ */
+extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
+
 /* The name of the segment file that holds, or should hold, lsn; palloc'd. */
 extern char *walredo_reader_segment_name(WalredoReader *reader,
 										 XLogRecPtr lsn);
