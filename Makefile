@@ -5,6 +5,7 @@ OBJS = \
 	src/walredo.o \
 	src/api/apply.o \
 	src/api/record.o \
+	src/api/stats.o \
 	src/api/tag.o \
 	src/api/wal.o \
 	src/child/child.o \
@@ -25,7 +26,9 @@ OBJS = \
 	src/record/tag.o \
 	src/record/xlogrecord.o \
 	src/redo/redo.o \
+	src/stats/stats.o \
 	src/wal/decode.o \
+	src/wal/names.o \
 	src/wal/reader.o
 
 EXTENSION = walredo

@@ -451,3 +451,90 @@ COMMENT ON FUNCTION walredo_verify(regclass, text) IS
 REVOKE ALL ON FUNCTION walredo_verify(regclass, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text)
 	TO pg_read_server_files;
+
+--
+-- Figures
+--
+
+CREATE FUNCTION walredo_get_stat(
+	OUT requests int8,
+	OUT records int8,
+	OUT bytes int8,
+	OUT pages int8,
+	OUT native_requests int8,
+	OUT native_records int8,
+	OUT native_bytes int8,
+	OUT errors_launch int8,
+	OUT errors_child int8,
+	OUT errors_protocol int8,
+	OUT errors_timeout int8,
+	OUT errors_cancel int8,
+	OUT retries int8,
+	OUT launches int8,
+	OUT launch_failures int8,
+	OUT deaths int8,
+	OUT kills_doubt int8,
+	OUT kills_tenant int8,
+	OUT kills_idle int8,
+	OUT kills_size int8,
+	OUT kills_output int8,
+	OUT wait_time int8[],
+	OUT redo_time int8[],
+	OUT launch_time int8[],
+	OUT request_records int8[],
+	OUT request_bytes int8[],
+	OUT native_time int8[],
+	OUT native_request_records int8[],
+	OUT native_request_bytes int8[],
+	OUT stats_reset timestamptz)
+RETURNS record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_get_stat() IS
+	'what the wal-redo pool has done';
+REVOKE ALL ON FUNCTION walredo_get_stat() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_get_stat() TO pg_monitor;
+
+CREATE VIEW walredo_stat AS
+	SELECT * FROM walredo_get_stat();
+COMMENT ON VIEW walredo_stat IS
+	'what the wal-redo pool has done; element i of a histogram counts values below 2^(i-1) and not below half of that, times in microseconds';
+REVOKE ALL ON walredo_stat FROM PUBLIC;
+GRANT SELECT ON walredo_stat TO pg_monitor;
+
+CREATE FUNCTION walredo_get_children(
+	OUT slot int4,
+	OUT pid int4,
+	OUT state text,
+	OUT datid oid,
+	OUT roleid oid,
+	OUT launched_at timestamptz,
+	OUT last_redo_at timestamptz,
+	OUT requests int8,
+	OUT records int8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_get_children() IS
+	'the wal-redo children of this session''s pool';
+REVOKE ALL ON FUNCTION walredo_get_children() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_get_children() TO pg_monitor;
+
+CREATE VIEW walredo_children AS
+	SELECT c.slot, c.pid, c.state, d.datname AS database, r.rolname AS role,
+		c.launched_at, c.last_redo_at, c.requests, c.records
+	FROM walredo_get_children() c
+		LEFT JOIN pg_database d ON d.oid = c.datid
+		LEFT JOIN pg_roles r ON r.oid = c.roleid;
+COMMENT ON VIEW walredo_children IS
+	'the wal-redo children of this session''s pool';
+REVOKE ALL ON walredo_children FROM PUBLIC;
+GRANT SELECT ON walredo_children TO pg_monitor;
+
+CREATE FUNCTION walredo_stat_reset()
+RETURNS void
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_stat_reset() IS
+	'sets all figures of walredo_stat to zero';
+REVOKE ALL ON FUNCTION walredo_stat_reset() FROM PUBLIC;

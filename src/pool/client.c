@@ -36,6 +36,7 @@
 #include "pgstat.h"
 #include "pool/client.h"
 #include "pool/shared.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
 #include "storage/fd.h"
@@ -77,6 +78,7 @@ struct WalredoPipe
 	Connection *connection;
 	TimestampTz deadline;
 	Failure		failure;		/* once set, nothing more is done */
+	uint64		bytes;			/* of this request, so far */
 	Size		used;
 	char		buffer[PIPE_BUFFER_SIZE];
 };
@@ -121,6 +123,7 @@ end_private_pool(void)
 	}
 	if (private_segment != NULL)
 	{
+		walredo_stats_attach(NULL);
 		dsm_detach(private_segment);
 		private_segment = NULL;
 	}
@@ -214,6 +217,7 @@ attach_pool(void)
 		pool = walredo_pool_in_shmem();
 	if (pool == NULL)
 		begin_private_pool();
+	walredo_stats_attach(&pool->stats);
 }
 
 /* ----------------------------------------------------------------
@@ -406,7 +410,7 @@ acquire_slot(void)
 
 /* The child has answered, and is there for the next request. */
 static void
-release_slot(void)
+release_slot(int num_records)
 {
 	WalredoSlot *slot = &pool->slots[my_slot];
 	TimestampTz now = GetCurrentTimestamp();
@@ -415,7 +419,9 @@ release_slot(void)
 	if (slot->state == SLOT_BUSY)
 	{
 		slot->state = SLOT_IDLE;
-		slot->idle_since = now;
+		slot->idle_since = slot->last_redo_at = now;
+		slot->requests++;
+		slot->records += num_records;
 	}
 	else
 	{
@@ -456,6 +462,7 @@ abandon(void)
 		else
 		{
 			slot->state = SLOT_DOOMED;
+			slot->kill_cause = STAT_KILLS_DOUBT;
 			slot->owner_pid = 0;
 			slot->owner_latch = NULL;
 			walredo_pool_wake_worker(pool);
@@ -483,6 +490,7 @@ bury_child(WalredoSlot *grave)
 		if (slot->state != SLOT_DOOMED)
 		{
 			slot->state = SLOT_DOOMED;
+			slot->kill_cause = STAT_KILLS_DOUBT;
 			walredo_pool_wake_worker(pool);
 		}
 		LWLockRelease(&pool->lock);
@@ -732,7 +740,10 @@ pipe_flush(WalredoPipe *pipe)
 							  pipe->used - done);
 
 		if (n >= 0)
+		{
 			done += n;
+			pipe->bytes += n;
+		}
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
 			(void) wait_pipe(pipe, true);
 		else if (errno != EINTR)
@@ -806,6 +817,7 @@ exchange(const WalredoRequest *request, char *page)
 
 	pipe->connection = &connections[my_slot];
 	pipe->used = 0;
+	pipe->bytes = 0;
 	pipe->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 walredo_timeout);
 	pipe->failure = connect_child(pipe->connection, pipe->deadline);
@@ -902,6 +914,36 @@ report_failure(const WalredoRequest *request, Failure failure,
 			 errhint("The limit is set by walredo.timeout.") : 0));
 }
 
+/* Which errors a failure counts as. */
+static const WalredoCounter failure_counters[] = {
+	[FAILURE_LAUNCH] = STAT_ERRORS_LAUNCH,
+	[FAILURE_GONE] = STAT_ERRORS_CHILD,
+	[FAILURE_PROTOCOL] = STAT_ERRORS_PROTOCOL,
+	[FAILURE_TIMEOUT] = STAT_ERRORS_TIMEOUT
+};
+
+static void
+count_success(const WalredoRequest *request, instr_time begin,
+			  instr_time acquired)
+{
+	instr_time	end;
+
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, acquired);
+	INSTR_TIME_SUBTRACT(acquired, begin);
+
+	walredo_count(STAT_PAGES, 1);
+	walredo_count(STAT_BYTES, request_pipe->bytes);
+	walredo_count_value(STAT_WAIT_TIME, INSTR_TIME_GET_MICROSEC(acquired));
+	if (request->num_records == 0)
+		return;
+	walredo_count(STAT_REQUESTS, 1);
+	walredo_count(STAT_RECORDS, request->num_records);
+	walredo_count_value(STAT_REDO_TIME, INSTR_TIME_GET_MICROSEC(end));
+	walredo_count_value(STAT_REQUEST_RECORDS, request->num_records);
+	walredo_count_value(STAT_REQUEST_BYTES, request_pipe->bytes);
+}
+
 void
 walredo_pool_request(const WalredoRequest *request, char *page)
 {
@@ -921,16 +963,20 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 	{
 		Failure		failure;
 		WalredoSlot grave;
+		instr_time	begin;
+		instr_time	acquired;
 
 		attach_pool();
+		INSTR_TIME_SET_CURRENT(begin);
 
 		PG_TRY();
 		{
 			failure = acquire_slot();
+			INSTR_TIME_SET_CURRENT(acquired);
 			if (failure == FAILURE_NONE)
 				failure = exchange(request, page);
 			if (failure == FAILURE_NONE)
-				release_slot();
+				release_slot(request->num_records);
 			else if (!bury_child(&grave))
 			{
 				memset(&grave, 0, sizeof(grave));
@@ -942,14 +988,80 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 		PG_CATCH();
 		{
 			abandon();
+			walredo_count(STAT_ERRORS_CANCEL, 1);
 			PG_RE_THROW();
 		}
 		PG_END_TRY();
 
 		if (failure == FAILURE_NONE)
+		{
+			count_success(request, begin, acquired);
 			return;
+		}
 		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
+		{
+			walredo_count(failure_counters[failure], 1);
 			report_failure(request, failure, &grave);
+		}
+		walredo_count(STAT_RETRIES, 1);
 		retries++;
 	}
+}
+
+/* ----------------------------------------------------------------
+ *		Figures
+ * ----------------------------------------------------------------
+ */
+
+void
+walredo_pool_attach_stats(void)
+{
+	WalredoPool *shmem_pool = walredo_pool_in_shmem();
+
+	if (pool == NULL && shmem_pool != NULL)
+		walredo_stats_attach(&shmem_pool->stats);
+}
+
+WalredoChildInfo *
+walredo_pool_children(int *nchildren)
+{
+	static const char *const state_names[] = {
+		[SLOT_EMPTY] = "empty",
+		[SLOT_LAUNCHING] = "launching",
+		[SLOT_BUSY] = "busy",
+		[SLOT_IDLE] = "idle",
+		[SLOT_DOOMED] = "doomed",
+		[SLOT_DEAD] = "dead"
+	};
+	WalredoPool *from = pool ? pool : walredo_pool_in_shmem();
+	WalredoChildInfo *children;
+
+	*nchildren = 0;
+	if (from == NULL)
+		return NULL;
+
+	children = palloc0(from->num_slots * sizeof(WalredoChildInfo));
+	LWLockAcquire(&from->lock, LW_SHARED);
+	for (int i = 0; i < from->num_slots; i++)
+	{
+		WalredoSlot *slot = &from->slots[i];
+		WalredoChildInfo *child = &children[*nchildren];
+
+		if (slot->state == SLOT_EMPTY)
+			continue;
+		(*nchildren)++;
+		child->slot = i;
+		child->pid = slot->child_pid;
+		child->state = state_names[slot->state];
+		child->database = slot->database;
+		child->role = slot->role;
+		if (slot->child_pid == 0)
+			continue;
+		child->launched_at = slot->launched_at;
+		child->last_redo_at = slot->last_redo_at;
+		child->requests = slot->requests;
+		child->records = slot->records;
+	}
+	LWLockRelease(&from->lock);
+	return children;
 }

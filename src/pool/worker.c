@@ -38,6 +38,7 @@
 #include "pgstat.h"
 #include "pool/launch.h"
 #include "pool/shared.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "proto/proto.h"
@@ -69,6 +70,7 @@ typedef struct WorkerChild
 	uint64		number;			/* of the child; 0 if there is none */
 	size_t		ping_bytes;		/* of the first answer, so far */
 	TimestampTz launch_deadline;
+	instr_time	launch_begin;
 
 	/* Standard error. */
 	size_t		output;			/* bytes in all */
@@ -231,6 +233,7 @@ launch(int slotno)
 
 	memset(child, 0, sizeof(*child));
 	forget_wait_set();
+	INSTR_TIME_SET_CURRENT(child->launch_begin);
 	if (!walredo_child_launch(&child->process, slotno, child->last_words,
 							  sizeof(child->last_words)))
 		return false;
@@ -257,6 +260,7 @@ read_first_answer(int slotno)
 	WorkerChild *child = &children[slotno];
 	WalredoSlot *slot = &pool->slots[slotno];
 	char		buf[BLCKSZ + 1];
+	instr_time	duration;
 	ssize_t		n;
 
 	n = read(child->process.out_fd, buf, BLCKSZ + 1 - child->ping_bytes);
@@ -273,6 +277,11 @@ read_first_answer(int slotno)
 	walredo_child_remove_directory(&child->process);
 	forget_wait_set();
 
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, child->launch_begin);
+	walredo_count(STAT_LAUNCHES, 1);
+	walredo_count_value(STAT_LAUNCH_TIME, INSTR_TIME_GET_MICROSEC(duration));
+
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	child->number = ++pool->last_child_number;
 	if (slot->state == SLOT_LAUNCHING)
@@ -280,6 +289,10 @@ read_first_answer(int slotno)
 		slot->state = SLOT_BUSY;
 		slot->child_number = child->number;
 		slot->child_pid = child->process.pid;
+		slot->launched_at = GetCurrentTimestamp();
+		slot->last_redo_at = 0;
+		slot->requests = 0;
+		slot->records = 0;
 		SetLatch(slot->owner_latch);
 	}
 	LWLockRelease(&pool->lock);
@@ -300,8 +313,14 @@ child_gone(int slotno)
 	int			status;
 
 	bury(slotno, &was_killed, &status);
+	if (launch_failed)
+		walredo_count(STAT_LAUNCH_FAILURES, 1);
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (!launch_failed)
+		walredo_count(!was_killed ? STAT_DEATHS :
+					  slot->state == SLOT_DOOMED ? slot->kill_cause :
+					  STAT_KILLS_OUTPUT, 1);
 	slot->child_number = 0;
 	slot->child_pid = 0;
 	if (slot->owner_pid != 0)
@@ -345,9 +364,16 @@ tend_slots(void)
 		{
 			due = TimestampTzPlusMilliseconds(slot->idle_since,
 											  walredo_idle_timeout);
-			if (i >= WalredoPoolUsableSlots(pool) ||
-				(walredo_idle_timeout > 0 && due <= now))
+			if (i >= WalredoPoolUsableSlots(pool))
+			{
 				slot->state = SLOT_DOOMED;
+				slot->kill_cause = STAT_KILLS_SIZE;
+			}
+			else if (walredo_idle_timeout > 0 && due <= now)
+			{
+				slot->state = SLOT_DOOMED;
+				slot->kill_cause = STAT_KILLS_IDLE;
+			}
 			else if (walredo_idle_timeout == 0)
 				due = 0;
 		}
@@ -365,6 +391,8 @@ tend_slots(void)
 					int			status;
 
 					bury(i, &was_killed, &status);
+					walredo_count(was_killed ? STAT_KILLS_TENANT :
+								  STAT_DEATHS, 1);
 					LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 					slot->child_number = 0;
 					slot->child_pid = 0;
@@ -666,6 +694,7 @@ walredo_worker_main(Datum main_arg)
 	else
 		pool = walredo_pool_in_shmem();
 
+	walredo_stats_attach(&pool->stats);
 	before_shmem_exit(worker_exit, 0);
 	start_listening();
 

@@ -26,6 +26,7 @@
 #include "proto/proto.h"
 #include "record/xlogrecord.h"
 #include "redo/redo.h"
+#include "stats/stats.h"
 
 #define RecordXLogRecord(record)	((const XLogRecord *) (record)->u.data)
 
@@ -162,7 +163,7 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 				   WalredoRecord *const *records, int nrecords)
 {
 	PostgresRun run;
-	WalredoRequest request = {send_run, describe_run, &run};
+	WalredoRequest request = {send_run, describe_run, &run, nrecords};
 	instr_time	start;
 	instr_time	duration;
 
@@ -208,6 +209,35 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 	return image;
 }
 
+/*
+ * Applies a run of native records, here.
+ */
+static bytea *
+apply_native_run(const WalredoTag *tag, bytea *image,
+				 WalredoRecord *const *records, int nrecords)
+{
+	instr_time	start;
+	instr_time	duration;
+	uint64		bytes = 0;
+
+	INSTR_TIME_SET_CURRENT(start);
+	for (int i = 0; i < nrecords; i++)
+	{
+		image = walredo_native_apply(tag, records[i], image);
+		bytes += WalredoRecordBodySize(records[i]);
+	}
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
+
+	walredo_count(STAT_NATIVE_REQUESTS, 1);
+	walredo_count(STAT_NATIVE_RECORDS, nrecords);
+	walredo_count(STAT_NATIVE_BYTES, bytes);
+	walredo_count_value(STAT_NATIVE_TIME, INSTR_TIME_GET_MICROSEC(duration));
+	walredo_count_value(STAT_NATIVE_REQUEST_RECORDS, nrecords);
+	walredo_count_value(STAT_NATIVE_REQUEST_BYTES, bytes);
+	return image;
+}
+
 bytea *
 walredo_redo(const WalredoTag *tag, bytea *base,
 			 WalredoRecord *const *records, int nrecords)
@@ -232,7 +262,11 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 		int			end = i + 1;
 
 		if (WalredoRecordIsNative(records[i]))
-			image = walredo_native_apply(tag, records[i], image);
+		{
+			while (end < nrecords && WalredoRecordIsNative(records[end]))
+				end++;
+			image = apply_native_run(tag, image, records + i, end - i);
+		}
 		else
 		{
 			while (end < nrecords && !WalredoRecordIsNative(records[end]))
@@ -277,7 +311,7 @@ void
 walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 {
 	MaskArg		mask = {rmid, blkno, page};
-	WalredoRequest request = {send_mask, describe_mask, &mask};
+	WalredoRequest request = {send_mask, describe_mask, &mask, 0};
 
 	walredo_pool_request(&request, page);
 }
@@ -301,7 +335,7 @@ char *
 walredo_describe_record(const WalredoRecord *record)
 {
 	WalredoRequest request = {send_describe, describe_describe,
-	unconstify(WalredoRecord *, record)};
+	unconstify(WalredoRecord *, record), 0};
 	PGAlignedBlock text;
 
 	walredo_pool_request(&request, text.data);
@@ -328,7 +362,7 @@ describe_ping(void *arg)
 double
 walredo_redo_ping(void)
 {
-	WalredoRequest request = {send_ping, describe_ping, NULL};
+	WalredoRequest request = {send_ping, describe_ping, NULL, 0};
 	PGAlignedBlock answer;
 	instr_time	start;
 	instr_time	duration;
