@@ -320,6 +320,9 @@ make_scratch()
 {
 	local dir variable
 
+	case ${TMPDIR:-/tmp} in
+		*[[:space:]]*) die "make cannot work in TMPDIR=$TMPDIR, whose name has a blank" ;;
+	esac
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/walredo.XXXXXX")
 	scratch=$(cd "$scratch" && pwd -P)
 	trap cleanup EXIT
