@@ -44,3 +44,19 @@ REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# The TAP tests, by prove itself: a packaged server may have been built without
+# them, and then PGXS takes TAP_TESTS and runs nothing.  They start servers of
+# their own from the installed PostgreSQL, so not as root.
+PROVE_TESTS ?= $(sort $(wildcard $(srcdir)/t/*.pl))
+
+.PHONY: prove
+prove:
+	@perl -MIPC::Run -e 1
+	@test -n "$(PROVE_TESTS)" || { echo "there are no TAP tests" >&2; exit 1; }
+	rm -rf '$(CURDIR)/tmp_check'
+	mkdir -p '$(CURDIR)/tmp_check/log'
+	PATH="$(bindir):$$PATH" TESTDIR='$(CURDIR)' \
+	TESTDATADIR='$(CURDIR)/tmp_check' TESTLOGDIR='$(CURDIR)/tmp_check/log' \
+	PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
+	prove -I '$(top_builddir)/src/test/perl' $(PROVE_FLAGS) $(PROVE_TESTS)
