@@ -88,7 +88,7 @@ begin_scan(FunctionCallInfo fcinfo, int argno)
  * A name as text, made once for each that is seen.
  */
 static text *
-name_text(WalRecordsScan *scan, text **cached, const char *name)
+cached_text(WalRecordsScan *scan, text **cached, const char *name)
 {
 	if (*cached == NULL)
 	{
@@ -152,10 +152,10 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 		SRF_RETURN_DONE(funcctx);
 
 	record = walredo_reader_record(scan->reader);
-	rmgr_name = name_text(scan, &scan->rmgr_names[record->xl_rmid],
+	rmgr_name = cached_text(scan, &scan->rmgr_names[record->xl_rmid],
 						  walredo_rmgr_name(record->xl_rmid));
 	record_type =
-		name_text(scan,
+		cached_text(scan,
 				  &scan->record_types[record->xl_rmid][record->xl_info >> 4],
 				  walredo_record_type(record));
 	rec = palloc(VARHDRSZ + record->xl_tot_len);
