@@ -351,6 +351,18 @@ REVOKE ALL ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_record_images(lsn pg_lsn, rec bytea,
+	OUT block_id int4,
+	OUT tag walredo_tag,
+	OUT apply bool,
+	OUT image bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_record_images(pg_lsn, bytea) IS
+	'the page images in a WAL record';
+REVOKE ALL ON FUNCTION walredo_record_images(pg_lsn, bytea) FROM PUBLIC;
+
 --
 -- Pages from the log
 --
@@ -538,3 +550,32 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_stat_reset() IS
 	'sets all figures of walredo_stat to zero';
 REVOKE ALL ON FUNCTION walredo_stat_reset() FROM PUBLIC;
+
+CREATE FUNCTION walredo_get_verify_progress(
+	OUT pid int4,
+	OUT datid oid,
+	OUT relid oid,
+	OUT fork text,
+	OUT phase text,
+	OUT blocks_total int8,
+	OUT blocks_done int8,
+	OUT log_start pg_lsn,
+	OUT log_position pg_lsn,
+	OUT log_end pg_lsn)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_get_verify_progress() IS
+	'how far each running walredo_verify() has come';
+REVOKE ALL ON FUNCTION walredo_get_verify_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_get_verify_progress() TO pg_monitor;
+
+CREATE VIEW walredo_verify_progress AS
+	SELECT p.pid, p.datid, d.datname, p.relid, p.fork, p.phase,
+		p.blocks_total, p.blocks_done, p.log_start, p.log_position, p.log_end
+	FROM walredo_get_verify_progress() p
+		LEFT JOIN pg_database d ON d.oid = p.datid;
+COMMENT ON VIEW walredo_verify_progress IS
+	'how far each running walredo_verify() has come';
+REVOKE ALL ON walredo_verify_progress FROM PUBLIC;
+GRANT SELECT ON walredo_verify_progress TO pg_monitor;

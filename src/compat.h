@@ -96,6 +96,13 @@ typedef Oid RelFileNumber;
 	} while (0)
 #endif
 
+/* PostgreSQL 16 tells an index from a backend's ID. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_local_beentry(i)	pgstat_get_local_beentry_by_index(i)
+#else
+#define walredo_local_beentry(i)	pgstat_fetch_stat_local_beentry(i)
+#endif
+
 /* PostgreSQL 18 would start processes for I/O. */
 #if PG_VERSION_NUM >= 180000
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"

@@ -14,13 +14,17 @@
 #include "access/relation.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
+#include "common/relpath.h"
+#include "compat.h"
 #include "funcapi.h"
 #include "page/verify.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(walredo_verify);
+PG_FUNCTION_INFO_V1(walredo_get_verify_progress);
 
 static const char *const status_names[] = {
 	[WALREDO_VERIFY_OK] = "ok",
@@ -75,5 +79,48 @@ walredo_verify(PG_FUNCTION_ARGS)
 
 	walredo_verify_fork(rel, forknum, put_verdict, fcinfo->resultinfo);
 	relation_close(rel, AccessShareLock);
+	return (Datum) 0;
+}
+
+/*
+ * walredo_get_verify_progress()
+ *
+ * A row a session that is verifying now.
+ */
+Datum
+walredo_get_verify_progress(PG_FUNCTION_ARGS)
+{
+	static const char *const phase_names[] = {
+		[WALREDO_PHASE_READING] = "reading log",
+		[WALREDO_PHASE_COMPARING] = "comparing pages"
+	};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			nbackends = pgstat_fetch_stat_numbackends();
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 1; i <= nbackends; i++)
+	{
+		PgBackendStatus *status = &walredo_local_beentry(i)->backendStatus;
+		int64	   *param = status->st_progress_param;
+		Datum		values[10];
+		bool		nulls[10] = {0};
+
+		if (status->st_progress_command != WALREDO_PROGRESS_COMMAND)
+			continue;
+		values[0] = Int32GetDatum(status->st_procpid);
+		values[1] = ObjectIdGetDatum(status->st_databaseid);
+		values[2] = ObjectIdGetDatum(status->st_progress_command_target);
+		values[3] =
+			CStringGetTextDatum(forkNames[param[WALREDO_PROGRESS_FORK]]);
+		values[4] =
+			CStringGetTextDatum(phase_names[param[WALREDO_PROGRESS_PHASE]]);
+		values[5] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_TOTAL]);
+		values[6] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_DONE]);
+		values[7] = LSNGetDatum(param[WALREDO_PROGRESS_LOG_START]);
+		values[8] = LSNGetDatum(param[WALREDO_PROGRESS_LOG_POSITION]);
+		values[9] = LSNGetDatum(param[WALREDO_PROGRESS_LOG_END]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
 	return (Datum) 0;
 }

@@ -20,13 +20,19 @@
 #include "compat.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "record/record.h"
+#include "record/tag.h"
+#include "storage/bufpage.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
+#include "utils/tuplestore.h"
+#include "wal/decode.h"
 #include "wal/names.h"
 #include "wal/reader.h"
 
 PG_FUNCTION_INFO_V1(walredo_wal_records);
+PG_FUNCTION_INFO_V1(walredo_record_images);
 
 /* What a scan of the log keeps from row to row. */
 typedef struct WalRecordsScan
@@ -176,4 +182,78 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 					HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc,
 													  values, nulls)));
 #undef WALREDO_WAL_RECORDS_COLS
+}
+
+/*
+ * walredo_record_images(lsn pg_lsn, rec bytea)
+ *
+ * A row a page image in the record: those that replay restores (apply), and
+ * those that are there for wal_consistency_checking only.  Either is the page
+ * as it is after the record; its LSN is set to the record's, as replay does.
+ *
+ * RestoreBlockImage() relies on nothing that walredo_decoder_decode() has not
+ * checked, and its decompression checks its bounds.
+ */
+Datum
+walredo_record_images(PG_FUNCTION_ARGS)
+{
+	XLogRecPtr	lsn = PG_GETARG_LSN(0);
+	bytea	   *rec = PG_GETARG_BYTEA_PP(1);
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	WalredoRecord *record;
+	XLogReaderState *state;
+
+	/* As a record it is checked, and aligned. */
+	record = walredo_record_make(WALREDO_POSTGRES, lsn,
+								 VARSIZE_ANY_EXHDR(rec));
+	memcpy(record->u.data, VARDATA_ANY(rec), VARSIZE_ANY_EXHDR(rec));
+	walredo_record_validate(record);
+
+	InitMaterializedSRF(fcinfo, 0);
+	state = walredo_decoder_create();
+	walredo_decoder_decode(state, (XLogRecord *) record->u.data,
+						   InvalidXLogRecPtr, lsn);
+
+	for (int i = 0; i <= XLogRecMaxBlockId(state); i++)
+	{
+		DecodedBkpBlock *block;
+		WalredoTag	tag = {0};
+		PGAlignedBlock page;
+		bytea	   *image;
+		Datum		values[4];
+		bool		nulls[4] = {0};
+
+		if (!XLogRecHasBlockRef(state, i) || !XLogRecHasBlockImage(state, i))
+			continue;
+		block = XLogRecGetBlock(state, i);
+		tag.kind = WALREDO_TAG_REL;
+		tag.forknum = block->forknum;
+		tag.spcOid = LocatorSpcOid(BlockLocator(block));
+		tag.dbOid = LocatorDbOid(BlockLocator(block));
+		tag.relNumber = LocatorRelNumber(BlockLocator(block));
+		tag.number = block->blkno;
+
+		if (!RestoreBlockImage(state, i, page.data))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("invalid page image in WAL record that ends at %X/%X",
+							LSN_FORMAT_ARGS(lsn)),
+					 errdetail_internal("%s", state->errormsg_buf)));
+		if (!PageIsNew((Page) page.data))
+			PageSetLSN((Page) page.data, lsn);
+
+		image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
+		SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
+		memcpy(VARDATA(image), page.data, BLCKSZ);
+
+		values[0] = Int32GetDatum(i);
+		values[1] = PointerGetDatum(&tag);
+		values[2] = BoolGetDatum(block->apply_image);
+		values[3] = PointerGetDatum(image);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+		pfree(image);
+	}
+	walredo_decoder_free(state);
+	return (Datum) 0;
 }

@@ -480,18 +480,33 @@ walredo_verify_fork(Relation rel, ForkNumber forknum,
 		return;
 	}
 
+	pgstat_progress_start_command(WALREDO_PROGRESS_COMMAND,
+								  RelationGetRelid(rel));
+	pgstat_progress_update_param(WALREDO_PROGRESS_FORK, forknum);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, nblocks);
+
 	v->rebuild = walredo_rebuild_create();
 	scan = walredo_scan_begin(&v->filter, NULL, WALREDO_START_OF_LOG,
 							  WALREDO_END_OF_LOG);
 	v->log_start = walredo_reader_first_lsn(scan->reader);
 	v->log_end = walredo_reader_last_lsn(scan->reader);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->log_start);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_END, v->log_end);
 	while (walredo_scan_next(scan))
+	{
+		pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
+									 walredo_reader_end_lsn(scan->reader));
 		walredo_scan_feed(scan, v->rebuild);
+	}
 	walredo_scan_end(scan);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION, v->log_end);
 
 	/* What the log has made up to there, the relation must have. */
 	nblocks = RelationGetNumberOfBlocksInFork(rel, forknum);
 	report_missing_blocks(v, nblocks);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, nblocks);
+	pgstat_progress_update_param(WALREDO_PROGRESS_PHASE,
+								 WALREDO_PHASE_COMPARING);
 
 	block_context = AllocSetContextCreate(CurrentMemoryContext,
 										  "walredo block",
@@ -504,8 +519,10 @@ walredo_verify_fork(Relation rel, ForkNumber forknum,
 		verify_block(v, blkno, strategy);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(block_context);
+		pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE, blkno + 1);
 	}
 	judge_changed(v);
+	pgstat_progress_end_command();
 
 	MemoryContextDelete(block_context);
 	MemoryContextDelete(v->changed_context);

@@ -17,6 +17,7 @@
 #include "access/xlogdefs.h"
 #include "common/relpath.h"
 #include "storage/block.h"
+#include "utils/backend_progress.h"
 #include "utils/rel.h"
 
 typedef enum WalredoVerifyStatus
@@ -35,6 +36,30 @@ typedef struct WalredoVerdict
 	WalredoVerifyStatus status;
 	const char *detail;			/* a sentence, or NULL */
 } WalredoVerdict;
+
+/*
+ * A verification in progress shows in the server's own command progress, under
+ * a number that no command of the server has, and with these parameters.  It
+ * ends with the transaction, whatever happens.
+ */
+#define WALREDO_PROGRESS_COMMAND	((ProgressCommandType) 0x57414c)
+
+typedef enum WalredoVerifyProgress
+{
+	WALREDO_PROGRESS_PHASE,		/* WalredoVerifyPhase */
+	WALREDO_PROGRESS_FORK,
+	WALREDO_PROGRESS_BLOCKS_TOTAL,
+	WALREDO_PROGRESS_BLOCKS_DONE,
+	WALREDO_PROGRESS_LOG_START,
+	WALREDO_PROGRESS_LOG_POSITION,
+	WALREDO_PROGRESS_LOG_END
+} WalredoVerifyProgress;
+
+typedef enum WalredoVerifyPhase
+{
+	WALREDO_PHASE_READING,		/* the log */
+	WALREDO_PHASE_COMPARING		/* pages */
+} WalredoVerifyPhase;
 
 typedef void (*WalredoVerifyReport) (const WalredoVerdict *verdict, void *arg);
 
