@@ -4,9 +4,11 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/apply.o \
+	src/api/page.o \
 	src/api/record.o \
 	src/api/stats.o \
 	src/api/tag.o \
+	src/api/verify.o \
 	src/api/wal.o \
 	src/child/child.o \
 	src/child/redo.o \
@@ -16,6 +18,9 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/rebuild.o \
+	src/page/scan.o \
+	src/page/verify.o \
 	src/pool/client.o \
 	src/pool/launch.o \
 	src/pool/shared.o \
@@ -28,6 +33,7 @@ OBJS = \
 	src/redo/redo.o \
 	src/stats/stats.o \
 	src/wal/decode.o \
+	src/wal/lower.o \
 	src/wal/names.o \
 	src/wal/reader.o
 
