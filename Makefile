@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/apply.o \
+	src/api/image.o \
 	src/api/page.o \
 	src/api/record.o \
 	src/api/stats.o \
@@ -32,7 +33,6 @@ OBJS = \
 	src/record/xlogrecord.o \
 	src/redo/redo.o \
 	src/stats/stats.o \
-	src/wal/decode.o \
 	src/wal/lower.o \
 	src/wal/names.o \
 	src/wal/reader.o

@@ -58,7 +58,7 @@ walredo_page_records(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	WalredoPageFilter filter = {0};
-	WalredoScan *scan;
+	WalredoPageScan *scan;
 	MemoryContext row_context;
 
 	walredo_check_may_read_log();
@@ -67,12 +67,12 @@ walredo_page_records(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 
 	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
-	scan = walredo_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
 							  PG_GETARG_LSN(1), PG_GETARG_LSN(2));
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);
-	while (walredo_scan_next(scan))
+	while (walredo_page_scan_next(scan))
 	{
 		const XLogRecord *xlogrecord = walredo_reader_record(scan->reader);
 		MemoryContext old_context = MemoryContextSwitchTo(row_context);
@@ -94,7 +94,7 @@ walredo_page_records(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(row_context);
 	}
-	walredo_scan_end(scan);
+	walredo_page_scan_end(scan);
 	return (Datum) 0;
 }
 
@@ -106,11 +106,11 @@ static XLogRecPtr
 first_start_after(const WalredoPageFilter *filter, const char *directory,
 				  XLogRecPtr lsn)
 {
-	WalredoScan *scan = walredo_scan_begin(filter, directory, lsn,
+	WalredoPageScan *scan = walredo_page_scan_begin(filter, directory, lsn,
 										   WALREDO_END_OF_LOG);
 	XLogRecPtr	found = InvalidXLogRecPtr;
 
-	while (found == InvalidXLogRecPtr && walredo_scan_next(scan))
+	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))
 	{
 		for (int i = 0; i < scan->num_records; i++)
 		{
@@ -119,7 +119,7 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 				found = scan->records[i].record->lsn;
 		}
 	}
-	walredo_scan_end(scan);
+	walredo_page_scan_end(scan);
 	return found;
 }
 
@@ -127,7 +127,7 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
  * Says why a page cannot be made from the log.
  */
 static void
-report_no_image(WalredoScan *scan, const char *directory, XLogRecPtr lsn,
+report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 				const WalredoRebuiltPage *page)
 {
 	XLogRecPtr	log_start = walredo_reader_first_lsn(scan->reader);
@@ -176,20 +176,20 @@ page_at(const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 	WalredoPageFilter filter = {0};
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	WalredoRebuiltPage page;
-	WalredoScan *scan;
+	WalredoPageScan *scan;
 
 	filter.tag = *tag;
 	if (base != NULL)
 		walredo_rebuild_set_base(rebuild, tag, base);
 
-	scan = walredo_scan_begin(&filter, directory, WALREDO_START_OF_LOG, lsn);
-	while (walredo_scan_next(scan))
-		walredo_scan_feed(scan, rebuild);
+	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_LOG, lsn);
+	while (walredo_page_scan_next(scan))
+		walredo_page_scan_feed(scan, rebuild);
 	walredo_rebuild_get(rebuild, tag, &page);
 	if (page.image == NULL)
 		report_no_image(scan, directory, lsn, &page);
 
-	walredo_scan_end(scan);
+	walredo_page_scan_end(scan);
 	walredo_rebuild_free(rebuild);
 	return page.image;
 }
@@ -237,7 +237,7 @@ walredo_pages_at(PG_FUNCTION_ARGS)
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	WalredoTag *tags;
 	int			ntags;
-	WalredoScan *scan;
+	WalredoPageScan *scan;
 	MemoryContext row_context;
 
 	walredo_check_may_read_log();
@@ -248,11 +248,11 @@ walredo_pages_at(PG_FUNCTION_ARGS)
 							0, &filter.tag);
 	filter.whole_fork = true;
 
-	scan = walredo_scan_begin(&filter, NULL, WALREDO_START_OF_LOG,
+	scan = walredo_page_scan_begin(&filter, NULL, WALREDO_START_OF_LOG,
 							  PG_GETARG_LSN(2));
-	while (walredo_scan_next(scan))
-		walredo_scan_feed(scan, rebuild);
-	walredo_scan_end(scan);
+	while (walredo_page_scan_next(scan))
+		walredo_page_scan_feed(scan, rebuild);
+	walredo_page_scan_end(scan);
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);
@@ -292,7 +292,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	WalredoPageFilter filter = {0};
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	XLogRecPtr	start_lsn;
-	WalredoScan *scan;
+	WalredoPageScan *scan;
 	bytea	   *current = NULL; /* the page before the next record */
 	bool		in_range = false;
 	MemoryContext row_context;
@@ -304,12 +304,12 @@ walredo_page_history(PG_FUNCTION_ARGS)
 
 	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
 	start_lsn = PG_GETARG_LSN(1);
-	scan = walredo_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
 							  WALREDO_START_OF_LOG, PG_GETARG_LSN(2));
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);
-	while (walredo_scan_next(scan))
+	while (walredo_page_scan_next(scan))
 	{
 		const XLogRecord *xlogrecord = walredo_reader_record(scan->reader);
 		MemoryContext old_context;
@@ -320,7 +320,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 
 		if (walredo_reader_start_lsn(scan->reader) < start_lsn)
 		{
-			walredo_scan_feed(scan, rebuild);
+			walredo_page_scan_feed(scan, rebuild);
 			continue;
 		}
 		if (!in_range)
@@ -370,7 +370,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 		}
 		MemoryContextReset(row_context);
 	}
-	walredo_scan_end(scan);
+	walredo_page_scan_end(scan);
 	walredo_rebuild_free(rebuild);
 	return (Datum) 0;
 }

@@ -14,25 +14,21 @@
 
 #include "access/rmgr.h"
 #include "access/xlog_internal.h"
-#include "access/xlogreader.h"
 #include "api/api.h"
 #include "catalog/pg_authid.h"
 #include "compat.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "record/record.h"
-#include "record/tag.h"
-#include "storage/bufpage.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
-#include "utils/tuplestore.h"
-#include "wal/decode.h"
+#include "wal/lower.h"
 #include "wal/names.h"
 #include "wal/reader.h"
 
+PG_FUNCTION_INFO_V1(walredo_decode);
 PG_FUNCTION_INFO_V1(walredo_wal_records);
-PG_FUNCTION_INFO_V1(walredo_record_images);
 
 /* What a scan of the log keeps from row to row. */
 typedef struct WalRecordsScan
@@ -185,75 +181,63 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 }
 
 /*
- * walredo_record_images(lsn pg_lsn, rec bytea)
+ * walredo_decode(lsn, rec)
  *
- * A row a page image in the record: those that replay restores (apply), and
- * those that are there for wal_consistency_checking only.  Either is the page
- * as it is after the record; its LSN is set to the record's, as replay does.
- *
- * RestoreBlockImage() relies on nothing that walredo_decoder_decode() has not
- * checked, and its decompression checks its bounds.
+ * The pages that a WAL record changes, each with what happens to it, in the
+ * order in which redo does it.  lsn is the record's end.  See wal/lower.h.
  */
 Datum
-walredo_record_images(PG_FUNCTION_ARGS)
+walredo_decode(PG_FUNCTION_ARGS)
 {
-	XLogRecPtr	lsn = PG_GETARG_LSN(0);
-	bytea	   *rec = PG_GETARG_BYTEA_PP(1);
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoRecord *record;
-	XLogReaderState *state;
+	FuncCallContext *funcctx;
+	WalredoPageRecord *pairs;
 
-	/* As a record it is checked, and aligned. */
-	record = walredo_record_make(WALREDO_POSTGRES, lsn,
-								 VARSIZE_ANY_EXHDR(rec));
-	memcpy(record->u.data, VARDATA_ANY(rec), VARSIZE_ANY_EXHDR(rec));
-	walredo_record_validate(record);
-
-	InitMaterializedSRF(fcinfo, 0);
-	state = walredo_decoder_create();
-	walredo_decoder_decode(state, (XLogRecord *) record->u.data,
-						   InvalidXLogRecPtr, lsn);
-
-	for (int i = 0; i <= XLogRecMaxBlockId(state); i++)
+	if (SRF_IS_FIRSTCALL())
 	{
-		DecodedBkpBlock *block;
-		WalredoTag	tag = {0};
-		PGAlignedBlock page;
-		bytea	   *image;
-		Datum		values[4];
-		bool		nulls[4] = {0};
+		XLogRecPtr	lsn = PG_GETARG_LSN(0);
+		bytea	   *rec;
+		Size		rec_size;
+		WalredoRecord *record;
+		TupleDesc	tupdesc;
+		MemoryContext old_cxt;
 
-		if (!XLogRecHasBlockRef(state, i) || !XLogRecHasBlockImage(state, i))
-			continue;
-		block = XLogRecGetBlock(state, i);
-		tag.kind = WALREDO_TAG_REL;
-		tag.forknum = block->forknum;
-		tag.spcOid = LocatorSpcOid(BlockLocator(block));
-		tag.dbOid = LocatorDbOid(BlockLocator(block));
-		tag.relNumber = LocatorRelNumber(BlockLocator(block));
-		tag.number = block->blkno;
+		funcctx = SRF_FIRSTCALL_INIT();
+		old_cxt = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
 
-		if (!RestoreBlockImage(state, i, page.data))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("invalid page image in WAL record that ends at %X/%X",
-							LSN_FORMAT_ARGS(lsn)),
-					 errdetail_internal("%s", state->errormsg_buf)));
-		if (!PageIsNew((Page) page.data))
-			PageSetLSN((Page) page.data, lsn);
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
 
-		image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
-		SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
-		memcpy(VARDATA(image), page.data, BLCKSZ);
+		/* What is no record to walredo_postgres() is none here either. */
+		rec = PG_GETARG_BYTEA_PP(1);
+		rec_size = VARSIZE_ANY_EXHDR(rec);
+		record = walredo_record_make(WALREDO_POSTGRES, lsn, rec_size);
+		memcpy(record->u.data, VARDATA_ANY(rec), rec_size);
+		walredo_record_validate(record);
 
-		values[0] = Int32GetDatum(i);
-		values[1] = PointerGetDatum(&tag);
-		values[2] = BoolGetDatum(block->apply_image);
-		values[3] = PointerGetDatum(image);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-							 nulls);
-		pfree(image);
+		funcctx->max_calls =
+			walredo_lower(walredo_lowering_create(),
+						  (const XLogRecord *) record->u.data, lsn,
+						  NULL, false, &pairs);
+		funcctx->user_fctx = pairs;
+
+		MemoryContextSwitchTo(old_cxt);
 	}
-	walredo_decoder_free(state);
-	return (Datum) 0;
+
+	funcctx = SRF_PERCALL_SETUP();
+	pairs = funcctx->user_fctx;
+
+	if (funcctx->call_cntr < funcctx->max_calls)
+	{
+		WalredoPageRecord *pair = &pairs[funcctx->call_cntr];
+		Datum		values[2];
+		bool		nulls[2] = {0};
+		HeapTuple	tuple;
+
+		values[0] = PointerGetDatum(&pair->tag);
+		values[1] = PointerGetDatum(pair->record);
+		tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
+		SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
+	}
+	SRF_RETURN_DONE(funcctx);
 }

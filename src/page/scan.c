@@ -13,11 +13,11 @@
 
 #include "page/scan.h"
 
-WalredoScan *
-walredo_scan_begin(const WalredoPageFilter *filter, const char *directory,
+WalredoPageScan *
+walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 				   XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 {
-	WalredoScan *scan = palloc0(sizeof(WalredoScan));
+	WalredoPageScan *scan = palloc0(sizeof(WalredoPageScan));
 
 	scan->filter = *filter;
 	scan->reader = walredo_reader_begin(directory, start_lsn, end_lsn);
@@ -26,7 +26,7 @@ walredo_scan_begin(const WalredoPageFilter *filter, const char *directory,
 }
 
 bool
-walredo_scan_next(WalredoScan *scan)
+walredo_page_scan_next(WalredoPageScan *scan)
 {
 	while (walredo_reader_next(scan->reader))
 	{
@@ -50,7 +50,7 @@ walredo_scan_next(WalredoScan *scan)
 }
 
 void
-walredo_scan_feed(WalredoScan *scan, WalredoRebuild *rebuild)
+walredo_page_scan_feed(WalredoPageScan *scan, WalredoRebuild *rebuild)
 {
 	if (scan->truncated_to != InvalidBlockNumber)
 		walredo_rebuild_truncate(rebuild, &scan->filter.tag,
@@ -61,7 +61,7 @@ walredo_scan_feed(WalredoScan *scan, WalredoRebuild *rebuild)
 }
 
 void
-walredo_scan_end(WalredoScan *scan)
+walredo_page_scan_end(WalredoPageScan *scan)
 {
 	walredo_lowering_free(scan->lowering);
 	walredo_reader_end(scan->reader);

@@ -299,7 +299,7 @@ static void
 judge_changed(Verification *v)
 {
 	WalredoRebuild *rebuild;
-	WalredoScan *scan;
+	WalredoPageScan *scan;
 	XLogRecPtr	last = InvalidXLogRecPtr;
 
 	if (v->num_changed == 0)
@@ -321,8 +321,8 @@ judge_changed(Verification *v)
 		}
 	}
 
-	scan = walredo_scan_begin(&v->filter, NULL, v->log_end, last);
-	while (walredo_scan_next(scan))
+	scan = walredo_page_scan_begin(&v->filter, NULL, v->log_end, last);
+	while (walredo_page_scan_next(scan))
 	{
 		for (int i = 0; i < scan->num_records; i++)
 		{
@@ -339,7 +339,7 @@ judge_changed(Verification *v)
 			}
 		}
 	}
-	walredo_scan_end(scan);
+	walredo_page_scan_end(scan);
 
 	for (int i = 0; i < v->num_changed; i++)
 	{
@@ -439,7 +439,7 @@ walredo_verify_fork(Relation rel, ForkNumber forknum,
 	Verification *v = palloc0(sizeof(Verification));
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
 	BlockNumber nblocks;
-	WalredoScan *scan;
+	WalredoPageScan *scan;
 	MemoryContext block_context;
 
 	v->rel = rel;
@@ -486,19 +486,19 @@ walredo_verify_fork(Relation rel, ForkNumber forknum,
 	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, nblocks);
 
 	v->rebuild = walredo_rebuild_create();
-	scan = walredo_scan_begin(&v->filter, NULL, WALREDO_START_OF_LOG,
+	scan = walredo_page_scan_begin(&v->filter, NULL, WALREDO_START_OF_LOG,
 							  WALREDO_END_OF_LOG);
 	v->log_start = walredo_reader_first_lsn(scan->reader);
 	v->log_end = walredo_reader_last_lsn(scan->reader);
 	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->log_start);
 	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_END, v->log_end);
-	while (walredo_scan_next(scan))
+	while (walredo_page_scan_next(scan))
 	{
 		pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
 									 walredo_reader_end_lsn(scan->reader));
-		walredo_scan_feed(scan, v->rebuild);
+		walredo_page_scan_feed(scan, v->rebuild);
 	}
-	walredo_scan_end(scan);
+	walredo_page_scan_end(scan);
 	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION, v->log_end);
 
 	/* What the log has made up to there, the relation must have. */
