@@ -36,6 +36,7 @@ typedef Oid RelFileNumber;
 
 #if PG_VERSION_NUM < 160000
 #define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
+#define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
 #endif
 
 /* The fields of a RelFileLocator, and where one is found. */
@@ -45,12 +46,21 @@ typedef Oid RelFileNumber;
 #define LocatorRelNumber(locator)	((locator).relNumber)
 #define RelationGetLocator(rel)	((rel)->rd_locator)
 #define BlockLocator(block)		((block)->rlocator)
+#define SmgrTruncateLocator(xlrec)	((xlrec).rlocator)
 #else
 #define LocatorSpcOid(locator)	((locator).spcNode)
 #define LocatorDbOid(locator)	((locator).dbNode)
 #define LocatorRelNumber(locator)	((locator).relNode)
 #define RelationGetLocator(rel)	((rel)->rd_node)
 #define BlockLocator(block)		((block)->rnode)
+#define SmgrTruncateLocator(xlrec)	((xlrec).rnode)
+#endif
+
+/* PostgreSQL 17 logs the page numbers of SLRUs with 64 bits. */
+#if PG_VERSION_NUM >= 170000
+typedef int64 LoggedSlruPage;
+#else
+typedef int LoggedSlruPage;
 #endif
 
 /* PostgreSQL 17 numbers processes, and so names the owner of a temp relation. */

@@ -28,9 +28,11 @@
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 #include "wal/decode.h"
+#include "wal/lower.h"
 #include "wal/names.h"
 #include "wal/reader.h"
 
+PG_FUNCTION_INFO_V1(walredo_decode);
 PG_FUNCTION_INFO_V1(walredo_wal_records);
 PG_FUNCTION_INFO_V1(walredo_record_images);
 
@@ -256,4 +258,66 @@ walredo_record_images(PG_FUNCTION_ARGS)
 	}
 	walredo_decoder_free(state);
 	return (Datum) 0;
+}
+
+/*
+ * walredo_decode(lsn, rec)
+ *
+ * The pages that a WAL record changes, each with what happens to it, in the
+ * order in which redo does it.  lsn is the record's end.  See wal/lower.h.
+ */
+Datum
+walredo_decode(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *funcctx;
+	WalredoPageRecord *pairs;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		XLogRecPtr	lsn = PG_GETARG_LSN(0);
+		bytea	   *rec;
+		Size		rec_size;
+		WalredoRecord *record;
+		TupleDesc	tupdesc;
+		MemoryContext old_cxt;
+
+		funcctx = SRF_FIRSTCALL_INIT();
+		old_cxt = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
+
+		/* What is no record to walredo_postgres() is none here either. */
+		rec = PG_GETARG_BYTEA_PP(1);
+		rec_size = VARSIZE_ANY_EXHDR(rec);
+		record = walredo_record_make(WALREDO_POSTGRES, lsn, rec_size);
+		memcpy(record->u.data, VARDATA_ANY(rec), rec_size);
+		walredo_record_validate(record);
+
+		funcctx->max_calls =
+			walredo_lower(walredo_lowering_create(),
+						  (const XLogRecord *) record->u.data, lsn,
+						  NULL, false, &pairs);
+		funcctx->user_fctx = pairs;
+
+		MemoryContextSwitchTo(old_cxt);
+	}
+
+	funcctx = SRF_PERCALL_SETUP();
+	pairs = funcctx->user_fctx;
+
+	if (funcctx->call_cntr < funcctx->max_calls)
+	{
+		WalredoPageRecord *pair = &pairs[funcctx->call_cntr];
+		Datum		values[2];
+		bool		nulls[2] = {0};
+		HeapTuple	tuple;
+
+		values[0] = PointerGetDatum(&pair->tag);
+		values[1] = PointerGetDatum(pair->record);
+		tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
+		SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
+	}
+	SRF_RETURN_DONE(funcctx);
 }

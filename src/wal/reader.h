@@ -14,7 +14,8 @@
 
 #include "postgres.h"
 
-#include "access/xlogreader.h"
+#include "access/xlogdefs.h"
+#include "access/xlogrecord.h"
 
 typedef struct WalredoReader WalredoReader;
 
@@ -53,13 +54,10 @@ extern WalredoReader *walredo_reader_begin(const char *directory,
 extern bool walredo_reader_next(WalredoReader *reader);
 
 /*
- * The record that walredo_reader_next() found: the server's own decoded form
- * (ReadRecPtr is the record's start, EndRecPtr its end), and the whole record
- * as it was logged, of rec->xl_tot_len bytes, page headers removed.  Decoding
- * is done on the first request for it, and may find the record broken (ERROR
- * XX001); the positions are there without it.
+ * The record that walredo_reader_next() found, and where it begins and ends:
+ * the whole record as it was logged, of rec->xl_tot_len bytes, page headers
+ * removed.  Its checksum is right, but nothing in it has been looked at.
  */
-extern XLogReaderState *walredo_reader_state(WalredoReader *reader);
 extern const XLogRecord *walredo_reader_record(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
