@@ -351,6 +351,16 @@ REVOKE ALL ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_decode(lsn pg_lsn, rec bytea,
+	OUT tag walredo_tag,
+	OUT record walredo_record)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_decode(pg_lsn, bytea) IS
+	'the pages that a WAL record changes, each with its change';
+REVOKE ALL ON FUNCTION walredo_decode(pg_lsn, bytea) FROM PUBLIC;
+
 CREATE FUNCTION walredo_record_images(lsn pg_lsn, rec bytea,
 	OUT block_id int4,
 	OUT tag walredo_tag,
