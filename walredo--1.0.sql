@@ -373,16 +373,6 @@ COMMENT ON FUNCTION walredo_record_images(pg_lsn, bytea) IS
 	'the page images in a WAL record';
 REVOKE ALL ON FUNCTION walredo_record_images(pg_lsn, bytea) FROM PUBLIC;
 
-CREATE FUNCTION walredo_decode(lsn pg_lsn, rec bytea,
-	OUT tag walredo_tag,
-	OUT record walredo_record)
-RETURNS SETOF record
-AS 'MODULE_PATHNAME'
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_decode(pg_lsn, bytea) IS
-	'the pages that a WAL record changes, each with its change';
-REVOKE ALL ON FUNCTION walredo_decode(pg_lsn, bytea) FROM PUBLIC;
-
 --
 -- Pages from the log
 --
