@@ -52,6 +52,19 @@
 /* How long to wait for room in the worker's queue of callers. */
 #define CONNECT_RETRY_MS	1
 
+/*
+ * How long the worker may take to kill and reap a child.  Not walredo.timeout:
+ * that may be short, and how the child ended is still wanted then.
+ */
+#define BURY_TIMEOUT_MS		5000
+
+/*
+ * A session waits for its own pool while the worker kills the child of an
+ * earlier request.
+ */
+#define PRIVATE_SLOTS		1
+#define PRIVATE_WAITERS		1
+
 /* The pipes of a child, and what it takes to wait for them. */
 typedef struct Connection
 {
@@ -106,6 +119,7 @@ static uint32 wait_for_answer;
  */
 
 static void abandon(void);
+static void close_connection(Connection *connection);
 
 /*
  * Ends the private pool.  Its worker kills the child, and is waited for, so
@@ -114,6 +128,10 @@ static void abandon(void);
 static void
 end_private_pool(void)
 {
+	/* The next pool numbers its children from the start. */
+	for (int i = 0; i < PRIVATE_SLOTS; i++)
+		close_connection(&connections[i]);
+
 	if (private_worker != NULL)
 	{
 		TerminateBackgroundWorker(private_worker);
@@ -154,10 +172,11 @@ begin_private_pool(void)
 	 * From here on, client_exit() and the next call find what there is to
 	 * clean up, however far this one gets.
 	 */
-	private_segment = dsm_create(walredo_pool_shared_size(1, 0), 0);
+	private_segment = dsm_create(walredo_pool_shared_size(PRIVATE_SLOTS,
+														  PRIVATE_WAITERS), 0);
 	dsm_pin_mapping(private_segment);
 	pool = dsm_segment_address(private_segment);
-	walredo_pool_shared_init(pool, true, 1, 0);
+	walredo_pool_shared_init(pool, true, PRIVATE_SLOTS, PRIVATE_WAITERS);
 
 	walredo_pool_fill_worker(&worker, true);
 	worker.bgw_main_arg =
@@ -358,8 +377,8 @@ wait_latch(uint32 wait_event_info, TimestampTz deadline)
 
 /*
  * Gets a slot with a child that is ours.  FAILURE_LAUNCH if the worker could
- * not start one; the slot is ours all the same, in state DEAD or, after a
- * time-out, LAUNCHING.
+ * not start one, and FAILURE_GONE if there was one but it has died since; the
+ * slot is ours all the same, in state DEAD or, after a time-out, LAUNCHING.
  */
 static Failure
 acquire_slot(void)
@@ -384,23 +403,22 @@ acquire_slot(void)
 			wait_latch(wait_for_child, 0);
 	}
 
-	if (pool->slots[my_slot].state == SLOT_BUSY)
-		return FAILURE_NONE;
-
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										   walredo_timeout);
 	for (;;)
 	{
 		WalredoSlotState state;
+		bool		launch_failed;
 
 		LWLockAcquire(&pool->lock, LW_SHARED);
 		state = pool->slots[my_slot].state;
+		launch_failed = pool->slots[my_slot].launch_failed;
 		LWLockRelease(&pool->lock);
 
 		if (state == SLOT_BUSY)
 			return FAILURE_NONE;
 		if (state == SLOT_DEAD)
-			return FAILURE_LAUNCH;
+			return launch_failed ? FAILURE_LAUNCH : FAILURE_GONE;
 		if (GetCurrentTimestamp() >= deadline ||
 			(private_segment != NULL && private_worker_is_gone()))
 			return FAILURE_LAUNCH;
@@ -480,7 +498,7 @@ bury_child(WalredoSlot *grave)
 {
 	WalredoSlot *slot = &pool->slots[my_slot];
 	TimestampTz deadline =
-	TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
+	TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
 
 	for (;;)
 	{
@@ -523,7 +541,9 @@ close_connection(Connection *connection)
 	if (connection->child_number == 0)
 		return;
 	connection->child_number = 0;
-	FreeWaitEventSet(connection->wait_set);
+	if (connection->wait_set != NULL)
+		FreeWaitEventSet(connection->wait_set);
+	connection->wait_set = NULL;
 	close(connection->in_fd);
 	close(connection->out_fd);
 	ReleaseExternalFD();
@@ -654,6 +674,8 @@ connect_child(Connection *connection, TimestampTz deadline)
 	if (failure != FAILURE_NONE)
 		return failure;
 
+	/* From here on close_connection() knows what to close. */
+	connection->child_number = number;
 	connection->in_fd = fds[0];
 	connection->out_fd = fds[1];
 	ReserveExternalFD();
@@ -671,7 +693,6 @@ connect_child(Connection *connection, TimestampTz deadline)
 		AddWaitEventToSet(connection->wait_set, WL_SOCKET_READABLE,
 						  connection->in_fd, NULL, NULL);
 	connection->in_writing = false;
-	connection->child_number = number;
 
 	return number == child_number ? FAILURE_NONE : FAILURE_GONE;
 }
@@ -715,8 +736,11 @@ wait_pipe(WalredoPipe *pipe, bool writing)
 		}
 		else if (writing && events[i].pos != connection->in_position)
 		{
-			/* It answers before it was asked. */
-			pipe->failure = FAILURE_PROTOCOL;
+			char		byte;
+
+			/* It is gone, or it answers before it was asked. */
+			pipe->failure = read(connection->out_fd, &byte, 1) == 0 ?
+				FAILURE_GONE : FAILURE_PROTOCOL;
 			return false;
 		}
 		else if (!writing && events[i].pos == connection->in_position)
@@ -814,6 +838,7 @@ exchange(const WalredoRequest *request, char *page)
 {
 	WalredoPipe *pipe = request_pipe;
 	char		byte;
+	ssize_t		n;
 
 	pipe->connection = &connections[my_slot];
 	pipe->used = 0;
@@ -825,8 +850,9 @@ exchange(const WalredoRequest *request, char *page)
 		return pipe->failure;
 
 	/* Nothing may be left over from before. */
-	if (read(pipe->connection->out_fd, &byte, 1) >= 0)
-		return FAILURE_GONE;
+	n = read(pipe->connection->out_fd, &byte, 1);
+	if (n >= 0)
+		return n == 0 ? FAILURE_GONE : FAILURE_PROTOCOL;
 
 	request->send(pipe, request->arg);
 	pipe_flush(pipe);

@@ -67,6 +67,7 @@
 typedef struct WorkerChild
 {
 	WalredoChild process;
+	pid_t		pid;			/* stays when the process is gone */
 	uint64		number;			/* of the child; 0 if there is none */
 	size_t		ping_bytes;		/* of the first answer, so far */
 	TimestampTz launch_deadline;
@@ -128,7 +129,7 @@ log_line(WorkerChild *child)
 	if (child->line_length == 0)
 		return;
 	ereport(LOG,
-			(errmsg("wal-redo child %d: %.*s", (int) child->process.pid,
+			(errmsg("wal-redo child %d: %.*s", (int) child->pid,
 					child->line_length, child->line)));
 	child->line_length = 0;
 }
@@ -238,6 +239,7 @@ launch(int slotno)
 							  sizeof(child->last_words)))
 		return false;
 
+	child->pid = child->process.pid;
 	child->launch_deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
 
@@ -309,6 +311,7 @@ child_gone(int slotno)
 	WorkerChild *child = &children[slotno];
 	WalredoSlot *slot = &pool->slots[slotno];
 	bool		launch_failed = (child->number == 0);
+	bool		previous_tenants;
 	bool		was_killed;
 	int			status;
 
@@ -317,13 +320,23 @@ child_gone(int slotno)
 		walredo_count(STAT_LAUNCH_FAILURES, 1);
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	previous_tenants = (slot->state == SLOT_LAUNCHING &&
+						slot->child_number != 0);
 	if (!launch_failed)
 		walredo_count(!was_killed ? STAT_DEATHS :
+					  previous_tenants ? STAT_KILLS_TENANT :
 					  slot->state == SLOT_DOOMED ? slot->kill_cause :
 					  STAT_KILLS_OUTPUT, 1);
 	slot->child_number = 0;
 	slot->child_pid = 0;
-	if (slot->owner_pid != 0)
+	if (previous_tenants)
+	{
+		/*
+		 * The owner waits for a child of its own, which is still to be
+		 * started, and how another role's child ended is no concern of it.
+		 */
+	}
+	else if (slot->owner_pid != 0)
 	{
 		slot->launch_failed = launch_failed;
 		slot->was_killed = was_killed;
@@ -377,6 +390,14 @@ tend_slots(void)
 			else if (walredo_idle_timeout == 0)
 				due = 0;
 		}
+		else if (slot->state == SLOT_BUSY && walredo_idle_timeout > 0)
+		{
+			/*
+			 * Nobody tells us when it becomes idle, which would cost every
+			 * request a context switch.  So have a look after that time.
+			 */
+			due = TimestampTzPlusMilliseconds(now, walredo_idle_timeout);
+		}
 		state = slot->state;
 		child_number = slot->child_number;
 		LWLockRelease(&pool->lock);
@@ -386,19 +407,14 @@ tend_slots(void)
 			case SLOT_LAUNCHING:
 				if (child_number != 0)
 				{
-					/* It served another tenant. */
-					bool		was_killed;
-					int			status;
-
-					bury(i, &was_killed, &status);
-					walredo_count(was_killed ? STAT_KILLS_TENANT :
-								  STAT_DEATHS, 1);
-					LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-					slot->child_number = 0;
-					slot->child_pid = 0;
-					LWLockRelease(&pool->lock);
+					/*
+					 * It served another tenant.  The owner may have given up
+					 * meanwhile, so look again before one is started.
+					 */
+					child_gone(i);
+					timeout = 0;
 				}
-				if (child->process.pid == 0 && !launch(i))
+				else if (child->process.pid == 0 && !launch(i))
 					child_gone(i);
 				else
 					due = child->launch_deadline;
@@ -674,6 +690,7 @@ void
 walredo_worker_main(Datum main_arg)
 {
 	dsm_handle	handle = DatumGetUInt32(main_arg);
+	MemoryContext turn_context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -698,12 +715,18 @@ walredo_worker_main(Datum main_arg)
 	before_shmem_exit(worker_exit, 0);
 	start_listening();
 
+	turn_context = AllocSetContextCreate(TopMemoryContext, "walredo worker",
+										 ALLOCSET_DEFAULT_SIZES);
+
 	for (;;)
 	{
 		WaitEvent	events[8];
 		long		timeout;
 		int			nevents;
 		static uint32 wait_event_info = 0;
+
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
 
 		if (quit_requested)
 			quit_at_once();
