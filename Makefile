@@ -4,8 +4,12 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/apply.o \
+	src/api/image.o \
+	src/api/page.o \
 	src/api/record.o \
+	src/api/stats.o \
 	src/api/tag.o \
+	src/api/verify.o \
 	src/api/wal.o \
 	src/child/child.o \
 	src/child/redo.o \
@@ -15,6 +19,9 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/rebuild.o \
+	src/page/scan.o \
+	src/page/verify.o \
 	src/pool/client.o \
 	src/pool/launch.o \
 	src/pool/shared.o \
@@ -25,7 +32,9 @@ OBJS = \
 	src/record/tag.o \
 	src/record/xlogrecord.o \
 	src/redo/redo.o \
-	src/wal/decode.o \
+	src/stats/stats.o \
+	src/wal/lower.o \
+	src/wal/names.o \
 	src/wal/reader.o
 
 EXTENSION = walredo
@@ -41,3 +50,19 @@ REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# The TAP tests, by prove itself: a packaged server may have been built without
+# them, and then PGXS takes TAP_TESTS and runs nothing.  They start servers of
+# their own from the installed PostgreSQL, so not as root.
+PROVE_TESTS ?= $(sort $(wildcard $(srcdir)/t/*.pl))
+
+.PHONY: prove
+prove:
+	@perl -MIPC::Run -e 1
+	@test -n "$(PROVE_TESTS)" || { echo "there are no TAP tests" >&2; exit 1; }
+	rm -rf '$(CURDIR)/tmp_check'
+	mkdir -p '$(CURDIR)/tmp_check/log'
+	PATH="$(bindir):$$PATH" TESTDIR='$(CURDIR)' \
+	TESTDATADIR='$(CURDIR)/tmp_check' TESTLOGDIR='$(CURDIR)/tmp_check/log' \
+	PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
+	prove -I '$(top_builddir)/src/test/perl' $(PROVE_FLAGS) $(PROVE_TESTS)

@@ -350,3 +350,242 @@ COMMENT ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) IS
 REVOKE ALL ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_decode(lsn pg_lsn, rec bytea,
+	OUT tag walredo_tag,
+	OUT record walredo_record)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_decode(pg_lsn, bytea) IS
+	'the pages that a WAL record changes, each with its change';
+REVOKE ALL ON FUNCTION walredo_decode(pg_lsn, bytea) FROM PUBLIC;
+
+CREATE FUNCTION walredo_record_images(lsn pg_lsn, rec bytea,
+	OUT block_id int4,
+	OUT tag walredo_tag,
+	OUT apply bool,
+	OUT image bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_record_images(pg_lsn, bytea) IS
+	'the page images in a WAL record';
+REVOKE ALL ON FUNCTION walredo_record_images(pg_lsn, bytea) FROM PUBLIC;
+
+--
+-- Pages from the log
+--
+
+CREATE FUNCTION walredo_page_records(tag walredo_tag, start_lsn pg_lsn,
+	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
+	OUT start_lsn pg_lsn,
+	OUT end_lsn pg_lsn,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT record walredo_record)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text) IS
+	'what the log has done to a page';
+REVOKE ALL ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_at(tag walredo_tag, lsn pg_lsn,
+	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL)
+RETURNS bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text) IS
+	'a page as it was at an LSN, from the log';
+REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_at(relname regclass, fork text, blkno int8,
+	lsn pg_lsn)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn) IS
+	'a block of a relation as it was at an LSN, from the log';
+REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at(relname regclass, fork text, lsn pg_lsn,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) IS
+	'all blocks of a fork that the log can rebuild, as they were at an LSN';
+REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
+	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
+	OUT lsn pg_lsn,
+	OUT start_lsn pg_lsn,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT description text,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text) IS
+	'the records that changed a page, each with the page as it was after it';
+REVOKE ALL ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_diff(a bytea, b bytea,
+	OUT byte_offset int4,
+	OUT length int4,
+	OUT a bytea,
+	OUT b bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_page_diff(bytea, bytea) IS
+	'runs of bytes in which two images differ';
+REVOKE ALL ON FUNCTION walredo_page_diff(bytea, bytea) FROM PUBLIC;
+
+CREATE FUNCTION walredo_verify(relname regclass, fork text DEFAULT 'main',
+	OUT blkno int8,
+	OUT page_lsn pg_lsn,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify(regclass, text) IS
+	'compares every block of a fork with what the log makes of it';
+REVOKE ALL ON FUNCTION walredo_verify(regclass, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text)
+	TO pg_read_server_files;
+
+--
+-- Figures
+--
+
+CREATE FUNCTION walredo_get_stat(
+	OUT requests int8,
+	OUT records int8,
+	OUT bytes int8,
+	OUT pages int8,
+	OUT native_requests int8,
+	OUT native_records int8,
+	OUT native_bytes int8,
+	OUT errors_launch int8,
+	OUT errors_child int8,
+	OUT errors_protocol int8,
+	OUT errors_timeout int8,
+	OUT errors_cancel int8,
+	OUT retries int8,
+	OUT launches int8,
+	OUT launch_failures int8,
+	OUT deaths int8,
+	OUT kills_doubt int8,
+	OUT kills_tenant int8,
+	OUT kills_idle int8,
+	OUT kills_size int8,
+	OUT kills_output int8,
+	OUT wait_time int8[],
+	OUT redo_time int8[],
+	OUT launch_time int8[],
+	OUT request_records int8[],
+	OUT request_bytes int8[],
+	OUT native_time int8[],
+	OUT native_request_records int8[],
+	OUT native_request_bytes int8[],
+	OUT stats_reset timestamptz)
+RETURNS record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_get_stat() IS
+	'what the wal-redo pool has done';
+REVOKE ALL ON FUNCTION walredo_get_stat() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_get_stat() TO pg_monitor;
+
+CREATE VIEW walredo_stat AS
+	SELECT * FROM walredo_get_stat();
+COMMENT ON VIEW walredo_stat IS
+	'what the wal-redo pool has done; element i of a histogram counts values below 2^(i-1) and not below half of that, times in microseconds';
+REVOKE ALL ON walredo_stat FROM PUBLIC;
+GRANT SELECT ON walredo_stat TO pg_monitor;
+
+CREATE FUNCTION walredo_get_children(
+	OUT slot int4,
+	OUT pid int4,
+	OUT state text,
+	OUT datid oid,
+	OUT roleid oid,
+	OUT launched_at timestamptz,
+	OUT last_redo_at timestamptz,
+	OUT requests int8,
+	OUT records int8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_get_children() IS
+	'the wal-redo children of this session''s pool';
+REVOKE ALL ON FUNCTION walredo_get_children() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_get_children() TO pg_monitor;
+
+CREATE VIEW walredo_children AS
+	SELECT c.slot, c.pid, c.state, d.datname AS database, r.rolname AS role,
+		c.launched_at, c.last_redo_at, c.requests, c.records
+	FROM walredo_get_children() c
+		LEFT JOIN pg_database d ON d.oid = c.datid
+		LEFT JOIN pg_roles r ON r.oid = c.roleid;
+COMMENT ON VIEW walredo_children IS
+	'the wal-redo children of this session''s pool';
+REVOKE ALL ON walredo_children FROM PUBLIC;
+GRANT SELECT ON walredo_children TO pg_monitor;
+
+CREATE FUNCTION walredo_stat_reset()
+RETURNS void
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_stat_reset() IS
+	'sets all figures of walredo_stat to zero';
+REVOKE ALL ON FUNCTION walredo_stat_reset() FROM PUBLIC;
+
+CREATE FUNCTION walredo_get_verify_progress(
+	OUT pid int4,
+	OUT datid oid,
+	OUT relid oid,
+	OUT fork text,
+	OUT phase text,
+	OUT blocks_total int8,
+	OUT blocks_done int8,
+	OUT log_start pg_lsn,
+	OUT log_position pg_lsn,
+	OUT log_end pg_lsn)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_get_verify_progress() IS
+	'how far each running walredo_verify() has come';
+REVOKE ALL ON FUNCTION walredo_get_verify_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_get_verify_progress() TO pg_monitor;
+
+CREATE VIEW walredo_verify_progress AS
+	SELECT p.pid, p.datid, d.datname, p.relid, p.fork, p.phase,
+		p.blocks_total, p.blocks_done, p.log_start, p.log_position, p.log_end
+	FROM walredo_get_verify_progress() p
+		LEFT JOIN pg_database d ON d.oid = p.datid;
+COMMENT ON VIEW walredo_verify_progress IS
+	'how far each running walredo_verify() has come';
+REVOKE ALL ON walredo_verify_progress FROM PUBLIC;
+GRANT SELECT ON walredo_verify_progress TO pg_monitor;

@@ -36,6 +36,7 @@ typedef Oid RelFileNumber;
 
 #if PG_VERSION_NUM < 160000
 #define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
+#define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
 #endif
 
 /* The fields of a RelFileLocator, and where one is found. */
@@ -45,12 +46,21 @@ typedef Oid RelFileNumber;
 #define LocatorRelNumber(locator)	((locator).relNumber)
 #define RelationGetLocator(rel)	((rel)->rd_locator)
 #define BlockLocator(block)		((block)->rlocator)
+#define SmgrTruncateLocator(xlrec)	((xlrec).rlocator)
 #else
 #define LocatorSpcOid(locator)	((locator).spcNode)
 #define LocatorDbOid(locator)	((locator).dbNode)
 #define LocatorRelNumber(locator)	((locator).relNode)
 #define RelationGetLocator(rel)	((rel)->rd_node)
 #define BlockLocator(block)		((block)->rnode)
+#define SmgrTruncateLocator(xlrec)	((xlrec).rnode)
+#endif
+
+/* PostgreSQL 17 logs the page numbers of SLRUs with 64 bits. */
+#if PG_VERSION_NUM >= 170000
+typedef int64 LoggedSlruPage;
+#else
+typedef int LoggedSlruPage;
 #endif
 
 /* PostgreSQL 17 numbers processes, and so names the owner of a temp relation. */
@@ -94,6 +104,13 @@ typedef Oid RelFileNumber;
 					(errcode_for_file_access(), \
 					 errmsg("could not read from temporary file"))); \
 	} while (0)
+#endif
+
+/* PostgreSQL 16 tells an index from a backend's ID. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_local_beentry(i)	pgstat_get_local_beentry_by_index(i)
+#else
+#define walredo_local_beentry(i)	pgstat_fetch_stat_local_beentry(i)
 #endif
 
 /* PostgreSQL 18 would start processes for I/O. */

@@ -17,6 +17,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pool/pool.h"
+#include "stats/stats.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -88,6 +89,7 @@ _PG_init(void)
 	}
 
 	define_settings();
+	walredo_stats_init(walredo_stats);
 	if (process_shared_preload_libraries_in_progress)
 		walredo_pool_init_shared();
 }

@@ -532,7 +532,7 @@ compare_page(
 	"$copies/cut_after/map",
 	0,
 	sprintf("walredo_truncate_visibility_map('0/1', %d, %d)",
-		$nblocks / 4, $nblocks % 4));
+		$nblocks / 4, $nblocks % 4 * 2));
 ok( slurp_page("$copies/cut_before/map", 0) ne
 	  slurp_page("$copies/cut_after/map", 0),
 	'the map has changed');

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
+#include "api/api.h"
 #include "compat.h"
 #include "record/tag.h"
 
@@ -66,20 +67,11 @@ walredo_tag_send(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
-/*
- * walredo_tag(relname regclass, fork text, blkno int8)
- *
- * The block may lie past the end that the fork has now: a page that was
- * truncated away has a history, too.
- */
-Datum
-walredo_tag_from_relation(PG_FUNCTION_ARGS)
+void
+walredo_tag_of_relation(Oid relid, const char *forkname, int64 blkno,
+						WalredoTag *tag)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	char	   *forkname = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	int64		blkno = PG_GETARG_INT64(2);
 	ForkNumber	forknum = forkname_to_number(forkname);
-	WalredoTag *tag;
 	Relation	rel;
 
 	if (blkno < 0 || blkno > MaxBlockNumber)
@@ -110,7 +102,7 @@ walredo_tag_from_relation(PG_FUNCTION_ARGS)
 						RelationGetRelationName(rel)),
 				 errdetail("Temporary relations are not in the write-ahead log.")));
 
-	tag = palloc0(sizeof(WalredoTag));
+	memset(tag, 0, sizeof(*tag));
 	tag->kind = WALREDO_TAG_REL;
 	tag->forknum = forknum;
 	tag->spcOid = LocatorSpcOid(RelationGetLocator(rel));
@@ -119,7 +111,22 @@ walredo_tag_from_relation(PG_FUNCTION_ARGS)
 	tag->number = blkno;
 
 	relation_close(rel, AccessShareLock);
+}
 
+/*
+ * walredo_tag(relname regclass, fork text, blkno int8)
+ *
+ * The block may lie past the end that the fork has now: a page that was
+ * truncated away has a history, too.
+ */
+Datum
+walredo_tag_from_relation(PG_FUNCTION_ARGS)
+{
+	WalredoTag *tag = palloc(sizeof(WalredoTag));
+
+	walredo_tag_of_relation(PG_GETARG_OID(0),
+							text_to_cstring(PG_GETARG_TEXT_PP(1)),
+							PG_GETARG_INT64(2), tag);
 	PG_RETURN_WALREDO_TAG_P(tag);
 }
 

@@ -14,16 +14,20 @@
 
 #include "access/rmgr.h"
 #include "access/xlog_internal.h"
-#include "access/xlogreader.h"
+#include "api/api.h"
 #include "catalog/pg_authid.h"
 #include "compat.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "record/record.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
+#include "wal/lower.h"
+#include "wal/names.h"
 #include "wal/reader.h"
 
+PG_FUNCTION_INFO_V1(walredo_decode);
 PG_FUNCTION_INFO_V1(walredo_wal_records);
 
 /* What a scan of the log keeps from row to row. */
@@ -44,8 +48,8 @@ typedef struct WalRecordsScan
  * reads it is not enough: it may have been granted by someone who does not
  * know that.
  */
-static void
-check_may_read_log(void)
+void
+walredo_check_may_read_log(void)
 {
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
@@ -55,6 +59,14 @@ check_may_read_log(void)
 						   "pg_read_server_files")));
 }
 
+char *
+walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
 /*
  * The arguments of a function that scans a range of the log: start_lsn,
  * end_lsn, and a directory that may be NULL, from argument argno on.
@@ -62,56 +74,33 @@ check_may_read_log(void)
 static WalredoReader *
 begin_scan(FunctionCallInfo fcinfo, int argno)
 {
-	char	   *directory = NULL;
-
-	check_may_read_log();
+	walredo_check_may_read_log();
 
 	if (PG_ARGISNULL(argno) || PG_ARGISNULL(argno + 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("start and end LSN must not be null")));
-	if (!PG_ARGISNULL(argno + 2))
-		directory = text_to_cstring(PG_GETARG_TEXT_PP(argno + 2));
 
-	return walredo_reader_begin(directory, PG_GETARG_LSN(argno),
+	return walredo_reader_begin(walredo_getarg_cstring(fcinfo, argno + 2),
+								PG_GETARG_LSN(argno),
 								PG_GETARG_LSN(argno + 1));
 }
 
 /*
- * Name and record type, as pg_walinspect and pg_waldump show them.
+ * A name as text, made once for each that is seen.
  */
-static void
-name_record(WalRecordsScan *scan, const XLogRecord *record,
-			text **rmgr_name, text **record_type)
+static text *
+cached_text(WalRecordsScan *scan, text **cached, const char *name)
 {
-	RmgrId		rmid = record->xl_rmid;
-	uint8		info = record->xl_info & ~XLR_INFO_MASK;
-
-	if (scan->record_types[rmid][info >> 4] == NULL)
+	if (*cached == NULL)
 	{
-		MemoryContext cxt = GetMemoryChunkContext(scan);
-		MemoryContext old_cxt = MemoryContextSwitchTo(cxt);
-		const char *type = NULL;
-		const char *name;
+		MemoryContext old_cxt =
+			MemoryContextSwitchTo(GetMemoryChunkContext(scan));
 
-		if (RmgrIdExists(rmid))
-		{
-			name = GetRmgr(rmid).rm_name;
-			type = GetRmgr(rmid).rm_identify(info);
-		}
-		else
-			name = psprintf("custom%03u", rmid);
-		if (type == NULL)
-			type = psprintf("UNKNOWN (%x)", info);
-
-		if (scan->rmgr_names[rmid] == NULL)
-			scan->rmgr_names[rmid] = cstring_to_text(name);
-		scan->record_types[rmid][info >> 4] = cstring_to_text(type);
+		*cached = cstring_to_text(name);
 		MemoryContextSwitchTo(old_cxt);
 	}
-
-	*rmgr_name = scan->rmgr_names[rmid];
-	*record_type = scan->record_types[rmid][info >> 4];
+	return *cached;
 }
 
 /*
@@ -165,7 +154,12 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 		SRF_RETURN_DONE(funcctx);
 
 	record = walredo_reader_record(scan->reader);
-	name_record(scan, record, &rmgr_name, &record_type);
+	rmgr_name = cached_text(scan, &scan->rmgr_names[record->xl_rmid],
+						  walredo_rmgr_name(record->xl_rmid));
+	record_type =
+		cached_text(scan,
+				  &scan->record_types[record->xl_rmid][record->xl_info >> 4],
+				  walredo_record_type(record));
 	rec = palloc(VARHDRSZ + record->xl_tot_len);
 	SET_VARSIZE(rec, VARHDRSZ + record->xl_tot_len);
 	memcpy(VARDATA(rec), record, record->xl_tot_len);
@@ -184,4 +178,66 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 					HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc,
 													  values, nulls)));
 #undef WALREDO_WAL_RECORDS_COLS
+}
+
+/*
+ * walredo_decode(lsn, rec)
+ *
+ * The pages that a WAL record changes, each with what happens to it, in the
+ * order in which redo does it.  lsn is the record's end.  See wal/lower.h.
+ */
+Datum
+walredo_decode(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *funcctx;
+	WalredoPageRecord *pairs;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		XLogRecPtr	lsn = PG_GETARG_LSN(0);
+		bytea	   *rec;
+		Size		rec_size;
+		WalredoRecord *record;
+		TupleDesc	tupdesc;
+		MemoryContext old_cxt;
+
+		funcctx = SRF_FIRSTCALL_INIT();
+		old_cxt = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
+
+		/* What is no record to walredo_postgres() is none here either. */
+		rec = PG_GETARG_BYTEA_PP(1);
+		rec_size = VARSIZE_ANY_EXHDR(rec);
+		record = walredo_record_make(WALREDO_POSTGRES, lsn, rec_size);
+		memcpy(record->u.data, VARDATA_ANY(rec), rec_size);
+		walredo_record_validate(record);
+
+		funcctx->max_calls =
+			walredo_lower(walredo_lowering_create(),
+						  (const XLogRecord *) record->u.data, lsn,
+						  NULL, false, &pairs);
+		funcctx->user_fctx = pairs;
+
+		MemoryContextSwitchTo(old_cxt);
+	}
+
+	funcctx = SRF_PERCALL_SETUP();
+	pairs = funcctx->user_fctx;
+
+	if (funcctx->call_cntr < funcctx->max_calls)
+	{
+		WalredoPageRecord *pair = &pairs[funcctx->call_cntr];
+		Datum		values[2];
+		bool		nulls[2] = {0};
+		HeapTuple	tuple;
+
+		values[0] = PointerGetDatum(&pair->tag);
+		values[1] = PointerGetDatum(pair->record);
+		tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
+		SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
+	}
+	SRF_RETURN_DONE(funcctx);
 }

@@ -346,6 +346,12 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 	result->truncated = page->truncated;
 }
 
+static int
+compare_tags(const void *a, const void *b)
+{
+	return walredo_tag_compare(a, b);
+}
+
 WalredoTag *
 walredo_rebuild_tags(WalredoRebuild *rebuild, int *ntags)
 {
@@ -361,7 +367,7 @@ walredo_rebuild_tags(WalredoRebuild *rebuild, int *ntags)
 		if (page->has_start)
 			tags[n++] = page->tag;
 	}
-	qsort(tags, n, sizeof(WalredoTag), walredo_tag_compare);
+	qsort(tags, n, sizeof(WalredoTag), compare_tags);
 	*ntags = n;
 	return tags;
 }

@@ -9,8 +9,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WALREDO_SCAN_H
-#define WALREDO_SCAN_H
+#ifndef WALREDO_PAGE_SCAN_H
+#define WALREDO_PAGE_SCAN_H
 
 #include "postgres.h"
 
@@ -29,7 +29,7 @@ typedef struct WalredoPageFilter
 /*
  * A scan of the log.  Its fields are for reading.
  */
-typedef struct WalredoScan
+typedef struct WalredoPageScan
 {
 	WalredoPageFilter filter;
 	WalredoReader *reader;		/* at the current record of the log */
@@ -48,20 +48,20 @@ typedef struct WalredoScan
 	BlockNumber truncated_to;
 
 	WalredoLowering *lowering;
-} WalredoScan;
+} WalredoPageScan;
 
 /* As walredo_reader_begin(), for the pages of a filter. */
-extern WalredoScan *walredo_scan_begin(const WalredoPageFilter *filter,
+extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 									   const char *directory,
 									   XLogRecPtr start_lsn,
 									   XLogRecPtr end_lsn);
 
 /* Moves to the next record of the log that is about one of the pages. */
-extern bool walredo_scan_next(WalredoScan *scan);
+extern bool walredo_page_scan_next(WalredoPageScan *scan);
 
 /* Adds what the current record does to a rebuild. */
-extern void walredo_scan_feed(WalredoScan *scan, WalredoRebuild *rebuild);
+extern void walredo_page_scan_feed(WalredoPageScan *scan, WalredoRebuild *rebuild);
 
-extern void walredo_scan_end(WalredoScan *scan);
+extern void walredo_page_scan_end(WalredoPageScan *scan);
 
-#endif							/* WALREDO_SCAN_H */
+#endif							/* WALREDO_PAGE_SCAN_H */

@@ -36,6 +36,7 @@
 #include "pgstat.h"
 #include "pool/client.h"
 #include "pool/shared.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
 #include "storage/fd.h"
@@ -50,6 +51,19 @@
 
 /* How long to wait for room in the worker's queue of callers. */
 #define CONNECT_RETRY_MS	1
+
+/*
+ * How long the worker may take to kill and reap a child.  Not walredo.timeout:
+ * that may be short, and how the child ended is still wanted then.
+ */
+#define BURY_TIMEOUT_MS		5000
+
+/*
+ * A session waits for its own pool while the worker kills the child of an
+ * earlier request.
+ */
+#define PRIVATE_SLOTS		1
+#define PRIVATE_WAITERS		1
 
 /* The pipes of a child, and what it takes to wait for them. */
 typedef struct Connection
@@ -77,6 +91,7 @@ struct WalredoPipe
 	Connection *connection;
 	TimestampTz deadline;
 	Failure		failure;		/* once set, nothing more is done */
+	uint64		bytes;			/* of this request, so far */
 	Size		used;
 	char		buffer[PIPE_BUFFER_SIZE];
 };
@@ -104,6 +119,7 @@ static uint32 wait_for_answer;
  */
 
 static void abandon(void);
+static void close_connection(Connection *connection);
 
 /*
  * Ends the private pool.  Its worker kills the child, and is waited for, so
@@ -112,6 +128,10 @@ static void abandon(void);
 static void
 end_private_pool(void)
 {
+	/* The next pool numbers its children from the start. */
+	for (int i = 0; i < PRIVATE_SLOTS; i++)
+		close_connection(&connections[i]);
+
 	if (private_worker != NULL)
 	{
 		TerminateBackgroundWorker(private_worker);
@@ -121,6 +141,7 @@ end_private_pool(void)
 	}
 	if (private_segment != NULL)
 	{
+		walredo_stats_attach(NULL);
 		dsm_detach(private_segment);
 		private_segment = NULL;
 	}
@@ -151,10 +172,11 @@ begin_private_pool(void)
 	 * From here on, client_exit() and the next call find what there is to
 	 * clean up, however far this one gets.
 	 */
-	private_segment = dsm_create(walredo_pool_shared_size(1, 0), 0);
+	private_segment = dsm_create(walredo_pool_shared_size(PRIVATE_SLOTS,
+														  PRIVATE_WAITERS), 0);
 	dsm_pin_mapping(private_segment);
 	pool = dsm_segment_address(private_segment);
-	walredo_pool_shared_init(pool, true, 1, 0);
+	walredo_pool_shared_init(pool, true, PRIVATE_SLOTS, PRIVATE_WAITERS);
 
 	walredo_pool_fill_worker(&worker, true);
 	worker.bgw_main_arg =
@@ -214,6 +236,7 @@ attach_pool(void)
 		pool = walredo_pool_in_shmem();
 	if (pool == NULL)
 		begin_private_pool();
+	walredo_stats_attach(&pool->stats);
 }
 
 /* ----------------------------------------------------------------
@@ -354,8 +377,8 @@ wait_latch(uint32 wait_event_info, TimestampTz deadline)
 
 /*
  * Gets a slot with a child that is ours.  FAILURE_LAUNCH if the worker could
- * not start one; the slot is ours all the same, in state DEAD or, after a
- * time-out, LAUNCHING.
+ * not start one, and FAILURE_GONE if there was one but it has died since; the
+ * slot is ours all the same, in state DEAD or, after a time-out, LAUNCHING.
  */
 static Failure
 acquire_slot(void)
@@ -380,23 +403,22 @@ acquire_slot(void)
 			wait_latch(wait_for_child, 0);
 	}
 
-	if (pool->slots[my_slot].state == SLOT_BUSY)
-		return FAILURE_NONE;
-
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										   walredo_timeout);
 	for (;;)
 	{
 		WalredoSlotState state;
+		bool		launch_failed;
 
 		LWLockAcquire(&pool->lock, LW_SHARED);
 		state = pool->slots[my_slot].state;
+		launch_failed = pool->slots[my_slot].launch_failed;
 		LWLockRelease(&pool->lock);
 
 		if (state == SLOT_BUSY)
 			return FAILURE_NONE;
 		if (state == SLOT_DEAD)
-			return FAILURE_LAUNCH;
+			return launch_failed ? FAILURE_LAUNCH : FAILURE_GONE;
 		if (GetCurrentTimestamp() >= deadline ||
 			(private_segment != NULL && private_worker_is_gone()))
 			return FAILURE_LAUNCH;
@@ -406,7 +428,7 @@ acquire_slot(void)
 
 /* The child has answered, and is there for the next request. */
 static void
-release_slot(void)
+release_slot(int num_records)
 {
 	WalredoSlot *slot = &pool->slots[my_slot];
 	TimestampTz now = GetCurrentTimestamp();
@@ -415,7 +437,9 @@ release_slot(void)
 	if (slot->state == SLOT_BUSY)
 	{
 		slot->state = SLOT_IDLE;
-		slot->idle_since = now;
+		slot->idle_since = slot->last_redo_at = now;
+		slot->requests++;
+		slot->records += num_records;
 	}
 	else
 	{
@@ -456,6 +480,7 @@ abandon(void)
 		else
 		{
 			slot->state = SLOT_DOOMED;
+			slot->kill_cause = STAT_KILLS_DOUBT;
 			slot->owner_pid = 0;
 			slot->owner_latch = NULL;
 			walredo_pool_wake_worker(pool);
@@ -473,7 +498,7 @@ bury_child(WalredoSlot *grave)
 {
 	WalredoSlot *slot = &pool->slots[my_slot];
 	TimestampTz deadline =
-	TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
+	TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
 
 	for (;;)
 	{
@@ -483,6 +508,7 @@ bury_child(WalredoSlot *grave)
 		if (slot->state != SLOT_DOOMED)
 		{
 			slot->state = SLOT_DOOMED;
+			slot->kill_cause = STAT_KILLS_DOUBT;
 			walredo_pool_wake_worker(pool);
 		}
 		LWLockRelease(&pool->lock);
@@ -515,7 +541,9 @@ close_connection(Connection *connection)
 	if (connection->child_number == 0)
 		return;
 	connection->child_number = 0;
-	FreeWaitEventSet(connection->wait_set);
+	if (connection->wait_set != NULL)
+		FreeWaitEventSet(connection->wait_set);
+	connection->wait_set = NULL;
 	close(connection->in_fd);
 	close(connection->out_fd);
 	ReleaseExternalFD();
@@ -646,6 +674,8 @@ connect_child(Connection *connection, TimestampTz deadline)
 	if (failure != FAILURE_NONE)
 		return failure;
 
+	/* From here on close_connection() knows what to close. */
+	connection->child_number = number;
 	connection->in_fd = fds[0];
 	connection->out_fd = fds[1];
 	ReserveExternalFD();
@@ -663,7 +693,6 @@ connect_child(Connection *connection, TimestampTz deadline)
 		AddWaitEventToSet(connection->wait_set, WL_SOCKET_READABLE,
 						  connection->in_fd, NULL, NULL);
 	connection->in_writing = false;
-	connection->child_number = number;
 
 	return number == child_number ? FAILURE_NONE : FAILURE_GONE;
 }
@@ -707,8 +736,11 @@ wait_pipe(WalredoPipe *pipe, bool writing)
 		}
 		else if (writing && events[i].pos != connection->in_position)
 		{
-			/* It answers before it was asked. */
-			pipe->failure = FAILURE_PROTOCOL;
+			char		byte;
+
+			/* It is gone, or it answers before it was asked. */
+			pipe->failure = read(connection->out_fd, &byte, 1) == 0 ?
+				FAILURE_GONE : FAILURE_PROTOCOL;
 			return false;
 		}
 		else if (!writing && events[i].pos == connection->in_position)
@@ -732,7 +764,10 @@ pipe_flush(WalredoPipe *pipe)
 							  pipe->used - done);
 
 		if (n >= 0)
+		{
 			done += n;
+			pipe->bytes += n;
+		}
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
 			(void) wait_pipe(pipe, true);
 		else if (errno != EINTR)
@@ -803,9 +838,11 @@ exchange(const WalredoRequest *request, char *page)
 {
 	WalredoPipe *pipe = request_pipe;
 	char		byte;
+	ssize_t		n;
 
 	pipe->connection = &connections[my_slot];
 	pipe->used = 0;
+	pipe->bytes = 0;
 	pipe->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 walredo_timeout);
 	pipe->failure = connect_child(pipe->connection, pipe->deadline);
@@ -813,8 +850,9 @@ exchange(const WalredoRequest *request, char *page)
 		return pipe->failure;
 
 	/* Nothing may be left over from before. */
-	if (read(pipe->connection->out_fd, &byte, 1) >= 0)
-		return FAILURE_GONE;
+	n = read(pipe->connection->out_fd, &byte, 1);
+	if (n >= 0)
+		return n == 0 ? FAILURE_GONE : FAILURE_PROTOCOL;
 
 	request->send(pipe, request->arg);
 	pipe_flush(pipe);
@@ -902,6 +940,36 @@ report_failure(const WalredoRequest *request, Failure failure,
 			 errhint("The limit is set by walredo.timeout.") : 0));
 }
 
+/* Which errors a failure counts as. */
+static const WalredoCounter failure_counters[] = {
+	[FAILURE_LAUNCH] = STAT_ERRORS_LAUNCH,
+	[FAILURE_GONE] = STAT_ERRORS_CHILD,
+	[FAILURE_PROTOCOL] = STAT_ERRORS_PROTOCOL,
+	[FAILURE_TIMEOUT] = STAT_ERRORS_TIMEOUT
+};
+
+static void
+count_success(const WalredoRequest *request, instr_time begin,
+			  instr_time acquired)
+{
+	instr_time	end;
+
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, acquired);
+	INSTR_TIME_SUBTRACT(acquired, begin);
+
+	walredo_count(STAT_PAGES, 1);
+	walredo_count(STAT_BYTES, request_pipe->bytes);
+	walredo_count_value(STAT_WAIT_TIME, INSTR_TIME_GET_MICROSEC(acquired));
+	if (request->num_records == 0)
+		return;
+	walredo_count(STAT_REQUESTS, 1);
+	walredo_count(STAT_RECORDS, request->num_records);
+	walredo_count_value(STAT_REDO_TIME, INSTR_TIME_GET_MICROSEC(end));
+	walredo_count_value(STAT_REQUEST_RECORDS, request->num_records);
+	walredo_count_value(STAT_REQUEST_BYTES, request_pipe->bytes);
+}
+
 void
 walredo_pool_request(const WalredoRequest *request, char *page)
 {
@@ -921,16 +989,20 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 	{
 		Failure		failure;
 		WalredoSlot grave;
+		instr_time	begin;
+		instr_time	acquired;
 
 		attach_pool();
+		INSTR_TIME_SET_CURRENT(begin);
 
 		PG_TRY();
 		{
 			failure = acquire_slot();
+			INSTR_TIME_SET_CURRENT(acquired);
 			if (failure == FAILURE_NONE)
 				failure = exchange(request, page);
 			if (failure == FAILURE_NONE)
-				release_slot();
+				release_slot(request->num_records);
 			else if (!bury_child(&grave))
 			{
 				memset(&grave, 0, sizeof(grave));
@@ -942,14 +1014,80 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 		PG_CATCH();
 		{
 			abandon();
+			walredo_count(STAT_ERRORS_CANCEL, 1);
 			PG_RE_THROW();
 		}
 		PG_END_TRY();
 
 		if (failure == FAILURE_NONE)
+		{
+			count_success(request, begin, acquired);
 			return;
+		}
 		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
+		{
+			walredo_count(failure_counters[failure], 1);
 			report_failure(request, failure, &grave);
+		}
+		walredo_count(STAT_RETRIES, 1);
 		retries++;
 	}
+}
+
+/* ----------------------------------------------------------------
+ *		Figures
+ * ----------------------------------------------------------------
+ */
+
+void
+walredo_pool_attach_stats(void)
+{
+	WalredoPool *shmem_pool = walredo_pool_in_shmem();
+
+	if (pool == NULL && shmem_pool != NULL)
+		walredo_stats_attach(&shmem_pool->stats);
+}
+
+WalredoChildInfo *
+walredo_pool_children(int *nchildren)
+{
+	static const char *const state_names[] = {
+		[SLOT_EMPTY] = "empty",
+		[SLOT_LAUNCHING] = "launching",
+		[SLOT_BUSY] = "busy",
+		[SLOT_IDLE] = "idle",
+		[SLOT_DOOMED] = "doomed",
+		[SLOT_DEAD] = "dead"
+	};
+	WalredoPool *from = pool ? pool : walredo_pool_in_shmem();
+	WalredoChildInfo *children;
+
+	*nchildren = 0;
+	if (from == NULL)
+		return NULL;
+
+	children = palloc0(from->num_slots * sizeof(WalredoChildInfo));
+	LWLockAcquire(&from->lock, LW_SHARED);
+	for (int i = 0; i < from->num_slots; i++)
+	{
+		WalredoSlot *slot = &from->slots[i];
+		WalredoChildInfo *child = &children[*nchildren];
+
+		if (slot->state == SLOT_EMPTY)
+			continue;
+		(*nchildren)++;
+		child->slot = i;
+		child->pid = slot->child_pid;
+		child->state = state_names[slot->state];
+		child->database = slot->database;
+		child->role = slot->role;
+		if (slot->child_pid == 0)
+			continue;
+		child->launched_at = slot->launched_at;
+		child->last_redo_at = slot->last_redo_at;
+		child->requests = slot->requests;
+		child->records = slot->records;
+	}
+	LWLockRelease(&from->lock);
+	return children;
 }

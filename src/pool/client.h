@@ -14,6 +14,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 typedef struct WalredoPipe WalredoPipe;
 
 /*
@@ -34,6 +36,7 @@ typedef struct WalredoRequest
 	char	   *(*describe) (void *arg);
 
 	void	   *arg;
+	int			num_records;	/* WAL records in it, for the statistics */
 } WalredoRequest;
 
 /*
@@ -49,5 +52,31 @@ extern void walredo_pool_request(const WalredoRequest *request, char *page);
 
 /* Appends to a request.  To be called from WalredoRequest.send only. */
 extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
+
+/* A child, or a slot for one, as the statistics show it. */
+typedef struct WalredoChildInfo
+{
+	int			slot;
+	pid_t		pid;			/* 0 if there is none */
+	const char *state;
+	Oid			database;
+	Oid			role;
+	TimestampTz launched_at;	/* 0 if unknown */
+	TimestampTz last_redo_at;	/* 0 if never */
+	uint64		requests;
+	uint64		records;
+} WalredoChildInfo;
+
+/*
+ * The slots of this session's pool that are in use; palloc'd.  None if the
+ * session has no pool yet.
+ */
+extern WalredoChildInfo *walredo_pool_children(int *nchildren);
+
+/*
+ * Makes this process count, and read figures, where its pool does, if it has
+ * one.
+ */
+extern void walredo_pool_attach_stats(void);
 
 #endif							/* WALREDO_POOL_CLIENT_H */

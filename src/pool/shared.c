@@ -73,6 +73,7 @@ walredo_pool_shared_init(WalredoPool *pool, bool is_private, int num_slots,
 {
 	memset(pool, 0, walredo_pool_shared_size(num_slots, max_waiters));
 	LWLockInitialize(&pool->lock, lock_tranche());
+	walredo_stats_init(&pool->stats);
 	pool->is_private = is_private;
 	pool->num_slots = num_slots;
 	pool->max_waiters = max_waiters;
@@ -174,6 +175,7 @@ walredo_pool_slot_free(WalredoPool *pool, int slotno)
 		if (slot->state == SLOT_IDLE)
 		{
 			slot->state = SLOT_DOOMED;
+			slot->kill_cause = STAT_KILLS_SIZE;
 			walredo_pool_wake_worker(pool);
 		}
 		return;

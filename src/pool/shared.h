@@ -46,6 +46,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "stats/stats.h"
 
 /* Bytes kept of what a child wrote to standard error, the last ones. */
 #define WALREDO_LAST_WORDS_SIZE	1024
@@ -75,7 +76,14 @@ typedef struct WalredoSlot
 	/* The child.  Its number differs from that of any child before it. */
 	uint64		child_number;	/* 0 if there is none */
 	pid_t		child_pid;		/* 0 if there is none */
+	TimestampTz launched_at;
+	TimestampTz last_redo_at;	/* 0 if it has answered nothing yet */
 	TimestampTz idle_since;
+	uint64		requests;		/* answered by it */
+	uint64		records;		/* in them */
+
+	/* Why the worker is to kill it; counted when it does. */
+	WalredoCounter kill_cause;
 
 	/* SLOT_DEAD: how the child ended. */
 	bool		launch_failed;	/* it never came to answer its first ping */
@@ -119,6 +127,8 @@ typedef struct WalredoPool
 	int			num_slots;
 	int			max_waiters;
 	Size		waiters_offset; /* of an array of WalredoWaiter */
+
+	WalredoStats stats;			/* atomic, so not under the lock */
 
 	int			num_waiters;	/* how many of the waiters are in use */
 	WalredoSlot slots[FLEXIBLE_ARRAY_MEMBER];

@@ -38,6 +38,7 @@
 #include "pgstat.h"
 #include "pool/launch.h"
 #include "pool/shared.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "proto/proto.h"
@@ -66,9 +67,11 @@
 typedef struct WorkerChild
 {
 	WalredoChild process;
+	pid_t		pid;			/* stays when the process is gone */
 	uint64		number;			/* of the child; 0 if there is none */
 	size_t		ping_bytes;		/* of the first answer, so far */
 	TimestampTz launch_deadline;
+	instr_time	launch_begin;
 
 	/* Standard error. */
 	size_t		output;			/* bytes in all */
@@ -126,7 +129,7 @@ log_line(WorkerChild *child)
 	if (child->line_length == 0)
 		return;
 	ereport(LOG,
-			(errmsg("wal-redo child %d: %.*s", (int) child->process.pid,
+			(errmsg("wal-redo child %d: %.*s", (int) child->pid,
 					child->line_length, child->line)));
 	child->line_length = 0;
 }
@@ -231,10 +234,12 @@ launch(int slotno)
 
 	memset(child, 0, sizeof(*child));
 	forget_wait_set();
+	INSTR_TIME_SET_CURRENT(child->launch_begin);
 	if (!walredo_child_launch(&child->process, slotno, child->last_words,
 							  sizeof(child->last_words)))
 		return false;
 
+	child->pid = child->process.pid;
 	child->launch_deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
 
@@ -257,6 +262,7 @@ read_first_answer(int slotno)
 	WorkerChild *child = &children[slotno];
 	WalredoSlot *slot = &pool->slots[slotno];
 	char		buf[BLCKSZ + 1];
+	instr_time	duration;
 	ssize_t		n;
 
 	n = read(child->process.out_fd, buf, BLCKSZ + 1 - child->ping_bytes);
@@ -273,6 +279,11 @@ read_first_answer(int slotno)
 	walredo_child_remove_directory(&child->process);
 	forget_wait_set();
 
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, child->launch_begin);
+	walredo_count(STAT_LAUNCHES, 1);
+	walredo_count_value(STAT_LAUNCH_TIME, INSTR_TIME_GET_MICROSEC(duration));
+
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	child->number = ++pool->last_child_number;
 	if (slot->state == SLOT_LAUNCHING)
@@ -280,6 +291,10 @@ read_first_answer(int slotno)
 		slot->state = SLOT_BUSY;
 		slot->child_number = child->number;
 		slot->child_pid = child->process.pid;
+		slot->launched_at = GetCurrentTimestamp();
+		slot->last_redo_at = 0;
+		slot->requests = 0;
+		slot->records = 0;
 		SetLatch(slot->owner_latch);
 	}
 	LWLockRelease(&pool->lock);
@@ -296,15 +311,32 @@ child_gone(int slotno)
 	WorkerChild *child = &children[slotno];
 	WalredoSlot *slot = &pool->slots[slotno];
 	bool		launch_failed = (child->number == 0);
+	bool		previous_tenants;
 	bool		was_killed;
 	int			status;
 
 	bury(slotno, &was_killed, &status);
+	if (launch_failed)
+		walredo_count(STAT_LAUNCH_FAILURES, 1);
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	previous_tenants = (slot->state == SLOT_LAUNCHING &&
+						slot->child_number != 0);
+	if (!launch_failed)
+		walredo_count(!was_killed ? STAT_DEATHS :
+					  previous_tenants ? STAT_KILLS_TENANT :
+					  slot->state == SLOT_DOOMED ? slot->kill_cause :
+					  STAT_KILLS_OUTPUT, 1);
 	slot->child_number = 0;
 	slot->child_pid = 0;
-	if (slot->owner_pid != 0)
+	if (previous_tenants)
+	{
+		/*
+		 * The owner waits for a child of its own, which is still to be
+		 * started, and how another role's child ended is no concern of it.
+		 */
+	}
+	else if (slot->owner_pid != 0)
 	{
 		slot->launch_failed = launch_failed;
 		slot->was_killed = was_killed;
@@ -345,11 +377,26 @@ tend_slots(void)
 		{
 			due = TimestampTzPlusMilliseconds(slot->idle_since,
 											  walredo_idle_timeout);
-			if (i >= WalredoPoolUsableSlots(pool) ||
-				(walredo_idle_timeout > 0 && due <= now))
+			if (i >= WalredoPoolUsableSlots(pool))
+			{
 				slot->state = SLOT_DOOMED;
+				slot->kill_cause = STAT_KILLS_SIZE;
+			}
+			else if (walredo_idle_timeout > 0 && due <= now)
+			{
+				slot->state = SLOT_DOOMED;
+				slot->kill_cause = STAT_KILLS_IDLE;
+			}
 			else if (walredo_idle_timeout == 0)
 				due = 0;
+		}
+		else if (slot->state == SLOT_BUSY && walredo_idle_timeout > 0)
+		{
+			/*
+			 * Nobody tells us when it becomes idle, which would cost every
+			 * request a context switch.  So have a look after that time.
+			 */
+			due = TimestampTzPlusMilliseconds(now, walredo_idle_timeout);
 		}
 		state = slot->state;
 		child_number = slot->child_number;
@@ -360,17 +407,14 @@ tend_slots(void)
 			case SLOT_LAUNCHING:
 				if (child_number != 0)
 				{
-					/* It served another tenant. */
-					bool		was_killed;
-					int			status;
-
-					bury(i, &was_killed, &status);
-					LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-					slot->child_number = 0;
-					slot->child_pid = 0;
-					LWLockRelease(&pool->lock);
+					/*
+					 * It served another tenant.  The owner may have given up
+					 * meanwhile, so look again before one is started.
+					 */
+					child_gone(i);
+					timeout = 0;
 				}
-				if (child->process.pid == 0 && !launch(i))
+				else if (child->process.pid == 0 && !launch(i))
 					child_gone(i);
 				else
 					due = child->launch_deadline;
@@ -646,6 +690,7 @@ void
 walredo_worker_main(Datum main_arg)
 {
 	dsm_handle	handle = DatumGetUInt32(main_arg);
+	MemoryContext turn_context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -666,8 +711,12 @@ walredo_worker_main(Datum main_arg)
 	else
 		pool = walredo_pool_in_shmem();
 
+	walredo_stats_attach(&pool->stats);
 	before_shmem_exit(worker_exit, 0);
 	start_listening();
+
+	turn_context = AllocSetContextCreate(TopMemoryContext, "walredo worker",
+										 ALLOCSET_DEFAULT_SIZES);
 
 	for (;;)
 	{
@@ -675,6 +724,9 @@ walredo_worker_main(Datum main_arg)
 		long		timeout;
 		int			nevents;
 		static uint32 wait_event_info = 0;
+
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
 
 		if (quit_requested)
 			quit_at_once();

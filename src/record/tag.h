@@ -67,6 +67,15 @@ StaticAssertDecl(sizeof(WalredoTag) == 24, "walredo_tag is 24 bytes on disk");
 #define PG_GETARG_WALREDO_TAG_P(n)	DatumGetWalredoTagP(PG_GETARG_DATUM(n))
 #define PG_RETURN_WALREDO_TAG_P(x)	PG_RETURN_POINTER(x)
 
+/* True if two tags name blocks of one fork of one relation. */
+static inline bool
+walredo_tag_same_fork(const WalredoTag *a, const WalredoTag *b)
+{
+	return a->kind == WALREDO_TAG_REL && b->kind == WALREDO_TAG_REL &&
+		a->relNumber == b->relNumber && a->dbOid == b->dbOid &&
+		a->spcOid == b->spcOid && a->forknum == b->forknum;
+}
+
 /*
  * The text form, as pg_waldump would print it.  Results are palloc'd; ERROR
  * 22P02 for text that is not exactly a tag.

@@ -111,16 +111,15 @@ walredo_block_iterator_next(WalredoBlockIterator *iter)
 				!take(iter, &short_length, sizeof(short_length)) :
 				!take(iter, &long_length, sizeof(long_length)))
 				return false;
-			iter->data_size += short_length + (uint64) long_length;
+			iter->main_size = short_length + long_length;
+			iter->data_size += iter->main_size;
 
 			/* The main data comes last. */
 			return end_of_headers(iter);
 		}
 		if (id == XLR_BLOCK_ID_ORIGIN)
 		{
-			uint16		origin;
-
-			if (!take(iter, &origin, sizeof(origin)))
+			if (!take(iter, &iter->origin, sizeof(iter->origin)))
 				return false;
 			continue;
 		}

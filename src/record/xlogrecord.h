@@ -19,6 +19,7 @@
 
 #include "postgres.h"
 
+#include "access/xlogdefs.h"
 #include "access/xlogrecord.h"
 #include "common/relpath.h"
 #include "compat.h"
@@ -47,6 +48,10 @@ typedef struct WalredoBlockIterator
 	 * after the last block.
 	 */
 	const char *error;
+
+	/* Both are known after the last block. */
+	RepOriginId origin;
+	uint32		main_size;		/* of the main data, the record's last bytes */
 
 	const char *ptr;			/* next header */
 	uint32		remaining;		/* bytes from there to the record's end */

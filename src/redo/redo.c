@@ -5,7 +5,9 @@
  *
  * Native records are applied here in the backend, whole WAL records by a
  * wal-redo child.  The list is cut into runs of either sort, and the image
- * goes from one run to the next.
+ * goes from one run to the next.  Whole WAL records that change a page which
+ * is no block of a relation, or which they do not name, become native ones
+ * first.
  *
  * All checks of the request itself are made here, before a child is bothered:
  * what a child objects to, it dies of.
@@ -21,11 +23,14 @@
 #include "access/xlog_internal.h"
 #include "mb/pg_wchar.h"
 #include "native/native.h"
+#include "nodes/pg_list.h"
 #include "pool/client.h"
 #include "portability/instr_time.h"
 #include "proto/proto.h"
 #include "record/xlogrecord.h"
 #include "redo/redo.h"
+#include "stats/stats.h"
+#include "wal/lower.h"
 
 #define RecordXLogRecord(record)	((const XLogRecord *) (record)->u.data)
 
@@ -113,6 +118,17 @@ describe_run(void *arg)
 					walredo_tag_to_cstring(run->tag));
 }
 
+static void
+not_of_page(const WalredoTag *tag, const WalredoRecord *record)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("WAL record does not belong to the page"),
+			 errdetail("The record at %X/%X does not change %s.",
+					   LSN_FORMAT_ARGS(record->lsn),
+					   walredo_tag_to_cstring(tag))));
+}
+
 bool
 walredo_record_will_init(const WalredoTag *tag, const WalredoRecord *record)
 {
@@ -121,14 +137,10 @@ walredo_record_will_init(const WalredoTag *tag, const WalredoRecord *record)
 	if (WalredoRecordIsNative(record))
 		return WalredoRecordStartsImage(record);
 
-	if (!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
+	if (tag->kind != WALREDO_TAG_REL ||
+		!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
 										&will_init))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("WAL record does not belong to the page"),
-				 errdetail("The record at %X/%X does not refer to %s.",
-						   LSN_FORMAT_ARGS(record->lsn),
-						   walredo_tag_to_cstring(tag))));
+		not_of_page(tag, record);
 
 	if ((record->flags & WALREDO_WILL_INIT_GIVEN) == 0)
 		return will_init;
@@ -162,17 +174,10 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 				   WalredoRecord *const *records, int nrecords)
 {
 	PostgresRun run;
-	WalredoRequest request = {send_run, describe_run, &run};
+	WalredoRequest request = {send_run, describe_run, &run, nrecords};
 	instr_time	start;
 	instr_time	duration;
 
-	if (tag->kind != WALREDO_TAG_REL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("WAL record does not belong to the page"),
-				 errdetail("The record at %X/%X cannot be replayed on %s.",
-						   LSN_FORMAT_ARGS(records[0]->lsn),
-						   walredo_tag_to_cstring(tag))));
 	for (int i = 0; i < nrecords; i++)
 	{
 		if (!walredo_record_will_init(tag, records[i]) && i == 0 && image == NULL)
@@ -208,6 +213,108 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 	return image;
 }
 
+/*
+ * Applies a run of native records, here.
+ */
+static bytea *
+apply_native_run(const WalredoTag *tag, bytea *image,
+				 WalredoRecord *const *records, int nrecords)
+{
+	instr_time	start;
+	instr_time	duration;
+	uint64		bytes = 0;
+
+	INSTR_TIME_SET_CURRENT(start);
+	for (int i = 0; i < nrecords; i++)
+	{
+		image = walredo_native_apply(tag, records[i], image);
+		bytes += WalredoRecordBodySize(records[i]);
+	}
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
+
+	walredo_count(STAT_NATIVE_REQUESTS, 1);
+	walredo_count(STAT_NATIVE_RECORDS, nrecords);
+	walredo_count(STAT_NATIVE_BYTES, bytes);
+	walredo_count_value(STAT_NATIVE_TIME, INSTR_TIME_GET_MICROSEC(duration));
+	walredo_count_value(STAT_NATIVE_REQUEST_RECORDS, nrecords);
+	walredo_count_value(STAT_NATIVE_REQUEST_BYTES, bytes);
+	return image;
+}
+
+/*
+ * True if a record is a whole WAL record that has to be lowered first: what it
+ * does to this page is not in a block reference that a child could replay.
+ */
+static bool
+needs_lowering(const WalredoTag *tag, const WalredoRecord *record)
+{
+	bool		will_init;
+
+	if (WalredoRecordIsNative(record))
+		return false;
+	if (tag->kind != WALREDO_TAG_REL)
+		return true;
+	return tag->forknum == VISIBILITYMAP_FORKNUM &&
+		!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
+										&will_init);
+}
+
+/*
+ * Replaces whole WAL records that have to be lowered by what they do to the
+ * page.  Returns a new list, or the old one if there is nothing to replace.
+ */
+static WalredoRecord *const *
+lower_records(const WalredoTag *tag, WalredoRecord *const *records,
+			  int *nrecords)
+{
+	WalredoLowering *lowering = NULL;
+	List	   *lowered = NIL;
+	WalredoRecord **result;
+	ListCell   *lc;
+	int			n = 0;
+
+	for (int i = 0; i < *nrecords && lowering == NULL; i++)
+	{
+		if (needs_lowering(tag, records[i]))
+			lowering = walredo_lowering_create();
+	}
+	if (lowering == NULL)
+		return records;
+
+	for (int i = 0; i < *nrecords; i++)
+	{
+		WalredoRecord *record = records[i];
+		WalredoPageRecord *pairs;
+		int			npairs;
+
+		if (!needs_lowering(tag, record))
+		{
+			lowered = lappend(lowered, record);
+			continue;
+		}
+		npairs = walredo_lower(lowering, RecordXLogRecord(record),
+							   record->lsn, tag, false, &pairs);
+		if (npairs == 0)
+			not_of_page(tag, record);
+		for (int j = 0; j < npairs; j++)
+		{
+			/* They are gone with the next record. */
+			WalredoRecord *copy = palloc(VARSIZE(pairs[j].record));
+
+			memcpy(copy, pairs[j].record, VARSIZE(pairs[j].record));
+			lowered = lappend(lowered, copy);
+		}
+	}
+	walredo_lowering_free(lowering);
+
+	result = palloc(list_length(lowered) * sizeof(WalredoRecord *));
+	foreach(lc, lowered)
+		result[n++] = lfirst(lc);
+	*nrecords = n;
+	return result;
+}
+
 bytea *
 walredo_redo(const WalredoTag *tag, bytea *base,
 			 WalredoRecord *const *records, int nrecords)
@@ -227,12 +334,17 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 				 errdetail("A page has %d bytes, but the base image has %zu.",
 						   BLCKSZ, (Size) (VARSIZE(image) - VARHDRSZ))));
 
+	records = lower_records(tag, records, &nrecords);
 	while (i < nrecords)
 	{
 		int			end = i + 1;
 
 		if (WalredoRecordIsNative(records[i]))
-			image = walredo_native_apply(tag, records[i], image);
+		{
+			while (end < nrecords && WalredoRecordIsNative(records[end]))
+				end++;
+			image = apply_native_run(tag, image, records + i, end - i);
+		}
 		else
 		{
 			while (end < nrecords && !WalredoRecordIsNative(records[end]))
@@ -277,7 +389,7 @@ void
 walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 {
 	MaskArg		mask = {rmid, blkno, page};
-	WalredoRequest request = {send_mask, describe_mask, &mask};
+	WalredoRequest request = {send_mask, describe_mask, &mask, 0};
 
 	walredo_pool_request(&request, page);
 }
@@ -301,7 +413,7 @@ char *
 walredo_describe_record(const WalredoRecord *record)
 {
 	WalredoRequest request = {send_describe, describe_describe,
-	unconstify(WalredoRecord *, record)};
+	unconstify(WalredoRecord *, record), 0};
 	PGAlignedBlock text;
 
 	walredo_pool_request(&request, text.data);
@@ -328,7 +440,7 @@ describe_ping(void *arg)
 double
 walredo_redo_ping(void)
 {
-	WalredoRequest request = {send_ping, describe_ping, NULL};
+	WalredoRequest request = {send_ping, describe_ping, NULL, 0};
 	PGAlignedBlock answer;
 	instr_time	start;
 	instr_time	duration;

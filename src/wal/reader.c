@@ -3,15 +3,15 @@
  * reader.c
  *	  Reading whole WAL records from a directory of segment files.
  *
- * The server's xlogreader says what a valid page is and decodes records, but
- * the records are put together here, for three reasons.  Its XLogReadRecord()
- * decodes each record at once, and decoding is not safe for a record from a
- * hostile archive before the record has been looked at (see decode.c).  It
- * hands out the decoded parts, while the record as it was logged is what
- * walredo is about.  And a scan of gigabytes wants large reads, and no
- * decoding of records that nobody looks into.  What makes a record valid is
- * the same as there; XLogDecodeNextRecord() and XLogFindNextRecord() of
- * src/backend/access/transam/xlogreader.c are what to compare with.
+ * The server's xlogreader says what a valid page is, but the records are put
+ * together here, for three reasons.  Its XLogReadRecord() decodes each record
+ * at once, and decoding is not safe for a record from a hostile archive: see
+ * record/xlogrecord.h.  It hands out the decoded parts, while the record as
+ * it was logged is what walredo is about.  And a scan of gigabytes wants large
+ * reads, and no decoding of records that nobody looks into.  What makes a
+ * record valid is the same as there; XLogDecodeNextRecord() and
+ * XLogFindNextRecord() of src/backend/access/transam/xlogreader.c are what to
+ * compare with.
  *
  * The server's own pg_wal is read in the same way as any other directory.
  * Only the knowledge about it is better: segment size, system identifier,
@@ -48,7 +48,6 @@
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
-#include "wal/decode.h"
 #include "wal/reader.h"
 
 /* Bytes read at once.  Large enough that opening the file is not felt. */
@@ -68,9 +67,7 @@
 
 struct WalredoReader
 {
-	/* For the validation of pages, and the decoded record. */
-	XLogReaderState *state;
-	bool		decoded;		/* state->record is the current record */
+	XLogReaderState *state;		/* for the validation of pages only */
 
 	/* Where the log is, and what of it is wanted. */
 	char		directory[MAXPGPATH];
@@ -227,19 +224,6 @@ walredo_reader_next(WalredoReader *reader)
 	return next_record(reader);
 }
 
-XLogReaderState *
-walredo_reader_state(WalredoReader *reader)
-{
-	if (!reader->decoded)
-	{
-		walredo_decoder_decode(reader->state, reader->record,
-							   reader->start_lsn, reader->next_lsn);
-		reader->decoded = true;
-	}
-
-	return reader->state;
-}
-
 const XLogRecord *
 walredo_reader_record(WalredoReader *reader)
 {
@@ -262,6 +246,12 @@ XLogRecPtr
 walredo_reader_first_lsn(WalredoReader *reader)
 {
 	return reader->first_lsn;
+}
+
+XLogRecPtr
+walredo_reader_last_lsn(WalredoReader *reader)
+{
+	return reader->end_lsn;
 }
 
 char *
@@ -290,7 +280,7 @@ walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 void
 walredo_reader_end(WalredoReader *reader)
 {
-	walredo_decoder_free(reader->state);
+	XLogReaderFree(reader->state);
 	list_free_deep(reader->history);
 	if (reader->buf != NULL)
 		pfree(reader->buf);
@@ -304,6 +294,19 @@ walredo_reader_end(WalredoReader *reader)
  * ----------------------------------------
  */
 
+/* Makes the state that pages are validated with. */
+static void
+set_segment_size(WalredoReader *reader, int segsize)
+{
+	reader->segsize = segsize;
+	reader->state = XLogReaderAllocate(segsize, NULL,
+									   XL_ROUTINE(.page_read = NULL), NULL);
+	if (reader->state == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+}
+
 /* The newest timeline of the running server, and how far its log is valid. */
 static XLogRecPtr
 own_log_end(TimeLineID *tli)
@@ -314,13 +317,46 @@ own_log_end(TimeLineID *tli)
 	return GetXLogReplayRecPtr(tli);
 }
 
+/*
+ * Sees to it that what was logged up to end_lsn can be read.  It need not be
+ * on disk yet: other sessions commit asynchronously, or have not committed.
+ */
+static void
+flush_own_log(WalredoReader *reader)
+{
+	XLogRecPtr	last;
+	uint32		page_offset;
+
+	if (RecoveryInProgress())
+		return;
+
+	/*
+	 * Where the next record will begin is after the header of a page that may
+	 * not exist yet, and there is nothing to flush of such a page.
+	 */
+	last = GetXLogInsertRecPtr();
+	page_offset = last % XLOG_BLCKSZ;
+	if (page_offset <= SizeOfXLogLongPHD)
+	{
+		XLogRecPtr	begin = last - page_offset;
+
+		if (reader->end_lsn > begin && reader->end_lsn <= last)
+			reader->end_lsn = begin;
+		last = begin;
+	}
+
+	if (reader->to_end)
+		XLogFlush(last);
+	else if (reader->end_lsn <= last)
+		XLogFlush(reader->end_lsn);
+}
+
 static void
 look_at_own_log(WalredoReader *reader)
 {
+	flush_own_log(reader);
 	reader->limit = own_log_end(&reader->tli);
-	reader->segsize = wal_segment_size;
-	reader->state = walredo_decoder_create();
-	reader->state->segcxt.ws_segsize = reader->segsize;
+	set_segment_size(reader, wal_segment_size);
 	reader->state->system_identifier = GetSystemIdentifier();
 	reader->history = read_history(reader, reader->tli);
 }
@@ -392,9 +428,7 @@ look_at_directory(WalredoReader *reader)
 						   reader->directory)));
 
 	reader->limit = PG_UINT64_MAX;
-	reader->segsize = header.xlp_seg_size;
-	reader->state = walredo_decoder_create();
-	reader->state->segcxt.ws_segsize = reader->segsize;
+	set_segment_size(reader, header.xlp_seg_size);
 	reader->state->system_identifier = header.xlp_sysid;
 	reader->history = read_history(reader, reader->tli);
 }
@@ -964,8 +998,6 @@ next_record(WalredoReader *reader)
 	char	   *page;
 	const XLogRecord *record;
 	const char *errormsg = NULL;
-
-	reader->decoded = false;
 
 restart:
 	if (reader->done)

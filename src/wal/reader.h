@@ -14,7 +14,8 @@
 
 #include "postgres.h"
 
-#include "access/xlogreader.h"
+#include "access/xlogdefs.h"
+#include "access/xlogrecord.h"
 
 typedef struct WalredoReader WalredoReader;
 
@@ -53,19 +54,22 @@ extern WalredoReader *walredo_reader_begin(const char *directory,
 extern bool walredo_reader_next(WalredoReader *reader);
 
 /*
- * The record that walredo_reader_next() found: the server's own decoded form
- * (ReadRecPtr is the record's start, EndRecPtr its end), and the whole record
- * as it was logged, of rec->xl_tot_len bytes, page headers removed.  Decoding
- * is done on the first request for it, and may find the record broken (ERROR
- * XX001); the positions are there without it.
+ * The record that walredo_reader_next() found, and where it begins and ends:
+ * the whole record as it was logged, of rec->xl_tot_len bytes, page headers
+ * removed.  Its checksum is right, but nothing in it has been looked at.
  */
-extern XLogReaderState *walredo_reader_state(WalredoReader *reader);
 extern const XLogRecord *walredo_reader_record(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
 
 /* Where the range begins; with WALREDO_START_OF_LOG, where that was. */
 extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
+
+/*
+ * Where the range ends; with WALREDO_END_OF_LOG in the server's own log, where
+ * that was.
+ */
+extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 
 /* The name of the segment file that holds, or should hold, lsn; palloc'd. */
 extern char *walredo_reader_segment_name(WalredoReader *reader,

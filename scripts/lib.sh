@@ -1,0 +1,444 @@
+# scripts/lib.sh
+#
+# What scripts/demo and scripts/test share.  To be sourced by bash.
+#
+# Both work on a private copy of the installed PostgreSQL (the programs find
+# their libraries and SQL scripts relative to themselves), so walredo is built,
+# installed and run without a change to the system's folders, by root or by
+# anyone else.  Everything lives in one directory, $scratch, that goes away
+# when the script ends, however it ends, with all processes started from it.
+#
+#   PG_CONFIG   the pg_config of the server to use
+#   PGVERSION   or the major version of a Debian server package
+#
+# Without either it is the newest installed server, and on a machine that has
+# none the distribution's default one.  If packages are missing they are
+# installed with apt-get, as root or through sudo; if neither is possible the
+# script says which ones to install, and fails.
+
+set -euo pipefail
+umask 022
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+oldest_version=15
+
+scratch=			# the one directory that holds all
+job=				# process group of what job() runs
+as_server=()		# prefix of commands that the server's user runs
+
+say()
+{
+	printf '%s\n' "$*"
+}
+
+die()
+{
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+#
+# Finding the server, and what is missing
+#
+
+# The newest of Debian's servers that has all of the files named, below its
+# directory.
+newest_server()
+{
+	local candidate file
+
+	for candidate in $(ls /usr/lib/postgresql 2>/dev/null | sort -Vr)
+	do
+		[ "$candidate" -ge $oldest_version ] 2>/dev/null || continue
+		for file
+		do
+			[ -e "/usr/lib/postgresql/$candidate/$file" ] || continue 2
+		done
+		say "$candidate"
+		return
+	done
+}
+
+# Sets version, the major version to use, and pg_config, its (maybe still
+# missing) pg_config.
+find_server()
+{
+	local found
+
+	debian=yes
+	if [ -n "${PG_CONFIG:-}" ]
+	then
+		pg_config=$(command -v "$PG_CONFIG") ||
+			die "cannot run PG_CONFIG=$PG_CONFIG"
+	else
+		version=${PGVERSION:-$(newest_server bin/postgres lib/pgxs)}
+		version=${version:-$(newest_server bin/postgres)}
+		if [ -z "$version" ]
+		then
+			# No Debian server: is there one of another kind in PATH?
+			pg_config=$(command -v pg_config || true)
+			if [ -z "$pg_config" ] || [ ! -x "$("$pg_config" --bindir)/postgres" ]
+			then
+				pg_config=
+				version=$({ apt-cache depends postgresql 2>/dev/null || true; } |
+						  sed -n 's/^ *Depends: postgresql-\([0-9]*\)$/\1/p')
+			fi
+		fi
+		: "${pg_config:=/usr/lib/postgresql/$version/bin/pg_config}"
+	fi
+
+	if [ -x "$pg_config" ]
+	then
+		found=$("$pg_config" --version) || die "cannot run $pg_config"
+		version=$(say "$found" | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+		[ "$version" -ge $oldest_version ] ||
+			die "walredo needs PostgreSQL $oldest_version or newer, and this is $found"
+		[ "$("$pg_config" --bindir)" = "/usr/lib/postgresql/$version/bin" ] ||
+			debian=no
+	fi
+}
+
+compiles()
+{
+	printf '%s\nint main(void) { return 0; }\n' "$1" |
+		${CC:-gcc} -x c -fsyntax-only - 2>/dev/null
+}
+
+# Prints a line "package reason" for all that is missing.
+missing()
+{
+	local bindir=/nonexistent pgxs=/nonexistent server=/nonexistent
+	local share=/nonexistent program
+
+	if [ -x "$pg_config" ]
+	then
+		bindir=$("$pg_config" --bindir)
+		pgxs=$("$pg_config" --pgxs)
+		server=$("$pg_config" --includedir-server)
+		share=$("$pg_config" --sharedir)
+	fi
+	for program in postgres initdb pg_ctl psql
+	do
+		[ -x "$bindir/$program" ] || say "postgresql-$version $program"
+	done
+	[ -f "$share/extension/pageinspect.control" ] ||
+		say "postgresql-$version the extension pageinspect"
+	[ -f "$pgxs" ] || say "postgresql-server-dev-$version PGXS"
+	[ -f "$server/postgres.h" ] ||
+		say "postgresql-server-dev-$version the server's headers"
+	if command -v "${CC:-gcc}" >/dev/null
+	then
+		compiles '#include <stdio.h>' || say "libc6-dev the C library's headers"
+		compiles '#include <seccomp.h>' || say "libseccomp-dev seccomp.h"
+	else
+		say "gcc a C compiler"
+		say "libc6-dev the C library's headers"
+		say "libseccomp-dev seccomp.h"
+	fi
+	command -v make >/dev/null || say "make make"
+	if [ "$1" = test ]
+	then
+		pgxs=${pgxs%/makefiles/pgxs.mk}
+		command -v prove >/dev/null || say "perl prove"
+		perl -MIPC::Run -e 1 2>/dev/null ||
+			say "libipc-run-perl the Perl module IPC::Run"
+		[ -f "$pgxs/test/perl/PostgreSQL/Test/Cluster.pm" ] ||
+			say "postgresql-server-dev-$version the Perl module PostgreSQL::Test::Cluster"
+		[ -x "$pgxs/test/regress/pg_regress" ] ||
+			say "postgresql-server-dev-$version pg_regress"
+	fi
+}
+
+#
+# Runs apt-get as root.  A first server package would set up a cluster "main"
+# and start it, which nobody asked for: postgresql-common lets a file in
+# createcluster.d forbid that, and the file is there only while apt-get runs.
+#
+install_packages()
+{
+	local -a root=()
+	local conf=/etc/postgresql-common/createcluster.d/walredo-no-cluster.conf
+	local status=0
+
+	if [ "$(id -u)" -ne 0 ]
+	then
+		root=(sudo)
+		[ -t 0 ] || root=(sudo -n)
+	fi
+	"${root[@]}" env CONF="$conf" sh -e -c '
+		export DEBIAN_FRONTEND=noninteractive
+		created=$(dirname "$CONF")
+		[ ! -d "$created" ] || created=
+		trap "rm -f \"$CONF\"; [ -z \"$created\" ] || rmdir \"$created\" 2>/dev/null || :" EXIT
+		trap "exit 1" HUP INT TERM
+		mkdir -p "$(dirname "$CONF")"
+		echo "create_main_cluster = false" >"$CONF"
+		apt-get -q install -y --no-install-recommends "$@" || {
+			apt-get -q update
+			apt-get -q install -y --no-install-recommends "$@"
+		}' sh "$@" </dev/null || status=$?
+	return $status
+}
+
+can_be_root()
+{
+	[ "$(id -u)" -eq 0 ] && return
+	command -v sudo >/dev/null || return
+	[ -t 0 ] || sudo -n true 2>/dev/null
+}
+
+# Checks that all is there, and installs what is not.  $1 is demo or test.
+need_packages()
+{
+	local lacks
+	local -a packages
+
+	find_server
+	if [ -z "$version" ] && command -v apt-get >/dev/null && can_be_root
+	then
+		say "== No PostgreSQL found: asking apt-get for the default version"
+		if [ "$(id -u)" -eq 0 ]
+		then
+			apt-get -q update
+		elif [ -t 0 ]
+		then
+			sudo apt-get -q update
+		else
+			sudo -n apt-get -q update
+		fi
+		find_server
+	fi
+	if [ -z "$version" ]
+	then
+		say "No PostgreSQL server found.  Set PG_CONFIG to its pg_config, or, as root:"
+		say "  apt-get install postgresql postgresql-server-dev-all libseccomp-dev libipc-run-perl gcc libc6-dev make"
+		die "no PostgreSQL server"
+	fi
+	[ "$version" -ge $oldest_version ] ||
+		die "walredo needs PostgreSQL $oldest_version or newer, and this is $version"
+
+	lacks=$(missing "$1")
+	[ -n "$lacks" ] || return 0
+
+	say "Missing here:"
+	say "$lacks" | sed 's/^\([^ ]*\) \(.*\)$/  \2 (package \1)/'
+	packages=($(say "$lacks" | cut -d' ' -f1 | sort -u))
+	if [ $debian = no ] && say "$lacks" | grep -q '^postgresql-'
+	then
+		die "the server of $pg_config lacks what is listed above"
+	fi
+	if ! command -v apt-get >/dev/null || ! can_be_root
+	then
+		die "please install them, as root: apt-get install ${packages[*]}"
+	fi
+	say "== Installing ${packages[*]}"
+	install_packages "${packages[@]}" ||
+		die "could not install; as root: apt-get install ${packages[*]}"
+	find_server
+	lacks=$(missing "$1")
+	[ -z "$lacks" ] || die "still missing after installation: $lacks"
+}
+
+#
+# The scratch directory, and its end
+#
+
+# Process ids of all that runs a program of the private server.
+scratch_processes()
+{
+	local exe
+
+	for exe in /proc/[0-9]*/exe
+	do
+		case $(readlink "$exe" 2>/dev/null) in
+			"$scratch"/*)
+				exe=${exe#/proc/}
+				say "${exe%/exe}"
+				;;
+		esac
+	done
+}
+
+# Ends all that still runs from the private server.  Killing a server outright
+# would leave its shared memory behind, so it is first told to shut down.
+end_processes()
+{
+	local signal i pids
+
+	for signal in QUIT KILL
+	do
+		pids=$(scratch_processes)
+		[ -n "$pids" ] || return
+		kill -$signal $pids 2>/dev/null
+		for i in $(seq 50)
+		do
+			[ -n "$(scratch_processes)" ] || return
+			sleep 0.1
+		done
+	done
+}
+
+cleanup()
+{
+	local status=$?
+
+	trap - EXIT
+	trap '' HUP INT TERM
+	set +e
+	cd /
+	if [ -n "$job" ]
+	then
+		kill -TERM -- "-$job" 2>/dev/null
+		wait "$job" 2>/dev/null
+	fi
+	end_processes
+	rm -rf "$scratch"
+	exit $status
+}
+
+#
+# Runs a command as the server's user, in a process group of its own and for
+# at most $1 seconds, so that no signal and no hanging test keeps us here.
+#
+job()
+{
+	local limit=$1 status=0
+
+	shift
+	set -m
+	timeout -k 10 "$limit" "${as_server[@]}" "$@" </dev/null &
+	job=$!
+	set +m
+	wait "$job" || status=$?
+	job=
+	[ $status -ne 124 ] || say "stopped after $limit seconds: $*" >&2
+	return $status
+}
+
+# Makes the scratch directory, with a copy of the sources and of the server.
+make_scratch()
+{
+	local dir variable
+
+	case ${TMPDIR:-/tmp} in
+		*[[:space:]]*) die "make cannot work in TMPDIR=$TMPDIR, whose name has a blank" ;;
+	esac
+	scratch=$(mktemp -d "${TMPDIR:-/tmp}/walredo.XXXXXX")
+	scratch=$(cd "$scratch" && pwd -P)
+	trap cleanup EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+
+	mkdir "$scratch/source" "$scratch/tmp"
+	tar -C "$top" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' \
+		--exclude='*.so' --exclude=./results --exclude=./tmp_check \
+		--exclude=./log . | tar -C "$scratch/source" -xf -
+
+	for dir in bindir pkglibdir sharedir
+	do
+		dir=$("$pg_config" --$dir)
+		mkdir -p "$scratch/server$dir"
+		cp -a "$dir/." "$scratch/server$dir/"
+	done
+	for dir in pkgincludedir includedir-server
+	do
+		dir=$("$pg_config" --$dir)
+		[ -e "$scratch/server$dir" ] && continue
+		mkdir -p "$(dirname "$scratch/server$dir")"
+		ln -s "$dir" "$scratch/server$dir"
+	done
+	pg_config=$scratch/server$("$pg_config" --bindir)/pg_config
+	bindir=$("$pg_config" --bindir)
+	sharedir=$("$pg_config" --sharedir)
+	case $bindir:$sharedir in
+		"$scratch"/*:"$scratch"/*) ;;
+		*) die "a copy of this server does not find its files: $bindir, $sharedir" ;;
+	esac
+
+	if [ "$(id -u)" -eq 0 ]
+	then
+		# The server refuses to run as root.
+		id postgres >/dev/null 2>&1 || die "there is no user postgres to run the server"
+		as_server=(runuser -u postgres --)
+		chown -R postgres: "$scratch"
+	fi
+	chmod 700 "$scratch"
+
+	# Nothing of the caller's surroundings may lead to another server.
+	for variable in ${!PG@}
+	do
+		unset "$variable"
+	done
+	unset MAKEFLAGS MAKELEVEL MFLAGS
+	export HOME=$scratch TMPDIR=$scratch/tmp LC_ALL=C
+	export PATH=$bindir:$PATH
+	cd "$scratch/source"
+}
+
+# Prints the end of files, each with its name.
+show_tails()
+{
+	local file
+
+	for file
+	do
+		[ -s "$file" ] || continue
+		say "---- ${file#"$scratch/"}"
+		tail -n 60 "$file"
+	done
+}
+
+# Builds walredo and installs it into the private server.  Arguments are
+# passed on to make.  Bitcode is for inlining of functions by the server's JIT:
+# of no use here, and it would need clang.
+build()
+{
+	if ! job 600 make -j"$(nproc)" PG_CONFIG="$pg_config" with_llvm=no "$@" \
+		>"$scratch/build.log" 2>&1 ||
+		! job 60 make install PG_CONFIG="$pg_config" with_llvm=no "$@" \
+		>>"$scratch/build.log" 2>&1
+	then
+		show_tails "$scratch/build.log"
+		die "could not build walredo"
+	fi
+}
+
+#
+# A throw-away server: a socket in $scratch is the only way in
+#
+
+init_server()
+{
+	job 120 initdb -D "$scratch/data" -U postgres -A trust -N --no-locale -E UTF8 \
+		>"$scratch/initdb.log" 2>&1 ||
+		{ show_tails "$scratch/initdb.log"; die "could not make a data directory"; }
+	cat >>"$scratch/data/postgresql.conf" <<-END
+		listen_addresses = ''
+		unix_socket_directories = '$scratch'
+		fsync = off
+	END
+	export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+}
+
+# Arguments are lines for postgresql.conf.
+start_server()
+{
+	local setting
+
+	for setting
+	do
+		say "$setting" >>"$scratch/data/postgresql.conf"
+	done
+	if ! job 120 pg_ctl -D "$scratch/data" -l "$scratch/server.log" -w start \
+		>"$scratch/start.log" 2>&1
+	then
+		show_tails "$scratch/start.log" "$scratch/server.log"
+		die "could not start the server"
+	fi
+}
+
+stop_server()
+{
+	job 60 pg_ctl -D "$scratch/data" -m fast -w stop >"$scratch/stop.log" 2>&1
+}

@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * api.h
+ *	  What SQL functions of several files share: private to this room.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/api/api.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_API_H
+#define WALREDO_API_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "record/tag.h"
+
+/* ERROR 42501 unless the caller may read the server's log. */
+extern void walredo_check_may_read_log(void);
+
+/* A text argument as a C string, or NULL for a null. */
+extern char *walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno);
+
+/*
+ * The address of a block of a relation, as it is stored now.  Opens the
+ * relation.  ERROR 22023 for a block number that cannot be, 42P01, 42809 or
+ * 0A000 for a relation that is not there, has no storage, or is temporary.
+ */
+extern void walredo_tag_of_relation(Oid relid, const char *forkname,
+									int64 blkno, WalredoTag *tag);
+
+#endif							/* WALREDO_API_H */

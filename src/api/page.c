@@ -1,0 +1,423 @@
+/*-------------------------------------------------------------------------
+ *
+ * page.c
+ *	  SQL functions that make pages from the log, and show how they came to
+ *	  be.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/api/page.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api/api.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "page/rebuild.h"
+#include "page/scan.h"
+#include "record/record.h"
+#include "record/tag.h"
+#include "redo/redo.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/tuplestore.h"
+#include "wal/names.h"
+
+PG_FUNCTION_INFO_V1(walredo_page_records);
+PG_FUNCTION_INFO_V1(walredo_page_at);
+PG_FUNCTION_INFO_V1(walredo_page_at_relation);
+PG_FUNCTION_INFO_V1(walredo_pages_at);
+PG_FUNCTION_INFO_V1(walredo_page_history);
+PG_FUNCTION_INFO_V1(walredo_page_diff);
+
+/* A WAL record as the pool wants it, to have it described. */
+static WalredoRecord *
+whole_record(WalredoReader *reader)
+{
+	const XLogRecord *xlogrecord = walredo_reader_record(reader);
+	WalredoRecord *record;
+
+	record = walredo_record_make(WALREDO_POSTGRES,
+								 walredo_reader_end_lsn(reader),
+								 xlogrecord->xl_tot_len);
+	memcpy(record->u.data, xlogrecord, xlogrecord->xl_tot_len);
+	return record;
+}
+
+/*
+ * walredo_page_records(tag, start_lsn, end_lsn, wal_directory)
+ *
+ * A row a change to the page.  One WAL record may change a page more than
+ * once.
+ */
+Datum
+walredo_page_records(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	WalredoPageFilter filter = {0};
+	WalredoPageScan *scan;
+	MemoryContext row_context;
+
+	walredo_check_may_read_log();
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		return (Datum) 0;
+
+	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
+	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+							  PG_GETARG_LSN(1), PG_GETARG_LSN(2));
+
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
+										ALLOCSET_DEFAULT_SIZES);
+	while (walredo_page_scan_next(scan))
+	{
+		const XLogRecord *xlogrecord = walredo_reader_record(scan->reader);
+		MemoryContext old_context = MemoryContextSwitchTo(row_context);
+
+		for (int i = 0; i < scan->num_records; i++)
+		{
+			Datum		values[5];
+			bool		nulls[5] = {0};
+
+			values[0] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
+			values[1] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
+			values[2] =
+				CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
+			values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
+			values[4] = PointerGetDatum(scan->records[i].record);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+								 nulls);
+		}
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(row_context);
+	}
+	walredo_page_scan_end(scan);
+	return (Datum) 0;
+}
+
+/*
+ * The first place after lsn where the log has all it takes to make the page,
+ * or InvalidXLogRecPtr.
+ */
+static XLogRecPtr
+first_start_after(const WalredoPageFilter *filter, const char *directory,
+				  XLogRecPtr lsn)
+{
+	WalredoPageScan *scan = walredo_page_scan_begin(filter, directory, lsn,
+										   WALREDO_END_OF_LOG);
+	XLogRecPtr	found = InvalidXLogRecPtr;
+
+	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))
+	{
+		for (int i = 0; i < scan->num_records; i++)
+		{
+			if (walredo_record_will_init(&filter->tag,
+										 scan->records[i].record))
+				found = scan->records[i].record->lsn;
+		}
+	}
+	walredo_page_scan_end(scan);
+	return found;
+}
+
+/*
+ * Says why a page cannot be made from the log.
+ */
+static void
+report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
+				const WalredoRebuiltPage *page)
+{
+	XLogRecPtr	log_start = walredo_reader_first_lsn(scan->reader);
+	const char *name = walredo_tag_to_cstring(&scan->filter.tag);
+	XLogRecPtr	later;
+	StringInfoData detail;
+
+	if (page->truncated)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s does not exist at %X/%X", name,
+						LSN_FORMAT_ARGS(lsn)),
+				 errdetail("It was cut off with the end of the relation, and not made again.")));
+
+	initStringInfo(&detail);
+	if (page->num_records == 0)
+		appendStringInfo(&detail, "The log from %X/%X to %X/%X has no record of it.",
+						 LSN_FORMAT_ARGS(log_start), LSN_FORMAT_ARGS(lsn));
+	else
+		appendStringInfo(&detail, "The log from %X/%X to %X/%X has " UINT64_FORMAT " records of it, but none that initializes it or holds an image of it.",
+						 LSN_FORMAT_ARGS(log_start), LSN_FORMAT_ARGS(lsn),
+						 page->num_records);
+
+	later = first_start_after(&scan->filter, directory, lsn);
+	if (later != InvalidXLogRecPtr)
+		appendStringInfo(&detail, " The earliest LSN that it can be rebuilt at is %X/%X.",
+						 LSN_FORMAT_ARGS(later));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("cannot rebuild %s at %X/%X", name, LSN_FORMAT_ARGS(lsn)),
+			 errdetail_internal("%s", detail.data),
+			 errhint("Give a base image, or a directory that has the log before %X/%X: WAL segment \"%s\" is the first that is missing.",
+					 LSN_FORMAT_ARGS(log_start),
+					 walredo_reader_segment_name(scan->reader,
+												 log_start - 1))));
+}
+
+/*
+ * The image of a page as of lsn.
+ */
+static bytea *
+page_at(const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
+		const char *directory)
+{
+	WalredoPageFilter filter = {0};
+	WalredoRebuild *rebuild = walredo_rebuild_create();
+	WalredoRebuiltPage page;
+	WalredoPageScan *scan;
+
+	filter.tag = *tag;
+	if (base != NULL)
+		walredo_rebuild_set_base(rebuild, tag, base);
+
+	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_LOG, lsn);
+	while (walredo_page_scan_next(scan))
+		walredo_page_scan_feed(scan, rebuild);
+	walredo_rebuild_get(rebuild, tag, &page);
+	if (page.image == NULL)
+		report_no_image(scan, directory, lsn, &page);
+
+	walredo_page_scan_end(scan);
+	walredo_rebuild_free(rebuild);
+	return page.image;
+}
+
+/*
+ * walredo_page_at(tag, lsn, base, wal_directory)
+ */
+Datum
+walredo_page_at(PG_FUNCTION_ARGS)
+{
+	walredo_check_may_read_log();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+
+	PG_RETURN_BYTEA_P(page_at(PG_GETARG_WALREDO_TAG_P(0), PG_GETARG_LSN(1),
+							  PG_ARGISNULL(2) ? NULL : PG_GETARG_BYTEA_P(2),
+							  walredo_getarg_cstring(fcinfo, 3)));
+}
+
+/*
+ * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn)
+ */
+Datum
+walredo_page_at_relation(PG_FUNCTION_ARGS)
+{
+	WalredoTag	tag;
+
+	walredo_check_may_read_log();
+	walredo_tag_of_relation(PG_GETARG_OID(0),
+							text_to_cstring(PG_GETARG_TEXT_PP(1)),
+							PG_GETARG_INT64(2), &tag);
+	PG_RETURN_BYTEA_P(page_at(&tag, PG_GETARG_LSN(3), NULL, NULL));
+}
+
+/*
+ * walredo_pages_at(relname regclass, fork text, lsn pg_lsn)
+ *
+ * A row a block that the log can make, in block order.
+ */
+Datum
+walredo_pages_at(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	WalredoPageFilter filter = {0};
+	WalredoRebuild *rebuild = walredo_rebuild_create();
+	WalredoTag *tags;
+	int			ntags;
+	WalredoPageScan *scan;
+	MemoryContext row_context;
+
+	walredo_check_may_read_log();
+	InitMaterializedSRF(fcinfo, 0);
+
+	walredo_tag_of_relation(PG_GETARG_OID(0),
+							text_to_cstring(PG_GETARG_TEXT_PP(1)),
+							0, &filter.tag);
+	filter.whole_fork = true;
+
+	scan = walredo_page_scan_begin(&filter, NULL, WALREDO_START_OF_LOG,
+							  PG_GETARG_LSN(2));
+	while (walredo_page_scan_next(scan))
+		walredo_page_scan_feed(scan, rebuild);
+	walredo_page_scan_end(scan);
+
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
+										ALLOCSET_DEFAULT_SIZES);
+	tags = walredo_rebuild_tags(rebuild, &ntags);
+	for (int i = 0; i < ntags; i++)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(row_context);
+		WalredoRebuiltPage page;
+		Datum		values[2];
+		bool		nulls[2] = {0};
+
+		CHECK_FOR_INTERRUPTS();
+
+		walredo_rebuild_get(rebuild, &tags[i], &page);
+		values[0] = Int64GetDatum((int64) tags[i].number);
+		values[1] = PointerGetDatum(page.image);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(row_context);
+	}
+	walredo_rebuild_free(rebuild);
+	return (Datum) 0;
+}
+
+/*
+ * walredo_page_history(tag, start_lsn, end_lsn, wal_directory)
+ *
+ * A row a WAL record that changed the page, with the page as it was after it.
+ * The log before start_lsn is read, too, for what the page was then; where it
+ * does not tell, the page is null until a record makes it anew.
+ */
+Datum
+walredo_page_history(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	WalredoPageFilter filter = {0};
+	WalredoRebuild *rebuild = walredo_rebuild_create();
+	XLogRecPtr	start_lsn;
+	WalredoPageScan *scan;
+	bytea	   *current = NULL; /* the page before the next record */
+	bool		in_range = false;
+	MemoryContext row_context;
+
+	walredo_check_may_read_log();
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		return (Datum) 0;
+
+	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
+	start_lsn = PG_GETARG_LSN(1);
+	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+							  WALREDO_START_OF_LOG, PG_GETARG_LSN(2));
+
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
+										ALLOCSET_DEFAULT_SIZES);
+	while (walredo_page_scan_next(scan))
+	{
+		const XLogRecord *xlogrecord = walredo_reader_record(scan->reader);
+		MemoryContext old_context;
+		bytea	   *image;
+		char	   *description;
+		Datum		values[6];
+		bool		nulls[6] = {0};
+
+		if (walredo_reader_start_lsn(scan->reader) < start_lsn)
+		{
+			walredo_page_scan_feed(scan, rebuild);
+			continue;
+		}
+		if (!in_range)
+		{
+			WalredoRebuiltPage page;
+
+			walredo_rebuild_get(rebuild, &filter.tag, &page);
+			current = page.image;
+			in_range = true;
+		}
+
+		old_context = MemoryContextSwitchTo(row_context);
+		image = scan->truncated_to <= filter.tag.number ? NULL : current;
+		for (int i = 0; i < scan->num_records; i++)
+		{
+			WalredoRecord *record = scan->records[i].record;
+			bool		will_init =
+			walredo_record_will_init(&filter.tag, record);
+
+			if (image != NULL || will_init)
+				image = walredo_redo(&filter.tag, will_init ? NULL : image,
+									 &record, 1);
+		}
+
+		description = walredo_describe_record(whole_record(scan->reader));
+		values[0] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
+		values[1] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
+		values[2] =
+			CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
+		values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
+		values[4] = CStringGetTextDatum(description);
+		if (image == NULL)
+			nulls[5] = true;
+		else
+			values[5] = PointerGetDatum(image);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+		MemoryContextSwitchTo(old_context);
+
+		/* Redo works in place where it can. */
+		if (image != current)
+		{
+			if (current != NULL)
+				pfree(current);
+			current = image == NULL ? NULL :
+				DatumGetByteaPCopy(PointerGetDatum(image));
+		}
+		MemoryContextReset(row_context);
+	}
+	walredo_page_scan_end(scan);
+	walredo_rebuild_free(rebuild);
+	return (Datum) 0;
+}
+
+/*
+ * walredo_page_diff(a bytea, b bytea)
+ *
+ * A row a run of bytes that differ.
+ */
+Datum
+walredo_page_diff(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bytea	   *a = PG_GETARG_BYTEA_PP(0);
+	bytea	   *b = PG_GETARG_BYTEA_PP(1);
+	Size		size = VARSIZE_ANY_EXHDR(a);
+	Size		end;
+
+	if (VARSIZE_ANY_EXHDR(b) != size)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("images differ in length"),
+				 errdetail("The first has %zu bytes, the second %zu.",
+						   size, (Size) VARSIZE_ANY_EXHDR(b))));
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (Size start = 0; start < size; start = end)
+	{
+		const char *pa = VARDATA_ANY(a);
+		const char *pb = VARDATA_ANY(b);
+		Datum		values[4];
+		bool		nulls[4] = {0};
+
+		end = start + 1;
+		if (pa[start] == pb[start])
+			continue;
+		while (end < size && pa[end] != pb[end])
+			end++;
+
+		values[0] = Int32GetDatum((int32) start);
+		values[1] = Int32GetDatum((int32) (end - start));
+		values[2] = PointerGetDatum(cstring_to_text_with_len(pa + start,
+															 end - start));
+		values[3] = PointerGetDatum(cstring_to_text_with_len(pb + start,
+															 end - start));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
+}

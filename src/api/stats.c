@@ -1,0 +1,117 @@
+/*-------------------------------------------------------------------------
+ *
+ * stats.c
+ *	  SQL functions that show figures.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/api/stats.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "pool/client.h"
+#include "stats/stats.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(walredo_get_stat);
+PG_FUNCTION_INFO_V1(walredo_get_children);
+PG_FUNCTION_INFO_V1(walredo_stat_reset);
+
+/*
+ * walredo_get_stat()
+ *
+ * One row: the counters and then the histograms, in the order of their enums,
+ * and the time of the last reset.
+ */
+Datum
+walredo_get_stat(PG_FUNCTION_ARGS)
+{
+#define STAT_COLS	(STAT_NCOUNTERS + STAT_NHISTOGRAMS + 1)
+	TupleDesc	tupdesc;
+	Datum		values[STAT_COLS];
+	bool		nulls[STAT_COLS] = {0};
+	int			n = 0;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (tupdesc->natts != STAT_COLS)
+		elog(ERROR, "wrong number of columns");
+
+	walredo_pool_attach_stats();
+	for (int i = 0; i < STAT_NCOUNTERS; i++)
+		values[n++] = Int64GetDatum((int64)
+									pg_atomic_read_u64(&walredo_stats->counters[i]));
+	for (int i = 0; i < STAT_NHISTOGRAMS; i++)
+	{
+		Datum		buckets[STAT_NBUCKETS];
+
+		for (int j = 0; j < STAT_NBUCKETS; j++)
+			buckets[j] = Int64GetDatum((int64)
+									   pg_atomic_read_u64(&walredo_stats->histograms[i][j]));
+		values[n++] = PointerGetDatum(construct_array(buckets, STAT_NBUCKETS,
+													  INT8OID, sizeof(int64),
+													  FLOAT8PASSBYVAL,
+													  TYPALIGN_DOUBLE));
+	}
+	values[n++] = TimestampTzGetDatum((TimestampTz)
+									  pg_atomic_read_u64(&walredo_stats->reset_at));
+	Assert(n == STAT_COLS);
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, nulls)));
+}
+
+/*
+ * walredo_get_children()
+ */
+Datum
+walredo_get_children(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	WalredoChildInfo *children;
+	int			nchildren;
+
+	InitMaterializedSRF(fcinfo, 0);
+	children = walredo_pool_children(&nchildren);
+	for (int i = 0; i < nchildren; i++)
+	{
+		WalredoChildInfo *child = &children[i];
+		Datum		values[9];
+		bool		nulls[9] = {0};
+
+		values[0] = Int32GetDatum(child->slot);
+		values[1] = Int32GetDatum((int32) child->pid);
+		nulls[1] = (child->pid == 0);
+		values[2] = CStringGetTextDatum(child->state);
+		values[3] = ObjectIdGetDatum(child->database);
+		values[4] = ObjectIdGetDatum(child->role);
+		values[5] = TimestampTzGetDatum(child->launched_at);
+		nulls[5] = (child->launched_at == 0);
+		values[6] = TimestampTzGetDatum(child->last_redo_at);
+		nulls[6] = (child->last_redo_at == 0);
+		values[7] = Int64GetDatum((int64) child->requests);
+		values[8] = Int64GetDatum((int64) child->records);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * walredo_stat_reset()
+ */
+Datum
+walredo_stat_reset(PG_FUNCTION_ARGS)
+{
+	walredo_pool_attach_stats();
+	walredo_stats_reset(walredo_stats);
+	PG_RETURN_VOID();
+}

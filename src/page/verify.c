@@ -1,0 +1,598 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.c
+ *	  Checking the pages of a relation against the log that made them.
+ *
+ * The log is read once, up to where it ends at the start, and every page of
+ * the fork is rebuilt as of then.  Then the server's own pages are read, one
+ * after the other, through its buffers, and compared under the resource
+ * manager's mask.  A page that was not changed meanwhile must be equal.
+ *
+ * Others may write to the relation all the time.  A page that was changed after
+ * the point up to which the log was read shows that by its LSN.  Such a page
+ * is copied, the log is read on as far as that LSN, and the copy is compared
+ * with the page rebuilt as of exactly that LSN, so there is no race to lose
+ * and no need to try again until a busy page holds still.
+ *
+ * A page of the visibility map does not show every change: bits are cleared
+ * without a new LSN.  Where such a page differs, the log is read on and the
+ * page is read again, a few times.  A change on its way is in the log a moment
+ * later; damage stays.
+ *
+ * What a page's LSN cannot be trusted for is to say that a page is equal: the
+ * server does not stamp every change (hint bits; an all-visible flag without
+ * checksums), and damage may leave the LSN alone.  So contents are compared
+ * first, and the LSNs only serve to say what is wrong.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/page/verify.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/bufmask.h"
+#include "access/rmgr.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
+#include "compat.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "page/rebuild.h"
+#include "page/scan.h"
+#include "page/verify.h"
+#include "redo/redo.h"
+#include "storage/bufmgr.h"
+#include "storage/bufpage.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/wait_event.h"
+
+/* Changed pages that are kept until the log is read on for them. */
+#define MAX_CHANGED_PAGES	1024
+
+/* How often, and after what time, to look again at a visibility map page. */
+#define MAP_PAGE_TRIES		10
+#define MAP_PAGE_DELAY_MS	50
+
+/* Runs of different bytes that a DETAIL names. */
+#define MAX_REPORTED_RUNS	5
+
+/* A page that was changed after the rebuild. */
+typedef struct ChangedPage
+{
+	BlockNumber blkno;
+	char	   *live;			/* a copy */
+} ChangedPage;
+
+typedef struct Verification
+{
+	Relation	rel;
+	WalredoPageFilter filter;	/* the fork */
+	RmgrId		rmid;			/* whose mask is used */
+	WalredoRebuild *rebuild;
+	XLogRecPtr	log_start;		/* the rebuild has the log from here ... */
+	XLogRecPtr	log_end;		/* ... to here */
+	WalredoVerifyReport report;
+	void	   *report_arg;
+
+	int			num_changed;
+	ChangedPage changed[MAX_CHANGED_PAGES];
+	MemoryContext changed_context;	/* of their copies */
+} Verification;
+
+static WalredoTag
+block_tag(const Verification *v, BlockNumber blkno)
+{
+	WalredoTag	tag = v->filter.tag;
+
+	tag.number = blkno;
+	return tag;
+}
+
+static void
+report(Verification *v, BlockNumber blkno, XLogRecPtr page_lsn,
+	   WalredoVerifyStatus status, const char *detail)
+{
+	WalredoVerdict verdict = {blkno, page_lsn, status, detail};
+
+	v->report(&verdict, v->report_arg);
+}
+
+/* The position up to which pages can have changed by now. */
+static XLogRecPtr
+current_lsn(void)
+{
+	if (RecoveryInProgress())
+		return GetXLogReplayRecPtr(NULL);
+	return GetXLogInsertRecPtr();
+}
+
+/*
+ * Which resource manager's mask goes with a relation's pages.
+ */
+static RmgrId
+mask_of_relation(Relation rel)
+{
+	switch (rel->rd_rel->relam)
+	{
+		case HEAP_TABLE_AM_OID:
+			return RM_HEAP_ID;
+		case BTREE_AM_OID:
+			return RM_BTREE_ID;
+		case HASH_AM_OID:
+			return RM_HASH_ID;
+		case GIST_AM_OID:
+			return RM_GIST_ID;
+		case GIN_AM_OID:
+			return RM_GIN_ID;
+		case SPGIST_AM_OID:
+			return RM_SPGIST_ID;
+		case BRIN_AM_OID:
+			return RM_BRIN_ID;
+		default:
+			/* Access methods of extensions use generic WAL. */
+			return RM_GENERIC_ID;
+	}
+}
+
+/*
+ * Masks a page of the fork.
+ *
+ * A page of the visibility map looks to the heap's mask as if it had nothing
+ * in it, so all of it would be masked.
+ */
+static void
+mask_page(Verification *v, BlockNumber blkno, char *page)
+{
+	if (v->filter.tag.forknum == VISIBILITYMAP_FORKNUM)
+		mask_page_lsn_and_checksum(page);
+	else
+		walredo_mask_page(v->rmid, blkno, page);
+}
+
+/*
+ * Compares two images under the mask.  Returns NULL if they are equal, else
+ * which bytes differ, as the end of a sentence.
+ */
+static char *
+compare_pages(Verification *v, BlockNumber blkno, const char *live,
+			  const char *rebuilt)
+{
+	PGAlignedBlock a;
+	PGAlignedBlock b;
+	StringInfoData buf;
+	int			num_runs = 0;
+	int			end;
+
+	memcpy(a.data, live, BLCKSZ);
+	memcpy(b.data, rebuilt, BLCKSZ);
+	mask_page_lsn_and_checksum(a.data);
+	mask_page_lsn_and_checksum(b.data);
+	if (memcmp(a.data, b.data, BLCKSZ) == 0)
+		return NULL;
+
+	mask_page(v, blkno, a.data);
+	mask_page(v, blkno, b.data);
+	if (memcmp(a.data, b.data, BLCKSZ) == 0)
+		return NULL;
+
+	initStringInfo(&buf);
+	for (int start = 0; start < BLCKSZ; start = end)
+	{
+		end = start + 1;
+		if (a.data[start] == b.data[start])
+			continue;
+		while (end < BLCKSZ && a.data[end] != b.data[end])
+			end++;
+		if (++num_runs > MAX_REPORTED_RUNS)
+			continue;
+		if (num_runs > 1)
+			appendStringInfoString(&buf, ", ");
+		if (end - start == 1)
+			appendStringInfo(&buf, "%d", start);
+		else
+			appendStringInfo(&buf, "%d to %d", start, end - 1);
+	}
+	if (num_runs > MAX_REPORTED_RUNS)
+		appendStringInfo(&buf, ", and %d more runs",
+						 num_runs - MAX_REPORTED_RUNS);
+	return buf.data;
+}
+
+/*
+ * Copies a page out of the server's buffers.  On an error, such as a wrong
+ * checksum, returns what the server says, else NULL.
+ */
+static char *
+read_live_page(Verification *v, BlockNumber blkno,
+			   BufferAccessStrategy strategy, char *page)
+{
+	MemoryContext old_context = CurrentMemoryContext;
+	ResourceOwner old_owner = CurrentResourceOwner;
+	char	   *volatile error = NULL;
+
+	/* The server cleans up after a failed read at the end of a transaction. */
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old_context);
+	PG_TRY();
+	{
+		Buffer		buffer = ReadBufferExtended(v->rel,
+												v->filter.tag.forknum,
+												blkno, RBM_NORMAL, strategy);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		memcpy(page, BufferGetPage(buffer), BLCKSZ);
+		UnlockReleaseBuffer(buffer);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(old_context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+
+		/* A cancel is not the page's fault. */
+		if (edata->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
+			edata->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
+			edata->sqlerrcode != ERRCODE_IO_ERROR)
+			ReThrowError(edata);
+		error = psprintf("The server cannot read it: %s.", edata->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old_context);
+	CurrentResourceOwner = old_owner;
+	return error;
+}
+
+/*
+ * Compares a page of the server's with what the log makes of it, and reports.
+ */
+static void
+judge(Verification *v, BlockNumber blkno, const char *live,
+	  const WalredoRebuiltPage *page)
+{
+	XLogRecPtr	live_lsn = PageGetLSN((Page) live);
+	XLogRecPtr	rebuilt_lsn;
+	char	   *difference;
+
+	if (page->image == NULL)
+	{
+		const char *detail;
+
+		if (page->truncated)
+			detail = "The log says that it was cut off with the end of the relation.";
+		else if (page->num_records == 0)
+			detail = psprintf("The log, which begins at %X/%X, has no record of it.",
+							  LSN_FORMAT_ARGS(v->log_start));
+		else
+			detail = psprintf("The log, which begins at %X/%X, has no image of it.",
+							  LSN_FORMAT_ARGS(v->log_start));
+		report(v, blkno, live_lsn,
+			   page->truncated && !PageIsNew((Page) live) ?
+			   WALREDO_VERIFY_MISMATCH : WALREDO_VERIFY_UNVERIFIABLE, detail);
+		return;
+	}
+
+	difference = compare_pages(v, blkno, live, VARDATA(page->image));
+	if (difference == NULL)
+	{
+		report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
+		return;
+	}
+
+	rebuilt_lsn = PageGetLSN((Page) VARDATA(page->image));
+	if (live_lsn < rebuilt_lsn)
+		report(v, blkno, live_lsn, WALREDO_VERIFY_MISMATCH,
+			   psprintf("A write was lost: the page has LSN %X/%X, but the log has changed it up to %X/%X. Bytes that differ: %s.",
+						LSN_FORMAT_ARGS(live_lsn),
+						LSN_FORMAT_ARGS(rebuilt_lsn), difference));
+	else
+		report(v, blkno, live_lsn, WALREDO_VERIFY_MISMATCH,
+			   psprintf("The page has LSN %X/%X, and by the log it has %X/%X. Bytes that differ: %s.",
+						LSN_FORMAT_ARGS(live_lsn),
+						LSN_FORMAT_ARGS(rebuilt_lsn), difference));
+}
+
+/*
+ * Reads the log on for the pages that were changed after the rebuild, and
+ * judges each as of its own LSN.
+ */
+static void
+judge_changed(Verification *v)
+{
+	WalredoRebuild *rebuild;
+	WalredoPageScan *scan;
+	XLogRecPtr	last = InvalidXLogRecPtr;
+
+	if (v->num_changed == 0)
+		return;
+
+	rebuild = walredo_rebuild_create();
+	for (int i = 0; i < v->num_changed; i++)
+	{
+		ChangedPage *changed = &v->changed[i];
+		WalredoTag	tag = block_tag(v, changed->blkno);
+		WalredoRebuiltPage page;
+
+		last = Max(last, PageGetLSN((Page) changed->live));
+		walredo_rebuild_get(v->rebuild, &tag, &page);
+		if (page.image != NULL)
+		{
+			walredo_rebuild_set_base(rebuild, &tag, page.image);
+			pfree(page.image);
+		}
+	}
+
+	scan = walredo_page_scan_begin(&v->filter, NULL, v->log_end, last);
+	while (walredo_page_scan_next(scan))
+	{
+		for (int i = 0; i < scan->num_records; i++)
+		{
+			WalredoPageRecord *record = &scan->records[i];
+
+			for (int j = 0; j < v->num_changed; j++)
+			{
+				ChangedPage *changed = &v->changed[j];
+
+				if (changed->blkno == record->tag.number &&
+					record->record->lsn <= PageGetLSN((Page) changed->live))
+					walredo_rebuild_add(rebuild, &record->tag,
+										record->record);
+			}
+		}
+	}
+	walredo_page_scan_end(scan);
+
+	for (int i = 0; i < v->num_changed; i++)
+	{
+		ChangedPage *changed = &v->changed[i];
+		WalredoTag	tag = block_tag(v, changed->blkno);
+		WalredoRebuiltPage page;
+
+		walredo_rebuild_get(rebuild, &tag, &page);
+		judge(v, changed->blkno, changed->live, &page);
+	}
+
+	walredo_rebuild_free(rebuild);
+	MemoryContextReset(v->changed_context);
+	v->num_changed = 0;
+}
+
+/*
+ * Looks again at a page of the visibility map that differs.  Returns true if
+ * it has come to be equal.  live is the page as read last.
+ */
+static bool
+map_page_settles(Verification *v, const WalredoTag *tag, char *live,
+				 WalredoRebuiltPage *page, BufferAccessStrategy strategy)
+{
+	bytea	   *base = page->image; /* as of log_end */
+
+	for (int i = 0; i < MAP_PAGE_TRIES; i++)
+	{
+		WalredoRebuild *rebuild = walredo_rebuild_create();
+		WalredoPageFilter filter = {.tag = *tag};
+		WalredoPageScan *scan;
+		char	   *error;
+
+		/* Whoever changes the page is about to log it, or has just done so. */
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 MAP_PAGE_DELAY_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+
+		error = read_live_page(v, (BlockNumber) tag->number, strategy, live);
+		if (error != NULL)
+			return false;
+
+		walredo_rebuild_set_base(rebuild, tag, base);
+		scan = walredo_page_scan_begin(&filter, NULL, v->log_end,
+									   WALREDO_END_OF_LOG);
+		while (walredo_page_scan_next(scan))
+			walredo_page_scan_feed(scan, rebuild);
+		walredo_page_scan_end(scan);
+		walredo_rebuild_get(rebuild, tag, page);
+		walredo_rebuild_free(rebuild);
+
+		/* It may have been cut off meanwhile. */
+		if (page->image == NULL ||
+			compare_pages(v, (BlockNumber) tag->number, live,
+						  VARDATA(page->image)) == NULL)
+			return true;
+	}
+	return false;
+}
+
+static void
+verify_block(Verification *v, BlockNumber blkno,
+			 BufferAccessStrategy strategy)
+{
+	PGAlignedBlock live;
+	WalredoTag	tag = block_tag(v, blkno);
+	WalredoRebuiltPage page;
+	XLogRecPtr	live_lsn;
+	char	   *error;
+
+	error = read_live_page(v, blkno, strategy, live.data);
+	if (error != NULL)
+	{
+		report(v, blkno, InvalidXLogRecPtr, WALREDO_VERIFY_MISMATCH, error);
+		return;
+	}
+	live_lsn = PageGetLSN((Page) live.data);
+
+	if (live_lsn > v->log_end &&
+		v->filter.tag.forknum != VISIBILITYMAP_FORKNUM)
+	{
+		XLogRecPtr	now = current_lsn();
+
+		if (live_lsn > now)
+		{
+			report(v, blkno, live_lsn, WALREDO_VERIFY_MISMATCH,
+				   psprintf("The page has LSN %X/%X, which is past the end of the log at %X/%X.",
+							LSN_FORMAT_ARGS(live_lsn), LSN_FORMAT_ARGS(now)));
+			return;
+		}
+		v->changed[v->num_changed].blkno = blkno;
+		v->changed[v->num_changed].live =
+			MemoryContextAlloc(v->changed_context, BLCKSZ);
+		memcpy(v->changed[v->num_changed].live, live.data, BLCKSZ);
+		if (++v->num_changed == MAX_CHANGED_PAGES)
+			judge_changed(v);
+		return;
+	}
+
+	walredo_rebuild_get(v->rebuild, &tag, &page);
+	if (v->filter.tag.forknum == VISIBILITYMAP_FORKNUM &&
+		page.image != NULL &&
+		compare_pages(v, blkno, live.data, VARDATA(page.image)) != NULL &&
+		map_page_settles(v, &tag, live.data, &page, strategy))
+	{
+		report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
+		return;
+	}
+	judge(v, blkno, live.data, &page);
+}
+
+/*
+ * Blocks that the log makes, but that the relation is too short for.
+ */
+static void
+report_missing_blocks(Verification *v, BlockNumber nblocks)
+{
+	int			ntags;
+	WalredoTag *tags = walredo_rebuild_tags(v->rebuild, &ntags);
+
+	for (int i = 0; i < ntags; i++)
+	{
+		if (tags[i].number >= nblocks)
+			report(v, (BlockNumber) tags[i].number, InvalidXLogRecPtr,
+				   WALREDO_VERIFY_MISMATCH,
+				   psprintf("A write was lost: the fork has %u blocks only.",
+							nblocks));
+	}
+	pfree(tags);
+}
+
+/*
+ * All blocks of a fork that there is no point in looking at.
+ */
+static void
+report_all(Verification *v, BlockNumber nblocks, WalredoVerifyStatus status,
+		   const char *detail)
+{
+	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		report(v, blkno, InvalidXLogRecPtr, status, detail);
+	}
+}
+
+void
+walredo_verify_fork(Relation rel, ForkNumber forknum,
+					WalredoVerifyReport report_function, void *arg)
+{
+	Verification *v = palloc0(sizeof(Verification));
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	BlockNumber nblocks;
+	WalredoPageScan *scan;
+	MemoryContext block_context;
+
+	v->rel = rel;
+	v->filter.tag.kind = WALREDO_TAG_REL;
+	v->filter.tag.forknum = forknum;
+	v->filter.tag.spcOid = LocatorSpcOid(RelationGetLocator(rel));
+	v->filter.tag.dbOid = LocatorDbOid(RelationGetLocator(rel));
+	v->filter.tag.relNumber = LocatorRelNumber(RelationGetLocator(rel));
+	v->filter.whole_fork = true;
+	v->rmid = mask_of_relation(rel);
+	v->report = report_function;
+	v->report_arg = arg;
+	v->changed_context = AllocSetContextCreate(CurrentMemoryContext,
+											   "walredo changed pages",
+											   ALLOCSET_DEFAULT_SIZES);
+
+	if (!smgrexists(RelationGetSmgr(rel), forknum))
+		return;
+	nblocks = RelationGetNumberOfBlocksInFork(rel, forknum);
+
+	if (forknum == FSM_FORKNUM)
+	{
+		report_all(v, nblocks, WALREDO_VERIFY_UNLOGGED,
+				   "The free space map is not logged.");
+		return;
+	}
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
+		forknum != INIT_FORKNUM)
+	{
+		report_all(v, nblocks, WALREDO_VERIFY_UNLOGGED,
+				   "The relation is not logged.");
+		return;
+	}
+	if (rel->rd_rel->relkind == RELKIND_SEQUENCE)
+	{
+		report_all(v, nblocks, WALREDO_VERIFY_UNVERIFIABLE,
+				   "A sequence is logged ahead of its use, so that its page is never equal.");
+		return;
+	}
+
+	pgstat_progress_start_command(WALREDO_PROGRESS_COMMAND,
+								  RelationGetRelid(rel));
+	pgstat_progress_update_param(WALREDO_PROGRESS_FORK, forknum);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, nblocks);
+
+	v->rebuild = walredo_rebuild_create();
+	scan = walredo_page_scan_begin(&v->filter, NULL, WALREDO_START_OF_LOG,
+							  WALREDO_END_OF_LOG);
+	v->log_start = walredo_reader_first_lsn(scan->reader);
+	v->log_end = walredo_reader_last_lsn(scan->reader);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->log_start);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_END, v->log_end);
+	while (walredo_page_scan_next(scan))
+	{
+		pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
+									 walredo_reader_end_lsn(scan->reader));
+		walredo_page_scan_feed(scan, v->rebuild);
+	}
+	walredo_page_scan_end(scan);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION, v->log_end);
+
+	/* What the log has made up to there, the relation must have. */
+	nblocks = RelationGetNumberOfBlocksInFork(rel, forknum);
+	report_missing_blocks(v, nblocks);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, nblocks);
+	pgstat_progress_update_param(WALREDO_PROGRESS_PHASE,
+								 WALREDO_PHASE_COMPARING);
+
+	block_context = AllocSetContextCreate(CurrentMemoryContext,
+										  "walredo block",
+										  ALLOCSET_DEFAULT_SIZES);
+	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(block_context);
+
+		CHECK_FOR_INTERRUPTS();
+		verify_block(v, blkno, strategy);
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(block_context);
+		pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE, blkno + 1);
+	}
+	judge_changed(v);
+	pgstat_progress_end_command();
+
+	MemoryContextDelete(block_context);
+	MemoryContextDelete(v->changed_context);
+	walredo_rebuild_free(v->rebuild);
+	FreeAccessStrategy(strategy);
+	pfree(v);
+}

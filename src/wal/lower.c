@@ -1,0 +1,1011 @@
+/*-------------------------------------------------------------------------
+ *
+ * lower.c
+ *	  From one WAL record to the pages that it changes.
+ *
+ * Each function below mirrors a redo routine of the server, which is named at
+ * its head, as far as that routine changes pages that the record does not
+ * name.  What redo does to a block that the record does name is not looked
+ * into: the whole record stands for it, and a wal-redo child replays it.
+ *
+ * Records may come from anyone, so nothing in one is taken for granted.  Its
+ * main data is only read through a cursor that knows where the record ends,
+ * and every count is compared with what is left before it is used.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * IDENTIFICATION
+ *	  src/wal/lower.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/clog.h"
+#include "access/commit_ts.h"
+#include "access/heapam_xlog.h"
+#include "access/multixact.h"
+#include "access/rmgr.h"
+#include "access/xact.h"
+#include "access/xlog_internal.h"
+#include "catalog/storage_xlog.h"
+#include "compat.h"
+#include "port/pg_crc32c.h"
+#include "record/slru.h"
+#include "record/visibilitymap.h"
+#include "record/xlogrecord.h"
+#include "storage/sinval.h"
+#include "utils/memutils.h"
+#include "utils/relmapper.h"
+#include "wal/lower.h"
+
+/* Main data, and how much of it has been read. */
+typedef struct Cursor
+{
+	const char *ptr;
+	Size		left;
+} Cursor;
+
+struct WalredoLowering
+{
+	/* The record, and which pages of it are wanted. */
+	const XLogRecord *record;
+	XLogRecPtr	end_lsn;
+	const WalredoTag *only;
+	bool		whole_fork;
+
+	/* What its headers say. */
+	WalredoBlockRef blocks[XLR_MAX_BLOCK_ID + 1];	/* in order of id */
+	int			num_blocks;
+	RepOriginId origin;
+	Cursor		main_data;
+
+	/* The result. */
+	MemoryContext context;		/* reset for each record */
+	WalredoPageRecord *pairs;
+	int			num_pairs;
+	int			max_pairs;
+};
+
+static void broken(XLogRecPtr end_lsn, const char *fmt,...)
+			pg_attribute_printf(2, 3);
+
+/* ----------------------------------------
+ * Reading and writing
+ * ----------------------------------------
+ */
+
+static void
+broken(XLogRecPtr end_lsn, const char *fmt,...)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, fmt);
+		needed = appendStringInfoVA(&detail, fmt, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&detail, needed);
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("invalid WAL record that ends at %X/%X",
+					LSN_FORMAT_ARGS(end_lsn)),
+			 errdetail_internal("%s", detail.data)));
+}
+
+/*
+ * Takes the next size bytes of main data, or skips them if dst is NULL.
+ */
+static void
+take(WalredoLowering *lowering, Cursor *cursor, void *dst, Size size)
+{
+	if (cursor->left < size)
+		broken(lowering->end_lsn, "Its main data is too short for what it says.");
+	if (dst != NULL)
+		memcpy(dst, cursor->ptr, size);
+	cursor->ptr += size;
+	cursor->left -= size;
+}
+
+/*
+ * Takes a count, and checks that so many entries of entry_size follow.
+ */
+static int
+take_count(WalredoLowering *lowering, Cursor *cursor, Size entry_size)
+{
+	int32		count;
+
+	take(lowering, cursor, &count, sizeof(count));
+	if (count < 0 || count > cursor->left / entry_size)
+		broken(lowering->end_lsn,
+			   "It says that %d entries follow, but has no room for them.",
+			   count);
+	return count;
+}
+
+/* Skips a count and its entries. */
+static void
+skip_array(WalredoLowering *lowering, Cursor *cursor, Size entry_size)
+{
+	int			count = take_count(lowering, cursor, entry_size);
+
+	take(lowering, cursor, NULL, count * entry_size);
+}
+
+/* Is the page wanted? */
+static bool
+wanted(WalredoLowering *lowering, const WalredoTag *tag)
+{
+	const WalredoTag *only = lowering->only;
+
+	if (only == NULL)
+		return true;
+	if (!lowering->whole_fork)
+		return memcmp(only, tag, sizeof(WalredoTag)) == 0;
+	return only->kind == tag->kind && only->forknum == tag->forknum &&
+		only->spcOid == tag->spcOid && only->dbOid == tag->dbOid &&
+		only->relNumber == tag->relNumber;
+}
+
+/*
+ * Adds a pair, and returns its record with body_size bytes to be filled in.
+ */
+static WalredoRecord *
+add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
+	Size body_size)
+{
+	MemoryContext old_cxt;
+	WalredoPageRecord *pair;
+
+	if (!walredo_tag_is_valid(tag))
+		broken(lowering->end_lsn, "It names a page that cannot be.");
+
+	old_cxt = MemoryContextSwitchTo(lowering->context);
+	if (lowering->num_pairs == lowering->max_pairs)
+	{
+		lowering->max_pairs = Max(8, lowering->max_pairs * 2);
+		if (lowering->pairs == NULL)
+			lowering->pairs = palloc(lowering->max_pairs *
+									 sizeof(WalredoPageRecord));
+		else
+			lowering->pairs = repalloc(lowering->pairs,
+									   lowering->max_pairs *
+									   sizeof(WalredoPageRecord));
+	}
+
+	pair = &lowering->pairs[lowering->num_pairs++];
+	pair->tag = *tag;
+	pair->record = walredo_record_make(kind, lowering->end_lsn, body_size);
+	MemoryContextSwitchTo(old_cxt);
+
+	return pair->record;
+}
+
+static WalredoTag
+slru_tag(WalredoTagKind kind, uint64 pageno)
+{
+	WalredoTag	tag = {0};
+
+	tag.kind = kind;
+	tag.number = pageno;
+	return tag;
+}
+
+static WalredoTag
+block_tag(const RelFileLocator *locator, ForkNumber forknum, BlockNumber blkno)
+{
+	WalredoTag	tag = {0};
+
+	tag.kind = WALREDO_TAG_REL;
+	tag.forknum = forknum;
+	tag.spcOid = LocatorSpcOid(*locator);
+	tag.dbOid = LocatorDbOid(*locator);
+	tag.relNumber = LocatorRelNumber(*locator);
+	tag.number = blkno;
+	return tag;
+}
+
+/* ----------------------------------------
+ * Blocks of relations
+ * ----------------------------------------
+ */
+
+/*
+ * The blocks that the record names.  The whole record stands for what happens
+ * to each.
+ */
+static void
+lower_blocks(WalredoLowering *lowering)
+{
+	for (int i = 0; i < lowering->num_blocks; i++)
+	{
+		const WalredoBlockRef *block = &lowering->blocks[i];
+		WalredoTag	tag = block_tag(&block->locator, block->forknum,
+									block->blkno);
+		WalredoRecord *rec;
+		int			j;
+
+		if (!wanted(lowering, &tag))
+			continue;
+
+		/* A record is replayed once, even if it names a page twice. */
+		for (j = 0; j < lowering->num_pairs; j++)
+		{
+			if (memcmp(&lowering->pairs[j].tag, &tag, sizeof(tag)) == 0)
+				break;
+		}
+		if (j < lowering->num_pairs)
+			rec = lowering->pairs[j].record;
+		else
+		{
+			rec = add(lowering, &tag, WALREDO_POSTGRES,
+					  lowering->record->xl_tot_len);
+			memcpy(rec->u.data, lowering->record, lowering->record->xl_tot_len);
+			rec->flags = WALREDO_WILL_INIT_GIVEN;
+		}
+		if (block->will_init)
+			rec->flags |= WALREDO_WILL_INIT;
+	}
+}
+
+/* The block of an id, which must be there. */
+static const WalredoBlockRef *
+block_by_id(WalredoLowering *lowering, int id, bool missing_ok)
+{
+	for (int i = 0; i < lowering->num_blocks; i++)
+	{
+		if (lowering->blocks[i].id == id)
+			return &lowering->blocks[i];
+	}
+	if (!missing_ok)
+		broken(lowering->end_lsn, "It does not name the block that it changes.");
+	return NULL;
+}
+
+/*
+ * Clears bits of one or two heap blocks in the visibility map, either of which
+ * may be InvalidBlockNumber.  If they are on two pages of the map, each page
+ * gets a record of its own.
+ */
+static void
+clear_visibility_map(WalredoLowering *lowering, const RelFileLocator *locator,
+					 BlockNumber new_blkno, BlockNumber old_blkno,
+					 uint32 flags)
+{
+	WalredoTag	tag;
+	WalredoRecord *rec;
+
+	if (BlockNumberIsValid(new_blkno) && BlockNumberIsValid(old_blkno) &&
+		walredo_vm_page(new_blkno) != walredo_vm_page(old_blkno))
+	{
+		clear_visibility_map(lowering, locator, InvalidBlockNumber, old_blkno,
+							 flags);
+		clear_visibility_map(lowering, locator, new_blkno, InvalidBlockNumber,
+							 flags);
+		return;
+	}
+
+	tag = block_tag(locator, VISIBILITYMAP_FORKNUM,
+					walredo_vm_page(BlockNumberIsValid(new_blkno) ?
+									new_blkno : old_blkno));
+	if (!wanted(lowering, &tag))
+		return;
+
+	rec = add(lowering, &tag, WALREDO_CLEAR_VISIBILITY_MAP_FLAGS,
+			  sizeof(WalredoClearVisibilityMapFlags));
+	rec->u.clear_vm.new_heap_blkno = new_blkno;
+	rec->u.clear_vm.old_heap_blkno = old_blkno;
+	rec->u.clear_vm.flags = flags;
+}
+
+/*
+ * Visibility map bits that heap records clear.
+ *
+ * As heap_redo() and heap2_redo() in src/backend/access/heap/heapam.c (from
+ * PostgreSQL 18 on in heapam_xlog.c).  They clear the bits before they look at
+ * the heap page, whatever its LSN, and locking a row clears only the bit that
+ * says all rows are frozen.
+ */
+static void
+lower_heap(WalredoLowering *lowering)
+{
+	RmgrId		rmid = lowering->record->xl_rmid;
+	uint8		op = lowering->record->xl_info & XLOG_HEAP_OPMASK;
+	Cursor		cursor = lowering->main_data;
+	BlockNumber new_blkno = InvalidBlockNumber;
+	BlockNumber old_blkno = InvalidBlockNumber;
+	uint32		flags = VISIBILITYMAP_VALID_BITS;
+	const WalredoBlockRef *block;
+
+	/* Most records do not clear anything: see that first. */
+	if (rmid == RM_HEAP_ID && op == XLOG_HEAP_INSERT)
+	{
+		xl_heap_insert xlrec;
+
+		take(lowering, &cursor, &xlrec, SizeOfHeapInsert);
+		if ((xlrec.flags & XLH_INSERT_ALL_VISIBLE_CLEARED) == 0)
+			return;
+		block = block_by_id(lowering, 0, false);
+		new_blkno = block->blkno;
+	}
+	else if (rmid == RM_HEAP2_ID && op == XLOG_HEAP2_MULTI_INSERT)
+	{
+		xl_heap_multi_insert xlrec;
+
+		take(lowering, &cursor, &xlrec, SizeOfHeapMultiInsert);
+		if ((xlrec.flags & XLH_INSERT_ALL_VISIBLE_CLEARED) == 0)
+			return;
+		block = block_by_id(lowering, 0, false);
+		new_blkno = block->blkno;
+	}
+	else if (rmid == RM_HEAP_ID && op == XLOG_HEAP_DELETE)
+	{
+		xl_heap_delete xlrec;
+
+		take(lowering, &cursor, &xlrec, SizeOfHeapDelete);
+		if ((xlrec.flags & XLH_DELETE_ALL_VISIBLE_CLEARED) == 0)
+			return;
+		block = block_by_id(lowering, 0, false);
+		old_blkno = block->blkno;
+	}
+	else if (rmid == RM_HEAP_ID &&
+			 (op == XLOG_HEAP_UPDATE || op == XLOG_HEAP_HOT_UPDATE))
+	{
+		xl_heap_update xlrec;
+
+		take(lowering, &cursor, &xlrec, SizeOfHeapUpdate);
+		if ((xlrec.flags & (XLH_UPDATE_NEW_ALL_VISIBLE_CLEARED |
+							XLH_UPDATE_OLD_ALL_VISIBLE_CLEARED)) == 0)
+			return;
+		block = block_by_id(lowering, 0, false);
+		if (xlrec.flags & XLH_UPDATE_NEW_ALL_VISIBLE_CLEARED)
+			new_blkno = block->blkno;
+		if (xlrec.flags & XLH_UPDATE_OLD_ALL_VISIBLE_CLEARED)
+		{
+			/* The old row is on the same page if only that is named. */
+			const WalredoBlockRef *old_block = block_by_id(lowering, 1, true);
+
+			old_blkno = old_block ? old_block->blkno : block->blkno;
+		}
+	}
+	else if (rmid == RM_HEAP_ID && op == XLOG_HEAP_LOCK)
+	{
+		xl_heap_lock xlrec;
+
+		take(lowering, &cursor, &xlrec, SizeOfHeapLock);
+		if ((xlrec.flags & XLH_LOCK_ALL_FROZEN_CLEARED) == 0)
+			return;
+		block = block_by_id(lowering, 0, false);
+		old_blkno = block->blkno;
+		flags = VISIBILITYMAP_ALL_FROZEN;
+	}
+	else if (rmid == RM_HEAP2_ID && op == XLOG_HEAP2_LOCK_UPDATED)
+	{
+		xl_heap_lock_updated xlrec;
+
+		take(lowering, &cursor, &xlrec, SizeOfHeapLockUpdated);
+		if ((xlrec.flags & XLH_LOCK_ALL_FROZEN_CLEARED) == 0)
+			return;
+		block = block_by_id(lowering, 0, false);
+		old_blkno = block->blkno;
+		flags = VISIBILITYMAP_ALL_FROZEN;
+	}
+	else
+		return;
+
+	/* A block number that cannot be must not pass for an absent block. */
+	if (!BlockNumberIsValid(new_blkno) && !BlockNumberIsValid(old_blkno))
+		broken(lowering->end_lsn, "It names a block that cannot be.");
+
+	clear_visibility_map(lowering, &block->locator, new_blkno, old_blkno,
+						 flags);
+}
+
+/*
+ * Reads the truncation of a relation.  False if the record is another one.
+ */
+static bool
+take_truncation(WalredoLowering *lowering, xl_smgr_truncate *xlrec)
+{
+	Cursor		cursor = lowering->main_data;
+
+	if (lowering->record->xl_rmid != RM_SMGR_ID ||
+		(lowering->record->xl_info & ~XLR_INFO_MASK) != XLOG_SMGR_TRUNCATE)
+		return false;
+	take(lowering, &cursor, xlrec, sizeof(*xlrec));
+	if (!BlockNumberIsValid(xlrec->blkno))
+		broken(lowering->end_lsn, "It cuts a relation at a block that cannot be.");
+	return true;
+}
+
+/*
+ * The visibility map page that a truncation of the heap cuts through.
+ *
+ * As visibilitymap_prepare_truncate() in
+ * src/backend/access/heap/visibilitymap.c, which smgr_redo() calls.
+ */
+static void
+lower_smgr(WalredoLowering *lowering)
+{
+	xl_smgr_truncate xlrec;
+	WalredoTag	tag;
+	WalredoRecord *rec;
+
+	if (!take_truncation(lowering, &xlrec) ||
+		(xlrec.flags & SMGR_TRUNCATE_VM) == 0)
+		return;
+	if (walredo_vm_byte(xlrec.blkno) == 0 && walredo_vm_bit(xlrec.blkno) == 0)
+		return;					/* the cut is between two pages */
+
+	tag = block_tag(&SmgrTruncateLocator(xlrec), VISIBILITYMAP_FORKNUM,
+					walredo_vm_page(xlrec.blkno));
+	if (!wanted(lowering, &tag))
+		return;
+	rec = add(lowering, &tag, WALREDO_TRUNCATE_VISIBILITY_MAP,
+			  sizeof(WalredoTruncateVisibilityMap));
+	rec->u.truncate_vm.trunc_byte = walredo_vm_byte(xlrec.blkno);
+	rec->u.truncate_vm.trunc_offs = walredo_vm_bit(xlrec.blkno);
+}
+
+/* ----------------------------------------
+ * Transactions
+ * ----------------------------------------
+ */
+
+/*
+ * Sets the status of transactions that are all on the CLOG page of the first.
+ */
+static void
+set_page_status(WalredoLowering *lowering, WalredoRecordKind kind,
+				const TransactionId *xids, int nxids)
+{
+	WalredoTag	tag = slru_tag(WALREDO_TAG_CLOG, walredo_clog_page(xids[0]));
+	WalredoRecord *rec;
+
+	if (!wanted(lowering, &tag))
+		return;
+	rec = add(lowering, &tag, kind, nxids * sizeof(TransactionId));
+	memcpy(rec->u.xids, xids, nxids * sizeof(TransactionId));
+}
+
+/*
+ * As set_status_by_pages() in src/backend/access/transam/clog.c.
+ */
+static void
+set_status_by_pages(WalredoLowering *lowering, WalredoRecordKind kind,
+					const TransactionId *xids, int nxids)
+{
+	int			first = 0;
+
+	for (int i = 1; i <= nxids; i++)
+	{
+		if (i < nxids &&
+			walredo_clog_page(xids[i]) == walredo_clog_page(xids[first]))
+			continue;
+		set_page_status(lowering, kind, xids + first, i - first);
+		first = i;
+	}
+}
+
+/*
+ * Sets the status of a transaction, which is the first in xids, and of its
+ * subtransactions.
+ *
+ * As TransactionIdSetTreeStatus() in src/backend/access/transam/clog.c.  If
+ * the tree spans pages, subtransactions on other pages than the parent's are
+ * marked as sub-committed before the parent commits.
+ */
+static void
+set_tree_status(WalredoLowering *lowering, WalredoRecordKind kind,
+				const TransactionId *xids, int nxids)
+{
+	int			on_first = 1;
+
+	while (on_first < nxids &&
+		   walredo_clog_page(xids[on_first]) == walredo_clog_page(xids[0]))
+		on_first++;
+
+	if (kind == WALREDO_CLOG_SET_COMMITTED && on_first < nxids)
+		set_status_by_pages(lowering, WALREDO_CLOG_SET_SUBCOMMITTED,
+							xids + on_first, nxids - on_first);
+	set_page_status(lowering, kind, xids, on_first);
+	if (on_first < nxids)
+		set_status_by_pages(lowering, kind, xids + on_first, nxids - on_first);
+}
+
+/*
+ * Sets the commit timestamp of transactions.
+ *
+ * As TransactionTreeSetCommitTsData() in
+ * src/backend/access/transam/commit_ts.c.
+ */
+static void
+set_tree_commit_ts(WalredoLowering *lowering, const TransactionId *xids,
+				   int nxids, TimestampTz timestamp)
+{
+	int			first = 0;
+
+	for (int i = 1; i <= nxids; i++)
+	{
+		uint64		pageno = walredo_commit_ts_page(xids[first]);
+		WalredoTag	tag = slru_tag(WALREDO_TAG_COMMIT_TS, pageno);
+		WalredoRecord *rec;
+
+		if (i < nxids && walredo_commit_ts_page(xids[i]) == pageno)
+			continue;
+		if (wanted(lowering, &tag))
+		{
+			rec = add(lowering, &tag, WALREDO_COMMIT_TS_SET,
+					  offsetof(WalredoCommitTs, xids) +
+					  (i - first) * sizeof(TransactionId));
+			rec->u.commit_ts.timestamp = timestamp;
+			rec->u.commit_ts.origin = lowering->origin;
+			memcpy(rec->u.commit_ts.xids, xids + first,
+				   (i - first) * sizeof(TransactionId));
+		}
+		first = i;
+	}
+}
+
+/*
+ * The end of a transaction.
+ *
+ * As xact_redo_commit() and xact_redo_abort() in
+ * src/backend/access/transam/xact.c, and for the layout ParseCommitRecord()
+ * and ParseAbortRecord() in src/backend/access/rmgrdesc/xactdesc.c, which
+ * trust every count.
+ */
+static void
+lower_xact_end(WalredoLowering *lowering, bool commit, bool prepared)
+{
+	Cursor		cursor = lowering->main_data;
+	TimestampTz timestamp;
+	uint32		xinfo = 0;
+	int			nxids = 1;
+	TransactionId *xids;
+	TransactionId twophase_xid = InvalidTransactionId;
+
+	take(lowering, &cursor, &timestamp, sizeof(timestamp));
+	if (lowering->record->xl_info & XLOG_XACT_HAS_INFO)
+		take(lowering, &cursor, &xinfo, sizeof(xinfo));
+	if (xinfo & XACT_XINFO_HAS_DBINFO)
+		take(lowering, &cursor, NULL, sizeof(xl_xact_dbinfo));
+
+	/* The transaction's own ID, to be found below, goes before the others. */
+	if (xinfo & XACT_XINFO_HAS_SUBXACTS)
+		nxids += take_count(lowering, &cursor, sizeof(TransactionId));
+	xids = MemoryContextAlloc(lowering->context, nxids * sizeof(TransactionId));
+	take(lowering, &cursor, xids + 1, (nxids - 1) * sizeof(TransactionId));
+
+	if (xinfo & XACT_XINFO_HAS_RELFILELOCATORS)
+		skip_array(lowering, &cursor, sizeof(RelFileLocator));
+	if (xinfo & XACT_XINFO_HAS_DROPPED_STATS)
+		skip_array(lowering, &cursor, sizeof(xl_xact_stats_item));
+	if (commit && (xinfo & XACT_XINFO_HAS_INVALS))
+		skip_array(lowering, &cursor, sizeof(SharedInvalidationMessage));
+	if (xinfo & XACT_XINFO_HAS_TWOPHASE)
+	{
+		take(lowering, &cursor, &twophase_xid, sizeof(twophase_xid));
+		if (xinfo & XACT_XINFO_HAS_GID)
+		{
+			/* A string that must end before the record does. */
+			take(lowering, &cursor, NULL, strnlen(cursor.ptr, cursor.left));
+			take(lowering, &cursor, NULL, 1);
+		}
+	}
+	if (commit && (xinfo & XACT_XINFO_HAS_ORIGIN))
+	{
+		xl_xact_origin origin;
+
+		take(lowering, &cursor, &origin, sizeof(origin));
+		timestamp = origin.origin_timestamp;
+	}
+
+	xids[0] = prepared ? twophase_xid : lowering->record->xl_xid;
+	for (int i = 0; i < nxids; i++)
+	{
+		if (!TransactionIdIsNormal(xids[i]))
+			broken(lowering->end_lsn, "Transaction %u is not a normal one.",
+				   xids[i]);
+	}
+
+	if (commit)
+		set_tree_commit_ts(lowering, xids, nxids, timestamp);
+	set_tree_status(lowering, commit ? WALREDO_CLOG_SET_COMMITTED :
+					WALREDO_CLOG_SET_ABORTED, xids, nxids);
+}
+
+/*
+ * The state of a prepared transaction, as it gets into its file.
+ *
+ * As RecreateTwoPhaseFile() in src/backend/access/transam/twophase.c: the
+ * record's data and a checksum, which the length in the data includes.
+ */
+static void
+lower_prepare(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	xl_xact_prepare header;
+	WalredoTag	tag;
+	WalredoRecord *rec;
+	pg_crc32c	crc;
+
+	take(lowering, &cursor, &header, sizeof(header));
+	if (header.total_len != lowering->main_data.left + sizeof(crc))
+		broken(lowering->end_lsn,
+			   "The state of the prepared transaction has a wrong length.");
+
+	tag = slru_tag(WALREDO_TAG_TWOPHASE, header.xid);
+	if (!wanted(lowering, &tag))
+		return;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, lowering->main_data.ptr, lowering->main_data.left);
+	FIN_CRC32C(crc);
+
+	rec = add(lowering, &tag, WALREDO_REPLACE, header.total_len);
+	memcpy(rec->u.data, lowering->main_data.ptr, lowering->main_data.left);
+	memcpy(rec->u.data + lowering->main_data.left, &crc, sizeof(crc));
+}
+
+/*
+ * As xact_redo() in src/backend/access/transam/xact.c.
+ */
+static void
+lower_xact(WalredoLowering *lowering)
+{
+	switch (lowering->record->xl_info & XLOG_XACT_OPMASK)
+	{
+		case XLOG_XACT_COMMIT:
+			lower_xact_end(lowering, true, false);
+			break;
+		case XLOG_XACT_COMMIT_PREPARED:
+			lower_xact_end(lowering, true, true);
+			break;
+		case XLOG_XACT_ABORT:
+			lower_xact_end(lowering, false, false);
+			break;
+		case XLOG_XACT_ABORT_PREPARED:
+			lower_xact_end(lowering, false, true);
+			break;
+		case XLOG_XACT_PREPARE:
+			lower_prepare(lowering);
+			break;
+		default:
+			break;
+	}
+}
+
+/* ----------------------------------------
+ * Other pages that are not blocks
+ * ----------------------------------------
+ */
+
+/* A record that makes a page of an SLRU, which is all that it holds. */
+static void
+lower_zero_page(WalredoLowering *lowering, WalredoTagKind kind)
+{
+	Cursor		cursor = lowering->main_data;
+	LoggedSlruPage pageno;
+	WalredoTag	tag;
+
+	take(lowering, &cursor, &pageno, sizeof(pageno));
+	if (pageno < 0)
+		broken(lowering->end_lsn, "It names a page that cannot be.");
+	tag = slru_tag(kind, pageno);
+	if (wanted(lowering, &tag))
+		add(lowering, &tag, WALREDO_ZERO_PAGE, 0);
+}
+
+/* Sets where the members of a multixact begin. */
+static void
+set_multixact_offset(WalredoLowering *lowering, MultiXactId mid,
+					 MultiXactOffset moff)
+{
+	WalredoTag	tag = slru_tag(WALREDO_TAG_MULTIXACT_OFFSETS,
+							   walredo_mxact_offset_page(mid));
+	WalredoRecord *rec;
+
+	if (!wanted(lowering, &tag))
+		return;
+	rec = add(lowering, &tag, WALREDO_MULTIXACT_OFFSET_CREATE,
+			  sizeof(WalredoMultiXactOffset));
+	rec->u.mxact_offset.mid = mid;
+	rec->u.mxact_offset.moff = moff;
+}
+
+/*
+ * A new multixact.
+ *
+ * As RecordNewMultiXact() in src/backend/access/transam/multixact.c of current
+ * minor releases, which also sets where the next multixact's members begin.
+ * That may be the first entry of the next page.  Redo of log that an older
+ * minor release wrote makes that page if it is not there; from the record
+ * alone nobody can tell, and entries for it may have come before, so a page is
+ * never made here.
+ */
+static void
+lower_multixact_create(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	xl_multixact_create xlrec;
+	MultiXactId next;
+	MultiXactOffset next_offset;
+	MultiXactOffset offset;
+	MultiXactMember *members;
+	int			i = 0;
+
+	take(lowering, &cursor, &xlrec, SizeOfMultiXactCreate);
+	if (!MultiXactIdIsValid(xlrec.mid))
+		broken(lowering->end_lsn, "Multixact %u is invalid.", xlrec.mid);
+	if (xlrec.nmembers < 0 ||
+		xlrec.nmembers > cursor.left / sizeof(MultiXactMember))
+		broken(lowering->end_lsn,
+			   "It says that multixact %u has %d members, but has no room for them.",
+			   xlrec.mid, xlrec.nmembers);
+
+	set_multixact_offset(lowering, xlrec.mid, xlrec.moff);
+
+	/* Neither multixact 0 nor member 0 is the first of anything. */
+	next = xlrec.mid + 1;
+	if (next < FirstMultiXactId)
+		next = FirstMultiXactId;
+	next_offset = xlrec.moff + xlrec.nmembers;
+	if (next_offset == 0)
+		next_offset = 1;
+	set_multixact_offset(lowering, next, next_offset);
+
+	members = MemoryContextAlloc(lowering->context,
+								 xlrec.nmembers * sizeof(MultiXactMember));
+	take(lowering, &cursor, members,
+		 xlrec.nmembers * sizeof(MultiXactMember));
+
+	/* Members go on with 0 after the last there can be. */
+	offset = xlrec.moff;
+	while (i < xlrec.nmembers)
+	{
+		uint64		pageno = walredo_mxact_member_page(offset);
+		WalredoTag	tag = slru_tag(WALREDO_TAG_MULTIXACT_MEMBERS, pageno);
+		MultiXactOffset end = offset;
+		int			n = 0;
+
+		while (i + n < xlrec.nmembers &&
+			   walredo_mxact_member_page(end) == pageno)
+		{
+			if ((uint32) members[i + n].status > MaxMultiXactStatus)
+				broken(lowering->end_lsn,
+					   "A member of multixact %u has the unknown status %u.",
+					   xlrec.mid, (uint32) members[i + n].status);
+			n++;
+			end++;
+		}
+
+		if (wanted(lowering, &tag))
+		{
+			WalredoRecord *rec;
+
+			rec = add(lowering, &tag, WALREDO_MULTIXACT_MEMBERS_CREATE,
+					  offsetof(WalredoMultiXactMembers, members) +
+					  n * sizeof(WalredoMultiXactMember));
+			rec->u.mxact_members.moff = offset;
+			for (int j = 0; j < n; j++)
+			{
+				rec->u.mxact_members.members[j].xid = members[i + j].xid;
+				rec->u.mxact_members.members[j].status = members[i + j].status;
+			}
+		}
+		i += n;
+		offset = end;
+	}
+}
+
+/*
+ * As multixact_redo() in src/backend/access/transam/multixact.c.
+ */
+static void
+lower_multixact(WalredoLowering *lowering)
+{
+	switch (lowering->record->xl_info & ~XLR_INFO_MASK)
+	{
+		case XLOG_MULTIXACT_ZERO_OFF_PAGE:
+			lower_zero_page(lowering, WALREDO_TAG_MULTIXACT_OFFSETS);
+			break;
+		case XLOG_MULTIXACT_ZERO_MEM_PAGE:
+			lower_zero_page(lowering, WALREDO_TAG_MULTIXACT_MEMBERS);
+			break;
+		case XLOG_MULTIXACT_CREATE_ID:
+			lower_multixact_create(lowering);
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * As relmap_redo() in src/backend/utils/cache/relmapper.c.
+ */
+static void
+lower_relmap(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	xl_relmap_update xlrec;
+	WalredoTag	tag = {0};
+	WalredoRecord *rec;
+
+	if ((lowering->record->xl_info & ~XLR_INFO_MASK) != XLOG_RELMAP_UPDATE)
+		return;
+
+	take(lowering, &cursor, &xlrec, MinSizeOfRelmapUpdate);
+	if (xlrec.nbytes <= 0 || xlrec.nbytes != cursor.left)
+		broken(lowering->end_lsn, "The relation map has a wrong length.");
+
+	tag.kind = WALREDO_TAG_RELMAP;
+	tag.spcOid = xlrec.tsid;
+	tag.dbOid = xlrec.dbid;
+	if (!wanted(lowering, &tag))
+		return;
+	rec = add(lowering, &tag, WALREDO_REPLACE, xlrec.nbytes);
+	take(lowering, &cursor, rec->u.data, xlrec.nbytes);
+}
+
+/* ----------------------------------------
+ * The interface
+ * ----------------------------------------
+ */
+
+/*
+ * Can records of the resource manager change such pages?
+ */
+static bool
+may_concern(RmgrId rmid, const WalredoTag *tag)
+{
+	switch ((WalredoTagKind) tag->kind)
+	{
+		case WALREDO_TAG_REL:
+			return true;
+		case WALREDO_TAG_CLOG:
+			return rmid == RM_XACT_ID || rmid == RM_CLOG_ID;
+		case WALREDO_TAG_COMMIT_TS:
+			return rmid == RM_XACT_ID || rmid == RM_COMMIT_TS_ID;
+		case WALREDO_TAG_TWOPHASE:
+			return rmid == RM_XACT_ID;
+		case WALREDO_TAG_MULTIXACT_OFFSETS:
+		case WALREDO_TAG_MULTIXACT_MEMBERS:
+			return rmid == RM_MULTIXACT_ID;
+		case WALREDO_TAG_RELMAP:
+			return rmid == RM_RELMAP_ID;
+	}
+	return false;
+}
+
+/* Reads the headers of a record. */
+static void
+read_headers(WalredoLowering *lowering, const XLogRecord *record,
+			 XLogRecPtr end_lsn)
+{
+	WalredoBlockIterator iter;
+
+	lowering->record = record;
+	lowering->end_lsn = end_lsn;
+	lowering->num_blocks = 0;
+
+	walredo_block_iterator_init(&iter, record);
+	while (walredo_block_iterator_next(&iter))
+		lowering->blocks[lowering->num_blocks++] = iter.block;
+	if (iter.error != NULL)
+		broken(end_lsn, "%s", iter.error);
+
+	lowering->origin = iter.origin;
+	lowering->main_data.left = iter.main_size;
+	lowering->main_data.ptr =
+		(const char *) record + record->xl_tot_len - iter.main_size;
+}
+
+WalredoLowering *
+walredo_lowering_create(void)
+{
+	WalredoLowering *lowering = palloc0(sizeof(WalredoLowering));
+
+	lowering->context = AllocSetContextCreate(CurrentMemoryContext,
+											  "walredo lowering",
+											  ALLOCSET_DEFAULT_SIZES);
+	return lowering;
+}
+
+int
+walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
+			  XLogRecPtr end_lsn, const WalredoTag *only, bool whole_fork,
+			  WalredoPageRecord **pairs)
+{
+	*pairs = NULL;
+	if (only != NULL && !may_concern(record->xl_rmid, only))
+		return 0;
+
+	MemoryContextReset(lowering->context);
+	lowering->pairs = NULL;
+	lowering->num_pairs = 0;
+	lowering->max_pairs = 0;
+	lowering->only = only;
+	lowering->whole_fork = whole_fork;
+	read_headers(lowering, record, end_lsn);
+
+	switch (record->xl_rmid)
+	{
+		case RM_HEAP_ID:
+		case RM_HEAP2_ID:
+			if (only == NULL || only->forknum == VISIBILITYMAP_FORKNUM)
+				lower_heap(lowering);
+			break;
+		case RM_SMGR_ID:
+			lower_smgr(lowering);
+			break;
+		case RM_XACT_ID:
+			lower_xact(lowering);
+			break;
+		case RM_CLOG_ID:
+			if ((record->xl_info & ~XLR_INFO_MASK) == CLOG_ZEROPAGE)
+				lower_zero_page(lowering, WALREDO_TAG_CLOG);
+			break;
+		case RM_MULTIXACT_ID:
+			lower_multixact(lowering);
+			break;
+		case RM_COMMIT_TS_ID:
+			if ((record->xl_info & ~XLR_INFO_MASK) == COMMIT_TS_ZEROPAGE)
+				lower_zero_page(lowering, WALREDO_TAG_COMMIT_TS);
+			break;
+		case RM_RELMAP_ID:
+			lower_relmap(lowering);
+			break;
+		default:
+			break;
+	}
+	lower_blocks(lowering);
+
+	*pairs = lowering->pairs;
+	return lowering->num_pairs;
+}
+
+void
+walredo_lowering_free(WalredoLowering *lowering)
+{
+	MemoryContextDelete(lowering->context);
+	pfree(lowering);
+}
+
+BlockNumber
+walredo_lower_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
+						 const WalredoTag *fork_tag)
+{
+	WalredoLowering lowering = {0};
+	xl_smgr_truncate xlrec;
+	WalredoTag	tag;
+
+	if (record->xl_rmid != RM_SMGR_ID || fork_tag->kind != WALREDO_TAG_REL)
+		return InvalidBlockNumber;
+
+	read_headers(&lowering, record, end_lsn);
+	if (!take_truncation(&lowering, &xlrec))
+		return InvalidBlockNumber;
+
+	tag = block_tag(&SmgrTruncateLocator(xlrec), fork_tag->forknum,
+					fork_tag->number);
+	if (memcmp(&tag, fork_tag, sizeof(tag)) != 0)
+		return InvalidBlockNumber;
+
+	if (tag.forknum == MAIN_FORKNUM && (xlrec.flags & SMGR_TRUNCATE_HEAP) != 0)
+		return xlrec.blkno;
+	if (tag.forknum == VISIBILITYMAP_FORKNUM &&
+		(xlrec.flags & SMGR_TRUNCATE_VM) != 0)
+		return walredo_vm_page(xlrec.blkno) +
+			(walredo_vm_byte(xlrec.blkno) != 0 ||
+			 walredo_vm_bit(xlrec.blkno) != 0);
+	return InvalidBlockNumber;
+}

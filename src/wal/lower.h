@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * lower.h
+ *	  From one WAL record to the pages that it changes.
+ *
+ * A WAL record names some of the pages that its redo changes, as block
+ * references, and leaves others to the redo routine: visibility map pages,
+ * and the pages of CLOG, multixacts and commit timestamps, which are not
+ * blocks of a relation.  Lowering makes them all explicit: one record of the
+ * log becomes a list of pairs of a page and what happens to it.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/wal/lower.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_LOWER_H
+#define WALREDO_LOWER_H
+
+#include "postgres.h"
+
+#include "access/xlogrecord.h"
+#include "record/record.h"
+#include "record/tag.h"
+
+/* What a WAL record does to one page. */
+typedef struct WalredoPageRecord
+{
+	WalredoTag	tag;
+	WalredoRecord *record;
+} WalredoPageRecord;
+
+typedef struct WalredoLowering WalredoLowering;
+
+/* What lowers one record after the other; in the current memory context. */
+extern WalredoLowering *walredo_lowering_create(void);
+
+/*
+ * Lowers a record that ends at end_lsn.  Returns the number of pairs, which
+ * may be none, and the pairs in *pairs, in the order in which redo makes the
+ * changes; one page can be in it several times.  They are valid until the
+ * next call.
+ *
+ * only, if not NULL, says which page is wanted, or with whole_fork that all
+ * pages of its fork, or of its SLRU, are.  Other pages are left out, and a
+ * record that has none of those wanted costs next to nothing.
+ *
+ * The caller has checked that xl_tot_len bytes are there, at least a header,
+ * and that the checksum is right; nothing else is relied on.  ERROR XX001 if
+ * the record contradicts itself.
+ *
+ * Commit timestamps come with every commit: the log does not tell whether
+ * the server that reads it keeps them.
+ *
+ * What ends a page is not among the changes: truncation of an SLRU, the end
+ * of a transaction's two-phase state, the drop of a relation.  For truncation
+ * of a relation see below.
+ */
+extern int	walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
+						  XLogRecPtr end_lsn, const WalredoTag *only,
+						  bool whole_fork, WalredoPageRecord **pairs);
+
+extern void walredo_lowering_free(WalredoLowering *lowering);
+
+/*
+ * To how many blocks a record cuts the fork of which fork_tag names any
+ * block, or InvalidBlockNumber if it does not.  The free space map, which is
+ * not logged, is not looked at.  Requires and raises what walredo_lower()
+ * does.
+ */
+extern BlockNumber walredo_lower_truncation(const XLogRecord *record,
+											XLogRecPtr end_lsn,
+											const WalredoTag *fork_tag);
+
+#endif							/* WALREDO_LOWER_H */

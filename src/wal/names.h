@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * names.h
+ *	  What records are called.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/wal/names.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_NAMES_H
+#define WALREDO_NAMES_H
+
+#include "postgres.h"
+
+#include "access/xlogrecord.h"
+
+/*
+ * Names as pg_waldump and pg_walinspect show them; they stay valid for ever.
+ */
+extern const char *walredo_rmgr_name(RmgrId rmid);
+extern const char *walredo_record_type(const XLogRecord *record);
+
+#endif							/* WALREDO_NAMES_H */
