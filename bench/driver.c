@@ -9,10 +9,16 @@
  * by the same code; what matters is the ratio of the two, since times differ
  * from machine to machine and from minute to minute.
  *
- *	driver --data DIR --postgres FILE --floor FILE --workloads DIR COMMAND
+ *	driver --data DIR --postgres FILE --floor FILE --workloads DIR
+ *		[--session own] COMMAND
  *
  * DIR is the data directory of a server, running or not; the rest may not be
- * relative to the working directory.  Commands print lines of words divided
+ * relative to the working directory.  With --session own the driver leaves
+ * the session of the processes that it starts, as a server's backends are
+ * not in the session of the worker: some kernels switch more slowly between
+ * processes of different sessions (autogroups).
+ *
+ * Commands print lines of words divided
  * by tabs, times in microseconds:
  *
  *	check				replays each workload, and compares the page with the
@@ -75,6 +81,7 @@ int			MyProcPid;
 char	   *Dynamic_library_path = "$libdir";
 
 static const char *floor_program;
+static bool own_session;
 static int	cores[2];
 static int	num_cores;
 
@@ -483,6 +490,8 @@ compare_with_floor(int rounds, int n, const char *only, bool in_flight)
 	pin(0, cores[0]);
 	start_child(&child);
 	start_floor(&floor_process);
+	if (own_session && setsid() < 0)
+		die("could not begin a session: %s", strerror(errno));
 	if (in_flight)
 	{
 		pin(child.pid, cores[num_cores - 1]);
@@ -624,6 +633,8 @@ main(int argc, char **argv)
 			floor_program = argv[1];
 		else if (strcmp(argv[0], "--workloads") == 0)
 			directory = argv[1];
+		else if (strcmp(argv[0], "--session") == 0)
+			own_session = (strcmp(argv[1], "own") == 0);
 		else
 			die("unknown option %s", argv[0]);
 		argv += 2;

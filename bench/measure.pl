@@ -282,7 +282,8 @@ sub time_sql
 		my @pairs;
 		for (1 .. $rounds)
 		{
-			my ($driver) = driver('roundtrip', 1, $brief ? 200 : 3000, $name);
+			my ($driver) = driver('--session', 'own', 'roundtrip', 1,
+				$brief ? 200 : 3000, $name);
 			push @pairs,
 			  [ time_sql('bench_apply', $name, $brief ? 10 : 150, 20),
 				$driver->[3] ];

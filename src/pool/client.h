@@ -53,6 +53,13 @@ extern void walredo_pool_request(const WalredoRequest *request, char *page);
 /* Appends to a request.  To be called from WalredoRequest.send only. */
 extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 
+/*
+ * Appends size bytes, which the caller writes where the result points to,
+ * before the next call.
+ */
+#define WALREDO_PIPE_MAX_RESERVE	1024
+extern char *walredo_pipe_reserve(WalredoPipe *pipe, Size size);
+
 /* A child, or a slot for one, as the statistics show it. */
 typedef struct WalredoChildInfo
 {
