@@ -34,6 +34,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "pool/bundle.h"
 #include "pool/client.h"
 #include "pool/shared.h"
 #include "portability/instr_time.h"
@@ -92,6 +93,11 @@ struct WalredoPipe
 	TimestampTz deadline;
 	Failure		failure;		/* once set, nothing more is done */
 	uint64		bytes;			/* of this request, so far */
+
+	/* If set, what is written goes there, and not to the connection. */
+	void		(*put) (const char *data, Size size, void *arg);
+	void	   *put_arg;
+
 	Size		used;
 	char		buffer[PIPE_BUFFER_SIZE];
 };
@@ -758,6 +764,12 @@ pipe_flush(WalredoPipe *pipe)
 {
 	Size		done = 0;
 
+	if (pipe->put != NULL)
+	{
+		pipe->put(pipe->buffer, pipe->used, pipe->put_arg);
+		done = pipe->used;
+	}
+
 	while (done < pipe->used && pipe->failure == FAILURE_NONE)
 	{
 		ssize_t		n = write(pipe->connection->in_fd, pipe->buffer + done,
@@ -790,6 +802,23 @@ walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
 		if (pipe->used == PIPE_BUFFER_SIZE)
 			pipe_flush(pipe);
 	}
+}
+
+void
+walredo_request_write(const WalredoRequest *request,
+					  void (*put) (const char *data, Size size, void *arg),
+					  void *put_arg)
+{
+	WalredoPipe *pipe = palloc(sizeof(WalredoPipe));
+
+	pipe->connection = NULL;
+	pipe->failure = FAILURE_NONE;
+	pipe->used = 0;
+	pipe->put = put;
+	pipe->put_arg = put_arg;
+	request->send(pipe, request->arg);
+	pipe_flush(pipe);
+	pfree(pipe);
 }
 
 /*
@@ -982,8 +1011,11 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 				 errdetail("The setting walredo.enabled is off.")));
 
 	if (request_pipe == NULL)
+	{
 		request_pipe = MemoryContextAlloc(TopMemoryContext,
 										  sizeof(WalredoPipe));
+		request_pipe->put = NULL;
+	}
 
 	for (;;)
 	{
@@ -1027,6 +1059,8 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
 		{
 			walredo_count(failure_counters[failure], 1);
+			if (walredo_save_failed_requests && failure != FAILURE_LAUNCH)
+				walredo_bundle_save(request);
 			report_failure(request, failure, &grave);
 		}
 		walredo_count(STAT_RETRIES, 1);

@@ -53,6 +53,15 @@ extern void walredo_pool_request(const WalredoRequest *request, char *page);
 /* Appends to a request.  To be called from WalredoRequest.send only. */
 extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 
+/*
+ * Has a request written somewhere else than to a child: put is called with one
+ * piece after the other.
+ */
+extern void walredo_request_write(const WalredoRequest *request,
+								  void (*put) (const char *data, Size size,
+											   void *arg),
+								  void *put_arg);
+
 /* A child, or a slot for one, as the statistics show it. */
 typedef struct WalredoChildInfo
 {
