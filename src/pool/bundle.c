@@ -158,7 +158,7 @@ void
 walredo_bundle_replay(const char *name, char *page)
 {
 	Bundle		bundle = {name, -1};
-	WalredoRequest request = {send_file, describe_file, &bundle, 0};
+	WalredoRequest request = {send_file, describe_file, &bundle, 0, true};
 
 	/* Names as they are made above, and no way out of the directory. */
 	if (name[0] == '\0' || strspn(name, "0123456789-") != strlen(name))

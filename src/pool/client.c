@@ -228,8 +228,10 @@ attach_pool(void)
 	if (first_time)
 	{
 		walredo_pool_register_tranche();
-		wait_for_child = walredo_wait_event("WalredoChild");
-		wait_for_answer = walredo_wait_event("WalredoAnswer");
+		wait_for_child = walredo_wait_event("WalredoChild",
+											PG_WAIT_EXTENSION);
+		wait_for_answer = walredo_wait_event("WalredoAnswer",
+											 WAIT_EVENT_MESSAGE_QUEUE_RECEIVE);
 		before_shmem_exit(client_exit, 0);
 		first_time = false;
 	}
@@ -1059,7 +1061,8 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
 		{
 			walredo_count(failure_counters[failure], 1);
-			if (walredo_save_failed_requests && failure != FAILURE_LAUNCH)
+			if (walredo_save_failed_requests && !request->is_saved &&
+				failure != FAILURE_LAUNCH)
 				walredo_bundle_save(request);
 			report_failure(request, failure, &grave);
 		}

@@ -741,7 +741,8 @@ walredo_worker_main(Datum main_arg)
 		timeout = tend_slots();
 
 		if (wait_event_info == 0)
-			wait_event_info = walredo_wait_event("WalredoWorkerMain");
+			wait_event_info = walredo_wait_event("WalredoWorkerMain",
+												 PG_WAIT_EXTENSION);
 		if (wait_set == NULL)
 			make_wait_set();
 		nevents = WaitEventSetWait(wait_set, timeout, events,
