@@ -231,7 +231,7 @@ attach_pool(void)
 		wait_for_child = walredo_wait_event("WalredoChild",
 											PG_WAIT_EXTENSION);
 		wait_for_answer = walredo_wait_event("WalredoAnswer",
-											 WAIT_EVENT_MESSAGE_QUEUE_RECEIVE);
+											 WAIT_EVENT_MQ_RECEIVE);
 		before_shmem_exit(client_exit, 0);
 		first_time = false;
 	}
