@@ -358,8 +358,9 @@ end_waiting(void)
 	Assert(LWLockHeldByMe(&pool->lock));
 
 	my_slot = waiter->slot;
+	if (my_slot < 0)
+		pool->num_waiters--;
 	waiter->ticket = 0;
-	pool->num_waiters--;
 	my_waiter = -1;
 }
 
@@ -898,13 +899,17 @@ exchange(const WalredoRequest *request, char *page)
 
 /*
  * True if the child's end had nothing to do with what it was asked for: it was
- * killed from outside.
+ * killed from outside, or went with its worker.
  */
 static bool
 is_accident(Failure failure, const WalredoSlot *grave)
 {
-	return failure == FAILURE_GONE && !grave->launch_failed &&
-		!grave->was_killed && WIFSIGNALED(grave->exit_status) &&
+	if (failure != FAILURE_GONE && failure != FAILURE_LAUNCH)
+		return false;
+	if (grave->worker_ended)
+		return true;
+	return !grave->launch_failed && !grave->was_killed &&
+		WIFSIGNALED(grave->exit_status) &&
 		(WTERMSIG(grave->exit_status) == SIGKILL ||
 		 WTERMSIG(grave->exit_status) == SIGTERM);
 }
@@ -1043,6 +1048,7 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 				strlcpy(grave.last_words, "(unknown, since its worker ended)",
 						sizeof(grave.last_words));
 				grave.was_killed = true;
+				grave.worker_ended = (private_segment != NULL);
 			}
 		}
 		PG_CATCH();
@@ -1058,6 +1064,10 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 			count_success(request, begin, acquired);
 			return;
 		}
+
+		/* Our own worker may still be about to end; the next is another. */
+		if (private_segment != NULL && grave.worker_ended)
+			end_private_pool();
 		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
 		{
 			walredo_count(failure_counters[failure], 1);

@@ -192,6 +192,7 @@ walredo_pool_slot_free(WalredoPool *pool, int slotno)
 		return;
 
 	first->slot = slotno;
+	pool->num_waiters--;
 	slot->owner_pid = first->pid;
 	slot->owner_latch = first->latch;
 	if (WalredoSlotServes(slot, first->database, first->role))
