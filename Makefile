@@ -22,6 +22,7 @@ OBJS = \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \
+	src/pool/bundle.o \
 	src/pool/client.o \
 	src/pool/launch.o \
 	src/pool/shared.o \

@@ -328,6 +328,14 @@ COMMENT ON FUNCTION walredo_ping() IS
 REVOKE ALL ON FUNCTION walredo_ping() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_ping() TO pg_monitor;
 
+CREATE FUNCTION walredo_replay_request(name text)
+RETURNS bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_replay_request(text) IS
+	'has a wal-redo child answer a request that was saved because one died of it';
+REVOKE ALL ON FUNCTION walredo_replay_request(text) FROM PUBLIC;
+
 --
 -- The log
 --

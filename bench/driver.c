@@ -79,6 +79,7 @@ static Workload workloads[] = {
 char		my_exec_path[MAXPGPATH];
 int			MyProcPid;
 char	   *Dynamic_library_path = "$libdir";
+bool		wal_log_hints = false;
 
 static const char *floor_program;
 static bool own_session;

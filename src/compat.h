@@ -77,11 +77,14 @@ typedef int LoggedSlruPage;
 #define walredo_register_tranche(id, name)	LWLockRegisterTranche(id, name)
 #endif
 
-/* A wait event's number, by name where extensions can have their own. */
+/*
+ * A wait event's number.  Before PostgreSQL 17 extensions have none of their
+ * own, and one of the server's that means much the same takes its place.
+ */
 #if PG_VERSION_NUM >= 170000
-#define walredo_wait_event(name)	WaitEventExtensionNew(name)
+#define walredo_wait_event(name, substitute)	WaitEventExtensionNew(name)
 #else
-#define walredo_wait_event(name)	PG_WAIT_EXTENSION
+#define walredo_wait_event(name, substitute)	(substitute)
 #endif
 
 /* PostgreSQL 17 ties a wait event set to a resource owner. */

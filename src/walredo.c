@@ -76,6 +76,15 @@ define_settings(void)
 							0,
 							NULL, NULL, NULL);
 
+	DefineCustomBoolVariable("walredo.save_failed_requests",
+							 "Saves requests that a wal-redo child died of.",
+							 "They are kept in the directory walredo_failed_requests below the data directory.",
+							 &walredo_save_failed_requests,
+							 false,
+							 PGC_SUSET,
+							 0,
+							 NULL, NULL, NULL);
+
 	MarkGUCPrefixReserved("walredo");
 }
 

@@ -15,6 +15,7 @@
 #include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "pool/bundle.h"
 #include "record/record.h"
 #include "record/tag.h"
 #include "redo/redo.h"
@@ -24,6 +25,7 @@
 PG_FUNCTION_INFO_V1(walredo_apply);
 PG_FUNCTION_INFO_V1(walredo_page_mask);
 PG_FUNCTION_INFO_V1(walredo_ping);
+PG_FUNCTION_INFO_V1(walredo_replay_request);
 
 /*
  * An array argument.  PL/pgSQL keeps its variables expanded, but one that
@@ -144,4 +146,18 @@ Datum
 walredo_ping(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_FLOAT8(walredo_redo_ping());
+}
+
+/*
+ * walredo_replay_request(name text)
+ */
+Datum
+walredo_replay_request(PG_FUNCTION_ARGS)
+{
+	bytea	   *page = (bytea *) palloc(VARHDRSZ + BLCKSZ);
+
+	SET_VARSIZE(page, VARHDRSZ + BLCKSZ);
+	walredo_bundle_replay(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+						  VARDATA(page));
+	PG_RETURN_BYTEA_P(page);
 }

@@ -34,6 +34,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "pool/bundle.h"
 #include "pool/client.h"
 #include "pool/shared.h"
 #include "portability/instr_time.h"
@@ -92,6 +93,11 @@ struct WalredoPipe
 	TimestampTz deadline;
 	Failure		failure;		/* once set, nothing more is done */
 	uint64		bytes;			/* of this request, so far */
+
+	/* If set, what is written goes there, and not to the connection. */
+	void		(*put) (const char *data, Size size, void *arg);
+	void	   *put_arg;
+
 	Size		used;
 	char		buffer[PIPE_BUFFER_SIZE];
 };
@@ -222,8 +228,10 @@ attach_pool(void)
 	if (first_time)
 	{
 		walredo_pool_register_tranche();
-		wait_for_child = walredo_wait_event("WalredoChild");
-		wait_for_answer = walredo_wait_event("WalredoAnswer");
+		wait_for_child = walredo_wait_event("WalredoChild",
+											PG_WAIT_EXTENSION);
+		wait_for_answer = walredo_wait_event("WalredoAnswer",
+											 WAIT_EVENT_MQ_RECEIVE);
 		before_shmem_exit(client_exit, 0);
 		first_time = false;
 	}
@@ -350,8 +358,9 @@ end_waiting(void)
 	Assert(LWLockHeldByMe(&pool->lock));
 
 	my_slot = waiter->slot;
+	if (my_slot < 0)
+		pool->num_waiters--;
 	waiter->ticket = 0;
-	pool->num_waiters--;
 	my_waiter = -1;
 }
 
@@ -758,6 +767,12 @@ pipe_flush(WalredoPipe *pipe)
 {
 	Size		done = 0;
 
+	if (pipe->put != NULL)
+	{
+		pipe->put(pipe->buffer, pipe->used, pipe->put_arg);
+		done = pipe->used;
+	}
+
 	while (done < pipe->used && pipe->failure == FAILURE_NONE)
 	{
 		ssize_t		n = write(pipe->connection->in_fd, pipe->buffer + done,
@@ -805,6 +820,23 @@ walredo_pipe_reserve(WalredoPipe *pipe, Size size)
 	result = pipe->buffer + pipe->used;
 	pipe->used += size;
 	return result;
+}
+
+void
+walredo_request_write(const WalredoRequest *request,
+					  void (*put) (const char *data, Size size, void *arg),
+					  void *put_arg)
+{
+	WalredoPipe *pipe = palloc(sizeof(WalredoPipe));
+
+	pipe->connection = NULL;
+	pipe->failure = FAILURE_NONE;
+	pipe->used = 0;
+	pipe->put = put;
+	pipe->put_arg = put_arg;
+	request->send(pipe, request->arg);
+	pipe_flush(pipe);
+	pfree(pipe);
 }
 
 /*
@@ -882,13 +914,17 @@ exchange(const WalredoRequest *request, char *page)
 
 /*
  * True if the child's end had nothing to do with what it was asked for: it was
- * killed from outside.
+ * killed from outside, or went with its worker.
  */
 static bool
 is_accident(Failure failure, const WalredoSlot *grave)
 {
-	return failure == FAILURE_GONE && !grave->launch_failed &&
-		!grave->was_killed && WIFSIGNALED(grave->exit_status) &&
+	if (failure != FAILURE_GONE && failure != FAILURE_LAUNCH)
+		return false;
+	if (grave->worker_ended)
+		return true;
+	return !grave->launch_failed && !grave->was_killed &&
+		WIFSIGNALED(grave->exit_status) &&
 		(WTERMSIG(grave->exit_status) == SIGKILL ||
 		 WTERMSIG(grave->exit_status) == SIGTERM);
 }
@@ -997,8 +1033,11 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 				 errdetail("The setting walredo.enabled is off.")));
 
 	if (request_pipe == NULL)
+	{
 		request_pipe = MemoryContextAlloc(TopMemoryContext,
 										  sizeof(WalredoPipe));
+		request_pipe->put = NULL;
+	}
 
 	for (;;)
 	{
@@ -1024,6 +1063,7 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 				strlcpy(grave.last_words, "(unknown, since its worker ended)",
 						sizeof(grave.last_words));
 				grave.was_killed = true;
+				grave.worker_ended = (private_segment != NULL);
 			}
 		}
 		PG_CATCH();
@@ -1039,9 +1079,16 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 			count_success(request, begin, acquired);
 			return;
 		}
+
+		/* Our own worker may still be about to end; the next is another. */
+		if (private_segment != NULL && grave.worker_ended)
+			end_private_pool();
 		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
 		{
 			walredo_count(failure_counters[failure], 1);
+			if (walredo_save_failed_requests && !request->is_saved &&
+				failure != FAILURE_LAUNCH)
+				walredo_bundle_save(request);
 			report_failure(request, failure, &grave);
 		}
 		walredo_count(STAT_RETRIES, 1);

@@ -37,6 +37,7 @@ typedef struct WalredoRequest
 
 	void	   *arg;
 	int			num_records;	/* WAL records in it, for the statistics */
+	bool		is_saved;		/* it comes from a file; not to be saved again */
 } WalredoRequest;
 
 /*
@@ -59,6 +60,15 @@ extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
  */
 #define WALREDO_PIPE_MAX_RESERVE	1024
 extern char *walredo_pipe_reserve(WalredoPipe *pipe, Size size);
+
+/*
+ * Has a request written somewhere else than to a child: put is called with one
+ * piece after the other.
+ */
+extern void walredo_request_write(const WalredoRequest *request,
+								  void (*put) (const char *data, Size size,
+											   void *arg),
+								  void *put_arg);
 
 /* A child, or a slot for one, as the statistics show it. */
 typedef struct WalredoChildInfo

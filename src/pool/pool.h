@@ -22,6 +22,7 @@ extern int	walredo_timeout;	/* milliseconds */
 extern int	walredo_pool_size;
 extern int	walredo_idle_timeout;	/* milliseconds */
 extern int	walredo_max_retries;
+extern bool walredo_save_failed_requests;
 
 /*
  * Asks for a pool in the server's shared memory, and for its worker.  To be

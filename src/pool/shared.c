@@ -22,6 +22,7 @@ int			walredo_timeout = 20000;
 int			walredo_pool_size = 4;
 int			walredo_idle_timeout = 60000;
 int			walredo_max_retries = 1;
+bool		walredo_save_failed_requests = false;
 
 /* The pool of a server that preloaded the library, else NULL. */
 static WalredoPool *shmem_pool = NULL;
@@ -191,6 +192,7 @@ walredo_pool_slot_free(WalredoPool *pool, int slotno)
 		return;
 
 	first->slot = slotno;
+	pool->num_waiters--;
 	slot->owner_pid = first->pid;
 	slot->owner_latch = first->latch;
 	if (WalredoSlotServes(slot, first->database, first->role))

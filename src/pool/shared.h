@@ -88,6 +88,7 @@ typedef struct WalredoSlot
 	/* SLOT_DEAD: how the child ended. */
 	bool		launch_failed;	/* it never came to answer its first ping */
 	bool		was_killed;		/* it lived until the worker killed it */
+	bool		worker_ended;	/* ... only because it ended itself */
 	int			exit_status;	/* from waitpid() */
 	char		last_words[WALREDO_LAST_WORDS_SIZE];	/* a string */
 } WalredoSlot;
@@ -130,7 +131,7 @@ typedef struct WalredoPool
 
 	WalredoStats stats;			/* atomic, so not under the lock */
 
-	int			num_waiters;	/* how many of the waiters are in use */
+	int			num_waiters;	/* how many have no slot yet */
 	WalredoSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } WalredoPool;
 

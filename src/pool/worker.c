@@ -93,6 +93,9 @@ static WaitEventSet *wait_set = NULL;
 /* SIGQUIT: leave at once, without touching shared memory. */
 static volatile sig_atomic_t quit_requested = false;
 
+/* The worker is about to exit. */
+static bool worker_is_ending = false;
+
 static void child_gone(int slotno);
 
 /* ----------------------------------------------------------------
@@ -340,6 +343,8 @@ child_gone(int slotno)
 	{
 		slot->launch_failed = launch_failed;
 		slot->was_killed = was_killed;
+		slot->worker_ended = worker_is_ending &&
+			(was_killed || launch_failed);
 		slot->exit_status = status;
 		strlcpy(slot->last_words, child->last_words,
 				sizeof(slot->last_words));
@@ -373,6 +378,12 @@ tend_slots(void)
 		TimestampTz due = 0;
 
 		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		if ((slot->state == SLOT_EMPTY || slot->state == SLOT_IDLE) &&
+			pool->num_waiters > 0 && i < WalredoPoolUsableSlots(pool))
+		{
+			/* The pool has become larger. */
+			walredo_pool_slot_free(pool, i);
+		}
 		if (slot->state == SLOT_IDLE)
 		{
 			due = TimestampTzPlusMilliseconds(slot->idle_since,
@@ -614,6 +625,7 @@ make_wait_set(void)
 static void
 worker_exit(int code, Datum arg)
 {
+	worker_is_ending = true;
 	LWLockReleaseAll();
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
@@ -741,7 +753,8 @@ walredo_worker_main(Datum main_arg)
 		timeout = tend_slots();
 
 		if (wait_event_info == 0)
-			wait_event_info = walredo_wait_event("WalredoWorkerMain");
+			wait_event_info = walredo_wait_event("WalredoWorkerMain",
+												 PG_WAIT_EXTENSION);
 		if (wait_set == NULL)
 			make_wait_set();
 		nevents = WaitEventSetWait(wait_set, timeout, events,

@@ -180,7 +180,7 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 				   WalredoRecord *const *records, int nrecords)
 {
 	PostgresRun run;
-	WalredoRequest request = {send_run, describe_run, &run, nrecords};
+	WalredoRequest request = {send_run, describe_run, &run, nrecords, false};
 	instr_time	start;
 	instr_time	duration;
 
@@ -395,7 +395,7 @@ void
 walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 {
 	MaskArg		mask = {rmid, blkno, page};
-	WalredoRequest request = {send_mask, describe_mask, &mask, 0};
+	WalredoRequest request = {send_mask, describe_mask, &mask, 0, false};
 
 	walredo_pool_request(&request, page);
 }
@@ -419,7 +419,7 @@ char *
 walredo_describe_record(const WalredoRecord *record)
 {
 	WalredoRequest request = {send_describe, describe_describe,
-	unconstify(WalredoRecord *, record), 0};
+	unconstify(WalredoRecord *, record), 0, false};
 	PGAlignedBlock text;
 
 	walredo_pool_request(&request, text.data);
@@ -446,7 +446,7 @@ describe_ping(void *arg)
 double
 walredo_redo_ping(void)
 {
-	WalredoRequest request = {send_ping, describe_ping, NULL, 0};
+	WalredoRequest request = {send_ping, describe_ping, NULL, 0, false};
 	PGAlignedBlock answer;
 	instr_time	start;
 	instr_time	duration;
