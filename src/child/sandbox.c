@@ -241,6 +241,12 @@ load_filter(uint32_t default_action, bool more_filters)
 	}
 #undef ALLOW
 
+	/* These two are called for each request; have them looked for first. */
+	if (rc == 0)
+		rc = seccomp_syscall_priority(ctx, SCMP_SYS(read), UINT8_MAX);
+	if (rc == 0)
+		rc = seccomp_syscall_priority(ctx, SCMP_SYS(write), UINT8_MAX);
+
 	if (rc == 0)
 		rc = seccomp_load(ctx);
 	seccomp_release(ctx);

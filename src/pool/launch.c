@@ -228,7 +228,7 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 					 Size error_size)
 {
 	char	   *argv[4 + 2 * (lengthof(child_settings) + 3) + 2];
-	char	   *envp[8];
+	char	   *envp[6];
 	int			nargs = 0;
 	int			nenvs = 0;
 	int			in[2] = {-1, -1};
