@@ -84,9 +84,11 @@ sub read_file
 	return scalar <$in>;
 }
 
-# The first core that we may use.  What is compared runs on the same one.
-my ($core) = join(' ', run('taskset', '-cp', $$)) =~ /list: (\d+)/
+# The cores that we may use, and the first of them.  What is compared runs on
+# the same one, unless it is about several.
+my ($all_cores) = join(' ', run('taskset', '-cp', $$)) =~ /list: (\S+)/
   or die "could not find out the cores\n";
+my ($core) = $all_cores =~ /^(\d+)/;
 
 sub processes_with
 {
@@ -178,9 +180,15 @@ driver('check');
 	  foreach grep { $pairs{$_} } qw(ping short btree medium);
 }
 
-figure('launch to first answer', 'ms',
-	median(map { $_->[1] / 1000 } driver('launch', $brief ? 2 : 25)),
-	undef, undef, 8);
+# What the loader takes for the server's program alone is shown as the floor.
+{
+	my @launches = driver('launch', $brief ? 2 : 31);
+	my $launch = median(map { $_->[1] / 1000 } @launches);
+	my $empty = median(map { $_->[3] / 1000 } @launches);
+
+	figure('launch to first answer', 'ms', $launch, undef, undef, 8);
+	figure('  of which "postgres --version" takes', 'ms', $empty);
+}
 
 my ($memory) = driver('memory');
 figure('private memory of a child', 'MB', $memory->[0] / 1024,
@@ -311,6 +319,159 @@ sub time_sql
 }
 
 # ----------------------------------------------------------------
+# The log
+# ----------------------------------------------------------------
+
+# Wall time of commands that run at the same time, in ms.
+sub time_of
+{
+	my @commands = @_;
+	my $start = time;
+	my @pids;
+
+	foreach my $command (@commands)
+	{
+		my $pid = fork() // die "could not fork: $!\n";
+		if ($pid == 0)
+		{
+			open(STDOUT, '>', '/dev/null');
+			exec(@$command);
+			exit(127);
+		}
+		push @pids, $pid;
+	}
+	foreach my $pid (@pids)
+	{
+		waitpid($pid, 0);
+		die "$commands[0][0]: failed\n" if $? != 0;
+	}
+	return (time - $start) * 1000;
+}
+
+sub query
+{
+	return [ @psql, '-c', @_ ];
+}
+
+sub pg_ctl
+{
+	my ($directory, @arguments) = @_;
+
+	# What it starts must not hold our pipes.
+	system(join(' ', map { "'$_'" } "$bindir/pg_ctl", '-D', $directory, '-l',
+			"$directory.log", '-w', @arguments) . ' >/dev/null') == 0
+	  or die "pg_ctl @arguments: failed\n";
+}
+
+# Crashes the server, keeps a copy of what is left, and starts it again.
+sub keep_crashed_server
+{
+	my ($copy) = @_;
+
+	pg_ctl($data, '-m', 'immediate', 'stop');
+	run('cp', '-a', $data, $copy);
+	pg_ctl($data, 'start');
+	$postmaster = pin_server();
+}
+
+# How long such a server takes to replay, as its log has it, in ms.
+sub time_of_crash_recovery
+{
+	my ($copy) = @_;
+	my $directory = "$copy.run";
+
+	run('cp', '-a', $copy, $directory);
+	pg_ctl($directory, '-o', '-p 5433', 'start');
+	pg_ctl($directory, '-m', 'immediate', 'stop');
+	my ($elapsed) = read_file("$directory.log") =~ /redo done at .* elapsed: ([\d.]+) s/
+	  or die "the server has not recovered\n";
+	run('rm', '-rf', $directory, "$directory.log");
+
+	# It has two digits after the point.
+	return ($elapsed > 0 ? $elapsed : 0.01) * 1000;
+}
+
+{
+	my $rows = $brief ? 1000 : 100000;
+	my @pages = (
+		[ 'bench_log', 'main' ],
+		[ 'bench_log_pkey', 'main' ],
+		[ 'bench_log_other', 'main' ]);
+	my ($range) = sql(<<SQL);
+CREATE TABLE bench_log (id int PRIMARY KEY, other int, text text);
+CREATE INDEX bench_log_other ON bench_log (other);
+CHECKPOINT;
+SELECT pg_current_wal_insert_lsn() AS start_lsn \\gset
+INSERT INTO bench_log SELECT i, i * 7919 % $rows, repeat('x', i % 100) FROM generate_series(1, $rows) i;
+UPDATE bench_log SET other = other + 1 WHERE id % 2 = 0;
+DELETE FROM bench_log WHERE id % 5 = 0;
+VACUUM bench_log;
+DO 'BEGIN FOR i IN 1 .. $rows / 2 LOOP UPDATE bench_log SET text = text || ''y'' WHERE id = i * 7 % $rows; COMMIT; END LOOP; END';
+SET synchronous_commit = on;
+CREATE TABLE bench_end ();
+SELECT :'start_lsn', pg_current_wal_flush_lsn(), pg_current_wal_flush_lsn() - :'start_lsn';
+SQL
+	my ($start_lsn, $end_lsn, $bytes) = @$range;
+	my $records = sql("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn');");
+	my ($tag) = sql("SELECT walredo_tag('bench_log', 'main', 7), 'x';");
+	my ($relation) = $tag->[0] =~ m{^rel (\S+) blk};
+	my @waldump = ("$bindir/pg_waldump", '-p', "$data/pg_wal", '-s', $start_lsn,
+		'-e', $end_lsn);
+	my $log = sprintf('%d records, %.0f MB', $records, $bytes / 1024 / 1024);
+	my (@count, @block, @at, @verify, @two);
+
+	run('taskset', '-cp', $core, $$);
+	for (1 .. $rounds)
+	{
+		push @count,
+		  [ time_of(query("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn')")),
+			time_of([ @waldump, '--stats' ]) ];
+		push @block,
+		  [ time_of(query("SELECT count(*) FROM walredo_page_records('$tag->[0]', '$start_lsn', '$end_lsn')")),
+			time_of([ @waldump, '--relation', $relation, '--block', 7 ]) ];
+	}
+
+	keep_crashed_server("$data.crashed");
+
+	# Everything that the log holds of three relations, in three passes.
+	for (1 .. ($brief ? 1 : 5))
+	{
+		my ($at, $verify) = (0, 0);
+
+		foreach my $page (@pages)
+		{
+			$at += time_of(query("SELECT count(*) FROM walredo_pages_at('$page->[0]', '$page->[1]', '$end_lsn')"));
+			$verify += time_of(query("SELECT count(*) FROM walredo_verify('$page->[0]', '$page->[1]')"));
+		}
+		my $recovery = time_of_crash_recovery("$data.crashed");
+		push @at, [ $at, $recovery ];
+		push @verify, [ $verify, $recovery ];
+	}
+
+	# Two sessions, each with a child of its own, against one.
+	run('taskset', '-acp', $all_cores, $_)
+	  foreach ($$, $postmaster, processes_with(qr/^PPid:\s+$postmaster$/m));
+	for (1 .. $rounds)
+	{
+		my $query = query("SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn')");
+		my $one = time_of($query);
+
+		push @two, [ time_of($query, $query), $one ];
+	}
+	run('taskset', '-cp', $core, $$);
+	$postmaster = pin_server();
+
+	figure_of_rounds("count(*) of $log / pg_waldump --stats", 'ms', 1, @count);
+	figure_of_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
+	figure_of_rounds("walredo_pages_at of it / crash recovery", 'ms', 1, @at);
+	figure_of_rounds("walredo_verify of it / crash recovery", 'ms', 1, @verify);
+
+	# 1.8 times the work in the same time, that is.
+	figure_of_rounds('two at once, two children / one', 'ms', 2 / 1.8, @two)
+	  if $all_cores ne $core;
+}
+
+# ----------------------------------------------------------------
 # Many records on one page
 # ----------------------------------------------------------------
 
@@ -364,7 +525,7 @@ SQL
 	{
 		for (my $n = 1; $n <= $most; $n *= 10)
 		{
-			my $batches = 1 + int(10000 / $n);
+			my $batches = 5 + int(10000 / $n);
 			push @{ $time{$n} },
 			  time_sql('bench_apply', "$n on a page", $batches, 1) / $n;
 		}
@@ -392,53 +553,3 @@ SQL
 	my $after = child_memory();
 	figure("child after $most records / after 100", 'MB', $after, $before, $after / $before, 1.1);
 }
-
-# ----------------------------------------------------------------
-# Reading the log
-# ----------------------------------------------------------------
-
-sub time_of
-{
-	my $start = time;
-	run('taskset', '-c', $core, @_);
-	return time - $start;
-}
-
-{
-	my $rows = $brief ? 1000 : 100000;
-	my ($range) = sql(<<SQL);
-CREATE TABLE bench_log (id int PRIMARY KEY, other int, text text);
-CREATE INDEX ON bench_log (other);
-SELECT pg_current_wal_insert_lsn() AS start_lsn \\gset
-INSERT INTO bench_log SELECT i, i * 7919 % $rows, repeat('x', i % 100) FROM generate_series(1, $rows) i;
-UPDATE bench_log SET other = other + 1 WHERE id % 2 = 0;
-DELETE FROM bench_log WHERE id % 5 = 0;
-VACUUM bench_log;
-DO 'BEGIN FOR i IN 1 .. $rows / 2 LOOP UPDATE bench_log SET text = text || ''y'' WHERE id = i * 7 % $rows; COMMIT; END LOOP; END';
-CHECKPOINT;
-SELECT :'start_lsn', pg_current_wal_flush_lsn(), pg_current_wal_flush_lsn() - :'start_lsn';
-SQL
-	my $records = sql("SELECT count(*) FROM walredo_wal_records('$range->[0]', '$range->[1]');");
-	my @pairs;
-
-	for (1 .. $rounds)
-	{
-		push @pairs,
-		  [ time_of(@psql, '-c',
-				"SELECT count(*) FROM walredo_wal_records('$range->[0]', '$range->[1]')") * 1000,
-			time_of("$bindir/pg_waldump", '--stats', '-p', "$data/pg_wal",
-				'-s', $range->[0], '-e', $range->[1]) * 1000 ];
-	}
-	figure_of_rounds(
-		sprintf('count(*) of %d records, %d MB / pg_waldump --stats',
-			$records, $range->[2] / 1024 / 1024),
-		'ms', 1, @pairs);
-}
-
-# ----------------------------------------------------------------
-# Pages out of the log
-#
-# Here belong the figures of walredo_page_records() against pg_waldump
-# --relation --block, of walredo_pages_at() and walredo_verify() against the
-# server's own crash recovery, and of two children against one.
-# ----------------------------------------------------------------
