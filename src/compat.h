@@ -23,6 +23,7 @@
 #if PG_VERSION_NUM >= 160000
 
 #include "storage/relfilelocator.h"
+#include "varatt.h"
 
 #else
 

@@ -23,6 +23,7 @@
 
 #include "access/multixact.h"
 #include "access/xlogdefs.h"
+#include "compat.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
