@@ -28,6 +28,23 @@ PG_FUNCTION_INFO_V1(walredo_ping);
 PG_FUNCTION_INFO_V1(walredo_replay_request);
 
 /*
+ * An array argument.  PL/pgSQL keeps its variables expanded, but one that
+ * nobody has looked into still has the flat form that it came in, which need
+ * not be made again.
+ */
+static ArrayType *
+getarg_array(FunctionCallInfo fcinfo, int argno)
+{
+	AnyArrayType *array = PG_GETARG_ANY_ARRAY_P(argno);
+
+	if (!VARATT_IS_EXPANDED_HEADER(array))
+		return &array->flt;
+	if (array->xpn.fvalue != NULL)
+		return array->xpn.fvalue;
+	return PG_GETARG_ARRAYTYPE_P(argno);
+}
+
+/*
  * The elements of an array of records, read in place: they are varlenas with
  * full headers, aligned as the type asks for.
  */
@@ -81,7 +98,7 @@ walredo_apply(PG_FUNCTION_ARGS)
 
 	tag = PG_GETARG_WALREDO_TAG_P(0);
 	base = PG_ARGISNULL(1) ? NULL : PG_GETARG_BYTEA_P_COPY(1);
-	records = records_of_array(PG_GETARG_ARRAYTYPE_P(2), &nrecords);
+	records = records_of_array(getarg_array(fcinfo, 2), &nrecords);
 
 	PG_RETURN_BYTEA_P(walredo_redo(tag, base, records, nrecords));
 }

@@ -807,6 +807,21 @@ walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
 	}
 }
 
+char *
+walredo_pipe_reserve(WalredoPipe *pipe, Size size)
+{
+	char	   *result;
+
+	Assert(size <= WALREDO_PIPE_MAX_RESERVE);
+
+	/* After a failure this goes on emptying the buffer. */
+	if (size > PIPE_BUFFER_SIZE - pipe->used)
+		pipe_flush(pipe);
+	result = pipe->buffer + pipe->used;
+	pipe->used += size;
+	return result;
+}
+
 void
 walredo_request_write(const WalredoRequest *request,
 					  void (*put) (const char *data, Size size, void *arg),

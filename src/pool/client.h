@@ -55,6 +55,13 @@ extern void walredo_pool_request(const WalredoRequest *request, char *page);
 extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 
 /*
+ * Appends size bytes, which the caller writes where the result points to,
+ * before the next call.
+ */
+#define WALREDO_PIPE_MAX_RESERVE	1024
+extern char *walredo_pipe_reserve(WalredoPipe *pipe, Size size);
+
+/*
  * Has a request written somewhere else than to a child: put is called with one
  * piece after the other.
  */

@@ -47,10 +47,9 @@ typedef struct PostgresRun
 static void
 put_message(WalredoPipe *pipe, WalredoMessageType type, uint32 payload_size)
 {
-	char		header[WALREDO_WIRE_HEADER_SIZE];
+	char	   *p = walredo_pipe_reserve(pipe, WALREDO_WIRE_HEADER_SIZE);
 
-	(void) walredo_put_header(header, type, payload_size);
-	walredo_pipe_put(pipe, header, sizeof(header));
+	(void) walredo_put_header(p, type, payload_size);
 }
 
 /* A message that bears a whole WAL record. */
@@ -58,12 +57,19 @@ static void
 put_record(WalredoPipe *pipe, WalredoMessageType type,
 		   const WalredoRecord *record)
 {
-	char		lsn[WALREDO_WIRE_LSN_SIZE];
+	Size		head_size = WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_LSN_SIZE;
+	Size		size = WalredoRecordBodySize(record);
+	bool		is_short = (head_size + size <= WALREDO_PIPE_MAX_RESERVE);
+	char	   *p;
 
-	put_message(pipe, type, sizeof(lsn) + WalredoRecordBodySize(record));
-	(void) walredo_put_uint64(lsn, record->lsn);
-	walredo_pipe_put(pipe, lsn, sizeof(lsn));
-	walredo_pipe_put(pipe, record->u.data, WalredoRecordBodySize(record));
+	/* Most records are short, and there may be very many. */
+	p = walredo_pipe_reserve(pipe, is_short ? head_size + size : head_size);
+	p = walredo_put_header(p, type, WALREDO_WIRE_LSN_SIZE + size);
+	p = walredo_put_uint64(p, record->lsn);
+	if (is_short)
+		memcpy(p, record->u.data, size);
+	else
+		walredo_pipe_put(pipe, record->u.data, size);
 }
 
 static void

@@ -1,0 +1,444 @@
+# bench/measure.pl MODE DATA BINDIR BENCH
+#
+# Takes the figures, and writes them to standard output as tab-separated
+# values; bench/README.md has the columns.  To be called by bench/run, which
+# has built the programs in BENCH and started a server on DATA; PGHOST and the
+# like lead to it.  MODE is full, or brief, which takes each figure once, from
+# small samples.
+#
+# Each figure is compared with a floor that is measured in the same run, one
+# round of the floor after one of the figure.  What is printed is the median
+# of the rounds.
+
+use strict;
+use warnings;
+
+use Time::HiRes qw(time);
+
+my ($mode, $data, $bindir, $bench) = @ARGV;
+die "usage: measure.pl full|brief DATA BINDIR BENCH\n"
+  unless defined $bench && $mode =~ /^(full|brief)$/;
+my $brief = $mode eq 'brief';
+
+my $rounds = $brief ? 1 : 7;
+my $failed = 0;
+
+# ----------------------------------------------------------------
+# Tools
+# ----------------------------------------------------------------
+
+sub median
+{
+	my @sorted = sort { $a <=> $b } @_;
+	die "nothing was measured\n" unless @sorted;
+	return $sorted[$#sorted / 2] if @sorted % 2;
+	return ($sorted[ @sorted / 2 - 1 ] + $sorted[ @sorted / 2 ]) / 2;
+}
+
+# Runs a command, and returns its output's lines; dies if it fails.
+sub run
+{
+	my @command = @_;
+	open(my $pipe, '-|', @command) or die "could not run $command[0]: $!\n";
+	chomp(my @lines = <$pipe>);
+	close($pipe) or die "@command[0 .. ($#command > 6 ? 6 : $#command)]: failed\n";
+	return @lines;
+}
+
+# The lines' columns.
+sub rows
+{
+	return map { [ split /\t/ ] } @_;
+}
+
+my $absolute = $bench =~ m{^/} ? $bench : "$ENV{PWD}/$bench";
+
+sub driver
+{
+	return rows(
+		run("$absolute/driver", '--data', $data,
+			'--postgres', "$bindir/postgres",
+			'--floor', "$absolute/floor",
+			'--workloads', "$absolute/workloads", @_));
+}
+
+my @psql = ("$bindir/psql", '-XAtq', '-F', "\t", '-v', 'ON_ERROR_STOP=1');
+
+sub sql
+{
+	my ($text) = @_;
+	my $file = "$data/../bench.sql";
+	open(my $out, '>', $file) or die "could not write $file: $!\n";
+	print $out $text;
+	close($out);
+	my @lines = run(@psql, '-f', $file);
+	unlink($file);
+	return wantarray ? rows(@lines) : $lines[0];
+}
+
+sub read_file
+{
+	my ($name) = @_;
+	open(my $in, '<:raw', $name) or die "could not open $name: $!\n";
+	local $/;
+	return scalar <$in>;
+}
+
+# The first core that we may use.  What is compared runs on the same one.
+my ($core) = join(' ', run('taskset', '-cp', $$)) =~ /list: (\d+)/
+  or die "could not find out the cores\n";
+
+sub processes_with
+{
+	my ($pattern) = @_;
+	my @found;
+	foreach my $dir (glob('/proc/[0-9]*'))
+	{
+		open(my $in, '<', "$dir/status") or next;
+		my $status = join('', <$in>);
+		push @found, $dir =~ /(\d+)$/ if $status =~ $pattern;
+	}
+	return @found;
+}
+
+# Everything that the server has started, and will start, stays on one core.
+sub pin_server
+{
+	my ($postmaster) = split /\n/, read_file("$data/postmaster.pid");
+	run('taskset', '-acp', $core, $_)
+	  foreach ($postmaster, processes_with(qr/^PPid:\s+$postmaster$/m));
+	return $postmaster;
+}
+
+# One row of the table.  Without a floor the target is one for the value.
+sub figure
+{
+	my ($name, $unit, $value, $floor, $ratio, $target) = @_;
+	my $judged = defined $floor ? $ratio : $value;
+	my $verdict =
+	  $brief || !defined $target ? '' : $judged <= $target ? 'met' : 'missed';
+
+	print STDERR "   $name\n";
+	print join(
+		"\t", $name, $unit,
+		map({ defined $_ ? sprintf('%.4g', $_) : '' }
+			$value, $floor, $ratio, $target),
+		$verdict), "\n";
+}
+
+# The same, of pairs of value and floor, one a round.
+sub figure_of_rounds
+{
+	my ($name, $unit, $target, @pairs) = @_;
+	figure(
+		$name, $unit,
+		median(map { $_->[0] } @pairs),
+		median(map { $_->[1] } @pairs),
+		median(map { $_->[0] / $_->[1] } @pairs), $target);
+}
+
+# ----------------------------------------------------------------
+# What was measured, and where
+# ----------------------------------------------------------------
+
+$| = 1;
+{
+	my ($model) = read_file('/proc/cpuinfo') =~ /^model name\s*: (.*)$/m;
+	my @date = gmtime;
+	my $cores = () = read_file('/proc/cpuinfo') =~ /^processor\b/mg;
+	my ($version) = run("$bindir/postgres", '--version');
+
+	printf "# %04d-%02d-%02d, %s, %s\n", $date[5] + 1900, $date[4] + 1,
+	  $date[3], $mode, $version;
+	printf "# %s, %d cores\n", $model // 'unknown processor', $cores;
+	print join("\t", qw(figure unit value floor ratio target verdict)), "\n";
+}
+
+# ----------------------------------------------------------------
+# The child alone
+# ----------------------------------------------------------------
+
+my %roundtrip_target = (short => 1.30, btree => 1.20, medium => 10);
+
+# Pages first: how fast a wrong answer comes is of no interest.
+driver('check');
+
+{
+	my %pairs;
+	push @{ $pairs{ $_->[0] } }, [ $_->[3], $_->[2] ]
+	  foreach driver('roundtrip', $rounds, $brief ? 200 : 3000);
+	figure_of_rounds("round trip, $_", 'us', $roundtrip_target{$_},
+		@{ $pairs{$_} })
+	  foreach qw(ping short btree medium);
+
+	%pairs = ();
+	push @{ $pairs{ $_->[0] } }, [ $_->[3], $_->[2] ]
+	  foreach driver('inflight', $rounds, $brief ? 200 : 3000);
+	figure_of_rounds("8 in flight, $_", 'us', undef, @{ $pairs{$_} })
+	  foreach grep { $pairs{$_} } qw(ping short btree medium);
+}
+
+figure('launch to first answer', 'ms',
+	median(map { $_->[1] / 1000 } driver('launch', $brief ? 2 : 25)),
+	undef, undef, 8);
+
+my ($memory) = driver('memory');
+figure('private memory of a child', 'MB', $memory->[0] / 1024,
+	undef, undef, 2.5);
+
+# ----------------------------------------------------------------
+# The same requests from SQL
+# ----------------------------------------------------------------
+
+# A workload's arguments of walredo_apply().
+sub workload_arguments
+{
+	my ($name) = @_;
+	my $bytes = read_file("$bench/workloads/$name.bin");
+	my ($spc, $db, $rel, $fork, $blk, $has_base) = unpack('L< L< L< C L< C', $bytes);
+	my $at = 18;
+	my $base = 'NULL';
+	my @records;
+
+	die "workload $name is not about a main fork\n" if $fork != 0;
+	if ($has_base)
+	{
+		$base = sprintf("'\\x%s'::bytea", unpack('H*', substr($bytes, $at, 8192)));
+		$at += 8192;
+	}
+	my $nrecords = unpack('L<', substr($bytes, $at, 4));
+	$at += 4;
+	for (1 .. $nrecords)
+	{
+		my ($lsn, $length) = unpack('Q< L<', substr($bytes, $at, 12));
+		push @records,
+		  sprintf("walredo_postgres('%X/%X', '\\x%s')",
+			$lsn >> 32, $lsn & 0xffffffff,
+			unpack('H*', substr($bytes, $at + 12, $length)));
+		$at += 12 + $length;
+	}
+	return ("rel $spc/$db/$rel blk $blk", $base,
+		'ARRAY[' . join(', ', @records) . ']');
+}
+
+# Times are medians of batches of calls in a PL/pgSQL loop, in microseconds.
+sub timing_function
+{
+	my ($name, $expression) = @_;
+	return <<SQL;
+CREATE FUNCTION $name(tag walredo_tag, base bytea, records walredo_record[],
+	batches int, size int)
+RETURNS float8 LANGUAGE plpgsql AS \$\$
+DECLARE
+	started timestamptz;
+	times float8[];
+	page bytea;
+BEGIN
+	FOR batch IN 1 .. batches LOOP
+		started := clock_timestamp();
+		FOR i IN 1 .. size LOOP
+			page := $expression;
+		END LOOP;
+		times[batch] := extract(epoch FROM clock_timestamp() - started) * 1e6;
+	END LOOP;
+	RETURN (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY t)
+			FROM unnest(times) t) / size;
+END
+\$\$;
+SQL
+}
+
+sql("CREATE EXTENSION walredo;\n"
+	  . "CREATE TABLE bench_requests (name text PRIMARY KEY, tag walredo_tag, base bytea, records walredo_record[]);\n"
+	  . timing_function('bench_apply', 'walredo_apply(tag, base, records)')
+	  . timing_function('bench_set_byte', 'set_byte(base, 0, 1)'));
+foreach my $name (qw(short btree medium))
+{
+	my ($tag, $base, $records) = workload_arguments($name);
+	sql("INSERT INTO bench_requests VALUES ('$name', '$tag', $base, $records);");
+}
+sql(<<'SQL');
+INSERT INTO bench_requests
+SELECT 'clog ' || n, 'slru pg_xact/0000 blk 0', decode(repeat('00', 8192), 'hex'),
+	ARRAY[walredo_clog_set_committed('0/1000000',
+		(SELECT array_agg((731 + 7 * i)::text::xid ORDER BY i) FROM generate_series(1, n) i))]
+FROM unnest(ARRAY[1, 1000]) n;
+SQL
+
+my $postmaster = pin_server();
+
+# The base is read into memory before the clock starts.
+sub time_sql
+{
+	my ($function, $name, $batches, $size) = @_;
+	return scalar sql(
+		"SELECT $function(tag, base || '', records, $batches, $size) FROM bench_requests WHERE name = '$name';");
+}
+
+{
+	my %target = (short => 1.35, btree => 1.35, medium => 1.08);
+	foreach my $name (qw(short btree medium))
+	{
+		my @pairs;
+		for (1 .. $rounds)
+		{
+			my ($driver) = driver('--session', 'own', 'roundtrip', 1,
+				$brief ? 200 : 3000, $name);
+			push @pairs,
+			  [ time_sql('bench_apply', $name, $brief ? 10 : 150, 20),
+				$driver->[3] ];
+		}
+		figure_of_rounds("walredo_apply, $name / driver", 'us',
+			$target{$name}, @pairs);
+	}
+}
+
+{
+	my (@pairs, @xids);
+	for (1 .. $rounds)
+	{
+		my $batches = $brief ? 10 : 300;
+		my $one = time_sql('bench_apply', 'clog 1', $batches, 100);
+		my $thousand = time_sql('bench_apply', 'clog 1000', $batches, 100);
+		my ($loop) = driver('clogloop', $brief ? 100 : 20000);
+
+		push @pairs,
+		  [ $one, time_sql('bench_set_byte', 'clog 1', $batches, 100) ];
+		push @xids, [ ($thousand - $one) / 999 * 1000, $loop->[0] * 1000 ];
+	}
+	figure_of_rounds('one native record / set_byte', 'us', 1.5, @pairs);
+	figure_of_rounds('CLOG, one of 1,000 xids / C loop', 'ns', 2, @xids);
+}
+
+# ----------------------------------------------------------------
+# Many records on one page
+# ----------------------------------------------------------------
+
+# The server's one child.
+sub find_child
+{
+	foreach my $pid (processes_with(qr/^Name:\s+walredo child$/m))
+	{
+		my ($worker) = read_file("/proc/$pid/status") =~ /^PPid:\s+(\d+)$/m;
+		return $pid
+		  if read_file("/proc/$worker/status") =~ /^PPid:\s+$postmaster$/m;
+	}
+	die "the server has no child\n";
+}
+
+# Its private memory, in MB.
+sub child_memory
+{
+	my $rollup = read_file('/proc/' . find_child() . '/smaps_rollup');
+	my $total = 0;
+	$total += $1 while $rollup =~ /^Private_\w+:\s+(\d+)/mg;
+	return $total / 1024;
+}
+
+{
+	my $most = $brief ? 1000 : 100000;
+	my %time;
+
+	# One row, changed again and again: it never leaves its page, which is
+	# pruned whenever it is full.
+	my ($range) = sql(<<SQL);
+CREATE TABLE bench_row (id int, value int);
+SELECT pg_current_wal_insert_lsn() AS start_lsn \\gset
+INSERT INTO bench_row VALUES (1, 0);
+DO 'BEGIN FOR i IN 1 .. $most LOOP UPDATE bench_row SET value = i; COMMIT; END LOOP; END';
+CHECKPOINT;
+SELECT :'start_lsn', pg_current_wal_flush_lsn();
+SQL
+	for (my $n = 1; $n <= $most; $n *= 10)
+	{
+		sql(<<SQL);
+INSERT INTO bench_requests
+SELECT '$n on a page', walredo_tag('bench_row', 'main', 0), NULL, array_agg(record)
+FROM (SELECT walredo_postgres(end_lsn, rec) AS record
+	  FROM walredo_wal_records('$range->[0]', '$range->[1]')
+	  WHERE resource_manager IN ('Heap', 'Heap2')
+	  ORDER BY end_lsn LIMIT $n) r;
+SQL
+	}
+	for (1 .. $rounds)
+	{
+		for (my $n = 1; $n <= $most; $n *= 10)
+		{
+			my $batches = 1 + int(10000 / $n);
+			push @{ $time{$n} },
+			  time_sql('bench_apply', "$n on a page", $batches, 1) / $n;
+		}
+	}
+
+	# Each ten times as many records may not make one of them dearer.
+	for (my $n = 1; $n <= $most; $n *= 10)
+	{
+		if ($n < 10000)
+		{
+			figure("one of $n records on a page", 'us', median(@{ $time{$n} }));
+			next;
+		}
+		figure_of_rounds(
+			"one of $n records on a page / of 1000",
+			'us', 1.1,
+			map { [ $time{$n}[$_], $time{1000}[$_] ] } 0 .. $rounds - 1);
+	}
+
+	# A child that has done little yet, and the same one later.
+	kill('KILL', find_child());
+	time_sql('bench_apply', '100 on a page', 10, 1);
+	my $before = child_memory();
+	time_sql('bench_apply', "$most on a page", 1, 1);
+	my $after = child_memory();
+	figure("child after $most records / after 100", 'MB', $after, $before, $after / $before, 1.1);
+}
+
+# ----------------------------------------------------------------
+# Reading the log
+# ----------------------------------------------------------------
+
+sub time_of
+{
+	my $start = time;
+	run('taskset', '-c', $core, @_);
+	return time - $start;
+}
+
+{
+	my $rows = $brief ? 1000 : 100000;
+	my ($range) = sql(<<SQL);
+CREATE TABLE bench_log (id int PRIMARY KEY, other int, text text);
+CREATE INDEX ON bench_log (other);
+SELECT pg_current_wal_insert_lsn() AS start_lsn \\gset
+INSERT INTO bench_log SELECT i, i * 7919 % $rows, repeat('x', i % 100) FROM generate_series(1, $rows) i;
+UPDATE bench_log SET other = other + 1 WHERE id % 2 = 0;
+DELETE FROM bench_log WHERE id % 5 = 0;
+VACUUM bench_log;
+DO 'BEGIN FOR i IN 1 .. $rows / 2 LOOP UPDATE bench_log SET text = text || ''y'' WHERE id = i * 7 % $rows; COMMIT; END LOOP; END';
+CHECKPOINT;
+SELECT :'start_lsn', pg_current_wal_flush_lsn(), pg_current_wal_flush_lsn() - :'start_lsn';
+SQL
+	my $records = sql("SELECT count(*) FROM walredo_wal_records('$range->[0]', '$range->[1]');");
+	my @pairs;
+
+	for (1 .. $rounds)
+	{
+		push @pairs,
+		  [ time_of(@psql, '-c',
+				"SELECT count(*) FROM walredo_wal_records('$range->[0]', '$range->[1]')") * 1000,
+			time_of("$bindir/pg_waldump", '--stats', '-p', "$data/pg_wal",
+				'-s', $range->[0], '-e', $range->[1]) * 1000 ];
+	}
+	figure_of_rounds(
+		sprintf('count(*) of %d records, %d MB / pg_waldump --stats',
+			$records, $range->[2] / 1024 / 1024),
+		'ms', 1, @pairs);
+}
+
+# ----------------------------------------------------------------
+# Pages out of the log
+#
+# Here belong the figures of walredo_page_records() against pg_waldump
+# --relation --block, of walredo_pages_at() and walredo_verify() against the
+# server's own crash recovery, and of two children against one.
+# ----------------------------------------------------------------
