@@ -28,7 +28,8 @@
  *	inflight R N		as above, with 8 requests on their way, the child on
  *						another core, wall time a request
  *	launch N			N times from the fork to the answer to a ping:
- *						number, time
+ *						number, time, CPU time of the child, and the time that
+ *						"postgres --version" took right after
  *	memory				private kB of a child that has replayed everything
  *	clogloop N			a plain loop that sets the status of 1,000 transactions
  *						on a CLOG page, N times: time of one transaction
@@ -45,6 +46,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -304,7 +306,10 @@ exchange(const WalredoChild *process, const char *request, size_t size,
 		process_failed(process);
 }
 
-/* Launches a child, and waits until it is there. */
+/*
+ * Launches a child, and waits until it is there.  Its directory goes when it
+ * is stopped.
+ */
 static void
 start_child(WalredoChild *child)
 {
@@ -316,7 +321,6 @@ start_child(WalredoChild *child)
 		die("%s", error);
 	set_blocking(child, true);
 	exchange(child, workloads[0].request, workloads[0].size, page);
-	walredo_child_remove_directory(child);
 }
 
 static void
@@ -346,13 +350,18 @@ start_floor(WalredoChild *process)
 static void
 stop(WalredoChild *process)
 {
-	kill(process->pid, SIGKILL);
-	waitpid(process->pid, NULL, 0);
+	/* Not if it is reaped already. */
+	if (waitpid(process->pid, NULL, WNOHANG) == 0)
+	{
+		kill(process->pid, SIGKILL);
+		waitpid(process->pid, NULL, 0);
+	}
 	close(process->in_fd);
 	close(process->out_fd);
 	if (process->err_fd >= 0)
 		close(process->err_fd);
-	walredo_child_remove_directory(process);
+	if (process->directory[0] != '\0')
+		walredo_child_remove_directory(process);
 }
 
 /* ----------------------------------------------------------------
@@ -530,19 +539,44 @@ compare_with_floor(int rounds, int n, const char *only, bool in_flight)
 	stop(&child);
 }
 
+/* How long the server's program takes to be loaded and to do nothing. */
+static double
+time_empty_run(void)
+{
+	double		start = now();
+	pid_t		pid = fork();
+
+	if (pid == 0)
+	{
+		int			fd = open("/dev/null", O_WRONLY);
+
+		dup2(fd, STDOUT_FILENO);
+		execl(my_exec_path, my_exec_path, "--version", NULL);
+		_exit(127);
+	}
+	waitpid(pid, NULL, 0);
+	return now() - start;
+}
+
 static void
 do_launch(int n)
 {
 	for (int i = 1; i <= n; i++)
 	{
 		WalredoChild child;
+		struct rusage usage;
 		double		start = now();
 		double		duration;
 
 		start_child(&child);
 		duration = now() - start;
+		kill(child.pid, SIGKILL);
+		wait4(child.pid, NULL, 0, &usage);
 		stop(&child);
-		printf("%d\t%.0f\n", i, duration);
+		printf("%d\t%.0f\t%.0f\t%.0f\n", i, duration,
+			   usage.ru_utime.tv_sec * 1e6 + usage.ru_utime.tv_usec +
+			   usage.ru_stime.tv_sec * 1e6 + usage.ru_stime.tv_usec,
+			   time_empty_run());
 	}
 }
 

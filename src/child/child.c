@@ -357,7 +357,15 @@ child_main(void)
 				 errmsg("could not enter the sandbox: could not %s: %m",
 						failed)));
 
-	while (handle_message())
-		;
+	/*
+	 * The first message is the pool's ping, with which the launch is over.
+	 * What need not come before that comes after it.
+	 */
+	if (handle_message())
+	{
+		sandbox_drop_libraries();
+		while (handle_message())
+			;
+	}
 	_exit(0);
 }

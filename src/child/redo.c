@@ -137,6 +137,7 @@ static WalredoWireTag target;
 static ForkNumber target_fork;	/* under which it is replayed */
 static Buffer target_buffer;
 static bool target_has_image;
+static bool target_has_companions;	/* in the pool: see below */
 
 static XLogReaderState *reader;
 static DecodedXLogRecord *decoded;
@@ -144,10 +145,6 @@ static size_t decoded_size;
 static char *aligned_record;
 static size_t aligned_record_size;
 static MemoryContext redo_context;
-
-/* For the error context. */
-static const char *redo_rmgr_name;
-static const char *redo_record_type;
 
 static void
 make_scratch_relation(int i)
@@ -246,6 +243,7 @@ reserve_pages(void)
 		memcpy(image.data, BufferGetPage(target_buffer), BLCKSZ);
 	DropDatabaseBuffers(SCRATCH_DATABASE);
 	pagecache_reset(page_cache);
+	target_has_companions = false;
 	if (BufferIsValid(target_buffer))
 	{
 		target_buffer = install_page(TARGET_RELATION, target_fork,
@@ -276,6 +274,7 @@ redo_begin(const WalredoWireTag *tag)
 	target = *tag;
 	target_buffer = InvalidBuffer;
 	target_has_image = false;
+	target_has_companions = false;
 
 	LocatorSpcOid(*locator) = tag->spcOid;
 	LocatorDbOid(*locator) = tag->dbOid;
@@ -292,7 +291,6 @@ redo_begin(const WalredoWireTag *tag)
 
 	reserve_pages();
 	target_buffer = install_page(TARGET_RELATION, target_fork, tag->blkno);
-	memset(BufferGetPage(target_buffer), 0, BLCKSZ);
 }
 
 void
@@ -336,9 +334,13 @@ redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 static void
 redo_error_context(void *arg)
 {
+	const RmgrData *rmgr = &RmgrTable[XLogRecGetRmid(reader)];
+	const char *type =
+		rmgr->rm_identify(XLogRecGetInfo(reader) & ~XLR_INFO_MASK);
+
 	errcontext("WAL redo at %X/%X for %s/%s on block %u of relation %u/%u/%u",
 			   LSN_FORMAT_ARGS(reader->EndRecPtr),
-			   redo_rmgr_name, redo_record_type,
+			   rmgr->rm_name, type ? type : "unknown",
 			   target.blkno, target.spcOid, target.dbOid, target.relNumber);
 }
 
@@ -451,6 +453,10 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 		(BITS_PER_BYTE / BITS_PER_HEAPBLOCK);
 	BlockNumber map_block = blkno / heap_blocks_per_page;
 
+	/* One record after the other is about the target. */
+	if (is_target && target_has_companions)
+		return;
+
 	(void) install_page(rel, VISIBILITYMAP_FORKNUM, map_block);
 
 	if (is_target)
@@ -465,6 +471,7 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 			leaf /= SlotsPerFSMPage;
 		}
 		(void) install_page(rel, FSM_FORKNUM, fsm_block - 1);
+		target_has_companions = true;
 	}
 }
 
@@ -481,11 +488,6 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 	rmid = XLogRecGetRmid(reader);
 	is_heap = (rmid == RM_HEAP_ID || rmid == RM_HEAP2_ID);
 
-	redo_rmgr_name = RmgrTable[rmid].rm_name;
-	redo_record_type =
-		RmgrTable[rmid].rm_identify(XLogRecGetInfo(reader) & ~XLR_INFO_MASK);
-	if (redo_record_type == NULL)
-		redo_record_type = "unknown";
 	errcallback.callback = redo_error_context;
 	errcallback.arg = NULL;
 	errcallback.previous = error_context_stack;
@@ -540,6 +542,10 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("record needs a base image, and there is none")));
+
+	/* Of what an earlier request left there nothing must be seen. */
+	if (!target_has_image)
+		memset(BufferGetPage(target_buffer), 0, BLCKSZ);
 
 	RmgrTable[rmid].rm_redo(reader);
 

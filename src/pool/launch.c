@@ -228,7 +228,7 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 					 Size error_size)
 {
 	char	   *argv[4 + 2 * (lengthof(child_settings) + 3) + 2];
-	char	   *envp[4];
+	char	   *envp[6];
 	int			nargs = 0;
 	int			nenvs = 0;
 	int			in[2] = {-1, -1};
@@ -266,6 +266,8 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 
 	envp[nenvs++] = psprintf(WALREDO_CHILD_ENV "=%d", MyProcPid);
 	envp[nenvs++] = "LC_ALL=C";
+	envp[nenvs++] = "GNUTLS_NO_IMPLICIT_INIT=1";
+	envp[nenvs++] = "OPENSSL_CONF=/dev/null";
 	library_path = getenv("LD_LIBRARY_PATH");
 	if (library_path != NULL)
 		envp[nenvs++] = psprintf("LD_LIBRARY_PATH=%s", library_path);
