@@ -69,6 +69,21 @@ typedef int LoggedSlruPage;
 #define INVALID_PROC_NUMBER		InvalidBackendId
 #endif
 
+/*
+ * PostgreSQL 19 widened multixact offsets to 64 bits, and needs no limit for
+ * them.  In SQL, they are an int8.
+ */
+#if PG_VERSION_NUM >= 190000
+#define WALREDO_MAX_MULTIXACT_OFFSET	((uint64) PG_INT64_MAX)
+#else
+#define WALREDO_MAX_MULTIXACT_OFFSET	MaxMultiXactOffset
+#endif
+
+/* PostgreSQL 19 spells the type of a replication origin's ID out. */
+#if PG_VERSION_NUM < 190000
+#define ReplOriginId			RepOriginId
+#endif
+
 /* PostgreSQL 19 keeps the names of lock tranches itself. */
 #if PG_VERSION_NUM >= 190000
 #define walredo_new_tranche_id(name)	LWLockNewTrancheId(name)

@@ -98,7 +98,7 @@ typedef struct WalredoMultiXactMembers
 typedef struct WalredoCommitTs
 {
 	TimestampTz timestamp;
-	uint32		origin;			/* RepOriginId */
+	uint32		origin;			/* ReplOriginId */
 	TransactionId xids[FLEXIBLE_ARRAY_MEMBER];
 } WalredoCommitTs;
 
