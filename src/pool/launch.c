@@ -28,6 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "catalog/pg_control.h"
 #include "common/file_perm.h"
@@ -226,7 +227,7 @@ bool
 walredo_child_launch(WalredoChild *child, int number, char *error,
 					 Size error_size)
 {
-	char	   *argv[6 + 2 * lengthof(child_settings) + 4];
+	char	   *argv[6 + 2 * lengthof(child_settings) + 6];
 	char	   *envp[4];
 	int			nargs = 0;
 	int			nenvs = 0;
@@ -255,6 +256,14 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 	argv[nargs++] = psprintf("dynamic_library_path=%s", Dynamic_library_path);
 	argv[nargs++] = "-c";
 	argv[nargs++] = "shared_preload_libraries=walredo";
+
+	/*
+	 * With it, and so in such a server's log, redo sets the LSN of a heap page
+	 * that becomes all-visible.  Page checksums, which mean the same, are in
+	 * the control file.
+	 */
+	argv[nargs++] = "-c";
+	argv[nargs++] = wal_log_hints ? "wal_log_hints=on" : "wal_log_hints=off";
 	argv[nargs++] = "postgres";
 	argv[nargs] = NULL;
 	Assert(nargs < lengthof(argv));
