@@ -22,6 +22,9 @@ use Test::More;
 my $top = File::Spec->rel2abs(dirname(__FILE__) . '/..');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $probe = "$dir/sandbox_probe";
+my $input = "$dir/input";
+
+append_to_file($input, "yes\n");
 
 command_ok(
 	[
@@ -36,8 +39,7 @@ sub probe
 {
 	my $what = shift;
 	my ($stdout, $stderr) = ('', '');
-	IPC::Run::run [ $probe, $what ], '<', \"yes\n", '>', \$stdout, '2>',
-	  \$stderr;
+	IPC::Run::run [ $probe, $what ], '<', $input, '>', \$stdout, '2>', \$stderr;
 	return ($? >> 8, $? & 127, $stdout . $stderr);
 }
 
