@@ -529,7 +529,7 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 			block->prefetch_buffer = install_dummy(rel, block->forknum,
 												   block->blkno);
 		if (is_heap && block->forknum == MAIN_FORKNUM)
-			install_heap_companions(rel, block->blkno);
+			install_heap_companions(rel, block->blkno, is_target);
 	}
 
 	if (!names_target)
