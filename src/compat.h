@@ -23,6 +23,7 @@
 #if PG_VERSION_NUM >= 160000
 
 #include "storage/relfilelocator.h"
+#include "varatt.h"
 
 #else
 
@@ -66,6 +67,21 @@ typedef int LoggedSlruPage;
 /* PostgreSQL 17 numbers processes, and so names the owner of a temp relation. */
 #if PG_VERSION_NUM < 170000
 #define INVALID_PROC_NUMBER		InvalidBackendId
+#endif
+
+/*
+ * PostgreSQL 19 widened multixact offsets to 64 bits, and needs no limit for
+ * them.  In SQL, they are an int8.
+ */
+#if PG_VERSION_NUM >= 190000
+#define WALREDO_MAX_MULTIXACT_OFFSET	((uint64) PG_INT64_MAX)
+#else
+#define WALREDO_MAX_MULTIXACT_OFFSET	MaxMultiXactOffset
+#endif
+
+/* PostgreSQL 19 spells the type of a replication origin's ID out. */
+#if PG_VERSION_NUM < 190000
+#define ReplOriginId			RepOriginId
 #endif
 
 /* PostgreSQL 19 keeps the names of lock tranches itself. */

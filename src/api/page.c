@@ -253,6 +253,7 @@ walredo_pages_at(PG_FUNCTION_ARGS)
 	while (walredo_page_scan_next(scan))
 		walredo_page_scan_feed(scan, rebuild);
 	walredo_page_scan_end(scan);
+	walredo_rebuild_flush(rebuild);
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);

@@ -248,7 +248,7 @@ walredo_multixact_offset_create(PG_FUNCTION_ARGS)
 							  sizeof(WalredoMultiXactOffset));
 	rec->u.mxact_offset.mid = PG_GETARG_TRANSACTIONID(1);
 	rec->u.mxact_offset.moff = check_range("moff", PG_GETARG_INT64(2),
-										   MaxMultiXactOffset);
+										   WALREDO_MAX_MULTIXACT_OFFSET);
 	walredo_record_validate(rec);
 	PG_RETURN_WALREDO_RECORD_P(rec);
 }
@@ -273,7 +273,7 @@ walredo_multixact_members_create(PG_FUNCTION_ARGS)
 							  offsetof(WalredoMultiXactMembers, members) +
 							  nmembers * sizeof(WalredoMultiXactMember));
 	rec->u.mxact_members.moff = check_range("moff", PG_GETARG_INT64(1),
-											MaxMultiXactOffset);
+											WALREDO_MAX_MULTIXACT_OFFSET);
 
 	get_typlenbyvalalign(ARR_ELEMTYPE(members), &typlen, &typbyval, &typalign);
 	deconstruct_array(members, ARR_ELEMTYPE(members), typlen, typbyval,

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/rmgr.h"
 #include "access/xlog_internal.h"
 #include "api/api.h"

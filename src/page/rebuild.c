@@ -83,9 +83,11 @@ walredo_rebuild_create(void)
 													 sizeof(WalredoRebuild));
 
 	rebuild->context = context;
-	rebuild->pending_context = AllocSetContextCreate(context,
-													 "walredo records",
-													 ALLOCSET_DEFAULT_SIZES);
+
+	/* Nothing in it is freed alone, and no size is rounded up. */
+	rebuild->pending_context = GenerationContextCreate(context,
+													   "walredo records",
+													   ALLOCSET_DEFAULT_SIZES);
 	rebuild->pending_limit = (Size) maintenance_work_mem * 1024;
 	rebuild->pages = pagetable_create(context, 64, NULL);
 	return rebuild;
@@ -198,6 +200,22 @@ forget_image(PageEntry *page)
 	page->object = NULL;
 }
 
+/* The records that wait for a page, as an array; palloc'd. */
+static WalredoRecord **
+pending_records(PageEntry *page)
+{
+	WalredoRecord **records;
+	int			n = 0;
+
+	records = MemoryContextAllocHuge(CurrentMemoryContext,
+									 page->num_pending *
+									 sizeof(WalredoRecord *));
+	for (PendingRecord *p = page->pending; p != NULL; p = p->next)
+		records[n++] = p->record;
+	Assert(n == page->num_pending);
+	return records;
+}
+
 /*
  * The image of a page with all its pending records replayed; NULL if there is
  * none.  Does not change the page.
@@ -207,7 +225,6 @@ replay_pending(WalredoRebuild *rebuild, PageEntry *page)
 {
 	WalredoRecord **records;
 	bytea	   *image;
-	int			n = 0;
 
 	if (!page->has_start)
 		return NULL;
@@ -216,41 +233,75 @@ replay_pending(WalredoRebuild *rebuild, PageEntry *page)
 	if (page->num_pending == 0)
 		return image;
 
-	records = palloc(page->num_pending * sizeof(WalredoRecord *));
-	for (PendingRecord *p = page->pending; p != NULL; p = p->next)
-		records[n++] = p->record;
-	Assert(n == page->num_pending);
-
-	image = walredo_redo(&page->tag, image, records, n);
+	records = pending_records(page);
+	image = walredo_redo(&page->tag, image, records, page->num_pending);
 	pfree(records);
 	return image;
 }
 
-/* Replays all records that wait. */
-static void
-flush(WalredoRebuild *rebuild)
+/* A page to be flushed, on its way through walredo_redo_many(). */
+typedef struct FlushArg
 {
-	MemoryContext image_context = AllocSetContextCreate(CurrentMemoryContext,
-														"walredo image",
+	WalredoRebuild *rebuild;
+	PageEntry  *page;
+} FlushArg;
+
+static bytea *
+flush_load(WalredoRedoJob *job)
+{
+	FlushArg   *arg = job->arg;
+
+	return load_image(arg->rebuild, arg->page);
+}
+
+static void
+flush_store(WalredoRedoJob *job, const bytea *image)
+{
+	FlushArg   *arg = job->arg;
+
+	store_image(arg->rebuild, arg->page, image);
+	forget_pending(arg->page);
+}
+
+void
+walredo_rebuild_flush(WalredoRebuild *rebuild)
+{
+	MemoryContext flush_context = AllocSetContextCreate(CurrentMemoryContext,
+														"walredo flush",
 														ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(image_context);
+	MemoryContext old_context = MemoryContextSwitchTo(flush_context);
+	Size		npages = Max(rebuild->pages->members, 1);
+	WalredoRedoJob *jobs;
+	FlushArg   *args;
+	int			njobs = 0;
 	pagetable_iterator iter;
 	PageEntry  *page;
+
+	jobs = MemoryContextAllocHuge(flush_context,
+								  npages * sizeof(WalredoRedoJob));
+	args = MemoryContextAllocHuge(flush_context, npages * sizeof(FlushArg));
 
 	pagetable_start_iterate(rebuild->pages, &iter);
 	while ((page = pagetable_iterate(rebuild->pages, &iter)) != NULL)
 	{
-		CHECK_FOR_INTERRUPTS();
+		WalredoRedoJob *job = &jobs[njobs];
+		FlushArg   *arg = &args[njobs];
 
 		if (page->num_pending == 0)
 			continue;
-		store_image(rebuild, page, replay_pending(rebuild, page));
-		forget_pending(page);
-		MemoryContextReset(image_context);
+		arg->rebuild = rebuild;
+		arg->page = page;
+		job->tag = page->tag;
+		job->has_base = page->has_image;
+		job->records = pending_records(page);
+		job->nrecords = page->num_pending;
+		job->arg = arg;
+		njobs++;
 	}
+	walredo_redo_many(jobs, njobs, flush_load, flush_store);
 
 	MemoryContextSwitchTo(old_context);
-	MemoryContextDelete(image_context);
+	MemoryContextDelete(flush_context);
 	MemoryContextReset(rebuild->pending_context);
 	rebuild->pending_size = 0;
 }
@@ -308,7 +359,7 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 
 	rebuild->pending_size += sizeof(PendingRecord) + VARSIZE(record);
 	if (rebuild->pending_size > rebuild->pending_limit)
-		flush(rebuild);
+		walredo_rebuild_flush(rebuild);
 }
 
 void

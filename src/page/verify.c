@@ -565,6 +565,7 @@ walredo_verify_fork(Relation rel, ForkNumber forknum,
 		walredo_page_scan_feed(scan, v->rebuild);
 	}
 	walredo_page_scan_end(scan);
+	walredo_rebuild_flush(v->rebuild);
 	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION, v->log_end);
 
 	/* What the log has made up to there, the relation must have. */

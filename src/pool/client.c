@@ -50,6 +50,15 @@
 /* Bytes of a request that are gathered before they are written. */
 #define PIPE_BUFFER_SIZE	65536
 
+/*
+ * Requests that are sent ahead of their answers.  The answers must fit into
+ * the pipe: a child that waits for room for one would not read on.
+ */
+#define MAX_UNANSWERED		7
+
+/* Requests that are made without letting others have the child in between. */
+#define MAX_REQUESTS_AT_ONCE	256
+
 /* How long to wait for room in the worker's queue of callers. */
 #define CONNECT_RETRY_MS	1
 
@@ -91,6 +100,7 @@ struct WalredoPipe
 {
 	Connection *connection;
 	TimestampTz deadline;
+	int			unanswered;		/* requests that are sent as a whole */
 	Failure		failure;		/* once set, nothing more is done */
 	uint64		bytes;			/* of this request, so far */
 
@@ -437,7 +447,7 @@ acquire_slot(void)
 
 /* The child has answered, and is there for the next request. */
 static void
-release_slot(int num_records)
+release_slot(int num_requests, int num_records)
 {
 	WalredoSlot *slot = &pool->slots[my_slot];
 	TimestampTz now = GetCurrentTimestamp();
@@ -447,7 +457,7 @@ release_slot(int num_records)
 	{
 		slot->state = SLOT_IDLE;
 		slot->idle_since = slot->last_redo_at = now;
-		slot->requests++;
+		slot->requests += num_requests;
 		slot->records += num_records;
 	}
 	else
@@ -707,6 +717,35 @@ connect_child(Connection *connection, TimestampTz deadline)
 }
 
 /*
+ * Waits until the child can be written to, while answers may come in that
+ * nobody reads yet.  As wait_pipe() otherwise.
+ */
+static bool
+wait_to_write(WalredoPipe *pipe)
+{
+	long		timeout;
+	int			rc;
+
+	timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+											  pipe->deadline);
+	if (timeout <= 0)
+	{
+		pipe->failure = FAILURE_TIMEOUT;
+		return false;
+	}
+	rc = WaitLatchOrSocket(MyLatch,
+						   WL_LATCH_SET | WL_SOCKET_WRITEABLE | WL_TIMEOUT |
+						   WL_EXIT_ON_PM_DEATH,
+						   pipe->connection->in_fd, timeout, wait_for_answer);
+	if (rc & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/*
  * Waits until the child can be written to, if writing, or has written
  * something.  Returns false, with the failure set, if it took too long.  The
  * caller learns from its next read or write whether the child is gone.
@@ -784,7 +823,8 @@ pipe_flush(WalredoPipe *pipe)
 			pipe->bytes += n;
 		}
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			(void) wait_pipe(pipe, true);
+			(void) (pipe->unanswered > 0 ? wait_to_write(pipe) :
+					wait_pipe(pipe, true));
 		else if (errno != EINTR)
 			pipe->failure = FAILURE_GONE;
 	}
@@ -831,6 +871,7 @@ walredo_request_write(const WalredoRequest *request,
 
 	pipe->connection = NULL;
 	pipe->failure = FAILURE_NONE;
+	pipe->unanswered = 0;
 	pipe->used = 0;
 	pipe->put = put;
 	pipe->put_arg = put_arg;
@@ -840,7 +881,8 @@ walredo_request_write(const WalredoRequest *request,
 }
 
 /*
- * Reads the answer, and sees to it that there is nothing more.
+ * Reads one answer, and if it is the last one, sees to it that there is
+ * nothing more.
  */
 static void
 read_answer(WalredoPipe *pipe, char *page)
@@ -855,7 +897,8 @@ read_answer(WalredoPipe *pipe, char *page)
 			{answer.data + done, BLCKSZ - done},
 			{&extra, 1}
 		};
-		ssize_t		n = readv(pipe->connection->out_fd, iov, 2);
+		ssize_t		n = readv(pipe->connection->out_fd, iov,
+							  pipe->unanswered > 1 ? 1 : 2);
 
 		if (n > 0)
 		{
@@ -865,6 +908,7 @@ read_answer(WalredoPipe *pipe, char *page)
 			if (done == BLCKSZ)
 			{
 				memcpy(page, answer.data, BLCKSZ);
+				pipe->unanswered--;
 				return;
 			}
 		}
@@ -878,18 +922,24 @@ read_answer(WalredoPipe *pipe, char *page)
 }
 
 /*
- * One request, on the child in our slot.
+ * Requests, on the child in our slot.  Returns in *answered how many answers
+ * were taken, which are all of them if nothing failed.
  */
 static Failure
-exchange(const WalredoRequest *request, char *page)
+exchange(const WalredoRequest *requests, int nrequests,
+		 WalredoTakeAnswer take, void *arg, int *answered)
 {
 	WalredoPipe *pipe = request_pipe;
+	PGAlignedBlock page;
+	int			sent = 0;
 	char		byte;
 	ssize_t		n;
 
+	*answered = 0;
 	pipe->connection = &connections[my_slot];
 	pipe->used = 0;
 	pipe->bytes = 0;
+	pipe->unanswered = 0;
 	pipe->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 walredo_timeout);
 	pipe->failure = connect_child(pipe->connection, pipe->deadline);
@@ -901,10 +951,26 @@ exchange(const WalredoRequest *request, char *page)
 	if (n >= 0)
 		return n == 0 ? FAILURE_GONE : FAILURE_PROTOCOL;
 
-	request->send(pipe, request->arg);
-	pipe_flush(pipe);
-	read_answer(pipe, page);
-	return pipe->failure;
+	for (;;)
+	{
+		while (sent < nrequests && pipe->unanswered < MAX_UNANSWERED &&
+			   pipe->failure == FAILURE_NONE)
+		{
+			requests[sent].send(pipe, requests[sent].arg);
+			pipe_flush(pipe);
+			pipe->unanswered++;
+			sent++;
+		}
+		read_answer(pipe, page.data);
+		if (pipe->failure != FAILURE_NONE)
+			return pipe->failure;
+
+		take(*answered, page.data, arg);
+		if (++*answered == nrequests)
+			return FAILURE_NONE;
+		pipe->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 walredo_timeout);
+	}
 }
 
 /* ----------------------------------------------------------------
@@ -999,33 +1065,97 @@ static const WalredoCounter failure_counters[] = {
 	[FAILURE_TIMEOUT] = STAT_ERRORS_TIMEOUT
 };
 
+/*
+ * Counts requests that were answered, which took the time given, each an
+ * equal part of it.
+ */
 static void
-count_success(const WalredoRequest *request, instr_time begin,
-			  instr_time acquired)
+count_answers(const WalredoRequest *requests, int nrequests,
+			  instr_time wait_time, instr_time redo_time)
 {
+	uint64		redo_us = INSTR_TIME_GET_MICROSEC(redo_time);
+
+	if (nrequests == 0)
+		return;
+	walredo_count(STAT_PAGES, nrequests);
+	walredo_count(STAT_BYTES, request_pipe->bytes);
+	walredo_count_value(STAT_WAIT_TIME, INSTR_TIME_GET_MICROSEC(wait_time));
+	for (int i = 0; i < nrequests; i++)
+	{
+		if (requests[i].num_records == 0)
+			continue;
+		walredo_count(STAT_REQUESTS, 1);
+		walredo_count(STAT_RECORDS, requests[i].num_records);
+		walredo_count_value(STAT_REDO_TIME, redo_us / nrequests);
+		walredo_count_value(STAT_REQUEST_RECORDS, requests[i].num_records);
+		walredo_count_value(STAT_REQUEST_BYTES,
+							request_pipe->bytes / nrequests);
+	}
+}
+
+/*
+ * Gets a child and has it answer requests, until all are answered or one
+ * fails.  How a child ended that failed is in *grave.
+ */
+static Failure
+make_requests(const WalredoRequest *requests, int nrequests,
+			  WalredoTakeAnswer take, void *arg, int *answered,
+			  WalredoSlot *grave)
+{
+	volatile Failure failure;
+	instr_time	begin;
+	instr_time	acquired;
 	instr_time	end;
+
+	attach_pool();
+
+	*answered = 0;
+	INSTR_TIME_SET_CURRENT(begin);
+	acquired = begin;
+	PG_TRY();
+	{
+		int			num_records = 0;
+
+		failure = acquire_slot();
+		INSTR_TIME_SET_CURRENT(acquired);
+		if (failure == FAILURE_NONE)
+			failure = exchange(requests, nrequests, take, arg, answered);
+		for (int i = 0; i < *answered; i++)
+			num_records += requests[i].num_records;
+		if (failure == FAILURE_NONE)
+			release_slot(nrequests, num_records);
+		else if (!bury_child(grave))
+		{
+			memset(grave, 0, sizeof(*grave));
+			strlcpy(grave->last_words, "(unknown, since its worker ended)",
+					sizeof(grave->last_words));
+			grave->was_killed = true;
+			grave->worker_ended = (private_segment != NULL);
+		}
+	}
+	PG_CATCH();
+	{
+		abandon();
+		walredo_count(STAT_ERRORS_CANCEL, 1);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, acquired);
 	INSTR_TIME_SUBTRACT(acquired, begin);
+	count_answers(requests, *answered, acquired, end);
 
-	walredo_count(STAT_PAGES, 1);
-	walredo_count(STAT_BYTES, request_pipe->bytes);
-	walredo_count_value(STAT_WAIT_TIME, INSTR_TIME_GET_MICROSEC(acquired));
-	if (request->num_records == 0)
-		return;
-	walredo_count(STAT_REQUESTS, 1);
-	walredo_count(STAT_RECORDS, request->num_records);
-	walredo_count_value(STAT_REDO_TIME, INSTR_TIME_GET_MICROSEC(end));
-	walredo_count_value(STAT_REQUEST_RECORDS, request->num_records);
-	walredo_count_value(STAT_REQUEST_BYTES, request_pipe->bytes);
+	/* Our own worker may still be about to end; the next is another. */
+	if (failure != FAILURE_NONE && private_segment != NULL &&
+		grave->worker_ended)
+		end_private_pool();
+	return failure;
 }
 
-void
-walredo_pool_request(const WalredoRequest *request, char *page)
+static void
+prepare_requests(void)
 {
-	int			retries = 0;
-
 	if (!walredo_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -1038,51 +1168,29 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 										  sizeof(WalredoPipe));
 		request_pipe->put = NULL;
 	}
+}
 
+static void
+copy_answer(int i, const char *page, void *arg)
+{
+	memcpy(arg, page, BLCKSZ);
+}
+
+void
+walredo_pool_request(const WalredoRequest *request, char *page)
+{
+	int			retries = 0;
+
+	prepare_requests();
 	for (;;)
 	{
-		Failure		failure;
 		WalredoSlot grave;
-		instr_time	begin;
-		instr_time	acquired;
-
-		attach_pool();
-		INSTR_TIME_SET_CURRENT(begin);
-
-		PG_TRY();
-		{
-			failure = acquire_slot();
-			INSTR_TIME_SET_CURRENT(acquired);
-			if (failure == FAILURE_NONE)
-				failure = exchange(request, page);
-			if (failure == FAILURE_NONE)
-				release_slot(request->num_records);
-			else if (!bury_child(&grave))
-			{
-				memset(&grave, 0, sizeof(grave));
-				strlcpy(grave.last_words, "(unknown, since its worker ended)",
-						sizeof(grave.last_words));
-				grave.was_killed = true;
-				grave.worker_ended = (private_segment != NULL);
-			}
-		}
-		PG_CATCH();
-		{
-			abandon();
-			walredo_count(STAT_ERRORS_CANCEL, 1);
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
+		int			answered;
+		Failure		failure = make_requests(request, 1, copy_answer, page,
+											&answered, &grave);
 
 		if (failure == FAILURE_NONE)
-		{
-			count_success(request, begin, acquired);
 			return;
-		}
-
-		/* Our own worker may still be about to end; the next is another. */
-		if (private_segment != NULL && grave.worker_ended)
-			end_private_pool();
 		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
 		{
 			walredo_count(failure_counters[failure], 1);
@@ -1093,6 +1201,52 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 		}
 		walredo_count(STAT_RETRIES, 1);
 		retries++;
+	}
+}
+
+/* Answers of a part of the requests, numbered as parts of the whole. */
+typedef struct OffsetTake
+{
+	WalredoTakeAnswer take;
+	void	   *arg;
+	int			offset;
+} OffsetTake;
+
+static void
+take_at_offset(int i, const char *page, void *arg)
+{
+	OffsetTake *offset_take = arg;
+
+	offset_take->take(offset_take->offset + i, page, offset_take->arg);
+}
+
+void
+walredo_pool_requests(const WalredoRequest *requests, int nrequests,
+					  WalredoTakeAnswer take, void *arg)
+{
+	int			done = 0;
+
+	prepare_requests();
+	while (done < nrequests)
+	{
+		WalredoSlot grave;
+		int			n = Min(nrequests - done, MAX_REQUESTS_AT_ONCE);
+		OffsetTake	offset_take = {take, arg, done};
+		int			answered;
+		Failure		failure = make_requests(requests + done, n,
+											take_at_offset, &offset_take,
+											&answered, &grave);
+
+		done += answered;
+		if (failure != FAILURE_NONE)
+		{
+			PGAlignedBlock page;
+
+			/* Alone, it shows whether it was the reason. */
+			walredo_pool_request(&requests[done], page.data);
+			take(done, page.data, arg);
+			done++;
+		}
 	}
 }
 

@@ -51,6 +51,19 @@ typedef struct WalredoRequest
  */
 extern void walredo_pool_request(const WalredoRequest *request, char *page);
 
+/* Takes the answer to request number i, of BLCKSZ bytes. */
+typedef void (*WalredoTakeAnswer) (int i, const char *page, void *arg);
+
+/*
+ * As above, for many requests.  The next ones are sent while the child still
+ * works at one, and the answers are taken in order.  If the child fails, the
+ * request that it was at is tried again alone, and raises the ERROR if it was
+ * the reason; the others are not affected.
+ */
+extern void walredo_pool_requests(const WalredoRequest *requests,
+								  int nrequests, WalredoTakeAnswer take,
+								  void *arg);
+
 /* Appends to a request.  To be called from WalredoRequest.send only. */
 extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 

@@ -257,7 +257,11 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 	argv[nargs++] = "-c";
 	argv[nargs++] = "shared_preload_libraries=walredo";
 
-	/* It decides whether redo stamps a page that becomes all-visible. */
+	/*
+	 * With it, and so in such a server's log, redo sets the LSN of a heap page
+	 * that becomes all-visible.  Page checksums, which mean the same, are in
+	 * the control file.
+	 */
 	argv[nargs++] = "-c";
 	argv[nargs++] = wal_log_hints ? "wal_log_hints=on" : "wal_log_hints=off";
 	argv[nargs++] = "postgres";

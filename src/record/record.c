@@ -303,7 +303,7 @@ walredo_record_validate(const WalredoRecord *rec)
 			if (!MultiXactIdIsValid(rec->u.mxact_offset.mid))
 				record_invalid(rec, "Multixact %u is invalid.",
 							   rec->u.mxact_offset.mid);
-			if (rec->u.mxact_offset.moff > MaxMultiXactOffset)
+			if (rec->u.mxact_offset.moff > WALREDO_MAX_MULTIXACT_OFFSET)
 				record_invalid(rec, "Offset " UINT64_FORMAT " is out of range.",
 							   rec->u.mxact_offset.moff);
 			break;
@@ -395,7 +395,7 @@ record_check_members(const WalredoRecord *rec)
 	const WalredoMultiXactMember *members = rec->u.mxact_members.members;
 	Size		nmembers = WalredoRecordNMembers(rec);
 
-	if (rec->u.mxact_members.moff > MaxMultiXactOffset)
+	if (rec->u.mxact_members.moff > WALREDO_MAX_MULTIXACT_OFFSET)
 		record_invalid(rec, "Offset " UINT64_FORMAT " is out of range.",
 					   rec->u.mxact_members.moff);
 

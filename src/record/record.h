@@ -23,6 +23,7 @@
 
 #include "access/multixact.h"
 #include "access/xlogdefs.h"
+#include "compat.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -97,7 +98,7 @@ typedef struct WalredoMultiXactMembers
 typedef struct WalredoCommitTs
 {
 	TimestampTz timestamp;
-	uint32		origin;			/* RepOriginId */
+	uint32		origin;			/* ReplOriginId */
 	TransactionId xids[FLEXIBLE_ARRAY_MEMBER];
 } WalredoCommitTs;
 

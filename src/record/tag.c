@@ -38,7 +38,7 @@ static const struct
 	},
 	{
 		"pg_multixact/members",
-		MaxMultiXactOffset / WALREDO_MXACT_MEMBERS_PER_PAGE
+		WALREDO_MAX_MULTIXACT_OFFSET / WALREDO_MXACT_MEMBERS_PER_PAGE
 	},
 	{
 		"pg_commit_ts", MaxTransactionId / WALREDO_COMMIT_TS_XACTS_PER_PAGE

@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "common/relpath.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "storage/block.h"

@@ -50,7 +50,7 @@ typedef struct WalredoBlockIterator
 	const char *error;
 
 	/* Both are known after the last block. */
-	RepOriginId origin;
+	ReplOriginId origin;
 	uint32		main_size;		/* of the main data, the record's last bytes */
 
 	const char *ptr;			/* next header */

@@ -42,6 +42,10 @@ typedef struct PostgresRun
 	const char *base;			/* BLCKSZ bytes, or NULL */
 	WalredoRecord *const *records;
 	int			nrecords;
+
+	/* If set, the base image is what this gives when the run is sent. */
+	bytea	   *(*load) (WalredoRedoJob *job);
+	WalredoRedoJob *job;
 } PostgresRun;
 
 static void
@@ -77,18 +81,25 @@ send_run(WalredoPipe *pipe, void *arg)
 {
 	PostgresRun *run = arg;
 	char		tag[WALREDO_WIRE_TAG_SIZE];
+	bytea	   *loaded = NULL;
+	const char *base;
 
 	(void) walredo_put_tag(tag, &run->wire_tag);
 
 	put_message(pipe, WALREDO_MSG_BEGIN, sizeof(tag));
 	walredo_pipe_put(pipe, tag, sizeof(tag));
 
-	if (run->base != NULL)
+	if (run->load != NULL)
+		loaded = run->load(run->job);
+	base = loaded ? VARDATA(loaded) : run->base;
+	if (base != NULL)
 	{
 		put_message(pipe, WALREDO_MSG_PUSH, sizeof(tag) + BLCKSZ);
 		walredo_pipe_put(pipe, tag, sizeof(tag));
-		walredo_pipe_put(pipe, run->base, BLCKSZ);
+		walredo_pipe_put(pipe, base, BLCKSZ);
 	}
+	if (loaded)
+		pfree(loaded);
 
 	for (int i = 0; i < run->nrecords; i++)
 		put_record(pipe, WALREDO_MSG_APPLY, run->records[i]);
@@ -173,6 +184,30 @@ no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 }
 
 /*
+ * Fills in a run, after checks.  A base image is still to be given.
+ */
+static void
+prepare_run(PostgresRun *run, const WalredoTag *tag, bool has_base,
+			WalredoRecord *const *records, int nrecords)
+{
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (!walredo_record_will_init(tag, records[i]) && i == 0 && !has_base)
+			no_base_image(tag, records[0]);
+	}
+
+	memset(run, 0, sizeof(*run));
+	run->tag = tag;
+	run->wire_tag.forknum = tag->forknum;
+	run->wire_tag.spcOid = tag->spcOid;
+	run->wire_tag.dbOid = tag->dbOid;
+	run->wire_tag.relNumber = tag->relNumber;
+	run->wire_tag.blkno = (BlockNumber) tag->number;
+	run->records = records;
+	run->nrecords = nrecords;
+}
+
+/*
  * Has a child replay a run of WAL records.
  */
 static bytea *
@@ -184,22 +219,8 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 	instr_time	start;
 	instr_time	duration;
 
-	for (int i = 0; i < nrecords; i++)
-	{
-		if (!walredo_record_will_init(tag, records[i]) && i == 0 && image == NULL)
-			no_base_image(tag, records[0]);
-	}
-
-	run.tag = tag;
-	run.wire_tag.forknum = tag->forknum;
-	run.wire_tag.spcOid = tag->spcOid;
-	run.wire_tag.dbOid = tag->dbOid;
-	run.wire_tag.relNumber = tag->relNumber;
-	run.wire_tag.blkno = (BlockNumber) tag->number;
+	prepare_run(&run, tag, image != NULL, records, nrecords);
 	run.base = image ? VARDATA(image) : NULL;
-	run.records = records;
-	run.nrecords = nrecords;
-
 	if (image == NULL)
 	{
 		image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
@@ -360,6 +381,83 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 		i = end;
 	}
 	return image;
+}
+
+/* Jobs that are one run for a child each. */
+typedef struct JobRuns
+{
+	PostgresRun *runs;
+	void		(*store) (WalredoRedoJob *job, const bytea *image);
+	bytea	   *image;			/* the answer at hand */
+} JobRuns;
+
+static void
+take_job_answer(int i, const char *page, void *arg)
+{
+	JobRuns    *job_runs = arg;
+
+	memcpy(VARDATA(job_runs->image), page, BLCKSZ);
+	job_runs->store(job_runs->runs[i].job, job_runs->image);
+}
+
+/* True if a job is one run of WAL records, for a child. */
+static bool
+is_one_run(const WalredoRedoJob *job)
+{
+	for (int i = 0; i < job->nrecords; i++)
+	{
+		if (WalredoRecordIsNative(job->records[i]) ||
+			needs_lowering(&job->tag, job->records[i]))
+			return false;
+	}
+	return true;
+}
+
+void
+walredo_redo_many(WalredoRedoJob *jobs, int njobs,
+				  bytea *(*load) (WalredoRedoJob *job),
+				  void (*store) (WalredoRedoJob *job, const bytea *image))
+{
+	WalredoRequest *requests = palloc(njobs * sizeof(WalredoRequest));
+	JobRuns		job_runs;
+	int			nruns = 0;
+
+	job_runs.runs = palloc(njobs * sizeof(PostgresRun));
+	job_runs.store = store;
+	job_runs.image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
+	SET_VARSIZE(job_runs.image, VARHDRSZ + BLCKSZ);
+
+	for (int i = 0; i < njobs; i++)
+	{
+		WalredoRedoJob *job = &jobs[i];
+
+		if (is_one_run(job))
+		{
+			PostgresRun *run = &job_runs.runs[nruns];
+			WalredoRequest request = {send_run, describe_run, run,
+			job->nrecords, false};
+
+			prepare_run(run, &job->tag, job->has_base, job->records,
+						job->nrecords);
+			run->load = job->has_base ? load : NULL;
+			run->job = job;
+			requests[nruns++] = request;
+		}
+		else
+		{
+			bytea	   *image = job->has_base ? load(job) : NULL;
+
+			image = walredo_redo(&job->tag, image, job->records,
+								 job->nrecords);
+			store(job, image);
+			pfree(image);
+		}
+	}
+
+	walredo_pool_requests(requests, nruns, take_job_answer, &job_runs);
+	pfree(job_runs.image);
+	pfree(job_runs.runs);
+	pfree(requests);
 }
 
 /* A page to be masked. */

@@ -31,6 +31,27 @@
 extern bytea *walredo_redo(const WalredoTag *tag, bytea *base,
 						   WalredoRecord *const *records, int nrecords);
 
+/* A page, and records to be applied to it. */
+typedef struct WalredoRedoJob
+{
+	WalredoTag	tag;
+	bool		has_base;		/* load() gives a base image */
+	WalredoRecord *const *records;
+	int			nrecords;
+	void	   *arg;			/* the caller's own */
+} WalredoRedoJob;
+
+/*
+ * As walredo_redo(), for many pages: a child is given the next one while it
+ * works at one.  load() gives a job's base image, in memory of the current
+ * context, when it is sent, and store() takes the result; both may not call
+ * anything that needs a child.
+ */
+extern void walredo_redo_many(WalredoRedoJob *jobs, int njobs,
+							  bytea *(*load) (WalredoRedoJob *job),
+							  void (*store) (WalredoRedoJob *job,
+											 const bytea *image));
+
 /*
  * True if the record makes the page without an image of what it was.  ERROR
  * 22023 if it is a WAL record that is not about the page at all, or was given

@@ -57,7 +57,7 @@ struct WalredoLowering
 	/* What its headers say. */
 	WalredoBlockRef blocks[XLR_MAX_BLOCK_ID + 1];	/* in order of id */
 	int			num_blocks;
-	RepOriginId origin;
+	ReplOriginId origin;
 	Cursor		main_data;
 
 	/* The result. */

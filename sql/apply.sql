@@ -1,0 +1,363 @@
+--
+-- walredo_apply, and what else a wal-redo child does
+--
+-- Seen to fail: "pages" with replay that leaves the last record out, with the
+-- start LSN taken for the end LSN and with a mask that leaves the page as it
+-- is; "mixed runs" with native records applied before all others; the checks
+-- without each of them.
+--
+CREATE EXTENSION pg_walinspect;
+
+-- What a command fails with.
+CREATE FUNCTION failure(command text, OUT state text, OUT message text)
+LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE command;
+	message := 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+END
+$$;
+
+-- CRC-32C of a record, and the record with it, where the log has it.
+CREATE FUNCTION sealed(rec bytea) RETURNS bytea
+LANGUAGE plpgsql AS $$
+DECLARE
+	data bytea := substr(rec, 25) || substr(rec, 1, 20);
+	crc int8 := 4294967295;
+BEGIN
+	FOR i IN 0 .. length(data) - 1 LOOP
+		crc := crc # get_byte(data, i);
+		FOR j IN 1 .. 8 LOOP
+			crc := (crc >> 1) # (CASE WHEN crc & 1 = 1 THEN 2197175160 ELSE 0 END);
+		END LOOP;
+	END LOOP;
+	crc := crc # 4294967295;
+	FOR i IN 0 .. 3 LOOP
+		rec := set_byte(rec, 20 + i, ((crc >> (8 * i)) & 255)::int);
+	END LOOP;
+	RETURN rec;
+END
+$$;
+
+-- A page without its checksum, which is not part of replay.
+CREATE FUNCTION without_checksum(page bytea) RETURNS bytea
+LANGUAGE sql AS $$ SELECT overlay(page PLACING '\x0000' FROM 9 FOR 2) $$;
+
+--
+-- A table, and what the log says about its pages
+--
+SELECT pg_current_wal_lsn() AS start_lsn \gset
+CREATE TABLE replayed (id int PRIMARY KEY, t text)
+	WITH (autovacuum_enabled = off);
+INSERT INTO replayed
+	SELECT i, repeat('x', i % 100) FROM generate_series(1, 2000) AS i;
+UPDATE replayed SET t = t || 'y' WHERE id % 3 = 0;
+DELETE FROM replayed WHERE id % 5 = 0;
+VACUUM replayed;
+DELETE FROM replayed WHERE id IN (1, 501, 1001);
+UPDATE replayed SET t = 'z' WHERE id IN (2, 502);
+VACUUM replayed;
+DELETE FROM replayed WHERE id IN (3, 4);
+INSERT INTO replayed
+	SELECT i, repeat('x', i % 100) FROM generate_series(2001, 3000) AS i;
+SELECT pg_current_wal_lsn() AS end_lsn \gset
+
+-- one row for each record and each block that it names
+CREATE TABLE refs AS
+	SELECT w.end_lsn, w.resource_manager, w.record_type, w.rec,
+		replace(block[1], ' fork main', '')::walredo_tag AS tag
+	FROM walredo_wal_records(:'start_lsn', :'end_lsn') AS w
+		JOIN pg_get_wal_records_info(:'start_lsn', :'end_lsn') AS i
+			USING (start_lsn, end_lsn),
+		regexp_matches(i.block_ref,
+			'blkref #\d+: (rel \d+/\d+/\d+(?: fork \w+)? blk \d+)', 'g') AS block;
+
+CREATE TABLE pages AS
+	SELECT v.relname, v.rmgr, b AS blkno, tag,
+		get_raw_page(v.relname, b) AS page,
+		(SELECT array_agg(walredo_postgres(end_lsn, rec) ORDER BY end_lsn)
+			FROM refs WHERE refs.tag = t.tag) AS recs,
+		(SELECT max(end_lsn) FROM refs WHERE refs.tag = t.tag) AS last_lsn
+	FROM (VALUES ('replayed', 'Heap'), ('replayed_pkey', 'Btree'))
+			AS v (relname, rmgr),
+		generate_series(0, pg_relation_size(v.relname)::int
+			/ current_setting('block_size')::int - 1) AS b,
+		walredo_tag(v.relname, 'main', b) AS t (tag);
+
+--
+-- Pages: every one is as the server has it, LSN and all
+--
+SELECT relname, count(*) > 5 AS several, sum(cardinality(recs)) > 1000 AS many,
+	bool_and(walredo_page_mask(rmgr, walredo_apply(tag, NULL, recs), blkno)
+		= walredo_page_mask(rmgr, page, blkno)) AS equal,
+	bool_and((page_header(walredo_apply(tag, NULL, recs))).lsn
+		= (page_header(page)).lsn) AS equal_lsn,
+	bool_or((page_header(page)).lsn = last_lsn) AS lsn_of_last
+FROM pages GROUP BY relname ORDER BY relname;
+
+-- in two steps
+SELECT relname,
+	bool_and(walredo_apply(tag,
+		walredo_apply(tag, NULL, recs[:cardinality(recs) / 2]),
+		recs[cardinality(recs) / 2 + 1:])
+		= walredo_apply(tag, NULL, recs)) AS equal
+FROM pages GROUP BY relname ORDER BY relname;
+
+-- each record changes something, and the server's page is not yet what all but
+-- the last make
+SELECT count(*) FILTER (WHERE walredo_apply(tag, NULL, recs)
+	= walredo_apply(tag, NULL, recs[:cardinality(recs) - 1])) AS unchanged
+FROM pages WHERE cardinality(recs) > 1;
+
+-- a page that has a record already does not change
+SELECT bool_and(walredo_apply(tag, page, recs[cardinality(recs):]) = page)
+	AS equal
+FROM (SELECT tag, recs, walredo_apply(tag, NULL, recs) AS page FROM pages
+	WHERE cardinality(recs) > 1 AND blkno > 0) AS s;
+
+--
+-- Mixed runs: setting bits of a visibility map page is in a record of its own,
+-- clearing them is not
+--
+CREATE TABLE map_records AS
+	SELECT end_lsn, walredo_postgres(end_lsn, rec) AS record
+	FROM refs WHERE tag = walredo_tag('replayed', 'vm', 0)
+	UNION ALL
+	SELECT end_lsn, walredo_clear_visibility_map_flags(end_lsn,
+		NULL, blkno, 3)
+	FROM refs JOIN pages USING (tag)
+	WHERE relname = 'replayed' AND resource_manager = 'Heap'
+		AND end_lsn > (SELECT min(end_lsn) FROM refs
+			WHERE tag = walredo_tag('replayed', 'vm', 0));
+SELECT count(*) > 2 AS several_runs
+FROM (SELECT record::text ~ 'postgres' AS is_postgres,
+	lag(record::text ~ 'postgres') OVER (ORDER BY end_lsn) AS was_postgres
+	FROM map_records) AS s
+WHERE is_postgres <> was_postgres;
+SELECT without_checksum(walredo_apply(walredo_tag('replayed', 'vm', 0), NULL,
+		array_agg(record ORDER BY end_lsn)))
+	= without_checksum(get_raw_page('replayed', 'vm', 0)) AS equal,
+	without_checksum(walredo_apply(walredo_tag('replayed', 'vm', 0), NULL,
+		array_agg(record ORDER BY end_lsn)
+			FILTER (WHERE record::text ~ 'postgres')))
+	= without_checksum(get_raw_page('replayed', 'vm', 0))
+		AS equal_without_native
+FROM map_records;
+
+--
+-- Validation: the request
+--
+CREATE TABLE request AS
+	SELECT r.tag, r.end_lsn, r.rec, walredo_postgres(r.end_lsn, r.rec) AS init,
+		p.recs[2] AS other
+	FROM refs AS r JOIN pages AS p USING (tag)
+	WHERE p.relname = 'replayed' AND p.blkno = 1
+		AND r.record_type = 'INSERT+INIT';
+
+SELECT v.arguments, f.*
+FROM (VALUES
+	(1, 'NULL, NULL, ARRAY[init]'),
+	(2, 'tag, NULL, NULL'),
+	(3, 'tag, NULL, ''{}'''),
+	(4, 'tag, page, ''{}'''),
+	(5, 'tag, NULL, ARRAY[NULL]::walredo_record[]'),
+	(6, 'tag, NULL, ARRAY[init, NULL]'),
+	(7, 'tag, NULL, ARRAY[ARRAY[init, init], ARRAY[init, init]]'),
+	(8, 'tag, NULL, ARRAY[other]'),
+	(9, 'tag, NULL, ARRAY[other, init]'),
+	(10, 'tag, '''', ARRAY[init]'),
+	(11, 'tag, substr(page, 2), ARRAY[other]'),
+	(12, 'tag, page || ''\x00'', ARRAY[other]'),
+	(13, 'walredo_tag(''replayed'', ''main'', 0), page, ARRAY[init]'),
+	(14, 'walredo_tag(''replayed'', ''vm'', 1), page, ARRAY[init]'),
+	(15, 'walredo_tag(''replayed_pkey'', ''main'', 1), page, ARRAY[init]'),
+	(16, 'tag, NULL, ARRAY[walredo_zero_page(end_lsn)]'),
+	(17, 'tag, NULL, ARRAY[init, walredo_zero_page(end_lsn)]'),
+	(18, 'walredo_tag(''replayed'', ''vm'', 0), NULL,
+		ARRAY[walredo_clear_visibility_map_flags(end_lsn, 1, NULL, 3)]'),
+
+	-- a child cannot know that it was promised an image with a header
+	(19, 'tag, decode(repeat(''00'', 8192), ''hex''), ARRAY[other]'),
+
+	(20, 'tag, NULL, ARRAY[walredo_postgres(end_lsn, rec, true)]'),
+	(21, 'tag, page, ARRAY[walredo_postgres(end_lsn, rec, false)]'),
+	(22, 'tag, NULL, ARRAY[walredo_postgres(end_lsn, rec, false)]'),
+	(23, 'tag, page, ARRAY[init]'),
+	(24, 'tag, NULL, ARRAY[init, other]')
+	) AS v (n, arguments),
+	failure('SELECT walredo_apply(' || v.arguments || ')
+		FROM request CROSS JOIN
+			(SELECT page FROM pages
+				WHERE relname = ''replayed'' AND blkno = 1) AS p') AS f
+ORDER BY n;
+
+-- given as a record that initializes the page, but does not
+SELECT f.*
+FROM failure('SELECT walredo_apply(tag, page,
+		ARRAY[walredo_postgres(refs.end_lsn, refs.rec, true)])
+	FROM refs JOIN pages USING (tag)
+	WHERE relname = ''replayed'' AND blkno = 1 AND record_type = ''DELETE''
+	LIMIT 1') AS f;
+
+-- a heap record says nothing about pages that are not a relation's
+SELECT tag, state
+FROM unnest(ARRAY['slru pg_xact/0000 blk 0',
+	'slru pg_multixact/offsets/0000 blk 0', 'slru pg_commit_ts/0000 blk 0',
+	'relmap 1663/5', 'twophase 731']) AS tag,
+	failure(format('SELECT walredo_apply(%L, %s, ARRAY[init]) FROM request', tag,
+		CASE WHEN tag LIKE 'slru%' THEN '(SELECT page FROM pages LIMIT 1)'
+			ELSE 'NULL' END));
+
+--
+-- Validation: a broken record does not become a walredo_record
+--
+-- The record is a header of 24 bytes, a block reference of 20 (ID, flags,
+-- length of data, relation, block), a main data header of 2, and data.
+SELECT v.what, f.*
+FROM (VALUES
+	(1, 'sound', 'sealed(rec)'),
+	(2, 'empty', '''''::bytea'),
+	(3, 'shorter than a header', 'substr(rec, 1, 23)'),
+	(4, 'only a header', 'substr(rec, 1, 24)'),
+	(5, 'a byte missing', 'substr(rec, 1, length(rec) - 1)'),
+	(6, 'a byte too many', 'rec || ''\x00''::bytea'),
+	(7, 'a byte of data changed',
+		'set_byte(rec, length(rec) - 1, get_byte(rec, length(rec) - 1) # 1)'),
+	(8, 'a byte of the header changed', 'set_byte(rec, 4, get_byte(rec, 4) # 1)'),
+	(9, 'the checksum changed', 'set_byte(rec, 20, get_byte(rec, 20) # 1)'),
+	(10, 'a block of unknown ID', 'sealed(set_byte(rec, 24, 100))'),
+	(11, 'a fork that does not exist', 'sealed(set_byte(rec, 25, 39))'),
+	(12, 'a block of the relation before it', 'sealed(set_byte(rec, 25, 224))'),
+	(13, 'more data than there is', 'sealed(set_byte(rec, 26, 255))'),
+	(14, 'far more data than there is', 'sealed(set_byte(rec, 27, 255))'),
+	(15, 'data that has no flag', 'sealed(set_byte(rec, 25, 64))'),
+	(16, 'an image that is not there', 'sealed(set_byte(rec, 25, 112))'),
+	(17, 'less main data than there is', 'sealed(set_byte(rec, 45, 1))'),
+	(18, 'more main data than there is', 'sealed(set_byte(rec, 45, 255))'),
+	(19, 'a long header of main data', 'sealed(set_byte(rec, 44, 254))')
+	) AS v (n, what, changed),
+	failure('SELECT walredo_postgres(''0/100'', ' || v.changed || ')
+		FROM request') AS f (state, message)
+ORDER BY n;
+
+--
+-- Errors of the child: the message, and that there is another child at once
+--
+SELECT state, message FROM failure('SELECT walredo_apply(tag, NULL,
+	ARRAY[walredo_postgres(end_lsn,
+		sealed(set_byte(rec, length(rec) - 2, 255)))]) FROM request');
+SELECT state, message FROM failure('SELECT walredo_apply(tag, NULL,
+	ARRAY[walredo_postgres(end_lsn,
+		sealed(set_byte(rec, 17, 200)))]) FROM request');
+SELECT walredo_page_mask('Heap', walredo_apply(tag, NULL, recs), blkno)
+	= walredo_page_mask('Heap', page, blkno) AS equal
+FROM pages WHERE relname = 'replayed' AND blkno = 1;
+
+--
+-- walredo_page_mask
+--
+SELECT bool_and(walredo_page_mask(rmgr, walredo_page_mask(rmgr, page, blkno),
+		blkno) = walredo_page_mask(rmgr, page, blkno)) AS idempotent,
+	bool_or(walredo_page_mask(rmgr, page, blkno) = page) AS unmasked,
+	bool_and(walredo_page_mask(upper(rmgr), page, blkno)
+		= walredo_page_mask(lower(rmgr), page, blkno)) AS any_case,
+	bool_and(walredo_page_mask('Transaction', page, blkno) = page)
+		AS nothing_to_mask
+FROM pages;
+SELECT v.arguments, f.*
+FROM (VALUES
+	(1, '''Heap'', page, -1'),
+	(2, '''Heap'', page, 4294967295'),
+	(3, '''Heap'', page, 4294967294'),
+	(4, '''Heap'', '''', 0'),
+	(5, '''Heap'', substr(page, 2), 0'),
+	(6, '''Heap'', page || page, 0'),
+	(7, '''Heaps'', page, 0'),
+	(8, ''''', page, 0'),
+	(9, 'NULL, page, 0')
+	) AS v (n, arguments),
+	failure('SELECT walredo_page_mask(' || v.arguments || ')
+		FROM pages WHERE relname = ''replayed'' AND blkno = 0') AS f
+ORDER BY n;
+
+--
+-- walredo_ping
+--
+SELECT walredo_ping() > 0 AS positive, walredo_ping() < 20000 AS in_time;
+
+--
+-- Settings
+--
+SET walredo.enabled = off;
+SELECT f.* FROM failure('SELECT walredo_apply(tag, NULL, ARRAY[init])
+	FROM request') AS f;
+SELECT f.* FROM failure('SELECT walredo_ping()') AS f;
+SELECT f.* FROM failure('SELECT walredo_page_mask(rmgr, page, blkno)
+	FROM pages') AS f;
+-- which takes no child
+SELECT walredo_apply('slru pg_xact/0000 blk 0', NULL,
+	ARRAY[walredo_zero_page('0/100')]) = decode(repeat('00', 8192), 'hex')
+	AS equal;
+RESET walredo.enabled;
+SELECT length(walredo_apply(tag, NULL, ARRAY[init])) FROM request;
+
+SET walredo.timeout = 0;
+SET walredo.timeout = -1;
+SET walredo.max_retries = -1;
+SET walredo.max_retries = 11;
+
+--
+-- statement_timeout; what comes after it is right
+--
+SET statement_timeout = '100ms';
+SELECT count(walredo_apply(tag, NULL, recs)), count(i)
+FROM pages, generate_series(1, 1000000) AS i;
+\echo :SQLSTATE
+RESET statement_timeout;
+SELECT bool_and(walredo_page_mask(rmgr, walredo_apply(tag, NULL, recs), blkno)
+	= walredo_page_mask(rmgr, page, blkno)) AS equal
+FROM pages;
+
+--
+-- Parallel query
+--
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET max_parallel_workers_per_gather = 2;
+SET parallel_leader_participation = off;
+ALTER TABLE pages SET (parallel_workers = 2);
+EXPLAIN (COSTS OFF)
+SELECT bool_and(walredo_page_mask(rmgr, walredo_apply(tag, NULL, recs), blkno)
+	= walredo_page_mask(rmgr, page, blkno)) AS equal
+FROM pages;
+SELECT bool_and(walredo_page_mask(rmgr, walredo_apply(tag, NULL, recs), blkno)
+	= walredo_page_mask(rmgr, page, blkno)) AS equal
+FROM pages;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+RESET max_parallel_workers_per_gather;
+RESET parallel_leader_participation;
+
+-- a parallel worker for whatever can be done in one
+SELECT set_config(CASE
+	WHEN current_setting('server_version_num')::int < 160000
+	THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END,
+	'on', false) AS parallel;
+SELECT bool_and(walredo_page_mask(rmgr, walredo_apply(tag, NULL, recs), blkno)
+	= walredo_page_mask(rmgr, page, blkno)) AS equal
+FROM pages;
+SELECT walredo_ping() > 0 AS positive;
+SELECT set_config(CASE
+	WHEN current_setting('server_version_num')::int < 160000
+	THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END,
+	'off', false) AS parallel;
+
+--
+-- Clean up
+--
+DROP TABLE replayed, refs, pages, map_records, request;
+DROP FUNCTION failure, sealed, without_checksum;
+DROP EXTENSION pg_walinspect;

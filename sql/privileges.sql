@@ -1,0 +1,127 @@
+--
+-- Privileges: nothing is for everybody
+--
+CREATE ROLE regress_walredo_user;
+CREATE ROLE regress_walredo_monitor IN ROLE pg_monitor;
+CREATE ROLE regress_walredo_reader IN ROLE pg_read_server_files;
+
+-- functions of the extension that PUBLIC may execute
+SELECT p.oid::regprocedure
+FROM pg_depend AS d
+	JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid,
+	aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'walredo')
+	AND a.grantee = 0
+ORDER BY 1::text;
+
+-- relations of the extension that PUBLIC may use in any way
+SELECT c.oid::regclass
+FROM pg_depend AS d
+	JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid,
+	aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS a
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'walredo')
+	AND a.grantee = 0
+ORDER BY 1::text;
+
+-- the queries above see the extension's members
+SELECT count(*) > 20 AS members
+FROM pg_depend
+WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'walredo')
+	AND classid = 'pg_proc'::regclass;
+
+-- no function runs with the rights of its owner
+SELECT p.oid::regprocedure
+FROM pg_depend AS d
+	JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'walredo')
+	AND p.prosecdef
+ORDER BY 1::text;
+
+-- a page that is made of one native record; the record and the tag are given
+-- as values, since making them out of text is a function, too
+CREATE TABLE request AS
+	SELECT 'slru pg_xact/0000 blk 0'::walredo_tag AS tag,
+		ARRAY[walredo_zero_page('0/100')] AS records,
+		pg_current_wal_lsn() AS lsn;
+GRANT SELECT ON request TO PUBLIC;
+
+--
+-- Anybody
+--
+SET ROLE regress_walredo_user;
+SELECT length(walredo_apply(tag, NULL, records)) FROM request;
+SELECT length(walredo_page_mask('Heap', ''::bytea, 0));
+SELECT walredo_ping() > 0;
+SELECT count(*) FROM request, walredo_wal_records(lsn, lsn);
+SELECT walredo_zero_page('0/100') IS NULL;
+SELECT walredo_postgres('0/100', '') IS NULL;
+SELECT walredo_clog_set_committed('0/100', '{3}') IS NULL;
+SELECT walredo_tag('pg_class', 'main', 0) IS NULL;
+
+--
+-- A grant is all that it takes
+--
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION walredo_apply, walredo_ping, walredo_zero_page
+	TO regress_walredo_user;
+SET ROLE regress_walredo_user;
+SELECT length(walredo_apply(tag, NULL, records)) FROM request;
+SELECT walredo_zero_page('0/100') IS NOT NULL;
+SELECT walredo_ping() > 0;
+SELECT length(walredo_page_mask('Heap', ''::bytea, 0));
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION walredo_apply, walredo_ping, walredo_zero_page
+	FROM regress_walredo_user;
+SET ROLE regress_walredo_user;
+SELECT walredo_ping() > 0;
+SELECT length(walredo_apply(tag, NULL, records)) FROM request;
+RESET ROLE;
+
+-- but reading the log takes more than the right to call the function
+GRANT EXECUTE ON FUNCTION walredo_wal_records TO regress_walredo_user;
+SET ROLE regress_walredo_user;
+SELECT count(*) FROM request, walredo_wal_records(lsn, lsn);
+RESET ROLE;
+
+--
+-- pg_monitor: sees, but does not replay
+--
+SET ROLE regress_walredo_monitor;
+SELECT walredo_ping() > 0;
+SELECT length(walredo_apply(tag, NULL, records)) FROM request;
+SELECT count(*) FROM request, walredo_wal_records(lsn, lsn);
+RESET ROLE;
+
+--
+-- pg_read_server_files: reads the log
+--
+SET ROLE regress_walredo_reader;
+SELECT count(*) > 0
+FROM request, walredo_wal_records(lsn, pg_current_wal_flush_lsn());
+SELECT walredo_ping() > 0;
+SELECT length(walredo_apply(tag, NULL, records)) FROM request;
+RESET ROLE;
+
+--
+-- Settings
+--
+SET ROLE regress_walredo_user;
+SET walredo.enabled = off;
+SET walredo.pool_size = 1;
+SET walredo.idle_timeout = 1;
+SET walredo.timeout = '1min';
+SET walredo.max_retries = 0;
+RESET ROLE;
+RESET walredo.timeout;
+RESET walredo.max_retries;
+
+--
+-- Clean up
+--
+DROP TABLE request;
+REVOKE EXECUTE ON FUNCTION walredo_wal_records FROM regress_walredo_user;
+DROP ROLE regress_walredo_user, regress_walredo_monitor, regress_walredo_reader;

@@ -1,0 +1,384 @@
+# Lowering: what walredo_decode() makes of the log, applied to old copies of
+# files, must give what the server itself made of them.
+
+use strict;
+use warnings;
+
+use File::Copy qw(copy);
+use File::Path qw(make_path);
+use File::Spec;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $open_end = 'FFFFFFFF/FFFFFFFF';
+
+#
+# Helpers
+#
+
+# Pages of transactions, multixacts and members begin at multiples of these.
+my $clog_page = 8192 * 4;
+my $offsets_page = 8192 / 4;
+
+sub crc32c
+{
+	my ($data) = @_;
+	our @table;
+	unless (@table)
+	{
+		for my $i (0 .. 255)
+		{
+			my $crc = $i;
+			$crc = $crc & 1 ? ($crc >> 1) ^ 0x82F63B78 : $crc >> 1 for 1 .. 8;
+			push @table, $crc;
+		}
+	}
+	my $crc = 0xFFFFFFFF;
+	$crc = $table[ ($crc ^ $_) & 0xFF ] ^ ($crc >> 8) for unpack('C*', $data);
+	return $crc ^ 0xFFFFFFFF;
+}
+
+# A WAL record with a right length and checksum, whatever else is wrong.
+sub forge
+{
+	my ($header, $rest) = @_;
+	substr($header, 0, 4) = pack('L', length($header) + length($rest));
+	substr($header, 20, 4) = '';
+	return $header . pack('L', crc32c($rest . $header)) . $rest;
+}
+
+sub header
+{
+	my ($rmid, $info, $xid) = @_;
+	return pack('LLQCCxxL', 0, $xid, 0x1000, $info, $rmid, 0);
+}
+
+# Main data of any length, behind its header.
+sub main_data
+{
+	my $data = shift;
+	return "\xFE" . pack('L', length($data)) . $data;
+}
+
+sub copy_tree
+{
+	my ($from, $to) = @_;
+	make_path($to);
+	for my $name (slurp_dir($from))
+	{
+		next if $name eq '.' or $name eq '..';
+		if (-d "$from/$name") { copy_tree("$from/$name", "$to/$name"); }
+		else { copy("$from/$name", "$to/$name") or die "copy $name: $!"; }
+	}
+}
+
+sub zero_file
+{
+	my ($path, $pages) = @_;
+	open my $fh, '>>:raw', $path or die "$path: $!";
+	truncate $fh, $pages * 8192;
+	close $fh;
+}
+
+#
+# A server whose transactions, multixacts and members are about to enter new
+# pages, and the members to begin again from zero
+#
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', <<'CONF');
+autovacuum = off
+track_commit_timestamp = on
+max_prepared_transactions = 10
+wal_level = logical
+wal_keep_size = 4GB
+max_wal_size = 4GB
+checkpoint_timeout = 1h
+CONF
+
+my $next_xid = 3 * $clog_page - 40;
+my $next_multi = 5 * $offsets_page - 20;
+my $next_offset = 2**32 - 41;
+my $data_dir = File::Spec->rel2abs($node->data_dir);
+
+command_ok(
+	[
+		'pg_resetwal', '-D', $data_dir, '-x', $next_xid,
+		'-m', "$next_multi,$next_multi", '-O', $next_offset
+	],
+	'counters are moved');
+zero_file("$data_dir/pg_xact/0000", 3);
+zero_file("$data_dir/pg_multixact/offsets/0000", 5);
+my $member_page = int($next_offset / 1636);
+zero_file(sprintf("$data_dir/pg_multixact/members/%04X", $member_page / 32),
+	$member_page % 32 + 1);
+
+$node->start;
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE t (id int PRIMARY KEY, v text);
+INSERT INTO t SELECT g, 'x' FROM generate_series(1, 5000) g;
+
+-- one subtransaction after the other
+CREATE PROCEDURE subxacts(n int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. n LOOP
+		BEGIN
+			INSERT INTO s VALUES (i);
+		EXCEPTION WHEN division_by_zero THEN
+			NULL;
+		END;
+	END LOOP;
+END $$;
+CREATE TABLE s (i int);
+
+-- multixacts of a transaction and its own subtransactions
+CREATE PROCEDURE multixacts(first int, last int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN first .. last LOOP
+		PERFORM FROM t WHERE id = i FOR KEY SHARE;
+		BEGIN
+			PERFORM FROM t WHERE id = i FOR SHARE;
+			IF i % 2 = 0 THEN
+				PERFORM FROM t WHERE id = i FOR NO KEY UPDATE;
+			END IF;
+			BEGIN
+				PERFORM FROM t WHERE id = i FOR UPDATE;
+			EXCEPTION WHEN division_by_zero THEN
+				NULL;
+			END;
+		EXCEPTION WHEN division_by_zero THEN
+			NULL;
+		END;
+	END LOOP;
+END $$;
+
+-- a row a page, without toast: more pages than one of the map describes
+CREATE TABLE big (id int, v text) WITH (fillfactor = 100);
+ALTER TABLE big ALTER v SET STORAGE PLAIN;
+INSERT INTO big SELECT g, repeat('b', 4200) FROM generate_series(1, 32690) g;
+CREATE TABLE small (id int, v text);
+INSERT INTO small SELECT g, repeat('s', 300) FROM generate_series(1, 3000) g;
+CREATE TABLE cut (id int, v text);
+INSERT INTO cut SELECT g, repeat('c', 300) FROM generate_series(1, 3000) g;
+CREATE TABLE copied (id int, v text);
+INSERT INTO copied SELECT g, 'c' FROM generate_series(1, 10) g;
+VACUUM FREEZE big, small, cut, copied;
+SELECT pg_replication_origin_create('regress_origin');
+SQL
+$node->stop('fast');
+
+my $base = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
+copy_tree("$data_dir/$_", "$base/$_")
+  for (qw(pg_xact pg_multixact pg_commit_ts pg_twophase global base));
+my ($stdout, $stderr) = run_command([ 'pg_controldata', $data_dir ]);
+my ($start) = $stdout =~ /Latest checkpoint location:\s*(\S+)/;
+
+#
+# Everything that lowering knows
+#
+
+$node->start;
+my $connstr = $node->connstr('postgres');
+
+# Transactions: trees on one, two and three pages, committed and aborted
+$node->safe_psql('postgres', 'BEGIN; CALL subxacts(100); COMMIT');
+$node->safe_psql('postgres', 'BEGIN; CALL subxacts(34000); COMMIT');
+$node->safe_psql('postgres', 'BEGIN; CALL subxacts(34000); ROLLBACK');
+$node->safe_psql('postgres', 'BEGIN; SAVEPOINT a; INSERT INTO s VALUES (1); '
+	  . 'SAVEPOINT b; INSERT INTO s VALUES (2); ROLLBACK TO a; '
+	  . 'INSERT INTO s VALUES (3); COMMIT');
+
+# ... prepared
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	$node->safe_psql('postgres',
+		"BEGIN; CALL subxacts(34000); PREPARE TRANSACTION 'regress_$end'; "
+		  . "$end PREPARED 'regress_$end'");
+}
+
+# ... from elsewhere, with a time of their own
+$node->safe_psql('postgres', <<'SQL');
+SELECT pg_replication_origin_session_setup('regress_origin');
+BEGIN;
+SELECT pg_replication_origin_xact_setup('0/AFFE', '2001-02-03 04:05:06+00');
+CALL subxacts(10);
+COMMIT;
+BEGIN;
+SELECT pg_replication_origin_xact_setup('0/BEEF', '2002-03-04 05:06:07+00');
+CALL subxacts(10);
+PREPARE TRANSACTION 'regress_origin';
+COMMIT PREPARED 'regress_origin';
+SQL
+
+# Multixacts: over the edge of pages of offsets and members, and round to
+# member 0
+$node->safe_psql('postgres', 'CALL multixacts(1, 2000)');
+
+# Relation maps: the database's and the shared one
+$node->safe_psql('postgres', 'VACUUM FULL pg_class; VACUUM FULL pg_database; '
+	  . 'REINDEX INDEX pg_class_oid_index');
+
+# Visibility maps: each bit, cleared by each kind of record
+my $pages = $node->safe_psql('postgres',
+	"SELECT pg_relation_size('big') / 8192");
+cmp_ok($pages, '>', 8168 * 4, 'two pages of a visibility map');
+$node->safe_psql('postgres', <<'SQL');
+INSERT INTO small VALUES (3001, 'into the last page');
+DELETE FROM small WHERE id = 500;
+UPDATE small SET v = 'short' WHERE id = 700;
+UPDATE small SET v = repeat('l', 4000) WHERE id = 900;
+SELECT FROM small WHERE id = 1100 FOR UPDATE;
+-- from the map's first page to its second
+SELECT FROM big WHERE id = 5 FOR KEY SHARE;
+UPDATE big SET v = repeat('u', 4300) WHERE id = 10;
+DELETE FROM big WHERE id IN (11, 32680);
+-- cut in the middle of a byte, and again, and at the edge of one
+DELETE FROM cut WHERE id > 2000;
+VACUUM (TRUNCATE) cut;
+SQL
+for my $blocks (81, 80, 76, 33, 2, 0)
+{
+	$node->safe_psql('postgres', "DELETE FROM cut WHERE ctid >= '($blocks,0)'");
+	$node->safe_psql('postgres', 'VACUUM (TRUNCATE) cut');
+	is( $node->safe_psql('postgres', "SELECT pg_relation_size('cut') / 8192"),
+		$blocks, "cut to $blocks blocks");
+}
+$node->safe_psql('postgres',
+	"COPY copied FROM PROGRAM 'for i in 1 2 3 4 5; do echo \$i,copied; done' CSV");
+
+# A map that is not there yet
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE fresh AS SELECT g AS id FROM generate_series(1, 10000) g;
+VACUUM FREEZE fresh;
+DELETE FROM fresh WHERE id % 3000 = 0;
+SQL
+
+# A transaction that stays prepared
+$node->safe_psql('postgres',
+	"BEGIN; CALL subxacts(3); DROP TABLE copied; CREATE TABLE stays ();"
+	  . "PREPARE TRANSACTION 'regress_stays'");
+
+$node->stop('fast');
+
+#
+# The log, lowered, by another server
+#
+
+my $reader = PostgreSQL::Test::Cluster->new('reader');
+$reader->init;
+$reader->append_conf('postgresql.conf', 'autovacuum = off');
+$reader->start;
+$reader->safe_psql('postgres', <<"SQL");
+CREATE EXTENSION walredo;
+
+CREATE TABLE lowered AS
+SELECT start_lsn, ord, resource_manager, record_type, tag, record
+  FROM walredo_wal_records('$start', '$open_end', '$data_dir/pg_wal') r,
+	   walredo_decode(end_lsn, rec) WITH ORDINALITY d(tag, record, ord)
+ WHERE tag::text !~ '^rel' OR tag::text ~ ' fork vm ';
+
+-- where the page is in a data directory
+CREATE FUNCTION page_path(tag walredo_tag) RETURNS text IMMUTABLE
+LANGUAGE sql AS \$\$
+SELECT CASE
+	WHEN tag::text ~ '^slru' THEN split_part(tag::text, ' ', 2)
+	WHEN tag::text ~ '^relmap 1664/0' THEN 'global/pg_filenode.map'
+	WHEN tag::text ~ '^relmap'
+		THEN 'base/' || split_part(tag::text, '/', 2) || '/pg_filenode.map'
+	WHEN tag::text ~ '^twophase' THEN 'pg_twophase/' ||
+		upper(lpad(to_hex(split_part(tag::text, ' ', 2)::int8), 8, '0'))
+	WHEN tag::text ~ '^rel 1664' THEN 'global/' ||
+		split_part(split_part(tag::text, ' ', 2), '/', 3) || '_vm'
+	ELSE 'base/' || split_part(split_part(tag::text, ' ', 2), '/', 2) || '/' ||
+		split_part(split_part(tag::text, ' ', 2), '/', 3) || '_vm'
+	END
+\$\$;
+
+CREATE FUNCTION page_read(dir text, tag walredo_tag) RETURNS bytea
+LANGUAGE sql AS \$\$
+SELECT CASE WHEN tag::text ~ 'blk'
+	-- nothing is there after the end of a file
+	THEN nullif(pg_read_binary_file(dir || '/' || page_path(tag),
+		substring(tag::text FROM 'blk ([0-9]+)')::int8 * 8192, 8192, true), '')
+	ELSE pg_read_binary_file(dir || '/' || page_path(tag), 0, 1000000, true)
+	END
+\$\$;
+SQL
+
+# Each page that the log changed, made from its old copy.  A map is extended
+# without a word in the log, so its new pages begin as zeroes.
+$reader->safe_psql('postgres', <<"SQL");
+CREATE TABLE rebuilt AS
+SELECT tag, page_read('$data_dir', tag) AS disk,
+	   walredo_apply(tag, CASE
+		   WHEN page_read('$base', tag) IS NOT NULL THEN page_read('$base', tag)
+		   WHEN tag::text ~ '^rel ' THEN decode(repeat('00', 8192), 'hex')
+		   END, array_agg(record ORDER BY start_lsn, ord)) AS page
+  FROM lowered
+ GROUP BY tag;
+SQL
+
+my %kinds = (
+	'slru pg_xact' => 5,
+	'slru pg_commit_ts' => 20,
+	'slru pg_multixact/offsets' => 2,
+	'slru pg_multixact/members' => 3,
+	'relmap' => 2,
+	'twophase' => 1,
+	'rel' => 6);
+for my $kind (sort keys %kinds)
+{
+	my ($all, $same) = split /\|/, $reader->safe_psql(
+		'postgres',
+		"SELECT count(*), count(*) FILTER (WHERE page = disk OR
+				tag::text ~ '^rel ' AND
+				substr(page, 11) = substr(disk, 11))
+		   FROM rebuilt
+		  WHERE disk IS NOT NULL AND tag::text ~ '^$kind' AND page IS NOT NULL");
+	cmp_ok($all, '>=', $kinds{$kind}, "$kind: there are pages to compare");
+	is($same, $all, "$kind: all are as on disk")
+	  or diag(
+		$reader->safe_psql(
+			'postgres',
+			"SELECT tag FROM rebuilt
+			  WHERE tag::text ~ '^$kind' AND page IS DISTINCT FROM disk"));
+}
+
+# No page of an SLRU changed but those
+my $unexplained = '';
+for my $dir ('pg_xact', 'pg_commit_ts', 'pg_multixact/offsets',
+	'pg_multixact/members')
+{
+	for my $file (grep { /^[0-9A-F]+$/ } slurp_dir("$data_dir/$dir"))
+	{
+		my $now = slurp_file("$data_dir/$dir/$file");
+		my $then = -f "$base/$dir/$file" ? slurp_file("$base/$dir/$file") : '';
+		for my $blk (0 .. length($now) / 8192 - 1)
+		{
+			my $old = length($then) > $blk * 8192 ?
+			  substr($then, $blk * 8192, 8192) : '';
+			next if substr($now, $blk * 8192, 8192) eq $old;
+			$unexplained .= "slru $dir/$file blk $blk\n"
+			  unless $reader->safe_psql('postgres',
+				"SELECT count(*) FROM rebuilt WHERE tag = 'slru $dir/$file blk $blk'"
+			  );
+		}
+	}
+}
+is($unexplained, '', 'no other page of an SLRU changed');
+
+# ... and what was meant to happen did
+is( $reader->safe_psql(
+		'postgres', q{
+SELECT DISTINCT concat_ws(' ', resource_manager, record_type,
+		split_part(record::text, ' ', 2),
+		CASE WHEN record::text ~ 'new_heap_blkno' THEN 'new' END,
+		CASE WHEN record::text ~ 'old_heap_blkno' THEN 'old' END,
+		substring(record::text FROM 'flags=.')) COLLATE "C" AS what
+  FROM lowered ORDER BY 1}),
+	'',
+	'all kinds of records are there');
+
+done_testing();

@@ -1,0 +1,1018 @@
+# Faults of children, workers and callers, and what may be left of them.
+#
+# Everything runs twice: without preloading, where each session has a worker
+# and a child of its own, and with it, where all sessions share them.  A child
+# is found as what it is, a child process of a worker that is a child process
+# of the postmaster.  It is stopped with SIGSTOP to make a request last for as
+# long as a test needs it to.
+#
+# No answer is ever just "no error": a request is right if it gives the page
+# that the server itself wrote.
+
+use strict;
+use warnings;
+
+use File::Find;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
+
+my ($node, $preload, %shm_before, %sysv_before);
+
+#
+# Processes
+#
+
+# Polls until a condition holds; its last value is the result.
+sub wait_for(&)
+{
+	my $condition = shift;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my $value;
+
+	until ($value = $condition->())
+	{
+		last if time() > $end;
+		usleep(10_000);
+	}
+	return $value;
+}
+
+sub slurp_proc
+{
+	my $path = shift;
+	open(my $file, '<', $path) or return '';
+	local $/;
+	my $contents = <$file>;
+	return defined($contents) ? $contents : '';
+}
+
+# All processes there are: a hash of pid => {state, parent, name, command}.
+sub processes
+{
+	my %processes;
+	foreach my $dir (glob '/proc/[0-9]*')
+	{
+		slurp_proc("$dir/stat") =~ /^(\d+) \((.*)\) (\S) (\d+)/s or next;
+		$processes{$1} = {
+			name => $2,
+			state => $3,
+			parent => $4,
+			command => slurp_proc("$dir/cmdline")
+		};
+	}
+	return %processes;
+}
+
+sub postmaster_pid
+{
+	return (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+}
+
+# The workers; only the one for a backend if that is given.
+sub workers
+{
+	my $backend = shift;
+	my %processes = processes();
+	my $postmaster = postmaster_pid();
+	my $pattern =
+	  defined($backend)
+	  && !$preload ? qr/walredo worker for PID $backend\b/
+	  : qr/walredo worker/;
+	my @workers = grep {
+		$processes{$_}{parent} == $postmaster
+		  && $processes{$_}{command} =~ /^postgres: .*$pattern/
+	} keys %processes;
+	return @workers;
+}
+
+# The children of all workers, or of those given, zombies included.
+sub children
+{
+	my @workers = @_ ? @_ : workers();
+	my %processes = processes();
+	my @children = grep {
+		my $parent = $processes{$_}{parent};
+		grep { $_ == $parent } @workers
+	} keys %processes;
+	return @children;
+}
+
+# The one child that must be there.
+sub child
+{
+	my @children = children(@_);
+	return $children[0] if @children == 1;
+	die 'there should be one child, but there are ' . scalar(@children);
+}
+
+sub state_of
+{
+	my $pid = shift;
+	my $stat = slurp_proc("/proc/$pid/stat");
+	return $stat =~ /^\d+ \(.*\) (\S)/s ? $1 : 'gone';
+}
+
+sub stop_process
+{
+	my $pid = shift;
+	kill 'STOP', $pid;
+	wait_for { state_of($pid) eq 'T' } or die "could not stop process $pid";
+}
+
+sub is_gone
+{
+	my ($pid, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok(wait_for { state_of($pid) eq 'gone' }, $name);
+}
+
+# Number of open descriptors.
+sub descriptors
+{
+	my @fds = glob "/proc/$_[0]/fd/*";
+	return scalar @fds;
+}
+
+# Changes a setting of the extension, for all processes.
+sub set_config
+{
+	my ($name, $value) = @_;
+	$node->adjust_conf('postgresql.conf', "walredo.$name", $value);
+	$node->reload;
+}
+
+#
+# Sessions
+#
+
+sub session
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query('\set VERBOSITY verbose');
+	$session->{backend} = $session->query('SELECT pg_backend_pid()');
+	return $session;
+}
+
+# Sends a query, does not wait for its end.
+sub begin_query
+{
+	my ($session, $query) = @_;
+	$session->{stdin} .= "$query;\n";
+	$session->{run}->pump_nb;
+}
+
+# Waits until a session waits for a child, or for its answer.
+sub wait_for_waiting
+{
+	my $session = shift;
+	$node->poll_query_until('postgres',
+		"SELECT wait_event_type = 'Extension' FROM pg_stat_activity
+			WHERE pid = $session->{backend}")
+	  or die 'session does not wait';
+}
+
+# The output and the errors of all that was sent and not yet looked at.
+sub end_query
+{
+	my $session = shift;
+	my $output = $session->query('');
+	my $errors = $session->{stderr};
+	$session->{stderr} = '';
+	return ($output, $errors);
+}
+
+sub run_query
+{
+	my ($session, $query) = @_;
+	begin_query($session, $query);
+	return end_query($session);
+}
+
+sub request
+{
+	my $id = shift;
+	return "SELECT walredo_apply(tag, NULL, recs) = page
+		FROM request WHERE id = $id";
+}
+
+sub is_right
+{
+	my ($session, $id, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($output, $errors) = run_query($session, request($id));
+	is("$output$errors", 't', $name);
+}
+
+sub ends_right
+{
+	my ($session, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($output, $errors) = end_query($session);
+	is("$output$errors", 't', $name);
+}
+
+sub ends_wrong
+{
+	my ($session, $pattern, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($output, $errors) = end_query($session);
+	is($output, '', "$name: no page");
+	like($errors, $pattern, "$name: error");
+}
+
+# A request that is under way on a child that does not get on with it.
+sub begin_stuck
+{
+	my ($session, $id) = @_;
+	my ($output, $errors) = run_query($session, 'SELECT walredo_ping() > 0');
+	die $errors unless $output eq 't';
+	my $child = child(workers($session->{backend}));
+	stop_process($child);
+	begin_query($session, request($id));
+	wait_for_waiting($session);
+	return $child;
+}
+
+#
+# What may be left behind
+#
+
+# What is in the data directory besides what a server keeps there.
+sub strange_files
+{
+	my @found;
+	my $top = $node->data_dir;
+	find(
+		sub {
+			my $path = substr($File::Find::name, length $top);
+			if ($path =~ m{^/(pg_wal|pg_stat|pg_stat_tmp|pg_xact|pg_subtrans|
+					pg_multixact|pg_logical|pg_notify|pg_replslot)(/|$)}x
+				|| $path =~ m{/(\d+(_\w+)?(\.\d+)?|pg_internal\.init)$}
+				|| $path eq '/base/pgsql_tmp'
+				|| $path =~ m{^/postmaster\.(pid|opts)$})
+			{
+				return;
+			}
+			push @found, $path;
+		},
+		$top);
+	return join "\n", sort @found;
+}
+
+# System V segments that nobody is attached to, and files of POSIX segments
+# that nobody has mapped.
+sub unused_segments
+{
+	my (%sysv, %shm);
+	foreach my $line (split /\n/, slurp_proc('/proc/sysvipc/shm'))
+	{
+		my @field = split ' ', $line;
+		$sysv{ $field[1] } = 1
+		  if $field[1] =~ /^\d+$/ && $field[6] == 0 && $field[7] == $>;
+	}
+	foreach my $path (glob '/dev/shm/PostgreSQL.*')
+	{
+		$shm{$path} = 1 if -o $path;
+	}
+	if (%shm)
+	{
+		foreach my $maps (glob '/proc/[0-9]*/maps')
+		{
+			my $contents = slurp_proc($maps);
+			delete $shm{$1} while $contents =~ m{(/dev/shm/\S+)}g;
+		}
+	}
+	return (\%sysv, \%shm);
+}
+
+# Processes that live in the data directory, or below it, and are no
+# descendants of a running server's postmaster, or are zombies of a worker.
+sub strange_processes
+{
+	my $running = -e $node->data_dir . '/postmaster.pid';
+	my $postmaster = $running ? postmaster_pid() : 0;
+	my @workers = $running ? workers() : ();
+	my %processes = processes();
+	my @found;
+	foreach my $pid (keys %processes)
+	{
+		my $parent = $processes{$pid}{parent};
+		if ($processes{$pid}{state} eq 'Z')
+		{
+			push @found, "zombie $pid of worker $parent"
+			  if grep { $_ == $parent } @workers;
+			next;
+		}
+		my $cwd = readlink("/proc/$pid/cwd");
+		next if !defined($cwd) || index($cwd, $node->data_dir) != 0;
+		push @found, "$pid: $processes{$pid}{command}"
+		  unless $running
+		  && ( $pid == $postmaster
+			|| $parent == $postmaster
+			|| grep { $_ == $parent } @workers);
+	}
+	return @found;
+}
+
+my $files_before;
+
+sub nothing_is_left
+{
+	my $after = shift;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $what;
+
+	wait_for
+	{
+		$what = join "\n", strange_processes();
+		my ($sysv, $shm) = unused_segments();
+		$what .= "\nsegment $_"
+		  foreach grep { !$sysv_before{$_} } keys %$sysv;
+		$what .= "\nfile $_" foreach grep { !$shm_before{$_} } keys %$shm;
+		my $files = strange_files();
+		$what .= "\nfiles are now:\n$files" if $files ne $files_before;
+		$what eq '';
+	};
+	is($what, '', "nothing is left after $after");
+}
+
+#
+# Set-up
+#
+
+# CRC-32C, as the log has it.
+sub crc32c
+{
+	my $data = shift;
+	my $crc = 0xFFFFFFFF;
+	foreach my $byte (unpack 'C*', $data)
+	{
+		$crc ^= $byte;
+		$crc = ($crc >> 1) ^ (($crc & 1) ? 0x82F63B78 : 0) for 1 .. 8;
+	}
+	return $crc ^ 0xFFFFFFFF;
+}
+
+# A record of a heap insert whose line pointer is far out of range, and whose
+# checksum is right.  Redo of such a record is a PANIC.
+sub poison
+{
+	my $record = pack 'H*', shift;
+	my $header = 24;
+	substr($record, -3, 2) = pack 'S', 60000;
+	substr($record, 20, 4) =
+	  pack 'L', crc32c(substr($record, $header) . substr($record, 0, 20));
+	return unpack 'H*', $record;
+}
+
+sub set_up
+{
+	my $name = shift;
+
+	my ($sysv, $shm) = unused_segments();
+	%sysv_before = %$sysv;
+	%shm_before = %$shm;
+
+	$node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	$node->append_conf('postgresql.conf', <<'CONF');
+autovacuum = off
+checkpoint_timeout = 1h
+restart_after_crash = on
+walredo.pool_size = 1
+walredo.idle_timeout = '60s'
+CONF
+	$node->append_conf('postgresql.conf',
+		"shared_preload_libraries = 'walredo'")
+	  if $preload;
+	$node->start;
+
+	# Two pages that differ, each with the records that make it.  The third
+	# request is for the first page again, but far longer than pipes are: once
+	# on the page, a record changes nothing any more.
+	$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION walredo;
+CREATE EXTENSION pageinspect;
+CREATE EXTENSION pg_walinspect;
+CREATE TABLE request (id int PRIMARY KEY, tag walredo_tag,
+	recs walredo_record[], page bytea);
+CREATE TABLE source1 (i int, t text);
+CREATE TABLE source2 (i int, t text);
+-- how pg_walinspect shows the first block of a table
+CREATE FUNCTION pattern(relname text) RETURNS text LANGUAGE sql
+	AS $$SELECT replace(walredo_tag(relname, 'main', 0)::text,
+		' blk', '( fork main)? blk') || '(\D|$)'$$;
+SELECT pg_current_wal_lsn() AS start_lsn \gset
+INSERT INTO source1 SELECT i, repeat('x', i) FROM generate_series(1, 20) AS i;
+INSERT INTO source2 SELECT i, repeat('y', i) FROM generate_series(1, 30) AS i;
+UPDATE source1 SET t = t || 'z' WHERE i % 2 = 0;
+DELETE FROM source2 WHERE i % 2 = 0;
+SELECT pg_current_wal_lsn() AS end_lsn \gset
+INSERT INTO request
+	SELECT id, tag, recs, walredo_apply(tag, NULL, recs)
+	FROM (
+		SELECT id, walredo_tag('source' || id, 'main', 0) AS tag,
+			array_agg(walredo_postgres(end_lsn, rec) ORDER BY end_lsn) AS recs
+		FROM (VALUES (1), (2)) AS v (id),
+			walredo_wal_records(:'start_lsn', :'end_lsn') AS w
+			JOIN pg_get_wal_records_info(:'start_lsn', :'end_lsn') AS i
+				USING (start_lsn, end_lsn)
+		WHERE i.block_ref ~ pattern('source' || id)
+		GROUP BY id
+	) AS s;
+INSERT INTO request
+	SELECT 3, tag,
+		recs || array_fill(recs[array_length(recs, 1)], ARRAY[5000]), page
+	FROM request WHERE id = 1;
+CREATE TABLE poison AS
+	SELECT walredo_tag('source2', 'main', 0) AS tag, end_lsn, rec
+	FROM walredo_wal_records(:'start_lsn', :'end_lsn') AS w
+		JOIN pg_get_wal_records_info(:'start_lsn', :'end_lsn') AS i
+			USING (start_lsn, end_lsn)
+	WHERE w.record_type = 'INSERT+INIT'
+		AND i.block_ref ~ pattern('source2');
+CREATE ROLE regress_one;
+CREATE ROLE regress_two;
+CREATE ROLE regress_three;
+GRANT SELECT ON request TO PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_apply, walredo_ping TO PUBLIC;
+SQL
+
+	is( $node->safe_psql(
+			'postgres', <<'SQL'),
+SELECT id, cardinality(recs) > 20,
+	walredo_page_mask('Heap', page, 0) = walredo_page_mask('Heap',
+		get_raw_page('source' || (id - 1) % 2 + 1, 0), 0)
+FROM request ORDER BY id
+SQL
+		"1|t|t\n2|t|t\n3|t|t",
+		'requests give the pages that the server wrote');
+
+	my $record = poison(
+		$node->safe_psql('postgres', "SELECT encode(rec, 'hex') FROM poison"));
+	$node->safe_psql('postgres', "UPDATE poison SET rec = '\\x$record'");
+
+	$files_before = strange_files();
+}
+
+#
+# Tests of one session
+#
+
+my $timed_out = qr/ERROR:  58030: wal-redo child did not answer in time/;
+my $cancelled = qr/ERROR:  57014: canceling statement/;
+
+sub test_child
+{
+	my $session = session();
+	is_right($session, 1, 'first request');
+	my $worker = (workers($session->{backend}))[0];
+	my $child = child($worker);
+
+	my $status = slurp_proc("/proc/$child/status");
+	like($status, qr/^Seccomp:\s+2$/m, 'child has a system call filter');
+	like($status, qr/^NoNewPrivs:\s+1$/m, 'child can get no privileges');
+	is( join(' ', sort map { m{(\d+)$} } glob "/proc/$child/fd/*"),
+		'0 1 2', 'child has three descriptors');
+	my $limits = slurp_proc("/proc/$child/limits");
+	like($limits, qr/^Max core file size\s+0\s+0\s/m, 'child dumps no core');
+	like($limits, qr/^Max open files\s+0\s+0\s/m, 'child can open no file');
+	unlike(
+		$limits,
+		qr/^Max address space\s+unlimited/m,
+		'memory of child is limited');
+	unlike(
+		slurp_proc("/proc/$child/environ"),
+		qr/(^|\0)(?!WALREDO_CHILD_OF|LC_ALL|LD_LIBRARY_PATH)\w/,
+		'child has no environment of ours');
+	is(strange_files(), $files_before, 'child that runs has no files');
+
+	is_right($session, $_, "request $_ of many") for 1, 2, 3, 1;
+	is(child($worker), $child, 'one child serves a session for long');
+	$session->quit;
+	is_gone($child, 'child goes with the session') unless $preload;
+	is_gone($worker, 'worker goes with the session') unless $preload;
+	nothing_is_left('the end of a session');
+}
+
+sub test_kill
+{
+	my $session = session();
+	my ($child, $new_child, $worker);
+
+	is_right($session, 1, 'before kill');
+	$worker = (workers($session->{backend}))[0];
+
+	# While nobody uses it, but before anybody could notice, and after.
+	foreach my $wait (0, 1)
+	{
+		$child = child($worker);
+		kill 'KILL', $child;
+		is_gone($child, 'killed child is reaped') if $wait;
+		is_right($session, 2, "after kill of an idle child, waiting $wait");
+		$new_child = child($worker);
+		isnt($new_child, $child, 'another child');
+		is_right($session, 1, 'after that');
+		is(child($worker), $new_child, 'and no more than one other');
+	}
+
+	# During a request: while it waits for the answer, and while it cannot
+	# even be sent.
+	foreach my $id (1, 3)
+	{
+		$child = begin_stuck($session, $id);
+		kill 'KILL', $child;
+		ends_right($session, "request $id is tried again");
+		is_gone($child, 'killed child is reaped');
+
+		$session->query('SET walredo.max_retries = 0');
+		$child = begin_stuck($session, $id);
+		kill 'KILL', $child;
+		ends_wrong(
+			$session,
+			qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay .* The child was terminated by signal 9/,
+			"request $id without retries");
+		is_right($session, 2, 'after that');
+		$session->query('RESET walredo.max_retries');
+	}
+	$session->quit;
+	nothing_is_left('kills of children');
+}
+
+sub test_timeout
+{
+	my $session = session();
+	my $child;
+
+	foreach my $id (1, 3)
+	{
+		$session->query("SET walredo.timeout = '500ms'");
+		$child = begin_stuck($session, $id);
+		ends_wrong($session, $timed_out, "time-out of request $id");
+		is_gone($child, 'child is killed after a time-out');
+		$session->query('RESET walredo.timeout');
+		is_right($session, 2, 'after time-out');
+	}
+
+	# Shorter than killing a child takes.
+	is_right($session, 1, 'before shorter time-out');
+	$child = child(workers($session->{backend}));
+	stop_process($child);
+	$session->query("SET walredo.timeout = '1ms'");
+	begin_query($session, request(1));
+	ends_wrong($session, $timed_out, 'shorter time-out');
+	is_gone($child, 'child is killed after shorter time-out');
+	$session->query('RESET walredo.timeout');
+	is_right($session, 2, 'after shorter time-out');
+	$session->quit;
+	nothing_is_left('time-outs');
+}
+
+sub test_cancel
+{
+	my $session = session();
+	my $child;
+
+	foreach my $id (1, 3)
+	{
+		$child = begin_stuck($session, $id);
+
+		# The next requests are there before the child can be gone.
+		begin_query($session, request(2));
+		begin_query($session, request(1));
+		$node->safe_psql('postgres',
+			"SELECT pg_cancel_backend($session->{backend})");
+		my ($output, $errors) = end_query($session);
+		like($errors, $cancelled, "cancel of request $id");
+		is($output, "t\nt", 'next requests get their own pages');
+		is_gone($child, 'child is killed after a cancel');
+
+		$child = begin_stuck($session, $id);
+		kill 'CONT', $child;
+		ends_right($session, 'child that was stopped and goes on');
+
+		run_query($session, "SET statement_timeout = '300ms'");
+		stop_process($child);
+		begin_query($session, request($id));
+		begin_query($session, 'RESET statement_timeout');
+		begin_query($session, request(2));
+		($output, $errors) = end_query($session);
+		like($errors, $cancelled, "statement_timeout of request $id");
+		is($output, 't', 'next request gets its own page');
+		is_gone($child, 'child is killed after statement_timeout');
+	}
+
+	# While the child starts: any moment of it will do.
+	for my $i (1 .. 20)
+	{
+		kill 'KILL', child(workers($session->{backend}));
+		run_query($session, "SET statement_timeout = '${i}ms'");
+		begin_query($session, request(1));
+		begin_query($session, 'RESET statement_timeout');
+		begin_query($session, request(2));
+		my ($output, $errors) = end_query($session);
+		ok($output =~ /^(t\n)?t$/ && ($errors eq '' || $errors =~ $cancelled),
+			"statement_timeout of $i ms while a child starts")
+		  or diag "$output $errors";
+	}
+
+	$child = begin_stuck($session, 1);
+	my $worker = (workers($session->{backend}))[0];
+	$node->safe_psql('postgres',
+		"SELECT pg_terminate_backend($session->{backend})");
+	is_gone($child, 'child is killed after its session was');
+	is_gone($worker, 'and so is the worker') unless $preload;
+	$session->{run}->finish;
+	nothing_is_left('cancelled requests');
+}
+
+sub test_poison
+{
+	my $session = session();
+	my $log_start = -s $node->logfile;
+	my $query =
+	  'SELECT walredo_apply(tag, NULL, ARRAY[walredo_postgres(end_lsn, rec)])
+		FROM poison';
+
+	is_right($session, 1, 'before PANIC');
+	my $child = child(workers($session->{backend}));
+	begin_query($session, $query);
+	ends_wrong(
+		$session,
+		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its last words: PANIC:  invalid max offset number/,
+		'PANIC of redo');
+	is_gone($child, 'child is gone after PANIC');
+	is_right($session, 2, 'after PANIC');
+
+	my ($output, $errors) = run_query(
+		$session, q{
+DO $$
+DECLARE
+	good int := 0;
+	bad int := 0;
+	equal bool;
+	state text;
+BEGIN
+	FOR i IN 1 .. 20 LOOP
+		BEGIN
+			IF i % 7 = 3 THEN
+				PERFORM walredo_apply(tag, NULL,
+					ARRAY[walredo_postgres(end_lsn, rec)]) FROM poison;
+			ELSE
+				SELECT walredo_apply(tag, NULL, recs) = page INTO STRICT equal
+				FROM request WHERE id = i % 2 + 1;
+				good := good + equal::int;
+			END IF;
+		EXCEPTION WHEN io_error THEN
+			bad := bad + 1;
+		END;
+	END LOOP;
+	RAISE NOTICE 'good %, bad %', good, bad;
+END
+$$});
+	like($errors, qr/good 17, bad 3/, 'good requests among bad ones');
+
+	my $log = slurp_file($node->logfile, $log_start);
+	like(
+		$log,
+		qr/wal-redo child $child: PANIC:  invalid max offset number/,
+		'standard error of a child is in the server log');
+	unlike($log, qr/was terminated by signal .* Bad system call/,
+		'the filter does not hide the reason');
+	$session->quit;
+	nothing_is_left('PANICs');
+}
+
+# What a child that an attacker took over might do.
+sub test_hijacked
+{
+	my $session = session();
+	my ($child, $log_start, $fd);
+
+	# A byte more than asked for, before the request and in the answer.
+	foreach my $when ('before', 'in')
+	{
+		if ($when eq 'before')
+		{
+			is_right($session, 1, 'before a stray byte');
+			$child = child(workers($session->{backend}));
+		}
+		else
+		{
+			$child = begin_stuck($session, 1);
+		}
+		open($fd, '>', "/proc/$child/fd/1") or die "could not open: $!";
+		syswrite($fd, 'x');
+		close($fd);
+		kill 'CONT', $child;
+		begin_query($session, request(1)) if $when eq 'before';
+		ends_wrong(
+			$session,
+			qr/ERROR:  58030: wal-redo child gave an invalid answer/,
+			"a stray byte $when the request");
+		is_gone($child, "child is killed after a stray byte $when a request");
+		is_right($session, 2, 'after that');
+	}
+
+	# Standard error without end, and without a line's end.
+	$log_start = -s $node->logfile;
+	$child = child(workers($session->{backend}));
+	open($fd, '>', "/proc/$child/fd/2") or die "could not open: $!";
+	{
+		local $SIG{PIPE} = 'IGNORE';
+		my $written = 0;
+		while (defined(my $n = syswrite($fd, "\xff" x 65536)))
+		{
+			$written += $n;
+			last if $written > 100_000_000;
+		}
+		cmp_ok($written, '<', 10_000_000, 'child cannot write for ever');
+	}
+	close($fd);
+	is_gone($child, 'child that wrote too much is killed');
+	is_right($session, 1, 'after that');
+	cmp_ok((-s $node->logfile) - $log_start,
+		'<', 1_000_000, 'server log has not grown much');
+
+	$session->quit;
+	nothing_is_left('hijacked children');
+}
+
+sub test_tenants
+{
+	my $session = session();
+	my %role_of;
+	my $mixed = 0;
+
+	foreach my $role (
+		qw(regress_one regress_two regress_one regress_one
+		regress_three regress_two))
+	{
+		run_query($session, "SET ROLE $role");
+		is_right($session, length($role) % 2 + 1, "request of $role");
+		my $child = child(workers($session->{backend}));
+		$role_of{$child} = $role unless exists $role_of{$child};
+		$mixed++ if $role_of{$child} ne $role;
+	}
+	is($mixed, 0, 'no child serves two roles');
+	is(scalar keys %role_of, 5, 'a child stays with its role');
+
+	# A failure of one role's child is not told to another role.
+	my $child = child(workers($session->{backend}));
+	run_query($session, 'SET ROLE regress_one');
+	kill 'ABRT', $child;
+	is_right($session, 1, 'request of a role after the end of another\'s child');
+	$session->quit;
+	nothing_is_left('requests of different roles');
+}
+
+sub test_idle_timeout
+{
+	my $session = session();
+
+	set_config('idle_timeout', "'200ms'");
+	is_right($session, 1, 'before idle_timeout');
+	ok(wait_for { !children() }, 'idle child retires');
+	my @workers = workers($session->{backend});
+	is(scalar(@workers), 1, 'its worker does not');
+	is_right($session, 2, 'after idle_timeout');
+	set_config('idle_timeout', "'60s'");
+	$session->quit;
+	nothing_is_left('idle_timeout');
+}
+
+sub test_worker_end
+{
+	my $session = session();
+	my ($child, $worker);
+
+	# Between requests, and during one.
+	is_right($session, 1, 'before the end of the worker');
+	foreach my $id (0, 1, 3)
+	{
+		$worker = (workers($session->{backend}))[0];
+		if ($id == 0)
+		{
+			$child = child($worker);
+			kill 'TERM', $worker;
+			is_right($session, 1, 'request when the worker has to end');
+		}
+		else
+		{
+			$child = begin_stuck($session, $id);
+			kill 'TERM', $worker;
+			ends_right($session, "request $id that goes on without its worker");
+		}
+		is_gone($worker, 'worker is gone');
+		is_gone($child, 'child is gone');
+		is_right($session, 2, 'after that');
+	}
+	$session->quit;
+	nothing_is_left('terminated workers');
+
+	# The server starts again after this.
+	$session = session();
+	is_right($session, 1, 'before kill of the worker');
+	$worker = (workers($session->{backend}))[0];
+	$child = child($worker);
+	kill 'KILL', $worker;
+	is_gone($child, 'child does not outlive its worker');
+	is_gone($session->{backend}, 'server starts again');
+	$session->{run}->finish;
+	$node->poll_query_until('postgres', 'SELECT true');
+	$session = session();
+	is_right($session, 2, 'after restart');
+	$session->quit;
+	nothing_is_left('a killed worker');
+}
+
+sub test_many_launches
+{
+	my $session = session();
+
+	is_right($session, 1, 'before many launches');
+	my $worker = (workers($session->{backend}))[0];
+	my $worker_fds = descriptors($worker);
+	my $backend_fds = descriptors($session->{backend});
+	my $right = 0;
+	for (1 .. 100)
+	{
+		kill 'KILL', child($worker);
+		my ($output, $errors) = run_query($session, request($_ % 2 + 1));
+		$right++ if "$output$errors" eq 't';
+	}
+	is($right, 100, 'many launches');
+	is(descriptors($worker), $worker_fds, 'descriptors of the worker');
+	is(descriptors($session->{backend}),
+		$backend_fds, 'descriptors of the session');
+	$session->quit;
+	nothing_is_left('many launches');
+}
+
+#
+# Tests of sessions that share a pool
+#
+
+sub test_waiting
+{
+	my $first = session();
+	my $second = session();
+	my ($child, $output, $errors);
+
+	is_right($first, 1, 'first session');
+	is_right($second, 2, 'second session');
+	$child = child();
+	is_right($first, 1, 'first session again');
+	is(child(), $child, 'sessions share a child');
+
+	# The one who waits is cancelled, waits again, and gets what he waits for.
+	begin_stuck($first, 1);
+	begin_query($second, request(2));
+	wait_for_waiting($second);
+	$node->safe_psql('postgres',
+		"SELECT pg_cancel_backend($second->{backend})");
+	ends_wrong($second, $cancelled, 'cancel of a session that waits');
+	begin_query($second, request(2));
+	wait_for_waiting($second);
+	kill 'CONT', $child;
+	ends_right($first, 'first session goes on');
+	ends_right($second, 'second session goes on');
+	is(child(), $child, 'with the same child');
+
+	# The one who has the child is cancelled.
+	begin_stuck($first, 1);
+	begin_query($second, request(2));
+	wait_for_waiting($second);
+	$node->safe_psql('postgres',
+		"SELECT pg_cancel_backend($first->{backend})");
+	ends_wrong($first, $cancelled, 'cancel of a session that others wait for');
+	ends_right($second, 'session that waited');
+	is_gone($child, 'child that was in doubt is gone');
+
+	# Both wait, and one is another role.
+	run_query($second, 'SET ROLE regress_two');
+	$child = begin_stuck($first, 1);
+	begin_query($second, request(2));
+	wait_for_waiting($second);
+	kill 'KILL', $child;
+	ends_right($first, 'session whose child was killed');
+	ends_right($second, 'session of another role that waited');
+
+	# A larger pool is there at once for those who wait.
+	$child = begin_stuck($first, 1);
+	begin_query($second, request(2));
+	wait_for_waiting($second);
+	set_config('pool_size', 3);
+	ends_right($second, 'session that waited when the pool became larger');
+	kill 'CONT', $child;
+	ends_right($first, 'session that has the child');
+
+	# A smaller one gives up what it does not need.
+	foreach my $role (qw(regress_one regress_two regress_three))
+	{
+		run_query($first, "SET ROLE $role");
+		is_right($first, 1, "request of $role");
+	}
+	my @children = children();
+	is(scalar(@children), 3, 'pool is full');
+	set_config('pool_size', 1);
+	ok(wait_for { @children = children(); @children == 1 },
+		'pool has become smaller');
+	is_right($first, 1, 'first session in a smaller pool');
+	is_right($second, 2, 'second session in a smaller pool');
+	@children = children();
+	is(scalar(@children), 1, 'pool stays small');
+
+	$first->quit;
+	$second->quit;
+	nothing_is_left('shared use');
+}
+
+#
+# Ends of the server
+#
+
+sub test_server_end
+{
+	foreach my $how ('fast', 'immediate', 'killed')
+	{
+		foreach my $stuck (0, 1)
+		{
+			my $session = session();
+			is_right($session, 1, "before server is $how");
+			my $child =
+			    $stuck
+			  ? begin_stuck($session, 1)
+			  : child(workers($session->{backend}));
+			my $worker = (workers($session->{backend}))[0];
+			my $postmaster = postmaster_pid();
+
+			if ($how eq 'killed')
+			{
+				kill 'KILL', $postmaster;
+				is_gone($postmaster, 'server is killed');
+				is_gone($session->{backend}, 'session goes');
+			}
+			else
+			{
+				$node->stop($how);
+				is(state_of($child), 'gone',
+					"child is gone once $how stop has returned");
+			}
+			is_gone($child, "$how: child goes");
+			is_gone($worker, "$how: worker goes");
+			$session->{run}->finish;
+			if ($how eq 'killed')
+			{
+				unlink $node->data_dir . '/postmaster.pid';
+				is(join("\n", strange_processes()),
+					'', 'no process outlives a killed server');
+				$node->_update_pid(0);
+			}
+			else
+			{
+				nothing_is_left("$how stop");
+			}
+			$node->start;
+			$session = session();
+			is_right($session, 2, "after server is $how");
+			$session->quit;
+			nothing_is_left("$how end and start");
+		}
+	}
+}
+
+foreach my $mode (0, 1)
+{
+	$preload = $mode;
+	my $name = $preload ? 'preloaded' : 'private';
+	my $only = $ENV{WALREDO_TEST_ONLY} || '.';
+	my @tests = (
+		[ 'child', \&test_child ],
+		[ 'kill', \&test_kill ],
+		[ 'timeout', \&test_timeout ],
+		[ 'cancel', \&test_cancel ],
+		[ 'poison', \&test_poison ],
+		[ 'hijacked', \&test_hijacked ],
+		[ 'tenants', \&test_tenants ],
+		[ 'idle_timeout', \&test_idle_timeout ],
+		[ 'worker_end', \&test_worker_end ],
+		[ 'many_launches', \&test_many_launches ]);
+	push @tests, [ 'waiting', \&test_waiting ] if $preload;
+	push @tests, [ 'server_end', \&test_server_end ];
+
+	set_up($name);
+	foreach my $test (@tests)
+	{
+		next unless "$name:$test->[0]" =~ /$only/;
+		subtest "$name: $test->[0]" => $test->[1];
+	}
+	$node->stop;
+	nothing_is_left('stop');
+}
+
+done_testing();
