@@ -475,22 +475,25 @@ SQL
 # Many records on one page
 # ----------------------------------------------------------------
 
-# The server's one child.
-sub find_child
+# The server's children.
+sub find_children
 {
+	my @found;
+
 	foreach my $pid (processes_with(qr/^Name:\s+walredo child$/m))
 	{
 		my ($worker) = read_file("/proc/$pid/status") =~ /^PPid:\s+(\d+)$/m;
-		return $pid
+		push @found, $pid
 		  if read_file("/proc/$worker/status") =~ /^PPid:\s+$postmaster$/m;
 	}
-	die "the server has no child\n";
+	return @found;
 }
 
-# Its private memory, in MB.
+# The private memory of the one that there is, in MB.
 sub child_memory
 {
-	my $rollup = read_file('/proc/' . find_child() . '/smaps_rollup');
+	my ($child) = find_children();
+	my $rollup = read_file("/proc/$child/smaps_rollup");
 	my $total = 0;
 	$total += $1 while $rollup =~ /^Private_\w+:\s+(\d+)/mg;
 	return $total / 1024;
@@ -546,7 +549,7 @@ SQL
 	}
 
 	# A child that has done little yet, and the same one later.
-	kill('KILL', find_child());
+	kill('KILL', find_children());
 	time_sql('bench_apply', '100 on a page', 10, 1);
 	my $before = child_memory();
 	time_sql('bench_apply', "$most on a page", 1, 1);
