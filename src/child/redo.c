@@ -85,9 +85,9 @@
 /*
  * The most pages that one record needs at a time: those it names, the target
  * if it should not be among them, and for each of up to two heap blocks a page
- * of the visibility map, and one of the free space map.
+ * of the visibility map and one of the free space map.
  */
-#define MAX_PAGES_PER_RECORD	(XLR_MAX_BLOCK_ID + 1 + 1 + 2 + 1)
+#define MAX_PAGES_PER_RECORD	(XLR_MAX_BLOCK_ID + 1 + 1 + 2 + 2)
 
 /* As in freespace.c. */
 #define FSM_TREE_DEPTH			((SlotsPerFSMPage >= 1626) ? 3 : 4)
@@ -440,9 +440,9 @@ scratch_relation(const RelFileLocator *locator, bool init_fork)
 
 /*
  * Installs the pages that redo of a heap record touches without their being
- * named in the record: the visibility map page of each heap block, and the
- * free space map page of the target (redo notes free space only where it
- * changed the block).
+ * named in the record: the pages of the visibility map and of the free space
+ * map that a heap block has an entry in.  Some routines note the free space
+ * even of a block that they leave alone.
  */
 static void
 install_heap_companions(int rel, BlockNumber blkno, bool is_target)
@@ -451,28 +451,25 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 	const BlockNumber heap_blocks_per_page =
 		(BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) *
 		(BITS_PER_BYTE / BITS_PER_HEAPBLOCK);
-	BlockNumber map_block = blkno / heap_blocks_per_page;
+	BlockNumber leaf = blkno / SlotsPerFSMPage;
+	BlockNumber fsm_block = 0;
 
 	/* One record after the other is about the target. */
 	if (is_target && target_has_companions)
 		return;
-
-	(void) install_page(rel, VISIBILITYMAP_FORKNUM, map_block);
-
 	if (is_target)
-	{
-		/* As fsm_logical_to_physical() of freespace.c does for a leaf page. */
-		BlockNumber leaf = blkno / SlotsPerFSMPage;
-		BlockNumber fsm_block = 0;
-
-		for (int level = 0; level < FSM_TREE_DEPTH; level++)
-		{
-			fsm_block += leaf + 1;
-			leaf /= SlotsPerFSMPage;
-		}
-		(void) install_page(rel, FSM_FORKNUM, fsm_block - 1);
 		target_has_companions = true;
+
+	(void) install_page(rel, VISIBILITYMAP_FORKNUM,
+						blkno / heap_blocks_per_page);
+
+	/* As fsm_logical_to_physical() of freespace.c does for a leaf page. */
+	for (int level = 0; level < FSM_TREE_DEPTH; level++)
+	{
+		fsm_block += leaf + 1;
+		leaf /= SlotsPerFSMPage;
 	}
+	(void) install_page(rel, FSM_FORKNUM, fsm_block - 1);
 }
 
 void
