@@ -114,8 +114,8 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 	{
 		for (int i = 0; i < scan->num_records; i++)
 		{
-			if (walredo_record_will_init(&filter->tag,
-										 scan->records[i].record))
+			if (walredo_record_starts_page(&filter->tag,
+										   scan->records[i].record))
 				found = scan->records[i].record->lsn;
 		}
 	}
@@ -338,11 +338,11 @@ walredo_page_history(PG_FUNCTION_ARGS)
 		for (int i = 0; i < scan->num_records; i++)
 		{
 			WalredoRecord *record = scan->records[i].record;
-			bool		will_init =
-			walredo_record_will_init(&filter.tag, record);
+			bool		starts =
+			walredo_record_starts_page(&filter.tag, record);
 
-			if (image != NULL || will_init)
-				image = walredo_redo(&filter.tag, will_init ? NULL : image,
+			if (image != NULL || starts)
+				image = walredo_redo(&filter.tag, starts ? NULL : image,
 									 &record, 1);
 		}
 

@@ -229,13 +229,22 @@ handle_ping(const char *payload, uint32 size)
 static void
 handle_mask(const char *payload, uint32 size)
 {
-	/* Masking looks at the page as a struct, so it has to be aligned. */
-	PGAlignedBlock page;
+	/*
+	 * Masking looks at the page as a struct, so it has to be aligned.  It also
+	 * follows offsets and lengths in the page unchecked, and writes there.
+	 * They have 16 bits at most, and a line pointer's sum of two has as many;
+	 * with that much room after the page, a broken one spoils nothing else.
+	 */
+	static union
+	{
+		PGAlignedBlock page;
+		char		room[BLCKSZ + 2 * (PG_UINT16_MAX + 1)];
+	}			masked;
 
-	memcpy(page.data, payload + WALREDO_WIRE_MASK_SIZE, BLCKSZ);
+	memcpy(masked.page.data, payload + WALREDO_WIRE_MASK_SIZE, BLCKSZ);
 	redo_mask_page((uint8) payload[0], walredo_get_uint32(payload + 1),
-				   page.data);
-	answer(page.data);
+				   masked.page.data);
+	answer(masked.page.data);
 }
 
 static void

@@ -48,6 +48,7 @@
 #include "postgres.h"
 
 #include "access/rmgr.h"
+#include "access/spgist_private.h"
 #include "access/visibilitymap.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
@@ -326,9 +327,21 @@ redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("resource manager with ID %u is not known", rmid)));
 
-	/* A resource manager without the callback has nothing to mask. */
-	if (RmgrTable[rmid].rm_mask != NULL)
+	/*
+	 * A resource manager without the callback has nothing to mask, and a page
+	 * that was never initialized has nothing that they would understand.
+	 */
+	if (RmgrTable[rmid].rm_mask != NULL && !PageIsNew((Page) page))
 		RmgrTable[rmid].rm_mask(page, blkno);
+
+	/*
+	 * An SP-GiST metapage also keeps which pages were used last, and that is
+	 * not logged at all.  The server's mask need not know, as no record but
+	 * the first has the page.
+	 */
+	if (rmid == RM_SPGIST_ID && blkno == SPGIST_METAPAGE_BLKNO)
+		memset(&SpGistPageGetMeta(page)->lastUsedPages, 0,
+			   sizeof(SpGistLUPCache));
 }
 
 static void

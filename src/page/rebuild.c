@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "native/native.h"
 #include "page/rebuild.h"
+#include "record/xlogrecord.h"
 #include "redo/redo.h"
 #include "storage/buffile.h"
 #include "utils/memutils.h"
@@ -322,6 +323,35 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 	store_image(rebuild, page, base);
 }
 
+/*
+ * CREATE DATABASE logs the pages of the visibility map as if they were of the
+ * usual layout, in which what is between pd_lower and pd_upper is free.  But
+ * that is where the bits are, so the log has an empty page of each.  That
+ * does to replicate a database, since a map may have too few bits; but it is
+ * not what the page was.  No other record has an image of a map page with a
+ * hole.
+ */
+bool
+walredo_record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
+{
+	WalredoBlockIterator iter;
+
+	if (!walredo_record_will_init(tag, record))
+		return false;
+	if (WalredoRecordIsNative(record) ||
+		tag->forknum != VISIBILITYMAP_FORKNUM)
+		return true;
+
+	walredo_block_iterator_init(&iter, (const XLogRecord *) record->u.data);
+	while (walredo_block_iterator_next(&iter))
+	{
+		if (iter.block.forknum == VISIBILITYMAP_FORKNUM &&
+			iter.block.blkno == tag->number && iter.block.image_has_hole)
+			return false;
+	}
+	return true;
+}
+
 void
 walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 					const WalredoRecord *record)
@@ -334,7 +364,7 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 		page->first_lsn = record->lsn;
 	page->last_lsn = record->lsn;
 
-	if (walredo_record_will_init(tag, record))
+	if (walredo_record_starts_page(tag, record))
 	{
 		/* Whatever was before does not matter any more. */
 		forget_image(page);

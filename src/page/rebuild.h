@@ -53,6 +53,13 @@ extern void walredo_rebuild_set_base(WalredoRebuild *rebuild,
 									 const WalredoTag *tag,
 									 const bytea *base);
 
+/*
+ * True if a page can be made from the record alone.  Besides
+ * walredo_record_will_init() this takes that an image in it is all of the page.
+ */
+extern bool walredo_record_starts_page(const WalredoTag *tag,
+									   const WalredoRecord *record);
+
 /* Adds a record, which is copied.  Records of a page come in LSN order. */
 extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 								const WalredoTag *tag,

@@ -157,6 +157,55 @@ mask_page(Verification *v, BlockNumber blkno, char *page)
 }
 
 /*
+ * Masks two images of a block.  Masking follows what is in a page, so that it
+ * may fail on a broken one, and the child with it.  If it fails on the live
+ * page only, that one is to blame; then both are left as they are.
+ */
+static void
+mask_pages(Verification *v, BlockNumber blkno, char *live, char *rebuilt)
+{
+	MemoryContext old_context = CurrentMemoryContext;
+	ResourceOwner old_owner = CurrentResourceOwner;
+	PGAlignedBlock copy;
+	volatile bool failed = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old_context);
+	memcpy(copy.data, live, BLCKSZ);
+	PG_TRY();
+	{
+		mask_page(v, blkno, copy.data);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(old_context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+
+		if (edata->sqlerrcode != ERRCODE_IO_ERROR)
+			ReThrowError(edata);
+		FreeErrorData(edata);
+		failed = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old_context);
+	CurrentResourceOwner = old_owner;
+
+	if (failed)
+	{
+		memcpy(copy.data, rebuilt, BLCKSZ);
+		mask_page(v, blkno, copy.data);
+		return;
+	}
+	memcpy(live, copy.data, BLCKSZ);
+	mask_page(v, blkno, rebuilt);
+}
+
+/*
  * Compares two images under the mask.  Returns NULL if they are equal, else
  * which bytes differ, as the end of a sentence.
  */
@@ -177,8 +226,7 @@ compare_pages(Verification *v, BlockNumber blkno, const char *live,
 	if (memcmp(a.data, b.data, BLCKSZ) == 0)
 		return NULL;
 
-	mask_page(v, blkno, a.data);
-	mask_page(v, blkno, b.data);
+	mask_pages(v, blkno, a.data, b.data);
 	if (memcmp(a.data, b.data, BLCKSZ) == 0)
 		return NULL;
 

@@ -263,54 +263,65 @@ attach_pool(void)
  */
 
 /*
- * Takes a slot that needs no waiting for.  Prefers a child that has served
- * this tenant, of those the one used last, then to start one, and then to
- * replace another tenant's child, of those the one idle for longest.
+ * Takes a slot that needs no waiting for.
+ *
+ * A child that serves this tenant and is idle is taken at once, of several the
+ * one used last.  If this tenant's children are all at work, or about to
+ * start, it is better to wait: for most requests a child takes less time than
+ * another takes to start, and so many callers at once cause one launch.  For
+ * those that have to wait long, the worker starts another.  If the tenant has
+ * no child at all, one is started, or takes the place of another tenant's, of
+ * those the one idle for longest.
  */
 static bool
 take_slot(Oid database, Oid role)
 {
 	int			usable = WalredoPoolUsableSlots(pool);
-	int			found = -1;
+	int			idle = -1;
+	int			empty = -1;
+	int			oldest = -1;
+	bool		at_work = false;
+	int			found;
 	WalredoSlot *slot;
 
 	Assert(LWLockHeldByMe(&pool->lock));
 
-	/* Those who wait already come first. */
-	if (pool->num_waiters > 0)
-		return false;
+	for (int i = 0; i < usable; i++)
+	{
+		bool		is_ours;
 
-	if (last_slot < usable)
-	{
-		slot = &pool->slots[last_slot];
-		if (slot->state == SLOT_IDLE &&
-			WalredoSlotServes(slot, database, role))
-			found = last_slot;
-	}
-	for (int i = 0; found < 0 && i < usable; i++)
-	{
 		slot = &pool->slots[i];
-		if (slot->state == SLOT_IDLE &&
-			WalredoSlotServes(slot, database, role))
-			found = i;
-	}
-	for (int i = 0; found < 0 && i < usable; i++)
-	{
-		if (pool->slots[i].state == SLOT_EMPTY)
-			found = i;
-	}
-	if (found < 0)
-	{
-		for (int i = 0; i < usable; i++)
+		is_ours = (slot->database == database && slot->role == role);
+		if (slot->state == SLOT_IDLE && is_ours)
 		{
-			slot = &pool->slots[i];
-			if (slot->state == SLOT_IDLE &&
-				(found < 0 ||
-				 slot->idle_since < pool->slots[found].idle_since))
-				found = i;
+			if (idle < 0 || i == last_slot)
+				idle = i;
 		}
+		else if (slot->state == SLOT_IDLE)
+		{
+			if (oldest < 0 ||
+				slot->idle_since < pool->slots[oldest].idle_since)
+				oldest = i;
+		}
+		else if (slot->state == SLOT_EMPTY)
+		{
+			if (empty < 0)
+				empty = i;
+		}
+		else if ((slot->state == SLOT_BUSY || slot->state == SLOT_LAUNCHING) &&
+				 is_ours)
+			at_work = true;
 	}
-	if (found < 0)
+
+	if (idle >= 0)
+		found = idle;
+	else if (at_work || pool->num_waiters > 0)
+		return false;
+	else if (empty >= 0)
+		found = empty;
+	else if (oldest >= 0)
+		found = oldest;
+	else
 		return false;
 
 	slot = &pool->slots[found];
@@ -347,8 +358,12 @@ begin_waiting(Oid database, Oid role)
 			waiters[i].database = database;
 			waiters[i].role = role;
 			waiters[i].slot = -1;
+			waiters[i].since = GetCurrentTimestamp();
 			pool->num_waiters++;
 			my_waiter = i;
+
+			/* It may have a child to spare for those who wait for long. */
+			walredo_pool_wake_worker(pool);
 			return;
 		}
 	}

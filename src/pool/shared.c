@@ -154,6 +154,27 @@ walredo_pool_wake_worker(WalredoPool *pool)
 }
 
 /*
+ * Of the backends that wait for a slot, the one that has waited longest; NULL
+ * if none waits.
+ */
+WalredoWaiter *
+walredo_pool_first_waiter(WalredoPool *pool)
+{
+	WalredoWaiter *waiters = WalredoPoolWaiters(pool);
+	WalredoWaiter *first = NULL;
+
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	for (int i = 0; pool->num_waiters > 0 && i < pool->max_waiters; i++)
+	{
+		if (waiters[i].ticket != 0 && waiters[i].slot < 0 &&
+			(first == NULL || waiters[i].ticket < first->ticket))
+			first = &waiters[i];
+	}
+	return first;
+}
+
+/*
  * A slot has become IDLE or EMPTY, and is nobody's.  If backends wait, the one
  * that has waited longest gets it, with its child if that may serve it.
  */
@@ -161,8 +182,7 @@ void
 walredo_pool_slot_free(WalredoPool *pool, int slotno)
 {
 	WalredoSlot *slot = &pool->slots[slotno];
-	WalredoWaiter *waiters = WalredoPoolWaiters(pool);
-	WalredoWaiter *first = NULL;
+	WalredoWaiter *first;
 
 	Assert(LWLockHeldByMe(&pool->lock));
 	Assert(slot->state == SLOT_IDLE || slot->state == SLOT_EMPTY);
@@ -182,12 +202,7 @@ walredo_pool_slot_free(WalredoPool *pool, int slotno)
 		return;
 	}
 
-	for (int i = 0; pool->num_waiters > 0 && i < pool->max_waiters; i++)
-	{
-		if (waiters[i].ticket != 0 && waiters[i].slot < 0 &&
-			(first == NULL || waiters[i].ticket < first->ticket))
-			first = &waiters[i];
-	}
+	first = walredo_pool_first_waiter(pool);
 	if (first == NULL)
 		return;
 

@@ -102,6 +102,7 @@ typedef struct WalredoWaiter
 	Oid			database;
 	Oid			role;
 	int			slot;			/* the slot that it was given, or -1 */
+	TimestampTz since;
 } WalredoWaiter;
 
 typedef struct WalredoPool
@@ -155,6 +156,7 @@ extern Size walredo_pool_shared_size(int num_slots, int max_waiters);
 extern void walredo_pool_shared_init(WalredoPool *pool, bool is_private,
 									 int num_slots, int max_waiters);
 extern void walredo_pool_wake_worker(WalredoPool *pool);
+extern WalredoWaiter *walredo_pool_first_waiter(WalredoPool *pool);
 extern void walredo_pool_slot_free(WalredoPool *pool, int slotno);
 
 /* worker.c */

@@ -54,6 +54,9 @@
 /* A worker that failed is started again after this many seconds. */
 #define WORKER_RESTART_SECONDS	1
 
+/* How long callers wait for a child before another one is started for them. */
+#define LAUNCH_PATIENCE_MS		100
+
 /* Bytes that a child may write to standard error before it is killed. */
 #define CHILD_MAX_OUTPUT		(256 * 1024)
 
@@ -84,6 +87,9 @@ static WalredoPool *pool;
 static WorkerChild children[WALREDO_MAX_CHILDREN];
 
 static int	listen_fd = -1;
+
+/* When a child was last ready to serve. */
+static TimestampTz last_launch_end = 0;
 
 /*
  * All that the worker waits for.  Made anew when a child comes or goes.
@@ -285,6 +291,7 @@ read_first_answer(int slotno)
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, child->launch_begin);
 	walredo_count(STAT_LAUNCHES, 1);
+	last_launch_end = GetCurrentTimestamp();
 	walredo_count_value(STAT_LAUNCH_TIME, INSTR_TIME_GET_MICROSEC(duration));
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
@@ -359,6 +366,20 @@ child_gone(int slotno)
 	LWLockRelease(&pool->lock);
 }
 
+/* True if any child is being started. */
+static bool
+is_launching(void)
+{
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	for (int i = 0; i < pool->num_slots; i++)
+	{
+		if (pool->slots[i].state == SLOT_LAUNCHING)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Does what the states of the slots ask for.  Returns how long to wait at
  * most, in milliseconds, until something is due; -1 if nothing is.
@@ -381,10 +402,23 @@ tend_slots(void)
 		if ((slot->state == SLOT_EMPTY || slot->state == SLOT_IDLE) &&
 			pool->num_waiters > 0 && i < WalredoPoolUsableSlots(pool))
 		{
-			/* The pool has become larger. */
-			walredo_pool_slot_free(pool, i);
+			/*
+			 * It has no child for those who wait.  If they have to wait for
+			 * long, although no child is being started that might serve them,
+			 * they get it.
+			 */
+			due = Max(walredo_pool_first_waiter(pool)->since,
+					  last_launch_end);
+			due = TimestampTzPlusMilliseconds(due, LAUNCH_PATIENCE_MS);
+			if (is_launching())
+				due = 0;
+			else if (due <= now)
+			{
+				walredo_pool_slot_free(pool, i);
+				due = 0;
+			}
 		}
-		if (slot->state == SLOT_IDLE)
+		else if (slot->state == SLOT_IDLE)
 		{
 			due = TimestampTzPlusMilliseconds(slot->idle_since,
 											  walredo_idle_timeout);

@@ -87,6 +87,7 @@ take_image_header(WalredoBlockIterator *iter)
 		return false;
 	}
 	iter->data_size += length;
+	iter->block.image_has_hole = hole_length > 0;
 	if ((info & BKPIMAGE_APPLY) != 0)
 		iter->block.will_init = true;
 	return true;
@@ -158,6 +159,7 @@ walredo_block_iterator_next(WalredoBlockIterator *iter)
 			return false;
 		}
 		block->will_init = (block->flags & BKPBLOCK_WILL_INIT) != 0;
+		block->image_has_hole = false;
 
 		if ((block->flags & BKPBLOCK_HAS_IMAGE) != 0 &&
 			!take_image_header(iter))

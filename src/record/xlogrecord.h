@@ -36,6 +36,9 @@ typedef struct WalredoBlockRef
 
 	/* Redo makes the page without looking at what it was. */
 	bool		will_init;
+
+	/* It has an image from whose middle a part was left out, as free space. */
+	bool		image_has_hole;
 } WalredoBlockRef;
 
 /* A walk over the references of one record. */
