@@ -75,25 +75,48 @@ static const char *const unneeded_libraries[] = {
 #define NUM_UNNEEDED \
 	(sizeof(unneeded_libraries) / sizeof(unneeded_libraries[0]))
 
-/* Where those that were found are, in whole pages. */
+/*
+ * What of them goes, in whole pages.  Each library has a segment or two before
+ * its dynamic section, and one around that.
+ */
+#define MAX_UNNEEDED_RANGES		(NUM_UNNEEDED * 4)
+
 static struct
 {
 	uintptr_t	start;
 	uintptr_t	end;
-}			unneeded_ranges[NUM_UNNEEDED];
+}			unneeded_ranges[MAX_UNNEEDED_RANGES];
 static size_t num_unneeded_ranges;
 
-/* Called for each library by dl_iterate_phdr(). */
+static void
+add_unneeded(uintptr_t start, uintptr_t end)
+{
+	if (start >= end || num_unneeded_ranges >= MAX_UNNEEDED_RANGES)
+		return;
+	unneeded_ranges[num_unneeded_ranges].start = start;
+	unneeded_ranges[num_unneeded_ranges].end = end;
+	num_unneeded_ranges++;
+}
+
+/*
+ * Called for each library by dl_iterate_phdr().
+ *
+ * The loader goes on looking for symbols in all libraries: those that stay
+ * may be bound lazily, so that their first call of a function makes it search
+ * (liblz4's of memmove(), say).  So what it reads has to stay: the first
+ * segment, with the tables, which no process has for itself, and the pages of
+ * the dynamic section.
+ */
 static int
 find_unneeded(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	const uintptr_t page_mask = sysconf(_SC_PAGESIZE) - 1;
 	const char *name = strrchr(info->dlpi_name, '/');
-	uintptr_t	start = UINTPTR_MAX;
-	uintptr_t	end = 0;
+	uintptr_t	dynamic = UINTPTR_MAX;
+	uintptr_t	dynamic_end = 0;
 	bool		unneeded = false;
 
-	if (name == NULL || num_unneeded_ranges >= NUM_UNNEEDED)
+	if (name == NULL)
 		return 0;
 	for (size_t i = 0; i < NUM_UNNEEDED; i++)
 		unneeded |= strncmp(name + 1, unneeded_libraries[i],
@@ -104,20 +127,33 @@ find_unneeded(struct dl_phdr_info *info, size_t size, void *arg)
 	for (int i = 0; i < info->dlpi_phnum; i++)
 	{
 		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-		uintptr_t	first = info->dlpi_addr + header->p_vaddr;
 
-		if (header->p_type != PT_LOAD)
+		if (header->p_type != PT_DYNAMIC)
 			continue;
-		if (first < start)
-			start = first;
-		if (first + header->p_memsz > end)
-			end = first + header->p_memsz;
+		dynamic = (info->dlpi_addr + header->p_vaddr) & ~page_mask;
+		dynamic_end = (info->dlpi_addr + header->p_vaddr + header->p_memsz +
+					   page_mask) & ~page_mask;
 	}
-	if (start >= end)
+	if (dynamic_end == 0)
 		return 0;
-	unneeded_ranges[num_unneeded_ranges].start = start & ~page_mask;
-	unneeded_ranges[num_unneeded_ranges].end = (end + page_mask) & ~page_mask;
-	num_unneeded_ranges++;
+
+	for (int i = 0; i < info->dlpi_phnum; i++)
+	{
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+		uintptr_t	start = (info->dlpi_addr + header->p_vaddr) & ~page_mask;
+		uintptr_t	end = (info->dlpi_addr + header->p_vaddr +
+						   header->p_memsz + page_mask) & ~page_mask;
+
+		if (header->p_type != PT_LOAD || header->p_offset == 0)
+			continue;
+		if (dynamic < start || dynamic_end > end)
+			add_unneeded(start, end);
+		else
+		{
+			add_unneeded(start, dynamic);
+			add_unneeded(dynamic_end, end);
+		}
+	}
 	return 0;
 }
 
