@@ -43,8 +43,8 @@ sub crc32c
 sub forge
 {
 	my ($header, $rest) = @_;
-	substr($header, 0, 4) = pack('L', length($header) + length($rest));
-	substr($header, 20, 4) = '';
+	substr($header, 0, 4) = pack('L', 24 + length($rest));
+	$header = substr($header, 0, 20);
 	return $header . pack('L', crc32c($rest . $header)) . $rest;
 }
 
@@ -158,13 +158,18 @@ END $$;
 CREATE TABLE big (id int, v text) WITH (fillfactor = 100);
 ALTER TABLE big ALTER v SET STORAGE PLAIN;
 INSERT INTO big SELECT g, repeat('b', 4200) FROM generate_series(1, 32690) g;
+-- the only page with so much room
+INSERT INTO big VALUES (32691, repeat('r', 4000));
 CREATE TABLE small (id int, v text);
-INSERT INTO small SELECT g, repeat('s', 300) FROM generate_series(1, 3000) g;
+INSERT INTO small SELECT g, repeat('s', 250) FROM generate_series(1, 3000) g;
+CREATE TABLE pairs (id int, v text);
+-- full pages, but for the last
+INSERT INTO pairs SELECT g, repeat('s', 300) FROM generate_series(1, 3003) g;
 CREATE TABLE cut (id int, v text);
 INSERT INTO cut SELECT g, repeat('c', 300) FROM generate_series(1, 3000) g;
 CREATE TABLE copied (id int, v text);
 INSERT INTO copied SELECT g, 'c' FROM generate_series(1, 10) g;
-VACUUM FREEZE big, small, cut, copied;
+VACUUM FREEZE big, small, pairs, cut, copied;
 SELECT pg_replication_origin_create('regress_origin');
 SQL
 $node->stop('fast');
@@ -225,14 +230,14 @@ my $pages = $node->safe_psql('postgres',
 	"SELECT pg_relation_size('big') / 8192");
 cmp_ok($pages, '>', 8168 * 4, 'two pages of a visibility map');
 $node->safe_psql('postgres', <<'SQL');
-INSERT INTO small VALUES (3001, 'into the last page');
+INSERT INTO small VALUES (3001, 'into any page');
 DELETE FROM small WHERE id = 500;
 UPDATE small SET v = 'short' WHERE id = 700;
-UPDATE small SET v = repeat('l', 4000) WHERE id = 900;
+UPDATE pairs SET v = repeat('l', 300) WHERE id = 2000;
 SELECT FROM small WHERE id = 1100 FOR UPDATE;
 -- from the map's first page to its second
 SELECT FROM big WHERE id = 5 FOR KEY SHARE;
-UPDATE big SET v = repeat('u', 4300) WHERE id = 10;
+UPDATE big SET v = repeat('u', 4050) WHERE id = 10;
 DELETE FROM big WHERE id IN (11, 32680);
 -- cut in the middle of a byte, and again, and at the edge of one
 DELETE FROM cut WHERE id > 2000;
@@ -277,7 +282,7 @@ CREATE TABLE lowered AS
 SELECT start_lsn, ord, resource_manager, record_type, tag, record
   FROM walredo_wal_records('$start', '$open_end', '$data_dir/pg_wal') r,
 	   walredo_decode(end_lsn, rec) WITH ORDINALITY d(tag, record, ord)
- WHERE tag::text !~ '^rel' OR tag::text ~ ' fork vm ';
+ WHERE tag::text !~ '^rel ' OR tag::text ~ ' fork vm ';
 
 -- where the page is in a data directory
 CREATE FUNCTION page_path(tag walredo_tag) RETURNS text IMMUTABLE
@@ -321,10 +326,10 @@ SELECT tag, page_read('$data_dir', tag) AS disk,
 SQL
 
 my %kinds = (
-	'slru pg_xact' => 5,
-	'slru pg_commit_ts' => 20,
-	'slru pg_multixact/offsets' => 2,
-	'slru pg_multixact/members' => 3,
+	'slru pg_xact/0000' => 5,
+	'slru pg_commit_ts/....' => 20,
+	'slru pg_multixact/offsets/0000' => 2,
+	'slru pg_multixact/members/....' => 3,
 	'relmap' => 2,
 	'twophase' => 1,
 	'rel' => 6);
@@ -336,14 +341,14 @@ for my $kind (sort keys %kinds)
 				tag::text ~ '^rel ' AND
 				substr(page, 11) = substr(disk, 11))
 		   FROM rebuilt
-		  WHERE disk IS NOT NULL AND tag::text ~ '^$kind' AND page IS NOT NULL");
+		  WHERE disk IS NOT NULL AND tag::text ~ '^$kind ' AND page IS NOT NULL");
 	cmp_ok($all, '>=', $kinds{$kind}, "$kind: there are pages to compare");
 	is($same, $all, "$kind: all are as on disk")
 	  or diag(
 		$reader->safe_psql(
 			'postgres',
 			"SELECT tag FROM rebuilt
-			  WHERE tag::text ~ '^$kind' AND page IS DISTINCT FROM disk"));
+			  WHERE tag::text ~ '^$kind ' AND page IS DISTINCT FROM disk"));
 }
 
 # No page of an SLRU changed but those
@@ -378,7 +383,296 @@ SELECT DISTINCT concat_ws(' ', resource_manager, record_type,
 		CASE WHEN record::text ~ 'old_heap_blkno' THEN 'old' END,
 		substring(record::text FROM 'flags=.')) COLLATE "C" AS what
   FROM lowered ORDER BY 1}),
-	'',
+	join("\n", split /\n\s*/, <<'LIST'),
+CLOG ZEROPAGE zero_page
+CommitTs ZEROPAGE zero_page
+Heap DELETE clear_visibility_map_flags old flags=3
+Heap HOT_UPDATE clear_visibility_map_flags old flags=3
+Heap INSERT clear_visibility_map_flags new flags=3
+Heap LOCK clear_visibility_map_flags old flags=2
+Heap UPDATE clear_visibility_map_flags new flags=3
+Heap UPDATE clear_visibility_map_flags new old flags=3
+Heap UPDATE clear_visibility_map_flags old flags=3
+Heap2 MULTI_INSERT clear_visibility_map_flags new flags=3
+Heap2 VISIBLE postgres
+MultiXact CREATE_ID multixact_members_create
+MultiXact CREATE_ID multixact_offset_create
+MultiXact ZERO_MEM_PAGE zero_page
+MultiXact ZERO_OFF_PAGE zero_page
+RelMap UPDATE replace
+Storage TRUNCATE truncate_visibility_map
+Transaction ABORT clog_set_aborted
+Transaction ABORT_PREPARED clog_set_aborted
+Transaction COMMIT clog_set_committed
+Transaction COMMIT clog_set_subcommitted
+Transaction COMMIT commit_ts_set
+Transaction COMMIT_PREPARED clog_set_committed
+Transaction COMMIT_PREPARED clog_set_subcommitted
+Transaction COMMIT_PREPARED commit_ts_set
+Transaction PREPARE replace
+LIST
 	'all kinds of records are there');
+
+#
+# Records that nobody's server wrote
+#
+
+$reader->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION try_decode(rec bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	n int8;
+	detail text;
+BEGIN
+	SELECT count(*), string_agg(tag || ' ' || record, E'\n') INTO n, detail
+	  FROM walredo_decode('0/1234568', rec);
+	RETURN coalesce(regexp_replace(detail, 'rec=.*', 'rec'), 'nothing');
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN SQLSTATE || ' ' || detail;
+END $$;
+SQL
+
+sub decode_is
+{
+	my ($rec, $like, $name) = @_;
+	like(
+		$reader->safe_psql(
+			'postgres',
+			"SELECT try_decode('\\x" . unpack('H*', $rec) . "')"),
+		$like, $name);
+}
+
+my ($XLOG, $XACT, $SMGR, $CLOG, $MULTIXACT, $RELMAP, $HEAP2, $HEAP) =
+  (0, 1, 2, 3, 6, 7, 9, 10);
+my $time = pack('q', 0);
+
+# That records are forged rightly
+decode_is(
+	forge(header($XACT, 0x00, 1000), main_data($time)),
+	qr/pg_xact.*clog_set_committed xids=1000$/s, 'a forged commit');
+decode_is(forge(header($XLOG, 0x00, 0), ''), qr/^nothing/, 'no data at all');
+my $broken = forge(header($XACT, 0x00, 1000), main_data($time));
+substr($broken, 30, 1) ^= 'x';
+decode_is($broken, qr/^XX001/, 'wrong checksum');
+decode_is('', qr/^XX001/, 'empty');
+decode_is(substr($broken, 0, 23), qr/^XX001/, 'less than a header');
+decode_is($broken . 'x', qr/^XX001/, 'longer than it says');
+
+# Lengths that add up, but not without going round
+decode_is(
+	forge(
+		header($XACT, 0x00, 1000),
+		"\x00\x20" . pack('SLLLL', 0x30, 1, 2, 3, 4)
+		  . "\xFE" . pack('L', 2**32 - 0x20) . 'x' x 16),
+	qr/^XX001/, 'main data of 4 GB');
+decode_is(
+	forge(header($XACT, 0x00, 1000), "\xFE" . pack('L', 2**32 - 1)),
+	qr/^XX001/, 'main data that is not there');
+
+# Transactions
+my $info = 0x80;
+for my $count (-1, 3, 2**31 - 1)
+{
+	decode_is(
+		forge(
+			header($XACT, $info, 1000),
+			main_data($time . pack('Ll', 2, $count) . pack('LL', 7, 8))),
+		qr/^XX001 .*$count entries|^XX001 .*too short/,
+		"commit with $count subtransactions");
+	for my $xinfo (4, 8, 256)
+	{
+		decode_is(
+			forge(
+				header($XACT, $info, 1000),
+				main_data($time . pack('Ll', $xinfo, $count))),
+			qr/^XX001/,
+			"commit with $count entries, info $xinfo");
+	}
+}
+decode_is(
+	forge(
+		header($XACT, $info | 0x30, 1000),
+		main_data($time . pack('LL', 16 | 128, 5000) . 'not ended')),
+	qr/^XX001/, 'name of a prepared transaction without end');
+decode_is(
+	forge(header($XACT, 0x30, 1000), main_data($time)),
+	qr/^XX001 Transaction 0/, 'commit of an unknown prepared transaction');
+decode_is(
+	forge(header($XACT, 0x00, 0), main_data($time)),
+	qr/^XX001 Transaction 0/, 'commit of no transaction');
+decode_is(
+	forge(header($XACT, 0x20, 2), main_data($time)),
+	qr/^XX001 Transaction 2/, 'abort of the frozen transaction');
+decode_is(
+	forge(header($XACT, 0x00, 1000), main_data('short')),
+	qr/^XX001/, 'commit without a time');
+decode_is(
+	forge(
+		header($XACT, $info, 40000),
+		main_data($time . pack('LlLLLL', 2, 4, 40001, 70000, 40002, 3))),
+	qr/subcommitted\ xids=70000\n.*subcommitted\ xids=40002\n
+	   .*subcommitted\ xids=3\n.*committed\ xids=40000,40001\n
+	   .*committed\ xids=70000\n.*committed\ xids=40002\n.*committed\ xids=3$/x,
+	'subtransactions in no order: page by page');
+
+# States of prepared transactions
+my $state = pack('LLLLqLllllllCxSxxxxQq',
+	0x57F94534, 0, 5000, 1, 0, 10, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0);
+decode_is(forge(header($XACT, 0x10, 5000), main_data($state)),
+	qr/^XX001 .*length/, 'state of wrong length');
+substr($state, 4, 4) = pack('L', length($state) + 4);
+decode_is(
+	forge(header($XACT, 0x10, 5000), main_data($state)),
+	qr/^twophase 5000 .*replace contents=/, 'state of right length');
+substr($state, 8, 4) = pack('L', 0);
+decode_is(forge(header($XACT, 0x10, 5000), main_data($state)),
+	qr/^XX001/, 'state of no transaction');
+
+# Multixacts
+for my $count (-1, 3, 2**31 - 1)
+{
+	decode_is(
+		forge(
+			header($MULTIXACT, 0x20, 0),
+			main_data(pack('LLl', 10, 20, $count) . pack('LLLL', 7, 1, 8, 1))),
+		qr/^XX001 .*$count members/,
+		"multixact with $count members");
+}
+decode_is(
+	forge(
+		header($MULTIXACT, 0x20, 0),
+		main_data(pack('LLl', 10, 20, 1) . pack('LL', 7, 6))),
+	qr/^XX001 .*status 6/, 'unknown lock');
+decode_is(
+	forge(
+		header($MULTIXACT, 0x20, 0),
+		main_data(pack('LLl', 0, 20, 1) . pack('LL', 7, 5))),
+	qr/^XX001/, 'multixact 0');
+decode_is(
+	forge(
+		header($MULTIXACT, 0x20, 0),
+		main_data(pack('LLl', 2**32 - 1, 2**32 - 1, 1) . pack('LL', 7, 5))),
+	qr/mid=4294967295\ moff=4294967295\n.*mid=1\ moff=1\n.*moff=4294967295/x,
+	'the last multixact, and the last member');
+
+# Pages that cannot be
+decode_is(forge(header($CLOG, 0x00, 0), main_data(pack('l', -1))),
+	qr/^XX001/, 'CLOG page -1');
+decode_is(
+	forge(header($CLOG, 0x00, 0), main_data(pack('l', 131072))),
+	qr/^XX001/, 'CLOG page past the last');
+decode_is(forge(header($CLOG, 0x00, 0), main_data(pack('l', 131071))),
+	qr/zero_page/, 'last CLOG page');
+decode_is(forge(header($CLOG, 0x00, 0), main_data('abc')),
+	qr/^XX001/, 'three bytes of a page number');
+
+# Relation maps
+for my $count (-1, 0, 3, 5, 2**31 - 1)
+{
+	decode_is(
+		forge(
+			header($RELMAP, 0x00, 0),
+			main_data(pack('LLl', 5, 1663, $count) . 'text')),
+		qr/^XX001 .*length/,
+		"relation map of $count bytes");
+}
+
+# Relations
+my $block = sub {
+	my ($id, $flags, $blkno) = @_;
+	return pack('CCSLLLL', $id, $flags, 0, 1663, 5, 16384, $blkno);
+};
+decode_is(
+	forge(header($SMGR, 0x20, 0), main_data(pack('LLLLL', 9, 1663, 5, 1, 7))),
+	qr{^rel 1663/5/1 fork vm blk 0 .*trunc_byte=2 trunc_offs=2$}, 'truncation');
+decode_is(
+	forge(header($SMGR, 0x20, 0), main_data(pack('LLLLL', 9, 1663, 5, 1, 5))),
+	qr/^nothing/, 'truncation of other forks');
+decode_is(
+	forge(
+		header($SMGR, 0x20, 0),
+		main_data(pack('LLLLL', 2**32 - 1, 1663, 5, 1, 7))),
+	qr/^XX001/, 'truncation at no block');
+decode_is(
+	forge(header($SMGR, 0x20, 0), main_data(pack('LLLL', 9, 1663, 5, 1))),
+	qr/^XX001/, 'truncation cut short');
+decode_is(
+	forge(header($HEAP, 0x00, 9), main_data(pack('SC', 1, 1))),
+	qr/^XX001 .*name the block/, 'insertion nowhere');
+decode_is(
+	forge(header($HEAP, 0x00, 9), $block->(0, 0, 7) . main_data('x')),
+	qr/^XX001/, 'insertion cut short');
+decode_is(
+	forge(
+		header($HEAP, 0x00, 9),
+		$block->(0, 0, 2**32 - 1) . main_data(pack('SC', 1, 1))),
+	qr/^XX001/, 'insertion into no block');
+decode_is(
+	forge(header($HEAP, 0x00, 9),
+		$block->(0, 0x05, 7) . main_data(pack('SC', 1, 1))),
+	qr/^XX001 .*fork/, 'insertion into no fork');
+
+# One record of two rows on two pages of the map; the same page twice
+my $update = pack('LSCCLS', 9, 1, 0, 3, 0, 1);
+decode_is(
+	forge(
+		header($HEAP, 0x20, 9),
+		$block->(0, 0, 40000) . $block->(1, 0, 5) . main_data($update)),
+	qr/^rel\ 1663\/5\/16384\ fork\ vm\ blk\ 0\ .*\ old_heap_blkno=5\ flags=3\n
+	   rel\ 1663\/5\/16384\ fork\ vm\ blk\ 1\ .*\ new_heap_blkno=40000\ flags=3\n/x,
+	'update on two map pages');
+decode_is(
+	forge(header($HEAP, 0x40, 9), $block->(0, 0, 40000) . main_data($update)),
+	qr/^rel\ 1663\/5\/16384\ fork\ vm\ blk\ 1
+	   \ .*\ new_heap_blkno=40000\ old_heap_blkno=40000\ flags=3\n/x,
+	'update on one page');
+decode_is(
+	forge(
+		header($HEAP2, 0x60, 9),
+		$block->(0, 0, 3) . main_data(pack('LSCC', 9, 1, 0, 1))),
+	qr/fork vm blk 0 .* old_heap_blkno=3 flags=2\n/,
+	'lock of an updated row');
+like(
+	$reader->safe_psql(
+		'postgres',
+		"SELECT count(*), count(DISTINCT tag) FROM walredo_decode('0/1', '\\x"
+		  . unpack('H*',
+			forge(header($HEAP, 0x10, 9), $block->(0, 0, 3)
+				  . $block->(1, 0, 3) . main_data(pack('LSCC', 9, 1, 0, 0))))
+		  . "')"),
+	qr/^1\|1$/,
+	'one page under two numbers comes once');
+
+# Real records with bytes changed, and the checksum made right again
+my @real = split /\n/, $reader->safe_psql(
+	'postgres', "
+SELECT encode(rec, 'hex') FROM (
+	SELECT rec, row_number() OVER (PARTITION BY resource_manager, record_type) n
+	  FROM walredo_wal_records('$start', '$open_end', '$data_dir/pg_wal')
+	 WHERE record_length < 3000) s WHERE n <= 4");
+srand(21);
+my $sql = "CREATE TABLE fuzzed (rec bytea);\nCOPY fuzzed FROM STDIN;\n";
+for my $round (1 .. 3000)
+{
+	my $rec = pack('H*', $real[ int(rand(@real)) ]);
+	my ($header, $rest) = (substr($rec, 0, 24), substr($rec, 24));
+	for (0 .. int(rand(4)))
+	{
+		next unless length($rest);
+		substr($rest, int(rand(length($rest))), 1) =
+		  chr((0, 1, 2, 127, 128, 254, 255, int(rand(256)))[ int(rand(8)) ]);
+	}
+	substr($header, 16, 1) = chr(int(rand(256))) if rand() < 0.2;
+	substr($header, 17, 1) = chr(int(rand(22))) if rand() < 0.2;
+	$rest = substr($rest, 0, int(rand(length($rest)))) if rand() < 0.2;
+	$sql .= '\\\\x' . unpack('H*', forge($header, $rest)) . "\n";
+}
+$reader->safe_psql('postgres', "$sql\\.\n");
+my $outcome = $reader->safe_psql('postgres',
+	q{SELECT string_agg(DISTINCT CASE WHEN r ~ '^[0-9A-Z]{5} ' THEN left(r, 5)
+			ELSE 'pages' END, ' ')
+		FROM (SELECT try_decode(rec) AS r FROM fuzzed) s});
+is($outcome, 'XX001 pages', 'changed records: pages, or one kind of error');
+ok(!$reader->log_contains('terminated by signal'), 'no process crashed');
 
 done_testing();

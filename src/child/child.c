@@ -366,15 +366,7 @@ child_main(void)
 				 errmsg("could not enter the sandbox: could not %s: %m",
 						failed)));
 
-	/*
-	 * The first message is the pool's ping, with which the launch is over.
-	 * What need not come before that comes after it.
-	 */
-	if (handle_message())
-	{
-		sandbox_drop_libraries();
-		while (handle_message())
-			;
-	}
+	while (handle_message())
+		;
 	_exit(0);
 }

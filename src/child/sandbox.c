@@ -33,13 +33,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -55,80 +53,6 @@
  * pool's business; this only stops a child that nobody watches any more.
  */
 #define SANDBOX_CPU_LIMIT	86400
-
-/*
- * Libraries that a server is linked with and replay has no use for, by how
- * their file names begin.  They are taken out of memory.  That is a megabyte
- * of every child (what the loader has written into them is private to each
- * process), and much code that nobody can jump to any more.
- *
- * It is a list of what goes, not of what stays, since a system may have every
- * program load a library of its own, say another malloc().
- */
-static const char *const unneeded_libraries[] = {
-	"libcrypto.", "libgcrypt.", "libgnutls.", "libgssapi_krb5.", "libicudata.",
-	"libicui18n.", "libicuuc.", "libk5crypto.", "libkrb5.", "libldap",
-	"libp11-kit.", "libpam.", "libsasl2.", "libssl.", "libsystemd.",
-	"libunistring.", "libxml2."
-};
-
-#define NUM_UNNEEDED \
-	(sizeof(unneeded_libraries) / sizeof(unneeded_libraries[0]))
-
-/* Where those that were found are, in whole pages. */
-static struct
-{
-	uintptr_t	start;
-	uintptr_t	end;
-}			unneeded_ranges[NUM_UNNEEDED];
-static size_t num_unneeded_ranges;
-
-/* Called for each library by dl_iterate_phdr(). */
-static int
-find_unneeded(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	const uintptr_t page_mask = sysconf(_SC_PAGESIZE) - 1;
-	const char *name = strrchr(info->dlpi_name, '/');
-	uintptr_t	start = UINTPTR_MAX;
-	uintptr_t	end = 0;
-	bool		unneeded = false;
-
-	if (name == NULL || num_unneeded_ranges >= NUM_UNNEEDED)
-		return 0;
-	for (size_t i = 0; i < NUM_UNNEEDED; i++)
-		unneeded |= strncmp(name + 1, unneeded_libraries[i],
-							strlen(unneeded_libraries[i])) == 0;
-	if (!unneeded)
-		return 0;
-
-	for (int i = 0; i < info->dlpi_phnum; i++)
-	{
-		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-		uintptr_t	first = info->dlpi_addr + header->p_vaddr;
-
-		if (header->p_type != PT_LOAD)
-			continue;
-		if (first < start)
-			start = first;
-		if (first + header->p_memsz > end)
-			end = first + header->p_memsz;
-	}
-	if (start >= end)
-		return 0;
-	unneeded_ranges[num_unneeded_ranges].start = start & ~page_mask;
-	unneeded_ranges[num_unneeded_ranges].end = (end + page_mask) & ~page_mask;
-	num_unneeded_ranges++;
-	return 0;
-}
-
-void
-sandbox_drop_libraries(void)
-{
-	for (size_t i = 0; i < num_unneeded_ranges; i++)
-		(void) munmap((void *) unneeded_ranges[i].start,
-					  unneeded_ranges[i].end - unneeded_ranges[i].start);
-	num_unneeded_ranges = 0;
-}
 
 static const char *
 limit_resources(size_t memory_limit)
@@ -162,10 +86,6 @@ limit_resources(size_t memory_limit)
 	else
 		limit.rlim_cur = (rlim_t) pages * sysconf(_SC_PAGESIZE);
 	limit.rlim_cur += memory_limit;
-
-	/* Libraries that will go; more than memory_limit is never in them. */
-	for (size_t i = 0; i < num_unneeded_ranges; i++)
-		limit.rlim_cur -= unneeded_ranges[i].end - unneeded_ranges[i].start;
 	limit.rlim_max = limit.rlim_cur;
 	if (setrlimit(RLIMIT_AS, &limit) != 0)
 		return "limit address space";
@@ -295,8 +215,6 @@ const char *
 sandbox_enter(size_t memory_limit)
 {
 	const char *failed;
-
-	(void) dl_iterate_phdr(find_unneeded, NULL);
 
 	failed = limit_resources(memory_limit);
 	if (failed != NULL)

@@ -25,12 +25,4 @@
  */
 extern const char *sandbox_enter(size_t memory_limit);
 
-/*
- * Takes the code and data of libraries that a server needs and a child does
- * not out of memory.  To be called after sandbox_enter(), when there is time.
- * From then on the process may end by _exit() or abort() only: exit() would
- * run code of theirs.
- */
-extern void sandbox_drop_libraries(void);
-
 #endif							/* WALREDO_SANDBOX_H */

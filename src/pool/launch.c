@@ -58,10 +58,11 @@ static const char *const child_subdirectories[] = {
 
 /*
  * Settings of a child: no files, no other processes, and as little memory as
- * redo needs.  128 buffers are enough for three records of the longest sort.
+ * redo needs.  64 buffers are enough for a record of the longest sort, and
+ * for some pages that stay from record to record.
  */
 static const char *const child_settings[] = {
-	"shared_buffers=128",
+	"shared_buffers=64",
 	"max_connections=1",
 	"superuser_reserved_connections=0",
 	"max_worker_processes=0",
