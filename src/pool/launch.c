@@ -271,6 +271,8 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 
 	envp[nenvs++] = psprintf(WALREDO_CHILD_ENV "=%d", MyProcPid);
 	envp[nenvs++] = "LC_ALL=C";
+
+	/* Libraries that the binary is linked with, and nothing here needs. */
 	envp[nenvs++] = "GNUTLS_NO_IMPLICIT_INIT=1";
 	envp[nenvs++] = "OPENSSL_CONF=/dev/null";
 	library_path = getenv("LD_LIBRARY_PATH");
