@@ -780,6 +780,10 @@ lower_multixact_create(WalredoLowering *lowering)
 		while (i + n < xlrec.nmembers &&
 			   walredo_mxact_member_page(end) == pageno)
 		{
+			if (!TransactionIdIsNormal(members[i + n].xid))
+				broken(lowering->end_lsn,
+					   "Member %u of multixact %u is not a normal transaction.",
+					   members[i + n].xid, xlrec.mid);
 			if ((uint32) members[i + n].status > MaxMultiXactStatus)
 				broken(lowering->end_lsn,
 					   "A member of multixact %u has the unknown status %u.",
