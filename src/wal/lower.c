@@ -225,6 +225,8 @@ block_tag(const RelFileLocator *locator, ForkNumber forknum, BlockNumber blkno)
 static void
 lower_blocks(WalredoLowering *lowering)
 {
+	int			first = lowering->num_pairs;
+
 	for (int i = 0; i < lowering->num_blocks; i++)
 	{
 		const WalredoBlockRef *block = &lowering->blocks[i];
@@ -237,7 +239,7 @@ lower_blocks(WalredoLowering *lowering)
 			continue;
 
 		/* A record is replayed once, even if it names a page twice. */
-		for (j = 0; j < lowering->num_pairs; j++)
+		for (j = first; j < lowering->num_pairs; j++)
 		{
 			if (memcmp(&lowering->pairs[j].tag, &tag, sizeof(tag)) == 0)
 				break;
