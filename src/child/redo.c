@@ -85,9 +85,9 @@
 /*
  * The most pages that one record needs at a time: those it names, the target
  * if it should not be among them, and for each of up to two heap blocks a page
- * of the visibility map, and one of the free space map.
+ * of the visibility map and one of the free space map.
  */
-#define MAX_PAGES_PER_RECORD	(XLR_MAX_BLOCK_ID + 1 + 1 + 2 + 1)
+#define MAX_PAGES_PER_RECORD	(XLR_MAX_BLOCK_ID + 1 + 1 + 2 * 2)
 
 /* As in freespace.c. */
 #define FSM_TREE_DEPTH			((SlotsPerFSMPage >= 1626) ? 3 : 4)
@@ -438,12 +438,13 @@ scratch_relation(const RelFileLocator *locator, bool init_fork)
 
 /*
  * Installs the pages that redo of a heap record touches without their being
- * named in the record: the visibility map page of each heap block, and the
- * free space map page of the target (redo notes free space only where it
- * changed the block).
+ * named in the record: the visibility map page of each heap block, and its
+ * free space map page.  That is needed for a block that is not changed, too:
+ * redo of a change to the visibility map notes the heap block's free space in
+ * any case.
  */
 static void
-install_heap_companions(int rel, BlockNumber blkno, bool is_target)
+install_heap_companions(int rel, BlockNumber blkno)
 {
 	/* As in visibilitymap.c. */
 	const BlockNumber heap_blocks_per_page =
@@ -451,21 +452,18 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 		(BITS_PER_BYTE / BITS_PER_HEAPBLOCK);
 	BlockNumber map_block = blkno / heap_blocks_per_page;
 
-	(void) install_page(rel, VISIBILITYMAP_FORKNUM, map_block);
+	/* As fsm_logical_to_physical() of freespace.c does for a leaf page. */
+	BlockNumber leaf = blkno / SlotsPerFSMPage;
+	BlockNumber fsm_block = 0;
 
-	if (is_target)
+	for (int level = 0; level < FSM_TREE_DEPTH; level++)
 	{
-		/* As fsm_logical_to_physical() of freespace.c does for a leaf page. */
-		BlockNumber leaf = blkno / SlotsPerFSMPage;
-		BlockNumber fsm_block = 0;
-
-		for (int level = 0; level < FSM_TREE_DEPTH; level++)
-		{
-			fsm_block += leaf + 1;
-			leaf /= SlotsPerFSMPage;
-		}
-		(void) install_page(rel, FSM_FORKNUM, fsm_block - 1);
+		fsm_block += leaf + 1;
+		leaf /= SlotsPerFSMPage;
 	}
+
+	(void) install_page(rel, VISIBILITYMAP_FORKNUM, map_block);
+	(void) install_page(rel, FSM_FORKNUM, fsm_block - 1);
 }
 
 void
@@ -529,7 +527,7 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 			block->prefetch_buffer = install_dummy(rel, block->forknum,
 												   block->blkno);
 		if (is_heap && block->forknum == MAIN_FORKNUM)
-			install_heap_companions(rel, block->blkno, is_target);
+			install_heap_companions(rel, block->blkno);
 	}
 
 	if (!names_target)
