@@ -13,24 +13,32 @@ CREATE FUNCTION walredo_tag_in(cstring)
 RETURNS walredo_tag
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_in(cstring) IS
+	'text input of walredo_tag';
 REVOKE ALL ON FUNCTION walredo_tag_in(cstring) FROM PUBLIC;
 
 CREATE FUNCTION walredo_tag_out(walredo_tag)
 RETURNS cstring
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_out(walredo_tag) IS
+	'text output of walredo_tag';
 REVOKE ALL ON FUNCTION walredo_tag_out(walredo_tag) FROM PUBLIC;
 
 CREATE FUNCTION walredo_tag_recv(internal)
 RETURNS walredo_tag
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_recv(internal) IS
+	'binary input of walredo_tag';
 REVOKE ALL ON FUNCTION walredo_tag_recv(internal) FROM PUBLIC;
 
 CREATE FUNCTION walredo_tag_send(walredo_tag)
 RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_send(walredo_tag) IS
+	'binary output of walredo_tag';
 REVOKE ALL ON FUNCTION walredo_tag_send(walredo_tag) FROM PUBLIC;
 
 CREATE TYPE walredo_tag (
@@ -57,46 +65,64 @@ CREATE FUNCTION walredo_tag_eq(walredo_tag, walredo_tag)
 RETURNS bool
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_eq(walredo_tag, walredo_tag) IS
+	'implementation of = operator';
 REVOKE ALL ON FUNCTION walredo_tag_eq(walredo_tag, walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_ne(walredo_tag, walredo_tag)
 RETURNS bool
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_ne(walredo_tag, walredo_tag) IS
+	'implementation of <> operator';
 REVOKE ALL ON FUNCTION walredo_tag_ne(walredo_tag, walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_lt(walredo_tag, walredo_tag)
 RETURNS bool
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_lt(walredo_tag, walredo_tag) IS
+	'implementation of < operator';
 REVOKE ALL ON FUNCTION walredo_tag_lt(walredo_tag, walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_le(walredo_tag, walredo_tag)
 RETURNS bool
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_le(walredo_tag, walredo_tag) IS
+	'implementation of <= operator';
 REVOKE ALL ON FUNCTION walredo_tag_le(walredo_tag, walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_gt(walredo_tag, walredo_tag)
 RETURNS bool
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_gt(walredo_tag, walredo_tag) IS
+	'implementation of > operator';
 REVOKE ALL ON FUNCTION walredo_tag_gt(walredo_tag, walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_ge(walredo_tag, walredo_tag)
 RETURNS bool
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_ge(walredo_tag, walredo_tag) IS
+	'implementation of >= operator';
 REVOKE ALL ON FUNCTION walredo_tag_ge(walredo_tag, walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag)
 RETURNS int4
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag) IS
+	'less-equal-greater';
 REVOKE ALL ON FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_hash(walredo_tag)
 RETURNS int4
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_hash(walredo_tag) IS
+	'hash';
 REVOKE ALL ON FUNCTION walredo_tag_hash(walredo_tag) FROM PUBLIC;
 CREATE FUNCTION walredo_tag_hash_extended(walredo_tag, int8)
 RETURNS int8
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag_hash_extended(walredo_tag, int8) IS
+	'64-bit hash';
 REVOKE ALL ON FUNCTION walredo_tag_hash_extended(walredo_tag, int8)
 	FROM PUBLIC;
 
@@ -105,31 +131,43 @@ CREATE OPERATOR = (
 	COMMUTATOR = '=', NEGATOR = '<>',
 	RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
 );
+COMMENT ON OPERATOR = (walredo_tag, walredo_tag) IS
+	'equal';
 CREATE OPERATOR <> (
 	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_ne,
 	COMMUTATOR = '<>', NEGATOR = '=',
 	RESTRICT = neqsel, JOIN = neqjoinsel
 );
+COMMENT ON OPERATOR <> (walredo_tag, walredo_tag) IS
+	'not equal';
 CREATE OPERATOR < (
 	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_lt,
 	COMMUTATOR = '>', NEGATOR = '>=',
 	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
 );
+COMMENT ON OPERATOR < (walredo_tag, walredo_tag) IS
+	'less than';
 CREATE OPERATOR <= (
 	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_le,
 	COMMUTATOR = '>=', NEGATOR = '>',
 	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
 );
+COMMENT ON OPERATOR <= (walredo_tag, walredo_tag) IS
+	'less than or equal';
 CREATE OPERATOR > (
 	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_gt,
 	COMMUTATOR = '<', NEGATOR = '<=',
 	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
 );
+COMMENT ON OPERATOR > (walredo_tag, walredo_tag) IS
+	'greater than';
 CREATE OPERATOR >= (
 	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_ge,
 	COMMUTATOR = '<=', NEGATOR = '<',
 	RESTRICT = scalargesel, JOIN = scalargejoinsel
 );
+COMMENT ON OPERATOR >= (walredo_tag, walredo_tag) IS
+	'greater than or equal';
 
 CREATE OPERATOR CLASS walredo_tag_ops
 DEFAULT FOR TYPE walredo_tag USING btree AS
@@ -139,12 +177,20 @@ DEFAULT FOR TYPE walredo_tag USING btree AS
 	OPERATOR 4 >=,
 	OPERATOR 5 >,
 	FUNCTION 1 walredo_tag_cmp(walredo_tag, walredo_tag);
+COMMENT ON OPERATOR CLASS walredo_tag_ops USING btree IS
+	'orders pages by kind, tablespace, database, relation, fork and number';
+COMMENT ON OPERATOR FAMILY walredo_tag_ops USING btree IS
+	'orders pages by kind, tablespace, database, relation, fork and number';
 
 CREATE OPERATOR CLASS walredo_tag_hash_ops
 DEFAULT FOR TYPE walredo_tag USING hash AS
 	OPERATOR 1 =,
 	FUNCTION 1 walredo_tag_hash(walredo_tag),
 	FUNCTION 2 walredo_tag_hash_extended(walredo_tag, int8);
+COMMENT ON OPERATOR CLASS walredo_tag_hash_ops USING hash IS
+	'hashes page addresses';
+COMMENT ON OPERATOR FAMILY walredo_tag_hash_ops USING hash IS
+	'hashes page addresses';
 
 --
 -- walredo_record: one change to one page
@@ -156,24 +202,32 @@ CREATE FUNCTION walredo_record_in(cstring)
 RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_record_in(cstring) IS
+	'text input of walredo_record';
 REVOKE ALL ON FUNCTION walredo_record_in(cstring) FROM PUBLIC;
 
 CREATE FUNCTION walredo_record_out(walredo_record)
 RETURNS cstring
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_record_out(walredo_record) IS
+	'text output of walredo_record';
 REVOKE ALL ON FUNCTION walredo_record_out(walredo_record) FROM PUBLIC;
 
 CREATE FUNCTION walredo_record_recv(internal)
 RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_record_recv(internal) IS
+	'binary input of walredo_record';
 REVOKE ALL ON FUNCTION walredo_record_recv(internal) FROM PUBLIC;
 
 CREATE FUNCTION walredo_record_send(walredo_record)
 RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_record_send(walredo_record) IS
+	'binary output of walredo_record';
 REVOKE ALL ON FUNCTION walredo_record_send(walredo_record) FROM PUBLIC;
 
 CREATE TYPE walredo_record (
