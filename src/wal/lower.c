@@ -403,6 +403,16 @@ lower_heap(WalredoLowering *lowering)
 	else
 		return;
 
+	/*
+	 * Newer minor releases do name the map's pages that they change, and redo
+	 * of such a record clears no bits elsewhere.
+	 */
+	for (int i = 0; i < lowering->num_blocks; i++)
+	{
+		if (lowering->blocks[i].forknum == VISIBILITYMAP_FORKNUM)
+			return;
+	}
+
 	/* A block number that cannot be must not pass for an absent block. */
 	if (!BlockNumberIsValid(new_blkno) && !BlockNumberIsValid(old_blkno))
 		broken(lowering->end_lsn, "It names a block that cannot be.");
