@@ -192,7 +192,8 @@ sub wait_for_waiting
 {
 	my $session = shift;
 	$node->poll_query_until('postgres',
-		"SELECT wait_event_type = 'Extension' FROM pg_stat_activity
+		"SELECT wait_event IN ('Extension', 'MessageQueueReceive',
+				'WalredoChild', 'WalredoAnswer') FROM pg_stat_activity
 			WHERE pid = $session->{backend}")
 	  or die 'session does not wait';
 }
