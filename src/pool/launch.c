@@ -24,6 +24,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -335,11 +336,35 @@ walredo_child_remove_directory(WalredoChild *child)
 	child->directory[0] = '\0';
 }
 
+/*
+ * Removes the System V segment that a process which is no more has made.  A
+ * child marks its own for removal as soon as it can, but for some
+ * milliseconds at its start it has one that would stay.
+ */
+static void
+remove_segments(pid_t pid)
+{
+	struct shm_info info;
+	struct shmid_ds segment;
+	int			max_index;
+
+	max_index = shmctl(0, SHM_INFO, (struct shmid_ds *) (void *) &info);
+	for (int i = 0; i <= max_index; i++)
+	{
+		int			id = shmctl(i, SHM_STAT, &segment);
+
+		if (id >= 0 && segment.shm_cpid == pid && segment.shm_nattch == 0 &&
+			segment.shm_perm.cuid == geteuid())
+			(void) shmctl(id, IPC_RMID, NULL);
+	}
+}
+
 int
 walredo_child_kill(WalredoChild *child, bool *was_killed)
 {
 	int			status = 0;
 	pid_t		rc = 0;
+	pid_t		pid = child->pid;
 
 	Assert(child->pid > 0);
 
@@ -380,6 +405,10 @@ walredo_child_kill(WalredoChild *child, bool *was_killed)
 	close(child->in_fd);
 	close(child->out_fd);
 	child->in_fd = child->out_fd = -1;
+
+	/* Until it has answered for the first time, it has them both. */
+	if (child->directory[0] != '\0')
+		remove_segments(pid);
 	walredo_child_remove_directory(child);
 	return status;
 }
