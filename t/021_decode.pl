@@ -81,14 +81,14 @@ sub zero_file
 	close $fh;
 }
 
-#
-# A server whose transactions, multixacts and members are about to enter new
-# pages, and the members to begin again from zero
-#
-
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', <<'CONF');
+# A server whose transactions and multixacts are about to enter new pages, and
+# the members of multixacts to begin again from zero after $members.
+sub server_before_edges
+{
+	my ($name, $members) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	$node->append_conf('postgresql.conf', <<'CONF');
 autovacuum = off
 track_commit_timestamp = on
 max_prepared_transactions = 10
@@ -98,42 +98,28 @@ max_wal_size = 4GB
 checkpoint_timeout = 1h
 CONF
 
-my $next_xid = 3 * $clog_page - 40;
-my $next_multi = 5 * $offsets_page - 20;
-my $next_offset = 2**32 - 41;
-my $data_dir = File::Spec->rel2abs($node->data_dir);
+	my $next_xid = 3 * $clog_page - 40;
+	my $next_multi = 5 * $offsets_page - 20;
+	my $next_offset = 2**32 - $members;
+	my $data_dir = $node->data_dir;
+	system_or_bail('pg_resetwal', '-D', $data_dir, '-x', $next_xid,
+		'-m', "$next_multi,$next_multi", '-O', $next_offset);
 
-command_ok(
-	[
-		'pg_resetwal', '-D', $data_dir, '-x', $next_xid,
-		'-m', "$next_multi,$next_multi", '-O', $next_offset
-	],
-	'counters are moved');
-zero_file("$data_dir/pg_xact/0000", 3);
-zero_file("$data_dir/pg_multixact/offsets/0000", 5);
-my $member_page = int($next_offset / 1636);
-zero_file(sprintf("$data_dir/pg_multixact/members/%04X", $member_page / 32),
-	$member_page % 32 + 1);
+	# The pages that the counters are moved to
+	my $member_page = int($next_offset / 1636);
+	zero_file("$data_dir/pg_xact/0000", 3);
+	zero_file("$data_dir/pg_multixact/offsets/0000", 5);
+	zero_file(
+		sprintf("$data_dir/pg_multixact/members/%04X", $member_page / 32),
+		$member_page % 32 + 1);
 
-$node->start;
-$node->safe_psql('postgres', <<'SQL');
+	$node->start;
+	$node->safe_psql('postgres', <<'SQL');
 CREATE TABLE t (id int PRIMARY KEY, v text);
 INSERT INTO t SELECT g, 'x' FROM generate_series(1, 5000) g;
 
--- one subtransaction after the other
-CREATE PROCEDURE subxacts(n int) LANGUAGE plpgsql AS $$
-BEGIN
-	FOR i IN 1 .. n LOOP
-		BEGIN
-			INSERT INTO s VALUES (i);
-		EXCEPTION WHEN division_by_zero THEN
-			NULL;
-		END;
-	END LOOP;
-END $$;
-CREATE TABLE s (i int);
-
--- multixacts of a transaction and its own subtransactions
+-- multixacts of a transaction and its own subtransactions: of two and three
+-- members for an odd row, and of two, three and four for an even one
 CREATE PROCEDURE multixacts(first int, last int) LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN first .. last LOOP
@@ -153,6 +139,39 @@ BEGIN
 		END;
 	END LOOP;
 END $$;
+SQL
+	return $node;
+}
+
+# Stops a server, copies what the log changes, and tells where the log begins
+# that comes after.
+sub stop_and_copy
+{
+	my $node = shift;
+	my $data_dir = File::Spec->rel2abs($node->data_dir);
+	my $base = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
+	$node->stop('fast');
+	copy_tree("$data_dir/$_", "$base/$_")
+	  for (qw(pg_xact pg_multixact pg_commit_ts pg_twophase global base));
+	my ($stdout, $stderr) = run_command([ 'pg_controldata', $data_dir ]);
+	my ($start) = $stdout =~ /Latest checkpoint location:\s*(\S+)/;
+	return ($data_dir, $base, $start);
+}
+
+my $node = server_before_edges('main', 41);
+$node->safe_psql('postgres', <<'SQL');
+-- one subtransaction after the other
+CREATE PROCEDURE subxacts(n int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. n LOOP
+		BEGIN
+			INSERT INTO s VALUES (i);
+		EXCEPTION WHEN division_by_zero THEN
+			NULL;
+		END;
+	END LOOP;
+END $$;
+CREATE TABLE s (i int);
 
 -- a row a page, without toast: more pages than one of the map describes
 CREATE TABLE big (id int, v text) WITH (fillfactor = 100);
@@ -169,23 +188,17 @@ CREATE TABLE cut (id int, v text);
 INSERT INTO cut SELECT g, repeat('c', 300) FROM generate_series(1, 3000) g;
 CREATE TABLE copied (id int, v text);
 INSERT INTO copied SELECT g, 'c' FROM generate_series(1, 10) g;
-VACUUM FREEZE big, small, pairs, cut, copied;
+CREATE TABLE gone AS TABLE cut;
+VACUUM FREEZE big, small, pairs, cut, copied, gone;
 SELECT pg_replication_origin_create('regress_origin');
 SQL
-$node->stop('fast');
-
-my $base = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
-copy_tree("$data_dir/$_", "$base/$_")
-  for (qw(pg_xact pg_multixact pg_commit_ts pg_twophase global base));
-my ($stdout, $stderr) = run_command([ 'pg_controldata', $data_dir ]);
-my ($start) = $stdout =~ /Latest checkpoint location:\s*(\S+)/;
+my ($data_dir, $base, $start) = stop_and_copy($node);
 
 #
 # Everything that lowering knows
 #
 
 $node->start;
-my $connstr = $node->connstr('postgres');
 
 # Transactions: trees on one, two and three pages, committed and aborted
 $node->safe_psql('postgres', 'BEGIN; CALL subxacts(100); COMMIT');
@@ -242,8 +255,10 @@ DELETE FROM big WHERE id IN (11, 32680);
 -- cut in the middle of a byte, and again, and at the edge of one
 DELETE FROM cut WHERE id > 2000;
 VACUUM (TRUNCATE) cut;
+DELETE FROM gone;
+VACUUM (TRUNCATE) gone;
 SQL
-for my $blocks (81, 80, 76, 33, 2, 0)
+for my $blocks (81, 80, 76, 33)
 {
 	$node->safe_psql('postgres', "DELETE FROM cut WHERE ctid >= '($blocks,0)'");
 	$node->safe_psql('postgres', 'VACUUM (TRUNCATE) cut');
@@ -275,18 +290,12 @@ my $reader = PostgreSQL::Test::Cluster->new('reader');
 $reader->init;
 $reader->append_conf('postgresql.conf', 'autovacuum = off');
 $reader->start;
-$reader->safe_psql('postgres', <<"SQL");
+$reader->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION walredo;
-
-CREATE TABLE lowered AS
-SELECT start_lsn, ord, resource_manager, record_type, tag, record
-  FROM walredo_wal_records('$start', '$open_end', '$data_dir/pg_wal') r,
-	   walredo_decode(end_lsn, rec) WITH ORDINALITY d(tag, record, ord)
- WHERE tag::text !~ '^rel ' OR tag::text ~ ' fork vm ';
 
 -- where the page is in a data directory
 CREATE FUNCTION page_path(tag walredo_tag) RETURNS text IMMUTABLE
-LANGUAGE sql AS \$\$
+LANGUAGE sql AS $$
 SELECT CASE
 	WHEN tag::text ~ '^slru' THEN split_part(tag::text, ' ', 2)
 	WHEN tag::text ~ '^relmap 1664/0' THEN 'global/pg_filenode.map'
@@ -299,31 +308,45 @@ SELECT CASE
 	ELSE 'base/' || split_part(split_part(tag::text, ' ', 2), '/', 2) || '/' ||
 		split_part(split_part(tag::text, ' ', 2), '/', 3) || '_vm'
 	END
-\$\$;
+$$;
 
 CREATE FUNCTION page_read(dir text, tag walredo_tag) RETURNS bytea
-LANGUAGE sql AS \$\$
+LANGUAGE sql AS $$
 SELECT CASE WHEN tag::text ~ 'blk'
 	-- nothing is there after the end of a file
 	THEN nullif(pg_read_binary_file(dir || '/' || page_path(tag),
 		substring(tag::text FROM 'blk ([0-9]+)')::int8 * 8192, 8192, true), '')
 	ELSE pg_read_binary_file(dir || '/' || page_path(tag), 0, 1000000, true)
 	END
-\$\$;
+$$;
 SQL
 
 # Each page that the log changed, made from its old copy.  A map is extended
 # without a word in the log, so its new pages begin as zeroes.
-$reader->safe_psql('postgres', <<"SQL");
+sub rebuild
+{
+	my ($data_dir, $base, $start) = @_;
+	$reader->safe_psql('postgres', <<"SQL");
+DROP TABLE IF EXISTS lowered, rebuilt;
+CREATE TABLE lowered AS
+SELECT start_lsn, ord, resource_manager, record_type, tag, record
+  FROM walredo_wal_records('$start', '$open_end', '$data_dir/pg_wal') r,
+	   walredo_decode(end_lsn, rec) WITH ORDINALITY d(tag, record, ord)
+ WHERE tag::text !~ '^rel ' OR tag::text ~ ' fork vm ';
+
 CREATE TABLE rebuilt AS
 SELECT tag, page_read('$data_dir', tag) AS disk,
 	   walredo_apply(tag, CASE
-		   WHEN page_read('$base', tag) IS NOT NULL THEN page_read('$base', tag)
+		   WHEN page_read('$base', tag) IS NOT NULL
+		   THEN page_read('$base', tag)
 		   WHEN tag::text ~ '^rel ' THEN decode(repeat('00', 8192), 'hex')
 		   END, array_agg(record ORDER BY start_lsn, ord)) AS page
   FROM lowered
  GROUP BY tag;
 SQL
+}
+
+rebuild($data_dir, $base, $start);
 
 my %kinds = (
 	'slru pg_xact/0000' => 5,
@@ -412,6 +435,26 @@ Transaction COMMIT_PREPARED commit_ts_set
 Transaction PREPARE replace
 LIST
 	'all kinds of records are there');
+
+# Members that end with the last there can be: the next ones do not begin at 0
+my $node2 = server_before_edges('edge', 42);
+my @edge = stop_and_copy($node2);
+$node2->start;
+$node2->safe_psql('postgres', 'CALL multixacts(1, 20)');
+$node2->stop('fast');
+rebuild(@edge);
+is( $reader->safe_psql(
+		'postgres',
+		q{SELECT count(*), bool_and(page = disk) FROM rebuilt
+		   WHERE tag::text ~ 'pg_multixact'}),
+	'4|t',
+	'multixacts around the last member');
+is( $reader->safe_psql(
+		'postgres',
+		q{SELECT DISTINCT substring(record::text FROM 'moff=.*') FROM lowered
+		   WHERE record::text ~ ' moff=[01]$'}),
+	'moff=1',
+	'the first member is number 1');
 
 #
 # Records that nobody's server wrote

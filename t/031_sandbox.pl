@@ -3,7 +3,7 @@
 #
 # Seen to fail: "socket" with socket() allowed, "read_stdout" and
 # "write_other" without the rules' descriptors, "mmap_exec" and "mmap_file"
-# without the rule's arguments, "tgkill_other" and "tgkill_other_signal" without
+# without the rule's arguments, "tgkill_other" and "tgkill_signal" without
 # theirs, "prctl" with the rules for loading the second filter in it, too,
 # "abort" without tgkill() allowed, the memory tests without RLIMIT_AS, and all
 # forbidden things with a filter that answers EPERM instead of killing.
@@ -66,7 +66,7 @@ foreach my $what (qw(too_much_small_memory too_much_large_memory))
 
 foreach my $what (
 	qw(open openat socket connect execve kill tgkill_other
-	tgkill_other_signal ptrace fork clone mmap_exec mmap_file mprotect prctl
+	tgkill_signal ptrace fork clone mmap_exec mmap_file mprotect prctl
 	seccomp setrlimit dup read_stdout write_stdin write_other))
 {
 	($code, $signal) = probe($what);

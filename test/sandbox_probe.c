@@ -40,7 +40,8 @@
 /* A page that was there before the sandbox closed. */
 static void *old_page;
 
-static pid_t parent;
+/* Somebody else to send a signal to. */
+static pid_t other;
 
 /* Allocates and uses memory; true if there was enough. */
 static int
@@ -124,8 +125,8 @@ try(const char *what)
 	if (strcmp(what, "kill") == 0)
 		return kill(getpid(), 0) == 0;
 	if (strcmp(what, "tgkill_other") == 0)
-		return syscall(SYS_tgkill, parent, parent, SIGABRT) == 0;
-	if (strcmp(what, "tgkill_other_signal") == 0)
+		return syscall(SYS_tgkill, other, other, SIGABRT) == 0;
+	if (strcmp(what, "tgkill_signal") == 0)
 		return syscall(SYS_tgkill, getpid(), gettid(), SIGCONT) == 0;
 	if (strcmp(what, "ptrace") == 0)
 		return ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0;
@@ -179,7 +180,18 @@ main(int argc, char **argv)
 	if (fd > STDERR_FILENO + 1)
 		(void) dup2(fd, STDERR_FILENO + 1);
 
-	parent = getppid();
+	other = fork();
+	if (other < 0)
+		return 2;
+	if (other == 0)
+	{
+		/* Goes when we go, or has gone already. */
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() == 1)
+			_exit(0);
+		pause();
+		_exit(0);
+	}
+
 	old_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	failed = sandbox_enter(MEMORY_LIMIT);

@@ -294,6 +294,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	WalredoPageFilter filter = {0};
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	XLogRecPtr	start_lsn;
+	XLogRecPtr	log_start;
 	WalredoPageScan *scan;
 	bytea	   *current = NULL; /* the page before the next record */
 	bool		in_range = false;
@@ -308,6 +309,18 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	start_lsn = PG_GETARG_LSN(1);
 	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
 								   WALREDO_START_OF_LOG, PG_GETARG_LSN(2));
+
+	/* What comes before the range need not be there, but the range must. */
+	log_start = walredo_reader_first_lsn(scan->reader);
+	if (start_lsn != WALREDO_START_OF_LOG && start_lsn < log_start)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("WAL segment \"%s\" is missing",
+						walredo_reader_segment_name(scan->reader,
+													log_start - 1)),
+				 errdetail("The history is wanted from %X/%X on, but the log begins at %X/%X.",
+						   LSN_FORMAT_ARGS(start_lsn),
+						   LSN_FORMAT_ARGS(log_start))));
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);

@@ -13,19 +13,9 @@
  */
 #include "postgres.h"
 
-#include "access/visibilitymapdefs.h"
-#include "storage/bufpage.h"
-
 #include "native/pages.h"
-
-/* As in src/backend/access/heap/visibilitymap.c, which keeps them private. */
-#define MAPSIZE (BLCKSZ - MAXALIGN(SizeOfPageHeaderData))
-#define HEAPBLOCKS_PER_BYTE (BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
-#define HEAPBLOCKS_PER_PAGE (MAPSIZE * HEAPBLOCKS_PER_BYTE)
-#define HEAPBLK_TO_MAPBLOCK(x) ((x) / HEAPBLOCKS_PER_PAGE)
-#define HEAPBLK_TO_MAPBYTE(x) \
-	(((x) % HEAPBLOCKS_PER_PAGE) / HEAPBLOCKS_PER_BYTE)
-#define HEAPBLK_TO_OFFSET(x) (((x) % HEAPBLOCKS_PER_BYTE) * BITS_PER_HEAPBLOCK)
+#include "record/visibilitymap.h"
+#include "storage/bufpage.h"
 
 static uint8 *visibilitymap_bytes(char *page);
 static bool visibilitymap_clear_block(const WalredoTag *tag, uint8 *map,
@@ -52,10 +42,10 @@ visibilitymap_clear_block(const WalredoTag *tag, uint8 *map,
 						  BlockNumber heap_blkno, uint8 flags)
 {
 	if (!BlockNumberIsValid(heap_blkno) ||
-		HEAPBLK_TO_MAPBLOCK(heap_blkno) != tag->number)
+		walredo_vm_page(heap_blkno) != tag->number)
 		return false;
-	map[HEAPBLK_TO_MAPBYTE(heap_blkno)] &=
-		~(flags << HEAPBLK_TO_OFFSET(heap_blkno));
+	map[walredo_vm_byte(heap_blkno)] &=
+		~(flags << walredo_vm_bit(heap_blkno));
 	return true;
 }
 
@@ -95,6 +85,6 @@ walredo_visibilitymap_truncate_apply(const WalredoTag *tag,
 	uint32		trunc_byte = rec->u.truncate_vm.trunc_byte;
 	uint32		trunc_offs = rec->u.truncate_vm.trunc_offs;
 
-	memset(&map[trunc_byte + 1], 0, MAPSIZE - (trunc_byte + 1));
+	memset(&map[trunc_byte + 1], 0, WALREDO_VM_MAPSIZE - (trunc_byte + 1));
 	map[trunc_byte] &= (1 << trunc_offs) - 1;
 }

@@ -24,6 +24,7 @@
 #include "record/xlogrecord.h"
 #include "redo/redo.h"
 #include "storage/buffile.h"
+#include "storage/bufpage.h"
 #include "utils/memutils.h"
 
 /* A record that waits to be replayed. */
@@ -41,6 +42,7 @@ typedef struct PageEntry
 	bool		has_start;		/* there is an image, or pending begins one */
 	bool		truncated;
 	bool		has_image;		/* kept in its slot, or as object */
+	XLogRecPtr	base_lsn;		/* of the image given, while it matters */
 	int64		image_slot;		/* in the file of images; -1 if none yet */
 	bytea	   *object;			/* image that is not of page size, or NULL */
 	uint64		num_records;
@@ -196,6 +198,7 @@ forget_image(PageEntry *page)
 	forget_pending(page);
 	page->has_start = false;
 	page->has_image = false;	/* its slot will be used again */
+	page->base_lsn = InvalidXLogRecPtr;
 	if (page->object)
 		pfree(page->object);
 	page->object = NULL;
@@ -320,6 +323,8 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 				 errdetail("A page has %d bytes, but the base image has %zu.",
 						   BLCKSZ, (Size) (VARSIZE(base) - VARHDRSZ))));
 	page->has_start = true;
+	if (tag->kind == WALREDO_TAG_REL)
+		page->base_lsn = PageGetLSN((Page) VARDATA(base));
 	store_image(rebuild, page, base);
 }
 
@@ -373,6 +378,15 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 	}
 	else if (!page->has_start)
 		return;
+	else if (record->lsn <= page->base_lsn)
+	{
+		/*
+		 * The image given has this change already.  Redo would see that by
+		 * its LSN, except that what clears bits of the visibility map looks
+		 * at none, and would clear those that were set since.
+		 */
+		return;
+	}
 
 	pending = MemoryContextAlloc(rebuild->pending_context,
 								 sizeof(PendingRecord));
@@ -394,7 +408,7 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 
 void
 walredo_rebuild_truncate(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
-						 BlockNumber nblocks)
+						 BlockNumber nblocks, XLogRecPtr lsn)
 {
 	pagetable_iterator iter;
 	PageEntry  *page;
@@ -403,7 +417,7 @@ walredo_rebuild_truncate(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
 	while ((page = pagetable_iterate(rebuild->pages, &iter)) != NULL)
 	{
 		if (walredo_tag_same_fork(&page->tag, fork_tag) &&
-			page->tag.number >= nblocks)
+			page->tag.number >= nblocks && lsn > page->base_lsn)
 		{
 			forget_image(page);
 			page->truncated = true;

@@ -66,12 +66,13 @@ extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 								const WalredoRecord *record);
 
 /*
- * Ends all pages of a fork from blkno on, as if no record of them had come.
- * fork_tag names any block of the fork.
+ * Ends all pages of a fork from nblocks on, as if no record of them had come.
+ * fork_tag names any block of the fork, and lsn is the end of the record that
+ * cuts it off: a base image that is newer stays.
  */
 extern void walredo_rebuild_truncate(WalredoRebuild *rebuild,
 									 const WalredoTag *fork_tag,
-									 BlockNumber nblocks);
+									 BlockNumber nblocks, XLogRecPtr lsn);
 
 /*
  * Replays all records that wait.  To be called before many pages are asked

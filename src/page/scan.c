@@ -54,7 +54,8 @@ walredo_page_scan_feed(WalredoPageScan *scan, WalredoRebuild *rebuild)
 {
 	if (scan->truncated_to != InvalidBlockNumber)
 		walredo_rebuild_truncate(rebuild, &scan->filter.tag,
-								 scan->truncated_to);
+								 scan->truncated_to,
+								 walredo_reader_end_lsn(scan->reader));
 	for (int i = 0; i < scan->num_records; i++)
 		walredo_rebuild_add(rebuild, &scan->records[i].tag,
 							scan->records[i].record);

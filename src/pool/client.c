@@ -1170,15 +1170,20 @@ make_requests(const WalredoRequest *requests, int nrequests,
 	return failure;
 }
 
-static void
-prepare_requests(void)
+void
+walredo_check_enabled(void)
 {
 	if (!walredo_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot perform WAL redo now"),
 				 errdetail("The setting walredo.enabled is off.")));
+}
 
+static void
+prepare_requests(void)
+{
+	walredo_check_enabled();
 	if (request_pipe == NULL)
 	{
 		request_pipe = MemoryContextAlloc(TopMemoryContext,

@@ -41,6 +41,12 @@ typedef struct WalredoRequest
 } WalredoRequest;
 
 /*
+ * ERROR 55000 if walredo.enabled is off.  Requests check it themselves; this
+ * is for what needs no child.
+ */
+extern void walredo_check_enabled(void);
+
+/*
  * Has a child answer a request, and puts the answer's BLCKSZ bytes into page.
  *
  * Waits for a child to be free, and for the answer; both can be interrupted.

@@ -271,6 +271,8 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 
 	envp[nenvs++] = psprintf(WALREDO_CHILD_ENV "=%d", MyProcPid);
 	envp[nenvs++] = "LC_ALL=C";
+
+	/* Libraries that the binary is linked with, and nothing here needs. */
 	envp[nenvs++] = "GNUTLS_NO_IMPLICIT_INIT=1";
 	envp[nenvs++] = "OPENSSL_CONF=/dev/null";
 	library_path = getenv("LD_LIBRARY_PATH");
@@ -342,19 +344,27 @@ walredo_child_kill(WalredoChild *child, bool *was_killed)
 	Assert(child->pid > 0);
 
 	/*
-	 * A process that ends closes its pipes a little before its parent can
-	 * wait for it.  Give it that moment, so that its own end is not taken for
-	 * our doing.
+	 * A process that ends closes its pipes, one after the other, a little
+	 * before its parent can wait for it.  If it has begun, give it that
+	 * moment, so that its own end is not taken for our doing.
 	 */
 	for (int i = 0; i < EXIT_WAIT_MS; i++)
 	{
-		struct pollfd err = {.fd = child->err_fd};
+		struct pollfd ends[] = {
+			{.fd = child->in_fd}, {.fd = child->out_fd}, {.fd = child->err_fd}
+		};
+		bool		closing = false;
 
 		rc = waitpid(child->pid, &status, WNOHANG);
 		if (rc != 0)
 			break;
-		if (poll(&err, 1, 0) <= 0 || (err.revents & POLLHUP) == 0)
-			break;				/* still open: it lives */
+		if (poll(ends, lengthof(ends), 0) > 0)
+		{
+			for (int j = 0; j < lengthof(ends); j++)
+				closing |= (ends[j].revents & (POLLHUP | POLLERR)) != 0;
+		}
+		if (!closing)
+			break;				/* it lives */
 		pg_usleep(1000L);
 	}
 

@@ -23,8 +23,10 @@
  *	DEAD		the child is reaped; the owner reads why, and lets the slot go.
  *
  * The worker moves a slot from LAUNCHING to BUSY or DEAD, from DOOMED to DEAD
- * or, without an owner, to EMPTY; and if it finds that a child is gone, from
- * BUSY to DEAD and from IDLE to EMPTY.  Backends make all other moves.
+ * or, without an owner, to EMPTY; and if it finds that a child is gone or has
+ * to go, from BUSY to DEAD and from IDLE to DOOMED.  If a slot becomes free
+ * while backends wait, whoever frees it makes the first of them its owner.
+ * Backends make all other moves.
  *
  * Locking: pool->lock protects everything but what is set once before the
  * worker starts.  It is held for a few instructions at a time, never while

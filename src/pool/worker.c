@@ -325,6 +325,15 @@ child_gone(int slotno)
 	bool		was_killed;
 	int			status;
 
+	/* Nobody may take the slot for one with a child any more. */
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (slot->state == SLOT_IDLE)
+	{
+		slot->state = SLOT_DOOMED;
+		slot->kill_cause = STAT_KILLS_OUTPUT;
+	}
+	LWLockRelease(&pool->lock);
+
 	bury(slotno, &was_killed, &status);
 	if (launch_failed)
 		walredo_count(STAT_LAUNCH_FAILURES, 1);

@@ -25,14 +25,12 @@
 
 #include "record/record.h"
 #include "record/scan.h"
-#include "record/xlogrecord.h"
 #include "record/slru.h"
+#include "record/visibilitymap.h"
+#include "record/xlogrecord.h"
 
 /* kind, flags, LSN */
 #define RECORD_BINARY_HDRSZ	(1 + 1 + 8)
-
-/* visibilitymap.c: bytes of the bitmap on each page */
-#define VISIBILITYMAP_MAPSIZE	(BLCKSZ - MAXALIGN(SizeOfPageHeaderData))
 
 typedef enum FieldType
 {
@@ -281,11 +279,11 @@ walredo_record_validate(const WalredoRecord *rec)
 			break;
 
 		case WALREDO_TRUNCATE_VISIBILITY_MAP:
-			if (rec->u.truncate_vm.trunc_byte >= VISIBILITYMAP_MAPSIZE)
+			if (rec->u.truncate_vm.trunc_byte >= WALREDO_VM_MAPSIZE)
 				record_invalid(rec,
 							   "Byte %u is past the end of a map page, which has %d bytes.",
 							   rec->u.truncate_vm.trunc_byte,
-							   (int) VISIBILITYMAP_MAPSIZE);
+							   (int) WALREDO_VM_MAPSIZE);
 			if (rec->u.truncate_vm.trunc_offs >= BITS_PER_BYTE)
 				record_invalid(rec, "Bit %u is past the end of a byte.",
 							   rec->u.truncate_vm.trunc_offs);

@@ -349,6 +349,7 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 	bytea	   *image = base;
 	int			i = 0;
 
+	walredo_check_enabled();
 	if (nrecords == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

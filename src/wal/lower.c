@@ -225,6 +225,8 @@ block_tag(const RelFileLocator *locator, ForkNumber forknum, BlockNumber blkno)
 static void
 lower_blocks(WalredoLowering *lowering)
 {
+	int			first = lowering->num_pairs;
+
 	for (int i = 0; i < lowering->num_blocks; i++)
 	{
 		const WalredoBlockRef *block = &lowering->blocks[i];
@@ -237,7 +239,7 @@ lower_blocks(WalredoLowering *lowering)
 			continue;
 
 		/* A record is replayed once, even if it names a page twice. */
-		for (j = 0; j < lowering->num_pairs; j++)
+		for (j = first; j < lowering->num_pairs; j++)
 		{
 			if (memcmp(&lowering->pairs[j].tag, &tag, sizeof(tag)) == 0)
 				break;
@@ -400,6 +402,16 @@ lower_heap(WalredoLowering *lowering)
 	}
 	else
 		return;
+
+	/*
+	 * Newer minor releases do name the map's pages that they change, and redo
+	 * of such a record clears no bits elsewhere.
+	 */
+	for (int i = 0; i < lowering->num_blocks; i++)
+	{
+		if (lowering->blocks[i].forknum == VISIBILITYMAP_FORKNUM)
+			return;
+	}
 
 	/* A block number that cannot be must not pass for an absent block. */
 	if (!BlockNumberIsValid(new_blkno) && !BlockNumberIsValid(old_blkno))
@@ -780,6 +792,10 @@ lower_multixact_create(WalredoLowering *lowering)
 		while (i + n < xlrec.nmembers &&
 			   walredo_mxact_member_page(end) == pageno)
 		{
+			if (!TransactionIdIsNormal(members[i + n].xid))
+				broken(lowering->end_lsn,
+					   "Member %u of multixact %u is not a normal transaction.",
+					   members[i + n].xid, xlrec.mid);
 			if ((uint32) members[i + n].status > MaxMultiXactStatus)
 				broken(lowering->end_lsn,
 					   "A member of multixact %u has the unknown status %u.",

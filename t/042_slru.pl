@@ -1,0 +1,176 @@
+# What is in the log besides relations: pages of transaction status, of
+# multixacts and of commit timestamps, relation maps and the states of prepared
+# transactions, made by walredo_page_at() from a base copy and the log, against
+# what the server has written.
+#
+# Seen to fail:
+# - when the subtransactions of a commit were set on the page of its own
+#   transaction only;
+# - when only the first page of a multixact's members was written;
+# - when the offset that follows a new multixact's members was not.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::RecursiveCopy;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WalredoWorkload;
+
+my $page_size = 8192;
+my @parts = qw(pg_xact pg_multixact pg_commit_ts pg_twophase global base);
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $data = $node->data_dir;
+my $offsets_per_page =
+  $page_size / ($node->pg_version->major >= 19 ? 8 : 4);
+my $members_per_page = 1636;
+
+$node->init;
+$node->append_conf('postgresql.conf', WalredoWorkload::conf());
+
+# Just below the ends of pages, so that the workload crosses them
+command_ok(
+	[
+		'pg_resetwal',
+		'-x', 32768 * 3 - 150,
+		'-m', ($offsets_per_page * 2 - 4) . ',1',
+		'-O', $members_per_page * 3 - 8,
+		$data
+	],
+	'start just below page edges');
+append_to_file("$data/pg_xact/0000", "\0" x ($page_size * 3 - -s "$data/pg_xact/0000"));
+make_page($_)
+  foreach ('pg_multixact/offsets/0000', 'pg_multixact/members/0000');
+
+# The SLRU files that the counters now point into
+sub make_page
+{
+	my $file = "$data/" . shift;
+	append_to_file($file, "\0" x ($page_size * 4 - (-s $file // 0)));
+	return;
+}
+
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION walredo');
+$node->stop;
+mkdir "$data/before" or die "mkdir: $!";
+PostgreSQL::Test::RecursiveCopy::copypath("$data/$_", "$data/before/$_")
+  foreach @parts;
+$node->start;
+
+WalredoWorkload::run($node);
+
+# Transactions that stay prepared, one from before a checkpoint
+foreach my $name ('early', 'late')
+{
+	$node->safe_psql($WalredoWorkload::database, <<SQL);
+BEGIN;
+CREATE TABLE $name (i int PRIMARY KEY);
+SAVEPOINT a;
+INSERT INTO $name SELECT generate_series(1, 100);
+PREPARE TRANSACTION '$name';
+CHECKPOINT;
+SQL
+}
+$node->stop;
+mkdir "$data/after" or die "mkdir: $!";
+PostgreSQL::Test::RecursiveCopy::copypath("$data/$_", "$data/after/$_")
+  foreach @parts;
+my ($control) = run_command([ 'pg_controldata', $data ]);
+my ($lsn) = $control =~ /^Latest checkpoint location: *(\S+)/m
+  or die "no checkpoint location";
+$node->start;
+
+sub slurp_part
+{
+	my ($file, $blkno) = @_;
+	return undef unless -f $file;
+	my $content = slurp_file($file);
+	return $content unless defined $blkno;
+	return undef if length($content) <= $blkno * $page_size;
+	return substr($content, $blkno * $page_size, $page_size);
+}
+
+# Rebuilds what a tag names, from the old content and without, and compares.
+# Returns whether it has changed at all.
+sub check_tag
+{
+	my ($tag, $file, $blkno) = @_;
+	my $before = slurp_part("$data/before/$file", $blkno);
+	my $after = slurp_part("$data/after/$file", $blkno);
+	my $range =
+	  defined $blkno ? ", " . $blkno * $page_size . ", $page_size" : '';
+	my $base = defined $before ?
+	  "pg_read_binary_file('before/$file'$range)" : 'NULL';
+
+	is( $node->safe_psql('postgres', <<SQL),
+SELECT walredo_page_at('$tag'::walredo_tag, '$lsn', $base, NULL)
+	= pg_read_binary_file('after/$file'$range)
+SQL
+		't',
+		"$tag");
+	return !defined $before || $before ne $after;
+}
+
+my %changed;
+foreach my $slru ('pg_xact', 'pg_multixact/offsets', 'pg_multixact/members',
+	'pg_commit_ts')
+{
+	foreach my $segment (grep { /^[0-9A-F]+$/ } slurp_dir("$data/after/$slru"))
+	{
+		my $blocks = (-s "$data/after/$slru/$segment") / $page_size;
+
+		foreach my $blkno (0 .. $blocks - 1)
+		{
+			$changed{$slru} +=
+			  check_tag("slru $slru/$segment blk $blkno",
+				"$slru/$segment", $blkno);
+		}
+	}
+	cmp_ok($changed{$slru} // 0, '>=', 2, "$slru: two pages have changed");
+}
+
+# Relation maps: the shared one, and one of each database
+$changed{relmap} += check_tag('relmap 1664/0', 'global/pg_filenode.map');
+foreach my $oid (grep { /^\d+$/ } slurp_dir("$data/after/base"))
+{
+	# Those of template0 and the like are not in the log.
+	next
+	  if defined slurp_part("$data/before/base/$oid/pg_filenode.map")
+	  && slurp_file("$data/before/base/$oid/pg_filenode.map") eq
+	  slurp_file("$data/after/base/$oid/pg_filenode.map");
+	$changed{relmap} +=
+	  check_tag("relmap 1663/$oid", "base/$oid/pg_filenode.map");
+}
+cmp_ok($changed{relmap}, '>=', 2, 'two relation maps have changed');
+
+my @states = grep { /^[0-9A-F]+$/ } slurp_dir("$data/after/pg_twophase");
+is(scalar @states, 2, 'two transactions are prepared');
+check_tag('twophase ' . hex($_), "pg_twophase/$_") foreach @states;
+
+# A page that was made in the log needs no base.
+my ($newest) = sort { $b cmp $a }
+  grep { /^[0-9A-F]+$/ } slurp_dir("$data/after/pg_xact");
+my $newest_blkno = (-s "$data/after/pg_xact/$newest") / $page_size - 1;
+is( $node->safe_psql('postgres', <<SQL),
+SELECT walredo_page_at('slru pg_xact/$newest blk $newest_blkno', '$lsn')
+	= pg_read_binary_file('after/pg_xact/$newest',
+		$newest_blkno * $page_size, $page_size)
+SQL
+	't',
+	'a page that was made in the log needs no base');
+
+# One that was not does.
+my ($ret, $stdout, $stderr) = $node->psql('postgres',
+	"\\set VERBOSITY verbose\n"
+	  . "SELECT walredo_page_at('slru pg_xact/0000 blk 2', '$lsn')");
+like($stderr, qr{22023: cannot rebuild slru pg_xact/0000 blk 2 at \Q$lsn\E},
+	'a page that was not made in the log needs a base');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,308 @@
+# Pages from an archive: segments moved out of pg_wal and read there give the
+# same pages; what cannot be rebuilt says why; a base image of the caller's
+# makes up for log that is gone; and a row is there again before its end.
+#
+# Seen to fail:
+# - when a history began after the gap that it was to lead across;
+# - when records older than a base image of the visibility map were applied to
+#   it;
+# - when pages were rebuilt up to the records that begin before the LSN, instead
+#   of those that end there.
+
+use strict;
+use warnings;
+
+use File::Copy qw(move);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $segment_size = 1024 * 1024;
+my $page_size = 8192;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $data = $node->data_dir;
+$node->init(extra => ['--wal-segsize=1']);
+$node->append_conf('postgresql.conf', <<'CONF');
+wal_level = replica
+autovacuum = off
+checkpoint_timeout = 1h
+max_wal_size = 1GB
+wal_keep_size = 1GB
+CONF
+$node->start;
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION walredo;
+CREATE EXTENSION pageinspect;
+SQL
+
+sub current_lsn
+{
+	return $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+}
+
+sub lsn_to_int
+{
+	my ($hi, $lo) = split m{/}, shift;
+	return hex($hi) * 2**32 + hex($lo);
+}
+
+sub segment_of
+{
+	my $segno = int(lsn_to_int(shift) / $segment_size);
+	my $per_id = 2**32 / $segment_size;
+	return sprintf('%08X%08X%08X', 1, $segno / $per_id, $segno % $per_id);
+}
+
+# The error of a statement that must fail.
+sub error_of
+{
+	my $sql = shift;
+	my ($ret, $stdout, $stderr) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	isnt($ret, 0, 'statement fails');
+	return $stderr;
+}
+
+#
+# A log of many segments, and pages from it
+#
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE t (i int PRIMARY KEY, t text);
+INSERT INTO t SELECT g, repeat('a', 200) FROM generate_series(1, 3000) g;
+VACUUM t;
+SQL
+my %lsn;
+$lsn{alive} = current_lsn();
+$node->safe_psql('postgres', 'DELETE FROM t WHERE i = 3');
+$lsn{deleted} = current_lsn();
+$node->safe_psql('postgres', 'VACUUM t');
+$lsn{vacuumed} = current_lsn();
+$node->safe_psql('postgres', "UPDATE t SET t = repeat('b', 210) WHERE i % 3 = 0");
+$lsn{updated} = current_lsn();
+$node->safe_psql('postgres', 'SELECT pg_switch_wal(); CHECKPOINT');
+$node->safe_psql('postgres', <<'SQL');
+UPDATE t SET t = repeat('c', 200) WHERE i % 5 = 0;
+DELETE FROM t WHERE i BETWEEN 1000 AND 2000;
+VACUUM t;
+SQL
+$lsn{last} = current_lsn();
+
+# A row is back before its DELETE
+my $row = "FROM heap_page_items(walredo_page_at('t', 'main', 0, '%s')) WHERE lp = 3";
+is( $node->safe_psql('postgres',
+		'SELECT lp_flags, t_xmax, substr(t_data, 1, 4) '
+		  . sprintf($row, $lsn{alive})),
+	'1|0|\x03000000',
+	'a row is alive before its DELETE');
+is( $node->safe_psql('postgres',
+		'SELECT lp_flags, t_xmax::text::int > 0, substr(t_data, 1, 4) '
+		  . sprintf($row, $lsn{deleted})),
+	'1|t|\x03000000',
+	'... deleted after it');
+is( $node->safe_psql('postgres',
+		'SELECT lp_flags, t_xmax ' . sprintf($row, $lsn{vacuumed})),
+	'0|',
+	'... and gone after VACUUM');
+
+# All pages at all of these
+my $lsns = join ', ', map { "('$_'::pg_lsn)" } sort values %lsn;
+$node->safe_psql('postgres', <<SQL);
+CREATE TABLE expected AS
+SELECT walredo_tag(f.rel, f.fork, p.blkno) AS tag, l.lsn, p.page
+FROM (VALUES ('t'::regclass, 'main'), ('t', 'vm'), ('t_pkey', 'main')) f(rel, fork),
+	(VALUES $lsns) l(lsn), LATERAL walredo_pages_at(f.rel, f.fork, l.lsn) p;
+CREATE TABLE expected_history AS
+SELECT t.tag, h.*
+FROM (SELECT DISTINCT tag FROM expected WHERE tag::text ~ ' blk [01]\$') t,
+	LATERAL walredo_page_history(t.tag, '0/0', '$lsn{last}') h;
+CREATE TABLE expected_records AS
+SELECT t.tag, r.*
+FROM (SELECT DISTINCT tag FROM expected WHERE tag::text ~ ' blk [01]\$') t,
+	LATERAL walredo_page_records(t.tag, '0/0', '$lsn{last}') r;
+SQL
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM expected'),
+	'>', 400, 'pages before the move');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) FROM expected
+WHERE page IS DISTINCT FROM walredo_page_at(tag, lsn)
+SQL
+	0,
+	'one page at a time is the same as all at once');
+
+#
+# The segments elsewhere
+#
+
+$node->safe_psql('postgres', 'SELECT pg_switch_wal(); CHECKPOINT');
+my $redo_segment = segment_of(
+	$node->safe_psql('postgres',
+		'SELECT redo_lsn FROM pg_control_checkpoint()'));
+$node->stop;
+my ($control) = run_command([ 'pg_controldata', $data ]);
+$control =~ /^Latest checkpoint's REDO WAL file: *(\w+)/m
+  or die "no REDO WAL file";
+$redo_segment = $1;
+my $archive = "$data/archive";
+mkdir $archive or die "mkdir: $!";
+my @moved = grep { /^[0-9A-F]{24}$/ && $_ lt $redo_segment }
+  sort { $a cmp $b } slurp_dir("$data/pg_wal");
+move("$data/pg_wal/$_", "$archive/$_") or die "move $_: $!" foreach @moved;
+cmp_ok(scalar @moved, '>=', 4, 'segments moved');
+cmp_ok(segment_of($lsn{last}), 'le', $moved[-1], 'the log of all that is elsewhere');
+$node->start;
+
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*), count(*) FILTER (WHERE page = walredo_page_at(tag, lsn, NULL, '$archive'))
+FROM expected
+SQL
+	join('|', ($node->safe_psql('postgres', 'SELECT count(*) FROM expected')) x 2),
+	'an archive gives the same pages');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) FROM expected_history e FULL JOIN
+	(SELECT t.tag, h.*
+	 FROM (SELECT DISTINCT tag FROM expected_history) t,
+		LATERAL walredo_page_history(t.tag, '0/0', '$lsn{last}', '$archive') h) a
+	USING (tag, lsn, start_lsn, resource_manager, record_type, description, page)
+WHERE e IS NULL OR a IS NULL
+SQL
+	0,
+	'... and the same histories');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) FROM expected_records e FULL JOIN
+	(SELECT t.tag, r.start_lsn, r.end_lsn, r.record::text AS record
+	 FROM (SELECT DISTINCT tag FROM expected_records) t,
+		LATERAL walredo_page_records(t.tag, '0/0', '$lsn{last}', '$archive') r) a
+	ON e.tag = a.tag AND e.start_lsn = a.start_lsn AND e.end_lsn = a.end_lsn
+		AND e.record::text = a.record
+WHERE e.tag IS NULL OR a.tag IS NULL
+SQL
+	0,
+	'... and the same records');
+
+#
+# What the log that is left does not tell
+#
+
+my $block = "SELECT walredo_page_at('t', 'main', 0, '%s')";
+my $tag = $node->safe_psql('postgres', "SELECT walredo_tag('t', 'main', 0)");
+my $left_at = current_lsn();
+like(
+	error_of(sprintf($block, $left_at)),
+	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ \Q$left_at\E\n
+	   DETAIL:\ \ The\ log\ from\ [0-9A-F]+/[0-9A-F]+\ to\ \Q$left_at\E\ has\ no\ record\ of\ it\.\n
+	   HINT:\ \ .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}x,
+	'the missing segment is named');
+
+# Its first change after the checkpoint brings an image: from there on it can.
+$node->safe_psql('postgres', "UPDATE t SET t = 'with an image' WHERE i = 1");
+my $stderr = error_of(sprintf($block, $left_at));
+like($stderr, qr{The earliest LSN that it can be rebuilt at is [0-9A-F]+/[0-9A-F]+\.},
+	'the earliest LSN is named');
+my ($earliest) =
+  $stderr =~ m{earliest LSN that it can be rebuilt at is ([0-9A-F]+/[0-9A-F]+)};
+is( $node->safe_psql('postgres',
+		"SELECT length(walredo_page_at('t', 'main', 0, '$earliest'))"),
+	$page_size,
+	'at that LSN it can be rebuilt');
+error_of(
+	"SELECT walredo_page_at('t', 'main', 0, '$earliest'::pg_lsn - 1)");
+
+# Without images it never can, but from a base of the caller's.
+$node->safe_psql('postgres', <<'SQL');
+ALTER SYSTEM SET full_page_writes = off;
+SELECT pg_reload_conf();
+SQL
+$node->restart;
+$node->safe_psql('postgres', 'VACUUM t; CHECKPOINT');
+my $file = $node->safe_psql('postgres', "SELECT pg_relation_filepath('t')");
+$node->safe_psql('postgres', <<SQL);
+CREATE TABLE base AS
+SELECT walredo_tag('t', 'main', g) AS tag,
+	pg_read_binary_file('$file', g * $page_size, $page_size) AS page
+FROM generate_series(2, 9) g
+UNION ALL
+SELECT walredo_tag('t', 'vm', 0),
+	pg_read_binary_file('${file}_vm', 0, $page_size);
+CREATE TABLE base_lsn AS SELECT pg_current_wal_insert_lsn() AS lsn;
+UPDATE t SET t = 'without an image'
+WHERE ctid >= '(2,0)' AND ctid < '(10,0)' AND i % 7 = 0;
+SQL
+my $end = current_lsn();
+like(
+	error_of("SELECT walredo_page_at('t', 'main', 5, '$end')"),
+	qr{22023: cannot rebuild .* at \Q$end\E\nDETAIL:.* has \d+ records of it, but none that initializes it or holds an image of it\.},
+	'records without an image do not make a page');
+$node->safe_psql('postgres', 'CHECKPOINT');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*), count(*) FILTER (WHERE walredo_page_mask('Heap', made, blkno)
+		= walredo_page_mask('Heap', disk, blkno)),
+	count(*) FILTER (WHERE made <> page)
+FROM base,
+	LATERAL (SELECT substring(tag::text, 'blk (\\d+)')::int8) b(blkno),
+	LATERAL (SELECT walredo_page_at(tag, '$end', page)) m(made),
+	LATERAL (SELECT pg_read_binary_file('$file', blkno * $page_size, $page_size)) d(disk)
+WHERE tag::text !~ 'fork vm'
+SQL
+	'8|8|8',
+	'base images lead to the pages on disk');
+
+# The same for the visibility map, most of whose changes do not show in its
+# LSN: what is in the log before the base must not be done once more.
+my $map_sql = <<'SQL';
+SELECT substr(walredo_page_at(tag, '%s', page, %s), 11)
+	= substr(pg_read_binary_file('%s', 0, %d), 11)
+FROM base WHERE tag::text ~ 'fork vm'
+SQL
+is( $node->safe_psql(
+		'postgres',
+		sprintf($map_sql, $end, 'NULL', "${file}_vm", $page_size)),
+	't',
+	'the base of a map leads to the map on disk');
+is( $node->safe_psql(
+		'postgres',
+		sprintf(
+			"SELECT walredo_page_at(tag, lsn, page) = page FROM base, base_lsn WHERE tag::text ~ 'fork vm'"
+		)),
+	't',
+	'a map is as it was when the base was taken');
+
+#
+# A gap
+#
+
+my $gap = $moved[ int(@moved / 2) ];
+cmp_ok(segment_of($lsn{alive}), 'lt', $gap, 'there is log before the gap');
+cmp_ok(segment_of($lsn{last}), 'gt', $gap, '... and after it');
+unlink "$archive/$gap" or die "unlink: $!";
+
+# A page whose image is before the gap
+like(
+	error_of(
+		"SELECT walredo_page_at('$tag', '$lsn{last}', NULL::bytea, '$archive')"),
+	qr{22023: cannot rebuild .*WAL segment "$gap" is the first that is missing}s,
+	'a page cannot be made across the gap, which is named');
+# ... and ranges across it
+like(
+	error_of(
+		"SELECT * FROM walredo_page_history('$tag', '$lsn{alive}', '$lsn{last}', '$archive')"
+	),
+	qr{58P01: WAL segment "$gap" is missing},
+	'no history across the gap, which is named');
+like(
+	error_of(
+		"SELECT * FROM walredo_page_records('$tag', '$lsn{alive}', '$lsn{last}', '$archive')"
+	),
+	qr{58P01: WAL segment "$gap" is missing},
+	'no records across the gap, which is named');
+# What is before it and after it can be read.
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) > 100 FROM expected
+WHERE lsn = '$lsn{alive}' AND page = walredo_page_at(tag, lsn, NULL, '$archive')
+SQL
+	't',
+	'pages from before the gap');
+
+$node->stop;
+done_testing();
