@@ -67,3 +67,12 @@ prove:
 	TESTDATADIR='$(CURDIR)/tmp_check' TESTLOGDIR='$(CURDIR)/tmp_check/log' \
 	PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
 	prove -I '$(top_builddir)/src/test/perl' $(PROVE_FLAGS) $(PROVE_TESTS)
+
+# The archive for PGXN, out of the last commit.
+DIST_VERSION = $(shell sed -n '1,/"provides"/s/^ *"version": "\(.*\)",$$/\1/p' '$(srcdir)/META.json')
+
+.PHONY: dist
+dist:
+	git -C '$(srcdir)' archive --format=zip \
+		--prefix='walredo-$(DIST_VERSION)/' \
+		--output='$(CURDIR)/walredo-$(DIST_VERSION).zip' HEAD

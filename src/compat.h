@@ -64,7 +64,7 @@ typedef int64 LoggedSlruPage;
 typedef int LoggedSlruPage;
 #endif
 
-/* PostgreSQL 17 numbers processes, and so names the owner of a temp relation. */
+/* PostgreSQL 17 numbers processes, and so names a temp relation's owner. */
 #if PG_VERSION_NUM < 170000
 #define INVALID_PROC_NUMBER		InvalidBackendId
 #endif

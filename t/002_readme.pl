@@ -1,121 +1,225 @@
 
-# The examples in README.md, run as they are printed there.
+# The examples in README.md and in docs/, run as they are printed there.
 #
-# Blocks of sql are given to one psql, in order.  A block of text right after
-# one is its output.  What README.md does not mention is not documented: every
-# function and setting must be there.
+# Each file has a server of its own.  Blocks of sql are given to psql, those
+# between two blocks of bash to one session; blocks of bash are run by bash,
+# with the server's environment (PGDATA, PGHOST, PGPORT).  A block of text right
+# after one of these is its output.  All other blocks are for reading only: so
+# a command that must not be run here goes into a block of sh.
+#
+# Links between the files must lead somewhere.
 
 use strict;
 use warnings;
 
+use Cwd;
+use File::Basename;
 use FindBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @examples;
-my $language;
-my $after_sql = 0;
-my $readme = slurp_file("$FindBin::RealBin/../README.md");
-my $line_number = 0;
-
-foreach my $line (split /\n/, $readme)
-{
-	$line_number++;
-	if (!defined $language)
-	{
-		if ($line =~ /^```(\w*)$/)
-		{
-			$language = $1;
-			if ($language eq 'sql')
-			{
-				push @examples, { line => $line_number, sql => '' };
-			}
-			elsif ($language eq 'text' && $after_sql)
-			{
-				$examples[-1]->{output} = '';
-			}
-			else
-			{
-				$language = 'other';
-			}
-		}
-		elsif ($line ne '')
-		{
-			$after_sql = 0;
-		}
-	}
-	elsif ($line eq '```')
-	{
-		$after_sql = $language eq 'sql';
-		undef $language;
-	}
-	elsif ($language eq 'sql')
-	{
-		$examples[-1]->{sql} .= "$line\n";
-	}
-	elsif ($language eq 'text')
-	{
-		$examples[-1]->{output} .= "$line\n";
-	}
-}
-ok(!defined $language, 'every block ends');
-cmp_ok(scalar(grep { defined $_->{output} } @examples),
-	'>', 1, 'there are examples with output');
-
-my $node = PostgreSQL::Test::Cluster->new('readme');
-$node->init(allows_streaming => 1);
-$node->append_conf('postgresql.conf', 'autovacuum = off');
-$node->start;
-
-# One session, as variables and tables are used further on.
+my $top = "$FindBin::RealBin/..";
 my $separator = '-- end of example --';
-my $script = join('', map { "$_->{sql}\\echo '$separator'\n" } @examples);
-my ($stdout, $stderr);
-my $result = $node->psql(
-	'postgres', $script,
-	stdout => \$stdout,
-	stderr => \$stderr,
-	on_error_die => 0,
-	on_error_stop => 1,
-	extra_params =>
-	  [ '--pset=format=aligned', '--pset=tuples_only=off' ]);
-is($result, 0, 'no example fails');
-is($stderr, '', 'no example complains');
 
-my @outputs = split /^\Q$separator\E\n?/m, $stdout . "\n", -1;
-foreach my $example (@examples)
+# The examples in a file, in order: what runs them, their text, the number of
+# the line where they begin, and the output if there is one.
+sub read_examples
 {
-	my $output = shift @outputs // '(no output)';
+	my ($file) = @_;
+	my @examples;
+	my $language;
+	my $has_example = 0;		# the block of text may be its output
+	my $line_number = 0;
 
-	next unless defined $example->{output};
+	foreach my $line (split /\n/, slurp_file("$top/$file"))
+	{
+		$line_number++;
+		if (!defined $language)
+		{
+			if ($line =~ /^```(\w*)$/)
+			{
+				$language = $1;
+				if ($language eq 'sql' || $language eq 'bash')
+				{
+					push @examples,
+					  { by => $language, line => $line_number, text => '' };
+				}
+				elsif ($language eq 'text' && $has_example)
+				{
+					$examples[-1]->{output} = '';
+				}
+				else
+				{
+					$language = 'other';
+				}
+			}
+			elsif ($line ne '')
+			{
+				$has_example = 0;
+			}
+		}
+		elsif ($line eq '```')
+		{
+			$has_example = $language eq 'sql' || $language eq 'bash';
+			undef $language;
+		}
+		elsif ($language eq 'text')
+		{
+			$examples[-1]->{output} .= "$line\n";
+		}
+		elsif ($language ne 'other')
+		{
+			$examples[-1]->{text} .= "$line\n";
+		}
+	}
+	ok(!defined $language, "$file: every block ends");
+	return @examples;
+}
+
+sub check_output
+{
+	my ($file, $example, $output) = @_;
+
+	return unless defined $example->{output};
 
 	# psql prints an empty line after each result.
 	$output =~ s/\n+\z/\n/;
 	is($output, $example->{output},
-		"output of the example in line $example->{line}");
+		"$file: output of the example in line $example->{line}");
+	return;
 }
 
-# Functions with a place in SQL; the rest are parts of types and operators.
-my @names = split /\n/, $node->safe_psql(
-	'postgres', q{
-	SELECT DISTINCT p.proname
-	FROM pg_depend d JOIN pg_proc p ON d.objid = p.oid
-		JOIN pg_extension e ON d.refobjid = e.oid
-	WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
-		AND d.refclassid = 'pg_extension'::regclass
-		AND e.extname = 'walredo'
-		AND p.proname !~ '^walredo_(tag|record)_'
-	ORDER BY 1});
-push @names, split /\n/, $node->safe_psql(
-	'postgres', q{
-	LOAD 'walredo';
-	SELECT name FROM pg_settings WHERE name LIKE 'walredo.%' ORDER BY 1});
-cmp_ok(scalar(@names), '>', 0, 'the extension has functions');
-foreach my $name (@names)
+# Examples for one psql session, as variables are used further on.
+sub run_sql
 {
-	like($readme, qr/`\Q$name\E[`(]/, "$name is documented");
+	my ($file, $node, @examples) = @_;
+	my $script =
+	  join('', map { "$_->{text}\\echo '$separator'\n" } @examples);
+	my ($stdout, $stderr);
+	my $result = $node->psql(
+		'postgres', $script,
+		stdout => \$stdout,
+		stderr => \$stderr,
+		on_error_die => 0,
+		on_error_stop => 1,
+		extra_params =>
+		  [ '--pset=format=aligned', '--pset=tuples_only=off' ]);
+	my $lines = "from line $examples[0]->{line} on";
+
+	is($result, 0, "$file: no example $lines fails");
+	is($stderr, '', "$file: no example $lines complains");
+
+	my @outputs = split /^\Q$separator\E\n?/m, $stdout . "\n", -1;
+	foreach my $example (@examples)
+	{
+		check_output($file, $example, shift @outputs // '(no output)');
+	}
+	return;
 }
 
-$node->stop;
+sub run_bash
+{
+	my ($file, $node, $directory, $example) = @_;
+	my ($stdout, $stderr);
+	my $cwd = getcwd();
+
+	local $ENV{PGDATA} = $node->data_dir;
+	local $ENV{PGHOST} = $node->host;
+	local $ENV{PGPORT} = $node->port;
+	local $ENV{PGDATABASE} = 'postgres';
+
+	chdir $directory or die "could not change to $directory: $!";
+	my $result = IPC::Run::run [ 'bash', '-euo', 'pipefail', '-c',
+		$example->{text} ], '<', \undef, '>', \$stdout, '2>', \$stderr;
+	chdir $cwd or die "could not change to $cwd: $!";
+
+	ok($result, "$file: the example in line $example->{line} works")
+	  or diag $stderr;
+	check_output($file, $example, $stdout);
+	return;
+}
+
+sub test_examples
+{
+	my ($file, @examples) = @_;
+	my $name = basename($file, '.md');
+	my $node = PostgreSQL::Test::Cluster->new("examples_$name");
+	my $directory = PostgreSQL::Test::Utils::tempdir();
+
+	$node->init(allows_streaming => 1, extra => ['--data-checksums']);
+	$node->append_conf('postgresql.conf', 'autovacuum = off');
+	$node->start;
+	while (@examples)
+	{
+		my @session;
+
+		if ($examples[0]->{by} eq 'bash')
+		{
+			run_bash($file, $node, $directory, shift @examples);
+			next;
+		}
+		while (@examples && $examples[0]->{by} eq 'sql')
+		{
+			push @session, shift @examples;
+		}
+		run_sql($file, $node, @session);
+	}
+	$node->stop;
+	return;
+}
+
+# What a reader would be led to: files, and headings in them.
+sub test_links
+{
+	my ($file) = @_;
+	my $text = slurp_file("$top/$file");
+	my @broken;
+
+	$text =~ s/^```.*?^```$//gms;
+	while ($text =~ /\]\(([^)\s]+)\)/g)
+	{
+		my ($path, $anchor) = split /#/, $1, 2;
+
+		next if $1 =~ /^https?:/;
+		$path = $path eq '' ? $file : dirname($file) . "/$path";
+		if (!-e "$top/$path")
+		{
+			push @broken, $path;
+		}
+		elsif (defined $anchor)
+		{
+			my %headings = map {
+				my $heading = lc $_;
+				$heading =~ s/[^\w\- ]//g;
+				$heading =~ s/ /-/g;
+				$heading => 1
+			} slurp_file("$top/$path") =~ /^#+ +(.*)$/mg;
+
+			push @broken, "$path#$anchor" if !$headings{$anchor};
+		}
+	}
+	is("@broken", '', "$file: links lead somewhere");
+	return;
+}
+
+my @files =
+  map { substr($_, length("$top/")) }
+  grep { -f } sort glob "$top/*.md $top/docs/*.md $top/bench/*.md";
+cmp_ok(scalar(@files), '>', 5, 'there are files');
+foreach my $file (@files)
+{
+	test_links($file);
+}
+
+my $with_output = 0;
+foreach my $file (grep { m{^(README|docs/)} } @files)
+{
+	my @examples = read_examples($file);
+
+	$with_output += grep { defined $_->{output} } @examples;
+	test_examples($file, @examples) if @examples;
+}
+cmp_ok($with_output, '>', 10, 'there are examples with output');
+
 done_testing();

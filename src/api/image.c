@@ -32,6 +32,7 @@ decode(const WalredoRecord *record)
 {
 	XLogReaderState *state;
 	DecodedXLogRecord *decoded;
+	Size		size = WalredoRecordBodySize(record);
 	char	   *errormsg;
 
 	state = XLogReaderAllocate(wal_segment_size, NULL,
@@ -42,7 +43,7 @@ decode(const WalredoRecord *record)
 				 errmsg("out of memory")));
 	state->EndRecPtr = record->lsn;
 
-	decoded = palloc(DecodeXLogRecordRequiredSpace(WalredoRecordBodySize(record)));
+	decoded = palloc(DecodeXLogRecordRequiredSpace(size));
 	if (!DecodeXLogRecord(state, decoded, (XLogRecord *) record->u.data,
 						  InvalidXLogRecPtr, &errormsg))
 		ereport(ERROR,

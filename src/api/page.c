@@ -68,7 +68,7 @@ walredo_page_records(PG_FUNCTION_ARGS)
 
 	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
 	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
-							  PG_GETARG_LSN(1), PG_GETARG_LSN(2));
+								   PG_GETARG_LSN(1), PG_GETARG_LSN(2));
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);
@@ -107,7 +107,7 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 				  XLogRecPtr lsn)
 {
 	WalredoPageScan *scan = walredo_page_scan_begin(filter, directory, lsn,
-										   WALREDO_END_OF_LOG);
+													WALREDO_END_OF_LOG);
 	XLogRecPtr	found = InvalidXLogRecPtr;
 
 	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))
@@ -182,7 +182,8 @@ page_at(const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 	if (base != NULL)
 		walredo_rebuild_set_base(rebuild, tag, base);
 
-	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_LOG, lsn);
+	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_LOG,
+								   lsn);
 	while (walredo_page_scan_next(scan))
 		walredo_page_scan_feed(scan, rebuild);
 	walredo_rebuild_get(rebuild, tag, &page);
@@ -249,7 +250,7 @@ walredo_pages_at(PG_FUNCTION_ARGS)
 	filter.whole_fork = true;
 
 	scan = walredo_page_scan_begin(&filter, NULL, WALREDO_START_OF_LOG,
-							  PG_GETARG_LSN(2));
+								   PG_GETARG_LSN(2));
 	while (walredo_page_scan_next(scan))
 		walredo_page_scan_feed(scan, rebuild);
 	walredo_page_scan_end(scan);
@@ -307,7 +308,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
 	start_lsn = PG_GETARG_LSN(1);
 	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
-							  WALREDO_START_OF_LOG, PG_GETARG_LSN(2));
+								   WALREDO_START_OF_LOG, PG_GETARG_LSN(2));
 
 	/* What comes before the range need not be there, but the range must. */
 	log_start = walredo_reader_first_lsn(scan->reader);

@@ -26,6 +26,12 @@ PG_FUNCTION_INFO_V1(walredo_get_stat);
 PG_FUNCTION_INFO_V1(walredo_get_children);
 PG_FUNCTION_INFO_V1(walredo_stat_reset);
 
+static Datum
+read_counter(pg_atomic_uint64 *counter)
+{
+	return Int64GetDatum((int64) pg_atomic_read_u64(counter));
+}
+
 /*
  * walredo_get_stat()
  *
@@ -39,6 +45,7 @@ walredo_get_stat(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	Datum		values[STAT_COLS];
 	bool		nulls[STAT_COLS] = {0};
+	TimestampTz reset_at;
 	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -48,22 +55,20 @@ walredo_get_stat(PG_FUNCTION_ARGS)
 
 	walredo_pool_attach_stats();
 	for (int i = 0; i < STAT_NCOUNTERS; i++)
-		values[n++] = Int64GetDatum((int64)
-									pg_atomic_read_u64(&walredo_stats->counters[i]));
+		values[n++] = read_counter(&walredo_stats->counters[i]);
 	for (int i = 0; i < STAT_NHISTOGRAMS; i++)
 	{
 		Datum		buckets[STAT_NBUCKETS];
 
 		for (int j = 0; j < STAT_NBUCKETS; j++)
-			buckets[j] = Int64GetDatum((int64)
-									   pg_atomic_read_u64(&walredo_stats->histograms[i][j]));
+			buckets[j] = read_counter(&walredo_stats->histograms[i][j]);
 		values[n++] = PointerGetDatum(construct_array(buckets, STAT_NBUCKETS,
 													  INT8OID, sizeof(int64),
 													  FLOAT8PASSBYVAL,
 													  TYPALIGN_DOUBLE));
 	}
-	values[n++] = TimestampTzGetDatum((TimestampTz)
-									  pg_atomic_read_u64(&walredo_stats->reset_at));
+	reset_at = (TimestampTz) pg_atomic_read_u64(&walredo_stats->reset_at);
+	values[n++] = TimestampTzGetDatum(reset_at);
 	Assert(n == STAT_COLS);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),

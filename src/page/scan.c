@@ -15,7 +15,7 @@
 
 WalredoPageScan *
 walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
-				   XLogRecPtr start_lsn, XLogRecPtr end_lsn)
+						XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 {
 	WalredoPageScan *scan = palloc0(sizeof(WalredoPageScan));
 

@@ -52,15 +52,16 @@ typedef struct WalredoPageScan
 
 /* As walredo_reader_begin(), for the pages of a filter. */
 extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
-									   const char *directory,
-									   XLogRecPtr start_lsn,
-									   XLogRecPtr end_lsn);
+												const char *directory,
+												XLogRecPtr start_lsn,
+												XLogRecPtr end_lsn);
 
 /* Moves to the next record of the log that is about one of the pages. */
 extern bool walredo_page_scan_next(WalredoPageScan *scan);
 
 /* Adds what the current record does to a rebuild. */
-extern void walredo_page_scan_feed(WalredoPageScan *scan, WalredoRebuild *rebuild);
+extern void walredo_page_scan_feed(WalredoPageScan *scan,
+								   WalredoRebuild *rebuild);
 
 extern void walredo_page_scan_end(WalredoPageScan *scan);
 

@@ -601,7 +601,7 @@ walredo_verify_fork(Relation rel, ForkNumber forknum,
 
 	v->rebuild = walredo_rebuild_create();
 	scan = walredo_page_scan_begin(&v->filter, NULL, WALREDO_START_OF_LOG,
-							  WALREDO_END_OF_LOG);
+								   WALREDO_END_OF_LOG);
 	v->log_start = walredo_reader_first_lsn(scan->reader);
 	v->log_end = walredo_reader_last_lsn(scan->reader);
 	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->log_start);

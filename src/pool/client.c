@@ -653,16 +653,18 @@ ask_worker(int fd, TimestampTz deadline, uint64 *number, int fds[2])
 
 	while (!receive_pipes(fd, number, fds))
 	{
+		TimestampTz now;
 		int			rc;
 
 		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
 			return FAILURE_GONE;
-		if (GetCurrentTimestamp() >= deadline)
+		now = GetCurrentTimestamp();
+		if (now >= deadline)
 			return FAILURE_TIMEOUT;
 		rc = WaitLatchOrSocket(MyLatch,
 							   WL_LATCH_SET | WL_SOCKET_READABLE |
 							   WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, fd,
-							   TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+							   TimestampDifferenceMilliseconds(now,
 															   deadline) + 1,
 							   wait_for_child);
 		if (rc & WL_LATCH_SET)

@@ -37,7 +37,7 @@ typedef struct WalredoRequest
 
 	void	   *arg;
 	int			num_records;	/* WAL records in it, for the statistics */
-	bool		is_saved;		/* it comes from a file; not to be saved again */
+	bool		is_saved;		/* it is from a file; not to be saved again */
 } WalredoRequest;
 
 /*

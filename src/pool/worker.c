@@ -630,7 +630,8 @@ accept_caller(void)
 #define EVENT_LISTEN		1
 #define EVENT_OUTPUT		2
 #define EVENT_ANSWER		3
-#define EVENT_DATA(kind, slotno)	((void *) (intptr_t) ((slotno) * 4 + (kind)))
+#define EVENT_DATA(kind, slotno) \
+	((void *) (intptr_t) ((slotno) * 4 + (kind)))
 #define EVENT_KIND(event)	((int) ((intptr_t) (event)->user_data % 4))
 #define EVENT_SLOT(event)	((int) ((intptr_t) (event)->user_data / 4))
 

@@ -46,9 +46,9 @@ scan_quoted_len(const char *text, const char **ellipsis)
 	*ellipsis = "...";
 
 	/* the next bytes complete the last character, if it has any more */
-	return pg_mbcliplen(text, SCAN_QUOTED_BYTES + strnlen(text + SCAN_QUOTED_BYTES,
-														  MAX_MULTIBYTE_CHAR_LEN),
-						SCAN_QUOTED_BYTES);
+	len = SCAN_QUOTED_BYTES + strnlen(text + SCAN_QUOTED_BYTES,
+									  MAX_MULTIBYTE_CHAR_LEN);
+	return pg_mbcliplen(text, len, SCAN_QUOTED_BYTES);
 }
 
 void

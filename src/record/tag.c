@@ -175,9 +175,11 @@ tag_scan_slru(WalredoScan *scan, WalredoTag *tag)
 	tag->number = segment * SLRU_PAGES_PER_SEGMENT + page;
 	if (tag->number > last_page)
 	{
+		int			last = (int) (last_page % SLRU_PAGES_PER_SEGMENT);
+
 		scan->at = start;
 		walredo_scan_fail(scan, psprintf("a page number of at most %d",
-										 (int) (last_page % SLRU_PAGES_PER_SEGMENT)));
+										 last));
 	}
 }
 

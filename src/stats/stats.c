@@ -61,9 +61,12 @@ walredo_stats_attach(WalredoStats *stats)
 													   0));
 	for (int i = 0; i < STAT_NHISTOGRAMS; i++)
 		for (int j = 0; j < STAT_NBUCKETS; j++)
+		{
+			pg_atomic_uint64 *bucket = &from->histograms[i][j];
+
 			pg_atomic_fetch_add_u64(&to->histograms[i][j],
-									pg_atomic_exchange_u64(&from->histograms[i][j],
-														   0));
+									pg_atomic_exchange_u64(bucket, 0));
+		}
 	walredo_stats = to;
 }
 

@@ -74,7 +74,7 @@ struct WalredoReader
 	bool		own;			/* it is the server's own pg_wal */
 	int			segsize;
 	TimeLineID	tli;			/* newest timeline, the one to follow */
-	List	   *history;		/* TimeLineHistoryEntry's of tli, newest first */
+	List	   *history;		/* TimeLineHistoryEntry's, newest first */
 	XLogRecPtr	first_lsn;		/* where the range begins */
 	XLogRecPtr	end_lsn;		/* no record that ends after it is wanted */
 	XLogRecPtr	limit;			/* no byte at or after it may be read */

@@ -19,7 +19,7 @@
 
 typedef struct WalredoReader WalredoReader;
 
-/* As the start of a range: where the log begins that has no gap up to its end. */
+/* As the start of a range: where the log without a gap up to its end begins. */
 #define WALREDO_START_OF_LOG	InvalidXLogRecPtr
 
 /* As the end of a range: as far as the log goes. */
