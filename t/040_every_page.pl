@@ -21,9 +21,11 @@
 # - pages of relations that are older than the log.
 #
 # Seen to fail:
-# - when redo of hash squeezes left out the last of their pages;
-# - when the lowering of heap updates forgot the old block's map bits;
-# - when a rebuild kept the pages that a truncation had cut off.
+# - when the lowering of heap updates forgot the old block's bits in the map;
+# - when a rebuild kept the pages that a truncation had cut off;
+# - when map pages were rebuilt from images without their bits;
+# - when redo of a record looked for a page of the free space map that was not
+#   in the child's pool, and when the child had lost what a decompressor needs.
 
 use strict;
 use warnings;

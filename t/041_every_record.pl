@@ -16,10 +16,9 @@
 #
 # Seen to fail:
 # - when a page that is not the target was missing in the child instead of
-#   being a dummy (BRIN, SP-GiST);
-# - when records of a page were replayed in a wrong order;
-# - when the record's start was stamped on the page instead of its end (in the
-#   part about page LSNs).
+#   being a dummy;
+# - when a dummy that an earlier record had filled in was left like that;
+# - when the record's start was stamped on the page instead of its end.
 
 use strict;
 use warnings;

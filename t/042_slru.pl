@@ -39,7 +39,7 @@ command_ok(
 		'pg_resetwal',
 		'-x', 32768 * 3 - 150,
 		'-m', ($offsets_per_page * 2 - 4) . ',1',
-		'-O', $members_per_page * 3 - 8,
+		'-O', $members_per_page * 3 - 7,
 		$data
 	],
 	'start just below page edges');
@@ -64,6 +64,27 @@ PostgreSQL::Test::RecursiveCopy::copypath("$data/$_", "$data/before/$_")
 $node->start;
 
 WalredoWorkload::run($node);
+
+# Trees of transactions on several pages
+$node->safe_psql($WalredoWorkload::database, <<'SQL');
+CREATE TABLE trees (i int);
+CREATE PROCEDURE tree(n int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. n LOOP
+		BEGIN
+			INSERT INTO trees VALUES (i);
+			IF i % 5 = 0 THEN
+				RAISE EXCEPTION 'no';
+			END IF;
+		EXCEPTION WHEN raise_exception THEN NULL;
+		END;
+	END LOOP;
+END
+$$;
+BEGIN; CALL tree(35000); COMMIT;
+BEGIN; CALL tree(35000); ROLLBACK;
+BEGIN; CALL tree(35000); PREPARE TRANSACTION 'tree'; COMMIT PREPARED 'tree';
+SQL
 
 # Transactions that stay prepared, one from before a checkpoint
 foreach my $name ('early', 'late')

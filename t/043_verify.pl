@@ -7,8 +7,7 @@
 # - when a page of the visibility map that differs was not looked at again
 #   (bits are cleared without a new LSN);
 # - when pages were compared without the mask;
-# - when a page of zeroes, or one whose line pointers lead out of it, made the
-#   mask and the verification fail.
+# - when a page of zeroes made the mask, and with it the verification, fail.
 
 use strict;
 use warnings;

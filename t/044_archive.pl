@@ -5,9 +5,7 @@
 # Seen to fail:
 # - when a history began after the gap that it was to lead across;
 # - when records older than a base image of the visibility map were applied to
-#   it;
-# - when pages were rebuilt up to the records that begin before the LSN, instead
-#   of those that end there.
+#   it.
 
 use strict;
 use warnings;

@@ -494,6 +494,11 @@ VACUUM (FREEZE) frozen;
 UPDATE locked SET t = 'last' WHERE i % 3 = 0;
 VACUUM locked, copied, visible, bt_churn;
 INSERT INTO visible SELECT g, 'x' FROM generate_series(1, 20) g;
+-- a row that goes from one all-visible page to another
+DELETE FROM visible WHERE ctid >= '(5,0)' AND ctid < '(6,0)';
+VACUUM (TRUNCATE off) visible;
+UPDATE visible SET t = repeat('m', 1900)
+	WHERE ctid = (SELECT min(ctid) FROM visible WHERE ctid >= '(2,0)');
 UPDATE toasted SET t = t || 'x' WHERE i % 2 = 0;
 SQL
 }
