@@ -104,11 +104,28 @@ compiles()
 		${CC:-gcc} -x c -fsyntax-only - 2>/dev/null
 }
 
+# The clang that fuzzing is built with, if there is one.
+find_clang()
+{
+	command -v "${CLANG:-clang}" || true
+}
+
+# Whether it has what fuzzing takes, beside itself.
+has_fuzzer()
+{
+	local runtime arch
+
+	runtime=$("$1" -print-resource-dir)/lib/linux
+	arch=$(uname -m)
+	[ -f "$runtime/libclang_rt.fuzzer_no_main-$arch.a" ] &&
+		[ -f "$runtime/libclang_rt.asan-$arch.so" ]
+}
+
 # Prints a line "package reason" for all that is missing.
 missing()
 {
 	local bindir=/nonexistent pgxs=/nonexistent server=/nonexistent
-	local share=/nonexistent program
+	local share=/nonexistent program clang
 
 	if [ -x "$pg_config" ]
 	then
@@ -136,6 +153,18 @@ missing()
 		say "libseccomp-dev seccomp.h"
 	fi
 	command -v make >/dev/null || say "make make"
+	if [ "$1" != demo ]
+	then
+		clang=$(find_clang)
+		if [ -z "$clang" ]
+		then
+			say "clang clang, for fuzzing"
+			say "libclang-rt-dev libFuzzer, for fuzzing"
+		elif ! has_fuzzer "$clang"
+		then
+			say "libclang-rt-$("$clang" -dumpversion | sed 's/\..*//')-dev libFuzzer"
+		fi
+	fi
 	if [ "$1" = test ]
 	then
 		pgxs=${pgxs%/makefiles/pgxs.mk}
@@ -187,7 +216,7 @@ can_be_root()
 	[ -t 0 ] || sudo -n true 2>/dev/null
 }
 
-# Checks that all is there, and installs what is not.  $1 is demo or test.
+# Checks that all is there, and installs what is not.  $1 is demo, test or fuzz.
 need_packages()
 {
 	local lacks
@@ -333,7 +362,7 @@ make_scratch()
 	mkdir "$scratch/source" "$scratch/tmp"
 	tar -C "$top" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' \
 		--exclude='*.so' --exclude=./results --exclude=./tmp_check \
-		--exclude=./log . | tar -C "$scratch/source" -xf -
+		--exclude=./log --exclude=./fuzz/corpus --exclude=./fuzz/findings . | tar -C "$scratch/source" -xf -
 
 	for dir in bindir pkglibdir sharedir
 	do

@@ -1,0 +1,728 @@
+/*-------------------------------------------------------------------------
+ *
+ * walredo_fuzz.c
+ *	  Coverage-guided fuzzing of what walredo takes from outside.
+ *
+ * Most code that reads hostile bytes allocates with palloc() and gives up with
+ * ereport(), so it cannot be linked into a program of its own.  This module
+ * holds walredo's sources, compiled with libFuzzer's instrumentation, and
+ * libFuzzer itself, and is loaded into a server in single-user mode.  Nobody
+ * else uses that server, so whatever happens to it is the fault of an input.
+ *
+ * An input is answered with success, or with one of the errors that are
+ * documented for it; that is the first thing that is checked.  What has been
+ * accepted must then keep the promises of the headers: it can be written and
+ * read again, say, or applied to a page.  Memory is checked by
+ * AddressSanitizer, for which an input's memory context gives each larger
+ * chunk a block of its own, and undefined behaviour by its sister.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * fuzz/walredo_fuzz.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "access/xlog_internal.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "fuzz.h"
+#include "mb/pg_wchar.h"
+#include "native/native.h"
+#include "record/record.h"
+#include "record/tag.h"
+#include "record/xlogrecord.h"
+#include "storage/fd.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "wal/lower.h"
+#include "wal/reader.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(walredo_fuzz);
+PG_FUNCTION_INFO_V1(walredo_fuzz_seeds);
+
+/* libFuzzer's; the header that declares it is for C++ only. */
+extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
+								int (*callback) (const uint8_t *data,
+												 size_t size));
+
+/* Seeds of each sort of record, and how long they may be. */
+#define SEEDS_PER_SORT		2
+#define SEED_MAX_SIZE		(24 * 1024)
+
+/* Where the log is that the reader reads, relative to the data directory. */
+#define FUZZ_WAL_DIR		"walredo_fuzz_wal"
+
+/* Pages of a segment that make a seed. */
+#define SEED_WAL_PAGES		3
+
+bool		fuzz_accepted;
+
+static const FuzzTarget *target;
+static MemoryContext input_context;
+
+/* What seeds are called, and how many there are. */
+static const char *seed_directory;
+static int	num_seeds;
+
+void
+fuzz_fail(const char *fmt,...)
+{
+	va_list		args;
+
+	fprintf(stderr, "== %s: ", target->name);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fprintf(stderr, "\n");
+	abort();
+}
+
+/* A copy of an input in memory of its own, so that its end is an end. */
+static char *
+copy_input(const char *data, Size size)
+{
+	char	   *copy = palloc(Max(size, 1));
+
+	memcpy(copy, data, size);
+	return copy;
+}
+
+static StringInfo
+copy_message(const char *data, Size size)
+{
+	StringInfo	buf = palloc(sizeof(StringInfoData));
+
+	/* There always is a zero byte after a message. */
+	buf->data = palloc(size + 1);
+	memcpy(buf->data, data, size);
+	buf->data[size] = '\0';
+	buf->len = size;
+	buf->maxlen = size + 1;
+	buf->cursor = 0;
+	return buf;
+}
+
+/* ----------------------------------------
+ * types: input of walredo_tag and walredo_record
+ * ----------------------------------------
+ */
+
+/* What the first byte of an input says, modulo their number. */
+enum
+{
+	TYPES_TAG_TEXT,
+	TYPES_TAG_BINARY,
+	TYPES_RECORD_TEXT,
+	TYPES_RECORD_BINARY,
+	TYPES_NUM
+};
+
+static const int types_errors[] = {
+	ERRCODE_INVALID_TEXT_REPRESENTATION,
+	ERRCODE_INVALID_BINARY_REPRESENTATION,
+	ERRCODE_INVALID_PARAMETER_VALUE,
+	ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+	ERRCODE_DATA_CORRUPTED,
+	0
+};
+
+static void
+check_tag(const WalredoTag *tag)
+{
+	StringInfoData buf;
+	WalredoTag *again;
+
+	fuzz_accepted = true;
+	if (!walredo_tag_is_valid(tag))
+		fuzz_fail("an invalid tag was accepted");
+	again = walredo_tag_from_cstring(walredo_tag_to_cstring(tag));
+	if (memcmp(tag, again, sizeof(WalredoTag)) != 0)
+		fuzz_fail("another tag is read than was written as text");
+	initStringInfo(&buf);
+	walredo_tag_write(&buf, tag);
+	again = walredo_tag_read(copy_message(buf.data, buf.len));
+	if (memcmp(tag, again, sizeof(WalredoTag)) != 0)
+		fuzz_fail("another tag is read than was written in binary");
+}
+
+static void
+check_record(const WalredoRecord *rec)
+{
+	StringInfoData buf;
+	WalredoRecord *again;
+
+	fuzz_accepted = true;
+	walredo_record_validate(rec);
+	again = walredo_record_from_cstring(walredo_record_to_cstring(rec));
+	if (VARSIZE(rec) != VARSIZE(again) ||
+		memcmp(rec, again, VARSIZE(rec)) != 0)
+		fuzz_fail("another record is read than was written as text");
+	initStringInfo(&buf);
+	walredo_record_write(&buf, rec);
+	again = walredo_record_read(copy_message(buf.data, buf.len));
+	if (VARSIZE(rec) != VARSIZE(again) ||
+		memcmp(rec, again, VARSIZE(rec)) != 0)
+		fuzz_fail("another record is read than was written in binary");
+}
+
+static void
+types_run(const char *data, Size size)
+{
+	int			sort;
+	char	   *text = NULL;
+
+	if (size == 0)
+		return;
+	sort = (uint8) data[0] % TYPES_NUM;
+	data++;
+	size--;
+
+	if (sort == TYPES_TAG_TEXT || sort == TYPES_RECORD_TEXT)
+	{
+		text = palloc(size + 1);
+		memcpy(text, data, size);
+		text[size] = '\0';
+
+		/* The server has made sure of that for each text. */
+		if (!pg_verifymbstr(text, strlen(text), true))
+			return;
+	}
+
+	switch (sort)
+	{
+		case TYPES_TAG_TEXT:
+			check_tag(walredo_tag_from_cstring(text));
+			break;
+		case TYPES_TAG_BINARY:
+			check_tag(walredo_tag_read(copy_message(data, size)));
+			break;
+		case TYPES_RECORD_TEXT:
+			check_record(walredo_record_from_cstring(text));
+			break;
+		case TYPES_RECORD_BINARY:
+			check_record(walredo_record_read(copy_message(data, size)));
+			break;
+	}
+}
+
+static void
+types_seed_one(int sort, const char *data, Size size)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, sort);
+	appendBinaryStringInfo(&buf, data, size);
+	fuzz_seed(buf.data, buf.len);
+}
+
+static void
+types_seed(const XLogRecord *record, XLogRecPtr end_lsn)
+{
+	WalredoLowering *lowering = walredo_lowering_create();
+	WalredoPageRecord *pairs;
+	int			npairs;
+
+	npairs = walredo_lower(lowering, record, end_lsn, NULL, false, &pairs);
+	for (int i = 0; i < npairs; i++)
+	{
+		char	   *text = walredo_tag_to_cstring(&pairs[i].tag);
+		StringInfoData buf;
+
+		types_seed_one(TYPES_TAG_TEXT, text, strlen(text));
+		initStringInfo(&buf);
+		walredo_tag_write(&buf, &pairs[i].tag);
+		types_seed_one(TYPES_TAG_BINARY, buf.data, buf.len);
+
+		text = walredo_record_to_cstring(pairs[i].record);
+		types_seed_one(TYPES_RECORD_TEXT, text, strlen(text));
+		resetStringInfo(&buf);
+		walredo_record_write(&buf, pairs[i].record);
+		types_seed_one(TYPES_RECORD_BINARY, buf.data, buf.len);
+	}
+	walredo_lowering_free(lowering);
+}
+
+/* ----------------------------------------
+ * lower: from a WAL record to the pages that it changes
+ *
+ * An input is the record's end LSN and the record, whose length is put right.
+ * ----------------------------------------
+ */
+
+static const int lower_errors[] = {
+	ERRCODE_DATA_CORRUPTED,
+	0
+};
+
+/* Does what a record does to its page, and lets nothing go wrong. */
+static void
+apply_native(const WalredoPageRecord *pair)
+{
+	bytea	   *image = palloc(VARHDRSZ + BLCKSZ);
+
+	memset(VARDATA(image), 0x55, BLCKSZ);
+	SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
+	image = walredo_native_apply(&pair->tag, pair->record, image);
+	if (WalredoTagIsPage(&pair->tag) && VARSIZE(image) != VARHDRSZ + BLCKSZ)
+		fuzz_fail("a page of %u bytes", VARSIZE(image) - VARHDRSZ);
+}
+
+static void
+lower_run(const char *data, Size size)
+{
+	WalredoLowering *lowering;
+	XLogRecord *record;
+	XLogRecPtr	end_lsn;
+	WalredoPageRecord *pairs;
+	WalredoTag *tags;
+	int			npairs;
+
+	if (size < sizeof(end_lsn) + SizeOfXLogRecord)
+		return;
+	memcpy(&end_lsn, data, sizeof(end_lsn));
+	if (XLogRecPtrIsInvalid(end_lsn))
+		return;
+	data += sizeof(end_lsn);
+	size -= sizeof(end_lsn);
+	record = (XLogRecord *) copy_input(data, size);
+	record->xl_tot_len = size;
+
+	lowering = walredo_lowering_create();
+	npairs = walredo_lower(lowering, record, end_lsn, NULL, false, &pairs);
+
+	fuzz_accepted = true;
+	tags = palloc(Max(npairs, 1) * sizeof(WalredoTag));
+	for (int i = 0; i < npairs; i++)
+	{
+		if (!walredo_tag_is_valid(&pairs[i].tag))
+			fuzz_fail("lowering gives an invalid tag");
+		walredo_record_validate(pairs[i].record);
+		if (WalredoRecordIsNative(pairs[i].record))
+			apply_native(&pairs[i]);
+		tags[i] = pairs[i].tag;
+	}
+
+	/* If just one page is wanted, no other may come, and none be missing. */
+	for (int i = 0; i < Min(npairs, 3); i++)
+	{
+		int			expected = 0;
+		int			found;
+
+		for (int j = 0; j < npairs; j++)
+		{
+			if (memcmp(&tags[i], &tags[j], sizeof(WalredoTag)) == 0)
+				expected++;
+		}
+		found = walredo_lower(lowering, record, end_lsn, &tags[i], false,
+							  &pairs);
+		if (found != expected)
+			fuzz_fail("lowering for one page gives %d records instead of %d",
+					  found, expected);
+		for (int j = 0; j < found; j++)
+		{
+			if (memcmp(&tags[i], &pairs[j].tag, sizeof(WalredoTag)) != 0)
+				fuzz_fail("lowering for one page gives another page");
+		}
+		found = walredo_lower(lowering, record, end_lsn, &tags[i], true,
+							  &pairs);
+		if (found < expected)
+			fuzz_fail("lowering for a fork gives %d records instead of %d or more",
+					  found, expected);
+
+		(void) walredo_lower_truncation(record, end_lsn, &tags[i]);
+	}
+	walredo_lowering_free(lowering);
+}
+
+static void
+lower_seed(const XLogRecord *record, XLogRecPtr end_lsn)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, (char *) &end_lsn, sizeof(end_lsn));
+	appendBinaryStringInfo(&buf, (const char *) record, record->xl_tot_len);
+	fuzz_seed(buf.data, buf.len);
+}
+
+/* ----------------------------------------
+ * reader: a directory of segments
+ *
+ * An input is a byte of flags, a byte that says where to cut, and the first
+ * bytes of a segment, or of two.  Files have the names that the addresses in
+ * their pages ask for.
+ * ----------------------------------------
+ */
+
+#define READER_FROM_START	0x01	/* ... of the log, else of the segment */
+#define READER_TO_END		0x02	/* ... of the log, else by cut */
+#define READER_TWO			0x04	/* cut into two segments */
+#define READER_HISTORY		0x08	/* ... or a history file and a segment */
+#define READER_INSIDE		0x10	/* begin inside of the segment */
+
+static const int reader_errors[] = {
+	ERRCODE_INVALID_PARAMETER_VALUE,
+	ERRCODE_UNDEFINED_FILE,
+	ERRCODE_DATA_CORRUPTED,
+	0
+};
+
+static void
+write_wal_file(const char *name, const char *data, Size size)
+{
+	char		path[MAXPGPATH];
+	FILE	   *file;
+
+	snprintf(path, sizeof(path), "%s/%s", FUZZ_WAL_DIR, name);
+	file = fopen(path, "w");
+	if (file == NULL || fwrite(data, 1, size, file) != size ||
+		fclose(file) != 0)
+		fuzz_fail("could not write \"%s\"", path);
+}
+
+/*
+ * Writes a segment.  Returns where it begins, as far as its header tells.
+ */
+static XLogRecPtr
+write_segment(TimeLineID tli, const char *data, Size size)
+{
+	XLogLongPageHeaderData header = {0};
+	int			segsize = DEFAULT_XLOG_SEG_SIZE;
+	char		name[MAXFNAMELEN];
+
+	memcpy(&header, data, Min(size, sizeof(header)));
+	if (IsValidWalSegSize(header.xlp_seg_size))
+		segsize = header.xlp_seg_size;
+	XLogFileName(name, tli, header.std.xlp_pageaddr / segsize, segsize);
+	write_wal_file(name, data, size);
+	return header.std.xlp_pageaddr;
+}
+
+static void
+reader_run(const char *data, Size size)
+{
+	uint8		flags;
+	Size		cut;
+	TimeLineID	tli = 1;
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn = WALREDO_END_OF_LOG;
+	XLogRecPtr	last = 0;
+	WalredoReader *reader;
+	DIR		   *dir;
+	struct dirent *de;
+
+	if (size < 2)
+		return;
+	flags = data[0];
+	cut = (uint8) data[1];
+	data += 2;
+	size -= 2;
+
+	if (mkdir(FUZZ_WAL_DIR, S_IRWXU) != 0 && errno != EEXIST)
+		fuzz_fail("could not make a directory");
+	dir = opendir(FUZZ_WAL_DIR);
+	while ((de = readdir(dir)) != NULL)
+	{
+		if (de->d_name[0] != '.')
+			(void) unlinkat(dirfd(dir), de->d_name, 0);
+	}
+	closedir(dir);
+
+	if (flags & READER_HISTORY)
+	{
+		Size		length = Min(cut, size);
+
+		write_wal_file("00000002.history", data, length);
+		data += length;
+		size -= length;
+		if (flags & READER_TWO)
+			tli = 2;
+	}
+	else if (flags & READER_TWO)
+	{
+		Size		length = Min(cut * XLOG_BLCKSZ / 16, size);
+
+		(void) write_segment(tli, data, length);
+		data += length;
+		size -= length;
+	}
+	start_lsn = write_segment(tli, data, size);
+
+	if (flags & READER_INSIDE)
+		start_lsn += cut * 8;
+	if (!(flags & READER_TO_END))
+		end_lsn = start_lsn + cut * XLOG_BLCKSZ / 16;
+	if (flags & READER_FROM_START)
+		start_lsn = WALREDO_START_OF_LOG;
+
+	reader = walredo_reader_begin(FUZZ_WAL_DIR, start_lsn, end_lsn);
+	while (walredo_reader_next(reader))
+	{
+		const XLogRecord *record = walredo_reader_record(reader);
+		char	   *copy;
+
+		if (walredo_reader_start_lsn(reader) < start_lsn ||
+			walredo_reader_start_lsn(reader) < last ||
+			walredo_reader_end_lsn(reader) <=
+			walredo_reader_start_lsn(reader) ||
+			walredo_reader_end_lsn(reader) > end_lsn)
+			fuzz_fail("a record at %X/%X that ends at %X/%X",
+					  LSN_FORMAT_ARGS(walredo_reader_start_lsn(reader)),
+					  LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)));
+		last = walredo_reader_end_lsn(reader);
+		if (record->xl_tot_len < SizeOfXLogRecord ||
+			record->xl_tot_len > MaxAllocSize)
+			fuzz_fail("a record of %u bytes", record->xl_tot_len);
+
+		/* All of it is there. */
+		copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
+		memcpy(copy, record, record->xl_tot_len);
+		pfree(copy);
+	}
+
+	/* There is no harm in asking once more. */
+	if (walredo_reader_next(reader))
+		fuzz_fail("there is a record after the end");
+	walredo_reader_end(reader);
+}
+
+static void
+reader_clean_up(void)
+{
+	AtEOSubXact_Files(false, GetCurrentSubTransactionId(),
+					  InvalidSubTransactionId);
+}
+
+/* The beginnings of the segments of the server's own log. */
+static void
+reader_seed_once(void)
+{
+	DIR		   *dir = AllocateDir(XLOGDIR);
+	struct dirent *de;
+
+	while ((de = ReadDir(dir, XLOGDIR)) != NULL)
+	{
+		static const uint8 flags[] = {
+			READER_FROM_START | READER_TO_END,
+			READER_INSIDE,
+			READER_TO_END | READER_TWO
+		};
+		char		path[MAXPGPATH];
+		char		pages[SEED_WAL_PAGES * XLOG_BLCKSZ];
+		FILE	   *file;
+
+		if (!IsXLogFileName(de->d_name))
+			continue;
+		snprintf(path, sizeof(path), XLOGDIR "/%s", de->d_name);
+		file = AllocateFile(path, "r");
+		if (file == NULL ||
+			fread(pages, 1, sizeof(pages), file) != sizeof(pages))
+			elog(ERROR, "could not read \"%s\"", path);
+		FreeFile(file);
+
+		for (int i = 0; i < lengthof(flags); i++)
+		{
+			StringInfoData buf;
+
+			initStringInfo(&buf);
+			appendStringInfoChar(&buf, flags[i]);
+			appendStringInfoChar(&buf, SEED_WAL_PAGES * 16);
+			appendBinaryStringInfo(&buf, pages, sizeof(pages));
+			fuzz_seed(buf.data, buf.len);
+		}
+		{
+			static const char history[] = "1\t0/2000000\tno reason\n";
+			StringInfoData buf;
+
+			initStringInfo(&buf);
+			appendStringInfoChar(&buf, READER_FROM_START | READER_TO_END |
+								 READER_HISTORY | READER_TWO);
+			appendStringInfoChar(&buf, strlen(history));
+			appendStringInfoString(&buf, history);
+			appendBinaryStringInfo(&buf, pages, XLOG_BLCKSZ);
+			fuzz_seed(buf.data, buf.len);
+		}
+	}
+	FreeDir(dir);
+}
+
+/* ----------------------------------------
+ * child: requests as they come through the pipe
+ * ----------------------------------------
+ */
+
+static const int child_errors[] = {
+	ERRCODE_PROTOCOL_VIOLATION,
+	ERRCODE_INVALID_PARAMETER_VALUE,
+	ERRCODE_DATA_CORRUPTED,
+	ERRCODE_FEATURE_NOT_SUPPORTED,
+	ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+	ERRCODE_INTERNAL_ERROR,		/* the server's own, about an image */
+	0
+};
+
+/* ----------------------------------------
+ * The driver
+ * ----------------------------------------
+ */
+
+static const FuzzTarget targets[] = {
+	{"types", types_run, NULL, types_seed, NULL, types_errors},
+	{"lower", lower_run, NULL, lower_seed, NULL, lower_errors},
+	{"reader", reader_run, reader_clean_up, NULL, reader_seed_once,
+	reader_errors},
+	{"child", fuzz_child_run, fuzz_child_clean_up, fuzz_child_seed,
+	fuzz_child_seed_once, child_errors}
+};
+
+static bool
+is_expected(int sqlerrcode)
+{
+	for (const int *error = target->errors; *error != 0; error++)
+	{
+		if (*error == sqlerrcode)
+			return true;
+	}
+	return false;
+}
+
+static int
+test_one_input(const uint8_t *data, size_t size)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(input_context);
+
+	fuzz_accepted = false;
+	PG_TRY();
+	{
+		target->run((const char *) data, size);
+	}
+	PG_CATCH();
+	{
+		if (fuzz_accepted || !is_expected(geterrcode()))
+		{
+			ErrorData  *edata;
+
+			MemoryContextSwitchTo(TopMemoryContext);
+			edata = CopyErrorData();
+			fuzz_fail("%s error %s: %s: %s",
+					  fuzz_accepted ? "late" : "undocumented",
+					  unpack_sql_state(edata->sqlerrcode), edata->message,
+					  edata->detail ? edata->detail : "");
+		}
+		FlushErrorState();
+	}
+	PG_END_TRY();
+
+	if (target->clean_up != NULL)
+		target->clean_up();
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(input_context);
+	return 0;
+}
+
+static void
+find_target(text *name)
+{
+	char	   *str = text_to_cstring(name);
+
+	for (int i = 0; i < lengthof(targets); i++)
+	{
+		if (strcmp(targets[i].name, str) == 0)
+		{
+			target = &targets[i];
+			return;
+		}
+	}
+	elog(ERROR, "there is no target \"%s\"", str);
+}
+
+/*
+ * walredo_fuzz(target text, VARIADIC options text[])
+ *
+ * Runs libFuzzer with its own options.  Ends the process.
+ */
+Datum
+walredo_fuzz(PG_FUNCTION_ARGS)
+{
+	Datum	   *options;
+	int			noptions;
+	char	  **argv;
+	int			argc = 0;
+
+	find_target(PG_GETARG_TEXT_PP(0));
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false,
+					  TYPALIGN_INT, &options, NULL, &noptions);
+	argv = palloc0((noptions + 2) * sizeof(char *));
+	argv[argc++] = "walredo_fuzz";
+	for (int i = 0; i < noptions; i++)
+		argv[argc++] = TextDatumGetCString(options[i]);
+
+	/*
+	 * Blocks so small that all but small chunks get one of their own, which
+	 * AddressSanitizer then knows the bounds of.
+	 */
+	input_context = AllocSetContextCreate(TopMemoryContext, "walredo fuzz",
+										  0, 1024, 1024);
+	exit(LLVMFuzzerRunDriver(&argc, &argv, test_one_input));
+}
+
+void
+fuzz_seed(const char *data, Size size)
+{
+	char		path[MAXPGPATH];
+	FILE	   *file;
+
+	if (size > SEED_MAX_SIZE + 2)
+		return;
+	snprintf(path, sizeof(path), "%s/seed-%05d", seed_directory, ++num_seeds);
+	file = AllocateFile(path, "w");
+	if (file == NULL || fwrite(data, 1, size, file) != size ||
+		FreeFile(file) != 0)
+		elog(ERROR, "could not write \"%s\": %m", path);
+}
+
+/*
+ * walredo_fuzz_seeds(target text, directory text) returns int4
+ *
+ * Makes inputs from the server's own log, a few of each sort of record.
+ * Returns how many.
+ */
+Datum
+walredo_fuzz_seeds(PG_FUNCTION_ARGS)
+{
+	static uint8 counts[RM_MAX_ID + 1][256];
+	WalredoReader *reader;
+
+	find_target(PG_GETARG_TEXT_PP(0));
+	seed_directory = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	num_seeds = 0;
+	memset(counts, 0, sizeof(counts));
+
+	if (target->seed_once != NULL)
+		target->seed_once();
+	if (target->seed == NULL)
+		PG_RETURN_INT32(num_seeds);
+
+	reader = walredo_reader_begin(NULL, WALREDO_START_OF_LOG,
+								  WALREDO_END_OF_LOG);
+	while (walredo_reader_next(reader))
+	{
+		const XLogRecord *record = walredo_reader_record(reader);
+		uint8	   *count = &counts[record->xl_rmid][record->xl_info];
+
+		if (record->xl_tot_len <= SEED_MAX_SIZE && (*count)++ < SEEDS_PER_SORT)
+			target->seed(record, walredo_reader_end_lsn(reader));
+	}
+	walredo_reader_end(reader);
+	PG_RETURN_INT32(num_seeds);
+}
