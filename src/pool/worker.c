@@ -55,7 +55,7 @@
 #define WORKER_RESTART_SECONDS	1
 
 /* How long callers wait for a child before another one is started for them. */
-#define LAUNCH_PATIENCE_MS		100
+#define LAUNCH_PATIENCE_MS		250
 
 /* Bytes that a child may write to standard error before it is killed. */
 #define CHILD_MAX_OUTPUT		(256 * 1024)

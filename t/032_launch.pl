@@ -1,0 +1,187 @@
+
+# Launches of children that meet with difficulties, and many callers for one.
+#
+# Seen to fail: "stampede" with a launch for each caller that finds no child;
+# "no room" and "descriptors" with a worker that raises an error instead of
+# telling the caller; "control file" without a look at its checksum (the child
+# then fails in its own words); "together" with a worker that kills whatever
+# child is in the slot when it hears of a failure.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf(
+	'postgresql.conf', qq{
+shared_preload_libraries = 'walredo'
+walredo.pool_size = 4
+autovacuum = off
+});
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION walredo');
+
+sub figure
+{
+	my $name = shift;
+
+	return $node->safe_psql('postgres', "SELECT $name FROM walredo_stat");
+}
+
+# Ends all children, by their process IDs; others take their places.
+sub end_children
+{
+	foreach my $pid (
+		split /\n/,
+		$node->safe_psql('postgres', 'SELECT pid FROM walredo_children'))
+	{
+		kill 'KILL', $pid;
+	}
+	$node->poll_query_until('postgres',
+		'SELECT count(*) = 0 FROM walredo_children')
+	  or die 'children do not end';
+	return;
+}
+
+# A ping that fails to get a child, and one after what stood in its way is gone.
+sub cannot_launch
+{
+	my ($name, $reason, $hinder, $help) = @_;
+	my ($status, $stdout, $stderr);
+
+	end_children();
+	$hinder->();
+	($status, $stdout, $stderr) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT walredo_ping()");
+	$help->();
+	is($stdout, '', "$name: no answer");
+	like(
+		$stderr,
+		qr/ERROR:  58030: could not start a wal-redo child\n.*$reason/s,
+		"$name: error");
+	is($node->safe_psql('postgres', 'SELECT walredo_ping() > 0'),
+		't', "$name: afterwards");
+	is(join(' ', glob($node->data_dir . '/base/pgsql_tmp/*')),
+		'', "$name: no files are left");
+	return;
+}
+
+#
+# Many callers at once
+#
+
+# They wait at a lock, so that all are connected when the first one calls.
+my $lock = $node->background_psql('postgres');
+$lock->query_safe('SELECT pg_advisory_lock(1)');
+my $script = PostgreSQL::Test::Utils::tempdir() . '/stampede.sql';
+append_to_file($script,
+	"SELECT pg_advisory_lock_shared(1);\nSELECT walredo_ping();\n");
+my ($out, $err) = ('', '');
+my $pgbench = IPC::Run::start(
+	[
+		'pgbench', '-n', '-c', '64', '-t', '1', '-f', $script,
+		'-h', $node->host, '-p', $node->port, 'postgres'
+	],
+	'>' => \$out,
+	'2>' => \$err);
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 64 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+) or die 'callers do not come';
+is(figure('launches'), 0, 'stampede: no child before');
+$lock->query_safe('SELECT pg_advisory_unlock(1)');
+$pgbench->finish;
+is($pgbench->result(0), 0, 'stampede: all are served') or diag($err);
+is(figure('launches'), 1, 'stampede: 64 callers, one launch');
+is(figure('pages'), 64, 'stampede: 64 answers');
+$lock->quit;
+
+#
+# Two callers whose children fail at the same time
+#
+my @sessions = map { $node->background_psql('postgres') } 1 .. 2;
+end_children();
+$_->query_safe('SELECT walredo_ping()') foreach @sessions;
+for my $round (1 .. 20)
+{
+	foreach my $pid (
+		split /\n/,
+		$node->safe_psql('postgres',
+			'SELECT pid FROM walredo_children WHERE pid IS NOT NULL'))
+	{
+		kill 'KILL', $pid;
+	}
+	my @answers = map { $_->query_safe('SELECT walredo_ping() > 0') } @sessions;
+	is("@answers", 't t', "together: round $round");
+}
+$_->quit foreach @sessions;
+
+#
+# What a launch needs and does not get
+#
+my $temp_dir = $node->data_dir . '/base/pgsql_tmp';
+cannot_launch(
+	'no room for files',
+	'could not create its data directory',
+	sub { chmod 0500, $temp_dir or die "could not change $temp_dir: $!"; },
+	sub { chmod 0700, $temp_dir or die "could not change $temp_dir: $!"; });
+
+# As it is in the middle of being written.
+my $control = $node->data_dir . '/global/pg_control';
+my $contents = slurp_file($control);
+
+sub write_control
+{
+	open(my $file, '+<', $control) or die "could not open $control: $!";
+	binmode $file;
+	syswrite($file, shift) == length($contents) or die "could not write: $!";
+	close $file;
+	return;
+}
+cannot_launch(
+	'torn control file',
+	'could not read the control file',
+	sub {
+		my $torn = $contents;
+		substr($torn, 100, 1) = chr(ord(substr($torn, 100, 1)) ^ 1);
+		write_control($torn);
+	},
+	sub { write_control($contents); });
+
+# The worker has some descriptors open, and may open no more.
+sub workers
+{
+	my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
+	my @pids;
+
+	$postmaster =~ s/\n.*//s;
+	foreach my $dir (glob '/proc/[0-9]*')
+	{
+		my $stat = eval { slurp_file("$dir/stat") } // '';
+		my $command = eval { slurp_file("$dir/cmdline") } // '';
+
+		push @pids, $1
+		  if $command =~ /walredo worker/
+		  && $stat =~ /^(\d+) \(.*\) \S $postmaster /s;
+	}
+	return @pids;
+}
+my ($worker) = workers();
+ok($worker, 'there is a worker');
+my ($soft_limit) = slurp_file("/proc/$worker/limits") =~
+  /^Max open files\s+(\d+)/m;
+cannot_launch(
+	'out of descriptors',
+	'Too many open files',
+	sub {
+		system_or_bail('prlimit', '--pid', $worker, '--nofile=8:');
+	},
+	sub {
+		system_or_bail('prlimit', '--pid', $worker, "--nofile=$soft_limit:");
+	});
+
+$node->stop;
+done_testing();
