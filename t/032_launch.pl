@@ -1,11 +1,10 @@
 
 # Launches of children that meet with difficulties, and many callers for one.
 #
-# Seen to fail: "stampede" with a launch for each caller that finds no child;
-# "no room" and "descriptors" with a worker that raises an error instead of
-# telling the caller; "control file" without a look at its checksum (the child
-# then fails in its own words); "together" with a worker that kills whatever
-# child is in the slot when it hears of a failure.
+# Seen to fail: "stampede" with a launch for each caller that finds no idle
+# child; "no room" and "descriptors" with a worker that raises an error instead
+# of telling the caller; "control file" without a look at its checksum, so that
+# the child fails in its own words; "together" without another try.
 
 use strict;
 use warnings;
