@@ -23,7 +23,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ipc.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -330,11 +332,35 @@ walredo_child_remove_directory(WalredoChild *child)
 	child->directory[0] = '\0';
 }
 
+/*
+ * A process makes a System V segment to guard its data directory.  A child
+ * marks its own as removed, but if it ends before it comes to that the segment
+ * stays.  Removes what the process with this number made and nobody uses.
+ */
+static void
+remove_segments(pid_t creator)
+{
+	struct shminfo info;
+	int			last = shmctl(0, IPC_INFO, (struct shmid_ds *) &info);
+
+	for (int i = 0; i <= last; i++)
+	{
+		struct shmid_ds segment;
+		int			id = shmctl(i, SHM_STAT, &segment);
+
+		if (id >= 0 && segment.shm_cpid == creator &&
+			segment.shm_nattch == 0 && segment.shm_perm.cuid == geteuid())
+			(void) shmctl(id, IPC_RMID, NULL);
+	}
+}
+
 int
 walredo_child_kill(WalredoChild *child, bool *was_killed)
 {
+	bool		was_starting = (child->directory[0] != '\0');
+	siginfo_t	info;
 	int			status = 0;
-	pid_t		rc = 0;
+	int			rc = 0;
 
 	Assert(child->pid > 0);
 
@@ -347,21 +373,29 @@ walredo_child_kill(WalredoChild *child, bool *was_killed)
 	{
 		struct pollfd err = {.fd = child->err_fd};
 
-		rc = waitpid(child->pid, &status, WNOHANG);
-		if (rc != 0)
+		info.si_pid = 0;
+		rc = waitid(P_PID, child->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+		if (rc != 0 || info.si_pid != 0)
 			break;
 		if (poll(&err, 1, 0) <= 0 || (err.revents & POLLHUP) == 0)
 			break;				/* still open: it lives */
 		pg_usleep(1000L);
 	}
 
-	*was_killed = (rc == 0);
-	if (rc == 0)
+	*was_killed = (rc == 0 && info.si_pid == 0);
+	if (*was_killed)
 	{
 		kill(child->pid, SIGKILL);
-		while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+		while (waitid(P_PID, child->pid, &info, WEXITED | WNOWAIT) < 0 &&
+			   errno == EINTR)
 			;
 	}
+
+	/* Until it is reaped, nobody else can have its number. */
+	if (was_starting)
+		remove_segments(child->pid);
+	while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+		;
 	child->pid = 0;
 
 	close(child->in_fd);
