@@ -287,7 +287,8 @@ sub strange_files
 }
 
 # System V segments that nobody is attached to, and files of POSIX segments
-# that nobody has mapped.
+# that nobody has mapped.  Nothing tells whose they were, so another server of
+# the same user that is killed meanwhile seems to be a leak of ours.
 sub unused_segments
 {
 	my (%sysv, %shm);
@@ -632,19 +633,30 @@ sub test_cancel
 		is_gone($child, 'child is killed after statement_timeout');
 	}
 
-	# While the child starts: any moment of it will do.
-	for my $i (1 .. 20)
+	# While the child starts: at any moment of that.
+	my ($cancels, $others) = (0, '');
+	for my $i (1 .. 200)
 	{
+		my $timeout = $i % 20 + 1;
 		kill 'KILL', child(workers($session->{backend}));
-		run_query($session, "SET statement_timeout = '${i}ms'");
-		begin_query($session, request(1));
-		begin_query($session, 'RESET statement_timeout');
-		begin_query($session, request(2));
-		my ($output, $errors) = end_query($session);
-		ok($output =~ /^(t\n)?t$/ && ($errors eq '' || $errors =~ $cancelled),
-			"statement_timeout of $i ms while a child starts")
-		  or diag "$output $errors";
+		run_query($session, "SET statement_timeout = '${timeout}ms'");
+		my ($output, $errors) = run_query($session, request(1));
+		if ($errors =~ $cancelled)
+		{
+			$cancels++;
+		}
+		elsif ("$output$errors" ne 't')
+		{
+			$others .= "$output$errors\n";
+		}
+
+		# This may take too long as well.
+		wait_for { !(run_query($session, 'RESET statement_timeout'))[1] };
+		($output, $errors) = run_query($session, request(2));
+		$others .= "$output$errors\n" if "$output$errors" ne 't';
 	}
+	cmp_ok($cancels, '>', 0, 'cancels while a child starts');
+	is($others, '', 'next requests get their own pages');
 
 	$child = begin_stuck($session, 1);
 	my $worker = (workers($session->{backend}))[0];
