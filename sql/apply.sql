@@ -287,6 +287,35 @@ ORDER BY n;
 SELECT walredo_ping() > 0 AS positive, walredo_ping() < 20000 AS in_time;
 
 --
+-- A long record, then short ones, then the long one again: images of many
+-- pages in one record
+--
+CREATE TABLE regress_long (id int, words int[])
+	WITH (autovacuum_enabled = off);
+INSERT INTO regress_long
+	SELECT i, ARRAY[i, i * 7919 % 10007, i * 104729 % 20011]
+	FROM generate_series(1, 20000) i;
+SELECT pg_current_wal_insert_lsn() AS long_start \gset
+CREATE INDEX regress_long_words ON regress_long USING gin (words);
+SELECT pg_current_wal_insert_lsn() AS long_end \gset
+CREATE TEMP TABLE long_record AS
+	SELECT end_lsn, rec
+	FROM walredo_wal_records(:'long_start', :'long_end')
+	WHERE record_length > 65536 ORDER BY start_lsn LIMIT 1;
+SELECT count(*) FROM long_record;
+SELECT count(*) > 10 AS many_blocks,
+	bool_and(walredo_apply(d.tag, NULL, ARRAY[d.record]) = i.image) AS equal
+FROM long_record r, walredo_decode(r.end_lsn, r.rec) d,
+	walredo_record_images(r.end_lsn, r.rec) i
+WHERE i.tag = d.tag;
+SELECT length(walredo_apply(tag, NULL, ARRAY[init])) FROM request;
+SELECT bool_and(walredo_apply(d.tag, NULL, ARRAY[d.record]) = i.image) AS equal
+FROM long_record r, walredo_decode(r.end_lsn, r.rec) d,
+	walredo_record_images(r.end_lsn, r.rec) i
+WHERE i.tag = d.tag;
+DROP TABLE regress_long;
+
+--
 -- Settings
 --
 SET walredo.enabled = off;
