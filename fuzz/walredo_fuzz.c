@@ -54,15 +54,16 @@ extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
 								int (*callback) (const uint8_t *data,
 												 size_t size));
 
-/* Seeds of each sort of record, and how long they may be. */
+/* Seeds of each sort of record, and how long they and the records may be. */
 #define SEEDS_PER_SORT		2
-#define SEED_MAX_SIZE		(24 * 1024)
+#define SEED_MAX_SIZE		(128 * 1024)
+#define SEED_MAX_RECORD		(24 * 1024)
 
 /* Where the log is that the reader reads, relative to the data directory. */
 #define FUZZ_WAL_DIR		"walredo_fuzz_wal"
 
 /* Pages of a segment that make a seed. */
-#define SEED_WAL_PAGES		3
+#define SEED_WAL_PAGES		10
 
 bool		fuzz_accepted;
 
@@ -135,8 +136,12 @@ static const int types_errors[] = {
 	0
 };
 
+/*
+ * Checks a tag that was accepted; binary is what it was read from, if it was
+ * that.
+ */
 static void
-check_tag(const WalredoTag *tag)
+check_tag(const WalredoTag *tag, StringInfo binary)
 {
 	StringInfoData buf;
 	WalredoTag *again;
@@ -149,13 +154,16 @@ check_tag(const WalredoTag *tag)
 		fuzz_fail("another tag is read than was written as text");
 	initStringInfo(&buf);
 	walredo_tag_write(&buf, tag);
+	if (binary != NULL && (buf.len != binary->len ||
+						   memcmp(buf.data, binary->data, buf.len) != 0))
+		fuzz_fail("a tag has two binary forms");
 	again = walredo_tag_read(copy_message(buf.data, buf.len));
 	if (memcmp(tag, again, sizeof(WalredoTag)) != 0)
 		fuzz_fail("another tag is read than was written in binary");
 }
 
 static void
-check_record(const WalredoRecord *rec)
+check_record(const WalredoRecord *rec, StringInfo binary)
 {
 	StringInfoData buf;
 	WalredoRecord *again;
@@ -168,6 +176,9 @@ check_record(const WalredoRecord *rec)
 		fuzz_fail("another record is read than was written as text");
 	initStringInfo(&buf);
 	walredo_record_write(&buf, rec);
+	if (binary != NULL && (buf.len != binary->len ||
+						   memcmp(buf.data, binary->data, buf.len) != 0))
+		fuzz_fail("a record has two binary forms");
 	again = walredo_record_read(copy_message(buf.data, buf.len));
 	if (VARSIZE(rec) != VARSIZE(again) ||
 		memcmp(rec, again, VARSIZE(rec)) != 0)
@@ -179,6 +190,7 @@ types_run(const char *data, Size size)
 {
 	int			sort;
 	char	   *text = NULL;
+	StringInfo	binary = NULL;
 
 	if (size == 0)
 		return;
@@ -196,20 +208,22 @@ types_run(const char *data, Size size)
 		if (!pg_verifymbstr(text, strlen(text), true))
 			return;
 	}
+	else
+		binary = copy_message(data, size);
 
 	switch (sort)
 	{
 		case TYPES_TAG_TEXT:
-			check_tag(walredo_tag_from_cstring(text));
+			check_tag(walredo_tag_from_cstring(text), NULL);
 			break;
 		case TYPES_TAG_BINARY:
-			check_tag(walredo_tag_read(copy_message(data, size)));
+			check_tag(walredo_tag_read(binary), binary);
 			break;
 		case TYPES_RECORD_TEXT:
-			check_record(walredo_record_from_cstring(text));
+			check_record(walredo_record_from_cstring(text), NULL);
 			break;
 		case TYPES_RECORD_BINARY:
-			check_record(walredo_record_read(copy_message(data, size)));
+			check_record(walredo_record_read(binary), binary);
 			break;
 	}
 }
@@ -536,7 +550,7 @@ reader_seed_once(void)
 
 			initStringInfo(&buf);
 			appendStringInfoChar(&buf, flags[i]);
-			appendStringInfoChar(&buf, SEED_WAL_PAGES * 16);
+			appendStringInfoChar(&buf, 5 * 16);
 			appendBinaryStringInfo(&buf, pages, sizeof(pages));
 			fuzz_seed(buf.data, buf.len);
 		}
@@ -682,7 +696,7 @@ fuzz_seed(const char *data, Size size)
 	char		path[MAXPGPATH];
 	FILE	   *file;
 
-	if (size > SEED_MAX_SIZE + 2)
+	if (size > SEED_MAX_SIZE)
 		return;
 	snprintf(path, sizeof(path), "%s/seed-%05d", seed_directory, ++num_seeds);
 	file = AllocateFile(path, "w");
@@ -720,7 +734,7 @@ walredo_fuzz_seeds(PG_FUNCTION_ARGS)
 		const XLogRecord *record = walredo_reader_record(reader);
 		uint8	   *count = &counts[record->xl_rmid][record->xl_info];
 
-		if (record->xl_tot_len <= SEED_MAX_SIZE && (*count)++ < SEEDS_PER_SORT)
+		if (record->xl_tot_len <= SEED_MAX_RECORD && (*count)++ < SEEDS_PER_SORT)
 			target->seed(record, walredo_reader_end_lsn(reader));
 	}
 	walredo_reader_end(reader);

@@ -74,9 +74,9 @@ CHECKPOINT;
 
 UPDATE h SET id = id + 1;
 
-SELECT pg_logical_emit_message(false, 'prefix', repeat('message', 2000));
-
 SELECT pg_switch_wal();
+
+SELECT pg_logical_emit_message(false, 'prefix', repeat('message', 7000));
 
 INSERT INTO h SELECT i FROM generate_series(1, 1000) i;
 

@@ -368,7 +368,7 @@ foreach my $preload ('', 'walredo')
 			SELECT b.used - a.used AS used, b.resident - a.resident AS resident
 			FROM memory a, memory b
 			WHERE a.at = 'half' AND b.at = 'all' AND
-				(b.used > a.used + 64 * 1024 OR
+				(b.used > a.used + 16 * 1024 OR
 				b.resident > a.resident + 2 * 1024 * 1024)}),
 		'',
 		"$pool: memory of the backend is flat");
@@ -379,6 +379,7 @@ foreach my $preload ('', 'walredo')
 	my $log = substr(slurp_file($node->logfile), $log_from);
 	unlike($log, qr/^.*\((?:PID \d+)\) (?:was terminated|exited)|reinitializing/m,
 		"$pool: and lost no process");
+	note($node->safe_psql('postgres', 'SELECT * FROM memory'));
 	note($node->safe_psql('postgres',
 		'SELECT what, kind, code, count(*) FROM outcome GROUP BY 1, 2, 3 ORDER BY 1, 2, 3'
 	));

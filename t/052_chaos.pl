@@ -266,16 +266,23 @@ sub children
 }
 
 # Lets all children retire, and says what the worker has then: descriptors, and
-# anonymous memory in kB.
+# anonymous memory in kB.  It may be about to close the last descriptor of the
+# last child, so there is some time to come down to as many as are expected.
 sub quiet_worker
 {
+	my $expected = shift;
 	$node->safe_psql('postgres',
 		q{ALTER SYSTEM SET walredo.idle_timeout = 1});
 	$node->reload;
 	wait_for { !children_of($worker) };
 	$node->safe_psql('postgres', 'ALTER SYSTEM RESET walredo.idle_timeout');
 	$node->reload;
-	my @descriptors = glob "/proc/$worker/fd/*";
+	my @descriptors;
+	wait_for {
+		@descriptors = glob "/proc/$worker/fd/*";
+		@descriptors <= $expected;
+	} if defined $expected;
+	@descriptors = glob "/proc/$worker/fd/*" unless defined $expected;
 	my ($memory) = slurp_proc("/proc/$worker/status") =~ /^RssAnon:\s+(\d+)/m;
 	return (scalar(@descriptors), $memory);
 }
@@ -284,7 +291,7 @@ sub quiet_worker
 sub check_left_overs
 {
 	my ($when, $descriptors, $memory) = @_;
-	my ($have, $memory_now) = quiet_worker();
+	my ($have, $memory_now) = quiet_worker($descriptors);
 	my %processes = processes();
 	my @files;
 
@@ -312,6 +319,7 @@ sub check_left_overs
 # A first child, so that the worker has all that it ever needs.
 is($node->safe_psql('postgres', 'SELECT step()'), 'right', 'a calm request');
 children();
+quiet_worker();
 my ($descriptors, $memory) = quiet_worker();
 
 #

@@ -108,7 +108,7 @@ sub take_turns
 	my ($requests, @sessions) = @_;
 	my $wrong = '';
 	my $stat = 'SELECT launches, kills_tenant FROM walredo_stat';
-	my ($launches, $kills) = split /\|/, $node->safe_psql('postgres', $stat);
+	my ($launches, $kills) = split /\|/, $node->safe_psql('one', $stat);
 
 	for my $i (1 .. $requests)
 	{
@@ -116,7 +116,7 @@ sub take_turns
 		last if $wrong ne '';
 	}
 	my ($launches_now, $kills_now) =
-	  split /\|/, $node->safe_psql('postgres', $stat);
+	  split /\|/, $node->safe_psql('one', $stat);
 	return ($wrong, $launches_now - $launches, $kills_now - $kills);
 }
 
