@@ -6,6 +6,12 @@
 #
 # MUTATE_REQUESTS is how many requests there are in all, 100,000 if it is not
 # set; one in 100 is to a directory of segments, with a mutated record in it.
+#
+# Seen to fail: the first records of a child, and what makes no difference, on
+# a child that had no free space map page for a heap block that is not the
+# target; the latter also with a byte of the page changed for every other
+# record; the errors with lowering's as an internal error; memory with 100
+# bytes lost in each replay.
 
 use strict;
 use warnings;

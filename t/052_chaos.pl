@@ -7,6 +7,9 @@
 # left: no process, file, descriptor or shared memory.
 #
 # CHAOS_SECONDS is for how long it goes on, 60 if it is not set.
+#
+# Seen to fail: shared memory, after the kills, with a worker that leaves the
+# segment of a child killed at its start.
 
 use strict;
 use warnings;

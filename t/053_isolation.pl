@@ -2,6 +2,8 @@
 #
 # Roles in databases take turns, request by request.  In a pool of one child
 # each turn takes a new one; in a pool of two, two tenants keep theirs.
+#
+# Seen to fail with a pool that looks at the role only, or at the database only.
 
 use strict;
 use warnings;
