@@ -14,6 +14,7 @@ OBJS = \
 	src/child/child.o \
 	src/child/redo.o \
 	src/child/sandbox.o \
+	src/child/template.o \
 	src/native/clog.o \
 	src/native/commit_ts.o \
 	src/native/multixact.o \

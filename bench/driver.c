@@ -27,10 +27,12 @@
  *						same core: workload, round, floor, child
  *	inflight R N		as above, with 8 requests on their way, the child on
  *						another core, wall time a request
- *	launch N			N times from the fork to the answer to a ping:
- *						number, time, CPU time of the child, and the time that
- *						"postgres --version" took right after
- *	memory				private kB of a child that has replayed everything
+ *	launch N			N times the start of a template, and the launch of a
+ *						child of it: number, time from the order to the answer to
+ *						a ping, time until the template was ready, and the time
+ *						that "postgres --version" took right after
+ *	memory				private kB of a child that has replayed everything, and
+ *						of a template without children
  *	clogloop N			a plain loop that sets the status of 1,000 transactions
  *						on a CLOG page, N times: time of one transaction
  *
@@ -83,6 +85,7 @@ int			MyProcPid;
 char	   *Dynamic_library_path = "$libdir";
 bool		wal_log_hints = false;
 
+static WalredoTemplate template;
 static const char *floor_program;
 static bool own_session;
 static int	cores[2];
@@ -306,18 +309,43 @@ exchange(const WalredoChild *process, const char *request, size_t size,
 		process_failed(process);
 }
 
-/*
- * Launches a child, and waits until it is there.  Its directory goes when it
- * is stopped.
- */
+/* Starts a template, and waits until it is ready. */
+static void
+start_template(void)
+{
+	char		error[1024];
+
+	if (!walredo_template_launch(&template, error, sizeof(error)))
+		die("%s", error);
+	while (!template.ready)
+	{
+		struct pollfd pollfd = {.fd = template.order_fd, .events = POLLIN};
+
+		(void) poll(&pollfd, 1, -1);
+		if (!walredo_template_hear(&template))
+			die("the template has not started");
+	}
+}
+
+static void
+stop_template(void)
+{
+	bool		was_killed;
+
+	(void) walredo_template_kill(&template, &was_killed);
+	close(template.err_fd);
+}
+
+/* Launches a child, of the template, and waits until it is there. */
 static void
 start_child(WalredoChild *child)
 {
-	static int	number = 0;
 	char		page[BLCKSZ];
 	char		error[1024];
 
-	if (!walredo_child_launch(child, number++, error, sizeof(error)))
+	if (template.pid == 0)
+		start_template();
+	if (!walredo_child_launch(&template, child, error, sizeof(error)))
 		die("%s", error);
 	set_blocking(child, true);
 	exchange(child, workloads[0].request, workloads[0].size, page);
@@ -360,8 +388,6 @@ stop(WalredoChild *process)
 	close(process->out_fd);
 	if (process->err_fd >= 0)
 		close(process->err_fd);
-	if (process->directory[0] != '\0')
-		walredo_child_remove_directory(process);
 }
 
 /* ----------------------------------------------------------------
@@ -564,40 +590,31 @@ do_launch(int n)
 	for (int i = 1; i <= n; i++)
 	{
 		WalredoChild child;
-		struct rusage usage;
 		double		start = now();
-		double		duration;
+		double		ready;
+		double		answered;
 
+		start_template();
+		ready = now();
 		start_child(&child);
-		duration = now() - start;
-		kill(child.pid, SIGKILL);
-		wait4(child.pid, NULL, 0, &usage);
+		answered = now();
 		stop(&child);
-		printf("%d\t%.0f\t%.0f\t%.0f\n", i, duration,
-			   usage.ru_utime.tv_sec * 1e6 + usage.ru_utime.tv_usec +
-			   usage.ru_stime.tv_sec * 1e6 + usage.ru_stime.tv_usec,
+		stop_template();
+		printf("%d\t%.0f\t%.0f\t%.0f\n", i, answered - ready, ready - start,
 			   time_empty_run());
 	}
 }
 
-static void
-do_memory(void)
+/* Private memory of a process, in kB. */
+static int
+private_memory(pid_t pid)
 {
-	WalredoChild child;
 	char		path[MAXPGPATH];
 	char		line[1024];
-	char		page[BLCKSZ];
 	FILE	   *file;
 	int			total = 0;
 
-	start_child(&child);
-	for (int i = 0; i < lengthof(workloads); i++)
-	{
-		for (int j = 0; j < 100; j++)
-			exchange(&child, workloads[i].request, workloads[i].size, page);
-	}
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int) child.pid);
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int) pid);
 	file = fopen(path, "r");
 	if (file == NULL)
 		die("could not open %s: %s", path, strerror(errno));
@@ -610,8 +627,26 @@ do_memory(void)
 			total += kilobytes;
 	}
 	fclose(file);
+	return total;
+}
+
+static void
+do_memory(void)
+{
+	WalredoChild child;
+	char		page[BLCKSZ];
+	int			alone;
+
+	start_template();
+	alone = private_memory(template.pid);
+	start_child(&child);
+	for (int i = 0; i < lengthof(workloads); i++)
+	{
+		for (int j = 0; j < 100; j++)
+			exchange(&child, workloads[i].request, workloads[i].size, page);
+	}
+	printf("%d\t%d\n", private_memory(child.pid), alone);
 	stop(&child);
-	printf("%d\n", total);
 }
 
 static void
@@ -704,5 +739,7 @@ main(int argc, char **argv)
 		do_clog_loop(number(argv[1]));
 	else
 		die("unknown command %s", command);
+	if (template.pid != 0)
+		stop_template();
 	return 0;
 }

@@ -62,10 +62,34 @@ static Size stdin_size;
 
 static ResourceOwner child_owner = NULL;
 
+/* What the start of a child calls, which there is none of here. */
 const char *
-sandbox_enter(size_t memory_limit)
+sandbox_limit_resources(size_t memory_limit)
+{
+	return "limit resources here";
+}
+
+const char *
+sandbox_enter_template(void)
 {
 	return "enter a sandbox here";
+}
+
+const char *
+sandbox_enter(pid_t parent)
+{
+	return "enter a sandbox here";
+}
+
+const char *
+template_unshare_memory(void)
+{
+	return "unshare memory here";
+}
+
+void
+template_serve(void)
+{
 }
 
 /* Gives out the input in pieces of uneven sizes, as a pipe may do. */

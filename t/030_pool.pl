@@ -109,16 +109,29 @@ sub workers
 	return @workers;
 }
 
-# The children of all workers, or of those given, zombies included.
-sub children
+# The processes that all workers, or those given, have for parents, zombies
+# included: children, or the templates that they are forked from.
+sub processes_of
 {
+	my $name = shift;
 	my @workers = @_ ? @_ : workers();
 	my %processes = processes();
-	my @children = grep {
+	my @found = grep {
 		my $parent = $processes{$_}{parent};
-		grep { $_ == $parent } @workers
+		$processes{$_}{name} eq $name && grep { $_ == $parent } @workers
 	} keys %processes;
-	return @children;
+	return @found;
+}
+
+sub children
+{
+	return processes_of('walredo child', @_);
+}
+
+# The kernel keeps so much of a name.
+sub templates
+{
+	return processes_of('walredo templat', @_);
 }
 
 # The one child that must be there.  The list of processes is no snapshot, so a
@@ -497,11 +510,19 @@ sub test_child
 	my $worker = (workers($session->{backend}))[0];
 	my $child = child($worker);
 
-	my $status = slurp_proc("/proc/$child/status");
-	like($status, qr/^Seccomp:\s+2$/m, 'child has a system call filter');
-	like($status, qr/^NoNewPrivs:\s+1$/m, 'child can get no privileges');
-	is( join(' ', sort map { m{(\d+)$} } glob "/proc/$child/fd/*"),
-		'0 1 2', 'child has three descriptors');
+	foreach my $process ([ 'child', $child ], [ 'template', templates($worker) ])
+	{
+		my ($name, $pid, $too_many) = @$process;
+		is($too_many, undef, "$name is the only one");
+
+		my $status = slurp_proc("/proc/$pid/status");
+		like($status, qr/^Seccomp:\s+2$/m, "$name has a system call filter");
+		like($status, qr/^NoNewPrivs:\s+1$/m, "$name can get no privileges");
+		is( join(' ', sort map { m{(\d+)$} } glob "/proc/$pid/fd/*"),
+			'0 1 2', "$name has three descriptors");
+		unlike(slurp_proc("/proc/$pid/maps"),
+			qr/^\S+ .w.s/m, "$name shares no memory that it can write to");
+	}
 	my $limits = slurp_proc("/proc/$child/limits");
 	like($limits, qr/^Max core file size\s+0\s+0\s/m, 'child dumps no core');
 	like($limits, qr/^Max open files\s+0\s+0\s/m, 'child can open no file');

@@ -4,7 +4,9 @@
 # Seen to fail: "stampede" with a launch for each caller that finds no idle
 # child; "no room" and "descriptors" with a worker that raises an error instead
 # of telling the caller; "control file" without a look at its checksum, so that
-# the child fails in its own words; "together" without another try.
+# the template fails in its own words; "together" without another try;
+# "template" with a worker that waits for its answer for ever, one that does not
+# try again with another template, and one that never lets it go.
 
 use strict;
 use warnings;
@@ -12,6 +14,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -46,13 +49,42 @@ sub end_children
 	return;
 }
 
+# The process that children are forked from.
+sub template
+{
+	my ($worker) = workers();
+
+	foreach my $pid (split ' ',
+		slurp_file("/proc/$worker/task/$worker/children"))
+	{
+		return $pid if slurp_file("/proc/$pid/comm") eq "walredo templat\n";
+	}
+	return;
+}
+
+# Ends it, and sees that it is reaped.
+sub end_template
+{
+	my $template = template() or die 'there is no template';
+
+	kill 'KILL', $template;
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if !-e "/proc/$template";
+		usleep(100_000);
+	}
+	die 'template does not end';
+}
+
 # A ping that fails to get a child, and one after what stood in its way is gone.
+# What a launch needs is mostly needed by the template that it begins with.
 sub cannot_launch
 {
 	my ($name, $reason, $hinder, $help) = @_;
 	my ($status, $stdout, $stderr);
 
 	end_children();
+	end_template() if template();
 	$hinder->();
 	($status, $stdout, $stderr) =
 	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT walredo_ping()");
@@ -117,6 +149,46 @@ for my $round (1 .. 20)
 	is("@answers", 't t', "together: round $round");
 }
 $_->quit foreach @sessions;
+
+#
+# The template goes, or is stopped, with and without a child.
+#
+foreach my $signal ('KILL', 'STOP')
+{
+	foreach my $with_child (0, 1)
+	{
+		my $name = "template, $signal" . ($with_child ? ', with a child' : '');
+		my $before = figure('launch_failures');
+
+		$node->safe_psql('postgres', 'SELECT walredo_ping()');
+		my $template = template();
+		end_children() if !$with_child;
+		kill $signal, $template;
+		is($node->safe_psql('postgres', 'SELECT walredo_ping() > 0'),
+			't', "$name: next request");
+		end_children();
+		is($node->safe_psql('postgres', 'SELECT walredo_ping() > 0'),
+			't', "$name: next child");
+		isnt(template(), $template, "$name: there is another");
+		ok(!-e "/proc/$template", "$name: it is gone");
+		is(figure('launch_failures'), $before, "$name: no failure");
+	}
+}
+
+# It retires with the last child.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET walredo.idle_timeout = 100');
+$node->reload;
+for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if !template();
+	usleep(100_000);
+}
+is(template(), undef, 'template retires');
+is(figure('kills_idle') > 0, 1, 'and so has the last child');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET walredo.idle_timeout');
+$node->reload;
+is($node->safe_psql('postgres', 'SELECT walredo_ping() > 0'),
+	't', 'a template comes back');
 
 #
 # What a launch needs and does not get

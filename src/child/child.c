@@ -6,9 +6,10 @@
  * An unmodified postgres in single-user mode reads its options, preloads this
  * library, makes its (small) shared memory, and calls shmem_startup_hook as
  * the last step of that.  The hook does not return: it does the rest of what
- * single-user mode would do before it opens a database, enters recovery as far
- * as redo routines can tell, enters the sandbox, and answers requests until
- * its standard input ends.
+ * single-user mode would do before it opens a database, and enters recovery as
+ * far as redo routines can tell.  This process is a template; children are
+ * forked from it.  A child enters the sandbox, and answers requests until its
+ * standard input ends.
  *
  * The child says nothing about errors in the protocol.  Any ERROR, of our own
  * or of a redo routine, is written to standard error as the server's log
@@ -32,6 +33,7 @@
 #include "child/child.h"
 #include "child/redo.h"
 #include "child/sandbox.h"
+#include "child/template.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "proto/proto.h"
@@ -96,6 +98,9 @@ static size_t input_size;
 static size_t input_start;
 static size_t input_end;
 
+/* Whose child we are. */
+static pid_t worker_pid;
+
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 static void child_main(void);
@@ -109,11 +114,13 @@ walredo_child_is_wanted(void)
 void
 walredo_child_init(void)
 {
+	worker_pid = atoi(getenv(WALREDO_CHILD_ENV));
+
 	/*
 	 * The worker has asked for a parent-death signal on our behalf, but if
 	 * it died before it came to that, we are somebody else's by now.
 	 */
-	if (getppid() != atoi(getenv(WALREDO_CHILD_ENV)))
+	if (getppid() != worker_pid)
 		_exit(1);
 
 	prev_shmem_startup_hook = shmem_startup_hook;
@@ -306,18 +313,25 @@ handle_message(void)
 }
 
 /*
- * The rest of the child's life.  Mirrors what PostgresSingleUserMain() and
- * PostgresMain() do between making shared memory and opening a database.
+ * Leaves a template or a child, if it could not be made.
  */
 static void
-child_main(void)
+fail_to_start(const char *failed)
 {
-	sigjmp_buf	local_sigjmp_buf;
+	ereport(FATAL,
+			(errcode(ERRCODE_SYSTEM_ERROR),
+			 errmsg("could not enter the sandbox: could not %s: %m",
+					failed)));
+}
+
+/*
+ * Gives up the server's shared memory, for memory of our own.
+ */
+static void
+leave_shared_memory(void)
+{
 	const char *failed;
 	int			shmid;
-
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
 
 	/*
 	 * The System V segment that guards a data directory outlives a killed
@@ -326,9 +340,32 @@ child_main(void)
 	shmid = shmget(UsedShmemSegID, 0, 0);
 	if (shmid >= 0)
 		(void) shmctl(shmid, IPC_RMID, NULL);
+	(void) shmdt(UsedShmemSegAddr);
 
+	failed = template_unshare_memory();
+	if (failed != NULL)
+		fail_to_start(failed);
+}
+
+/*
+ * The rest of the process's life.  Mirrors what PostgresSingleUserMain() and
+ * PostgresMain() do between making shared memory and opening a database.
+ */
+static void
+child_main(void)
+{
+	sigjmp_buf	local_sigjmp_buf;
+	const char *failed;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	before_shmem_exit(exit_at_once, 0);
+	leave_shared_memory();
 	InitProcess();
 	BaseInit();
+
+	/* This has to be the first to be called, so the last that is added. */
 	before_shmem_exit(exit_at_once, 0);
 
 	if (sigsetjmp(local_sigjmp_buf, 1) != 0)
@@ -356,15 +393,21 @@ child_main(void)
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 	}
-
 	clearenv();
-	(void) prctl(PR_SET_NAME, "walredo child");
-	failed = sandbox_enter(CHILD_MEMORY_LIMIT);
+
+	(void) prctl(PR_SET_NAME, "walredo template");
+	failed = sandbox_limit_resources(CHILD_MEMORY_LIMIT);
+	if (failed == NULL)
+		failed = sandbox_enter_template();
 	if (failed != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not enter the sandbox: could not %s: %m",
-						failed)));
+		fail_to_start(failed);
+
+	template_serve();
+
+	(void) prctl(PR_SET_NAME, "walredo child");
+	failed = sandbox_enter(worker_pid);
+	if (failed != NULL)
+		fail_to_start(failed);
 
 	while (handle_message())
 		;

@@ -17,6 +17,11 @@
  * filter is there to stop, and then with the default of killing.  The kernel
  * takes the stricter answer of the two.
  *
+ * Limits that hold for a child from its beginning are set in the template that
+ * it is forked from, see template.c.  The template serves nobody, and sees no
+ * record; its filter, which its children keep besides their own, only makes
+ * sure that it stays what it is.
+ *
  * Rejected: namespaces, chroot and a user of its own, which all need
  * privileges that a server does not have; and seccomp's strict mode, which
  * does not allow brk(), so any allocation would kill the child.
@@ -54,8 +59,8 @@
  */
 #define SANDBOX_CPU_LIMIT	86400
 
-static const char *
-limit_resources(size_t memory_limit)
+const char *
+sandbox_limit_resources(size_t memory_limit)
 {
 	struct rlimit limit;
 	FILE	   *statm;
@@ -90,26 +95,30 @@ limit_resources(size_t memory_limit)
 	if (setrlimit(RLIMIT_AS, &limit) != 0)
 		return "limit address space";
 
-	/* After the descriptors are closed, none can be opened. */
-	limit.rlim_cur = limit.rlim_max = 0;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return "limit open files";
-
 	return NULL;
 }
 
+/* Whom a filter is for. */
+typedef enum FilterKind
+{
+	FILTER_TEMPLATE,			/* what a child needs, and forking it */
+	FILTER_TRIAL,				/* what a child needs, and another filter */
+	FILTER_CHILD				/* what a child needs */
+} FilterKind;
+
 /*
- * Loads the filter.  Everything is allowed here by name; nothing depends on
- * the architecture's numbers.
+ * Loads a filter.  Everything is allowed here by name; nothing depends on the
+ * architecture's numbers.
  */
 static const char *
-load_filter(uint32_t default_action, bool more_filters)
+load_filter(FilterKind kind)
 {
 	scmp_filter_ctx ctx;
 	pid_t		pid = getpid();
 	int			rc = 0;
 
-	ctx = seccomp_init(default_action);
+	ctx = seccomp_init(kind == FILTER_CHILD ?
+					   SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(EPERM));
 	if (ctx == NULL)
 	{
 		errno = ENOMEM;
@@ -143,21 +152,43 @@ load_filter(uint32_t default_action, bool more_filters)
 
 	/*
 	 * abort(), so that a PANIC ends as one, after its text was written, and
-	 * not as a "bad system call".  The signal can go to this process only.
+	 * not as a "bad system call".  The signal can go to this process only,
+	 * which a template cannot say of its children.
 	 */
 	ALLOW(rt_sigprocmask, 0);
 	ALLOW(rt_sigaction, 0);
 	ALLOW(getpid, 0);
 	ALLOW(gettid, 0);
-	ALLOW(tgkill, 2,
-		  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) pid),
-		  SCMP_A2(SCMP_CMP_EQ, SIGABRT));
+	if (kind == FILTER_TEMPLATE)
+		ALLOW(tgkill, 1, SCMP_A2(SCMP_CMP_EQ, SIGABRT));
+	else
+		ALLOW(tgkill, 2,
+			  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) pid),
+			  SCMP_A2(SCMP_CMP_EQ, SIGABRT));
 
-	/* What loading the second filter takes. */
-	if (more_filters)
+	/* What loading another filter takes. */
+	if (kind != FILTER_CHILD)
 	{
 		ALLOW(seccomp, 0);
 		ALLOW(prctl, 0);
+	}
+
+	if (kind == FILTER_TEMPLATE)
+	{
+		/* Orders, and answers to them. */
+		ALLOW(recvmsg, 1, SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
+		ALLOW(sendto, 1, SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
+		ALLOW(close, 0);
+
+		/* A child: a process, not a thread or a namespace. */
+		ALLOW(clone, 1, SCMP_CMP(SANDBOX_CLONE_FLAGS_ARG, SCMP_CMP_EQ,
+								 SANDBOX_CLONE_FLAGS));
+
+		/* What such a child does before its own filter. */
+		ALLOW(dup3, 0);
+		ALLOW(close_range, 0);
+		ALLOW(getppid, 0);
+		ALLOW(prlimit64, 1, SCMP_A0(SCMP_CMP_EQ, 0));
 	}
 #undef ALLOW
 
@@ -212,27 +243,41 @@ self_test(void)
 }
 
 const char *
-sandbox_enter(size_t memory_limit)
+sandbox_enter_template(void)
 {
-	const char *failed;
+	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
+		return "close descriptors";
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return "give up new privileges";
+	return load_filter(FILTER_TEMPLATE);
+}
 
-	failed = limit_resources(memory_limit);
-	if (failed != NULL)
-		return failed;
+const char *
+sandbox_enter(pid_t parent)
+{
+	const struct rlimit no_files = {0, 0};
+	const char *failed;
 
 	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
 		return "close descriptors";
+	if (prlimit(0, RLIMIT_NOFILE, &no_files, NULL) != 0)
+		return "limit open files";
 
 	/* The parent owns us; there is nothing to live for without it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
 		return "ask for a parent-death signal";
+	if (getppid() != parent)
+	{
+		errno = ESRCH;
+		return "find the parent process";
+	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return "give up new privileges";
 
-	failed = load_filter(SCMP_ACT_ERRNO(EPERM), true);
+	failed = load_filter(FILTER_TRIAL);
 	if (failed == NULL)
 		failed = self_test();
 	if (failed == NULL)
-		failed = load_filter(SCMP_ACT_KILL_PROCESS, false);
+		failed = load_filter(FILTER_CHILD);
 	return failed;
 }

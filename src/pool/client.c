@@ -39,6 +39,7 @@
 #include "pool/shared.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
+#include "proto/proto.h"
 #include "storage/dsm.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
@@ -584,34 +585,6 @@ close_connection(Connection *connection)
 	ReleaseExternalFD();
 }
 
-/* Takes two descriptors out of a message, with the number that it bears. */
-static bool
-receive_pipes(int fd, uint64 *number, int fds[2])
-{
-	union
-	{
-		struct cmsghdr align;
-		char		data[CMSG_SPACE(2 * sizeof(int))];
-	}			control;
-	struct iovec iov = {number, sizeof(*number)};
-	struct msghdr message = {0};
-	struct cmsghdr *cmsg;
-
-	message.msg_iov = &iov;
-	message.msg_iovlen = 1;
-	message.msg_control = control.data;
-	message.msg_controllen = sizeof(control.data);
-	if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != sizeof(*number))
-		return false;
-	cmsg = CMSG_FIRSTHDR(&message);
-	if (cmsg == NULL || cmsg->cmsg_level != SOL_SOCKET ||
-		cmsg->cmsg_type != SCM_RIGHTS ||
-		cmsg->cmsg_len != CMSG_LEN(2 * sizeof(int)))
-		return false;
-	memcpy(fds, CMSG_DATA(cmsg), 2 * sizeof(int));
-	return true;
-}
-
 /*
  * Asks the worker for the pipes of the child in our slot.  fd is a socket that
  * the caller closes.
@@ -651,7 +624,7 @@ ask_worker(int fd, TimestampTz deadline, uint64 *number, int fds[2])
 		peer.uid != geteuid() || peer.pid != worker_pid)
 		return FAILURE_GONE;
 
-	while (!receive_pipes(fd, number, fds))
+	while (!walredo_receive_fds(fd, number, sizeof(*number), fds, 2))
 	{
 		TimestampTz now;
 		int			rc;

@@ -3,13 +3,14 @@
  * launch.c
  *	  Starting and ending wal-redo children.
  *
- * A child is the running server's own postgres binary in single-user mode.
- * It insists on a data directory, but what it looks for there is little: the
+ * Children are forked from a template, which is the running server's own
+ * postgres binary in single-user mode, taken over (see child/template.c).  It
+ * insists on a data directory, but what it looks for there is little: the
  * version, the control file (a copy of the server's own, since it says with
  * which page and segment sizes the binary is to work), and a few empty
- * directories.  The child takes no more than 10 ms or so to go past all that,
- * and then the directory is removed.  Should the server die in between, the
- * directory has a name that the server's own start-up removes: that of a
+ * directories.  The template takes no more than 10 ms or so to go past all
+ * that, and then the directory is removed.  Should the server die in between,
+ * the directory has a name that the server's own start-up removes: that of a
  * temporary file.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -25,6 +26,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -51,18 +53,24 @@
 /* How long to wait for a process that has closed its pipes to be gone. */
 #define EXIT_WAIT_MS		20
 
+/*
+ * How long a template may take to fork a child, which it has nothing else to
+ * do than.  The worker waits for it.
+ */
+#define FORK_WAIT_MS		1000
+
 /* What single-user mode wants to find. */
-static const char *const child_subdirectories[] = {
+static const char *const template_subdirectories[] = {
 	"base", "global", "pg_notify", "pg_stat", "pg_stat_tmp", "pg_tblspc",
 	"pg_dynshmem"
 };
 
 /*
- * Settings of a child: no files, no other processes, and as little memory as
+ * Settings of a template: no files, no other processes, and as little memory as
  * redo needs.  64 buffers are enough for a record of the longest sort, and
  * for some pages that stay from record to record.
  */
-static const char *const child_settings[] = {
+static const char *const template_settings[] = {
 	"shared_buffers=64",
 	"max_connections=1",
 	"superuser_reserved_connections=0",
@@ -155,7 +163,7 @@ read_control_file(char *contents)
 }
 
 /*
- * Makes the child's data directory.  On failure errno is set, and failed says
+ * Makes the template's data directory.  On failure errno is set, and failed says
  * what could not be done.
  */
 static bool
@@ -173,9 +181,9 @@ make_data_directory(const char *directory, const char **failed)
 		return false;
 	if (mkdir(directory, S_IRWXU) != 0)
 		return false;
-	for (int i = 0; i < lengthof(child_subdirectories); i++)
+	for (int i = 0; i < lengthof(template_subdirectories); i++)
 	{
-		if (!make_directory(directory, child_subdirectories[i]))
+		if (!make_directory(directory, template_subdirectories[i]))
 			return false;
 	}
 	if (!make_file(directory, "PG_VERSION", version, strlen(version)) ||
@@ -192,16 +200,16 @@ make_data_directory(const char *directory, const char **failed)
 }
 
 /*
- * The child's side of the fork.  Only calls that are safe in a process that
- * is about to become another are made here.
+ * The new process's side of the fork.  Only calls that are safe in a process
+ * that is about to become another are made here.
  */
 static void
-become_child(char *const *argv, char *const *envp, int in_fd, int out_fd,
-			 int err_fd, pid_t parent)
+become_template(char *const *argv, char *const *envp, int order_fd,
+				int err_fd, pid_t parent)
 {
 	/* These are above 2: the server has opened all of 0, 1, 2. */
-	if (dup2(in_fd, STDIN_FILENO) < 0 ||
-		dup2(out_fd, STDOUT_FILENO) < 0 ||
+	if (dup2(order_fd, STDIN_FILENO) < 0 ||
+		dup2(err_fd, STDOUT_FILENO) < 0 ||
 		dup2(err_fd, STDERR_FILENO) < 0)
 		_exit(127);
 	closefrom(STDERR_FILENO + 1);
@@ -225,34 +233,48 @@ close_pipe(int fds[2])
 	}
 }
 
-bool
-walredo_child_launch(WalredoChild *child, int number, char *error,
-					 Size error_size)
+/*
+ * Removes the template's data directory, which it needs only until it is
+ * ready.
+ */
+static void
+remove_directory(WalredoTemplate *template)
 {
-	char	   *argv[4 + 2 * (lengthof(child_settings) + 3) + 2];
+	if (template->directory[0] == '\0')
+		return;
+	(void) rmtree(template->directory, true);
+	template->directory[0] = '\0';
+}
+
+bool
+walredo_template_launch(WalredoTemplate *template, char *error,
+						Size error_size)
+{
+	char	   *argv[4 + 2 * (lengthof(template_settings) + 3) + 2];
 	char	   *envp[6];
 	int			nargs = 0;
 	int			nenvs = 0;
-	int			in[2] = {-1, -1};
-	int			out[2] = {-1, -1};
+	int			order[2] = {-1, -1};
 	int			err[2] = {-1, -1};
 	const char *failed;
 	const char *library_path;
 	int			save_errno;
 
-	snprintf(child->directory, sizeof(child->directory), "%s/%s%d.walredo.%d",
-			 TEMP_FILES_DIR, PG_TEMP_FILE_PREFIX, MyProcPid, number);
-	child->pid = 0;
-	child->in_fd = child->out_fd = child->err_fd = -1;
+	snprintf(template->directory, sizeof(template->directory),
+			 "%s/%s%d.walredo", TEMP_FILES_DIR, PG_TEMP_FILE_PREFIX,
+			 MyProcPid);
+	template->pid = 0;
+	template->order_fd = template->err_fd = -1;
+	template->ready = false;
 
 	argv[nargs++] = my_exec_path;
 	argv[nargs++] = "--single";
 	argv[nargs++] = "-D";
-	argv[nargs++] = child->directory;
-	for (int i = 0; i < lengthof(child_settings); i++)
+	argv[nargs++] = template->directory;
+	for (int i = 0; i < lengthof(template_settings); i++)
 	{
 		argv[nargs++] = "-c";
-		argv[nargs++] = unconstify(char *, child_settings[i]);
+		argv[nargs++] = unconstify(char *, template_settings[i]);
 	}
 	argv[nargs++] = "-c";
 	argv[nargs++] = psprintf("dynamic_library_path=%s", Dynamic_library_path);
@@ -282,10 +304,115 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 	envp[nenvs] = NULL;
 
 	/* One of an earlier process with our number can only be litter. */
-	if (access(child->directory, F_OK) == 0)
-		(void) rmtree(child->directory, true);
-	if (!make_data_directory(child->directory, &failed))
+	if (access(template->directory, F_OK) == 0)
+		(void) rmtree(template->directory, true);
+	if (!make_data_directory(template->directory, &failed))
 		goto fail;
+
+	failed = "create pipes";
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, order) != 0 ||
+		pipe2(err, O_CLOEXEC) != 0)
+		goto fail;
+	if (fcntl(order[1], F_SETFL, O_NONBLOCK) != 0 ||
+		fcntl(err[0], F_SETFL, O_NONBLOCK) != 0)
+		goto fail;
+
+	failed = "fork a process";
+	fflush(stdout);
+	fflush(stderr);
+	template->pid = fork();
+	if (template->pid == 0)
+		become_template(argv, envp, order[0], err[1], MyProcPid);
+	if (template->pid < 0)
+	{
+		template->pid = 0;
+		goto fail;
+	}
+
+	close(order[0]);
+	close(err[1]);
+	template->order_fd = order[1];
+	template->err_fd = err[0];
+	return true;
+
+fail:
+	save_errno = errno;
+	close_pipe(order);
+	close_pipe(err);
+	remove_directory(template);
+	errno = save_errno;
+	snprintf(error, error_size, "could not %s: %m", failed);
+	return false;
+}
+
+bool
+walredo_template_hear(WalredoTemplate *template)
+{
+	int32		answer;
+	ssize_t		n;
+
+	n = recv(template->order_fd, &answer, sizeof(answer), MSG_DONTWAIT);
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+
+	/* Once it is ready, it speaks only when it is spoken to. */
+	if (n != sizeof(answer) || template->ready ||
+		answer != WALREDO_TEMPLATE_READY)
+		return false;
+	template->ready = true;
+	remove_directory(template);
+	return true;
+}
+
+/*
+ * Has the template fork a child that has the given descriptors.  Returns the
+ * process ID, or -1 with errno set; the template is not ready any more if it
+ * is to blame.
+ */
+static pid_t
+order_child(WalredoTemplate *template, const int fds[3])
+{
+	const char	order = WALREDO_TEMPLATE_ORDER;
+	struct pollfd pollfd = {.fd = template->order_fd, .events = POLLIN};
+	int32		answer;
+	int			rc;
+
+	template->ready = false;
+	if (!walredo_send_fds(template->order_fd, &order, sizeof(order), fds, 3,
+						  MSG_DONTWAIT))
+		return -1;
+	do
+	{
+		rc = poll(&pollfd, 1, FORK_WAIT_MS);
+	} while (rc < 0 && errno == EINTR);
+	if (rc == 0)
+		errno = ETIMEDOUT;
+	if (rc <= 0)
+		return -1;
+	errno = EPROTO;
+	if (recv(template->order_fd, &answer, sizeof(answer), 0) != sizeof(answer))
+		return -1;
+	template->ready = true;
+
+	if (answer <= 0)
+	{
+		errno = -answer;
+		return -1;
+	}
+	return answer;
+}
+
+bool
+walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
+					 char *error, Size error_size)
+{
+	int			in[2] = {-1, -1};
+	int			out[2] = {-1, -1};
+	int			err[2] = {-1, -1};
+	const char *failed;
+
+	child->pid = 0;
+	child->in_fd = child->out_fd = child->err_fd = -1;
 
 	failed = "create pipes";
 	if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0 ||
@@ -297,11 +424,8 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 		goto fail;
 
 	failed = "fork a process";
-	fflush(stdout);
-	fflush(stderr);
-	child->pid = fork();
-	if (child->pid == 0)
-		become_child(argv, envp, in[0], out[1], err[1], MyProcPid);
+	child->pid = order_child(template,
+							 (const int[]) {in[0], out[1], err[1]});
 	if (child->pid < 0)
 	{
 		child->pid = 0;
@@ -317,28 +441,16 @@ walredo_child_launch(WalredoChild *child, int number, char *error,
 	return true;
 
 fail:
-	save_errno = errno;
+	snprintf(error, error_size, "could not %s: %m", failed);
 	close_pipe(in);
 	close_pipe(out);
 	close_pipe(err);
-	walredo_child_remove_directory(child);
-	errno = save_errno;
-	snprintf(error, error_size, "could not %s: %m", failed);
 	return false;
-}
-
-void
-walredo_child_remove_directory(WalredoChild *child)
-{
-	if (child->directory[0] == '\0')
-		return;
-	(void) rmtree(child->directory, true);
-	child->directory[0] = '\0';
 }
 
 /*
  * Removes the System V segment that a process which is no more has made.  A
- * child marks its own for removal as soon as it can, but for some
+ * template marks its own for removal as soon as it can, but for some
  * milliseconds at its start it has one that would stay.
  */
 static void
@@ -359,14 +471,18 @@ remove_segments(pid_t pid)
 	}
 }
 
-int
-walredo_child_kill(WalredoChild *child, bool *was_killed)
+/*
+ * Kills and reaps a process.  fds are our ends of what it reads from and
+ * writes to.  Returns its status as waitpid() has it, and in was_killed if it
+ * was still alive.
+ */
+static int
+end_process(pid_t pid, const int *fds, int nfds, bool *was_killed)
 {
 	int			status = 0;
 	pid_t		rc = 0;
-	pid_t		pid = child->pid;
 
-	Assert(child->pid > 0);
+	Assert(pid > 0);
 
 	/*
 	 * A process that ends closes its pipes, one after the other, a little
@@ -375,18 +491,17 @@ walredo_child_kill(WalredoChild *child, bool *was_killed)
 	 */
 	for (int i = 0; i < EXIT_WAIT_MS; i++)
 	{
-		struct pollfd ends[] = {
-			{.fd = child->in_fd}, {.fd = child->out_fd}, {.fd = child->err_fd}
-		};
 		bool		closing = false;
 
-		rc = waitpid(child->pid, &status, WNOHANG);
+		rc = waitpid(pid, &status, WNOHANG);
 		if (rc != 0)
 			break;
-		if (poll(ends, lengthof(ends), 0) > 0)
+		for (int j = 0; j < nfds; j++)
 		{
-			for (int j = 0; j < lengthof(ends); j++)
-				closing |= (ends[j].revents & (POLLHUP | POLLERR)) != 0;
+			struct pollfd end = {.fd = fds[j]};
+
+			if (poll(&end, 1, 0) > 0)
+				closing |= (end.revents & (POLLHUP | POLLERR)) != 0;
 		}
 		if (!closing)
 			break;				/* it lives */
@@ -396,19 +511,42 @@ walredo_child_kill(WalredoChild *child, bool *was_killed)
 	*was_killed = (rc == 0);
 	if (rc == 0)
 	{
-		kill(child->pid, SIGKILL);
-		while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+		kill(pid, SIGKILL);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
 	}
-	child->pid = 0;
+	return status;
+}
 
+int
+walredo_child_kill(WalredoChild *child, bool *was_killed)
+{
+	const int	fds[] = {child->in_fd, child->out_fd, child->err_fd};
+	int			status = end_process(child->pid, fds, lengthof(fds),
+									 was_killed);
+
+	child->pid = 0;
 	close(child->in_fd);
 	close(child->out_fd);
 	child->in_fd = child->out_fd = -1;
+	return status;
+}
 
-	/* Until it has answered for the first time, it has them both. */
-	if (child->directory[0] != '\0')
+int
+walredo_template_kill(WalredoTemplate *template, bool *was_killed)
+{
+	const int	fds[] = {template->order_fd, template->err_fd};
+	pid_t		pid = template->pid;
+	int			status = end_process(pid, fds, lengthof(fds), was_killed);
+
+	template->pid = 0;
+	close(template->order_fd);
+	template->order_fd = -1;
+
+	/* Until it is ready, it has them both. */
+	if (!template->ready)
 		remove_segments(pid);
-	walredo_child_remove_directory(child);
+	template->ready = false;
+	remove_directory(template);
 	return status;
 }

@@ -9,6 +9,9 @@
  * and what it reads itself are the answer to a child's first ping, and the
  * children's standard error, which goes to the server's log.
  *
+ * Children are forked from a template, which the worker starts when the first
+ * of them is wanted, and lets go when there have been none for a while.
+ *
  * A child holds the only writing end of its standard error, and can make no
  * process to share it with.  So the end of that pipe says that the child is
  * gone, or that it wants to be taken for it; either way it is killed (again)
@@ -66,25 +69,37 @@
 /* Longest line of a child's output that is logged as one. */
 #define CHILD_LINE_SIZE			1024
 
+/* Standard error of a process. */
+typedef struct ProcessOutput
+{
+	pid_t		pid;			/* stays when the process is gone */
+	int			fd;
+	size_t		bytes;			/* in all */
+	int			line_length;
+	char		line[CHILD_LINE_SIZE];
+	char		last_words[WALREDO_LAST_WORDS_SIZE];
+} ProcessOutput;
+
 /* What the worker keeps of a slot's child. */
 typedef struct WorkerChild
 {
 	WalredoChild process;
-	pid_t		pid;			/* stays when the process is gone */
+	ProcessOutput output;
 	uint64		number;			/* of the child; 0 if there is none */
 	size_t		ping_bytes;		/* of the first answer, so far */
-	TimestampTz launch_deadline;
+	TimestampTz launch_deadline;	/* 0 if none has been asked for */
 	instr_time	launch_begin;
-
-	/* Standard error. */
-	size_t		output;			/* bytes in all */
-	int			line_length;
-	char		line[CHILD_LINE_SIZE];
-	char		last_words[WALREDO_LAST_WORDS_SIZE];
 } WorkerChild;
 
 static WalredoPool *pool;
 static WorkerChild children[WALREDO_MAX_CHILDREN];
+
+static WalredoTemplate template;
+static ProcessOutput template_output;
+static TimestampTz template_deadline;	/* when it must be ready */
+
+/* Since when nothing has been forked from it. */
+static TimestampTz template_idle_since;
 
 static int	listen_fd = -1;
 
@@ -102,6 +117,9 @@ static volatile sig_atomic_t quit_requested = false;
 /* The worker is about to exit. */
 static bool worker_is_ending = false;
 
+/* Last words of those who are too slow. */
+static const char late[] = "(killed, since it did not start in time)";
+
 static void child_gone(int slotno);
 
 /* ----------------------------------------------------------------
@@ -111,10 +129,10 @@ static void child_gone(int slotno);
 
 /* Appends to the last words of a child, of which only the end is kept. */
 static void
-remember_words(WorkerChild *child, const char *text, size_t size)
+remember_words(ProcessOutput *output, const char *text, size_t size)
 {
-	size_t		room = sizeof(child->last_words) - 1;
-	size_t		have = strlen(child->last_words);
+	size_t		room = sizeof(output->last_words) - 1;
+	size_t		have = strlen(output->last_words);
 
 	if (size > room)
 	{
@@ -125,35 +143,38 @@ remember_words(WorkerChild *child, const char *text, size_t size)
 	{
 		size_t		drop = have + size - room;
 
-		memmove(child->last_words, child->last_words + drop, have - drop);
+		memmove(output->last_words, output->last_words + drop, have - drop);
 		have -= drop;
 	}
-	memcpy(child->last_words + have, text, size);
-	child->last_words[have + size] = '\0';
+	memcpy(output->last_words + have, text, size);
+	output->last_words[have + size] = '\0';
 }
 
 static void
-log_line(WorkerChild *child)
+log_line(ProcessOutput *output)
 {
-	if (child->line_length == 0)
+	if (output->line_length == 0)
 		return;
 	ereport(LOG,
-			(errmsg("wal-redo child %d: %.*s", (int) child->pid,
-					child->line_length, child->line)));
-	child->line_length = 0;
+			(output == &template_output ?
+			 errmsg("wal-redo template %d: %.*s", (int) output->pid,
+					output->line_length, output->line) :
+			 errmsg("wal-redo child %d: %.*s", (int) output->pid,
+					output->line_length, output->line)));
+	output->line_length = 0;
 }
 
 /*
- * Takes in what a child has written to standard error, up to a turn's worth.
+ * Takes in what a process has written to standard error, up to a turn's worth.
  * False at the end, or if it has written too much.
  */
 static bool
-read_output(WorkerChild *child)
+read_output(ProcessOutput *output)
 {
 	char		buf[CHILD_OUTPUT_TURN];
 	ssize_t		n;
 
-	n = read(child->process.err_fd, buf, sizeof(buf));
+	n = read(output->fd, buf, sizeof(buf));
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 	if (n == 0)
@@ -167,25 +188,42 @@ read_output(WorkerChild *child)
 			buf[i] = '?';
 	}
 
-	remember_words(child, buf, n);
+	remember_words(output, buf, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (buf[i] != '\n')
-			child->line[child->line_length++] = buf[i];
-		if (buf[i] == '\n' || child->line_length == CHILD_LINE_SIZE)
-			log_line(child);
+			output->line[output->line_length++] = buf[i];
+		if (buf[i] == '\n' || output->line_length == CHILD_LINE_SIZE)
+			log_line(output);
 	}
 
-	child->output += n;
-	if (child->output > CHILD_MAX_OUTPUT)
+	output->bytes += n;
+	if (output->bytes > CHILD_MAX_OUTPUT)
 	{
 		static const char reason[] =
 			"\n(killed, since it wrote too much to standard error)";
 
-		remember_words(child, reason, strlen(reason));
+		remember_words(output, reason, strlen(reason));
 		return false;
 	}
 	return true;
+}
+
+/*
+ * Takes in what is left in the pipe of a process that is gone, and closes it.
+ */
+static void
+read_last_output(ProcessOutput *output)
+{
+	while (output->bytes <= CHILD_MAX_OUTPUT)
+	{
+		size_t		before = output->bytes;
+
+		if (!read_output(output) || output->bytes == before)
+			break;
+	}
+	log_line(output);
+	close(output->fd);
 }
 
 /* ----------------------------------------------------------------
@@ -212,45 +250,138 @@ bury(int slotno, bool *was_killed, int *status)
 
 	*was_killed = false;
 	*status = 0;
+	child->launch_deadline = 0;
 	if (child->process.pid == 0)
 		return;
 
 	forget_wait_set();
 	*status = walredo_child_kill(&child->process, was_killed);
-
-	/* What it wrote is still in the pipe. */
-	while (child->output <= CHILD_MAX_OUTPUT)
-	{
-		size_t		before = child->output;
-
-		if (!read_output(child) || child->output == before)
-			break;
-	}
-	log_line(child);
-	close(child->process.err_fd);
+	read_last_output(&child->output);
 	child->number = 0;
+	template_idle_since = GetCurrentTimestamp();
 }
 
 /*
- * Starts a child for a slot.  Whether that worked out shows when it answers a
- * ping.  On failure the reason is in the child's last words.
+ * Ends the template.  If it did not come to be ready, the children that were
+ * to be forked from it will not be; else another template will serve them.
+ */
+static void
+template_gone(bool failed)
+{
+	bool		was_killed;
+
+	forget_wait_set();
+	(void) walredo_template_kill(&template, &was_killed);
+	read_last_output(&template_output);
+
+	for (int i = 0; i < pool->num_slots && failed; i++)
+	{
+		WorkerChild *child = &children[i];
+
+		if (child->launch_deadline == 0 || child->process.pid != 0)
+			continue;
+		strlcpy(child->output.last_words, template_output.last_words,
+				sizeof(child->output.last_words));
+		child_gone(i);
+	}
+}
+
+/*
+ * Reaps what a template has forked in the moment of its own end, so that we
+ * never learned of it.
+ */
+static void
+reap_strangers(void)
+{
+	for (;;)
+	{
+		siginfo_t	info = {0};
+
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+			info.si_pid == 0)
+			return;
+		for (int i = 0; i < pool->num_slots; i++)
+		{
+			if (children[i].process.pid == info.si_pid)
+				return;
+		}
+		(void) waitpid(info.si_pid, NULL, WNOHANG);
+	}
+}
+
+/*
+ * Makes sure that there is a template; it need not be ready.  On failure the
+ * reason is in error.
+ */
+static bool
+start_template(char *error, Size error_size)
+{
+	if (template.pid != 0)
+		return true;
+
+	reap_strangers();
+	forget_wait_set();
+	if (!walredo_template_launch(&template, error, error_size))
+		return false;
+	memset(&template_output, 0, sizeof(template_output));
+	template_output.pid = template.pid;
+	template_output.fd = template.err_fd;
+	template_deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
+	return true;
+}
+
+/*
+ * Starts a child for a slot, or if there is no template yet, sees to it that
+ * there will be; then it is to be called again.  Whether the child works shows
+ * when it answers a ping.  On failure the reason is in its last words.
  */
 static bool
 launch(int slotno)
 {
 	WorkerChild *child = &children[slotno];
 	char		ping[WALREDO_WIRE_HEADER_SIZE];
+	char		error[WALREDO_LAST_WORDS_SIZE];
 
-	memset(child, 0, sizeof(*child));
-	forget_wait_set();
-	INSTR_TIME_SET_CURRENT(child->launch_begin);
-	if (!walredo_child_launch(&child->process, slotno, child->last_words,
-							  sizeof(child->last_words)))
+	if (child->launch_deadline == 0)
+	{
+		memset(child, 0, sizeof(*child));
+		INSTR_TIME_SET_CURRENT(child->launch_begin);
+		child->launch_deadline =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										walredo_timeout);
+	}
+
+	if (!start_template(error, sizeof(error)))
+	{
+		remember_words(&child->output, error, strlen(error));
 		return false;
+	}
+	if (!template.ready)
+		return true;
 
-	child->pid = child->process.pid;
-	child->launch_deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), walredo_timeout);
+	forget_wait_set();
+	if (!walredo_child_launch(&template, &child->process, error,
+							  sizeof(error)))
+	{
+		if (template.ready)
+		{
+			remember_words(&child->output, error, strlen(error));
+			return false;
+		}
+
+		/* Somebody has killed it, or stopped it. */
+		ereport(LOG,
+				(errmsg("wal-redo template %d is gone: %s",
+						(int) template.pid, error)));
+		template_gone(false);
+		if (start_template(error, sizeof(error)))
+			return true;
+		remember_words(&child->output, error, strlen(error));
+		return false;
+	}
+	child->output.pid = child->process.pid;
+	child->output.fd = child->process.err_fd;
 
 	/* An empty pipe has room for this. */
 	(void) walredo_put_header(ping, WALREDO_MSG_PING, 0);
@@ -285,7 +416,6 @@ read_first_answer(int slotno)
 	if (child->ping_bytes > BLCKSZ)
 		return false;
 
-	walredo_child_remove_directory(&child->process);
 	forget_wait_set();
 
 	INSTR_TIME_SET_CURRENT(duration);
@@ -362,7 +492,7 @@ child_gone(int slotno)
 		slot->worker_ended = worker_is_ending &&
 			(was_killed || launch_failed);
 		slot->exit_status = status;
-		strlcpy(slot->last_words, child->last_words,
+		strlcpy(slot->last_words, child->output.last_words,
 				sizeof(slot->last_words));
 		slot->state = SLOT_DEAD;
 		SetLatch(slot->owner_latch);
@@ -390,6 +520,42 @@ is_launching(void)
 }
 
 /*
+ * Ends the template if it does not get ready in time, or if it is not needed.
+ * Returns how long to wait at most, in milliseconds, until it should be looked
+ * at again; -1 if there is no need to.
+ */
+static long
+tend_template(TimestampTz now)
+{
+	TimestampTz due;
+
+	if (template.pid == 0)
+		return -1;
+	if (!template.ready)
+		due = template_deadline;
+	else
+	{
+		for (int i = 0; i < pool->num_slots; i++)
+		{
+			if (children[i].launch_deadline != 0 ||
+				children[i].process.pid != 0)
+				return -1;
+		}
+		if (walredo_idle_timeout == 0)
+			return -1;
+		due = TimestampTzPlusMilliseconds(template_idle_since,
+										  walredo_idle_timeout);
+	}
+
+	if (due > now)
+		return TimestampDifferenceMilliseconds(now, due) + 1;
+	if (!template.ready)
+		remember_words(&template_output, late, strlen(late));
+	template_gone(!template.ready);
+	return -1;
+}
+
+/*
  * Does what the states of the slots ask for.  Returns how long to wait at
  * most, in milliseconds, until something is due; -1 if nothing is.
  */
@@ -397,7 +563,7 @@ static long
 tend_slots(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		timeout = -1;
+	long		timeout = tend_template(now);
 
 	for (int i = 0; i < pool->num_slots; i++)
 	{
@@ -485,10 +651,7 @@ tend_slots(void)
 
 		if (state == SLOT_LAUNCHING && due != 0 && due <= now)
 		{
-			static const char reason[] =
-				"(killed, since it did not start in time)";
-
-			remember_words(child, reason, strlen(reason));
+			remember_words(&child->output, late, strlen(late));
 			child_gone(i);
 		}
 		else if (due != 0)
@@ -554,37 +717,6 @@ start_listening(void)
 }
 
 /*
- * Sends the caller's ends of a child's pipes, with the child's number.
- */
-static void
-send_pipes(int fd, WorkerChild *child)
-{
-	int			fds[2] = {child->process.in_fd, child->process.out_fd};
-	union
-	{
-		struct cmsghdr align;
-		char		data[CMSG_SPACE(sizeof(fds))];
-	}			control;
-	struct iovec iov = {&child->number, sizeof(child->number)};
-	struct msghdr message = {0};
-	struct cmsghdr *cmsg;
-
-	memset(&control, 0, sizeof(control));
-	message.msg_iov = &iov;
-	message.msg_iovlen = 1;
-	message.msg_control = control.data;
-	message.msg_controllen = sizeof(control.data);
-	cmsg = CMSG_FIRSTHDR(&message);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(fds));
-	memcpy(CMSG_DATA(cmsg), fds, sizeof(fds));
-
-	/* If it cannot be sent, the caller sees the connection end. */
-	(void) sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-/*
  * Serves one caller: whoever owns a slot with a child gets its pipes, and
  * nobody else gets anything.
  */
@@ -615,7 +747,14 @@ accept_caller(void)
 		}
 		LWLockRelease(&pool->lock);
 		if (slotno >= 0)
-			send_pipes(fd, &children[slotno]);
+		{
+			WorkerChild *child = &children[slotno];
+			const int	fds[] = {child->process.in_fd, child->process.out_fd};
+
+			/* If it cannot be sent, the caller sees the connection end. */
+			(void) walredo_send_fds(fd, &child->number, sizeof(child->number),
+									fds, lengthof(fds), MSG_DONTWAIT);
+		}
 	}
 	close(fd);
 }
@@ -630,12 +769,14 @@ accept_caller(void)
 #define EVENT_LISTEN		1
 #define EVENT_OUTPUT		2
 #define EVENT_ANSWER		3
+#define EVENT_TEMPLATE		4
+#define EVENT_TEMPLATE_OUTPUT	5
 #define EVENT_DATA(kind, slotno) \
-	((void *) (intptr_t) ((slotno) * 4 + (kind)))
-#define EVENT_KIND(event)	((int) ((intptr_t) (event)->user_data % 4))
-#define EVENT_SLOT(event)	((int) ((intptr_t) (event)->user_data / 4))
+	((void *) (intptr_t) ((slotno) * 8 + (kind)))
+#define EVENT_KIND(event)	((int) ((intptr_t) (event)->user_data % 8))
+#define EVENT_SLOT(event)	((int) ((intptr_t) (event)->user_data / 8))
 
-#define MAX_EVENTS			(3 + 2 * WALREDO_MAX_CHILDREN)
+#define MAX_EVENTS			(5 + 2 * WALREDO_MAX_CHILDREN)
 
 static void
 make_wait_set(void)
@@ -647,6 +788,13 @@ make_wait_set(void)
 					  EVENT_DATA(EVENT_LATCH, 0));
 	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, listen_fd, NULL,
 					  EVENT_DATA(EVENT_LISTEN, 0));
+	if (template.pid != 0)
+	{
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, template.order_fd,
+						  NULL, EVENT_DATA(EVENT_TEMPLATE, 0));
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, template.err_fd,
+						  NULL, EVENT_DATA(EVENT_TEMPLATE_OUTPUT, 0));
+	}
 	for (int i = 0; i < pool->num_slots; i++)
 	{
 		WorkerChild *child = &children[i];
@@ -678,6 +826,8 @@ worker_exit(int code, Datum arg)
 	pool->socket_name[0] = '\0';
 	LWLockRelease(&pool->lock);
 
+	if (template.pid != 0)
+		template_gone(false);
 	for (int i = 0; i < pool->num_slots; i++)
 	{
 		if (pool->slots[i].state != SLOT_EMPTY &&
@@ -685,7 +835,7 @@ worker_exit(int code, Datum arg)
 		{
 			static const char reason[] = "(killed, since its worker ended)";
 
-			remember_words(&children[i], reason, strlen(reason));
+			remember_words(&children[i].output, reason, strlen(reason));
 			child_gone(i);
 		}
 	}
@@ -708,10 +858,12 @@ handle_quit(SIGNAL_ARGS)
 static void
 quit_at_once(void)
 {
+	bool		was_killed;
+
+	if (template.pid != 0)
+		(void) walredo_template_kill(&template, &was_killed);
 	for (int i = 0; i < WALREDO_MAX_CHILDREN; i++)
 	{
-		bool		was_killed;
-
 		if (children[i].process.pid != 0)
 			(void) walredo_child_kill(&children[i].process, &was_killed);
 	}
@@ -808,6 +960,7 @@ walredo_worker_main(Datum main_arg)
 		{
 			int			slotno = EVENT_SLOT(&events[i]);
 			bool		sound = true;
+			bool		template_sound = true;
 
 			switch (EVENT_KIND(&events[i]))
 			{
@@ -820,7 +973,17 @@ walredo_worker_main(Datum main_arg)
 				case EVENT_OUTPUT:
 					/* The child may have gone with an earlier event. */
 					if (children[slotno].process.pid != 0)
-						sound = read_output(&children[slotno]);
+						sound = read_output(&children[slotno].output);
+					break;
+				case EVENT_TEMPLATE:
+					if (template.pid != 0)
+						template_sound = walredo_template_hear(&template);
+					if (template.ready)
+						template_idle_since = GetCurrentTimestamp();
+					break;
+				case EVENT_TEMPLATE_OUTPUT:
+					if (template.pid != 0)
+						template_sound = read_output(&template_output);
 					break;
 				case EVENT_ANSWER:
 					if (children[slotno].process.pid != 0 &&
@@ -830,6 +993,8 @@ walredo_worker_main(Datum main_arg)
 			}
 			if (!sound)
 				child_gone(slotno);
+			if (!template_sound)
+				template_gone(!template.ready);
 		}
 	}
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * proto.c
- *	  Encoding of the tag, and full reads and writes.
+ *	  Encoding of the tag, full reads and writes, and passing of descriptors.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "proto/proto.h"
@@ -70,5 +71,62 @@ walredo_write(int fd, const char *buf, size_t size)
 			return false;
 		done += n;
 	}
+	return true;
+}
+
+/* Room for a control message, aligned as one. */
+typedef union FdsMessage
+{
+	struct cmsghdr align;
+	char		data[CMSG_SPACE(WALREDO_MAX_FDS * sizeof(int))];
+} FdsMessage;
+
+bool
+walredo_send_fds(int sock, const void *data, size_t size, const int *fds,
+				 int nfds, int flags)
+{
+	FdsMessage	control = {0};
+	struct iovec iov = {unconstify(void *, data), size};
+	struct msghdr message = {0};
+	struct cmsghdr *cmsg;
+
+	Assert(nfds <= WALREDO_MAX_FDS);
+	message.msg_iov = &iov;
+	message.msg_iovlen = 1;
+	message.msg_control = control.data;
+	message.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+	cmsg = CMSG_FIRSTHDR(&message);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+	memcpy(CMSG_DATA(cmsg), fds, nfds * sizeof(int));
+
+	return sendmsg(sock, &message, MSG_NOSIGNAL | flags) == size;
+}
+
+bool
+walredo_receive_fds(int sock, void *data, size_t size, int *fds, int nfds)
+{
+	FdsMessage	control;
+	struct iovec iov = {data, size};
+	struct msghdr message = {0};
+	struct cmsghdr *cmsg;
+	ssize_t		n;
+
+	Assert(nfds <= WALREDO_MAX_FDS);
+	message.msg_iov = &iov;
+	message.msg_iovlen = 1;
+	message.msg_control = control.data;
+	message.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+	n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return false;
+	errno = EPROTO;
+	cmsg = CMSG_FIRSTHDR(&message);
+	if (n != size || cmsg == NULL || cmsg->cmsg_level != SOL_SOCKET ||
+		cmsg->cmsg_type != SCM_RIGHTS ||
+		cmsg->cmsg_len != CMSG_LEN(nfds * sizeof(int)))
+		return false;
+	memcpy(fds, CMSG_DATA(cmsg), nfds * sizeof(int));
 	return true;
 }

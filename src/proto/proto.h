@@ -44,6 +44,17 @@
  */
 #define WALREDO_CHILD_ENV	"WALREDO_CHILD_OF"
 
+/*
+ * What the worker and its template (see child/template.c) say to each other
+ * over a SOCK_SEQPACKET socket, the template's standard input.  An order is
+ * the byte below, with the descriptors that are to be a new child's 0, 1 and
+ * 2.  Each answer is an int32: the child's process ID, or a negative errno if
+ * there is none.  The template begins with an answer to no order, when it is
+ * ready.
+ */
+#define WALREDO_TEMPLATE_ORDER	'F'
+#define WALREDO_TEMPLATE_READY	0
+
 typedef enum WalredoMessageType
 {
 	WALREDO_MSG_BEGIN = 'B',
@@ -134,5 +145,18 @@ extern ssize_t walredo_read(int fd, char *buf, size_t min, size_t max);
 
 /* Writes all of buf to a blocking descriptor; false with errno on an error. */
 extern bool walredo_write(int fd, const char *buf, size_t size);
+
+/*
+ * Sends descriptors along with data, which may not be empty, and receives as
+ * many as were sent; a receiver owns copies, marked close-on-exec.  flags are
+ * those of sendmsg().  False if that was not possible; anything but size
+ * bytes and nfds descriptors is taken for an error, with errno EPROTO.
+ */
+#define WALREDO_MAX_FDS		3
+
+extern bool walredo_send_fds(int sock, const void *data, size_t size,
+							 const int *fds, int nfds, int flags);
+extern bool walredo_receive_fds(int sock, void *data, size_t size,
+								int *fds, int nfds);
 
 #endif							/* WALREDO_PROTO_H */
