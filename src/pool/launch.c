@@ -163,8 +163,8 @@ read_control_file(char *contents)
 }
 
 /*
- * Makes the template's data directory.  On failure errno is set, and failed says
- * what could not be done.
+ * Makes the template's data directory.  On failure errno is set, and failed
+ * says what could not be done.
  */
 static bool
 make_data_directory(const char *directory, const char **failed)
