@@ -70,10 +70,11 @@ prove:
 	prove -I '$(top_builddir)/src/test/perl' $(PROVE_FLAGS) $(PROVE_TESTS)
 
 # The archive for PGXN, out of the last commit.
-DIST_VERSION = $(shell sed -n '1,/"provides"/s/^ *"version": "\(.*\)",$$/\1/p' '$(srcdir)/META.json')
+DIST_COMMIT ?= HEAD
+DIST_DIRECTORY ?= $(CURDIR)
+DIST_NAME = walredo-$(shell sed -n '1,/"provides"/s/^ *"version": "\(.*\)",$$/\1/p' '$(srcdir)/META.json')
 
 .PHONY: dist
 dist:
-	git -C '$(srcdir)' archive --format=zip \
-		--prefix='walredo-$(DIST_VERSION)/' \
-		--output='$(CURDIR)/walredo-$(DIST_VERSION).zip' HEAD
+	git -C '$(srcdir)' archive --format=zip --prefix='$(DIST_NAME)/' \
+		--output='$(abspath $(DIST_DIRECTORY))/$(DIST_NAME).zip' '$(DIST_COMMIT)'

@@ -60,18 +60,19 @@ newest_server()
 }
 
 # Sets version, the major version to use, and pg_config, its (maybe still
-# missing) pg_config.
+# missing) pg_config.  $1 is the purpose, as for need_packages().
 find_server()
 {
-	local found
+	local found wanted=lib/pgxs
 
+	[ "${1:-}" != installed ] || wanted=lib/walredo.so
 	debian=yes
 	if [ -n "${PG_CONFIG:-}" ]
 	then
 		pg_config=$(command -v "$PG_CONFIG") ||
 			die "cannot run PG_CONFIG=$PG_CONFIG"
 	else
-		version=${PGVERSION:-$(newest_server bin/postgres lib/pgxs)}
+		version=${PGVERSION:-$(newest_server bin/postgres $wanted)}
 		version=${version:-$(newest_server bin/postgres)}
 		if [ -z "$version" ]
 		then
@@ -125,7 +126,7 @@ has_fuzzer()
 missing()
 {
 	local bindir=/nonexistent pgxs=/nonexistent server=/nonexistent
-	local share=/nonexistent program clang
+	local share=/nonexistent library=/nonexistent program clang
 
 	if [ -x "$pg_config" ]
 	then
@@ -133,6 +134,7 @@ missing()
 		pgxs=$("$pg_config" --pgxs)
 		server=$("$pg_config" --includedir-server)
 		share=$("$pg_config" --sharedir)
+		library=$("$pg_config" --pkglibdir)
 	fi
 	for program in postgres initdb pg_ctl psql
 	do
@@ -140,6 +142,14 @@ missing()
 	done
 	[ -f "$share/extension/pageinspect.control" ] ||
 		say "postgresql-$version the extension pageinspect"
+	if [ "$1" = installed ]
+	then
+		[ -f "$share/extension/walredo.control" ] ||
+			say "postgresql-$version-walredo the extension walredo"
+		[ -f "$library/walredo.so" ] ||
+			say "postgresql-$version-walredo walredo.so"
+		return
+	fi
 	[ -f "$pgxs" ] || say "postgresql-server-dev-$version PGXS"
 	[ -f "$server/postgres.h" ] ||
 		say "postgresql-server-dev-$version the server's headers"
@@ -216,13 +226,14 @@ can_be_root()
 	[ -t 0 ] || sudo -n true 2>/dev/null
 }
 
-# Checks that all is there, and installs what is not.  $1 is demo, test or fuzz.
+# Checks that all is there, and installs what is not.  $1 is the purpose: demo,
+# test, fuzz, or installed, which is a demo of what is installed already.
 need_packages()
 {
 	local lacks
 	local -a packages
 
-	find_server
+	find_server "$1"
 	if [ -z "$version" ] && command -v apt-get >/dev/null && can_be_root
 	then
 		say "== No PostgreSQL found: asking apt-get for the default version"
@@ -235,7 +246,7 @@ need_packages()
 		else
 			sudo -n apt-get -q update
 		fi
-		find_server
+		find_server "$1"
 	fi
 	if [ -z "$version" ]
 	then
@@ -263,7 +274,7 @@ need_packages()
 	say "== Installing ${packages[*]}"
 	install_packages "${packages[@]}" ||
 		die "could not install; as root: apt-get install ${packages[*]}"
-	find_server
+	find_server "$1"
 	lacks=$(missing "$1")
 	[ -z "$lacks" ] || die "still missing after installation: $lacks"
 }
@@ -373,7 +384,7 @@ make_scratch()
 	for dir in pkgincludedir includedir-server
 	do
 		dir=$("$pg_config" --$dir)
-		[ -e "$scratch/server$dir" ] && continue
+		[ ! -e "$scratch/server$dir" ] && [ -e "$dir" ] || continue
 		mkdir -p "$(dirname "$scratch/server$dir")"
 		ln -s "$dir" "$scratch/server$dir"
 	done

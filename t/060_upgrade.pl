@@ -1,0 +1,506 @@
+
+# What becomes of stored values and of the extension's objects in the course of
+# time: pg_dump and pg_upgrade, ALTER EXTENSION UPDATE and SET SCHEMA, and
+# DROP EXTENSION in a session that has used it.  In all of it the extension's
+# schema is not in the search_path.
+#
+# pg_upgrade goes from another server that has walredo installed, if there is
+# one: that of OLD_PG_CONFIG, or the oldest one next to this server's directory
+# (as on Debian).  Else both servers are this one, which makes the same dump.
+#
+# Seen to fail: on a cast to public.walredo_record in a view, which only SET
+# SCHEMA and a dump of another schema show; on "relocatable = false"; on a
+# schema set by the script; on a text form without its last field, and on a
+# binary form that went wrong only for what was stored in the older form; on a
+# function that kept a type's OID for good; on a script without a function.
+
+use strict;
+use warnings;
+
+use File::Basename;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+sub pg_config
+{
+	my ($program, $option) = @_;
+	my $output = `'$program' --$option`;
+
+	die "cannot run $program" if $? != 0;
+	chomp $output;
+	return $output;
+}
+
+# The server to come from.
+sub older_server
+{
+	my $bindir = pg_config('pg_config', 'bindir');
+	my @candidates = $ENV{OLD_PG_CONFIG} // ();
+
+	push @candidates, glob dirname(dirname($bindir)) . '/*/bin/pg_config'
+	  if !@candidates;
+	foreach my $candidate (@candidates)
+	{
+		return dirname($candidate)
+		  if -x dirname($candidate) . '/postgres'
+		  && -f pg_config($candidate, 'sharedir')
+		  . '/extension/walredo.control'
+		  && -f pg_config($candidate, 'pkglibdir') . '/walredo.so';
+	}
+	return $bindir;
+}
+
+#
+# A database in which everything that can depend on the extension does
+#
+
+my $old_bindir = older_server();
+my $old = PostgreSQL::Test::Cluster->new('old',
+	install_path => dirname($old_bindir));
+$old->init(extra => ['--data-checksums']);
+$old->append_conf('postgresql.conf', 'autovacuum = off');
+$old->start;
+note 'from ' . pg_config("$old_bindir/pg_config", 'version');
+
+$old->safe_psql('postgres', <<'SQL');
+CREATE SCHEMA ext;
+CREATE EXTENSION walredo SCHEMA ext;
+CREATE EXTENSION pageinspect SCHEMA ext;
+CREATE TABLE t (id int PRIMARY KEY, word text);
+CHECKPOINT;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+INSERT INTO t SELECT i, 'word ' || i FROM generate_series(1, 100) i;
+SELECT pg_current_wal_insert_lsn() AS stop \gset
+
+-- the records of a page, and the server's own page
+CREATE TABLE page (
+	tag ext.walredo_tag PRIMARY KEY,
+	lsn pg_lsn,
+	records ext.walredo_record[],
+	page bytea,
+	CHECK (tag OPERATOR(ext.>=) 'rel 1/0/1 blk 0'::ext.walredo_tag)
+);
+INSERT INTO page
+SELECT ext.walredo_tag(r, 'main', b), max(end_lsn),
+	array_agg(record ORDER BY end_lsn), ext.get_raw_page(r::text, 'main', b)
+FROM (VALUES ('t'::regclass, 0), ('t_pkey', 1)) AS p (r, b),
+	ext.walredo_page_records(ext.walredo_tag(r, 'main', b), :'start', :'stop')
+GROUP BY r, b;
+
+-- a record of each kind, and one that is long enough to be compressed
+CREATE TABLE stored (
+	i int PRIMARY KEY,
+	tag ext.walredo_tag DEFAULT 'twophase 1',
+	record ext.walredo_record DEFAULT ext.walredo_zero_page('0/1'),
+	member ext.walredo_multixact_member
+) PARTITION BY RANGE (i);
+CREATE TABLE stored_1 PARTITION OF stored FOR VALUES FROM (0) TO (1000);
+INSERT INTO stored VALUES
+	(1, 'rel 1663/5/16384 blk 4294967294', '0/1 clear_visibility_map_flags new_heap_blkno=5 flags=3', '(3,5)'),
+	(2, 'rel 1663/5/16384 fork vm blk 0', '0/2 clear_visibility_map_flags old_heap_blkno=7 flags=1', '(4,)'),
+	(3, 'slru pg_xact/0FFF blk 31', '0/3 truncate_visibility_map trunc_byte=12 trunc_offs=2', NULL),
+	(4, 'slru pg_xact/0000 blk 3', '0/4 clog_set_committed xids=731,732', NULL),
+	(5, 'slru pg_multixact/offsets/0000 blk 0', '0/5 clog_set_aborted xids=731', NULL),
+	(6, 'slru pg_multixact/members/0000 blk 0', '0/6 clog_set_subcommitted xids=731', NULL),
+	(7, 'slru pg_commit_ts/0000 blk 0', '0/7 multixact_offset_create mid=5 moff=77', NULL),
+	(8, 'relmap 1663/5', '0/8 multixact_members_create moff=77 members=731:4,732:1', NULL),
+	(9, 'twophase 4294967295', '0/9 commit_ts_set timestamp=-1 origin=7 xids=731', NULL),
+	(10, NULL, ext.walredo_replace('FFFFFFFF/FFFFFFFF', decode(repeat('0123456789', 10000), 'hex')), NULL);
+INSERT INTO stored (i) VALUES (11);
+INSERT INTO stored (i, tag, record)
+SELECT 100 + row_number() OVER (), p.tag, r FROM page p, unnest(p.records) r;
+CREATE INDEX stored_tag ON stored USING hash (tag);
+CREATE INDEX stored_lsn ON stored (split_part(record::text, ' ', 1));
+
+-- objects that the extension's are part of
+CREATE FUNCTION first_of(ext.walredo_tag) RETURNS ext.walredo_tag LANGUAGE sql
+AS $$ SELECT min(tag)::text::ext.walredo_tag FROM (SELECT $1 AS tag) x
+	GROUP BY tag ORDER BY tag $$;
+CREATE VIEW rebuilt AS
+SELECT tag, ext.walredo_apply(tag, NULL, records) AS page FROM page;
+CREATE MATERIALIZED VIEW by_tag AS
+SELECT DISTINCT s.tag, p.lsn FROM stored s JOIN page p ON s.tag OPERATOR(ext.=) p.tag;
+CREATE DOMAIN heap_tag AS ext.walredo_tag
+	CHECK (VALUE OPERATOR(ext.<) 'rel 4294967295/0/1 blk 0'::ext.walredo_tag);
+CREATE TABLE hashed (tag ext.walredo_tag) PARTITION BY HASH (tag);
+CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO hashed SELECT tag FROM stored WHERE tag IS NOT NULL;
+SQL
+
+# All that must come through, as text.
+my $state = <<'SQL';
+SELECT i, tag, md5(ext.walredo_tag_send(tag)), left(record::text, 80),
+	md5(ext.walredo_record_send(record)), member FROM stored ORDER BY i;
+SELECT tag, lsn, md5(array_send(records)), md5(page) FROM page ORDER BY tag;
+SELECT first_of(tag) FROM by_tag ORDER BY lsn;
+SELECT tableoid::regclass, tag FROM hashed ORDER BY tag, 1;
+SELECT 'rel 1/2/3 blk 4'::heap_tag;
+SET enable_seqscan = off;
+SELECT i FROM stored WHERE tag OPERATOR(ext.=) 'relmap 1663/5';
+SELECT i FROM stored WHERE split_part(record::text, ' ', 1) = 'FFFFFFFF/FFFFFFFF';
+SELECT tableoid::regclass FROM hashed WHERE tag OPERATOR(ext.=) 'relmap 1663/5';
+SELECT get_byte(ext.walredo_apply('slru pg_xact/0000 blk 0', NULL,
+	ARRAY[ext.walredo_zero_page('0/1'), record]), 182) FROM stored WHERE i = 4;
+INSERT INTO stored (i) SELECT max(i) + 1 FROM stored RETURNING tag, record;
+DELETE FROM stored WHERE i = (SELECT max(i) FROM stored) RETURNING record;
+SQL
+
+# What the stored records make of nothing, and the page that the server had.
+# Whole records are for the major version that wrote them.
+my $rebuilt = <<'SQL';
+SELECT r.tag,
+	ext.walredo_page_mask(CASE b WHEN 0 THEN 'Heap' ELSE 'Btree' END, r.page, b) =
+	ext.walredo_page_mask(CASE b WHEN 0 THEN 'Heap' ELSE 'Btree' END, p.page, b)
+FROM rebuilt r JOIN page p ON r.tag OPERATOR(ext.=) p.tag,
+	CAST(substring(r.tag::text FROM '\d+$') AS int) b
+ORDER BY r.tag;
+SQL
+
+sub state_is
+{
+	my ($node, $database, $expected, $what) = @_;
+
+	is($node->safe_psql($database, $state), $expected, "$what: what is stored");
+	return
+	  if $node->safe_psql($database, 'SHOW server_version_num') / 10000 !=
+	  $old->safe_psql('postgres', 'SHOW server_version_num') / 10000;
+	like($node->safe_psql($database, $rebuilt),
+		qr{^rel \S+ blk 0\|t\nrel \S+ blk 1\|t$},
+		"$what: stored records make the page that the server had");
+	return;
+}
+
+my $before = $old->safe_psql('postgres', $state);
+like($before, qr/^10\|\|\|FFFFFFFF/m, 'something is stored');
+state_is($old, 'postgres', $before, 'before');
+
+#
+# pg_dump and pg_restore
+#
+
+my $dir = PostgreSQL::Test::Utils::tempdir;
+$old->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+foreach my $command (
+	[ 'pg_dump', '--no-sync', '-Fc', '-f', "$dir/dump", 'postgres' ],
+	[ 'pg_restore', '--exit-on-error', '-d', 'restored', "$dir/dump" ])
+{
+	$old->command_ok($command, $command->[0]);
+}
+state_is($old, 'restored', $before, 'pg_restore');
+
+#
+# pg_upgrade
+#
+
+my $new = PostgreSQL::Test::Cluster->new('new');
+my $new_bindir = pg_config('pg_config', 'bindir');
+$new->init(extra => ['--data-checksums']);
+$new->append_conf('postgresql.conf',
+	"autovacuum = off\nshared_preload_libraries = 'walredo'");
+$old->safe_psql('postgres', 'DROP DATABASE restored');
+$old->stop;
+{
+	# it leaves files in the current directory if it fails
+	chdir $dir or die "could not change to $dir: $!";
+	command_ok(
+		[
+			'pg_upgrade', '--no-sync',
+			'--old-datadir', $old->data_dir,
+			'--new-datadir', $new->data_dir,
+			'--old-bindir', $old_bindir,
+			'--new-bindir', $new_bindir,
+			'--socketdir', $new->host,
+			'--old-port', $old->port,
+			'--new-port', $new->port
+		],
+		'pg_upgrade');
+}
+$new->start;
+$old->start;
+state_is($new, 'postgres', $before, 'pg_upgrade');
+is( $new->safe_psql('postgres', <<'SQL'),
+SELECT count(*) FROM page WHERE tag OPERATOR(ext.=)
+	ANY (ARRAY[ext.walredo_tag('t', 'main', 0), ext.walredo_tag('t_pkey', 'main', 1)])
+SQL
+	2, 'the stored addresses are those of the same pages');
+is( $new->safe_psql('postgres', <<'SQL'),
+SELECT status FROM ext.walredo_verify('t');
+CHECKPOINT;
+UPDATE t SET word = 'new' WHERE id = 1;
+SELECT status FROM ext.walredo_verify('t');
+SQL
+	"unverifiable\nok", 'the log begins anew');
+$old->stop;
+
+#
+# Every function in a schema that is not in the search_path
+#
+
+# By its arguments.  An @ stands for the schema, and # for the log's range.
+my $tag = "'slru pg_xact/0000 blk 0'::\@.walredo_tag";
+my $record = "'0/2 clog_set_committed xids=700'::\@.walredo_record";
+my %calls = (
+	'walredo_tag_in(cstring)' => "SELECT \@.walredo_tag_in('relmap 1663/5')",
+	'walredo_tag_out(walredo_tag)' => "SELECT \@.walredo_tag_out($tag)",
+	'walredo_tag_recv(internal)' => <<"SQL",
+COPY (SELECT $tag) TO '$dir/tag' (FORMAT binary);
+CREATE TEMP TABLE tags (tag \@.walredo_tag);
+COPY tags FROM '$dir/tag' (FORMAT binary);
+SELECT * FROM tags;
+SQL
+	'walredo_tag_send(walredo_tag)' => "SELECT \@.walredo_tag_send($tag)",
+	'walredo_tag(regclass,text,bigint)' =>
+	  "SELECT \@.walredo_tag('public.u', 'main', 3)",
+	'walredo_tag_hash(walredo_tag)' => "SELECT \@.walredo_tag_hash($tag)",
+	'walredo_tag_hash_extended(walredo_tag,bigint)' =>
+	  "SELECT \@.walredo_tag_hash_extended($tag, 1)",
+	'walredo_tag_cmp(walredo_tag,walredo_tag)' =>
+	  "SELECT \@.walredo_tag_cmp($tag, 'relmap 1663/5')",
+	(
+		map {
+			("walredo_tag_$_->[0](walredo_tag,walredo_tag)" =>
+				  "SELECT $tag OPERATOR(\@.$_->[1]) 'relmap 1663/5'")
+		} [ 'eq', '=' ], [ 'ne', '<>' ], [ 'lt', '<' ], [ 'le', '<=' ],
+		[ 'gt', '>' ], [ 'ge', '>=' ]),
+	'walredo_record_in(cstring)' =>
+	  "SELECT \@.walredo_record_in('0/1 zero_page')",
+	'walredo_record_out(walredo_record)' =>
+	  "SELECT \@.walredo_record_out($record)",
+	'walredo_record_recv(internal)' => <<"SQL",
+COPY (SELECT $record) TO '$dir/record' (FORMAT binary);
+CREATE TEMP TABLE records (record \@.walredo_record);
+COPY records FROM '$dir/record' (FORMAT binary);
+SELECT * FROM records;
+SQL
+	'walredo_record_send(walredo_record)' =>
+	  "SELECT \@.walredo_record_send($record)",
+	'walredo_postgres(pg_lsn,bytea,boolean)' =>
+	  "SELECT \@.walredo_postgres(end_lsn, rec) FROM \@.walredo_wal_records(#) LIMIT 1",
+	'walredo_clear_visibility_map_flags(pg_lsn,bigint,bigint,integer)' =>
+	  "SELECT \@.walredo_clear_visibility_map_flags('0/1', 2, NULL, 3)",
+	'walredo_truncate_visibility_map(pg_lsn,integer,integer)' =>
+	  "SELECT \@.walredo_truncate_visibility_map('0/1', 2, 2)",
+	(
+		map {
+			("walredo_clog_set_$_(pg_lsn,xid[])" =>
+				  "SELECT \@.walredo_clog_set_$_('0/1', '{3}')")
+		} 'committed', 'aborted', 'subcommitted'),
+	'walredo_multixact_offset_create(pg_lsn,xid,bigint)' =>
+	  "SELECT \@.walredo_multixact_offset_create('0/1', '2', 3)",
+	'walredo_multixact_members_create(pg_lsn,bigint,walredo_multixact_member[])'
+	  => "SELECT \@.walredo_multixact_members_create('0/1', 2, ARRAY[(3,4)::\@.walredo_multixact_member])",
+	'walredo_commit_ts_set(pg_lsn,xid[],timestamp with time zone,integer)' =>
+	  "SELECT \@.walredo_commit_ts_set('0/1', '{3}', '2000-01-01 00:00:00+00')",
+	'walredo_zero_page(pg_lsn)' => "SELECT \@.walredo_zero_page('0/1')",
+	'walredo_replace(pg_lsn,bytea)' => "SELECT \@.walredo_replace('0/1', '\\x01')",
+	'walredo_apply(walredo_tag,bytea,walredo_record[])' =>
+	  "SELECT md5(\@.walredo_apply($tag, NULL, ARRAY[\@.walredo_zero_page('0/1'), $record]))",
+	'walredo_page_mask(text,bytea,bigint)' =>
+	  "SELECT md5(\@.walredo_page_mask('Heap', \@.walredo_page_at('public.u', 'main', 0, '0/0'), 0)) WHERE false",
+	'walredo_ping()' => "SELECT \@.walredo_ping() > 0",
+	'walredo_replay_request(text)' =>
+	  "SELECT \@.walredo_replay_request('absent')",
+	'walredo_wal_records(pg_lsn,pg_lsn,text)' =>
+	  "SELECT count(*), md5(string_agg(rec, '' ORDER BY start_lsn)) FROM \@.walredo_wal_records(#)",
+	'walredo_decode(pg_lsn,bytea)' =>
+	  "SELECT d.* FROM \@.walredo_wal_records(#) r, \@.walredo_decode(r.end_lsn, r.rec) d ORDER BY md5(d::text)",
+	'walredo_record_images(pg_lsn,bytea)' =>
+	  "SELECT count(*), count(image) FROM \@.walredo_wal_records(#) r, \@.walredo_record_images(r.end_lsn, r.rec)",
+	'walredo_page_records(walredo_tag,pg_lsn,pg_lsn,text)' =>
+	  "SELECT * FROM \@.walredo_page_records(\@.walredo_tag('public.u', 'main', 0), #)",
+	'walredo_page_at(walredo_tag,pg_lsn,bytea,text)' =>
+	  "SELECT md5(\@.walredo_page_at(\@.walredo_tag('public.u', 'main', 0), 'FFFFFFFF/FFFFFFFF'))",
+	'walredo_page_at(regclass,text,bigint,pg_lsn)' =>
+	  "SELECT md5(\@.walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF'))",
+	'walredo_pages_at(regclass,text,pg_lsn)' =>
+	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
+	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
+	  "SELECT lsn, description, md5(page) FROM \@.walredo_page_history(\@.walredo_tag('public.u', 'main', 0), #)",
+	'walredo_page_diff(bytea,bytea)' =>
+	  "SELECT * FROM \@.walredo_page_diff('\\x0102', '\\x0103')",
+	'walredo_verify(regclass,text)' =>
+	  "SELECT * FROM \@.walredo_verify('public.u')",
+	'walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
+	'walredo_get_children()' =>
+	  "SELECT slot, state, database, role FROM \@.walredo_children",
+	'walredo_stat_reset()' => "SELECT \@.walredo_stat_reset()",
+	'walredo_get_verify_progress()' =>
+	  "SELECT count(*) FROM \@.walredo_verify_progress");
+$calls{'walredo_page_mask(text,bytea,bigint)'} =
+  "SELECT md5(\@.walredo_page_mask('Heap', ext.get_raw_page('public.u', 0), 0))";
+
+my $range = $new->safe_psql('postgres', <<'SQL');
+CHECKPOINT;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+CREATE TABLE u (i int);
+INSERT INTO u VALUES (1), (2);
+SELECT quote_literal(:'start') || ', ' || quote_literal(pg_current_wal_flush_lsn());
+SQL
+
+sub schema_of_extension
+{
+	return $new->safe_psql('postgres',
+		q{SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'walredo'}
+	);
+}
+
+# Calls them all, in one session.
+sub call_all
+{
+	my ($search_path, $schema) = @_;
+	my $script = "SET search_path = $search_path;\nSET walredo.timeout = '1min';\n";
+	my ($stdout, $stderr);
+
+	foreach my $function (sort keys %calls)
+	{
+		my $call = $calls{$function};
+
+		$call =~ s/\@/$schema/g;
+		$call =~ s/#/$range/g;
+		$call =~ s/;?\n?\z/;\n/;
+		$script .= "\\echo $function\n$call";
+	}
+	$new->psql('postgres', $script,
+		stdout => \$stdout,
+		stderr => \$stderr,
+		on_error_stop => 0);
+	like($stderr,
+		qr/\Apsql:<stdin>:\d+: ERROR:  could not open file "[^"\n]*absent[^"\n]*": [^\n]*\z/,
+		"search_path $search_path, schema $schema: no call fails but for want of a file");
+	return $stdout;
+}
+
+is( join("\n", sort keys %calls),
+	$new->safe_psql('postgres', <<'SQL'), 'there is a call of every function');
+SET search_path = ext;
+SELECT replace(p.oid::regprocedure::text, '"', '') AS f
+FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass
+	AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'walredo'
+ORDER BY f COLLATE "C";
+SQL
+
+my $in_path = call_all('pg_catalog, ext', 'ext');
+like($in_path, qr/^Heap|INSERT\+INIT|relmap 1663/m, 'the calls answer');
+is(call_all('pg_catalog', 'ext'), $in_path, 'not in the search_path: the same');
+
+$new->safe_psql('postgres',
+	'CREATE SCHEMA "else where"; ALTER EXTENSION walredo SET SCHEMA "else where"');
+is(schema_of_extension(), '"else where"', 'SET SCHEMA');
+is( $new->safe_psql('postgres', <<'SQL'), '', 'nothing stays where it was');
+SELECT pg_describe_object(d.classid, d.objid, 0)
+FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'walredo',
+	pg_identify_object(d.classid, d.objid, 0) o
+WHERE d.deptype = 'e' AND o.schema <> 'else where'
+SQL
+is(call_all('pg_catalog', '"else where"'), $in_path, 'after it: the same');
+
+my $moved = $state =~ s/\bext\.(?=walredo|[=<>])/"else where"./gr;
+is($new->safe_psql('postgres', $moved),
+	$before, 'after it: what is stored, and what depends on it');
+$new->safe_psql('postgres', 'ALTER EXTENSION walredo SET SCHEMA ext');
+
+#
+# The next version
+#
+
+my $directory = pg_config('pg_config', 'sharedir') . '/extension';
+my $script = "$directory/walredo--1.0--1.1.sql";
+
+# Ours alone, and not for long.
+END
+{
+	unlink $script if defined $script;
+}
+
+SKIP:
+{
+	if (-e $script || !-w $directory)
+	{
+		undef $script;
+		skip "a script cannot be put into $directory", 1;
+	}
+	append_to_file($script, <<'SQL');
+\echo Use "ALTER EXTENSION walredo UPDATE TO '1.1'" to load this file. \quit
+CREATE FUNCTION walredo_record_lsn(walredo_record)
+RETURNS pg_lsn
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CAST(split_part($1::text, ' ', 1) AS pg_lsn);
+CREATE FUNCTION walredo_ping_again()
+RETURNS float8
+AS 'MODULE_PATHNAME', 'walredo_ping'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+CREATE OR REPLACE VIEW walredo_stat AS
+	SELECT *, requests + native_requests AS all_requests
+	FROM walredo_get_stat();
+SQL
+	is( $new->safe_psql('postgres', <<'SQL'), "1.1", 'UPDATE');
+ALTER EXTENSION walredo UPDATE TO '1.1';
+SELECT extversion FROM pg_extension WHERE extname = 'walredo';
+SQL
+	is( $new->safe_psql('postgres', <<'SQL'), "0/4|t|t", 'what is new');
+SELECT ext.walredo_record_lsn(record), ext.walredo_ping_again() > 0, all_requests >= 0
+FROM stored, ext.walredo_stat WHERE i = 4
+SQL
+	state_is($new, 'postgres', $before, 'UPDATE');
+	is( $new->safe_psql('postgres', <<'SQL'), '', 'all of it belongs to the extension');
+SELECT p.oid::regprocedure FROM pg_proc p
+WHERE pronamespace = 'ext'::regnamespace AND proname LIKE 'walredo%'
+	AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e')
+SQL
+	my ($ret, $stdout, $stderr) = $new->psql('postgres',
+		q{ALTER EXTENSION walredo UPDATE TO '1.0'});
+	like($stderr, qr/has no update path from version "1\.1" to version "1\.0"/,
+		'there is no way back');
+}
+
+#
+# DROP EXTENSION in a session that has used it
+#
+
+my ($ret, $stdout, $stderr) = $new->psql('postgres', <<'SQL', on_error_stop => 0);
+SET client_min_messages = warning;
+SET search_path = pg_catalog, ext;
+CREATE FUNCTION public.uses(i int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	tag text := 'slru pg_xact/0000 blk 0';
+	member text := '(700,4)';
+BEGIN
+	RETURN concat_ws(' ', get_byte(walredo_apply(tag::walredo_tag, NULL,
+			ARRAY[walredo_zero_page('0/1'), walredo_clog_set_committed('0/2', '{700}')]), 175),
+		walredo_multixact_members_create('0/1', 2, ARRAY[member::walredo_multixact_member]),
+		(SELECT count(*) FROM walredo_page_records(walredo_tag('public.u', 'main', 0), '0/0', 'FFFFFFFF/FFFFFFFF')),
+		length(walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF')),
+		(SELECT count(*) FROM walredo_children));
+END $$;
+PREPARE used AS SELECT 'relmap 1663/5'::walredo_tag < 'twophase 1', walredo_zero_page('0/1');
+SELECT public.uses(1);
+EXECUTE used;
+DROP EXTENSION walredo CASCADE;
+SELECT public.uses(2);
+EXECUTE used;
+SELECT count(*) FROM public.stored;
+CREATE EXTENSION walredo SCHEMA ext VERSION '1.0';
+SELECT public.uses(3);
+EXECUTE used;
+BEGIN;
+DROP EXTENSION walredo;
+ROLLBACK;
+SELECT public.uses(4);
+DROP EXTENSION walredo;
+CREATE SCHEMA third;
+CREATE EXTENSION walredo SCHEMA third;
+SET search_path = pg_catalog, third;
+SELECT public.uses(5);
+EXECUTE used;
+SQL
+my $uses = '1 0/1 multixact_members_create moff=2 members=700:4 2 8192 1';
+is($stdout, join("\n", $uses, 't|0/1 zero_page', 12, $uses, 't|0/1 zero_page',
+	$uses, $uses, 't|0/1 zero_page'), 'DROP, and CREATE again');
+is(scalar(() = $stderr =~ /ERROR:/g), 2, 'errors while it is gone')
+  or diag $stderr;
+
+$new->stop;
+done_testing();
