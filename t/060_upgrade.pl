@@ -8,11 +8,10 @@
 # one: that of OLD_PG_CONFIG, or the oldest one next to this server's directory
 # (as on Debian).  Else both servers are this one, which makes the same dump.
 #
-# Seen to fail: on a cast to public.walredo_record in a view, which only SET
-# SCHEMA and a dump of another schema show; on "relocatable = false"; on a
-# schema set by the script; on a text form without its last field, and on a
-# binary form that went wrong only for what was stored in the older form; on a
-# function that kept a type's OID for good; on a script without a function.
+# Seen to fail: with "relocatable = false"; with a function that the script
+# puts into the schema public; with an SQL function that calls another without
+# its schema; with a script without one of the functions; with a text form that
+# loses the fork; with a function that keeps a type's OID for good.
 
 use strict;
 use warnings;
@@ -91,7 +90,7 @@ GROUP BY r, b;
 -- a record of each kind, and one that is long enough to be compressed
 CREATE TABLE stored (
 	i int PRIMARY KEY,
-	tag ext.walredo_tag DEFAULT 'twophase 1',
+	tag ext.walredo_tag DEFAULT 'twophase 3',
 	record ext.walredo_record DEFAULT ext.walredo_zero_page('0/1'),
 	member ext.walredo_multixact_member
 ) PARTITION BY RANGE (i);
@@ -115,8 +114,7 @@ CREATE INDEX stored_lsn ON stored (split_part(record::text, ' ', 1));
 
 -- objects that the extension's are part of
 CREATE FUNCTION first_of(ext.walredo_tag) RETURNS ext.walredo_tag LANGUAGE sql
-AS $$ SELECT min(tag)::text::ext.walredo_tag FROM (SELECT $1 AS tag) x
-	GROUP BY tag ORDER BY tag $$;
+AS $$ SELECT tag FROM unnest(ARRAY[$1, 'relmap 1663/5']) tag ORDER BY tag LIMIT 1 $$;
 CREATE VIEW rebuilt AS
 SELECT tag, ext.walredo_apply(tag, NULL, records) AS page FROM page;
 CREATE MATERIALIZED VIEW by_tag AS
@@ -126,14 +124,14 @@ CREATE DOMAIN heap_tag AS ext.walredo_tag
 CREATE TABLE hashed (tag ext.walredo_tag) PARTITION BY HASH (tag);
 CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1);
-INSERT INTO hashed SELECT tag FROM stored WHERE tag IS NOT NULL;
+INSERT INTO hashed SELECT DISTINCT tag FROM stored WHERE tag IS NOT NULL;
 SQL
 
 # All that must come through, as text.
 my $state = <<'SQL';
 SELECT i, tag, md5(ext.walredo_tag_send(tag)), left(record::text, 80),
 	md5(ext.walredo_record_send(record)), member FROM stored ORDER BY i;
-SELECT tag, lsn, md5(array_send(records)), md5(page) FROM page ORDER BY tag;
+SELECT tag, lsn, md5(records::text), md5(page) FROM page ORDER BY tag;
 SELECT first_of(tag) FROM by_tag ORDER BY lsn;
 SELECT tableoid::regclass, tag FROM hashed ORDER BY tag, 1;
 SELECT 'rel 1/2/3 blk 4'::heap_tag;
@@ -158,14 +156,20 @@ FROM rebuilt r JOIN page p ON r.tag OPERATOR(ext.=) p.tag,
 ORDER BY r.tag;
 SQL
 
+sub major
+{
+	my ($node) = @_;
+
+	return int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
+}
+my $old_major = major($old);
+
 sub state_is
 {
 	my ($node, $database, $expected, $what) = @_;
 
 	is($node->safe_psql($database, $state), $expected, "$what: what is stored");
-	return
-	  if $node->safe_psql($database, 'SHOW server_version_num') / 10000 !=
-	  $old->safe_psql('postgres', 'SHOW server_version_num') / 10000;
+	return if major($node) != $old_major;
 	like($node->safe_psql($database, $rebuilt),
 		qr{^rel \S+ blk 0\|t\nrel \S+ blk 1\|t$},
 		"$what: stored records make the page that the server had");
@@ -218,7 +222,6 @@ $old->stop;
 		'pg_upgrade');
 }
 $new->start;
-$old->start;
 state_is($new, 'postgres', $before, 'pg_upgrade');
 is( $new->safe_psql('postgres', <<'SQL'),
 SELECT count(*) FROM page WHERE tag OPERATOR(ext.=)
@@ -232,7 +235,6 @@ UPDATE t SET word = 'new' WHERE id = 1;
 SELECT status FROM ext.walredo_verify('t');
 SQL
 	"unverifiable\nok", 'the log begins anew');
-$old->stop;
 
 #
 # Every function in a schema that is not in the search_path
@@ -290,7 +292,7 @@ SQL
 	'walredo_multixact_offset_create(pg_lsn,xid,bigint)' =>
 	  "SELECT \@.walredo_multixact_offset_create('0/1', '2', 3)",
 	'walredo_multixact_members_create(pg_lsn,bigint,walredo_multixact_member[])'
-	  => "SELECT \@.walredo_multixact_members_create('0/1', 2, ARRAY[(3,4)::\@.walredo_multixact_member])",
+	  => "SELECT \@.walredo_multixact_members_create('0/1', 2, ARRAY[('3', 4)::\@.walredo_multixact_member])",
 	'walredo_commit_ts_set(pg_lsn,xid[],timestamp with time zone,integer)' =>
 	  "SELECT \@.walredo_commit_ts_set('0/1', '{3}', '2000-01-01 00:00:00+00')",
 	'walredo_zero_page(pg_lsn)' => "SELECT \@.walredo_zero_page('0/1')",
@@ -298,7 +300,7 @@ SQL
 	'walredo_apply(walredo_tag,bytea,walredo_record[])' =>
 	  "SELECT md5(\@.walredo_apply($tag, NULL, ARRAY[\@.walredo_zero_page('0/1'), $record]))",
 	'walredo_page_mask(text,bytea,bigint)' =>
-	  "SELECT md5(\@.walredo_page_mask('Heap', \@.walredo_page_at('public.u', 'main', 0, '0/0'), 0)) WHERE false",
+	  "SELECT md5(\@.walredo_page_mask('Heap', ext.get_raw_page('public.u', 0), 0))",
 	'walredo_ping()' => "SELECT \@.walredo_ping() > 0",
 	'walredo_replay_request(text)' =>
 	  "SELECT \@.walredo_replay_request('absent')",
@@ -328,9 +330,6 @@ SQL
 	'walredo_stat_reset()' => "SELECT \@.walredo_stat_reset()",
 	'walredo_get_verify_progress()' =>
 	  "SELECT count(*) FROM \@.walredo_verify_progress");
-$calls{'walredo_page_mask(text,bytea,bigint)'} =
-  "SELECT md5(\@.walredo_page_mask('Heap', ext.get_raw_page('public.u', 0), 0))";
-
 my $range = $new->safe_psql('postgres', <<'SQL');
 CHECKPOINT;
 SELECT pg_current_wal_insert_lsn() AS start \gset
@@ -367,23 +366,22 @@ sub call_all
 		stderr => \$stderr,
 		on_error_stop => 0);
 	like($stderr,
-		qr/\Apsql:<stdin>:\d+: ERROR:  could not open file "[^"\n]*absent[^"\n]*": [^\n]*\z/,
-		"search_path $search_path, schema $schema: no call fails but for want of a file");
+		qr/\Apsql:<stdin>:\d+: ERROR:  invalid name of a saved request: "absent"\z/,
+		"search_path $search_path, schema $schema: all but one call succeed");
 	return $stdout;
 }
 
 is( join("\n", sort keys %calls),
 	$new->safe_psql('postgres', <<'SQL'), 'there is a call of every function');
 SET search_path = ext;
-SELECT replace(p.oid::regprocedure::text, '"', '') AS f
-FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass
+SELECT f FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass
 	AND d.objid = p.oid AND d.deptype = 'e'
-	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'walredo'
+	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'walredo',
+	replace(p.oid::regprocedure::text, '"', '') f
 ORDER BY f COLLATE "C";
 SQL
 
 my $in_path = call_all('pg_catalog, ext', 'ext');
-like($in_path, qr/^Heap|INSERT\+INIT|relmap 1663/m, 'the calls answer');
 is(call_all('pg_catalog', 'ext'), $in_path, 'not in the search_path: the same');
 
 $new->safe_psql('postgres',
@@ -393,7 +391,7 @@ is( $new->safe_psql('postgres', <<'SQL'), '', 'nothing stays where it was');
 SELECT pg_describe_object(d.classid, d.objid, 0)
 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'walredo',
 	pg_identify_object(d.classid, d.objid, 0) o
-WHERE d.deptype = 'e' AND o.schema <> 'else where'
+WHERE d.deptype = 'e' AND o.schema <> '"else where"'
 SQL
 is(call_all('pg_catalog', '"else where"'), $in_path, 'after it: the same');
 
@@ -475,13 +473,13 @@ BEGIN
 		length(walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF')),
 		(SELECT count(*) FROM walredo_children));
 END $$;
-PREPARE used AS SELECT 'relmap 1663/5'::walredo_tag < 'twophase 1', walredo_zero_page('0/1');
+PREPARE used AS SELECT 'relmap 1663/5'::walredo_tag < 'twophase 3', walredo_zero_page('0/1')::text;
 SELECT public.uses(1);
 EXECUTE used;
 DROP EXTENSION walredo CASCADE;
 SELECT public.uses(2);
 EXECUTE used;
-SELECT count(*) FROM public.stored;
+SELECT count(*) > 100 FROM public.stored;
 CREATE EXTENSION walredo SCHEMA ext VERSION '1.0';
 SELECT public.uses(3);
 EXECUTE used;
@@ -497,7 +495,7 @@ SELECT public.uses(5);
 EXECUTE used;
 SQL
 my $uses = '1 0/1 multixact_members_create moff=2 members=700:4 2 8192 1';
-is($stdout, join("\n", $uses, 't|0/1 zero_page', 12, $uses, 't|0/1 zero_page',
+is($stdout, join("\n", $uses, 't|0/1 zero_page', 't', $uses, 't|0/1 zero_page',
 	$uses, $uses, 't|0/1 zero_page'), 'DROP, and CREATE again');
 is(scalar(() = $stderr =~ /ERROR:/g), 2, 'errors while it is gone')
   or diag $stderr;
