@@ -19,7 +19,6 @@
 #include "access/visibilitymapdefs.h"
 #include "access/xlogrecord.h"
 #include "libpq/pqformat.h"
-#include "port/pg_crc32c.h"
 #include "storage/bufpage.h"
 #include "utils/builtins.h"
 
@@ -351,11 +350,7 @@ record_check_postgres(const WalredoRecord *rec)
 						   LSN_FORMAT_ARGS(rec->lsn), len,
 						   xlrec->xl_tot_len)));
 
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, rec->u.data + SizeOfXLogRecord, len - SizeOfXLogRecord);
-	/* include the record header last */
-	COMP_CRC32C(crc, rec->u.data, offsetof(XLogRecord, xl_crc));
-	FIN_CRC32C(crc);
+	crc = walredo_xlogrecord_crc(xlrec);
 	if (!EQ_CRC32C(xlrec->xl_crc, crc))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),

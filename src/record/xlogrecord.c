@@ -183,6 +183,21 @@ walredo_block_iterator_next(WalredoBlockIterator *iter)
 	return end_of_headers(iter);
 }
 
+/* As ValidXLogRecord() in xlogreader.c: the header comes last. */
+pg_crc32c
+walredo_xlogrecord_crc(const XLogRecord *record)
+{
+	const char *data = (const char *) record;
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, data + SizeOfXLogRecord,
+				record->xl_tot_len - SizeOfXLogRecord);
+	COMP_CRC32C(crc, data, offsetof(XLogRecord, xl_crc));
+	FIN_CRC32C(crc);
+	return crc;
+}
+
 const char *
 walredo_xlogrecord_check(const XLogRecord *record)
 {

@@ -23,6 +23,7 @@
 #include "access/xlogrecord.h"
 #include "common/relpath.h"
 #include "compat.h"
+#include "port/pg_crc32c.h"
 #include "record/tag.h"
 
 /* A block that a record refers to. */
@@ -74,6 +75,12 @@ extern void walredo_block_iterator_init(WalredoBlockIterator *iter,
  * Moves to the next block.  False at the end, or where the record is broken.
  */
 extern bool walredo_block_iterator_next(WalredoBlockIterator *iter);
+
+/*
+ * The checksum that a record should have in xl_crc.  The record must be at
+ * least a header, and be xl_tot_len bytes long.
+ */
+extern pg_crc32c walredo_xlogrecord_crc(const XLogRecord *record);
 
 /*
  * Checks the lengths in a record's headers against its size.  NULL if they

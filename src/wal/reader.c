@@ -45,7 +45,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "port/pg_crc32c.h"
+#include "record/xlogrecord.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 #include "wal/reader.h"
@@ -1206,13 +1206,5 @@ check_record_header(WalredoReader *reader, XLogRecPtr lsn,
 static bool
 record_crc_ok(const XLogRecord *record)
 {
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, ((const char *) record) + SizeOfXLogRecord,
-				record->xl_tot_len - SizeOfXLogRecord);
-	COMP_CRC32C(crc, (const char *) record, offsetof(XLogRecord, xl_crc));
-	FIN_CRC32C(crc);
-
-	return EQ_CRC32C(record->xl_crc, crc);
+	return EQ_CRC32C(record->xl_crc, walredo_xlogrecord_crc(record));
 }
