@@ -49,7 +49,6 @@
 
 #include "access/rmgr.h"
 #include "access/spgist_private.h"
-#include "access/visibilitymap.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
@@ -61,7 +60,8 @@
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "port/pg_crc32c.h"
+#include "record/visibilitymap.h"
+#include "record/xlogrecord.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/fsm_internals.h"
@@ -365,7 +365,6 @@ static void
 decode_record(XLogRecPtr lsn, const char *data, uint32 size)
 {
 	XLogRecord *record;
-	pg_crc32c	crc;
 	size_t		required;
 	char	   *errormsg;
 
@@ -387,12 +386,7 @@ decode_record(XLogRecPtr lsn, const char *data, uint32 size)
 				 errmsg("record at %X/%X has %u bytes, which is not the length in its header",
 						LSN_FORMAT_ARGS(lsn), size)));
 
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, aligned_record + SizeOfXLogRecord,
-				size - SizeOfXLogRecord);
-	COMP_CRC32C(crc, aligned_record, offsetof(XLogRecord, xl_crc));
-	FIN_CRC32C(crc);
-	if (!EQ_CRC32C(record->xl_crc, crc))
+	if (!EQ_CRC32C(record->xl_crc, walredo_xlogrecord_crc(record)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("record at %X/%X has a wrong checksum",
@@ -461,10 +455,6 @@ scratch_relation(const RelFileLocator *locator, bool init_fork)
 static void
 install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 {
-	/* As in visibilitymap.c. */
-	const BlockNumber heap_blocks_per_page =
-		(BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) *
-		(BITS_PER_BYTE / BITS_PER_HEAPBLOCK);
 	BlockNumber leaf = blkno / SlotsPerFSMPage;
 	BlockNumber fsm_block = 0;
 
@@ -479,8 +469,7 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 		leaf /= SlotsPerFSMPage;
 	}
 
-	(void) install_page(rel, VISIBILITYMAP_FORKNUM,
-						blkno / heap_blocks_per_page);
+	(void) install_page(rel, VISIBILITYMAP_FORKNUM, walredo_vm_page(blkno));
 	(void) install_page(rel, FSM_FORKNUM, fsm_block - 1);
 	if (is_target)
 		target_has_companions = true;
