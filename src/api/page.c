@@ -15,6 +15,7 @@
 #include "api/api.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "page/diff.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "record/record.h"
@@ -401,8 +402,11 @@ walredo_page_diff(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	bytea	   *a = PG_GETARG_BYTEA_PP(0);
 	bytea	   *b = PG_GETARG_BYTEA_PP(1);
+	const char *pa = VARDATA_ANY(a);
+	const char *pb = VARDATA_ANY(b);
 	Size		size = VARSIZE_ANY_EXHDR(a);
-	Size		end;
+	Size		start;
+	Size		end = 0;
 
 	if (VARSIZE_ANY_EXHDR(b) != size)
 		ereport(ERROR,
@@ -412,18 +416,10 @@ walredo_page_diff(PG_FUNCTION_ARGS)
 						   size, (Size) VARSIZE_ANY_EXHDR(b))));
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (Size start = 0; start < size; start = end)
+	while (walredo_next_difference(pa, pb, size, &start, &end))
 	{
-		const char *pa = VARDATA_ANY(a);
-		const char *pb = VARDATA_ANY(b);
 		Datum		values[4];
 		bool		nulls[4] = {0};
-
-		end = start + 1;
-		if (pa[start] == pb[start])
-			continue;
-		while (end < size && pa[end] != pb[end])
-			end++;
 
 		values[0] = Int32GetDatum((int32) start);
 		values[1] = Int32GetDatum((int32) (end - start));

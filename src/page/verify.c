@@ -42,6 +42,7 @@
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "page/diff.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify.h"
@@ -217,7 +218,8 @@ compare_pages(Verification *v, BlockNumber blkno, const char *live,
 	PGAlignedBlock b;
 	StringInfoData buf;
 	int			num_runs = 0;
-	int			end;
+	Size		start;
+	Size		end = 0;
 
 	memcpy(a.data, live, BLCKSZ);
 	memcpy(b.data, rebuilt, BLCKSZ);
@@ -231,21 +233,16 @@ compare_pages(Verification *v, BlockNumber blkno, const char *live,
 		return NULL;
 
 	initStringInfo(&buf);
-	for (int start = 0; start < BLCKSZ; start = end)
+	while (walredo_next_difference(a.data, b.data, BLCKSZ, &start, &end))
 	{
-		end = start + 1;
-		if (a.data[start] == b.data[start])
-			continue;
-		while (end < BLCKSZ && a.data[end] != b.data[end])
-			end++;
 		if (++num_runs > MAX_REPORTED_RUNS)
 			continue;
 		if (num_runs > 1)
 			appendStringInfoString(&buf, ", ");
 		if (end - start == 1)
-			appendStringInfo(&buf, "%d", start);
+			appendStringInfo(&buf, "%zu", start);
 		else
-			appendStringInfo(&buf, "%d to %d", start, end - 1);
+			appendStringInfo(&buf, "%zu to %zu", start, end - 1);
 	}
 	if (num_runs > MAX_REPORTED_RUNS)
 		appendStringInfo(&buf, ", and %d more runs",
