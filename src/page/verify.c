@@ -142,19 +142,65 @@ mask_of_relation(Relation rel)
 	}
 }
 
+/* Something to do with a page that may be damaged. */
+typedef struct PageWork
+{
+	Verification *v;
+	BlockNumber blkno;
+	BufferAccessStrategy strategy;
+	char	   *page;
+} PageWork;
+
 /*
- * Masks a page of the fork.
+ * Does it in a subtransaction, as the server cleans up after an error at the
+ * end of a transaction only.  If it fails in a way that may be the page's
+ * fault, returns the error, else NULL.  A cancel, say, is not.
+ */
+static ErrorData *
+try_on_page(void (*function) (PageWork *), PageWork *work)
+{
+	MemoryContext old_context = CurrentMemoryContext;
+	ResourceOwner old_owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old_context);
+	PG_TRY();
+	{
+		function(work);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old_context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+
+		if (error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
+			error->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
+			error->sqlerrcode != ERRCODE_IO_ERROR)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old_context);
+	CurrentResourceOwner = old_owner;
+	return error;
+}
+
+/*
+ * Masks the page of the work.
  *
  * A page of the visibility map looks to the heap's mask as if it had nothing
  * in it, so all of it would be masked.
  */
 static void
-mask_page(Verification *v, BlockNumber blkno, char *page)
+mask_page(PageWork *work)
 {
-	if (v->filter.tag.forknum == VISIBILITYMAP_FORKNUM)
-		mask_page_lsn_and_checksum(page);
+	if (work->v->filter.tag.forknum == VISIBILITYMAP_FORKNUM)
+		mask_page_lsn_and_checksum(work->page);
 	else
-		walredo_mask_page(v->rmid, blkno, page);
+		walredo_mask_page(work->v->rmid, work->blkno, work->page);
 }
 
 /*
@@ -165,45 +211,23 @@ mask_page(Verification *v, BlockNumber blkno, char *page)
 static void
 mask_pages(Verification *v, BlockNumber blkno, char *live, char *rebuilt)
 {
-	MemoryContext old_context = CurrentMemoryContext;
-	ResourceOwner old_owner = CurrentResourceOwner;
-	PGAlignedBlock copy;
-	volatile bool failed = false;
+	PGAlignedBlock masked_live;
+	PGAlignedBlock masked_rebuilt;
+	PageWork	work = {.v = v,.blkno = blkno};
+	ErrorData  *error;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old_context);
-	memcpy(copy.data, live, BLCKSZ);
-	PG_TRY();
-	{
-		mask_page(v, blkno, copy.data);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
+	memcpy(masked_live.data, live, BLCKSZ);
+	memcpy(masked_rebuilt.data, rebuilt, BLCKSZ);
 
-		MemoryContextSwitchTo(old_context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-
-		if (edata->sqlerrcode != ERRCODE_IO_ERROR)
-			ReThrowError(edata);
-		FreeErrorData(edata);
-		failed = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old_context);
-	CurrentResourceOwner = old_owner;
-
-	if (failed)
-	{
-		memcpy(copy.data, rebuilt, BLCKSZ);
-		mask_page(v, blkno, copy.data);
+	work.page = masked_live.data;
+	error = try_on_page(mask_page, &work);
+	work.page = masked_rebuilt.data;
+	mask_page(&work);
+	if (error != NULL)
 		return;
-	}
-	memcpy(live, copy.data, BLCKSZ);
-	mask_page(v, blkno, rebuilt);
+
+	memcpy(live, masked_live.data, BLCKSZ);
+	memcpy(rebuilt, masked_rebuilt.data, BLCKSZ);
 }
 
 /*
@@ -250,6 +274,19 @@ compare_pages(Verification *v, BlockNumber blkno, const char *live,
 	return buf.data;
 }
 
+static void
+copy_live_page(PageWork *work)
+{
+	Buffer		buffer = ReadBufferExtended(work->v->rel,
+											work->v->filter.tag.forknum,
+											work->blkno, RBM_NORMAL,
+											work->strategy);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(work->page, BufferGetPage(buffer), BLCKSZ);
+	UnlockReleaseBuffer(buffer);
+}
+
 /*
  * Copies a page out of the server's buffers.  On an error, such as a wrong
  * checksum, returns what the server says, else NULL.
@@ -258,44 +295,12 @@ static char *
 read_live_page(Verification *v, BlockNumber blkno,
 			   BufferAccessStrategy strategy, char *page)
 {
-	MemoryContext old_context = CurrentMemoryContext;
-	ResourceOwner old_owner = CurrentResourceOwner;
-	char	   *volatile error = NULL;
+	PageWork	work = {v, blkno, strategy, page};
+	ErrorData  *error = try_on_page(copy_live_page, &work);
 
-	/* The server cleans up after a failed read at the end of a transaction. */
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old_context);
-	PG_TRY();
-	{
-		Buffer		buffer = ReadBufferExtended(v->rel,
-												v->filter.tag.forknum,
-												blkno, RBM_NORMAL, strategy);
-
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		memcpy(page, BufferGetPage(buffer), BLCKSZ);
-		UnlockReleaseBuffer(buffer);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(old_context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-
-		/* A cancel is not the page's fault. */
-		if (edata->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
-			edata->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
-			edata->sqlerrcode != ERRCODE_IO_ERROR)
-			ReThrowError(edata);
-		error = psprintf("The server cannot read it: %s.", edata->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old_context);
-	CurrentResourceOwner = old_owner;
-	return error;
+	if (error == NULL)
+		return NULL;
+	return psprintf("The server cannot read it: %s.", error->message);
 }
 
 /*
