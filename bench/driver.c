@@ -61,6 +61,9 @@
 
 #define REQUESTS_IN_FLIGHT	8
 
+/* Keeps the compiler from doing only once what writes there. */
+#define USE_MEMORY(p)	__asm__ __volatile__("" : : "r"(p) : "memory")
+
 /* One request, as it goes over the wire, and what it must lead to. */
 typedef struct Workload
 {
@@ -91,7 +94,10 @@ static bool own_session;
 static int	cores[2];
 static int	num_cores;
 
-static void pg_attribute_printf(1, 2)
+static void die(const char *format,...) pg_attribute_printf(1, 2);
+static void process_failed(const WalredoChild *process) pg_attribute_noreturn();
+
+static void
 die(const char *format,...)
 {
 	va_list		args;
@@ -286,7 +292,7 @@ set_blocking(const WalredoChild *process, bool blocking)
 }
 
 /* What the child said last, if it died. */
-static void pg_attribute_noreturn()
+static void
 process_failed(const WalredoChild *process)
 {
 	char		words[4096];
@@ -475,8 +481,8 @@ time_in_flight(const WalredoChild *process, const Workload *workload, int n)
 	while (received < to_read)
 	{
 		struct pollfd fds[2] = {
-			{.fd = process->in_fd, .events = POLLOUT},
-			{.fd = process->out_fd, .events = POLLIN}
+			{process->in_fd, POLLOUT, 0},
+			{process->out_fd, POLLIN, 0}
 		};
 		size_t		may_send = Min(to_send,
 								   (received / BLCKSZ + REQUESTS_IN_FLIGHT) *
@@ -669,8 +675,7 @@ do_clog_loop(int n)
 
 			page[entry / 4] = (page[entry / 4] & ~(3 << shift)) | (1 << shift);
 		}
-		/* Keep the compiler from doing it only once. */
-		__asm__ __volatile__("" : : "r"(page) : "memory");
+		USE_MEMORY(page);
 	}
 	printf("%.6f\n", (now() - start) / n / lengthof(xids));
 }

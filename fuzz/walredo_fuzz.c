@@ -645,19 +645,17 @@ test_one_input(const uint8_t *data, size_t size)
 }
 
 static void
-find_target(text *name)
+find_target(const char *name)
 {
-	char	   *str = text_to_cstring(name);
-
 	for (int i = 0; i < lengthof(targets); i++)
 	{
-		if (strcmp(targets[i].name, str) == 0)
+		if (strcmp(targets[i].name, name) == 0)
 		{
 			target = &targets[i];
 			return;
 		}
 	}
-	elog(ERROR, "there is no target \"%s\"", str);
+	elog(ERROR, "there is no target \"%s\"", name);
 }
 
 /*
@@ -673,7 +671,7 @@ walredo_fuzz(PG_FUNCTION_ARGS)
 	char	  **argv;
 	int			argc = 0;
 
-	find_target(PG_GETARG_TEXT_PP(0));
+	find_target(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false,
 					  TYPALIGN_INT, &options, NULL, &noptions);
 	argv = palloc0((noptions + 2) * sizeof(char *));
@@ -717,7 +715,7 @@ walredo_fuzz_seeds(PG_FUNCTION_ARGS)
 	static uint8 counts[RM_MAX_ID + 1][256];
 	WalredoReader *reader;
 
-	find_target(PG_GETARG_TEXT_PP(0));
+	find_target(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	seed_directory = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	num_seeds = 0;
 	memset(counts, 0, sizeof(counts));

@@ -173,7 +173,7 @@ none(\@blanks, 'no blanks at the end of a line or file');
 #
 
 my %typedefs;
-foreach my $file (@sources, sort glob 'test/*.c bench/*.c')
+foreach my $file (@sources, sort glob 'test/*.c bench/*.c fuzz/*.[ch]')
 {
 	my $text = $text{$file} // slurp_file($file);
 

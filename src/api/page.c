@@ -354,7 +354,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 		{
 			WalredoRecord *record = scan->records[i].record;
 			bool		starts =
-			walredo_record_starts_page(&filter.tag, record);
+				walredo_record_starts_page(&filter.tag, record);
 
 			if (image != NULL || starts)
 				image = walredo_redo(&filter.tag, starts ? NULL : image,

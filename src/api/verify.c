@@ -59,7 +59,7 @@ walredo_verify(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	ForkNumber	forknum =
-	forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+		forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	Relation	rel;
 
 	walredo_check_may_read_log();

@@ -40,8 +40,8 @@ typedef struct WalRecordsScan
 	 * Names as text, made when first seen.  A resource manager has the upper
 	 * four bits of xl_info for its record types.
 	 */
-	text	   *rmgr_names[RM_MAX_ID + 1];
-	text	   *record_types[RM_MAX_ID + 1][16];
+	Datum		rmgr_names[RM_MAX_ID + 1];
+	Datum		record_types[RM_MAX_ID + 1][16];
 } WalRecordsScan;
 
 /*
@@ -90,15 +90,15 @@ begin_scan(FunctionCallInfo fcinfo, int argno)
 /*
  * A name as text, made once for each that is seen.
  */
-static text *
-cached_text(WalRecordsScan *scan, text **cached, const char *name)
+static Datum
+cached_text(WalRecordsScan *scan, Datum *cached, const char *name)
 {
-	if (*cached == NULL)
+	if (*cached == 0)
 	{
 		MemoryContext old_cxt =
 			MemoryContextSwitchTo(GetMemoryChunkContext(scan));
 
-		*cached = cstring_to_text(name);
+		*cached = CStringGetTextDatum(name);
 		MemoryContextSwitchTo(old_cxt);
 	}
 	return *cached;
@@ -124,8 +124,8 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 	const XLogRecord *record;
 	Datum		values[WALREDO_WAL_RECORDS_COLS];
 	bool		nulls[WALREDO_WAL_RECORDS_COLS] = {0};
-	text	   *rmgr_name;
-	text	   *record_type;
+	Datum		rmgr_name;
+	Datum		record_type;
 	bytea	   *rec;
 	int			i = 0;
 
@@ -156,11 +156,11 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 
 	record = walredo_reader_record(scan->reader);
 	rmgr_name = cached_text(scan, &scan->rmgr_names[record->xl_rmid],
-						  walredo_rmgr_name(record->xl_rmid));
+							walredo_rmgr_name(record->xl_rmid));
 	record_type =
 		cached_text(scan,
-				  &scan->record_types[record->xl_rmid][record->xl_info >> 4],
-				  walredo_record_type(record));
+					&scan->record_types[record->xl_rmid][record->xl_info >> 4],
+					walredo_record_type(record));
 	rec = palloc(VARHDRSZ + record->xl_tot_len);
 	SET_VARSIZE(rec, VARHDRSZ + record->xl_tot_len);
 	memcpy(VARDATA(rec), record, record->xl_tot_len);
@@ -169,8 +169,8 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 	values[i++] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
 	values[i++] = LSNGetDatum(record->xl_prev);
 	values[i++] = TransactionIdGetDatum(record->xl_xid);
-	values[i++] = PointerGetDatum(rmgr_name);
-	values[i++] = PointerGetDatum(record_type);
+	values[i++] = rmgr_name;
+	values[i++] = record_type;
 	values[i++] = Int32GetDatum((int32) record->xl_tot_len);
 	values[i++] = PointerGetDatum(rec);
 	Assert(i == WALREDO_WAL_RECORDS_COLS);

@@ -117,8 +117,8 @@ walredo_child_init(void)
 	worker_pid = atoi(getenv(WALREDO_CHILD_ENV));
 
 	/*
-	 * The worker has asked for a parent-death signal on our behalf, but if
-	 * it died before it came to that, we are somebody else's by now.
+	 * The worker has asked for a parent-death signal on our behalf, but if it
+	 * died before it came to that, we are somebody else's by now.
 	 */
 	if (getppid() != worker_pid)
 		_exit(1);
@@ -237,10 +237,11 @@ static void
 handle_mask(const char *payload, uint32 size)
 {
 	/*
-	 * Masking looks at the page as a struct, so it has to be aligned.  It also
-	 * follows offsets and lengths in the page unchecked, and writes there.
-	 * They have 16 bits at most, and a line pointer's sum of two has as many;
-	 * with that much room after the page, a broken one spoils nothing else.
+	 * Masking looks at the page as a struct, so it has to be aligned.  It
+	 * also follows offsets and lengths in the page unchecked, and writes
+	 * there. They have 16 bits at most, and a line pointer's sum of two has
+	 * as many; with that much room after the page, a broken one spoils
+	 * nothing else.
 	 */
 	static union
 	{

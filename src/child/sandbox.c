@@ -77,7 +77,8 @@ sandbox_limit_resources(size_t memory_limit)
 
 	/*
 	 * Address space is counted from what the server's binary and libraries
-	 * take already.  Without /proc that is not known; 1 GB is more than it is.
+	 * take already.  Without /proc that is not known; 1 GB is more than it
+	 * is.
 	 */
 	statm = fopen("/proc/self/statm", "r");
 	if (statm != NULL)

@@ -533,7 +533,7 @@ bury_child(WalredoSlot *grave)
 {
 	WalredoSlot *slot = &pool->slots[my_slot];
 	TimestampTz deadline =
-	TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
 
 	for (;;)
 	{

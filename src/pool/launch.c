@@ -282,9 +282,9 @@ walredo_template_launch(WalredoTemplate *template, char *error,
 	argv[nargs++] = "shared_preload_libraries=walredo";
 
 	/*
-	 * With it, and so in such a server's log, redo sets the LSN of a heap page
-	 * that becomes all-visible.  Page checksums, which mean the same, are in
-	 * the control file.
+	 * With it, and so in such a server's log, redo sets the LSN of a heap
+	 * page that becomes all-visible.  Page checksums, which mean the same,
+	 * are in the control file.
 	 */
 	argv[nargs++] = "-c";
 	argv[nargs++] = wal_log_hints ? "wal_log_hints=on" : "wal_log_hints=off";

@@ -21,15 +21,17 @@
 #define TAG_BINARY_SIZE	(1 + 1 + 3 * 4 + 8)
 
 /*
- * The server's SLRUs, in the order of WalredoTagKind.  last_page is the page
- * of the highest transaction, multixact or member there can be.
+ * An SLRU of the server.  last_page is the page of the highest transaction,
+ * multixact or member there can be.
  */
-static const struct
+typedef struct TagSlruInfo
 {
 	const char *directory;
 	uint64		last_page;
-}			tag_slrus[] =
-{
+} TagSlruInfo;
+
+/* In the order of WalredoTagKind. */
+static const TagSlruInfo tag_slrus[] = {
 	{
 		"pg_xact", MaxTransactionId / WALREDO_CLOG_XACTS_PER_PAGE
 	},
