@@ -1,10 +1,11 @@
 
 # What can be said of the source without running it: which room includes which
-# (docs/tour.md has the table), layout, typedefs.list, and META.json.
+# (docs/tour.md has the table), layout, typedefs.list, META.json, and debian/.
 #
 # Seen to fail: with an include of pool/shared.h in child/, with a header that
 # its room does not offer, with a line too long, a name left out of
-# typedefs.list, and another version in walredo.control.
+# typedefs.list, another version in walredo.control or debian/changelog, a
+# dependency added to debian/control.in only, and a word more in LICENSE.
 
 use strict;
 use warnings;
@@ -154,7 +155,8 @@ none(\@comments, 'comments are in /* */');
 foreach my $file (
 	@sources,
 	grep { -f } glob 'Makefile META.json walredo.control walredo--*.sql'
-	. ' typedefs.list sql/* t/* scripts/* .ci/* test/* bench/*')
+	. ' typedefs.list sql/* t/* scripts/* .ci/* test/* bench/* fuzz/*'
+	. ' debian/* debian/*/*')
 {
 	my $text = $text{$file} // slurp_file($file);
 	my $n = 0;
@@ -255,5 +257,33 @@ is($provided->{version}, $meta->{version}, 'and of what is provided');
 ok(-f "walredo--$default_version.sql", 'its script is there');
 like(slurp_file('CHANGELOG.md'), qr/^## \Q$default_version\E\b/m,
 	'its changes are listed');
+
+#
+# debian/
+#
+
+like(slurp_file('debian/changelog'),
+	qr/^postgresql-walredo \(\Q$meta->{version}\E-\d+\) /,
+	'the version of the package is that of META.json');
+
+# It has a package for each server of the Debian where it was made.
+my $control = slurp_file('debian/control');
+my %versions = map { $_ => 1 } $control =~ /^Package: postgresql-(\d+)-walredo$/mg;
+my ($source, $package) =
+  split /(?<=\n)(?=\nPackage: )/, slurp_file('debian/control.in');
+is( $control,
+	join('',
+		$source,
+		map { $package =~ s/PGVERSION/$_/gr }
+		sort { $a <=> $b } keys %versions),
+	'debian/control is made of debian/control.in');
+cmp_ok(scalar(keys %versions), '>', 0, 'it has packages');
+
+my ($license) = slurp_file('LICENSE') =~ /^(Permission .*)/ms;
+my ($copyright) =
+  slurp_file('debian/copyright') =~ /^License: PostgreSQL\n (Permission .*)/ms;
+$copyright =~ s/^ //mg;
+$copyright =~ s/^\.$//mg;
+is($copyright, $license, 'debian/copyright has the licence');
 
 done_testing();
