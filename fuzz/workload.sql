@@ -81,4 +81,3 @@ SELECT pg_logical_emit_message(false, 'prefix', repeat('message', 7000));
 INSERT INTO h SELECT i FROM generate_series(1, 1000) i;
 
 SELECT pg_switch_wal();
-
