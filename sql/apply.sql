@@ -4,7 +4,7 @@
 -- Seen to fail: "pages" with replay that leaves the last record out, with the
 -- start LSN taken for the end LSN and with a mask that leaves the page as it
 -- is; "mixed runs" with native records applied before all others; the checks
--- without each of them.
+-- without each of them; walredo_page_diff with runs of one byte each.
 --
 CREATE EXTENSION pg_walinspect;
 
@@ -280,6 +280,31 @@ FROM (VALUES
 	failure('SELECT walredo_page_mask(' || v.arguments || ')
 		FROM pages WHERE relname = ''replayed'' AND blkno = 0') AS f
 ORDER BY n;
+
+--
+-- walredo_page_diff
+--
+SELECT * FROM walredo_page_diff('\x', '\x');
+SELECT * FROM walredo_page_diff('\x0102', '\x0102');
+SELECT * FROM walredo_page_diff('\x01020304050607', '\x11020314250617');
+SELECT * FROM walredo_page_diff('\x010203', '\x020202');
+SELECT count(*), sum(length) FROM walredo_page_diff(
+	decode(repeat('00', 8192), 'hex'), decode(repeat('0001', 4096), 'hex'));
+SELECT count(*), sum(length) FROM walredo_page_diff(
+	decode(repeat('00', 8192), 'hex'), decode(repeat('ff', 8192), 'hex'));
+SELECT * FROM walredo_page_diff(NULL, '\x');
+SELECT * FROM walredo_page_diff('\x01', '\x0102');
+
+--
+-- walredo_page_at with literals only: which of the two?
+--
+SELECT tag, last_lsn FROM pages ORDER BY tag LIMIT 1 \gset
+SELECT * FROM failure(format('SELECT walredo_page_at(%L, %L, NULL, %L)',
+	:'tag', :'last_lsn', 'pg_wal'));
+SELECT length(walredo_page_at(:'tag', :'last_lsn', wal_directory => 'pg_wal')) AS named,
+	length(walredo_page_at(walredo_tag :'tag', :'last_lsn', NULL, 'pg_wal')) AS typed,
+	length(walredo_page_at(:'tag', :'last_lsn')) AS two,
+	length(walredo_page_at('replayed', 'main', 0, :'last_lsn')) AS of_relation;
 
 --
 -- walredo_ping
