@@ -325,7 +325,7 @@ start_template(void)
 		die("%s", error);
 	while (!template.ready)
 	{
-		struct pollfd pollfd = {.fd = template.order_fd, .events = POLLIN};
+		struct pollfd pollfd = {template.order_fd, POLLIN, 0};
 
 		(void) poll(&pollfd, 1, -1);
 		if (!walredo_template_hear(&template))
