@@ -373,7 +373,7 @@ static pid_t
 order_child(WalredoTemplate *template, const int fds[3])
 {
 	const char	order = WALREDO_TEMPLATE_ORDER;
-	struct pollfd pollfd = {.fd = template->order_fd, .events = POLLIN};
+	struct pollfd pollfd = {template->order_fd, POLLIN, 0};
 	int32		answer;
 	int			rc;
 
@@ -409,6 +409,7 @@ walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 	int			in[2] = {-1, -1};
 	int			out[2] = {-1, -1};
 	int			err[2] = {-1, -1};
+	int			ends[3];		/* the child's own */
 	const char *failed;
 
 	child->pid = 0;
@@ -424,8 +425,10 @@ walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 		goto fail;
 
 	failed = "fork a process";
-	child->pid = order_child(template,
-							 (const int[]) {in[0], out[1], err[1]});
+	ends[0] = in[0];
+	ends[1] = out[1];
+	ends[2] = err[1];
+	child->pid = order_child(template, ends);
 	if (child->pid < 0)
 	{
 		child->pid = 0;
