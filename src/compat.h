@@ -84,6 +84,13 @@ typedef int LoggedSlruPage;
 #define ReplOriginId			RepOriginId
 #endif
 
+/* PostgreSQL 19 keeps a buffer's locks and pins in 64 bits. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_read_buffer_state(desc)	pg_atomic_read_u64(&(desc)->state)
+#else
+#define walredo_read_buffer_state(desc)	pg_atomic_read_u32(&(desc)->state)
+#endif
+
 /* PostgreSQL 19 keeps the names of lock tranches itself. */
 #if PG_VERSION_NUM >= 190000
 #define walredo_new_tranche_id(name)	LWLockNewTrancheId(name)

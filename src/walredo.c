@@ -68,7 +68,7 @@ define_settings(void)
 
 	DefineCustomIntVariable("walredo.max_retries",
 							"Sets how often a request is tried again if its wal-redo child was killed from outside.",
-							NULL,
+							"The same goes for a child that died after it had served other requests.",
 							&walredo_max_retries,
 							1,
 							0, 10,

@@ -62,6 +62,7 @@
 #include "miscadmin.h"
 #include "record/visibilitymap.h"
 #include "record/xlogrecord.h"
+#include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/fsm_internals.h"
@@ -475,6 +476,32 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 		target_has_companions = true;
 }
 
+/*
+ * Redo of a record that nobody's server has written may take a turn on which
+ * it keeps a lock or a pin.  It is this record that must fail, and not the
+ * next one that happens to need the page.
+ */
+static void
+check_nothing_is_held(uint32 holdoff_count)
+{
+	bool		held = (InterruptHoldoffCount != holdoff_count);
+
+	for (int i = 0; i <= decoded->max_block_id; i++)
+	{
+		DecodedBkpBlock *block = &decoded->blocks[i];
+		BufferDesc *desc;
+
+		if (!block->in_use)
+			continue;
+		desc = GetBufferDescriptor(block->prefetch_buffer - 1);
+		held |= BUF_STATE_GET_REFCOUNT(walredo_read_buffer_state(desc)) != 0;
+	}
+	if (held)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("redo of the record has kept a page locked or pinned")));
+}
+
 void
 redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 {
@@ -483,6 +510,7 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 	bool		is_heap;
 	bool		names_target = false;
 	bool		makes_image = false;
+	uint32		holdoff_count = InterruptHoldoffCount;
 
 	decode_record(lsn, record, size);
 	rmid = XLogRecGetRmid(reader);
@@ -548,6 +576,7 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 		memset(BufferGetPage(target_buffer), 0, BLCKSZ);
 
 	RmgrTable[rmid].rm_redo(reader);
+	check_nothing_is_held(holdoff_count);
 
 	/* Dummies are valid, so it can only be the target that was not. */
 	if (XLogHaveInvalidPages())

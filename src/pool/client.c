@@ -969,8 +969,10 @@ exchange(const WalredoRequest *requests, int nrequests,
  */
 
 /*
- * True if the child's end had nothing to do with what it was asked for: it was
- * killed from outside, or went with its worker.
+ * True if the child's end may have had nothing to do with what it was asked
+ * for: it was killed from outside, or went with its worker; or what earlier
+ * requests have left in it was the reason, since redo of a broken record may
+ * write anywhere.  A child that has answered nothing yet has nothing of them.
  */
 static bool
 is_accident(Failure failure, const WalredoSlot *grave)
@@ -979,10 +981,12 @@ is_accident(Failure failure, const WalredoSlot *grave)
 		return false;
 	if (grave->worker_ended)
 		return true;
-	return !grave->launch_failed && !grave->was_killed &&
-		WIFSIGNALED(grave->exit_status) &&
-		(WTERMSIG(grave->exit_status) == SIGKILL ||
-		 WTERMSIG(grave->exit_status) == SIGTERM);
+	if (grave->launch_failed || grave->was_killed)
+		return false;
+	return grave->requests > 0 ||
+		(WIFSIGNALED(grave->exit_status) &&
+		 (WTERMSIG(grave->exit_status) == SIGKILL ||
+		  WTERMSIG(grave->exit_status) == SIGTERM));
 }
 
 /*
