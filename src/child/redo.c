@@ -47,6 +47,7 @@
  */
 #include "postgres.h"
 
+#include "access/gist.h"
 #include "access/rmgr.h"
 #include "access/spgist_private.h"
 #include "access/xlog.h"
@@ -342,6 +343,13 @@ redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 	if (rmid == RM_SPGIST_ID && blkno == SPGIST_METAPAGE_BLKNO)
 		memset(&SpGistPageGetMeta(page)->lastUsedPages, 0,
 			   sizeof(SpGistLUPCache));
+
+	/*
+	 * Redo of GiST's deletion of dead entries sets a flag that the server
+	 * itself has not set (gistprunepage()), and that nobody looks at.
+	 */
+	if (rmid == RM_GIST_ID && !PageIsNew((Page) page))
+		GistClearTuplesDeleted((Page) page);
 }
 
 static void
