@@ -48,6 +48,7 @@
 #include "postgres.h"
 
 #include "access/gist.h"
+#include "access/heapam_xlog.h"
 #include "access/rmgr.h"
 #include "access/spgist_private.h"
 #include "access/xlog.h"
@@ -554,6 +555,12 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 	/* Of what an earlier request left there nothing must be seen. */
 	if (!target_has_image)
 		memset(BufferGetPage(target_buffer), 0, BLCKSZ);
+
+	/* There is nobody here to tell, and no file to delete. */
+	if (rmid == RM_HEAP_ID &&
+		(XLogRecGetInfo(reader) & XLOG_HEAP_OPMASK) == XLOG_HEAP_INPLACE)
+		walredo_forget_inplace_messages(decoded->main_data,
+										decoded->main_data_len);
 
 	RmgrTable[rmid].rm_redo(reader);
 
