@@ -350,7 +350,7 @@ redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 	 * itself has not set (gistprunepage()), and that nobody looks at.
 	 */
 	if (rmid == RM_GIST_ID && !PageIsNew((Page) page))
-		GistClearTuplesDeleted((Page) page);
+		GistPageGetOpaque((Page) page)->flags &= ~F_TUPLES_DELETED;
 }
 
 static void
