@@ -450,7 +450,8 @@ foreach my $slru (sort keys %slrus)
 
 		foreach my $blkno (0 .. (-s $after) / $page_size - 1)
 		{
-			my $tag = "slru $slru/$name blk $blkno";
+			# some files have names of 15 digits since PostgreSQL 17
+			my $tag = sprintf("slru $slru/%04X blk $blkno", hex($name));
 			my $calls = delete $records{$tag};
 
 			if (defined $calls)
