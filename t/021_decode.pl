@@ -458,10 +458,12 @@ Transaction COMMIT_PREPARED clog_set_subcommitted
 Transaction COMMIT_PREPARED commit_ts_set
 Transaction PREPARE replace
 LIST
+
+# With checksums, as is the default since PostgreSQL 18
+delete $kinds_seen{'XLOG FPI postgres'};
 if ($wide_members)
 {
-	# Pruning sets bits of the map itself, and pages of it may be logged whole.
-	delete $kinds_seen{'XLOG FPI postgres'};
+	# Pruning sets bits of the map itself.
 	delete $kinds_wanted{'Heap2 VISIBLE postgres'};
 	$kinds_wanted{"Heap2 $_ postgres"} = 1
 	  foreach grep { $kinds_seen{"Heap2 $_ postgres"} }
