@@ -43,7 +43,7 @@ extern bool fuzz_accepted;
 
 /* Reports a finding, and ends the process so that the input is kept. */
 extern void fuzz_fail(const char *fmt,...) pg_attribute_printf(1, 2)
-			pg_attribute_noreturn();
+			__attribute__((noreturn));
 
 /* Writes a seed. */
 extern void fuzz_seed(const char *data, Size size);

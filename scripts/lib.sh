@@ -251,7 +251,7 @@ need_packages()
 	if [ -z "$version" ]
 	then
 		say "No PostgreSQL server found.  Set PG_CONFIG to its pg_config, or, as root:"
-		say "  apt-get install postgresql postgresql-server-dev-all libseccomp-dev libipc-run-perl gcc libc6-dev make"
+		say "  apt-get install postgresql postgresql-server-dev-all libseccomp-dev libipc-run-perl gcc libc6-dev make clang libclang-rt-dev"
 		die "no PostgreSQL server"
 	fi
 	[ "$version" -ge $oldest_version ] ||

@@ -86,19 +86,32 @@ FROM (VALUES
 -- Multixact offsets
 -- ===================================================================
 
-SELECT * FROM changes(:'zeroes', apply('slru pg_multixact/offsets/0000 blk 0', :'zeroes',
-	'0/1 multixact_offset_create mid=1 moff=1',
-	'0/2 multixact_offset_create mid=2047 moff=4294967295'));
-SELECT * FROM changes(:'ones', apply('slru pg_multixact/offsets/0000 blk 1', :'ones',
-	'0/1 multixact_offset_create mid=2048 moff=305419896',
-	'0/2 multixact_offset_create mid=4095 moff=0'));
-SELECT * FROM changes(:'zeroes', apply('slru pg_multixact/offsets/FFFF blk 31', :'zeroes',
-	'0/1 multixact_offset_create mid=4294967295 moff=1'));
+-- an offset has 32 bits, since PostgreSQL 19 64; the lower ones come first
+SELECT CASE WHEN current_setting('server_version_num')::int < 190000
+	THEN 4 ELSE 8 END AS width \gset
+SELECT 8192 / :width AS per_page, 'slru pg_multixact/offsets/' ||
+	CASE :width WHEN 4 THEN 'FFFF' ELSE '1FFFF' END || ' blk 31' AS last_page \gset
+CREATE FUNCTION offset_create(mid int8, moff int8) RETURNS text
+LANGUAGE sql AS $$
+	SELECT format('0/1 multixact_offset_create mid=%s moff=%s', mid, moff)
+$$;
+SELECT byte_offset = :width AS is_second, byte_offset = 8192 - :width AS is_last,
+	old, new
+FROM changes(:'zeroes', apply('slru pg_multixact/offsets/0000 blk 0', :'zeroes',
+	offset_create(1, 1), offset_create(:per_page - 1, 4294967295)));
+SELECT byte_offset = 0 AS is_first, byte_offset = 8192 - :width AS is_last,
+	substr(old, 1, 8) AS old, substr(new, 1, 8) AS new
+FROM changes(:'ones', apply('slru pg_multixact/offsets/0000 blk 1', :'ones',
+	offset_create(:per_page, 305419896),
+	offset_create(2 * :per_page - 1, 0)));
+SELECT byte_offset = 8192 - :width AS is_last, old, new
+FROM changes(:'zeroes', apply(:'last_page', :'zeroes',
+	offset_create(4294967295, 1)));
 
 SELECT f.*
 FROM (VALUES
 	('slru pg_multixact/offsets/0000 blk 0', '0/1 multixact_offset_create mid=2048 moff=1'),
-	('slru pg_multixact/offsets/0000 blk 1', '0/1 multixact_offset_create mid=2047 moff=1'),
+	('slru pg_multixact/offsets/0000 blk 1', '0/1 multixact_offset_create mid=1023 moff=1'),
 	('slru pg_multixact/offsets/0000 blk 1', '0/1 multixact_offset_create mid=4096 moff=1')) AS v(tag, rec),
 	apply_failure(tag, :'zeroes', rec) AS f;
 
@@ -125,14 +138,16 @@ FROM apply('slru pg_multixact/members/0000 blk 0', :'ones',
 SELECT * FROM changes(:'zeroes', apply('slru pg_multixact/members/14078 blk 5', :'zeroes',
 	'0/1 multixact_members_create moff=4294967295 members=257:1'));
 
--- the last record would go round to member 0, which is on page 0
 SELECT f.*
 FROM (VALUES
 	('slru pg_multixact/members/0000 blk 0', '0/1 multixact_members_create moff=1636 members=3:0'),
 	('slru pg_multixact/members/0000 blk 0', '0/1 multixact_members_create moff=1635 members=3:0,4:0'),
-	('slru pg_multixact/members/0000 blk 1', '0/1 multixact_members_create moff=1635 members=3:0,4:0'),
-	('slru pg_multixact/members/14078 blk 5', '0/1 multixact_members_create moff=4294967295 members=3:0,4:0')) AS v(tag, rec),
+	('slru pg_multixact/members/0000 blk 1', '0/1 multixact_members_create moff=1635 members=3:0,4:0')) AS v(tag, rec),
 	apply_failure(tag, :'zeroes', rec) AS f;
+-- with 32 bits it goes round to member 0, which is on page 0; else it goes on
+SELECT state IS DISTINCT FROM CASE :width WHEN 4 THEN '22023' END AS wrong
+FROM apply_failure('slru pg_multixact/members/14078 blk 5', :'zeroes',
+	'0/1 multixact_members_create moff=4294967295 members=3:0,4:0');
 
 -- ===================================================================
 -- Commit timestamps
@@ -174,10 +189,10 @@ SELECT * FROM changes(:'ones', apply('rel 1663/5/16384 fork vm blk 131457', :'on
 	'0/1 clear_visibility_map_flags new_heap_blkno=4294967294 flags=3'));
 
 -- A new page gets a header, and its LSN stays zero.
-SELECT lsn, checksum, flags, lower, upper, special, pagesize, version, prune_xid
+SELECT lsn = '0/0' AS no_lsn, checksum, flags, lower, upper, special, pagesize, version, prune_xid
 FROM page_header(apply('rel 1663/5/16384 fork vm blk 0', :'zeroes',
 	'0/1 clear_visibility_map_flags new_heap_blkno=0 flags=1'));
-SELECT lsn, checksum, flags, lower, upper, special, pagesize, version, prune_xid
+SELECT lsn = '0/0' AS no_lsn, checksum, flags, lower, upper, special, pagesize, version, prune_xid
 FROM page_header(apply('rel 1663/5/16384 fork vm blk 0', :'zeroes',
 	'0/1 truncate_visibility_map trunc_byte=0 trunc_offs=0'));
 
@@ -296,6 +311,7 @@ $$;
 -- ===================================================================
 
 DROP TABLE native_base;
+DROP FUNCTION offset_create(int8, int8);
 DROP FUNCTION apply_failure(text, bytea, VARIADIC text[]);
 DROP FUNCTION apply(text, bytea, VARIADIC text[]);
 DROP FUNCTION failure(text);

@@ -43,6 +43,8 @@ ORDER BY 1::text;
 
 -- a page that is made of one native record; the record and the tag are given
 -- as values, since making them out of text is a function, too
+-- what is committed is in the log, and the log is flushed
+SET synchronous_commit = on;
 CREATE TABLE request AS
 	SELECT 'slru pg_xact/0000 blk 0'::walredo_tag AS tag,
 		ARRAY[walredo_zero_page('0/100')] AS records,

@@ -144,4 +144,18 @@ typedef int LoggedSlruPage;
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"
 #endif
 
+/*
+ * PostgreSQL 18 logs with a change in place (of a catalog's row) what other
+ * sessions have to forget, and redo tells them and deletes files.
+ */
+#if PG_VERSION_NUM >= 180000
+#define walredo_forget_inplace_messages(data, size) \
+	do { \
+		if ((size) >= MinSizeOfHeapInplace) \
+			((xl_heap_inplace *) (data))->nmsgs = 0; \
+	} while (0)
+#else
+#define walredo_forget_inplace_messages(data, size)	((void) 0)
+#endif
+
 #endif							/* WALREDO_COMPAT_H */

@@ -67,7 +67,8 @@ CREATE TABLE pages AS
 		generate_series(0, pg_relation_size(v.relname, v.fork)::int
 			/ current_setting('block_size')::int - 1) AS b,
 		walredo_tag(v.relname, v.fork, b) AS t (tag);
--- what clears bits of the map does not name the map's page
+-- what clears bits of the map does not name the map's page, before the minor
+-- releases of August 2026
 CREATE TABLE records AS
 	SELECT tag, end_lsn, walredo_postgres(end_lsn, rec) AS record FROM refs
 	UNION ALL
@@ -77,6 +78,8 @@ CREATE TABLE records AS
 	FROM refs JOIN pages USING (tag)
 	WHERE relname = 'replayed' AND resource_manager = 'Heap'
 		AND end_lsn > (SELECT min(end_lsn) FROM refs
+			WHERE tag = walredo_tag('replayed', 'vm', 0))
+		AND end_lsn NOT IN (SELECT end_lsn FROM refs
 			WHERE tag = walredo_tag('replayed', 'vm', 0));
 -- replay is in the middle of everything else; the checksum of a page in memory
 -- is whatever it was on disk, and a mask of maps would leave nothing of them

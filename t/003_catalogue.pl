@@ -24,12 +24,16 @@ $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION walredo');
 
-# Members of the extension, by catalogue.
+# Members of the extension, by catalogue.  Since PostgreSQL 17 the types that
+# come with others are among them: those of arrays, and of the rows of views.
 my $members = q{
 	SELECT classid, objid FROM pg_depend
 	WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
 		AND refobjid = (SELECT oid FROM pg_extension
-			WHERE extname = 'walredo')};
+			WHERE extname = 'walredo')
+		AND NOT (classid = 'pg_type'::regclass AND objid IN (
+			SELECT t.oid FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+			WHERE t.typcategory = 'A' OR c.relkind <> 'c'))};
 
 sub rows
 {

@@ -124,7 +124,9 @@ SQL
 
 # Some records name a block without changing it (a hash bucket's first page,
 # to be locked), or without stamping it (the heap block whose bits in the map
-# are set).
+# are set).  A map page whose bits are clear already is not stamped by a record
+# that clears them; that are pages of catalogs here, of which creation of the
+# database has logged images without their bits.
 is( $node->safe_psql('postgres', <<'SQL'),
 SELECT count(*), resource_manager, record_type, min(end_lsn), min(tag::text)
 FROM checked
@@ -133,6 +135,8 @@ WHERE NOT apply AND NOT coalesce(end_stamped, false)
 		AND record_type IN ('DELETE', 'MOVE_PAGE_CONTENTS', 'SQUEEZE_PAGE'))
 	AND NOT (resource_manager = 'Heap2' AND record_type = 'VISIBLE'
 		AND tag::text !~ 'fork vm')
+	AND NOT (resource_manager ~ '^Heap' AND
+		coalesce(substring(tag::text, '/(\d+) fork vm')::int8, 16384) < 16384)
 GROUP BY 2, 3
 SQL
 	'',

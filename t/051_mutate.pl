@@ -30,7 +30,7 @@ chomp(my $include = `pg_config --includedir-server`);
 command_ok(
 	[
 		$ENV{CC} || 'cc', '-Wall', '-O2', '-fPIC', '-shared', '-D_GNU_SOURCE',
-		"-I$include", '-o', "$dir/mutate.so",
+		"-I$include", "-I$FindBin::RealBin/../src", '-o', "$dir/mutate.so",
 		"$FindBin::RealBin/../test/mutate.c"
 	],
 	'build the module that mutates');

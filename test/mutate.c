@@ -18,6 +18,7 @@
 
 #include "access/xlogrecord.h"
 #include "common/pg_prng.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"

@@ -47,6 +47,8 @@
  */
 #include "postgres.h"
 
+#include "access/gist.h"
+#include "access/heapam_xlog.h"
 #include "access/rmgr.h"
 #include "access/spgist_private.h"
 #include "access/xlog.h"
@@ -343,6 +345,13 @@ redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 	if (rmid == RM_SPGIST_ID && blkno == SPGIST_METAPAGE_BLKNO)
 		memset(&SpGistPageGetMeta(page)->lastUsedPages, 0,
 			   sizeof(SpGistLUPCache));
+
+	/*
+	 * Redo of GiST's deletion of dead entries sets a flag that the server
+	 * itself has not set (gistprunepage()), and that nobody looks at.
+	 */
+	if (rmid == RM_GIST_ID && !PageIsNew((Page) page))
+		GistPageGetOpaque((Page) page)->flags &= ~F_TUPLES_DELETED;
 }
 
 static void
@@ -574,6 +583,12 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 	/* Of what an earlier request left there nothing must be seen. */
 	if (!target_has_image)
 		memset(BufferGetPage(target_buffer), 0, BLCKSZ);
+
+	/* There is nobody here to tell, and no file to delete. */
+	if (rmid == RM_HEAP_ID &&
+		(XLogRecGetInfo(reader) & XLOG_HEAP_OPMASK) == XLOG_HEAP_INPLACE)
+		walredo_forget_inplace_messages(decoded->main_data,
+										decoded->main_data_len);
 
 	RmgrTable[rmid].rm_redo(reader);
 	check_nothing_is_held(holdoff_count);

@@ -23,13 +23,22 @@ static bool visibilitymap_clear_block(const WalredoTag *tag, uint8 *map,
 
 /*
  * The bitmap of the page.  A new page is initialized first, as vm_readbuf()
- * does.
+ * does.  The page may be in a bytea, where it is not aligned as a header has
+ * to be.
  */
 static uint8 *
 visibilitymap_bytes(char *page)
 {
-	if (PageIsNew((Page) page))
-		PageInit((Page) page, BLCKSZ, 0);
+	PageHeaderData header;
+
+	memcpy(&header, page, sizeof(header));
+	if (PageIsNew((Page) &header))
+	{
+		PGAlignedBlock block;
+
+		PageInit((Page) block.data, BLCKSZ, 0);
+		memcpy(page, block.data, BLCKSZ);
+	}
 	return (uint8 *) PageGetContents((Page) page);
 }
 
