@@ -394,6 +394,76 @@ REVOKE ALL ON FUNCTION walredo_replay_request(text) FROM PUBLIC;
 -- The log
 --
 
+-- walredo_wal_records() is SQL that the planner puts into the query around it,
+-- so that rows are passed on one by one, and that only the columns which the
+-- query asks for are made.  For that it must not be VOLATILE or STRICT.
+
+CREATE FUNCTION walredo_read_wal(start_lsn pg_lsn, end_lsn pg_lsn,
+	wal_directory text)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text) IS
+	'rows of walredo_wal_records(), before they are taken apart';
+REVOKE ALL ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_wal_start_lsn(entry bytea)
+RETURNS pg_lsn
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_wal_start_lsn(bytea) IS
+	'where the record begins, for walredo_wal_records()';
+REVOKE ALL ON FUNCTION walredo_wal_start_lsn(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_start_lsn(bytea)
+	TO pg_read_server_files;
+CREATE FUNCTION walredo_wal_end_lsn(entry bytea)
+RETURNS pg_lsn
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_wal_end_lsn(bytea) IS
+	'where the record ends, for walredo_wal_records()';
+REVOKE ALL ON FUNCTION walredo_wal_end_lsn(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_end_lsn(bytea)
+	TO pg_read_server_files;
+CREATE FUNCTION walredo_wal_prev_lsn(entry bytea)
+RETURNS pg_lsn
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_wal_prev_lsn(bytea) IS
+	'where the record before begins, for walredo_wal_records()';
+REVOKE ALL ON FUNCTION walredo_wal_prev_lsn(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_prev_lsn(bytea)
+	TO pg_read_server_files;
+CREATE FUNCTION walredo_wal_xid(entry bytea)
+RETURNS xid
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_wal_xid(bytea) IS
+	'the record''s transaction, for walredo_wal_records()';
+REVOKE ALL ON FUNCTION walredo_wal_xid(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_xid(bytea)
+	TO pg_read_server_files;
+CREATE FUNCTION walredo_wal_resource_manager(entry bytea)
+RETURNS text
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_wal_resource_manager(bytea) IS
+	'the record''s resource manager, for walredo_wal_records()';
+REVOKE ALL ON FUNCTION walredo_wal_resource_manager(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_resource_manager(bytea)
+	TO pg_read_server_files;
+CREATE FUNCTION walredo_wal_record_type(entry bytea)
+RETURNS text
+AS 'MODULE_PATHNAME'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_wal_record_type(bytea) IS
+	'what sort of record it is, for walredo_wal_records()';
+REVOKE ALL ON FUNCTION walredo_wal_record_type(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_record_type(bytea)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_wal_records(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
 	OUT start_lsn pg_lsn,
@@ -405,8 +475,18 @@ CREATE FUNCTION walredo_wal_records(start_lsn pg_lsn, end_lsn pg_lsn,
 	OUT record_length int4,
 	OUT rec bytea)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT walredo_wal_start_lsn(r.entry),
+		walredo_wal_end_lsn(r.entry),
+		walredo_wal_prev_lsn(r.entry),
+		walredo_wal_xid(r.entry),
+		walredo_wal_resource_manager(r.entry),
+		walredo_wal_record_type(r.entry),
+		pg_catalog.octet_length(r.entry) - 16,
+		pg_catalog.substr(r.entry, 17)
+	FROM (SELECT walredo_read_wal($1, $2, $3) AS entry) r;
+END;
 COMMENT ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) IS
 	'whole WAL records from pg_wal, or from another directory of WAL segments';
 REVOKE ALL ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) FROM PUBLIC;
@@ -492,6 +572,20 @@ REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_pages_at_all(relations regclass[], lsn pg_lsn,
+	OUT relation regclass,
+	OUT fork text,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) IS
+	'all blocks of relations that the log can rebuild, as they were at an LSN';
+REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
 	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,
@@ -534,6 +628,22 @@ COMMENT ON FUNCTION walredo_verify(regclass, text) IS
 	'compares every block of a fork with what the log makes of it';
 REVOKE ALL ON FUNCTION walredo_verify(regclass, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_verify_all(relations regclass[] DEFAULT NULL,
+	OUT relation regclass,
+	OUT fork text,
+	OUT blkno int8,
+	OUT page_lsn pg_lsn,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify_all(regclass[]) IS
+	'compares every block of relations, or of the database, with what the log makes of it';
+REVOKE ALL ON FUNCTION walredo_verify_all(regclass[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[])
 	TO pg_read_server_files;
 
 --

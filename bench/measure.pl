@@ -103,12 +103,22 @@ sub processes_with
 	return @found;
 }
 
-# Everything that the server has started, and will start, stays on one core.
+# Everything that the server has started, and will start, is on these cores; on
+# one, if none are given.
 sub pin_server
 {
+	my ($cores) = @_;
 	my ($postmaster) = split /\n/, read_file("$data/postmaster.pid");
-	run('taskset', '-acp', $core, $_)
-	  foreach ($postmaster, processes_with(qr/^PPid:\s+$postmaster$/m));
+	my @parents = ($postmaster);
+
+	while (defined(my $pid = shift @parents))
+	{
+		# It may have come to its end just now.
+		eval { run('taskset', '-acp', $cores // $core, $pid); 1 }
+		  || !-d "/proc/$pid"
+		  or die "could not set the cores of process $pid\n";
+		push @parents, processes_with(qr/^PPid:\s+$pid$/m);
+	}
 	return $postmaster;
 }
 
@@ -403,10 +413,7 @@ sub time_of_crash_recovery
 
 {
 	my $rows = $brief ? 1000 : 100000;
-	my @pages = (
-		[ 'bench_log', 'main' ],
-		[ 'bench_log_pkey', 'main' ],
-		[ 'bench_log_other', 'main' ]);
+	my @relations = qw(bench_log bench_log_pkey bench_log_other);
 	my ($range) = sql(<<SQL);
 CREATE TABLE bench_log (id int PRIMARY KEY, other int, text text);
 CREATE INDEX bench_log_other ON bench_log (other);
@@ -428,7 +435,7 @@ SQL
 	my @waldump = ("$bindir/pg_waldump", '-p', "$data/pg_wal", '-s', $start_lsn,
 		'-e', $end_lsn);
 	my $log = sprintf('%d records, %.0f MB', $records, $bytes / 1024 / 1024);
-	my (@count, @block, @at, @verify, @two);
+	my (@count, @block, @two);
 
 	run('taskset', '-cp', $core, $$);
 	for (1 .. $rounds)
@@ -443,41 +450,69 @@ SQL
 
 	keep_crashed_server("$data.crashed");
 
-	# Everything that the log holds of three relations, in three passes.
+	# Everything that the log holds: of three relations, one after the other,
+	# and in one pass; and that as crash recovery does it, on any core.
+	my %relations = (
+		walredo_pages_at => sub {
+			my ($relation) = @_;
+			return "walredo_pages_at('$relation', 'main', '$end_lsn')";
+		},
+		walredo_verify => sub {
+			my ($relation) = @_;
+			return "walredo_verify('$relation')";
+		});
+	my $list = "'{" . join(',', @relations) . "}'";
+	my %together = (
+		walredo_pages_at => "walredo_pages_at_all($list, '$end_lsn')",
+		walredo_verify => "walredo_verify_all($list)");
+	my %log;
+
 	for (1 .. ($brief ? 1 : 5))
 	{
-		my ($at, $verify) = (0, 0);
-
-		foreach my $page (@pages)
-		{
-			$at += time_of(query("SELECT count(*) FROM walredo_pages_at('$page->[0]', '$page->[1]', '$end_lsn')"));
-			$verify += time_of(query("SELECT count(*) FROM walredo_verify('$page->[0]', '$page->[1]')"));
-		}
 		my $recovery = time_of_crash_recovery("$data.crashed");
-		push @at, [ $at, $recovery ];
-		push @verify, [ $verify, $recovery ];
+
+		foreach my $function (sort keys %relations)
+		{
+			my $together = query("SELECT count(*) FROM $together{$function}");
+			my $time = 0;
+
+			$time +=
+			  time_of(query("SELECT count(*) FROM " . $relations{$function}->($_)))
+			  foreach @relations;
+			push @{ $log{"$function of one relation after the other"} },
+			  [ $time, $recovery ];
+			push @{ $log{"${function}_all of it on one core"} },
+			  [ time_of($together), $recovery ];
+
+			pin_server($all_cores);
+			push @{ $log{"${function}_all of it"} },
+			  [ time_of($together), $recovery ];
+			pin_server();
+		}
 	}
 
-	# Two sessions, each with a child of its own, against one.
-	run('taskset', '-acp', $all_cores, $_)
-	  foreach ($$, $postmaster, processes_with(qr/^PPid:\s+$postmaster$/m));
+	# Two sessions, each with a child of its own, on two cores, against one on
+	# one core.
 	for (1 .. $rounds)
 	{
 		my $query = query("SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn')");
 		my $one = time_of($query);
 
+		pin_server($all_cores);
+		run('taskset', '-cp', $all_cores, $$);
 		push @two, [ time_of($query, $query), $one ];
+		run('taskset', '-cp', $core, $$);
+		pin_server();
 	}
-	run('taskset', '-cp', $core, $$);
-	$postmaster = pin_server();
 
 	figure_of_rounds("count(*) of $log / pg_waldump --stats", 'ms', 1, @count);
 	figure_of_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
-	figure_of_rounds("walredo_pages_at of it / crash recovery", 'ms', 1, @at);
-	figure_of_rounds("walredo_verify of it / crash recovery", 'ms', 1, @verify);
+	figure_of_rounds("$_ / crash recovery", 'ms', / of it$/ ? 1 : undef,
+		@{ $log{$_} })
+	  foreach sort keys %log;
 
 	# 1.8 times the work in the same time, that is.
-	figure_of_rounds('two at once, two children / one', 'ms', 2 / 1.8, @two)
+	figure_of_rounds('two at once on two cores / one on one', 'ms', 2 / 1.8, @two)
 	  if $all_cores ne $core;
 }
 

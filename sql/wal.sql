@@ -112,13 +112,37 @@ SELECT count(*) AS difference
 SELECT (r).start_lsn >= :'lsn1' AS found
   FROM (SELECT walredo_wal_records(:'lsn1', :'lsn2') AS r LIMIT 1) s;
 BEGIN;
-DECLARE c CURSOR FOR SELECT (walredo_wal_records(:'lsn1', :'lsn2')).start_lsn;
+DECLARE c CURSOR FOR
+	SELECT start_lsn FROM walredo_wal_records(:'lsn1', :'lsn2');
 SAVEPOINT s;
 MOVE 3 FROM c;
 ROLLBACK TO s;
 MOVE 500 FROM c;
 CLOSE c;
 COMMIT;
+
+-- the planner takes it apart, so that columns nobody asks for are not made
+PREPARE of_rmgr(pg_lsn, pg_lsn, text) AS
+	SELECT count(*) > 0 AS found FROM walredo_wal_records($1, $2)
+	WHERE resource_manager = $3;
+SET plan_cache_mode = force_generic_plan;
+EXPLAIN (COSTS OFF) EXECUTE of_rmgr(:'lsn1', :'lsn2', 'Heap');
+EXECUTE of_rmgr(:'lsn1', :'lsn2', 'Heap');
+EXECUTE of_rmgr(NULL, :'lsn2', 'Heap');
+RESET plan_cache_mode;
+DEALLOCATE of_rmgr;
+
+-- where it cannot, the rows are the same
+SELECT count(*) AS difference
+  FROM (SELECT * FROM walredo_wal_records(:'lsn1', :'lsn2')
+		EXCEPT ALL
+		SELECT start_lsn, end_lsn, prev_lsn, xid, resource_manager,
+			record_type, record_length, rec
+		  FROM walredo_wal_records(:'lsn1', :'lsn2') WITH ORDINALITY) s;
+
+-- what takes a row apart is given all sorts of bytes
+SELECT walredo_wal_end_lsn('\x00');
+SELECT walredo_wal_record_type(decode(repeat('ff', 40), 'hex'));
 
 -- ===================================================================
 -- Permissions
@@ -132,12 +156,17 @@ GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 	TO regress_walredo_reader;
 SET ROLE regress_walredo_reader;
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text)
+	TO regress_walredo_reader;
+SET ROLE regress_walredo_reader;
+SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2');
 \set VERBOSITY sqlstate
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'pg_wal');
 \set VERBOSITY default
 RESET ROLE;
-REVOKE EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
-	FROM regress_walredo_reader;
+REVOKE EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text),
+	walredo_read_wal(pg_lsn, pg_lsn, text) FROM regress_walredo_reader;
 GRANT pg_read_server_files TO regress_walredo_reader;
 SET ROLE regress_walredo_reader;
 SELECT count(*) > 0 AS ok FROM walredo_wal_records(:'lsn1', :'lsn2');

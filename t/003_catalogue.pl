@@ -142,7 +142,7 @@ same_lists(
 			qq{
 	SELECT p.proname || '(' ||
 		coalesce((SELECT string_agg(regexp_replace(
-				replace(a, '"', ''), '::[a-z_]+\$', ''), ', ' ORDER BY i)
+				replace(a, '"', ''), '::[a-z_]+(\\[\\])?\$', ''), ', ' ORDER BY i)
 			FROM unnest(string_to_array(pg_get_function_arguments(p.oid), ', '))
 				WITH ORDINALITY AS arguments (a, i)
 			WHERE a !~ '^OUT '), '') || ') ' || pg_get_function_result(p.oid)

@@ -7,7 +7,10 @@
 # - when a page of the visibility map that differs was not looked at again
 #   (bits are cleared without a new LSN);
 # - when pages were compared without the mask;
-# - when a page of zeroes made the mask, and with it the verification, fail.
+# - when a page of zeroes made the mask, and with it the verification, fail;
+# - when images that had been replayed early, for want of memory, were left out
+#   of what walredo_pages_at() gives;
+# - when relations were not locked while the log was read.
 
 use strict;
 use warnings;
@@ -73,6 +76,60 @@ foreach my $row (split /\n/, $rows)
 	push @wrong, $row;
 }
 is("@wrong", '', 'no mismatch in the whole database');
+
+# All at once: the same, with little memory too, so that pages are rebuilt bit
+# by bit.
+my %pages;
+foreach my $memory ('1MB', '64MB')
+{
+	is( $node->safe_psql($database, <<SQL),
+SET maintenance_work_mem = '$memory';
+WITH one AS (
+	SELECT c.oid::regclass AS relation, f.fork, v.blkno, v.status
+	FROM pg_class c, (VALUES ('main'), ('vm'), ('init')) f(fork),
+		LATERAL walredo_verify(c.oid, f.fork) v
+	WHERE pg_relation_filenode(c.oid) IS NOT NULL
+		AND c.relpersistence <> 't'),
+many AS (
+	SELECT relation, fork, blkno, status FROM walredo_verify_all())
+SELECT (SELECT count(*) > 1000 FROM many),
+	(SELECT count(DISTINCT fork) FROM many),
+	(SELECT count(*) FROM (TABLE one EXCEPT ALL TABLE many) AS missing),
+	(SELECT count(*) FROM (TABLE many EXCEPT ALL TABLE one) AS extra);
+SQL
+		't|3|0|0', "one pass for the whole database, $memory");
+	my ($found, $digest) = split /#/, $node->safe_psql($database, <<SQL);
+SET maintenance_work_mem = '$memory';
+CREATE TEMP TABLE relations AS
+	SELECT oid::regclass AS relation FROM pg_class
+	WHERE relkind IN ('r', 'i', 'm', 't') AND oid >= 16384
+		AND relpersistence = 'p';
+SELECT pg_current_wal_insert_lsn() AS lsn \\gset
+CREATE TEMP TABLE one AS
+	SELECT relation, f.fork, p.blkno, md5(p.page) AS page
+	FROM relations r, (VALUES ('main'), ('vm'), ('init')) f(fork),
+		LATERAL walredo_pages_at(relation, f.fork, :'lsn') p;
+CREATE TEMP TABLE many AS
+	SELECT relation, fork, blkno, md5(page) AS page
+	FROM walredo_pages_at_all((SELECT array_agg(relation) FROM relations), :'lsn');
+SELECT * FROM (TABLE one EXCEPT ALL TABLE many) AS missing;
+SELECT * FROM (TABLE many EXCEPT ALL TABLE one) AS extra;
+SELECT count(*) > 500, count(DISTINCT fork) > 1, '#' ||
+	md5(string_agg(page, '' ORDER BY relation::oid, fork, blkno)) FROM many;
+SQL
+	is($found, 't|t|', "one pass for the pages of many relations, $memory");
+	$pages{$digest} = 1;
+}
+is(scalar(keys %pages), 1, 'memory makes no difference');
+my ($ret, $stdout, $stderr) = $node->psql($database,
+	"SELECT * FROM walredo_verify_all(ARRAY['pg_class', NULL]::regclass[])");
+like($stderr, qr/argument "relations" must not contain nulls/,
+	'no null among the relations');
+is( $node->safe_psql($database,
+		"SELECT count(*) - count(DISTINCT (fork, blkno)) FROM walredo_verify_all('{pg_class, pg_class}')"
+	),
+	0,
+	'a relation that is given twice is verified once');
 diag(join ', ', map { "$count{$_} blocks $_" } sort keys %count);
 cmp_ok($count{ok}, '>', 4000, 'verified blocks');
 cmp_ok($count{unlogged}, '>', 0, 'blocks that are not logged');
@@ -129,8 +186,15 @@ while (1)
 	$pgbench->pump_nb;
 	last unless $pgbench->pumpable;
 
-	# All of them but the largest, which only every third time.
-	$rows = $node->safe_psql('postgres', <<SQL);
+	# All of them but the largest, which only every third time; one by one or
+	# at once.
+	$rows = $node->safe_psql('postgres', $rounds % 2 ? <<SQL : <<SQL);
+SELECT relation, fork, blkno, page_lsn, status, detail,
+	pg_current_wal_insert_lsn()
+FROM walredo_verify_all((SELECT array_agg(oid::regclass) FROM pg_class
+	WHERE relname ~ '^(pgbench|queue)_?' AND relkind IN ('r', 'i')
+		AND (relname !~ 'accounts' OR $rounds % 3 = 0)))
+SQL
 SELECT c.oid::regclass, f.fork, v.blkno, v.page_lsn, v.status, v.detail,
 	pg_current_wal_insert_lsn()
 FROM pg_class c, (VALUES ('main'), ('vm')) f(fork),
@@ -354,6 +418,11 @@ SQL
 			"$name, $what: found, and nothing else");
 		like(($found =~ /^(?:[^|]*\|){4}([^\n]*)/)[0] // '',
 			$detail, "$name, $what: detail");
+		is( $node->safe_psql('postgres', <<'SQL'),
+SELECT relation, fork, blkno, status, detail
+FROM walredo_verify_all('{t, t_pkey}') WHERE status <> 'ok'
+SQL
+			$found, "$name, $what: found as well among others");
 		$node->stop('immediate');
 		write_block($file{$where}, $blkno, $sound);
 	}

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 #include "record/tag.h"
 
 /* ERROR 42501 unless the caller may read the server's log. */
@@ -22,6 +23,12 @@ extern void walredo_check_may_read_log(void);
 
 /* A text argument as a C string, or NULL for a null. */
 extern char *walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno);
+
+/*
+ * An argument that is an array of relations as a list of their OIDs, each
+ * once.  ERROR 22004 if one of them is null.
+ */
+extern List *walredo_getarg_relations(FunctionCallInfo fcinfo, int argno);
 
 /*
  * The address of a block of a relation, as it is stored now.  Opens the

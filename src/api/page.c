@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "api/api.h"
+#include "common/relpath.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "page/diff.h"
@@ -31,6 +32,7 @@ PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
 PG_FUNCTION_INFO_V1(walredo_pages_at);
+PG_FUNCTION_INFO_V1(walredo_pages_at_all);
 PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
@@ -226,6 +228,67 @@ walredo_page_at_relation(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(page_at(&tag, PG_GETARG_LSN(3), NULL, NULL));
 }
 
+/* Where walredo_pages_at() puts its rows. */
+typedef struct PagesAt
+{
+	ReturnSetInfo *rsinfo;
+	Oid			relid;			/* if rows say which relation they are of */
+	MemoryContext row_context;
+} PagesAt;
+
+static bool
+put_page(const WalredoTag *tag, const bytea *image, void *arg)
+{
+	PagesAt    *pages_at = arg;
+	MemoryContext old_context =
+	MemoryContextSwitchTo(pages_at->row_context);
+	Datum		values[4];
+	bool		nulls[4] = {0};
+	int			i = 0;
+
+	if (OidIsValid(pages_at->relid))
+	{
+		values[i++] = ObjectIdGetDatum(pages_at->relid);
+		values[i++] = CStringGetTextDatum(forkNames[tag->forknum]);
+	}
+	values[i++] = Int64GetDatum((int64) tag->number);
+	values[i++] = PointerGetDatum(image);
+	tuplestore_putvalues(pages_at->rsinfo->setResult,
+						 pages_at->rsinfo->setDesc, values, nulls);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(pages_at->row_context);
+	return true;
+}
+
+/*
+ * A row a block of the forks that the log can make.  relids, of the relations
+ * that the forks are of, is NULL if rows do not say it.
+ */
+static void
+put_pages_at(ReturnSetInfo *rsinfo, const WalredoTag *forks, const Oid *relids,
+			 int nforks, XLogRecPtr lsn)
+{
+	WalredoRebuild *rebuild = walredo_rebuild_create();
+	PagesAt		pages_at = {0};
+	WalredoForkScan *scan;
+
+	pages_at.row_context = AllocSetContextCreate(CurrentMemoryContext,
+												 "walredo row",
+												 ALLOCSET_DEFAULT_SIZES);
+	pages_at.rsinfo = rsinfo;
+	scan = walredo_fork_scan_begin(forks, nforks, lsn);
+	while (walredo_fork_scan_next(scan, rebuild))
+		CHECK_FOR_INTERRUPTS();
+	walredo_fork_scan_end(scan);
+	for (int i = 0; i < nforks; i++)
+	{
+		if (relids != NULL)
+			pages_at.relid = relids[i];
+		walredo_rebuild_take(rebuild, &forks[i], put_page, &pages_at);
+	}
+	walredo_rebuild_free(rebuild);
+}
+
 /*
  * walredo_pages_at(relname regclass, fork text, lsn pg_lsn)
  *
@@ -234,50 +297,56 @@ walredo_page_at_relation(PG_FUNCTION_ARGS)
 Datum
 walredo_pages_at(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter filter = {0};
-	WalredoRebuild *rebuild = walredo_rebuild_create();
-	WalredoTag *tags;
-	int			ntags;
-	WalredoPageScan *scan;
-	MemoryContext row_context;
+	WalredoTag	fork;
 
 	walredo_check_may_read_log();
 	InitMaterializedSRF(fcinfo, 0);
 
 	walredo_tag_of_relation(PG_GETARG_OID(0),
 							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							0, &filter.tag);
-	filter.whole_fork = true;
+							0, &fork);
+	put_pages_at((ReturnSetInfo *) fcinfo->resultinfo, &fork, NULL, 1,
+				 PG_GETARG_LSN(2));
+	return (Datum) 0;
+}
 
-	scan = walredo_page_scan_begin(&filter, NULL, WALREDO_START_OF_LOG,
-								   PG_GETARG_LSN(2));
-	while (walredo_page_scan_next(scan))
-		walredo_page_scan_feed(scan, rebuild);
-	walredo_page_scan_end(scan);
-	walredo_rebuild_flush(rebuild);
+/*
+ * walredo_pages_at_all(relations regclass[], lsn pg_lsn)
+ *
+ * The same for all forks that are logged of many relations.
+ */
+Datum
+walredo_pages_at_all(PG_FUNCTION_ARGS)
+{
+	static const ForkNumber logged[] = {
+		MAIN_FORKNUM, VISIBILITYMAP_FORKNUM, INIT_FORKNUM
+	};
+	List	   *relations;
+	WalredoTag *forks;
+	Oid		   *relids;
+	int			nforks = 0;
+	ListCell   *lc;
 
-	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
-										ALLOCSET_DEFAULT_SIZES);
-	tags = walredo_rebuild_tags(rebuild, &ntags);
-	for (int i = 0; i < ntags; i++)
+	walredo_check_may_read_log();
+	InitMaterializedSRF(fcinfo, 0);
+
+	relations = walredo_getarg_relations(fcinfo, 0);
+	forks = palloc(Max(list_length(relations), 1) * lengthof(logged) *
+				   sizeof(WalredoTag));
+	relids = palloc(Max(list_length(relations), 1) * lengthof(logged) *
+					sizeof(Oid));
+	foreach(lc, relations)
 	{
-		MemoryContext old_context = MemoryContextSwitchTo(row_context);
-		WalredoRebuiltPage page;
-		Datum		values[2];
-		bool		nulls[2] = {0};
-
-		CHECK_FOR_INTERRUPTS();
-
-		walredo_rebuild_get(rebuild, &tags[i], &page);
-		values[0] = Int64GetDatum((int64) tags[i].number);
-		values[1] = PointerGetDatum(page.image);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-							 nulls);
-		MemoryContextSwitchTo(old_context);
-		MemoryContextReset(row_context);
+		for (int i = 0; i < lengthof(logged); i++)
+		{
+			relids[nforks] = lfirst_oid(lc);
+			walredo_tag_of_relation(relids[nforks], forkNames[logged[i]], 0,
+									&forks[nforks]);
+			nforks++;
+		}
 	}
-	walredo_rebuild_free(rebuild);
+	put_pages_at((ReturnSetInfo *) fcinfo->resultinfo, forks, relids, nforks,
+				 PG_GETARG_LSN(1));
 	return (Datum) 0;
 }
 

@@ -13,8 +13,10 @@
 
 #include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "libpq/pqformat.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -65,6 +67,30 @@ walredo_tag_send(PG_FUNCTION_ARGS)
 	pq_begintypsend(&buf);
 	walredo_tag_write(&buf, PG_GETARG_WALREDO_TAG_P(0));
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+List *
+walredo_getarg_relations(FunctionCallInfo fcinfo, int argno)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	List	   *relids = NIL;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argno), REGCLASSOID, sizeof(Oid),
+					  true, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not contain nulls",
+							"relations")));
+		relids = lappend_oid(relids, DatumGetObjectId(elements[i]));
+	}
+	list_sort(relids, list_oid_cmp);
+	list_deduplicate_oid(relids);
+	return relids;
 }
 
 void

@@ -11,7 +11,10 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
 #include "common/relpath.h"
@@ -24,6 +27,7 @@
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(walredo_verify);
+PG_FUNCTION_INFO_V1(walredo_verify_all);
 PG_FUNCTION_INFO_V1(walredo_get_verify_progress);
 
 static const char *const status_names[] = {
@@ -33,39 +37,42 @@ static const char *const status_names[] = {
 	[WALREDO_VERIFY_UNLOGGED] = "unlogged"
 };
 
+/* Where verdicts are put, and if they say which fork they are of. */
+typedef struct VerdictSink
+{
+	ReturnSetInfo *rsinfo;
+	bool		with_fork;
+} VerdictSink;
+
 static void
 put_verdict(const WalredoVerdict *verdict, void *arg)
 {
-	ReturnSetInfo *rsinfo = arg;
-	Datum		values[4];
-	bool		nulls[4] = {0};
+	VerdictSink *sink = arg;
+	Datum		values[6];
+	bool		nulls[6] = {0};
+	int			i = 0;
 
-	values[0] = Int64GetDatum((int64) verdict->blkno);
-	values[1] = LSNGetDatum(verdict->page_lsn);
-	nulls[1] = XLogRecPtrIsInvalid(verdict->page_lsn);
-	values[2] = CStringGetTextDatum(status_names[verdict->status]);
+	if (sink->with_fork)
+	{
+		values[i++] = ObjectIdGetDatum(verdict->relid);
+		values[i++] = CStringGetTextDatum(forkNames[verdict->forknum]);
+	}
+	values[i++] = Int64GetDatum((int64) verdict->blkno);
+	nulls[i] = XLogRecPtrIsInvalid(verdict->page_lsn);
+	values[i++] = LSNGetDatum(verdict->page_lsn);
+	values[i++] = CStringGetTextDatum(status_names[verdict->status]);
 	if (verdict->detail != NULL)
-		values[3] = CStringGetTextDatum(verdict->detail);
+		values[i] = CStringGetTextDatum(verdict->detail);
 	else
-		nulls[3] = true;
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		nulls[i] = true;
+	tuplestore_putvalues(sink->rsinfo->setResult, sink->rsinfo->setDesc,
+						 values, nulls);
 }
 
-/*
- * walredo_verify(relname regclass, fork text)
- */
-Datum
-walredo_verify(PG_FUNCTION_ARGS)
+/* ERROR unless a relation is one that can be looked at. */
+static void
+check_relation(Relation rel)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	ForkNumber	forknum =
-		forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	Relation	rel;
-
-	walredo_check_may_read_log();
-	InitMaterializedSRF(fcinfo, 0);
-
-	rel = relation_open(relid, AccessShareLock);
 	if (!RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -76,9 +83,100 @@ walredo_verify(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot verify temporary tables of other sessions")));
+}
 
-	walredo_verify_fork(rel, forknum, put_verdict, fcinfo->resultinfo);
+/*
+ * walredo_verify(relname regclass, fork text)
+ */
+Datum
+walredo_verify(PG_FUNCTION_ARGS)
+{
+	WalredoVerifyFork fork;
+	VerdictSink sink = {(ReturnSetInfo *) fcinfo->resultinfo, false};
+	Relation	rel;
+
+	fork.relid = PG_GETARG_OID(0);
+	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	walredo_check_may_read_log();
+	InitMaterializedSRF(fcinfo, 0);
+
+	rel = relation_open(fork.relid, AccessShareLock);
+	check_relation(rel);
+	walredo_verify_forks(&fork, 1, put_verdict, &sink);
 	relation_close(rel, AccessShareLock);
+	return (Datum) 0;
+}
+
+/*
+ * All relations of the database that have storage, without temporary ones.
+ */
+static List *
+all_relations(void)
+{
+	List	   *relids = NIL;
+	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(pg_class, 0, NULL);
+	HeapTuple	tuple;
+
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (RELKIND_HAS_STORAGE(form->relkind) &&
+			form->relpersistence != RELPERSISTENCE_TEMP)
+			relids = lappend_oid(relids, form->oid);
+	}
+	table_endscan(scan);
+	table_close(pg_class, AccessShareLock);
+	return relids;
+}
+
+/*
+ * walredo_verify_all(relations regclass[])
+ *
+ * All forks that are logged, of the relations given or of all that there are.
+ */
+Datum
+walredo_verify_all(PG_FUNCTION_ARGS)
+{
+	static const ForkNumber logged[] = {
+		MAIN_FORKNUM, VISIBILITYMAP_FORKNUM, INIT_FORKNUM
+	};
+	VerdictSink sink = {(ReturnSetInfo *) fcinfo->resultinfo, true};
+	List	   *relids;
+	WalredoVerifyFork *forks;
+	int			nforks = 0;
+	ListCell   *lc;
+
+	walredo_check_may_read_log();
+	InitMaterializedSRF(fcinfo, 0);
+
+	if (PG_ARGISNULL(0))
+		relids = all_relations();
+	else
+	{
+		relids = walredo_getarg_relations(fcinfo, 0);
+		foreach(lc, relids)
+		{
+			Relation	rel = relation_open(lfirst_oid(lc), AccessShareLock);
+
+			check_relation(rel);
+			relation_close(rel, AccessShareLock);
+		}
+	}
+
+	forks = palloc(Max(list_length(relids), 1) * lengthof(logged) *
+				   sizeof(WalredoVerifyFork));
+	foreach(lc, relids)
+	{
+		for (int i = 0; i < lengthof(logged); i++)
+		{
+			forks[nforks].relid = lfirst_oid(lc);
+			forks[nforks].forknum = logged[i];
+			nforks++;
+		}
+	}
+	walredo_verify_forks(forks, nforks, put_verdict, &sink);
 	return (Datum) 0;
 }
 
@@ -110,6 +208,7 @@ walredo_get_verify_progress(PG_FUNCTION_ARGS)
 		values[0] = Int32GetDatum(status->st_procpid);
 		values[1] = ObjectIdGetDatum(status->st_databaseid);
 		values[2] = ObjectIdGetDatum(status->st_progress_command_target);
+		nulls[2] = nulls[3] = !OidIsValid(status->st_progress_command_target);
 		values[3] =
 			CStringGetTextDatum(forkNames[param[WALREDO_PROGRESS_FORK]]);
 		values[4] =

@@ -29,19 +29,32 @@
 #include "wal/reader.h"
 
 PG_FUNCTION_INFO_V1(walredo_decode);
-PG_FUNCTION_INFO_V1(walredo_wal_records);
+PG_FUNCTION_INFO_V1(walredo_read_wal);
+PG_FUNCTION_INFO_V1(walredo_wal_start_lsn);
+PG_FUNCTION_INFO_V1(walredo_wal_end_lsn);
+PG_FUNCTION_INFO_V1(walredo_wal_prev_lsn);
+PG_FUNCTION_INFO_V1(walredo_wal_xid);
+PG_FUNCTION_INFO_V1(walredo_wal_resource_manager);
+PG_FUNCTION_INFO_V1(walredo_wal_record_type);
+
+/*
+ * A record of the log on its way through walredo_wal_records(): the contents
+ * of a bytea of walredo_read_wal().  The whole record follows.
+ */
+typedef struct LogEntry
+{
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn;
+} LogEntry;
+
+#define LOG_ENTRY_SIZE		sizeof(LogEntry)
 
 /* What a scan of the log keeps from row to row. */
 typedef struct WalRecordsScan
 {
 	WalredoReader *reader;
-
-	/*
-	 * Names as text, made when first seen.  A resource manager has the upper
-	 * four bits of xl_info for its record types.
-	 */
-	Datum		rmgr_names[RM_MAX_ID + 1];
-	Datum		record_types[RM_MAX_ID + 1][16];
+	bytea	   *entry;			/* the row at hand */
+	Size		entry_size;		/* bytes that are allocated for it */
 } WalRecordsScan;
 
 /*
@@ -88,61 +101,37 @@ begin_scan(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * A name as text, made once for each that is seen.
- */
-static Datum
-cached_text(WalRecordsScan *scan, Datum *cached, const char *name)
-{
-	if (*cached == 0)
-	{
-		MemoryContext old_cxt =
-			MemoryContextSwitchTo(GetMemoryChunkContext(scan));
-
-		*cached = CStringGetTextDatum(name);
-		MemoryContextSwitchTo(old_cxt);
-	}
-	return *cached;
-}
-
-/*
- * walredo_wal_records(start_lsn, end_lsn, wal_directory)
+ * walredo_read_wal(start_lsn, end_lsn, wal_directory)
  *
- * One row a record, from the first one that begins at or after start_lsn to
- * the last one that ends at or before end_lsn.  The log is the server's own
+ * What walredo_wal_records() has under its columns, as its definition in SQL
+ * says: a bytea a record, from the first one that begins at or after start_lsn
+ * to the last one that ends at or before end_lsn.  The log is the server's own
  * if wal_directory is null.  See wal/reader.h for what end_lsn may be.
  *
- * Rows are returned one by one: used in a select list the function takes no
- * more memory than its largest record, and stops when no more rows are asked
- * for.
+ * Rows are returned one by one, in one piece of memory, which holds until the
+ * next is asked for: so it takes no more memory than the largest record, and
+ * stops when no more rows are asked for.
  */
 Datum
-walredo_wal_records(PG_FUNCTION_ARGS)
+walredo_read_wal(PG_FUNCTION_ARGS)
 {
-#define WALREDO_WAL_RECORDS_COLS	8
 	FuncCallContext *funcctx;
 	WalRecordsScan *scan;
 	const XLogRecord *record;
-	Datum		values[WALREDO_WAL_RECORDS_COLS];
-	bool		nulls[WALREDO_WAL_RECORDS_COLS] = {0};
-	Datum		rmgr_name;
-	Datum		record_type;
-	bytea	   *rec;
-	int			i = 0;
+	LogEntry	entry;
+	Size		size;
 
 	if (SRF_IS_FIRSTCALL())
 	{
 		MemoryContext old_cxt;
-		TupleDesc	tupdesc;
 
 		funcctx = SRF_FIRSTCALL_INIT();
 		old_cxt = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
 
-		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
-
 		scan = palloc0(sizeof(WalRecordsScan));
 		scan->reader = begin_scan(fcinfo, 0);
+		scan->entry_size = 2 * XLOG_BLCKSZ;
+		scan->entry = palloc(scan->entry_size);
 		funcctx->user_fctx = scan;
 
 		MemoryContextSwitchTo(old_cxt);
@@ -155,30 +144,102 @@ walredo_wal_records(PG_FUNCTION_ARGS)
 		SRF_RETURN_DONE(funcctx);
 
 	record = walredo_reader_record(scan->reader);
-	rmgr_name = cached_text(scan, &scan->rmgr_names[record->xl_rmid],
-							walredo_rmgr_name(record->xl_rmid));
-	record_type =
-		cached_text(scan,
-					&scan->record_types[record->xl_rmid][record->xl_info >> 4],
-					walredo_record_type(record));
-	rec = palloc(VARHDRSZ + record->xl_tot_len);
-	SET_VARSIZE(rec, VARHDRSZ + record->xl_tot_len);
-	memcpy(VARDATA(rec), record, record->xl_tot_len);
+	entry.start_lsn = walredo_reader_start_lsn(scan->reader);
+	entry.end_lsn = walredo_reader_end_lsn(scan->reader);
+	size = VARHDRSZ + LOG_ENTRY_SIZE + record->xl_tot_len;
+	if (size > scan->entry_size)
+	{
+		pfree(scan->entry);
+		scan->entry_size = size;
+		scan->entry = MemoryContextAlloc(funcctx->multi_call_memory_ctx, size);
+	}
+	SET_VARSIZE(scan->entry, size);
+	memcpy(VARDATA(scan->entry), &entry, LOG_ENTRY_SIZE);
+	memcpy(VARDATA(scan->entry) + LOG_ENTRY_SIZE, record, record->xl_tot_len);
 
-	values[i++] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
-	values[i++] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
-	values[i++] = LSNGetDatum(record->xl_prev);
-	values[i++] = TransactionIdGetDatum(record->xl_xid);
-	values[i++] = rmgr_name;
-	values[i++] = record_type;
-	values[i++] = Int32GetDatum((int32) record->xl_tot_len);
-	values[i++] = PointerGetDatum(rec);
-	Assert(i == WALREDO_WAL_RECORDS_COLS);
+	SRF_RETURN_NEXT(funcctx, PointerGetDatum(scan->entry));
+}
 
-	SRF_RETURN_NEXT(funcctx,
-					HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc,
-													  values, nulls)));
-#undef WALREDO_WAL_RECORDS_COLS
+/*
+ * Reads the first argument, a bytea that says that it is from
+ * walredo_read_wal(); record gets the record's header.
+ */
+static void
+get_log_entry(FunctionCallInfo fcinfo, LogEntry *entry, XLogRecord *record)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+
+	if (VARSIZE_ANY_EXHDR(bytes) < LOG_ENTRY_SIZE + SizeOfXLogRecord)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value is not an entry of walredo_read_wal()")));
+	memcpy(entry, VARDATA_ANY(bytes), LOG_ENTRY_SIZE);
+	memcpy(record, VARDATA_ANY(bytes) + LOG_ENTRY_SIZE, SizeOfXLogRecord);
+}
+
+/*
+ * walredo_wal_start_lsn(entry) and so on
+ *
+ * The columns of walredo_wal_records(), each made only if it is asked for.
+ */
+Datum
+walredo_wal_start_lsn(PG_FUNCTION_ARGS)
+{
+	LogEntry	entry;
+	XLogRecord	record;
+
+	get_log_entry(fcinfo, &entry, &record);
+	PG_RETURN_LSN(entry.start_lsn);
+}
+
+Datum
+walredo_wal_end_lsn(PG_FUNCTION_ARGS)
+{
+	LogEntry	entry;
+	XLogRecord	record;
+
+	get_log_entry(fcinfo, &entry, &record);
+	PG_RETURN_LSN(entry.end_lsn);
+}
+
+Datum
+walredo_wal_prev_lsn(PG_FUNCTION_ARGS)
+{
+	LogEntry	entry;
+	XLogRecord	record;
+
+	get_log_entry(fcinfo, &entry, &record);
+	PG_RETURN_LSN(record.xl_prev);
+}
+
+Datum
+walredo_wal_xid(PG_FUNCTION_ARGS)
+{
+	LogEntry	entry;
+	XLogRecord	record;
+
+	get_log_entry(fcinfo, &entry, &record);
+	PG_RETURN_TRANSACTIONID(record.xl_xid);
+}
+
+Datum
+walredo_wal_resource_manager(PG_FUNCTION_ARGS)
+{
+	LogEntry	entry;
+	XLogRecord	record;
+
+	get_log_entry(fcinfo, &entry, &record);
+	PG_RETURN_TEXT_P(cstring_to_text(walredo_rmgr_name(record.xl_rmid)));
+}
+
+Datum
+walredo_wal_record_type(PG_FUNCTION_ARGS)
+{
+	LogEntry	entry;
+	XLogRecord	record;
+
+	get_log_entry(fcinfo, &entry, &record);
+	PG_RETURN_TEXT_P(cstring_to_text(walredo_record_type(&record)));
 }
 
 /*

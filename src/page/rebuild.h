@@ -19,6 +19,7 @@
 
 #include "postgres.h"
 
+#include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
 
@@ -66,6 +67,16 @@ extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 								const WalredoRecord *record);
 
 /*
+ * The same for a whole WAL record, at least a sound one, which names the block
+ * of the tag.  end_lsn is where it ends, and starts_page what
+ * walredo_record_starts_page() would say.
+ */
+extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
+									  const WalredoTag *tag,
+									  const XLogRecord *xlogrecord,
+									  XLogRecPtr end_lsn, bool starts_page);
+
+/*
  * Ends all pages of a fork from nblocks on, as if no record of them had come.
  * fork_tag names any block of the fork, and lsn is the end of the record that
  * cuts it off: a base image that is newer stays.
@@ -75,10 +86,23 @@ extern void walredo_rebuild_truncate(WalredoRebuild *rebuild,
 									 BlockNumber nblocks, XLogRecPtr lsn);
 
 /*
- * Replays all records that wait.  To be called before many pages are asked
- * for: it is faster than to replay those of one page after the other.
+ * Takes the image of a page.  True if the rebuild may forget the image.  May
+ * not call anything that needs a child.
  */
-extern void walredo_rebuild_flush(WalredoRebuild *rebuild);
+typedef bool (*WalredoTakePage) (const WalredoTag *tag, const bytea *image,
+								 void *arg);
+
+/*
+ * Replays what waits for pages of a fork, of which fork_tag names any block,
+ * and has all images that there are taken, in block order.  It is faster than
+ * to get one page after the other, and spares images the way through the
+ * temporary file.  To be called once a fork, when no more records will be
+ * added; what walredo_rebuild_get() says of a page is undefined after its
+ * image was forgotten.
+ */
+extern void walredo_rebuild_take(WalredoRebuild *rebuild,
+								 const WalredoTag *fork_tag,
+								 WalredoTakePage take, void *arg);
 
 /*
  * What has become of a page, with all records that were added.  The image is
@@ -87,11 +111,6 @@ extern void walredo_rebuild_flush(WalredoRebuild *rebuild);
 extern void walredo_rebuild_get(WalredoRebuild *rebuild,
 								const WalredoTag *tag,
 								WalredoRebuiltPage *page);
-
-/*
- * The tags of all pages of which there is an image, sorted; palloc'd.
- */
-extern WalredoTag *walredo_rebuild_tags(WalredoRebuild *rebuild, int *ntags);
 
 extern void walredo_rebuild_free(WalredoRebuild *rebuild);
 

@@ -65,4 +65,32 @@ extern void walredo_page_scan_feed(WalredoPageScan *scan,
 
 extern void walredo_page_scan_end(WalredoPageScan *scan);
 
+/*
+ * A scan of the server's own log for all pages of any number of forks, which
+ * are rebuilt on the way.
+ */
+typedef struct WalredoForkScan WalredoForkScan;
+
+/*
+ * Begins at the start of the log.  The tags name any block of their forks,
+ * which are forks of relations, and are not needed later.
+ */
+extern WalredoForkScan *walredo_fork_scan_begin(const WalredoTag *forks,
+												int nforks,
+												XLogRecPtr end_lsn);
+
+/* Where the log that is read begins and ends, and how far it has been read. */
+extern XLogRecPtr walredo_fork_scan_first_lsn(WalredoForkScan *scan);
+extern XLogRecPtr walredo_fork_scan_last_lsn(WalredoForkScan *scan);
+extern XLogRecPtr walredo_fork_scan_position(WalredoForkScan *scan);
+
+/*
+ * Adds what some of the next records do to a rebuild.  False at the end of the
+ * log.
+ */
+extern bool walredo_fork_scan_next(WalredoForkScan *scan,
+								   WalredoRebuild *rebuild);
+
+extern void walredo_fork_scan_end(WalredoForkScan *scan);
+
 #endif							/* WALREDO_PAGE_SCAN_H */

@@ -3,10 +3,16 @@
  * verify.c
  *	  Checking the pages of a relation against the log that made them.
  *
- * The log is read once, up to where it ends at the start, and every page of
- * the fork is rebuilt as of then.  Then the server's own pages are read, one
- * after the other, through its buffers, and compared under the resource
- * manager's mask.  A page that was not changed meanwhile must be equal.
+ * The log is read once, up to where it ends at the start, for all forks that
+ * are to be checked.  Then the pages of one after the other are rebuilt as of
+ * then, and the server's own are read through its buffers, and compared under
+ * the resource manager's mask.  A page that was not changed meanwhile must be
+ * equal.  Most are equal without a mask: those are compared while the child is
+ * at the next ones, and are done with.
+ *
+ * All relations are locked, as pg_dump does it, from before the log is read
+ * until their pages are compared.  If one were truncated in between, it would
+ * lack blocks that the log has made.
  *
  * Others may write to the relation all the time.  A page that was changed after
  * the point up to which the log was read shows that by its LSN.  Such a page
@@ -33,6 +39,7 @@
 #include "postgres.h"
 
 #include "access/bufmask.h"
+#include "access/relation.h"
 #include "access/rmgr.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -73,9 +80,15 @@ typedef struct ChangedPage
 
 typedef struct Verification
 {
-	Relation	rel;
+	Oid			relid;
+	Relation	rel;			/* while it is open */
 	WalredoPageFilter filter;	/* the fork */
 	RmgrId		rmid;			/* whose mask is used */
+	BlockNumber nblocks;
+	BlockNumber num_reported;
+	uint8	   *settled;		/* a bit a block: it has been reported */
+	MemoryContext block_context;	/* reset for each block */
+	BufferAccessStrategy strategy;
 	WalredoRebuild *rebuild;
 	XLogRecPtr	log_start;		/* the rebuild has the log from here ... */
 	XLogRecPtr	log_end;		/* ... to here */
@@ -100,7 +113,8 @@ static void
 report(Verification *v, BlockNumber blkno, XLogRecPtr page_lsn,
 	   WalredoVerifyStatus status, const char *detail)
 {
-	WalredoVerdict verdict = {blkno, page_lsn, status, detail};
+	WalredoVerdict verdict = {v->relid, v->filter.tag.forknum, blkno, page_lsn,
+	status, detail};
 
 	v->report(&verdict, v->report_arg);
 }
@@ -147,7 +161,6 @@ typedef struct PageWork
 {
 	Verification *v;
 	BlockNumber blkno;
-	BufferAccessStrategy strategy;
 	char	   *page;
 } PageWork;
 
@@ -280,7 +293,7 @@ copy_live_page(PageWork *work)
 	Buffer		buffer = ReadBufferExtended(work->v->rel,
 											work->v->filter.tag.forknum,
 											work->blkno, RBM_NORMAL,
-											work->strategy);
+											work->v->strategy);
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	memcpy(work->page, BufferGetPage(buffer), BLCKSZ);
@@ -292,10 +305,9 @@ copy_live_page(PageWork *work)
  * checksum, returns what the server says, else NULL.
  */
 static char *
-read_live_page(Verification *v, BlockNumber blkno,
-			   BufferAccessStrategy strategy, char *page)
+read_live_page(Verification *v, BlockNumber blkno, char *page)
 {
-	PageWork	work = {v, blkno, strategy, page};
+	PageWork	work = {v, blkno, page};
 	ErrorData  *error = try_on_page(copy_live_page, &work);
 
 	if (error == NULL)
@@ -423,7 +435,7 @@ judge_changed(Verification *v)
  */
 static bool
 map_page_settles(Verification *v, const WalredoTag *tag, char *live,
-				 WalredoRebuiltPage *page, BufferAccessStrategy strategy)
+				 WalredoRebuiltPage *page)
 {
 	bytea	   *base = page->image; /* as of log_end */
 
@@ -441,7 +453,7 @@ map_page_settles(Verification *v, const WalredoTag *tag, char *live,
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 
-		error = read_live_page(v, (BlockNumber) tag->number, strategy, live);
+		error = read_live_page(v, (BlockNumber) tag->number, live);
 		if (error != NULL)
 			return false;
 
@@ -464,8 +476,7 @@ map_page_settles(Verification *v, const WalredoTag *tag, char *live,
 }
 
 static void
-verify_block(Verification *v, BlockNumber blkno,
-			 BufferAccessStrategy strategy)
+verify_block(Verification *v, BlockNumber blkno)
 {
 	PGAlignedBlock live;
 	WalredoTag	tag = block_tag(v, blkno);
@@ -473,7 +484,7 @@ verify_block(Verification *v, BlockNumber blkno,
 	XLogRecPtr	live_lsn;
 	char	   *error;
 
-	error = read_live_page(v, blkno, strategy, live.data);
+	error = read_live_page(v, blkno, live.data);
 	if (error != NULL)
 	{
 		report(v, blkno, InvalidXLogRecPtr, WALREDO_VERIFY_MISMATCH, error);
@@ -506,7 +517,7 @@ verify_block(Verification *v, BlockNumber blkno,
 	if (v->filter.tag.forknum == VISIBILITYMAP_FORKNUM &&
 		page.image != NULL &&
 		compare_pages(v, blkno, live.data, VARDATA(page.image)) != NULL &&
-		map_page_settles(v, &tag, live.data, &page, strategy))
+		map_page_settles(v, &tag, live.data, &page))
 	{
 		report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
 		return;
@@ -515,23 +526,49 @@ verify_block(Verification *v, BlockNumber blkno,
 }
 
 /*
- * Blocks that the log makes, but that the relation is too short for.
+ * Looks at a page while the child is at the next ones.  What it takes a child
+ * or another look at is left to verify_block(), for which the image is kept.
  */
-static void
-report_missing_blocks(Verification *v, BlockNumber nblocks)
+static bool
+settle_page(const WalredoTag *tag, const bytea *image, void *arg)
 {
-	int			ntags;
-	WalredoTag *tags = walredo_rebuild_tags(v->rebuild, &ntags);
+	Verification *v = arg;
+	BlockNumber blkno = (BlockNumber) tag->number;
+	const char *rebuilt = VARDATA(image);
+	PGAlignedBlock live;
+	XLogRecPtr	live_lsn;
+	MemoryContext old_context = MemoryContextSwitchTo(v->block_context);
+	bool		settled = false;
 
-	for (int i = 0; i < ntags; i++)
+	/* LSN and checksum are first in a page, and what any mask leaves out. */
+	const Size	first = offsetof(PageHeaderData, pd_flags);
+
+	CHECK_FOR_INTERRUPTS();
+
+	if (blkno >= v->nblocks)
 	{
-		if (tags[i].number >= nblocks)
-			report(v, (BlockNumber) tags[i].number, InvalidXLogRecPtr,
-				   WALREDO_VERIFY_MISMATCH,
-				   psprintf("A write was lost: the fork has %u blocks only.",
-							nblocks));
+		report(v, blkno, InvalidXLogRecPtr, WALREDO_VERIFY_MISMATCH,
+			   psprintf("A write was lost: the fork has %u blocks only.",
+						v->nblocks));
+		settled = true;
 	}
-	pfree(tags);
+	else if (read_live_page(v, blkno, live.data) == NULL)
+	{
+		live_lsn = PageGetLSN((Page) live.data);
+		if (live_lsn <= v->log_end &&
+			memcmp(live.data + first, rebuilt + first, BLCKSZ - first) == 0)
+		{
+			report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
+			v->settled[blkno / 8] |= 1 << (blkno % 8);
+			pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
+										 ++v->num_reported);
+			settled = true;
+		}
+	}
+
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(v->block_context);
+	return settled;
 }
 
 /*
@@ -548,102 +585,183 @@ report_all(Verification *v, BlockNumber nblocks, WalredoVerifyStatus status,
 	}
 }
 
-void
-walredo_verify_fork(Relation rel, ForkNumber forknum,
-					WalredoVerifyReport report_function, void *arg)
+/*
+ * Looks at a fork before the log is read.  False if there is nothing to be
+ * read about it, and what there is to say has been reported.
+ */
+static bool
+begin_fork(Verification *v)
 {
-	Verification *v = palloc0(sizeof(Verification));
-	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
 	BlockNumber nblocks;
-	WalredoPageScan *scan;
-	MemoryContext block_context;
+	ForkNumber	forknum = v->filter.tag.forknum;
+	RelFileLocator locator = RelationGetLocator(v->rel);
 
-	v->rel = rel;
-	v->filter.tag.kind = WALREDO_TAG_REL;
-	v->filter.tag.forknum = forknum;
-	v->filter.tag.spcOid = LocatorSpcOid(RelationGetLocator(rel));
-	v->filter.tag.dbOid = LocatorDbOid(RelationGetLocator(rel));
-	v->filter.tag.relNumber = LocatorRelNumber(RelationGetLocator(rel));
-	v->filter.whole_fork = true;
-	v->rmid = mask_of_relation(rel);
-	v->report = report_function;
-	v->report_arg = arg;
-	v->changed_context = AllocSetContextCreate(CurrentMemoryContext,
-											   "walredo changed pages",
-											   ALLOCSET_DEFAULT_SIZES);
-
-	if (!smgrexists(RelationGetSmgr(rel), forknum))
-		return;
-	nblocks = RelationGetNumberOfBlocksInFork(rel, forknum);
+	if (!smgrexists(RelationGetSmgr(v->rel), forknum))
+		return false;
+	nblocks = RelationGetNumberOfBlocksInFork(v->rel, forknum);
 
 	if (forknum == FSM_FORKNUM)
 	{
 		report_all(v, nblocks, WALREDO_VERIFY_UNLOGGED,
 				   "The free space map is not logged.");
-		return;
+		return false;
 	}
-	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
+	if (v->rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
 		forknum != INIT_FORKNUM)
 	{
 		report_all(v, nblocks, WALREDO_VERIFY_UNLOGGED,
 				   "The relation is not logged.");
-		return;
+		return false;
 	}
-	if (rel->rd_rel->relkind == RELKIND_SEQUENCE)
+	if (v->rel->rd_rel->relkind == RELKIND_SEQUENCE)
 	{
 		report_all(v, nblocks, WALREDO_VERIFY_UNVERIFIABLE,
 				   "A sequence is logged ahead of its use, so that its page is never equal.");
-		return;
+		return false;
 	}
 
-	pgstat_progress_start_command(WALREDO_PROGRESS_COMMAND,
-								  RelationGetRelid(rel));
-	pgstat_progress_update_param(WALREDO_PROGRESS_FORK, forknum);
-	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, nblocks);
+	v->filter.tag = walredo_tag_of_block(&locator, forknum, 0);
+	v->filter.whole_fork = true;
+	v->rmid = mask_of_relation(v->rel);
+	v->nblocks = nblocks;
+	return true;
+}
 
-	v->rebuild = walredo_rebuild_create();
-	scan = walredo_page_scan_begin(&v->filter, NULL, WALREDO_START_OF_LOG,
-								   WALREDO_END_OF_LOG);
-	v->log_start = walredo_reader_first_lsn(scan->reader);
-	v->log_end = walredo_reader_last_lsn(scan->reader);
+/* Tells what is being done; the relation is none while the log is read. */
+static void
+show_progress(Verification *v, WalredoVerifyPhase phase, Oid relid)
+{
+	pgstat_progress_start_command(WALREDO_PROGRESS_COMMAND, relid);
+	pgstat_progress_update_param(WALREDO_PROGRESS_PHASE, phase);
+	pgstat_progress_update_param(WALREDO_PROGRESS_FORK,
+								 v->filter.tag.forknum);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, v->nblocks);
 	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->log_start);
 	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_END, v->log_end);
-	while (walredo_page_scan_next(scan))
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
+								 phase == WALREDO_PHASE_READING ?
+								 v->log_start : v->log_end);
+}
+
+/*
+ * Compares a fork of an open relation with the rebuild.
+ */
+static void
+compare_fork(Verification *v)
+{
+	MemoryContext fork_context = AllocSetContextCreate(CurrentMemoryContext,
+													   "walredo fork",
+													   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(fork_context);
+
+	/* What the log has made up to its end, the relation must have. */
+	v->nblocks = RelationGetNumberOfBlocksInFork(v->rel,
+												 v->filter.tag.forknum);
+	v->num_reported = 0;
+	show_progress(v, WALREDO_PHASE_COMPARING, v->relid);
+
+	v->settled = MemoryContextAllocExtended(fork_context, v->nblocks / 8 + 1,
+											MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	v->strategy = GetAccessStrategy(BAS_BULKREAD);
+	v->changed_context = AllocSetContextCreate(fork_context,
+											   "walredo changed pages",
+											   ALLOCSET_DEFAULT_SIZES);
+	v->num_changed = 0;
+	v->block_context = AllocSetContextCreate(fork_context, "walredo block",
+											 ALLOCSET_DEFAULT_SIZES);
+
+	walredo_rebuild_take(v->rebuild, &v->filter.tag, settle_page, v);
+	for (BlockNumber blkno = 0; blkno < v->nblocks; blkno++)
 	{
-		pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
-									 walredo_reader_end_lsn(scan->reader));
-		walredo_page_scan_feed(scan, v->rebuild);
-	}
-	walredo_page_scan_end(scan);
-	walredo_rebuild_flush(v->rebuild);
-	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION, v->log_end);
-
-	/* What the log has made up to there, the relation must have. */
-	nblocks = RelationGetNumberOfBlocksInFork(rel, forknum);
-	report_missing_blocks(v, nblocks);
-	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, nblocks);
-	pgstat_progress_update_param(WALREDO_PROGRESS_PHASE,
-								 WALREDO_PHASE_COMPARING);
-
-	block_context = AllocSetContextCreate(CurrentMemoryContext,
-										  "walredo block",
-										  ALLOCSET_DEFAULT_SIZES);
-	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(block_context);
-
+		if (v->settled[blkno / 8] & (1 << (blkno % 8)))
+			continue;
 		CHECK_FOR_INTERRUPTS();
-		verify_block(v, blkno, strategy);
-		MemoryContextSwitchTo(old_context);
-		MemoryContextReset(block_context);
-		pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE, blkno + 1);
+		MemoryContextSwitchTo(v->block_context);
+		verify_block(v, blkno);
+		MemoryContextReset(v->block_context);
+		pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
+									 ++v->num_reported);
 	}
+	MemoryContextSwitchTo(fork_context);
 	judge_changed(v);
+
+	FreeAccessStrategy(v->strategy);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(fork_context);
+}
+
+void
+walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
+					 WalredoVerifyReport report_function, void *arg)
+{
+	Verification *v = palloc0(sizeof(Verification));
+	WalredoTag *tags = palloc(Max(nforks, 1) * sizeof(WalredoTag));
+	Oid		   *relids = palloc(Max(nforks, 1) * sizeof(Oid));
+	RmgrId	   *rmids = palloc(Max(nforks, 1) * sizeof(RmgrId));
+	WalredoForkScan *scan;
+	BlockNumber nblocks = 0;
+	int			nlogged = 0;
+
+	v->report = report_function;
+	v->report_arg = arg;
+	for (int i = 0; i < nforks; i++)
+	{
+		v->relid = forks[i].relid;
+		v->filter.tag.forknum = forks[i].forknum;
+
+		/* It may be dropped at any time. */
+		v->rel = try_relation_open(v->relid, AccessShareLock);
+		if (v->rel == NULL)
+			continue;
+		if (begin_fork(v))
+		{
+			tags[nlogged] = v->filter.tag;
+			relids[nlogged] = v->relid;
+			rmids[nlogged] = v->rmid;
+			nblocks = v->nblocks > MaxBlockNumber - nblocks ?
+				MaxBlockNumber : nblocks + v->nblocks;
+			nlogged++;
+
+			/* The lock stays. */
+			relation_close(v->rel, NoLock);
+		}
+		else
+			relation_close(v->rel, AccessShareLock);
+	}
+	if (nlogged == 0)
+		return;
+
+	v->rebuild = walredo_rebuild_create();
+	scan = walredo_fork_scan_begin(tags, nlogged, WALREDO_END_OF_LOG);
+	v->log_start = walredo_fork_scan_first_lsn(scan);
+	v->log_end = walredo_fork_scan_last_lsn(scan);
+	v->nblocks = nblocks;
+	v->filter.tag = tags[0];
+	show_progress(v, WALREDO_PHASE_READING,
+				  nlogged == 1 ? relids[0] : InvalidOid);
+	while (walredo_fork_scan_next(scan, v->rebuild))
+	{
+		CHECK_FOR_INTERRUPTS();
+		pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
+									 walredo_fork_scan_position(scan));
+	}
+	walredo_fork_scan_end(scan);
+
+	for (int i = 0; i < nlogged; i++)
+	{
+		v->relid = relids[i];
+		v->rmid = rmids[i];
+		v->filter.tag = tags[i];
+		v->filter.whole_fork = true;
+		v->rel = relation_open(v->relid, NoLock);
+		compare_fork(v);
+		relation_close(v->rel, AccessShareLock);
+	}
 	pgstat_progress_end_command();
 
-	MemoryContextDelete(block_context);
-	MemoryContextDelete(v->changed_context);
 	walredo_rebuild_free(v->rebuild);
-	FreeAccessStrategy(strategy);
+	pfree(rmids);
+	pfree(relids);
+	pfree(tags);
 	pfree(v);
 }

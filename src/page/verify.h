@@ -28,9 +28,18 @@ typedef enum WalredoVerifyStatus
 	WALREDO_VERIFY_UNLOGGED
 } WalredoVerifyStatus;
 
+/* A fork to be verified. */
+typedef struct WalredoVerifyFork
+{
+	Oid			relid;
+	ForkNumber	forknum;
+} WalredoVerifyFork;
+
 /* What was found of a block. */
 typedef struct WalredoVerdict
 {
+	Oid			relid;
+	ForkNumber	forknum;
 	BlockNumber blkno;
 	XLogRecPtr	page_lsn;		/* InvalidXLogRecPtr if it was not read */
 	WalredoVerifyStatus status;
@@ -64,11 +73,14 @@ typedef enum WalredoVerifyPhase
 typedef void (*WalredoVerifyReport) (const WalredoVerdict *verdict, void *arg);
 
 /*
- * Checks every block of a fork, and reports each exactly once, in no certain
- * order.  The caller has locked the relation against truncation, which any
- * lock does.
+ * Checks every block of forks, each of which is given once, and reports each
+ * exactly once, in no certain order.  The log is read once for all of them.
+ *
+ * A relation that is not there any more is left out.  The others are locked
+ * until they are done with, which keeps them from being truncated.  They must
+ * have storage, and not be temporary ones of another session.
  */
-extern void walredo_verify_fork(Relation rel, ForkNumber forknum,
-								WalredoVerifyReport report, void *arg);
+extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
+								 WalredoVerifyReport report, void *arg);
 
 #endif							/* WALREDO_VERIFY_H */

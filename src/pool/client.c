@@ -48,14 +48,22 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-/* Bytes of a request that are gathered before they are written. */
+/*
+ * A request is gathered before it is written: so many bytes, and so many
+ * pieces, which are parts of these, or are elsewhere.
+ */
 #define PIPE_BUFFER_SIZE	65536
+#define PIPE_MAX_PIECES		64
+
+/* A shorter piece is copied. */
+#define MIN_PIECE_IN_PLACE	256
 
 /*
- * Requests that are sent ahead of their answers.  The answers must fit into
- * the pipe: a child that waits for room for one would not read on.
+ * What the pipes of a child are made to hold, if the system lets us.  The more
+ * there is in them, the less often the two processes wait for each other.
  */
-#define MAX_UNANSWERED		7
+#define IN_PIPE_SIZE		(256 * 1024)
+#define OUT_PIPE_SIZE		(128 * 1024)
 
 /* Requests that are made without letting others have the child in between. */
 #define MAX_REQUESTS_AT_ONCE	256
@@ -85,6 +93,15 @@ typedef struct Connection
 	WaitEventSet *wait_set;
 	int			in_position;	/* in wait_set */
 	bool		in_writing;		/* wait_set waits for room in the pipe */
+
+	/* For many requests at once. */
+	WaitEventSet *write_set;	/* waits for room in the pipe, and no answer */
+
+	/*
+	 * Requests that may be sent ahead of their answers.  The answers must fit
+	 * into the pipe: a child that waits for room for one would not read on.
+	 */
+	int			max_unanswered;
 } Connection;
 
 /* Why a request came to nothing. */
@@ -109,7 +126,9 @@ struct WalredoPipe
 	void		(*put) (const char *data, Size size, void *arg);
 	void	   *put_arg;
 
-	Size		used;
+	struct iovec pieces[PIPE_MAX_PIECES];
+	int			num_pieces;
+	Size		used;			/* of buffer */
 	char		buffer[PIPE_BUFFER_SIZE];
 };
 
@@ -579,6 +598,9 @@ close_connection(Connection *connection)
 	if (connection->wait_set != NULL)
 		FreeWaitEventSet(connection->wait_set);
 	connection->wait_set = NULL;
+	if (connection->write_set != NULL)
+		FreeWaitEventSet(connection->write_set);
+	connection->write_set = NULL;
 	close(connection->in_fd);
 	close(connection->out_fd);
 	ReleaseExternalFD();
@@ -660,7 +682,7 @@ connect_child(Connection *connection, TimestampTz deadline)
 	uint64		number;
 	int			fds[2];
 	int			fd;
-	Failure		failure;
+	volatile Failure failure;
 
 	if (connection->child_number == child_number && child_number != 0)
 		return FAILURE_NONE;
@@ -703,6 +725,20 @@ connect_child(Connection *connection, TimestampTz deadline)
 						  connection->in_fd, NULL, NULL);
 	connection->in_writing = false;
 
+	connection->write_set = walredo_create_wait_event_set(3);
+	AddWaitEventToSet(connection->write_set, WL_LATCH_SET, PGINVALID_SOCKET,
+					  MyLatch, NULL);
+	AddWaitEventToSet(connection->write_set, WL_EXIT_ON_PM_DEATH,
+					  PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(connection->write_set, WL_SOCKET_WRITEABLE,
+					  connection->in_fd, NULL, NULL);
+
+	/* There is a limit for each user, beyond which pipes stay as they are. */
+	(void) fcntl(connection->in_fd, F_SETPIPE_SZ, IN_PIPE_SIZE);
+	(void) fcntl(connection->out_fd, F_SETPIPE_SZ, OUT_PIPE_SIZE);
+	connection->max_unanswered =
+		Max(fcntl(connection->out_fd, F_GETPIPE_SZ) / BLCKSZ - 1, 1);
+
 	return number == child_number ? FAILURE_NONE : FAILURE_GONE;
 }
 
@@ -713,8 +749,8 @@ connect_child(Connection *connection, TimestampTz deadline)
 static bool
 wait_to_write(WalredoPipe *pipe)
 {
+	WaitEvent	event;
 	long		timeout;
-	int			rc;
 
 	timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 											  pipe->deadline);
@@ -723,11 +759,9 @@ wait_to_write(WalredoPipe *pipe)
 		pipe->failure = FAILURE_TIMEOUT;
 		return false;
 	}
-	rc = WaitLatchOrSocket(MyLatch,
-						   WL_LATCH_SET | WL_SOCKET_WRITEABLE | WL_TIMEOUT |
-						   WL_EXIT_ON_PM_DEATH,
-						   pipe->connection->in_fd, timeout, wait_for_answer);
-	if (rc & WL_LATCH_SET)
+	if (WaitEventSetWait(pipe->connection->write_set, timeout, &event, 1,
+						 wait_for_answer) == 1 &&
+		(event.events & WL_LATCH_SET) != 0)
 	{
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -791,26 +825,33 @@ wait_pipe(WalredoPipe *pipe, bool writing)
 	return true;
 }
 
+/* Writes all pieces, and forgets them. */
 static void
 pipe_flush(WalredoPipe *pipe)
 {
-	Size		done = 0;
+	struct iovec *piece = pipe->pieces;
+	struct iovec *end = pipe->pieces + pipe->num_pieces;
 
 	if (pipe->put != NULL)
 	{
-		pipe->put(pipe->buffer, pipe->used, pipe->put_arg);
-		done = pipe->used;
+		for (; piece < end; piece++)
+			pipe->put(piece->iov_base, piece->iov_len, pipe->put_arg);
 	}
 
-	while (done < pipe->used && pipe->failure == FAILURE_NONE)
+	while (piece < end && pipe->failure == FAILURE_NONE)
 	{
-		ssize_t		n = write(pipe->connection->in_fd, pipe->buffer + done,
-							  pipe->used - done);
+		ssize_t		n = writev(pipe->connection->in_fd, piece, end - piece);
 
 		if (n >= 0)
 		{
-			done += n;
 			pipe->bytes += n;
+			for (; piece < end && n >= piece->iov_len; piece++)
+				n -= piece->iov_len;
+			if (n > 0)
+			{
+				piece->iov_base = (char *) piece->iov_base + n;
+				piece->iov_len -= n;
+			}
 		}
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
 			(void) (pipe->unanswered > 0 ? wait_to_write(pipe) :
@@ -818,7 +859,25 @@ pipe_flush(WalredoPipe *pipe)
 		else if (errno != EINTR)
 			pipe->failure = FAILURE_GONE;
 	}
+	pipe->num_pieces = 0;
 	pipe->used = 0;
+}
+
+/* Adds a piece, or makes the last one longer if this one follows it. */
+static inline void
+add_piece(WalredoPipe *pipe, const char *data, Size size)
+{
+	struct iovec *last = &pipe->pieces[pipe->num_pieces - 1];
+
+	if (pipe->num_pieces > 0 &&
+		(char *) last->iov_base + last->iov_len == data)
+	{
+		last->iov_len += size;
+		return;
+	}
+	pipe->pieces[pipe->num_pieces].iov_base = unconstify(char *, data);
+	pipe->pieces[pipe->num_pieces].iov_len = size;
+	pipe->num_pieces++;
 }
 
 void
@@ -828,13 +887,30 @@ walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
 	{
 		Size		n = Min(size, PIPE_BUFFER_SIZE - pipe->used);
 
+		if (n == 0 || pipe->num_pieces == PIPE_MAX_PIECES)
+		{
+			pipe_flush(pipe);
+			continue;
+		}
 		memcpy(pipe->buffer + pipe->used, data, n);
+		add_piece(pipe, pipe->buffer + pipe->used, n);
 		pipe->used += n;
 		data += n;
 		size -= n;
-		if (pipe->used == PIPE_BUFFER_SIZE)
-			pipe_flush(pipe);
 	}
+}
+
+void
+walredo_pipe_put_in_place(WalredoPipe *pipe, const char *data, Size size)
+{
+	if (size < MIN_PIECE_IN_PLACE)
+	{
+		walredo_pipe_put(pipe, data, size);
+		return;
+	}
+	if (pipe->num_pieces == PIPE_MAX_PIECES)
+		pipe_flush(pipe);
+	add_piece(pipe, data, size);
 }
 
 char *
@@ -845,9 +921,11 @@ walredo_pipe_reserve(WalredoPipe *pipe, Size size)
 	Assert(size <= WALREDO_PIPE_MAX_RESERVE);
 
 	/* After a failure this goes on emptying the buffer. */
-	if (size > PIPE_BUFFER_SIZE - pipe->used)
+	if (size > PIPE_BUFFER_SIZE - pipe->used ||
+		pipe->num_pieces == PIPE_MAX_PIECES)
 		pipe_flush(pipe);
 	result = pipe->buffer + pipe->used;
+	add_piece(pipe, result, size);
 	pipe->used += size;
 	return result;
 }
@@ -862,6 +940,7 @@ walredo_request_write(const WalredoRequest *request,
 	pipe->connection = NULL;
 	pipe->failure = FAILURE_NONE;
 	pipe->unanswered = 0;
+	pipe->num_pieces = 0;
 	pipe->used = 0;
 	pipe->put = put;
 	pipe->put_arg = put_arg;
@@ -927,6 +1006,7 @@ exchange(const WalredoRequest *requests, int nrequests,
 
 	*answered = 0;
 	pipe->connection = &connections[my_slot];
+	pipe->num_pieces = 0;
 	pipe->used = 0;
 	pipe->bytes = 0;
 	pipe->unanswered = 0;
@@ -943,9 +1023,15 @@ exchange(const WalredoRequest *requests, int nrequests,
 
 	for (;;)
 	{
-		while (sent < nrequests && pipe->unanswered < MAX_UNANSWERED &&
+		while (sent < nrequests &&
+			   pipe->unanswered < pipe->connection->max_unanswered &&
 			   pipe->failure == FAILURE_NONE)
 		{
+			/* It takes in one request after the other, each in time. */
+			if (sent > 0)
+				pipe->deadline =
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												walredo_timeout);
 			requests[sent].send(pipe, requests[sent].arg);
 			pipe_flush(pipe);
 			pipe->unanswered++;

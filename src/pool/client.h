@@ -81,6 +81,13 @@ extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 extern char *walredo_pipe_reserve(WalredoPipe *pipe, Size size);
 
 /*
+ * Appends what the caller leaves in place until WalredoRequest.send has
+ * returned, and the request has been sent.
+ */
+extern void walredo_pipe_put_in_place(WalredoPipe *pipe, const char *data,
+									  Size size);
+
+/*
  * Has a request written somewhere else than to a child: put is called with one
  * piece after the other.
  */

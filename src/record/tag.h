@@ -68,6 +68,33 @@ StaticAssertDecl(sizeof(WalredoTag) == 24, "walredo_tag is 24 bytes on disk");
 #define PG_GETARG_WALREDO_TAG_P(n)	DatumGetWalredoTagP(PG_GETARG_DATUM(n))
 #define PG_RETURN_WALREDO_TAG_P(x)	PG_RETURN_POINTER(x)
 
+/* The tag of a block of a relation, and the relation of such a tag. */
+static inline WalredoTag
+walredo_tag_of_block(const RelFileLocator *locator, ForkNumber forknum,
+					 uint64 blkno)
+{
+	WalredoTag	tag = {0};
+
+	tag.kind = WALREDO_TAG_REL;
+	tag.forknum = forknum;
+	tag.spcOid = LocatorSpcOid(*locator);
+	tag.dbOid = LocatorDbOid(*locator);
+	tag.relNumber = LocatorRelNumber(*locator);
+	tag.number = blkno;
+	return tag;
+}
+
+static inline RelFileLocator
+walredo_tag_locator(const WalredoTag *tag)
+{
+	RelFileLocator locator;
+
+	LocatorSpcOid(locator) = tag->spcOid;
+	LocatorDbOid(locator) = tag->dbOid;
+	LocatorRelNumber(locator) = tag->relNumber;
+	return locator;
+}
+
 /* True if two tags name blocks of one fork of one relation. */
 static inline bool
 walredo_tag_same_fork(const WalredoTag *a, const WalredoTag *b)

@@ -34,9 +34,8 @@ take(WalredoBlockIterator *iter, void *field, uint32 size)
 	return true;
 }
 
-void
-walredo_block_iterator_init(WalredoBlockIterator *iter,
-							const XLogRecord *record)
+static inline void
+begin_walk(WalredoBlockIterator *iter, const XLogRecord *record)
 {
 	memset(iter, 0, sizeof(*iter));
 	iter->ptr = (const char *) record + SizeOfXLogRecord;
@@ -93,8 +92,9 @@ take_image_header(WalredoBlockIterator *iter)
 	return true;
 }
 
-bool
-walredo_block_iterator_next(WalredoBlockIterator *iter)
+/* Inlined, as a scan of the log walks over the blocks of every record. */
+static pg_attribute_always_inline bool
+next_block(WalredoBlockIterator *iter)
 {
 	WalredoBlockRef *block = &iter->block;
 
@@ -198,6 +198,19 @@ walredo_xlogrecord_crc(const XLogRecord *record)
 	return crc;
 }
 
+void
+walredo_block_iterator_init(WalredoBlockIterator *iter,
+							const XLogRecord *record)
+{
+	begin_walk(iter, record);
+}
+
+bool
+walredo_block_iterator_next(WalredoBlockIterator *iter)
+{
+	return next_block(iter);
+}
+
 const char *
 walredo_xlogrecord_check(const XLogRecord *record)
 {
@@ -267,4 +280,99 @@ walredo_xlogrecord_names_block(const XLogRecord *record,
 		}
 	}
 	return found;
+}
+
+bool
+walredo_xlogrecord_may_concern(const XLogRecord *record,
+							   const WalredoTag *tag, bool whole_fork)
+{
+	WalredoBlockIterator iter;
+	bool		whole_relation = tag->forknum == VISIBILITYMAP_FORKNUM;
+
+	begin_walk(&iter, record);
+	while (next_block(&iter))
+	{
+		const WalredoBlockRef *block = &iter.block;
+
+		if (LocatorRelNumber(block->locator) == tag->relNumber &&
+			(whole_relation ||
+			 (block->forknum == tag->forknum &&
+			  (whole_fork || block->blkno == tag->number))) &&
+			LocatorDbOid(block->locator) == tag->dbOid &&
+			LocatorSpcOid(block->locator) == tag->spcOid)
+			return true;
+	}
+	return iter.error != NULL;
+}
+
+/*
+ * As below, for a record of which all block references are plain, as in most
+ * records: without an image, and each with its relation.  -1 for others, and
+ * for a record that is broken.
+ */
+static int
+plain_blocks(const XLogRecord *record, WalredoBlockRef *blocks)
+{
+	const char *ptr = (const char *) record + SizeOfXLogRecord;
+	const char *end = (const char *) record + record->xl_tot_len;
+	Size		data_size = 0;
+	int			n = 0;
+
+	while (end - ptr > data_size)
+	{
+		uint8		id = (uint8) *ptr;
+		XLogRecordBlockHeader header;
+		WalredoBlockRef *block = &blocks[n];
+
+		if (id == XLR_BLOCK_ID_DATA_SHORT && end - ptr >= 2)
+		{
+			data_size += (uint8) ptr[1];
+			ptr += 2;
+			break;
+		}
+		if (id > XLR_MAX_BLOCK_ID || (n > 0 && id <= blocks[n - 1].id) ||
+			end - ptr < SizeOfXLogRecordBlockHeader +
+			sizeof(RelFileLocator) + sizeof(BlockNumber))
+			return -1;
+
+		memcpy(&header, ptr, SizeOfXLogRecordBlockHeader);
+		ptr += SizeOfXLogRecordBlockHeader;
+		block->id = id;
+		block->flags = header.fork_flags;
+		block->forknum = header.fork_flags & BKPBLOCK_FORK_MASK;
+		block->will_init = (header.fork_flags & BKPBLOCK_WILL_INIT) != 0;
+		block->image_has_hole = false;
+		if ((header.fork_flags &
+			 (BKPBLOCK_HAS_IMAGE | BKPBLOCK_SAME_REL)) != 0 ||
+			((header.fork_flags & BKPBLOCK_HAS_DATA) != 0) !=
+			(header.data_length != 0) ||
+			block->forknum > MAX_FORKNUM)
+			return -1;
+		data_size += header.data_length;
+		memcpy(&block->locator, ptr, sizeof(RelFileLocator));
+		ptr += sizeof(RelFileLocator);
+		memcpy(&block->blkno, ptr, sizeof(BlockNumber));
+		ptr += sizeof(BlockNumber);
+		n++;
+	}
+	return end - ptr == data_size ? n : -1;
+}
+
+int
+walredo_xlogrecord_blocks(const XLogRecord *record, WalredoBlockRef *blocks,
+						  const char **error)
+{
+	WalredoBlockIterator iter;
+	int			n = plain_blocks(record, blocks);
+
+	*error = NULL;
+	if (n >= 0)
+		return n;
+
+	n = 0;
+	begin_walk(&iter, record);
+	while (next_block(&iter))
+		blocks[n++] = iter.block;
+	*error = iter.error;
+	return n;
 }

@@ -96,4 +96,22 @@ extern bool walredo_xlogrecord_names_block(const XLogRecord *record,
 										   const WalredoTag *tag,
 										   bool *will_init);
 
+/*
+ * False if a record cannot change the block of a relation that a tag names,
+ * or with whole_fork any block of its fork, whatever its resource manager: if
+ * it does not name the block, or for the visibility map, which heap records do
+ * not name, no block of the relation at all.  True for a broken record.
+ */
+extern bool walredo_xlogrecord_may_concern(const XLogRecord *record,
+										   const WalredoTag *tag,
+										   bool whole_fork);
+
+/*
+ * All blocks that a record refers to, in order of their ids; returns how many.
+ * There is room for XLR_MAX_BLOCK_ID + 1.  *error is as in the iterator.
+ */
+extern int	walredo_xlogrecord_blocks(const XLogRecord *record,
+									  WalredoBlockRef *blocks,
+									  const char **error);
+
 #endif							/* WALREDO_XLOGRECORD_H */

@@ -43,10 +43,28 @@ typedef struct PostgresRun
 	WalredoRecord *const *records;
 	int			nrecords;
 
-	/* If set, the base image is what this gives when the run is sent. */
+	/* If set, this gives the base image, and the job has the records. */
 	bytea	   *(*load) (WalredoRedoJob *job);
 	WalredoRedoJob *job;
 } PostgresRun;
+
+#define RECORD_HEAD_SIZE	(WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_LSN_SIZE)
+
+Size
+walredo_request_record_size(const XLogRecord *record)
+{
+	return RECORD_HEAD_SIZE + record->xl_tot_len;
+}
+
+void
+walredo_request_put_record(char *dst, XLogRecPtr end_lsn,
+						   const XLogRecord *record)
+{
+	dst = walredo_put_header(dst, WALREDO_MSG_APPLY,
+							 WALREDO_WIRE_LSN_SIZE + record->xl_tot_len);
+	dst = walredo_put_uint64(dst, end_lsn);
+	memcpy(dst, record, record->xl_tot_len);
+}
 
 static void
 put_message(WalredoPipe *pipe, WalredoMessageType type, uint32 payload_size)
@@ -101,37 +119,81 @@ send_run(WalredoPipe *pipe, void *arg)
 	if (loaded)
 		pfree(loaded);
 
-	for (int i = 0; i < run->nrecords; i++)
-		put_record(pipe, WALREDO_MSG_APPLY, run->records[i]);
+	if (run->load != NULL)
+	{
+		for (int i = 0; i < run->job->npieces; i++)
+			walredo_pipe_put_in_place(pipe, run->job->pieces[i].data,
+									  run->job->pieces[i].size);
+	}
+	else
+	{
+		for (int i = 0; i < run->nrecords; i++)
+			put_record(pipe, WALREDO_MSG_APPLY, run->records[i]);
+	}
 
 	put_message(pipe, WALREDO_MSG_GET, sizeof(tag));
 	walredo_pipe_put(pipe, tag, sizeof(tag));
 }
 
 static const char *
-rmgr_name(const WalredoRecord *record)
+rmgr_name(RmgrId rmid)
 {
-	RmgrId		rmid = RecordXLogRecord(record)->xl_rmid;
-
 	if (!RmgrIdIsValid(rmid) || !RmgrIdExists(rmid))
 		return "unknown";
 	return RmgrTable[rmid].rm_name;
+}
+
+/* LSN and resource manager of the record that begins a piece. */
+static Size
+look_at_message(const char *data, XLogRecPtr *lsn, RmgrId *rmid)
+{
+	XLogRecord	header;
+
+	*lsn = walredo_get_uint64(data + WALREDO_WIRE_HEADER_SIZE);
+	memcpy(&header, data + RECORD_HEAD_SIZE, SizeOfXLogRecord);
+	*rmid = header.xl_rmid;
+	return walredo_request_record_size(&header);
 }
 
 static char *
 describe_run(void *arg)
 {
 	PostgresRun *run = arg;
-	const WalredoRecord *first = run->records[0];
-	const WalredoRecord *last = run->records[run->nrecords - 1];
+	XLogRecPtr	first_lsn;
+	XLogRecPtr	last_lsn = InvalidXLogRecPtr;
+	RmgrId		first_rmid;
+	RmgrId		last_rmid = 0;
+
+	if (run->load != NULL)
+	{
+		const WalredoRequestPiece *last;
+
+		/* It may not have come to be sent. */
+		(void) run->load(run->job);
+		(void) look_at_message(run->job->pieces[0].data, &first_lsn,
+							   &first_rmid);
+		last = &run->job->pieces[run->job->npieces - 1];
+		for (Size at = 0; at < last->size;)
+			at += look_at_message(last->data + at, &last_lsn, &last_rmid);
+	}
+	else
+	{
+		const WalredoRecord *first = run->records[0];
+		const WalredoRecord *last = run->records[run->nrecords - 1];
+
+		first_lsn = first->lsn;
+		first_rmid = RecordXLogRecord(first)->xl_rmid;
+		last_lsn = last->lsn;
+		last_rmid = RecordXLogRecord(last)->xl_rmid;
+	}
 
 	if (run->nrecords == 1)
 		return psprintf("It was to replay the %s record at %X/%X on %s.",
-						rmgr_name(first), LSN_FORMAT_ARGS(first->lsn),
+						rmgr_name(first_rmid), LSN_FORMAT_ARGS(first_lsn),
 						walredo_tag_to_cstring(run->tag));
 	return psprintf("It was to replay %d records, from %X/%X to the %s record at %X/%X, on %s.",
-					run->nrecords, LSN_FORMAT_ARGS(first->lsn), rmgr_name(last),
-					LSN_FORMAT_ARGS(last->lsn),
+					run->nrecords, LSN_FORMAT_ARGS(first_lsn),
+					rmgr_name(last_rmid), LSN_FORMAT_ARGS(last_lsn),
 					walredo_tag_to_cstring(run->tag));
 }
 
@@ -183,6 +245,22 @@ no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 					   walredo_tag_to_cstring(tag))));
 }
 
+/* Fills in a run.  A base image, and checks, are the caller's. */
+static void
+begin_run(PostgresRun *run, const WalredoTag *tag,
+		  WalredoRecord *const *records, int nrecords)
+{
+	memset(run, 0, sizeof(*run));
+	run->tag = tag;
+	run->wire_tag.forknum = tag->forknum;
+	run->wire_tag.spcOid = tag->spcOid;
+	run->wire_tag.dbOid = tag->dbOid;
+	run->wire_tag.relNumber = tag->relNumber;
+	run->wire_tag.blkno = (BlockNumber) tag->number;
+	run->records = records;
+	run->nrecords = nrecords;
+}
+
 /*
  * Fills in a run, after checks.  A base image is still to be given.
  */
@@ -195,16 +273,7 @@ prepare_run(PostgresRun *run, const WalredoTag *tag, bool has_base,
 		if (!walredo_record_will_init(tag, records[i]) && i == 0 && !has_base)
 			no_base_image(tag, records[0]);
 	}
-
-	memset(run, 0, sizeof(*run));
-	run->tag = tag;
-	run->wire_tag.forknum = tag->forknum;
-	run->wire_tag.spcOid = tag->spcOid;
-	run->wire_tag.dbOid = tag->dbOid;
-	run->wire_tag.relNumber = tag->relNumber;
-	run->wire_tag.blkno = (BlockNumber) tag->number;
-	run->records = records;
-	run->nrecords = nrecords;
+	begin_run(run, tag, records, nrecords);
 }
 
 /*
@@ -384,7 +453,7 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 	return image;
 }
 
-/* Jobs that are one run for a child each. */
+/* Jobs, each of which is one run for a child. */
 typedef struct JobRuns
 {
 	PostgresRun *runs;
@@ -401,61 +470,36 @@ take_job_answer(int i, const char *page, void *arg)
 	job_runs->store(job_runs->runs[i].job, job_runs->image);
 }
 
-/* True if a job is one run of WAL records, for a child. */
-static bool
-is_one_run(const WalredoRedoJob *job)
-{
-	for (int i = 0; i < job->nrecords; i++)
-	{
-		if (WalredoRecordIsNative(job->records[i]) ||
-			needs_lowering(&job->tag, job->records[i]))
-			return false;
-	}
-	return true;
-}
-
 void
 walredo_redo_many(WalredoRedoJob *jobs, int njobs,
 				  bytea *(*load) (WalredoRedoJob *job),
 				  void (*store) (WalredoRedoJob *job, const bytea *image))
 {
-	WalredoRequest *requests = palloc(njobs * sizeof(WalredoRequest));
+	WalredoRequest *requests = MemoryContextAllocHuge(CurrentMemoryContext,
+													  Max(njobs, 1) *
+													  sizeof(WalredoRequest));
 	JobRuns		job_runs;
-	int			nruns = 0;
 
-	job_runs.runs = palloc(njobs * sizeof(PostgresRun));
+	job_runs.runs = MemoryContextAllocHuge(CurrentMemoryContext,
+										   Max(njobs, 1) *
+										   sizeof(PostgresRun));
 	job_runs.store = store;
 	job_runs.image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
 	SET_VARSIZE(job_runs.image, VARHDRSZ + BLCKSZ);
 
 	for (int i = 0; i < njobs; i++)
 	{
-		WalredoRedoJob *job = &jobs[i];
+		PostgresRun *run = &job_runs.runs[i];
+		WalredoRequest request = {send_run, describe_run, run,
+		jobs[i].nrecords, false};
 
-		if (is_one_run(job))
-		{
-			PostgresRun *run = &job_runs.runs[nruns];
-			WalredoRequest request = {send_run, describe_run, run,
-			job->nrecords, false};
-
-			prepare_run(run, &job->tag, job->has_base, job->records,
-						job->nrecords);
-			run->load = job->has_base ? load : NULL;
-			run->job = job;
-			requests[nruns++] = request;
-		}
-		else
-		{
-			bytea	   *image = job->has_base ? load(job) : NULL;
-
-			image = walredo_redo(&job->tag, image, job->records,
-								 job->nrecords);
-			store(job, image);
-			pfree(image);
-		}
+		begin_run(run, &jobs[i].tag, NULL, jobs[i].nrecords);
+		run->load = load;
+		run->job = &jobs[i];
+		requests[i] = request;
 	}
 
-	walredo_pool_requests(requests, nruns, take_job_answer, &job_runs);
+	walredo_pool_requests(requests, njobs, take_job_answer, &job_runs);
 	pfree(job_runs.image);
 	pfree(job_runs.runs);
 	pfree(requests);
@@ -511,7 +555,8 @@ describe_describe(void *arg)
 	const WalredoRecord *record = arg;
 
 	return psprintf("It was to describe the %s record at %X/%X.",
-					rmgr_name(record), LSN_FORMAT_ARGS(record->lsn));
+					rmgr_name(RecordXLogRecord(record)->xl_rmid),
+					LSN_FORMAT_ARGS(record->lsn));
 }
 
 char *

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/rmgr.h"
+#include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
 
@@ -31,21 +32,43 @@
 extern bytea *walredo_redo(const WalredoTag *tag, bytea *base,
 						   WalredoRecord *const *records, int nrecords);
 
-/* A page, and records to be applied to it. */
+/*
+ * A whole WAL record in the form in which a child is given it: how many bytes
+ * that are, and how it is written.  dst need not be aligned.
+ */
+extern Size walredo_request_record_size(const XLogRecord *record);
+extern void walredo_request_put_record(char *dst, XLogRecPtr end_lsn,
+									   const XLogRecord *record);
+
+/* Some such records, one after the other. */
+typedef struct WalredoRequestPiece
+{
+	const char *data;
+	Size		size;
+} WalredoRequestPiece;
+
+/* A page, and WAL records to be applied to it. */
 typedef struct WalredoRedoJob
 {
 	WalredoTag	tag;
-	bool		has_base;		/* load() gives a base image */
-	WalredoRecord *const *records;
+	const WalredoRequestPiece *pieces;
+	int			npieces;
 	int			nrecords;
 	void	   *arg;			/* the caller's own */
 } WalredoRedoJob;
 
 /*
  * As walredo_redo(), for many pages: a child is given the next one while it
- * works at one.  load() gives a job's base image, in memory of the current
- * context, when it is sent, and store() takes the result; both may not call
+ * works at one.
+ *
+ * load() is called when a job is sent, or sent again: it sets the job's
+ * pieces, if they are not set yet, and gives its base image, in memory of the
+ * current context, or NULL.  store() takes the result.  Both may not call
  * anything that needs a child.
+ *
+ * The caller answers for what walredo_redo() would check: the records are
+ * whole WAL records which name the block, and the first initializes it if
+ * there is no base image.
  */
 extern void walredo_redo_many(WalredoRedoJob *jobs, int njobs,
 							  bytea *(*load) (WalredoRedoJob *job),

@@ -199,20 +199,6 @@ slru_tag(WalredoTagKind kind, uint64 pageno)
 	return tag;
 }
 
-static WalredoTag
-block_tag(const RelFileLocator *locator, ForkNumber forknum, BlockNumber blkno)
-{
-	WalredoTag	tag = {0};
-
-	tag.kind = WALREDO_TAG_REL;
-	tag.forknum = forknum;
-	tag.spcOid = LocatorSpcOid(*locator);
-	tag.dbOid = LocatorDbOid(*locator);
-	tag.relNumber = LocatorRelNumber(*locator);
-	tag.number = blkno;
-	return tag;
-}
-
 /* ----------------------------------------
  * Blocks of relations
  * ----------------------------------------
@@ -230,8 +216,8 @@ lower_blocks(WalredoLowering *lowering)
 	for (int i = 0; i < lowering->num_blocks; i++)
 	{
 		const WalredoBlockRef *block = &lowering->blocks[i];
-		WalredoTag	tag = block_tag(&block->locator, block->forknum,
-									block->blkno);
+		WalredoTag	tag = walredo_tag_of_block(&block->locator,
+											   block->forknum, block->blkno);
 		WalredoRecord *rec;
 		int			j;
 
@@ -295,9 +281,9 @@ clear_visibility_map(WalredoLowering *lowering, const RelFileLocator *locator,
 		return;
 	}
 
-	tag = block_tag(locator, VISIBILITYMAP_FORKNUM,
-					walredo_vm_page(BlockNumberIsValid(new_blkno) ?
-									new_blkno : old_blkno));
+	tag = walredo_tag_of_block(locator, VISIBILITYMAP_FORKNUM,
+							   walredo_vm_page(BlockNumberIsValid(new_blkno) ?
+											   new_blkno : old_blkno));
 	if (!wanted(lowering, &tag))
 		return;
 
@@ -457,8 +443,9 @@ lower_smgr(WalredoLowering *lowering)
 	if (walredo_vm_byte(xlrec.blkno) == 0 && walredo_vm_bit(xlrec.blkno) == 0)
 		return;					/* the cut is between two pages */
 
-	tag = block_tag(&SmgrTruncateLocator(xlrec), VISIBILITYMAP_FORKNUM,
-					walredo_vm_page(xlrec.blkno));
+	tag = walredo_tag_of_block(&SmgrTruncateLocator(xlrec),
+							   VISIBILITYMAP_FORKNUM,
+							   walredo_vm_page(xlrec.blkno));
 	if (!wanted(lowering, &tag))
 		return;
 	rec = add(lowering, &tag, WALREDO_TRUNCATE_VISIBILITY_MAP,
@@ -878,15 +865,21 @@ lower_relmap(WalredoLowering *lowering)
  */
 
 /*
- * Can records of the resource manager change such pages?
+ * Can a record change such pages?  Most cannot, and this is cheaper than to
+ * lower them.
  */
 static bool
-may_concern(RmgrId rmid, const WalredoTag *tag)
+may_concern(const XLogRecord *record, const WalredoTag *tag, bool whole_fork)
 {
+	RmgrId		rmid = record->xl_rmid;
+
 	switch ((WalredoTagKind) tag->kind)
 	{
 		case WALREDO_TAG_REL:
-			return true;
+
+			/* A truncation has the relation in its main data. */
+			return rmid == RM_SMGR_ID ||
+				walredo_xlogrecord_may_concern(record, tag, whole_fork);
 		case WALREDO_TAG_CLOG:
 			return rmid == RM_XACT_ID || rmid == RM_CLOG_ID;
 		case WALREDO_TAG_COMMIT_TS:
@@ -942,7 +935,7 @@ walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
 			  WalredoPageRecord **pairs)
 {
 	*pairs = NULL;
-	if (only != NULL && !may_concern(record->xl_rmid, only))
+	if (only != NULL && !may_concern(record, only, whole_fork))
 		return 0;
 
 	MemoryContextReset(lowering->context);
@@ -996,23 +989,52 @@ walredo_lowering_free(WalredoLowering *lowering)
 	pfree(lowering);
 }
 
+/*
+ * Reads the truncation of a relation out of a storage manager's record.  Not
+ * inlined: what it takes is large, and few records come here.
+ */
+static pg_noinline bool
+read_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
+				xl_smgr_truncate *xlrec)
+{
+	WalredoLowering lowering = {0};
+
+	read_headers(&lowering, record, end_lsn);
+	return take_truncation(&lowering, xlrec);
+}
+
+bool
+walredo_lower_truncated_relation(const XLogRecord *record, XLogRecPtr end_lsn,
+								 RelFileLocator *locator)
+{
+	xl_smgr_truncate xlrec;
+
+	if (record->xl_rmid != RM_SMGR_ID ||
+		!read_truncation(record, end_lsn, &xlrec))
+		return false;
+	*locator = SmgrTruncateLocator(xlrec);
+	return true;
+}
+
+void
+walredo_report_broken_record(XLogRecPtr end_lsn, const char *error)
+{
+	broken(end_lsn, "%s", error);
+}
+
 BlockNumber
 walredo_lower_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
 						 const WalredoTag *fork_tag)
 {
-	WalredoLowering lowering = {0};
 	xl_smgr_truncate xlrec;
 	WalredoTag	tag;
 
-	if (record->xl_rmid != RM_SMGR_ID || fork_tag->kind != WALREDO_TAG_REL)
+	if (record->xl_rmid != RM_SMGR_ID || fork_tag->kind != WALREDO_TAG_REL ||
+		!read_truncation(record, end_lsn, &xlrec))
 		return InvalidBlockNumber;
 
-	read_headers(&lowering, record, end_lsn);
-	if (!take_truncation(&lowering, &xlrec))
-		return InvalidBlockNumber;
-
-	tag = block_tag(&SmgrTruncateLocator(xlrec), fork_tag->forknum,
-					fork_tag->number);
+	tag = walredo_tag_of_block(&SmgrTruncateLocator(xlrec), fork_tag->forknum,
+							   fork_tag->number);
 	if (memcmp(&tag, fork_tag, sizeof(tag)) != 0)
 		return InvalidBlockNumber;
 

@@ -73,4 +73,16 @@ extern BlockNumber walredo_lower_truncation(const XLogRecord *record,
 											XLogRecPtr end_lsn,
 											const WalredoTag *fork_tag);
 
+/*
+ * True if a record truncates a relation, and in *locator which.  Requires and
+ * raises what walredo_lower() does.
+ */
+extern bool walredo_lower_truncated_relation(const XLogRecord *record,
+											 XLogRecPtr end_lsn,
+											 RelFileLocator *locator);
+
+/* The ERROR that walredo_lower() raises; error is a sentence. */
+extern void walredo_report_broken_record(XLogRecPtr end_lsn,
+										 const char *error);
+
 #endif							/* WALREDO_LOWER_H */

@@ -88,6 +88,13 @@ struct WalredoReader
 	bool		timeline_ends;	/* ... and after it another timeline's are */
 	XLogRecPtr	checked_page;	/* page whose header was validated last */
 
+	/*
+	 * As far as this, from next_lsn on, lies what can be used without another
+	 * look at the page, the chunk, the limit or the end of the range; 0 if
+	 * nothing does.
+	 */
+	XLogRecPtr	at_hand;
+
 	/* The current record. */
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	next_lsn;		/* its end, where the next one is looked for */
@@ -113,10 +120,14 @@ static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
 static void load_chunk(WalredoReader *reader, XLogRecPtr pageptr);
 static char *read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need);
 static bool find_first(WalredoReader *reader, XLogRecPtr start_lsn);
+static inline bool next_at_hand(WalredoReader *reader);
 static bool next_record(WalredoReader *reader);
+static inline bool record_header_ok(WalredoReader *reader, XLogRecPtr lsn,
+									const XLogRecord *record);
 static const char *check_record_header(WalredoReader *reader, XLogRecPtr lsn,
 									   const XLogRecord *record);
-static bool record_crc_ok(const XLogRecord *record);
+static inline bool record_crc_ok(const XLogRecord *record);
+static inline bool is_switch(const XLogRecord *record);
 
 /* ----------------------------------------
  * The interface
@@ -221,7 +232,7 @@ walredo_reader_next(WalredoReader *reader)
 		return true;
 	}
 
-	return next_record(reader);
+	return next_at_hand(reader) || next_record(reader);
 }
 
 const XLogRecord *
@@ -983,6 +994,35 @@ find_first(WalredoReader *reader, XLogRecPtr start_lsn)
 }
 
 /*
+ * Moves to the record at next_lsn if all of it is at hand and nothing about it
+ * is out of the ordinary.  If not, leaves everything to next_record(), which
+ * finds out the same, and what is wrong.
+ */
+static inline bool
+next_at_hand(WalredoReader *reader)
+{
+	XLogRecPtr	lsn = reader->next_lsn;
+	const XLogRecord *record;
+	XLogRecPtr	next_lsn;
+
+	/* After what is at hand comes at least one page of other addresses. */
+	if (lsn + SizeOfXLogRecord > reader->at_hand)
+		return false;
+
+	record = (const XLogRecord *) (reader->buf + (lsn - reader->buf_start));
+	next_lsn = lsn + MAXALIGN64((uint64) record->xl_tot_len);
+	if (next_lsn > reader->at_hand ||
+		!record_header_ok(reader, lsn, record) ||
+		!record_crc_ok(record) || is_switch(record))
+		return false;
+
+	reader->start_lsn = lsn;
+	reader->next_lsn = next_lsn;
+	reader->record = record;
+	return true;
+}
+
+/*
  * Moves to the record at next_lsn, where the last one ended.
  */
 static bool
@@ -998,6 +1038,8 @@ next_record(WalredoReader *reader)
 	char	   *page;
 	const XLogRecord *record;
 	const char *errormsg = NULL;
+
+	reader->at_hand = 0;
 
 restart:
 	if (reader->done)
@@ -1156,8 +1198,7 @@ restart:
 	}
 
 	/* A switch record reaches to the end of its segment. */
-	if (record->xl_rmid == RM_XLOG_ID &&
-		(record->xl_info & ~XLR_INFO_MASK) == XLOG_SWITCH &&
+	if (is_switch(record) &&
 		XLogSegmentOffset(reader->next_lsn, reader->segsize) != 0)
 		reader->next_lsn += reader->segsize -
 			XLogSegmentOffset(reader->next_lsn, reader->segsize);
@@ -1172,7 +1213,28 @@ restart:
 	reader->start_lsn = lsn;
 	reader->record = record;
 
+	/* The rest of the page that the record ends in can be used as it is. */
+	if (reader->next_lsn > reader->checked_page &&
+		reader->next_lsn < reader->checked_page + XLOG_BLCKSZ)
+		reader->at_hand =
+			Min(Min(reader->checked_page + XLOG_BLCKSZ, reader->buf_end),
+				Min(reader->limit, reader->end_lsn));
+
 	return true;
+}
+
+/*
+ * What is right with nearly every record's header.
+ */
+static inline bool
+record_header_ok(WalredoReader *reader, XLogRecPtr lsn,
+				 const XLogRecord *record)
+{
+	return record->xl_tot_len >= SizeOfXLogRecord &&
+		record->xl_tot_len <= MAX_RECORD_LENGTH &&
+		RmgrIdIsValid(record->xl_rmid) &&
+		record->xl_prev == reader->start_lsn &&
+		!XLogRecPtrIsInvalid(record->xl_prev);
 }
 
 /*
@@ -1203,8 +1265,15 @@ check_record_header(WalredoReader *reader, XLogRecPtr lsn,
 /*
  * As ValidXLogRecord() in src/backend/access/transam/xlogreader.c.
  */
-static bool
+static inline bool
 record_crc_ok(const XLogRecord *record)
 {
 	return EQ_CRC32C(record->xl_crc, walredo_xlogrecord_crc(record));
+}
+
+static inline bool
+is_switch(const XLogRecord *record)
+{
+	return record->xl_rmid == RM_XLOG_ID &&
+		(record->xl_info & ~XLR_INFO_MASK) == XLOG_SWITCH;
 }
