@@ -373,6 +373,18 @@ sub query
 	return [ @psql, '-c', @_ ];
 }
 
+# Time of a query as psql has it, in ms: starting psql and connecting are left
+# out.
+sub time_of_query
+{
+	my ($query) = @_;
+	my ($time) =
+	  map { /^Time: ([\d.]+) ms/ ? $1 : () }
+	  run(@psql, '-c', '\timing on', '-c', $query);
+
+	return $time // die "psql told no time\n";
+}
+
 sub pg_ctl
 {
 	my ($directory, @arguments) = @_;
@@ -435,16 +447,16 @@ SQL
 	my @waldump = ("$bindir/pg_waldump", '-p', "$data/pg_wal", '-s', $start_lsn,
 		'-e', $end_lsn);
 	my $log = sprintf('%d records, %.0f MB', $records, $bytes / 1024 / 1024);
-	my (@count, @block, @two);
+	my (@count, @block, @two, @two_dumps);
 
 	run('taskset', '-cp', $core, $$);
 	for (1 .. $rounds)
 	{
 		push @count,
-		  [ time_of(query("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn')")),
+		  [ time_of_query("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn')"),
 			time_of([ @waldump, '--stats' ]) ];
 		push @block,
-		  [ time_of(query("SELECT count(*) FROM walredo_page_records('$tag->[0]', '$start_lsn', '$end_lsn')")),
+		  [ time_of_query("SELECT count(*) FROM walredo_page_records('$tag->[0]', '$start_lsn', '$end_lsn')"),
 			time_of([ @waldump, '--relation', $relation, '--block', 7 ]) ];
 	}
 
@@ -473,26 +485,27 @@ SQL
 
 		foreach my $function (sort keys %relations)
 		{
-			my $together = query("SELECT count(*) FROM $together{$function}");
+			my $together = "SELECT count(*) FROM $together{$function}";
 			my $time = 0;
 
 			$time +=
-			  time_of(query("SELECT count(*) FROM " . $relations{$function}->($_)))
+			  time_of_query("SELECT count(*) FROM " . $relations{$function}->($_))
 			  foreach @relations;
 			push @{ $log{"$function of one relation after the other"} },
 			  [ $time, $recovery ];
 			push @{ $log{"${function}_all of it on one core"} },
-			  [ time_of($together), $recovery ];
+			  [ time_of_query($together), $recovery ];
 
 			pin_server($all_cores);
 			push @{ $log{"${function}_all of it"} },
-			  [ time_of($together), $recovery ];
+			  [ time_of_query($together), $recovery ];
 			pin_server();
 		}
 	}
 
 	# Two sessions, each with a child of its own, on two cores, against one on
-	# one core.
+	# one core.  What two processes that have nothing to do with each other make
+	# of the machine's cores is shown for comparison.
 	for (1 .. $rounds)
 	{
 		my $query = query("SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn')");
@@ -501,8 +514,11 @@ SQL
 		pin_server($all_cores);
 		run('taskset', '-cp', $all_cores, $$);
 		push @two, [ time_of($query, $query), $one ];
+		my $dump = [ @waldump, '--stats' ];
+		my $two_dumps = time_of($dump, $dump);
 		run('taskset', '-cp', $core, $$);
 		pin_server();
+		push @two_dumps, [ $two_dumps, time_of($dump) ];
 	}
 
 	figure_of_rounds("count(*) of $log / pg_waldump --stats", 'ms', 1, @count);
@@ -512,8 +528,13 @@ SQL
 	  foreach sort keys %log;
 
 	# 1.8 times the work in the same time, that is.
-	figure_of_rounds('two at once on two cores / one on one', 'ms', 2 / 1.8, @two)
-	  if $all_cores ne $core;
+	if ($all_cores ne $core)
+	{
+		figure_of_rounds('two at once on two cores / one on one', 'ms',
+			2 / 1.8, @two);
+		figure_of_rounds('  two pg_waldump at once / one', 'ms', undef,
+			@two_dumps);
+	}
 }
 
 # ----------------------------------------------------------------
@@ -593,11 +614,12 @@ SQL
 			map { [ $time{$n}[$_], $time{1000}[$_] ] } 0 .. $rounds - 1);
 	}
 
-	# A child that has done little yet, and the same one later.
+	# A child whose buffers are in use, and the same one later.
+	my $least = $most / 10;
 	kill('KILL', find_children());
-	time_sql('bench_apply', '100 on a page', 10, 1);
+	time_sql('bench_apply', "$least on a page", 1, 1);
 	my $before = child_memory();
 	time_sql('bench_apply', "$most on a page", 1, 1);
 	my $after = child_memory();
-	figure("child after $most records / after 100", 'MB', $after, $before, $after / $before, 1.1);
+	figure("child after $most records / after $least", 'MB', $after, $before, $after / $before, 1.1);
 }
