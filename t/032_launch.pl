@@ -11,10 +11,13 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
+use WalredoProcesses;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -52,14 +55,10 @@ sub end_children
 # The process that children are forked from.
 sub template
 {
-	my ($worker) = workers();
+	my ($worker) = workers($node);
+	my ($template) = templates_of($worker);
 
-	foreach my $pid (split ' ',
-		slurp_file("/proc/$worker/task/$worker/children"))
-	{
-		return $pid if slurp_file("/proc/$pid/comm") eq "walredo templat\n";
-	}
-	return;
+	return $template;
 }
 
 # Ends it, and sees that it is reaped.
@@ -68,12 +67,8 @@ sub end_template
 	my $template = template() or die 'there is no template';
 
 	kill 'KILL', $template;
-	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		return if !-e "/proc/$template";
-		usleep(100_000);
-	}
-	die 'template does not end';
+	wait_for { state_of($template) eq 'gone' } or die 'template does not end';
+	return;
 }
 
 # A ping that fails to get a child, and one after what stood in its way is gone.
@@ -178,12 +173,7 @@ foreach my $signal ('KILL', 'STOP')
 # It retires with the last child.
 $node->safe_psql('postgres', 'ALTER SYSTEM SET walredo.idle_timeout = 100');
 $node->reload;
-for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-{
-	last if !template();
-	usleep(100_000);
-}
-is(template(), undef, 'template retires');
+ok(wait_for { !template() }, 'template retires');
 is(figure('kills_idle') > 0, 1, 'and so has the last child');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET walredo.idle_timeout');
 $node->reload;
@@ -223,24 +213,7 @@ cannot_launch(
 	sub { write_control($contents); });
 
 # The worker has some descriptors open, and may open no more.
-sub workers
-{
-	my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
-	my @pids;
-
-	$postmaster =~ s/\n.*//s;
-	foreach my $dir (glob '/proc/[0-9]*')
-	{
-		my $stat = eval { slurp_file("$dir/stat") } // '';
-		my $command = eval { slurp_file("$dir/cmdline") } // '';
-
-		push @pids, $1
-		  if $command =~ /walredo worker/
-		  && $stat =~ /^(\d+) \(.*\) \S $postmaster /s;
-	}
-	return @pids;
-}
-my ($worker) = workers();
+my ($worker) = workers($node);
 ok($worker, 'there is a worker');
 my ($soft_limit) = slurp_file("/proc/$worker/limits") =~
   /^Max open files\s+(\d+)/m;
