@@ -139,7 +139,7 @@ $node->safe_psql(
 			pick := 1 + floor(random() * total);
 			SELECT * INTO STRICT r FROM request WHERE n = pick;
 			BEGIN
-				IF random() < 0.02 THEN
+				IF random() < 0.1 THEN
 					SELECT bool_and(q.page = p.page) AND count(*) =
 						(SELECT count(*) FROM request WHERE relname = r.relname)
 					INTO is_right
