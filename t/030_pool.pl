@@ -38,6 +38,7 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use WalredoPages;
 use WalredoProcesses qw(:DEFAULT !workers);
 
 plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
@@ -171,31 +172,6 @@ sub begin_stuck
 #
 # Set-up
 #
-
-# CRC-32C, as the log has it.
-sub crc32c
-{
-	my $data = shift;
-	my $crc = 0xFFFFFFFF;
-	foreach my $byte (unpack 'C*', $data)
-	{
-		$crc ^= $byte;
-		$crc = ($crc >> 1) ^ (($crc & 1) ? 0x82F63B78 : 0) for 1 .. 8;
-	}
-	return $crc ^ 0xFFFFFFFF;
-}
-
-# A record of a heap insert whose line pointer is far out of range, and whose
-# checksum is right.  Redo of such a record is a PANIC.
-sub poison
-{
-	my $record = pack 'H*', shift;
-	my $header = 24;
-	substr($record, -3, 2) = pack 'S', 60000;
-	substr($record, 20, 4) =
-	  pack 'L', crc32c(substr($record, $header) . substr($record, 0, 20));
-	return unpack 'H*', $record;
-}
 
 sub set_up
 {

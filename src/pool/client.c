@@ -821,7 +821,7 @@ pipe_flush(WalredoPipe *pipe)
 	pipe->used = 0;
 }
 
-void
+bool
 walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
 {
 	while (size > 0 && pipe->failure == FAILURE_NONE)
@@ -835,6 +835,7 @@ walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
 		if (pipe->used == PIPE_BUFFER_SIZE)
 			pipe_flush(pipe);
 	}
+	return pipe->failure == FAILURE_NONE;
 }
 
 char *
@@ -1116,8 +1117,10 @@ make_requests(const WalredoRequest *requests, int nrequests,
 			failure = exchange(requests, nrequests, take, arg, answered);
 		for (int i = 0; i < *answered; i++)
 			num_records += requests[i].num_records;
-		if (failure == FAILURE_NONE)
+		if (failure == FAILURE_NONE && !requests[0].is_saved)
 			release_slot(nrequests, num_records);
+		else if (failure == FAILURE_NONE)
+			abandon();			/* who knows what else it was sent */
 		else if (!bury_child(grave))
 		{
 			memset(grave, 0, sizeof(*grave));

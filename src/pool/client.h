@@ -37,7 +37,12 @@ typedef struct WalredoRequest
 
 	void	   *arg;
 	int			num_records;	/* WAL records in it, for the statistics */
-	bool		is_saved;		/* it is from a file; not to be saved again */
+
+	/*
+	 * It is from a file.  It is not saved again, and its child is not used
+	 * again: a part of a message may be left in the pipe.
+	 */
+	bool		is_saved;
 } WalredoRequest;
 
 /*
@@ -70,8 +75,11 @@ extern void walredo_pool_requests(const WalredoRequest *requests,
 								  int nrequests, WalredoTakeAnswer take,
 								  void *arg);
 
-/* Appends to a request.  To be called from WalredoRequest.send only. */
-extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
+/*
+ * Appends to a request.  To be called from WalredoRequest.send only.  False if
+ * the request has failed already, and nothing more of it is of any use.
+ */
+extern bool walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 
 /*
  * Appends size bytes, which the caller writes where the result points to,
