@@ -13,7 +13,7 @@
 # the pipes of another's child; with each twentieth page of a child changed in
 # one byte; with the answer to a request that is tried again taken for the next
 # one's.  (For the first two, without the look for what is left over in a pipe,
-# too: either alone is enough.)  Shared memory, after the kills, with a worker
+# too.)  Shared memory, after the kills, with a worker
 # that leaves the segment of a child killed at its start.
 
 use strict;
