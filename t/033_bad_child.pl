@@ -45,7 +45,10 @@ foreach my $variant ('held', 'free')
 			$ENV{CC} || 'cc', '-Wall', '-O1', '-fPIC', '-shared',
 			'-D_GNU_SOURCE', "-I$top/src", "-I$include",
 			'-Wl,--wrap=redo_apply', '-Wl,--wrap=walredo_write',
-			$variant eq 'free' ? '-Wl,--wrap=sandbox_enter' : (),
+			$variant eq 'free'
+			? map { "-Wl,--wrap=$_" } qw(sandbox_limit_resources
+			  sandbox_enter_template sandbox_enter)
+			: (),
 			'-o', "$dir/$variant/walredo.so", "$top/test/bad_child.c",
 			glob("$top/src/child/*.c"), "$top/src/proto/proto.c",
 			'-lseccomp'

@@ -7,8 +7,7 @@
  * where the child's library is looked for.  It is a child like any other until
  * it gets a record at LSN BAD/n.  Then it does what the n-th of the list below
  * says, with all that a real child has when it replays: the pipes, and the
- * sandbox, unless that is linked away (-Wl,--wrap=sandbox_enter) to see what
- * the others do about a child that is held by nothing.
+ * sandbox, unless that is linked away (-Wl,--wrap) to see what the others do about a child that is held by nothing.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -64,7 +63,9 @@ extern void __real_redo_apply(XLogRecPtr lsn, const char *record, uint32 size);
 extern void __wrap_redo_apply(XLogRecPtr lsn, const char *record, uint32 size);
 extern bool __real_walredo_write(int fd, const char *buf, size_t size);
 extern bool __wrap_walredo_write(int fd, const char *buf, size_t size);
-extern const char *__wrap_sandbox_enter(size_t memory_limit);
+extern const char *__wrap_sandbox_limit_resources(size_t memory_limit);
+extern const char *__wrap_sandbox_enter_template(void);
+extern const char *__wrap_sandbox_enter(pid_t parent);
 
 static bool dribble = false;
 
@@ -87,7 +88,19 @@ walredo_worker_main(Datum main_arg)
 }
 
 const char *
-__wrap_sandbox_enter(size_t memory_limit)
+__wrap_sandbox_limit_resources(size_t memory_limit)
+{
+	return NULL;
+}
+
+const char *
+__wrap_sandbox_enter_template(void)
+{
+	return NULL;
+}
+
+const char *
+__wrap_sandbox_enter(pid_t parent)
 {
 	return NULL;
 }
