@@ -11,7 +11,12 @@
 # next request gets the right page, from one new child; and in the end nothing
 # is left.
 #
-# Seen to fail: SEEN
+# Seen to fail: "close_stderr" with a worker that takes the end of standard error
+# for no news, and "close_stdin" with a session that does not look whether it is
+# still listened to, both of which then run in circles; "dribble" with EAGAIN
+# taken for a failure; "flood_stderr" with no limit; "malloc" with more memory
+# than there should be; "flood_stdout" with the bytes after an answer not looked
+# at; "spin" and "stop" without a time-out.
 
 use strict;
 use warnings;

@@ -7,7 +7,8 @@
  * where the child's library is looked for.  It is a child like any other until
  * it gets a record at LSN BAD/n.  Then it does what the n-th of the list below
  * says, with all that a real child has when it replays: the pipes, and the
- * sandbox, unless that is linked away (-Wl,--wrap) to see what the others do about a child that is held by nothing.
+ * sandbox, unless that is linked away (-Wl,--wrap) to see what the others do
+ * about a child that is held by nothing.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -48,7 +49,7 @@ typedef enum BadDeed
 	BAD_SHORT,					/* a byte less than a page, and exits */
 	BAD_SHORT_SPIN,				/* a byte less than a page, and no more */
 	BAD_LONG,					/* a byte more than a page */
-	BAD_TWICE,					/* two pages */
+	BAD_TWICE,					/* pages that nobody has asked for */
 	BAD_DRIBBLE,				/* a page, byte by byte */
 	BAD_EXIT,
 	BAD_SEGV
@@ -102,6 +103,9 @@ __wrap_sandbox_enter_template(void)
 const char *
 __wrap_sandbox_enter(pid_t parent)
 {
+	/* The pipes' ends are still there under the numbers that they came with. */
+	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
+		return "close descriptors";
 	return NULL;
 }
 
@@ -215,7 +219,7 @@ misbehave(BadDeed deed)
 			flood(STDOUT_FILENO, 1);
 			break;
 		case BAD_TWICE:
-			flood(STDOUT_FILENO, BLCKSZ);
+			flood(STDOUT_FILENO, 2 * BLCKSZ);
 			break;
 		case BAD_DRIBBLE:
 			dribble = true;
