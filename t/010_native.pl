@@ -7,6 +7,9 @@
 # each record.  It gives the start of a record rather than its end, but none of
 # these pages holds an LSN that a native record sets.  (The server itself stamps
 # pages of the visibility map when it clears bits, since August 2026.)
+#
+# Seen to fail: with a truncation that clears all of a map page, or a block too
+# few.
 
 use strict;
 use warnings;
