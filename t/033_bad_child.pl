@@ -56,6 +56,7 @@ foreach my $variant ('held', 'free')
 			: (),
 			'-o', "$dir/$variant/walredo.so", "$top/test/bad_child.c",
 			glob("$top/src/child/*.c"), "$top/src/proto/proto.c",
+			"$top/src/record/xlogrecord.c",
 			'-lseccomp'
 		],
 		"build a child that is $variant");
@@ -189,6 +190,7 @@ log_min_error_statement = panic
 dynamic_library_path = '$dir/$variant:\$libdir'
 walredo.timeout = 2s
 walredo.idle_timeout = 0
+walredo.max_retries = 0
 });
 	$node->append_conf('postgresql.conf',
 		"shared_preload_libraries = '\$libdir/walredo'")

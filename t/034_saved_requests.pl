@@ -28,6 +28,7 @@ $node->append_conf('postgresql.conf', <<'CONF');
 autovacuum = off
 shared_preload_libraries = 'walredo'
 walredo.timeout = 5s
+walredo.max_retries = 0
 CONF
 $node->start;
 my $dir = $node->data_dir . '/walredo_failed_requests';
