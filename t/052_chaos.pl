@@ -13,7 +13,8 @@
 # takes too long, kept for the next request; with the worker giving a session
 # the pipes of another's child; with each twentieth page of a child changed in
 # one byte; with the answer to a request that is tried again taken for the next
-# one's.  (For the first two, without the look for what is left over in a pipe,
+# one's; with answers to many requests taken before it is known that none of them
+# had a byte too many.  (For the first two, without the look for what is left over in a pipe,
 # too.)  Shared memory, after the kills, with a worker that leaves the segment of
 # a child killed at its start, when each child still had one.
 
@@ -143,6 +144,7 @@ $node->safe_psql(
 	BEGIN
 		FOR i IN 1 .. 10 LOOP
 			pick := 1 + floor(random() * total);
+			answer := NULL;
 			SELECT * INTO STRICT r FROM request WHERE n = pick;
 			BEGIN
 				IF random() < 0.1 THEN
@@ -156,7 +158,8 @@ $node->safe_psql(
 					answer := walredo_apply(r.tag, r.base, r.records);
 					is_right := answer = r.page;
 				END IF;
-				outcome := CASE WHEN is_right THEN 'right' ELSE 'wrong' END;
+				outcome := CASE WHEN is_right THEN 'right'
+				WHEN answer IS NULL THEN 'wrong pages' ELSE 'wrong page' END;
 			EXCEPTION WHEN query_canceled OR io_error THEN
 				outcome := SQLSTATE;
 			END;

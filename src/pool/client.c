@@ -1206,50 +1206,48 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 	}
 }
 
-/* Answers of a part of the requests, numbered as parts of the whole. */
-typedef struct OffsetTake
-{
-	WalredoTakeAnswer take;
-	void	   *arg;
-	int			offset;
-} OffsetTake;
-
+/* Keeps the answer to request i; arg has room for all pages. */
 static void
-take_at_offset(int i, const char *page, void *arg)
+keep_answer(int i, const char *page, void *arg)
 {
-	OffsetTake *offset_take = arg;
-
-	offset_take->take(offset_take->offset + i, page, offset_take->arg);
+	memcpy((char *) arg + (Size) i * BLCKSZ, page, BLCKSZ);
 }
 
+/*
+ * Only the end of an exchange shows that there was not a byte too many in it,
+ * which would have moved all answers that came after it.  So answers are given
+ * to the caller when all has gone well, and none is believed otherwise.
+ */
 void
 walredo_pool_requests(const WalredoRequest *requests, int nrequests,
 					  WalredoTakeAnswer take, void *arg)
 {
+	char	   *pages;
 	int			done = 0;
 
 	prepare_requests();
+	pages = palloc(Min(nrequests, MAX_REQUESTS_AT_ONCE) * (Size) BLCKSZ);
 	while (done < nrequests)
 	{
 		WalredoSlot grave;
 		int			n = Min(nrequests - done, MAX_REQUESTS_AT_ONCE);
-		OffsetTake	offset_take = {take, arg, done};
 		int			answered;
-		Failure		failure = make_requests(requests + done, n,
-											take_at_offset, &offset_take,
-											&answered, &grave);
+		Failure		failure = make_requests(requests + done, n, keep_answer,
+											pages, &answered, &grave);
 
-		done += answered;
 		if (failure != FAILURE_NONE)
 		{
-			PGAlignedBlock page;
-
-			/* Alone, it shows whether it was the reason. */
-			walredo_pool_request(&requests[done], page.data);
-			take(done, page.data, arg);
-			done++;
+			/* Alone, the one that it was at shows whether it was the reason. */
+			n = answered + 1;
+			for (int i = 0; i < n; i++)
+				walredo_pool_request(&requests[done + i],
+									 pages + (Size) i * BLCKSZ);
 		}
+		for (int i = 0; i < n; i++)
+			take(done + i, pages + (Size) i * BLCKSZ, arg);
+		done += n;
 	}
+	pfree(pages);
 }
 
 /* ----------------------------------------------------------------
