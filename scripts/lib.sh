@@ -444,6 +444,17 @@ build()
 	fi
 }
 
+# AddressSanitizer must be in a process before all else.  It looks for a function
+# at a moment when, if it finds none, the C library's lock on messages is taken
+# twice (the server's libraries use gettext while they are loaded), so it gets
+# one.  Prints the name of a library that has it; $1 is the compiler.
+demangle_library()
+{
+	job 60 sh -c 'echo "char *swift_demangle(void) { return 0; }" |
+		"$0" -shared -fPIC -x c - -o "$1"' "$1" "$scratch/tmp/demangle.so"
+	say "$scratch/tmp/demangle.so"
+}
+
 #
 # A throw-away server: a socket in $scratch is the only way in
 #
@@ -461,6 +472,10 @@ init_server()
 	export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 
+# What to run pg_ctl with, and its options, when it starts a server.
+start_prefix=()
+start_options=()
+
 # Arguments are lines for postgresql.conf.
 start_server()
 {
@@ -470,7 +485,8 @@ start_server()
 	do
 		say "$setting" >>"$scratch/data/postgresql.conf"
 	done
-	if ! job 120 pg_ctl -D "$scratch/data" -l "$scratch/server.log" -w start \
+	if ! job 120 "${start_prefix[@]}" pg_ctl "${start_options[@]}" \
+		-D "$scratch/data" -l "$scratch/server.log" -w start \
 		>"$scratch/start.log" 2>&1
 	then
 		show_tails "$scratch/start.log" "$scratch/server.log"

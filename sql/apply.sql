@@ -4,7 +4,10 @@
 -- Seen to fail: "pages" with replay that leaves the last record out, with the
 -- start LSN taken for the end LSN and with a mask that leaves the page as it
 -- is; "mixed runs" with native records applied before all others; the checks
--- without each of them; walredo_page_diff with runs of one byte each.
+-- without each of them; walredo_page_diff with runs of one byte each; "long
+-- record" with a child that has too little room for the record or for the decoded
+-- one, that frees the latter and uses it again for a shorter one, or that frees
+-- it twice.
 --
 CREATE EXTENSION pg_walinspect;
 

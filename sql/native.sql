@@ -4,6 +4,10 @@
 -- Here it is checked which bytes change and what is refused; that the result
 -- is what the server itself writes is checked in t/010_native.pl.
 --
+-- Seen to fail: with the LSN of a visibility map page set, with a truncation that
+-- clears all of a map page, or a block too few, with members of a multixact that
+-- are on the next page left out, and with another byte of a CLOG page changed.
+--
 -- What a command fails with, in one row.
 CREATE FUNCTION failure(command text,
 	OUT state text, OUT message text, OUT detail text)

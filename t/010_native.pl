@@ -7,25 +7,28 @@
 # each record.  It gives the start of a record rather than its end, but none of
 # these pages holds an LSN that a native record sets.  (The server itself stamps
 # pages of the visibility map when it clears bits, since August 2026.)
+#
+# Seen to fail: with a truncation that clears all of a map page, or a block too
+# few.
 
 use strict;
 use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
 
 use File::Copy qw(copy);
 use File::Path qw(mkpath);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use WalredoPages;
 
 # pg_waldump prints timestamps in local time
 $ENV{TZ} = 'UTC';
 $ENV{PGTZ} = 'UTC';
 
-my $page_size = 8192;
 my $pages_per_segment = 32;
-my $clog_per_page = 32768;
-my $commit_ts_per_page = 819;
-my $members_per_page = 1636;
 my %slrus = map { $_ => 1 }
   qw(pg_xact pg_multixact/offsets pg_multixact/members pg_commit_ts);
 
@@ -39,8 +42,7 @@ autovacuum = off
 checkpoint_timeout = 1h
 CONF
 
-my $version = $node->pg_version->major;
-my $offsets_per_page = $page_size / ($version >= 19 ? 8 : 4);
+my $offsets_per_page = offsets_per_page($node);
 
 # Near the ends of the first page of CLOG and of both multixact SLRUs, so that
 # a small workload crosses them all.
@@ -92,27 +94,6 @@ sub save_pages
 	}
 	copy($node->data_dir . "/$map_path", "$dir/map") or die "copy map: $!";
 	return;
-}
-
-sub slurp_page
-{
-	my ($file, $blkno) = @_;
-
-	return '' if !-e $file;
-	open my $fh, '<:raw', $file or die "$file: $!";
-	seek $fh, $blkno * $page_size, 0;
-	my $page;
-	my $got = read($fh, $page, $page_size);
-	close $fh;
-	return $got ? $page : '';
-}
-
-# Where the log ends; the server must be down.
-sub checkpoint_lsn
-{
-	my ($out) = run_command([ 'pg_controldata', $node->data_dir ]);
-	$out =~ /^Latest checkpoint location:\s+(\S+)/m or die 'no checkpoint';
-	return $1;
 }
 
 # The records for each page, in order, as calls of their constructors.
@@ -212,38 +193,23 @@ sub add_multixact
 	return scalar keys %pages;
 }
 
-# Reads a page of a file that save_pages() made; NULL if there is none.
-sub page_sql
-{
-	my ($file, $blkno) = @_;
-
-	return 'NULL' if slurp_page($file, $blkno) eq '';
-	return "pg_read_binary_file('$file', " . $blkno * $page_size
-	  . ", $page_size)";
-}
-
 # Applies the calls' records to one page of the first file and compares the
 # result with the same page of the second: all of a page of an SLRU, and of a
 # page of the visibility map what comes after LSN and checksum.
 sub compare_page
 {
 	my ($tag, $before, $after, $blkno, @calls) = @_;
-	my $first = $tag =~ /^rel / ? 10 : 0;
-	my $sql =
-		"SELECT CASE WHEN substr(got, $first + 1) = substr(want, $first + 1) THEN "
-	  . "'equal' ELSE 'differs at byte ' || (SELECT min(i) "
-	  . "FROM generate_series($first, $page_size - 1) AS i "
-	  . 'WHERE get_byte(got, i) <> get_byte(want, i)) END '
-	  . "FROM (SELECT walredo_apply('$tag', "
-	  . page_sql($before, $blkno)
-	  . ', ARRAY['
-	  . join(', ', @calls)
-	  . ']) AS got, '
-	  . page_sql($after, $blkno)
-	  . ' AS want) AS pages';
+	my $start = $tag =~ /^rel / ? 11 : 1;
+	my $base = page_sql($before, $blkno);
+	my $want = page_sql($after, $blkno);
 
-	is($node->safe_psql('postgres', $sql),
-		'equal', "$tag: as the server wrote it, from " . @calls . ' records');
+	is_page(
+		$node,
+		"substr(walredo_apply('$tag', $base, ARRAY["
+		  . join(', ', @calls)
+		  . "]), $start)",
+		"substr($want, $start)",
+		"$tag: as the server wrote it, from " . @calls . ' records');
 	return;
 }
 
@@ -254,7 +220,7 @@ sub compare_page
 my $copies = PostgreSQL::Test::Utils::tempdir;
 
 save_pages("$copies/before");
-my $start_lsn = checkpoint_lsn();
+my $start_lsn = checkpoint_lsn($node);
 $node->start;
 
 # single transactions, and subtransactions without and with failed ones
@@ -354,7 +320,7 @@ $node->safe_psql('postgres', "COMMIT PREPARED 'l$_'") foreach 1 .. 5;
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'l$_'") foreach 6 .. 10;
 
 save_pages("$copies/after");
-my $end_lsn = checkpoint_lsn();
+my $end_lsn = checkpoint_lsn($node);
 
 my ($log, $errors) = run_command(
 	[

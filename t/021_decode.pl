@@ -1,5 +1,11 @@
 # Lowering: what walredo_decode() makes of the log, applied to old copies of
 # files, must give what the server itself made of them.
+#
+# Seen to fail: with the new block of an update taken for the old one; with bits
+# on the second of two pages of the visibility map left out; with row locks, and
+# locks of updated rows, that clear no bits; with a truncation that clears all of
+# a map page, or a block too few; with subtransactions set on one page only, and
+# on a wrong one.
 
 use strict;
 use warnings;

@@ -32,144 +32,40 @@
 use strict;
 use warnings;
 
-use File::Find;
+use FindBin;
+use lib $FindBin::RealBin;
+
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use WalredoPages;
+use WalredoProcesses qw(:DEFAULT !workers);
 
 plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
 
-my ($node, $preload, %shm_before, %sysv_before);
+my ($node, $preload, $before);
 
 #
 # Processes
 #
 
-# Polls until a condition holds; its last value is the result.
-sub wait_for (&)
-{
-	my $condition = shift;
-	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
-	my $value;
-
-	until ($value = $condition->())
-	{
-		last if time() > $end;
-		usleep(10_000);
-	}
-	return $value;
-}
-
-sub slurp_proc
-{
-	my $path = shift;
-	open(my $file, '<', $path) or return '';
-	local $/;
-	my $contents = <$file>;
-	return defined($contents) ? $contents : '';
-}
-
-# All processes there are: a hash of pid => {state, parent, name, command}.
-sub processes
-{
-	my %processes;
-	foreach my $dir (glob '/proc/[0-9]*')
-	{
-		slurp_proc("$dir/stat") =~ /^(\d+) \((.*)\) (\S) (\d+)/s or next;
-		$processes{$1} = {
-			name => $2,
-			state => $3,
-			parent => $4,
-			command => slurp_proc("$dir/cmdline")
-		};
-	}
-	return %processes;
-}
-
-sub postmaster_pid
-{
-	return (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-}
-
 # The workers; only the one for a backend if that is given.
 sub workers
 {
 	my $backend = shift;
-	my %processes = processes();
-	my $postmaster = postmaster_pid();
-	my $pattern =
-	  defined($backend)
-	  && !$preload ? qr/walredo worker for PID $backend\b/
-	  : qr/walredo worker/;
-	my @workers = grep {
-		$processes{$_}{parent} == $postmaster
-		  && $processes{$_}{command} =~ /^postgres: .*$pattern/
-	} keys %processes;
-	return @workers;
+	return WalredoProcesses::workers($node, $preload ? undef : $backend);
 }
 
-# The processes that all workers, or those given, have for parents, zombies
-# included: children, or the templates that they are forked from.
-sub processes_of
-{
-	my $name = shift;
-	my @workers = @_ ? @_ : workers();
-	my %processes = processes();
-	my @found = grep {
-		my $parent = $processes{$_}{parent};
-		$processes{$_}{name} eq $name && grep { $_ == $parent } @workers
-	} keys %processes;
-	return @found;
-}
-
+# The children of all workers, or of those given, zombies included.
 sub children
 {
-	return processes_of('walredo child', @_);
+	return children_of(@_ ? @_ : workers());
 }
 
-# The kernel keeps so much of a name.
-sub templates
-{
-	return processes_of('walredo templat', @_);
-}
-
-# The one child that must be there.  The list of processes is no snapshot, so a
-# look at it may miss one.
+# The one child that must be there.
 sub child
 {
-	my @children;
-	wait_for { @children = children(@_); @children == 1 }
-	  or die 'there should be one child, but there are ' . scalar(@children);
-	return $children[0];
-}
-
-sub state_of
-{
-	my $pid = shift;
-	my $stat = slurp_proc("/proc/$pid/stat");
-	return $stat =~ /^\d+ \(.*\) (\S)/s ? $1 : 'gone';
-}
-
-sub stop_process
-{
-	my $pid = shift;
-	kill 'STOP', $pid;
-	wait_for { state_of($pid) eq 'T' } or die "could not stop process $pid";
-}
-
-sub is_gone
-{
-	my ($pid, $name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	ok(wait_for { state_of($pid) eq 'gone' }, $name);
-}
-
-# Number of open descriptors.
-sub descriptors
-{
-	my @fds = glob "/proc/$_[0]/fd/*";
-	return scalar @fds;
+	return only_child_of(@_ ? @_ : workers());
 }
 
 # Changes a setting of the extension, for all processes.
@@ -274,145 +170,12 @@ sub begin_stuck
 }
 
 #
-# What may be left behind
-#
-
-# What is in the data directory besides what a server keeps there.
-sub strange_files
-{
-	my @found;
-	my $top = $node->data_dir;
-	find(
-		sub {
-			my $path = substr($File::Find::name, length $top);
-			if ($path =~ m{^/(pg_wal|pg_stat|pg_stat_tmp|pg_xact|pg_subtrans|
-					pg_multixact|pg_logical|pg_notify|pg_replslot)(/|$)}x
-				|| $path =~ m{/(\d+(_\w+)?(\.\d+)?|pg_internal\.init)$}
-				|| $path eq '/base/pgsql_tmp'
-				|| $path =~ m{^/postmaster\.(pid|opts)$})
-			{
-				return;
-			}
-			push @found, $path;
-		},
-		$top);
-	return join "\n", sort @found;
-}
-
-# System V segments that nobody is attached to, and files of POSIX segments
-# that nobody has mapped.  Nothing tells whose they were, so another server of
-# the same user that is killed meanwhile seems to be a leak of ours.
-sub unused_segments
-{
-	my (%sysv, %shm);
-	foreach my $line (split /\n/, slurp_proc('/proc/sysvipc/shm'))
-	{
-		my @field = split ' ', $line;
-		$sysv{ $field[1] } = 1
-		  if $field[1] =~ /^\d+$/ && $field[6] == 0 && $field[7] == $>;
-	}
-	foreach my $path (glob '/dev/shm/PostgreSQL.*')
-	{
-		$shm{$path} = 1 if -o $path;
-	}
-	if (%shm)
-	{
-		foreach my $maps (glob '/proc/[0-9]*/maps')
-		{
-			my $contents = slurp_proc($maps);
-			delete $shm{$1} while $contents =~ m{(/dev/shm/\S+)}g;
-		}
-	}
-	return (\%sysv, \%shm);
-}
-
-# Processes that live in the data directory, or below it, and are no
-# descendants of a running server's postmaster, or are zombies of a worker.
-sub strange_processes
-{
-	my $running = -e $node->data_dir . '/postmaster.pid';
-	my $postmaster = $running ? postmaster_pid() : 0;
-	my @workers = $running ? workers() : ();
-	my %processes = processes();
-	my @found;
-	foreach my $pid (keys %processes)
-	{
-		my $parent = $processes{$pid}{parent};
-		if ($processes{$pid}{state} eq 'Z')
-		{
-			push @found, "zombie $pid of worker $parent"
-			  if grep { $_ == $parent } @workers;
-			next;
-		}
-		my $cwd = readlink("/proc/$pid/cwd");
-		next if !defined($cwd) || index($cwd, $node->data_dir) != 0;
-		push @found, "$pid: $processes{$pid}{command}"
-		  unless $running
-		  && ( $pid == $postmaster
-			|| $parent == $postmaster
-			|| grep { $_ == $parent } @workers);
-	}
-	return @found;
-}
-
-my $files_before;
-
-sub nothing_is_left
-{
-	my $after = shift;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $what;
-
-	wait_for
-	{
-		$what = join "\n", strange_processes();
-		my ($sysv, $shm) = unused_segments();
-		$what .= "\nsegment $_"
-		  foreach grep { !$sysv_before{$_} } keys %$sysv;
-		$what .= "\nfile $_" foreach grep { !$shm_before{$_} } keys %$shm;
-		my $files = strange_files();
-		$what .= "\nfiles are now:\n$files" if $files ne $files_before;
-		$what eq '';
-	};
-	is($what, '', "nothing is left after $after");
-}
-
-#
 # Set-up
 #
-
-# CRC-32C, as the log has it.
-sub crc32c
-{
-	my $data = shift;
-	my $crc = 0xFFFFFFFF;
-	foreach my $byte (unpack 'C*', $data)
-	{
-		$crc ^= $byte;
-		$crc = ($crc >> 1) ^ (($crc & 1) ? 0x82F63B78 : 0) for 1 .. 8;
-	}
-	return $crc ^ 0xFFFFFFFF;
-}
-
-# A record of a heap insert whose line pointer is far out of range, and whose
-# checksum is right.  Redo of such a record is a PANIC.
-sub poison
-{
-	my $record = pack 'H*', shift;
-	my $header = 24;
-	substr($record, -3, 2) = pack 'S', 60000;
-	substr($record, 20, 4) =
-	  pack 'L', crc32c(substr($record, $header) . substr($record, 0, 20));
-	return unpack 'H*', $record;
-}
 
 sub set_up
 {
 	my $name = shift;
-
-	my ($sysv, $shm) = unused_segments();
-	%sysv_before = %$sysv;
-	%shm_before = %$shm;
 
 	$node = PostgreSQL::Test::Cluster->new($name);
 	$node->init;
@@ -493,7 +256,7 @@ SQL
 		$node->safe_psql('postgres', "SELECT encode(rec, 'hex') FROM poison"));
 	$node->safe_psql('postgres', "UPDATE poison SET rec = '\\x$record'");
 
-	$files_before = strange_files();
+	$before = left_before($node);
 }
 
 #
@@ -510,7 +273,8 @@ sub test_child
 	my $worker = (workers($session->{backend}))[0];
 	my $child = child($worker);
 
-	foreach my $process ([ 'child', $child ], [ 'template', templates($worker) ])
+	foreach my $process ([ 'child', $child ],
+		[ 'template', templates_of($worker) ])
 	{
 		my ($name, $pid, $too_many) = @$process;
 		is($too_many, undef, "$name is the only one");
@@ -534,14 +298,14 @@ sub test_child
 		slurp_proc("/proc/$child/environ"),
 		qr/(^|\0)(?!WALREDO_CHILD_OF|LC_ALL|LD_LIBRARY_PATH|GNUTLS_NO_IMPLICIT_INIT|OPENSSL_CONF)\w/,
 		'child has no environment of ours');
-	is(strange_files(), $files_before, 'child that runs has no files');
+	is(strange_files($node), $before->{files}, 'child that runs has no files');
 
 	is_right($session, $_, "request $_ of many") for 1, 2, 3, 1;
 	is(child($worker), $child, 'one child serves a session for long');
 	$session->quit;
 	is_gone($child, 'child goes with the session') unless $preload;
 	is_gone($worker, 'worker goes with the session') unless $preload;
-	nothing_is_left('the end of a session');
+	nothing_is_left($before, 'the end of a session');
 }
 
 sub test_kill
@@ -585,7 +349,7 @@ sub test_kill
 		$session->query('RESET walredo.max_retries');
 	}
 	$session->quit;
-	nothing_is_left('kills of children');
+	nothing_is_left($before, 'kills of children');
 }
 
 sub test_timeout
@@ -617,7 +381,7 @@ sub test_timeout
 	$session->query('RESET walredo.timeout');
 	is_right($session, 2, 'after shorter time-out');
 	$session->quit;
-	nothing_is_left('time-outs');
+	nothing_is_left($before, 'time-outs');
 }
 
 sub test_cancel
@@ -686,7 +450,7 @@ sub test_cancel
 	is_gone($child, 'child is killed after its session was');
 	is_gone($worker, 'and so is the worker') unless $preload;
 	$session->{run}->finish;
-	nothing_is_left('cancelled requests');
+	nothing_is_left($before, 'cancelled requests');
 }
 
 sub test_poison
@@ -743,7 +507,7 @@ $$});
 	unlike($log, qr/was terminated by signal .* Bad system call/,
 		'the filter does not hide the reason');
 	$session->quit;
-	nothing_is_left('PANICs');
+	nothing_is_left($before, 'PANICs');
 }
 
 # What a child that an attacker took over might do.
@@ -798,7 +562,7 @@ sub test_hijacked
 		'<', 1_000_000, 'server log has not grown much');
 
 	$session->quit;
-	nothing_is_left('hijacked children');
+	nothing_is_left($before, 'hijacked children');
 }
 
 sub test_tenants
@@ -826,7 +590,7 @@ sub test_tenants
 	kill 'ABRT', $child;
 	is_right($session, 1, 'request of a role after the end of another\'s child');
 	$session->quit;
-	nothing_is_left('requests of different roles');
+	nothing_is_left($before, 'requests of different roles');
 }
 
 sub test_idle_timeout
@@ -841,7 +605,7 @@ sub test_idle_timeout
 	is_right($session, 2, 'after idle_timeout');
 	set_config('idle_timeout', "'60s'");
 	$session->quit;
-	nothing_is_left('idle_timeout');
+	nothing_is_left($before, 'idle_timeout');
 }
 
 sub test_worker_end
@@ -871,7 +635,7 @@ sub test_worker_end
 		is_right($session, 2, 'after that');
 	}
 	$session->quit;
-	nothing_is_left('terminated workers');
+	nothing_is_left($before, 'terminated workers');
 
 	# The server starts again after this.
 	$session = session();
@@ -886,7 +650,7 @@ sub test_worker_end
 	$session = session();
 	is_right($session, 2, 'after restart');
 	$session->quit;
-	nothing_is_left('a killed worker');
+	nothing_is_left($before, 'a killed worker');
 }
 
 sub test_many_launches
@@ -909,7 +673,7 @@ sub test_many_launches
 	is(descriptors($session->{backend}),
 		$backend_fds, 'descriptors of the session');
 	$session->quit;
-	nothing_is_left('many launches');
+	nothing_is_left($before, 'many launches');
 }
 
 #
@@ -988,7 +752,7 @@ sub test_waiting
 
 	$first->quit;
 	$second->quit;
-	nothing_is_left('shared use');
+	nothing_is_left($before, 'shared use');
 }
 
 #
@@ -1008,7 +772,7 @@ sub test_server_end
 			  ? begin_stuck($session, 1)
 			  : child(workers($session->{backend}));
 			my $worker = (workers($session->{backend}))[0];
-			my $postmaster = postmaster_pid();
+			my $postmaster = postmaster_pid($node);
 
 			if ($how eq 'killed')
 			{
@@ -1028,19 +792,19 @@ sub test_server_end
 			if ($how eq 'killed')
 			{
 				unlink $node->data_dir . '/postmaster.pid';
-				is(join("\n", strange_processes()),
+				is(join("\n", strange_processes($node)),
 					'', 'no process outlives a killed server');
 				$node->_update_pid(0);
 			}
 			else
 			{
-				nothing_is_left("$how stop");
+				nothing_is_left($before, "$how stop");
 			}
 			$node->start;
 			$session = session();
 			is_right($session, 2, "after server is $how");
 			$session->quit;
-			nothing_is_left("$how end and start");
+			nothing_is_left($before, "$how end and start");
 		}
 	}
 }
@@ -1071,7 +835,7 @@ foreach my $mode (0, 1)
 		subtest "$name: $test->[0]" => $test->[1];
 	}
 	$node->stop;
-	nothing_is_left('stop');
+	nothing_is_left($before, 'stop');
 }
 
 done_testing();

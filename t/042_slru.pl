@@ -19,16 +19,14 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::RecursiveCopy;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use WalredoPages;
 use WalredoWorkload;
 
-my $page_size = 8192;
 my @parts = qw(pg_xact pg_multixact pg_commit_ts pg_twophase global base);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 my $data = $node->data_dir;
-my $offsets_per_page =
-  $page_size / ($node->pg_version->major >= 19 ? 8 : 4);
-my $members_per_page = 1636;
+my $offsets_per_page = offsets_per_page($node);
 
 $node->init;
 $node->append_conf('postgresql.conf', WalredoWorkload::conf());
@@ -103,40 +101,23 @@ $node->stop;
 mkdir "$data/after" or die "mkdir: $!";
 PostgreSQL::Test::RecursiveCopy::copypath("$data/$_", "$data/after/$_")
   foreach @parts;
-my ($control) = run_command([ 'pg_controldata', $data ]);
-my ($lsn) = $control =~ /^Latest checkpoint location: *(\S+)/m
-  or die "no checkpoint location";
+my $lsn = checkpoint_lsn($node);
 $node->start;
-
-sub slurp_part
-{
-	my ($file, $blkno) = @_;
-	return undef unless -f $file;
-	my $content = slurp_file($file);
-	return $content unless defined $blkno;
-	return undef if length($content) <= $blkno * $page_size;
-	return substr($content, $blkno * $page_size, $page_size);
-}
 
 # Rebuilds what a tag names, from the old content and without, and compares.
 # Returns whether it has changed at all.
 sub check_tag
 {
 	my ($tag, $file, $blkno) = @_;
-	my $before = slurp_part("$data/before/$file", $blkno);
-	my $after = slurp_part("$data/after/$file", $blkno);
-	my $range =
-	  defined $blkno ? ", " . $blkno * $page_size . ", $page_size" : '';
-	my $base = defined $before ?
-	  "pg_read_binary_file('before/$file'$range)" : 'NULL';
+	my $base = page_sql("$data/before/$file", $blkno);
 
-	is( $node->safe_psql('postgres', <<SQL),
-SELECT walredo_page_at('$tag'::walredo_tag, '$lsn', $base, NULL)
-	= pg_read_binary_file('after/$file'$range)
-SQL
-		't',
-		"$tag");
-	return !defined $before || $before ne $after;
+	is_page(
+		$node,
+		"walredo_page_at('$tag'::walredo_tag, '$lsn', $base, NULL)",
+		page_sql("$data/after/$file", $blkno),
+		$tag);
+	return slurp_page("$data/before/$file", $blkno) ne
+	  slurp_page("$data/after/$file", $blkno);
 }
 
 my %changed;
@@ -163,9 +144,8 @@ foreach my $oid (grep { /^\d+$/ } slurp_dir("$data/after/base"))
 {
 	# Those of template0 and the like are not in the log.
 	next
-	  if defined slurp_part("$data/before/base/$oid/pg_filenode.map")
-	  && slurp_file("$data/before/base/$oid/pg_filenode.map") eq
-	  slurp_file("$data/after/base/$oid/pg_filenode.map");
+	  if slurp_page("$data/before/base/$oid/pg_filenode.map") eq
+	  slurp_page("$data/after/base/$oid/pg_filenode.map");
 	$changed{relmap} +=
 	  check_tag("relmap 1663/$oid", "base/$oid/pg_filenode.map");
 }

@@ -134,9 +134,13 @@ send_file(WalredoPipe *pipe, void *arg)
 				(errcode_for_file_access(),
 				 errmsg("could not seek in file \"%s/%s\": %m",
 						WALREDO_BUNDLE_DIR, bundle->name)));
+	/* The file may be of any length; the child has seen enough much earlier. */
 	while ((n = walredo_read(bundle->fd, chunk, REPLAY_CHUNK,
 							 REPLAY_CHUNK)) > 0)
-		walredo_pipe_put(pipe, chunk, n);
+	{
+		if (!walredo_pipe_put(pipe, chunk, n))
+			break;
+	}
 	if (n < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),

@@ -880,7 +880,7 @@ add_piece(WalredoPipe *pipe, const char *data, Size size)
 	pipe->num_pieces++;
 }
 
-void
+bool
 walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
 {
 	while (size > 0 && pipe->failure == FAILURE_NONE)
@@ -898,6 +898,7 @@ walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size)
 		data += n;
 		size -= n;
 	}
+	return pipe->failure == FAILURE_NONE;
 }
 
 void
@@ -905,7 +906,7 @@ walredo_pipe_put_in_place(WalredoPipe *pipe, const char *data, Size size)
 {
 	if (size < MIN_PIECE_IN_PLACE)
 	{
-		walredo_pipe_put(pipe, data, size);
+		(void) walredo_pipe_put(pipe, data, size);
 		return;
 	}
 	if (pipe->num_pieces == PIPE_MAX_PIECES)
@@ -1202,8 +1203,10 @@ make_requests(const WalredoRequest *requests, int nrequests,
 			failure = exchange(requests, nrequests, take, arg, answered);
 		for (int i = 0; i < *answered; i++)
 			num_records += requests[i].num_records;
-		if (failure == FAILURE_NONE)
+		if (failure == FAILURE_NONE && !requests[0].is_saved)
 			release_slot(nrequests, num_records);
+		else if (failure == FAILURE_NONE)
+			abandon();			/* who knows what else it was sent */
 		else if (!bury_child(grave))
 		{
 			memset(grave, 0, sizeof(*grave));
@@ -1289,50 +1292,48 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 	}
 }
 
-/* Answers of a part of the requests, numbered as parts of the whole. */
-typedef struct OffsetTake
-{
-	WalredoTakeAnswer take;
-	void	   *arg;
-	int			offset;
-} OffsetTake;
-
+/* Keeps the answer to request i; arg has room for all pages. */
 static void
-take_at_offset(int i, const char *page, void *arg)
+keep_answer(int i, const char *page, void *arg)
 {
-	OffsetTake *offset_take = arg;
-
-	offset_take->take(offset_take->offset + i, page, offset_take->arg);
+	memcpy((char *) arg + (Size) i * BLCKSZ, page, BLCKSZ);
 }
 
+/*
+ * Only the end of an exchange shows that there was not a byte too many in it,
+ * which would have moved all answers that came after it.  So answers are given
+ * to the caller when all has gone well, and none is believed otherwise.
+ */
 void
 walredo_pool_requests(const WalredoRequest *requests, int nrequests,
 					  WalredoTakeAnswer take, void *arg)
 {
+	char	   *pages;
 	int			done = 0;
 
 	prepare_requests();
+	pages = palloc(Min(nrequests, MAX_REQUESTS_AT_ONCE) * (Size) BLCKSZ);
 	while (done < nrequests)
 	{
 		WalredoSlot grave;
 		int			n = Min(nrequests - done, MAX_REQUESTS_AT_ONCE);
-		OffsetTake	offset_take = {take, arg, done};
 		int			answered;
-		Failure		failure = make_requests(requests + done, n,
-											take_at_offset, &offset_take,
-											&answered, &grave);
+		Failure		failure = make_requests(requests + done, n, keep_answer,
+											pages, &answered, &grave);
 
-		done += answered;
 		if (failure != FAILURE_NONE)
 		{
-			PGAlignedBlock page;
-
-			/* Alone, it shows whether it was the reason. */
-			walredo_pool_request(&requests[done], page.data);
-			take(done, page.data, arg);
-			done++;
+			/* Alone, the one that it was at shows whether it was the reason. */
+			n = answered + 1;
+			for (int i = 0; i < n; i++)
+				walredo_pool_request(&requests[done + i],
+									 pages + (Size) i * BLCKSZ);
 		}
+		for (int i = 0; i < n; i++)
+			take(done + i, pages + (Size) i * BLCKSZ, arg);
+		done += n;
 	}
+	pfree(pages);
 }
 
 /* ----------------------------------------------------------------

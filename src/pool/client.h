@@ -37,7 +37,12 @@ typedef struct WalredoRequest
 
 	void	   *arg;
 	int			num_records;	/* WAL records in it, for the statistics */
-	bool		is_saved;		/* it is from a file; not to be saved again */
+
+	/*
+	 * It is from a file.  It is not saved again, and its child is not used
+	 * again: a part of a message may be left in the pipe.
+	 */
+	bool		is_saved;
 } WalredoRequest;
 
 /*
@@ -62,16 +67,20 @@ typedef void (*WalredoTakeAnswer) (int i, const char *page, void *arg);
 
 /*
  * As above, for many requests.  The next ones are sent while the child still
- * works at one, and the answers are taken in order.  If the child fails, the
- * request that it was at is tried again alone, and raises the ERROR if it was
- * the reason; the others are not affected.
+ * works at one, and the answers are taken in order, some hundred at a time.  If
+ * the child fails, the request that it was at, and those of which it is not
+ * sure that they were answered well, are tried again alone; the one that was the
+ * reason raises the ERROR, and the others are not affected.
  */
 extern void walredo_pool_requests(const WalredoRequest *requests,
 								  int nrequests, WalredoTakeAnswer take,
 								  void *arg);
 
-/* Appends to a request.  To be called from WalredoRequest.send only. */
-extern void walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
+/*
+ * Appends to a request.  To be called from WalredoRequest.send only.  False if
+ * the request has failed already, and nothing more of it is of any use.
+ */
+extern bool walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 
 /*
  * Appends size bytes, which the caller writes where the result points to,

@@ -51,7 +51,7 @@
 #define CONTROL_FILE_TRIES	10
 
 /* How long to wait for a process that has closed its pipes to be gone. */
-#define EXIT_WAIT_MS		20
+#define EXIT_WAIT_MS		1000
 
 /*
  * How long a template may take to fork a child, which it has nothing else to

@@ -1,0 +1,253 @@
+# A child that a record has taken over, and that does its worst.
+#
+# The child is test/bad_child.c: the real one, but for what it does at certain
+# LSNs.  It is in its sandbox, in a pool that all sessions share, and then in
+# none, in the private pool of a session, where it can do what the sandbox
+# would have killed it for.  Requests are shorter than a pipe, or longer, so that
+# the child goes wrong while it is still being written to.
+#
+# Each time the caller gets the right page or one error, in time; the server's
+# log says why; the worker and the session use little CPU time and memory; the
+# next request gets the right page, from one new child; and in the end nothing
+# is left.
+#
+# Seen to fail: "close_stderr" with a worker that takes the end of standard error
+# for no news, and "close_stdin" with a session that does not look whether it is
+# still listened to, both of which then run in circles; "dribble" with EAGAIN
+# taken for a failure; "flood_stderr" with no limit; "malloc" with more memory
+# than there should be; "flood_stdout" with the bytes after an answer not looked
+# at; "spin" and "stop" without a time-out.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+use WalredoProcesses;
+
+plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
+
+my $top = "$FindBin::RealBin/..";
+my $dir = PostgreSQL::Test::Utils::tempdir();
+chomp(my $include = `pg_config --includedir-server`);
+
+# What a child can do, by its number.
+my $source = slurp_file("$top/test/bad_child.c");
+$source =~ /typedef enum BadDeed\n\{\n(.*?)\}/s or die 'no list of deeds';
+my @deeds = map { lc } $1 =~ /^\tBAD_(\w+)/mg;
+my %number_of = map { $deeds[$_] => $_ } 0 .. $#deeds;
+
+foreach my $variant ('held', 'free')
+{
+	mkdir "$dir/$variant" or die "mkdir: $!";
+	command_ok(
+		[
+			$ENV{CC} || 'cc', '-Wall', '-O1', '-fPIC', '-shared',
+			'-D_GNU_SOURCE', "-I$top/src", "-I$include",
+			'-Wl,--wrap=redo_apply', '-Wl,--wrap=walredo_write',
+			$variant eq 'free'
+			? map { "-Wl,--wrap=$_" } qw(sandbox_limit_resources
+			  sandbox_enter_template sandbox_enter)
+			: (),
+			'-o', "$dir/$variant/walredo.so", "$top/test/bad_child.c",
+			glob("$top/src/child/*.c"), "$top/src/proto/proto.c",
+			"$top/src/record/xlogrecord.c",
+			'-lseccomp'
+		],
+		"build a child that is $variant");
+}
+
+# What comes of it: the error's message, and how the child has ended.
+my $gone = qr/58030: wal-redo child failed/;
+my $invalid = qr/58030: wal-redo child gave an invalid answer/;
+my $late = qr/58030: wal-redo child did not answer in time/;
+my $killed = qr/The child was killed\./;
+my $forbidden = qr/terminated by signal \d+: Bad system call\./;
+my $exited = qr/The child exited with exit code 0\./;
+my $crashed = qr/terminated by signal \d+: Segmentation fault\./;
+my $flooded = qr/The child was killed\..* wrote too much to standard error/s;
+my $out_of_memory =
+  qr/exited with exit code 1\. Its last words: .*ERROR:  out of memory/s;
+
+my %outcome = (
+	held => {
+		none => ['right'],
+		close_stdin => [ $gone, $forbidden ],
+		close_stdout => [ $gone, $forbidden ],
+		close_stderr => [ $gone, $forbidden ],
+		stop => [ $gone, $forbidden ],
+		spin => [ $late, $killed ],
+		palloc => [ $gone, $out_of_memory ],
+		malloc => ['right'],
+		recurse => [ $gone, $crashed ],
+		flood_stderr => [ $gone, $flooded ],
+		chatter => ['right'],
+		flood_stdout => [ $invalid, $killed ],
+		short => [ $gone, $exited ],
+		short_spin => [ $late, $killed ],
+		long => [ $invalid, $killed ],
+		twice => [ $invalid, $killed ],
+		dribble => ['right'],
+		exit => [ $gone, $exited ],
+		segv => [ $gone, $crashed ]
+	},
+	free => {
+		close_stdin => [ $gone, $killed ],
+		close_stdout => [ $gone, $killed ],
+		close_stderr => [ $gone, $killed ],
+		stop => [ $late, $killed ],
+		flood_stderr => [ $gone, $flooded ]
+	});
+
+# While more is to be sent, an answer that comes too early is noticed before it
+# is known to be no answer.
+my %outcome_if_long = (
+	short_spin => [ $invalid, $killed ],
+	short => [ qr/$gone|$invalid/, qr/$exited|$killed/ ]);
+
+my ($node, $session, $before);
+
+sub run_query
+{
+	my $query = shift;
+	my $output = $session->query($query);
+	my $errors = $session->{stderr};
+
+	$session->{stderr} = '';
+	return ($output, $errors);
+}
+
+sub deed
+{
+	my ($variant, $deed, $length) = @_;
+	my $name = "$variant: $deed, $length request";
+	my ($expected, $end) = @{
+		  $length eq 'long' && $outcome_if_long{$deed}
+		? $outcome_if_long{$deed}
+		: $outcome{$variant}{$deed}
+	};
+	my $query = sprintf(
+		"SELECT substr(walredo_apply(tag, NULL, walredo_postgres('BAD/%X', rec)
+			|| array_fill(walredo_postgres(lsn, rec), ARRAY[%d])), 9)
+			= substr(page, 9) FROM request",
+		$number_of{$deed}, $length eq 'long' ? 5000 : 0);
+
+	is((run_query('SELECT walredo_ping() > 0'))[0], 't', "$name: before");
+	my ($worker) = workers($node);
+	my $child = only_child_of($worker);
+	my $launches = (run_query('SELECT launches FROM walredo_stat'))[0];
+	my $log_start = -s $node->logfile;
+	my $cpu = cpu_time($worker) + cpu_time($session->{backend});
+	my $memory = memory_of($worker);
+	my $start = time();
+
+	my ($output, $errors) = run_query($query);
+
+	# 2 s are the time-out.
+	cmp_ok(time() - $start, '<', 30, "$name: in time");
+	cmp_ok(cpu_time($worker) + cpu_time($session->{backend}) - $cpu,
+		'<', 50, "$name: nobody runs in circles");
+	cmp_ok(memory_of($worker) - $memory,
+		'<', 1024, "$name: memory of the worker");
+	cmp_ok((-s $node->logfile) - $log_start,
+		'<', 1_000_000, "$name: length of the server's log");
+
+	if ($expected eq 'right')
+	{
+		is("$output$errors", 't', "$name: page");
+		is(only_child_of($worker), $child, "$name: the child lives");
+	}
+	else
+	{
+		is($output, '', "$name: no page");
+		like($errors, qr/ERROR:  $expected\nDETAIL:  It was to replay .* $end/,
+			"$name: error");
+		is_gone($child, "$name: child is gone");
+	}
+	is((run_query('SELECT walredo_apply(tag, NULL,
+			ARRAY[walredo_postgres(lsn, rec)]) = page FROM request'))[0],
+		't', "$name: next request");
+	is((run_query('SELECT launches FROM walredo_stat'))[0] - $launches,
+		$expected eq 'right' ? 0 : 1, "$name: launches");
+	return substr(slurp_file($node->logfile), $log_start);
+}
+
+foreach my $variant ('held', 'free')
+{
+	my %logs;
+
+	$node = PostgreSQL::Test::Cluster->new($variant);
+	$node->init;
+	$node->append_conf(
+		'postgresql.conf', qq{
+autovacuum = off
+log_min_error_statement = panic
+dynamic_library_path = '$dir/$variant:\$libdir'
+walredo.timeout = 2s
+walredo.idle_timeout = 0
+walredo.max_retries = 0
+});
+	$node->append_conf('postgresql.conf',
+		"shared_preload_libraries = '\$libdir/walredo'")
+	  if $variant eq 'held';
+	$node->start;
+	$node->safe_psql(
+		'postgres', q{
+		CREATE EXTENSION walredo;
+		CREATE EXTENSION pageinspect;
+		CREATE TABLE bad (i int, t text);
+		CREATE TABLE request AS SELECT pg_current_wal_insert_lsn() AS start_lsn;
+		INSERT INTO bad VALUES (1, 'one');
+		ALTER TABLE request ADD tag walredo_tag, ADD lsn pg_lsn, ADD rec bytea,
+			ADD page bytea;
+		UPDATE request SET tag = walredo_tag('bad', 'main', 0),
+			page = get_raw_page('bad', 0);
+		UPDATE request SET lsn = w.end_lsn, rec = w.rec
+		FROM request r, walredo_wal_records(r.start_lsn,
+			pg_current_wal_insert_lsn()) w
+		WHERE record_type = 'INSERT+INIT' AND
+			EXISTS (SELECT FROM walredo_decode(w.end_lsn, w.rec) d
+				WHERE d.tag = request.tag)});
+	$before = left_before($node);
+	$session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query('\set VERBOSITY verbose');
+	$session->{backend} = $session->query('SELECT pg_backend_pid()');
+
+	foreach my $deed (sort keys %{ $outcome{$variant} })
+	{
+		foreach my $length ('short', 'long')
+		{
+			$logs{$deed} = deed($variant, $deed, $length);
+		}
+	}
+
+	like(
+		$logs{flood_stderr},
+		qr/wal-redo child \d+: x{1000}/,
+		"$variant: what a child writes without end is logged, up to a limit");
+	if ($variant eq 'held')
+	{
+		my @lines =
+		  $logs{chatter} =~ /wal-redo child \d+: this is line (\d+)$/mg;
+		is("@lines", join(' ', 1 .. 100), 'lines of a child are logged');
+		my ($megabytes) = $logs{malloc} =~ /there were (\d+) MB of memory/;
+		cmp_ok($megabytes, '>', 50, 'a child has memory');
+		cmp_ok($megabytes, '<=', 128, 'up to a limit');
+		like(
+			$logs{palloc},
+			qr/wal-redo child \d+: ERROR:  out of memory/,
+			'a child that wants more says so');
+	}
+	$session->quit;
+	$node->safe_psql('postgres', 'SELECT walredo_ping()');
+	nothing_is_left($before, $variant);
+	$node->stop;
+	nothing_is_left($before, "$variant: stop");
+}
+
+done_testing();

@@ -1,0 +1,119 @@
+package WalredoPages;
+
+# Pages in files, as the server wrote them, to compare with what walredo makes;
+# and records that are broken on purpose.
+#
+# Seen to fail: is_page() with one byte changed, and with a page of zeroes for
+# one that is missing.
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw($page_size $clog_per_page $commit_ts_per_page
+  $members_per_page offsets_per_page checkpoint_lsn slurp_page page_sql
+  is_page poison);
+
+our $page_size = 8192;
+
+# Entries on a page of an SLRU.
+our $clog_per_page = 32768;
+our $commit_ts_per_page = 819;
+our $members_per_page = 1636;
+
+sub offsets_per_page
+{
+	my $node = shift;
+
+	return $page_size / ($node->pg_version->major >= 19 ? 8 : 4);
+}
+
+# Where the log ends; the server must be down.
+sub checkpoint_lsn
+{
+	my $node = shift;
+	my ($out) = run_command([ 'pg_controldata', $node->data_dir ]);
+
+	$out =~ /^Latest checkpoint location:\s+(\S+)/m or die 'no checkpoint';
+	return $1;
+}
+
+# A block of a file, or all of it if the block is undefined.  '' if there is no
+# such block, or file.
+sub slurp_page
+{
+	my ($file, $blkno) = @_;
+
+	return '' if !-e $file;
+	return slurp_file($file) unless defined $blkno;
+	open(my $fh, '<:raw', $file) or die "could not open $file: $!";
+	seek $fh, $blkno * $page_size, 0;
+	my $got = read($fh, my $page, $page_size);
+	close $fh;
+	return $got ? $page : '';
+}
+
+# The same as an expression of SQL; NULL if there is no such block.
+sub page_sql
+{
+	my ($file, $blkno) = @_;
+	my $range =
+	  defined $blkno ? ', ' . $blkno * $page_size . ", $page_size" : '';
+
+	return slurp_page($file, $blkno) eq ''
+	  ? 'NULL::bytea'
+	  : "pg_read_binary_file('$file'$range)";
+}
+
+# Compares the values of two expressions of SQL, byte for byte.
+sub is_page
+{
+	my ($node, $got, $want, $name) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is( $node->safe_psql(
+			'postgres', qq{
+			SELECT CASE WHEN got = want THEN 'equal'
+				WHEN length(got) <> length(want) THEN 'another length'
+				ELSE 'differs at byte ' || (
+					SELECT min(i) FROM generate_series(0, length(want) - 1) AS i
+					WHERE get_byte(got, i) <> get_byte(want, i))
+				END
+			FROM (SELECT $got AS got, $want AS want) AS pages}),
+		'equal',
+		$name);
+	return;
+}
+
+# CRC-32C, as the log has it.
+sub _crc32c
+{
+	my $data = shift;
+	my $crc = 0xFFFFFFFF;
+
+	foreach my $byte (unpack 'C*', $data)
+	{
+		$crc ^= $byte;
+		$crc = ($crc >> 1) ^ (($crc & 1) ? 0x82F63B78 : 0) for 1 .. 8;
+	}
+	return $crc ^ 0xFFFFFFFF;
+}
+
+# The record of a heap insertion, in hexadecimal, with a line pointer that is
+# far out of range, and with a right checksum.  Redo of such a record is a
+# PANIC.
+sub poison
+{
+	my $record = pack 'H*', shift;
+	my $header = 24;
+
+	substr($record, -3, 2) = pack 'S', 60000;
+	substr($record, 20, 4) =
+	  pack 'L', _crc32c(substr($record, $header) . substr($record, 0, 20));
+	return unpack 'H*', $record;
+}
+
+1;
