@@ -68,9 +68,9 @@ typedef void (*WalredoTakeAnswer) (int i, const char *page, void *arg);
 /*
  * As above, for many requests.  The next ones are sent while the child still
  * works at one, and the answers are taken in order, some hundred at a time.  If
- * the child fails, the request that it was at, and those of which it is not
- * sure that they were answered well, are tried again alone; the one that was the
- * reason raises the ERROR, and the others are not affected.
+ * the child fails, the request that it was at is tried again alone, and raises
+ * the ERROR if it was the reason.  So are those before it that nobody can be
+ * sure of; the others are not affected.
  */
 extern void walredo_pool_requests(const WalredoRequest *requests,
 								  int nrequests, WalredoTakeAnswer take,
