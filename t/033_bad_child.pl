@@ -104,10 +104,10 @@ my %outcome = (
 		flood_stderr => [ $gone, $flooded ]
 	});
 
-# While more is to be sent, an answer that comes too early is noticed before it
-# is known to be no answer.
+# If there is more to be sent when an answer comes, that is noticed before it is
+# known to be no answer.
 my %outcome_if_long = (
-	short_spin => [ $invalid, $killed ],
+	short_spin => [ qr/$invalid|$late/, $killed ],
 	short => [ qr/$gone|$invalid/, qr/$exited|$killed/ ]);
 
 my ($node, $session, $before);
