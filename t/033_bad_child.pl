@@ -104,8 +104,8 @@ my %outcome = (
 		flood_stderr => [ $gone, $flooded ]
 	});
 
-# While more is to be sent than the pipe holds, an answer that comes too early
-# is noticed before it is known to be no answer.
+# If there is more to be sent when an answer comes, that is noticed before it is
+# known to be no answer.
 my %outcome_if_long = (
 	short_spin => [ qr/$invalid|$late/, $killed ],
 	short => [ qr/$gone|$invalid/, qr/$exited|$killed/ ]);

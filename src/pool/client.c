@@ -867,16 +867,16 @@ pipe_flush(WalredoPipe *pipe)
 static inline void
 add_piece(WalredoPipe *pipe, const char *data, Size size)
 {
-	struct iovec *last = &pipe->pieces[pipe->num_pieces - 1];
+	struct iovec *next = &pipe->pieces[pipe->num_pieces];
 
 	if (pipe->num_pieces > 0 &&
-		(char *) last->iov_base + last->iov_len == data)
+		(char *) next[-1].iov_base + next[-1].iov_len == data)
 	{
-		last->iov_len += size;
+		next[-1].iov_len += size;
 		return;
 	}
-	pipe->pieces[pipe->num_pieces].iov_base = unconstify(char *, data);
-	pipe->pieces[pipe->num_pieces].iov_len = size;
+	next->iov_base = unconstify(char *, data);
+	next->iov_len = size;
 	pipe->num_pieces++;
 }
 
