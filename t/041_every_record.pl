@@ -18,7 +18,8 @@
 # - when a page that is not the target was missing in the child instead of
 #   being a dummy;
 # - when a dummy that an earlier record had filled in was left like that;
-# - when the record's start was stamped on the page instead of its end.
+# - when the record's start was stamped on the page instead of its end;
+# - when pages were never dropped from the child's small pool.
 
 use strict;
 use warnings;

@@ -310,6 +310,14 @@ SQL
 	  "SELECT \@.walredo_replay_request('absent')",
 	'walredo_wal_records(pg_lsn,pg_lsn,text)' =>
 	  "SELECT count(*), md5(string_agg(rec, '' ORDER BY start_lsn)) FROM \@.walredo_wal_records(#)",
+	'walredo_read_wal(pg_lsn,pg_lsn,text)' =>
+	  "SELECT count(*) FROM (SELECT \@.walredo_read_wal(#, NULL)) r",
+	(
+		map {
+			("walredo_wal_$_(bytea)" =>
+				  "SELECT \@.walredo_wal_$_(r) FROM \@.walredo_read_wal(#, NULL) r LIMIT 1")
+		} 'start_lsn', 'end_lsn', 'prev_lsn', 'xid', 'resource_manager',
+		'record_type'),
 	'walredo_decode(pg_lsn,bytea)' =>
 	  "SELECT d.* FROM \@.walredo_wal_records(#) r, \@.walredo_decode(r.end_lsn, r.rec) d ORDER BY md5(d::text)",
 	'walredo_record_images(pg_lsn,bytea)' =>
@@ -322,12 +330,16 @@ SQL
 	  "SELECT md5(\@.walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_pages_at(regclass,text,pg_lsn)' =>
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
+	'walredo_pages_at_all(regclass[],pg_lsn)' =>
+	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, description, md5(page) FROM \@.walredo_page_history(\@.walredo_tag('public.u', 'main', 0), #)",
 	'walredo_page_diff(bytea,bytea)' =>
 	  "SELECT * FROM \@.walredo_page_diff('\\x0102', '\\x0103')",
 	'walredo_verify(regclass,text)' =>
 	  "SELECT * FROM \@.walredo_verify('public.u')",
+	'walredo_verify_all(regclass[])' =>
+	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
 	'walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
 	'walredo_get_children()' =>
 	  "SELECT slot, state, database, role FROM \@.walredo_children",
