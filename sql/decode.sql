@@ -86,7 +86,7 @@ BEGIN;
 DELETE FROM regress_decode WHERE id = 2;
 SELECT FROM regress_decode WHERE id = 26 FOR UPDATE;
 COMMIT;
-SELECT pg_current_wal_flush_lsn() AS lsn2 \gset
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT resource_manager, record_type, tag, record
   FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
  WHERE tag !~ 'pg_commit_ts'
@@ -104,7 +104,7 @@ SAVEPOINT b;
 INSERT INTO regress_decode VALUES (102, 'sub of sub');
 ROLLBACK TO b;
 COMMIT;
-SELECT pg_current_wal_flush_lsn() AS lsn2 \gset
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT record_type, tag, split_part(d.record::text, ' ', 2) AS kind,
 	   sum(array_length(string_to_array(substring(d.record::text
 							FROM 'xids=(.*)'), ','), 1)) AS xids
@@ -121,7 +121,7 @@ SELECT FROM regress_decode WHERE id = 20 FOR KEY SHARE;
 SAVEPOINT a;
 SELECT FROM regress_decode WHERE id = 20 FOR NO KEY UPDATE;
 COMMIT;
-SELECT pg_current_wal_flush_lsn() AS lsn2 \gset
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT DISTINCT tag, record
   FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
  WHERE resource_manager = 'MultiXact' AND record_type = 'CREATE_ID'
@@ -130,7 +130,7 @@ SELECT DISTINCT tag, record
 -- relation maps
 SELECT pg_current_wal_insert_lsn() AS lsn1 \gset
 REINDEX INDEX pg_class_oid_index;
-SELECT pg_current_wal_flush_lsn() AS lsn2 \gset
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT DISTINCT tag = 'relmap 1663/' || oid AS is_of_database, record
   FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode'), pg_database
  WHERE resource_manager = 'RelMap' AND datname = current_database();
@@ -139,7 +139,7 @@ SELECT DISTINCT tag = 'relmap 1663/' || oid AS is_of_database, record
 SELECT pg_current_wal_insert_lsn() AS lsn1 \gset
 DELETE FROM regress_decode WHERE ctid >= '(1,0)';
 VACUUM (TRUNCATE) regress_decode;
-SELECT pg_current_wal_flush_lsn() AS lsn2 \gset
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT resource_manager, record_type, tag, record
   FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
  WHERE record_type = 'TRUNCATE';
@@ -148,7 +148,7 @@ SELECT resource_manager, record_type, tag, record
 SELECT pg_current_wal_insert_lsn() AS lsn1 \gset
 TRUNCATE regress_decode;
 INSERT INTO regress_decode VALUES (1, 'a'), (2, 'b');
-SELECT pg_current_wal_flush_lsn() AS lsn2 \gset
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT resource_manager, record_type, tag, record
   FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
  WHERE resource_manager LIKE 'Heap%';
@@ -172,7 +172,7 @@ COPY regress_decode FROM STDIN (FREEZE);
 2	b
 \.
 COMMIT;
-SELECT pg_current_wal_flush_lsn() AS lsn2 \gset
+SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT count(*) AS clear
   FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
  WHERE record_type LIKE 'MULTI_INSERT%' AND record LIKE 'clear%';
