@@ -1,5 +1,7 @@
 # Reading the log from directories: an archive, another server's pg_wal, and
 # what may be wrong with them.
+#
+# Seen to fail: with a missing segment taken for the end of the log.
 
 use strict;
 use warnings;

@@ -5,7 +5,7 @@
 # on the second of two pages of the visibility map left out; with row locks, and
 # locks of updated rows, that clear no bits; with a truncation that clears all of
 # a map page, or a block too few; with subtransactions set on one page only, and
-# on a wrong one.
+# on a wrong one; with a first member number 0 after the last that there can be.
 
 use strict;
 use warnings;

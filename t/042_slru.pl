@@ -7,7 +7,8 @@
 # - when the subtransactions of a commit were set on the page of its own
 #   transaction only;
 # - when only the first page of a multixact's members was written;
-# - when the offset that follows a new multixact's members was not.
+# - when the offset that follows a new multixact's members was not;
+# - when pages had 8 bytes too many.
 
 use strict;
 use warnings;
