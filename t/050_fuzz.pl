@@ -5,7 +5,8 @@
 # Seen to fail: "lower" as it was before the inputs in fuzz/seeds were found,
 # and with no check in take(), of lower.c or of xlogrecord.c; "reader" with
 # a record put together in a buffer that does not grow; "child" without the
-# least length of a message; "types" with no check of the number of entries.
+# least length of a message, and with an error context that looks at a record
+# before it is decoded; "types" with no check of the number of entries.
 
 use strict;
 use warnings;
