@@ -95,7 +95,8 @@ static int	cores[2];
 static int	num_cores;
 
 static void die(const char *format,...) pg_attribute_printf(1, 2);
-static void process_failed(const WalredoChild *process) pg_attribute_noreturn();
+static void process_failed(const WalredoChild *process)
+			__attribute__((noreturn));
 
 static void
 die(const char *format,...)

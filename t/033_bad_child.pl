@@ -196,6 +196,11 @@ walredo.max_retries = 0
 		"shared_preload_libraries = '\$libdir/walredo'")
 	  if $variant eq 'held';
 	$node->start;
+
+	# Sessions have the real library; from PostgreSQL 18 on they would look for
+	# it where the child's is.
+	$node->safe_psql('postgres',
+		q{ALTER DATABASE postgres SET dynamic_library_path = '$libdir'});
 	$node->safe_psql(
 		'postgres', q{
 		CREATE EXTENSION walredo;

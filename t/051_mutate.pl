@@ -214,6 +214,7 @@ $node->safe_psql(
 		kind int;
 		what text;
 		code text;
+		detail text;
 	BEGIN
 		PERFORM setseed(first / 1e9);
 		FOR i IN first .. last LOOP
@@ -250,6 +251,10 @@ $node->safe_psql(
 				END IF;
 			EXCEPTION WHEN OTHERS OR query_canceled THEN
 				code := SQLSTATE;
+				IF kind = 0 THEN
+					GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+					RAISE LOG 'record % was not mutated: % (%)', r.n, SQLERRM, detail;
+				END IF;
 			END;
 			INSERT INTO outcome VALUES (kind, what, code, r.n);
 		END LOOP;
