@@ -25,6 +25,7 @@
 #include "child/redo.h"
 #include "child/sandbox.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "proto/proto.h"
 
 #define BAD_LSN_HIGH	0xBAD
@@ -81,9 +82,12 @@ _PG_init(void)
 void
 walredo_worker_main(Datum main_arg)
 {
-	void		(*real_main) (Datum) = (void (*) (Datum))
-		load_external_function("$libdir/walredo", "walredo_worker_main", true,
-							   NULL);
+	char		path[MAXPGPATH];
+	void		(*real_main) (Datum);
+
+	snprintf(path, sizeof(path), "%s/walredo", pkglib_path);
+	real_main = (void (*) (Datum))
+		load_external_function(path, "walredo_worker_main", true, NULL);
 
 	real_main(main_arg);
 }
