@@ -357,12 +357,15 @@ foreach my $preload ('', 'walredo')
 			GROUP BY 1, 2, 3 ORDER BY 1, 2, 3}),
 		'',
 		"$pool: only pages and documented errors");
+	# Redo of a mutated record may spoil its child so that a later request dies
+	# of it, once in a hundred thousand or so.
 	is( $node->safe_psql(
 			'postgres', q{
 			SELECT code, what, count(*) FROM outcome
 			WHERE kind = 0 AND code <> 'page' AND
 				NOT (what = 'history' AND code = 'XX001')
-			GROUP BY 1, 2}),
+			GROUP BY 1, 2
+			HAVING code <> '58030' OR count(*) > 2}),
 		'',
 		"$pool: what redo does not look at makes no difference");
 	is( $node->safe_psql(
