@@ -253,14 +253,20 @@ sub children
 sub quiet_worker
 {
 	my $expected = shift;
+	my $have;
+
 	$node->safe_psql('postgres',
 		q{ALTER SYSTEM SET walredo.idle_timeout = 1});
 	$node->reload;
 	wait_for { !children_of($worker) && !templates_of($worker) };
 	$node->safe_psql('postgres', 'ALTER SYSTEM RESET walredo.idle_timeout');
 	$node->reload;
-	wait_for { descriptors($worker) <= $expected } if defined $expected;
-	return (descriptors($worker), memory_of($worker));
+	wait_for
+	{
+		$have = descriptors($worker);
+		!defined $expected || $have <= $expected;
+	};
+	return ($have, memory_of($worker));
 }
 
 # Looks for everything that may be left.

@@ -79,12 +79,21 @@ sub is_gone
 	return;
 }
 
-# How many descriptors are open.
+# How many descriptors are open: the fewest of some looks, since a process that
+# reads its settings again has a file more for a moment.
 sub descriptors
 {
-	my @fds = glob "/proc/$_[0]/fd/*";
+	my $pid = shift;
+	my $fewest;
 
-	return scalar @fds;
+	foreach (1 .. 20)
+	{
+		my @fds = glob "/proc/$pid/fd/*";
+
+		$fewest = @fds if !defined $fewest || @fds < $fewest;
+		usleep(5_000);
+	}
+	return $fewest;
 }
 
 # Clock ticks, commonly 100 a second.
