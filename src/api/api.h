@@ -24,6 +24,10 @@ extern void walredo_check_may_read_log(void);
 /* A text argument as a C string, or NULL for a null. */
 extern char *walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno);
 
+/* The forks of a relation that the log has pages of. */
+#define WALREDO_NUM_LOGGED_FORKS	3
+extern const ForkNumber walredo_logged_forks[WALREDO_NUM_LOGGED_FORKS];
+
 /*
  * An argument that is an array of relations as a list of their OIDs, each
  * once.  ERROR 22004 if one of them is null.

@@ -318,9 +318,6 @@ walredo_pages_at(PG_FUNCTION_ARGS)
 Datum
 walredo_pages_at_all(PG_FUNCTION_ARGS)
 {
-	static const ForkNumber logged[] = {
-		MAIN_FORKNUM, VISIBILITYMAP_FORKNUM, INIT_FORKNUM
-	};
 	List	   *relations;
 	WalredoTag *forks;
 	Oid		   *relids;
@@ -331,17 +328,18 @@ walredo_pages_at_all(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 
 	relations = walredo_getarg_relations(fcinfo, 0);
-	forks = palloc(Max(list_length(relations), 1) * lengthof(logged) *
+	forks = palloc(Max(list_length(relations), 1) * WALREDO_NUM_LOGGED_FORKS *
 				   sizeof(WalredoTag));
-	relids = palloc(Max(list_length(relations), 1) * lengthof(logged) *
+	relids = palloc(Max(list_length(relations), 1) * WALREDO_NUM_LOGGED_FORKS *
 					sizeof(Oid));
 	foreach(lc, relations)
 	{
-		for (int i = 0; i < lengthof(logged); i++)
+		for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
 		{
+			const char *name = forkNames[walredo_logged_forks[i]];
+
 			relids[nforks] = lfirst_oid(lc);
-			walredo_tag_of_relation(relids[nforks], forkNames[logged[i]], 0,
-									&forks[nforks]);
+			walredo_tag_of_relation(relids[nforks], name, 0, &forks[nforks]);
 			nforks++;
 		}
 	}

@@ -69,6 +69,10 @@ walredo_tag_send(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+const ForkNumber walredo_logged_forks[WALREDO_NUM_LOGGED_FORKS] = {
+	MAIN_FORKNUM, VISIBILITYMAP_FORKNUM, INIT_FORKNUM
+};
+
 List *
 walredo_getarg_relations(FunctionCallInfo fcinfo, int argno)
 {

@@ -139,9 +139,6 @@ all_relations(void)
 Datum
 walredo_verify_all(PG_FUNCTION_ARGS)
 {
-	static const ForkNumber logged[] = {
-		MAIN_FORKNUM, VISIBILITYMAP_FORKNUM, INIT_FORKNUM
-	};
 	VerdictSink sink = {(ReturnSetInfo *) fcinfo->resultinfo, true};
 	List	   *relids;
 	WalredoVerifyFork *forks;
@@ -165,14 +162,14 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 		}
 	}
 
-	forks = palloc(Max(list_length(relids), 1) * lengthof(logged) *
+	forks = palloc(Max(list_length(relids), 1) * WALREDO_NUM_LOGGED_FORKS *
 				   sizeof(WalredoVerifyFork));
 	foreach(lc, relids)
 	{
-		for (int i = 0; i < lengthof(logged); i++)
+		for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
 		{
 			forks[nforks].relid = lfirst_oid(lc);
-			forks[nforks].forknum = logged[i];
+			forks[nforks].forknum = walredo_logged_forks[i];
 			nforks++;
 		}
 	}

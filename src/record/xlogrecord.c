@@ -222,16 +222,6 @@ walredo_xlogrecord_check(const XLogRecord *record)
 	return iter.error;
 }
 
-static inline bool
-is_block(const WalredoTag *tag, uint8 forknum, const RelFileLocator *locator,
-		 BlockNumber blkno)
-{
-	return blkno == tag->number && forknum == tag->forknum &&
-		LocatorRelNumber(*locator) == tag->relNumber &&
-		LocatorDbOid(*locator) == tag->dbOid &&
-		LocatorSpcOid(*locator) == tag->spcOid;
-}
-
 bool
 walredo_xlogrecord_names_block(const XLogRecord *record,
 							   const WalredoTag *tag, bool *will_init)
@@ -239,40 +229,15 @@ walredo_xlogrecord_names_block(const XLogRecord *record,
 	WalredoBlockIterator iter;
 	bool		found = false;
 
-	/*
-	 * Nearly all records of nearly all requests begin with a plain reference
-	 * to their block.  For them the walk below would take more time than all
-	 * else that the backend does with them.
-	 */
-	if (record->xl_tot_len >= SizeOfXLogRecord + SizeOfXLogRecordBlockHeader +
-		sizeof(RelFileLocator) + sizeof(BlockNumber))
-	{
-		const char *ptr = (const char *) record + SizeOfXLogRecord;
-		XLogRecordBlockHeader header;
-		RelFileLocator locator;
-		BlockNumber blkno;
-
-		memcpy(&header, ptr, SizeOfXLogRecordBlockHeader);
-		ptr += SizeOfXLogRecordBlockHeader;
-		memcpy(&locator, ptr, sizeof(locator));
-		memcpy(&blkno, ptr + sizeof(locator), sizeof(blkno));
-		if (header.id <= XLR_MAX_BLOCK_ID &&
-			(header.fork_flags &
-			 (BKPBLOCK_HAS_IMAGE | BKPBLOCK_SAME_REL)) == 0 &&
-			is_block(tag, header.fork_flags & BKPBLOCK_FORK_MASK, &locator,
-					 blkno))
-		{
-			*will_init = (header.fork_flags & BKPBLOCK_WILL_INIT) != 0;
-			return true;
-		}
-	}
-
-	walredo_block_iterator_init(&iter, record);
-	while (walredo_block_iterator_next(&iter))
+	begin_walk(&iter, record);
+	while (next_block(&iter))
 	{
 		const WalredoBlockRef *block = &iter.block;
 
-		if (is_block(tag, block->forknum, &block->locator, block->blkno))
+		if (block->blkno == tag->number && block->forknum == tag->forknum &&
+			LocatorRelNumber(block->locator) == tag->relNumber &&
+			LocatorDbOid(block->locator) == tag->dbOid &&
+			LocatorSpcOid(block->locator) == tag->spcOid)
 		{
 			*will_init = found ? *will_init || block->will_init :
 				block->will_init;

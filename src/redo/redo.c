@@ -56,13 +56,21 @@ walredo_request_record_size(const XLogRecord *record)
 	return RECORD_HEAD_SIZE + record->xl_tot_len;
 }
 
+/* What precedes a record of the given size in a message that bears it. */
+static inline char *
+put_record_head(char *p, WalredoMessageType type, XLogRecPtr end_lsn,
+				Size size)
+{
+	p = walredo_put_header(p, type, WALREDO_WIRE_LSN_SIZE + size);
+	return walredo_put_uint64(p, end_lsn);
+}
+
 void
 walredo_request_put_record(char *dst, XLogRecPtr end_lsn,
 						   const XLogRecord *record)
 {
-	dst = walredo_put_header(dst, WALREDO_MSG_APPLY,
-							 WALREDO_WIRE_LSN_SIZE + record->xl_tot_len);
-	dst = walredo_put_uint64(dst, end_lsn);
+	dst = put_record_head(dst, WALREDO_MSG_APPLY, end_lsn,
+						  record->xl_tot_len);
 	memcpy(dst, record, record->xl_tot_len);
 }
 
@@ -79,15 +87,13 @@ static void
 put_record(WalredoPipe *pipe, WalredoMessageType type,
 		   const WalredoRecord *record)
 {
-	Size		head_size = WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_LSN_SIZE;
 	Size		size = WalredoRecordBodySize(record);
-	bool		is_short = (head_size + size <= WALREDO_PIPE_MAX_RESERVE);
+	bool		is_short = RECORD_HEAD_SIZE + size <= WALREDO_PIPE_MAX_RESERVE;
 	char	   *p;
 
 	/* Most records are short, and there may be very many. */
-	p = walredo_pipe_reserve(pipe, is_short ? head_size + size : head_size);
-	p = walredo_put_header(p, type, WALREDO_WIRE_LSN_SIZE + size);
-	p = walredo_put_uint64(p, record->lsn);
+	p = walredo_pipe_reserve(pipe, RECORD_HEAD_SIZE + (is_short ? size : 0));
+	p = put_record_head(p, type, record->lsn, size);
 	if (is_short)
 		memcpy(p, record->u.data, size);
 	else
