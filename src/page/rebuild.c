@@ -8,6 +8,11 @@
  * is needed.  So the records that wait for a page are dropped whenever another
  * image of it comes, and only what is left is ever replayed.
  *
+ * A child has nothing to do as long as the log is being read, so it is given
+ * pages that are unlikely to be changed again soon, and those that have many
+ * records.  If more records come for them later, they are replayed on the image
+ * that it has made.
+ *
  * Portions Copyright (c) 2026, walredo developers
  *
  * src/page/rebuild.c
@@ -18,6 +23,7 @@
 
 #include "common/hashfn.h"
 #include "compat.h"
+#include "lib/ilist.h"
 #include "miscadmin.h"
 #include "native/native.h"
 #include "page/rebuild.h"
@@ -30,7 +36,8 @@
 /*
  * Memory for records of one page that wait to be replayed, one after the
  * other, so that they are found together when they are.  Chunks grow with the
- * page: many pages have few records, and no page may waste much.
+ * page: many pages have few records, and no page may waste much.  Their sizes
+ * are powers of two, as far as that goes, so that they can be used again.
  *
  * Records of pages that only a child changes, which are nearly all, are in the
  * form in which a child is given them, and are sent from where they are.
@@ -39,40 +46,76 @@
 typedef struct PendingChunk
 {
 	struct PendingChunk *next;
-	Size		size;			/* of its data */
-	Size		used;
+	uint32		size;			/* of its data */
+	uint32		used;
 } PendingChunk;
 
 #define CHUNK_HDRSZ			MAXALIGN(sizeof(PendingChunk))
 #define ChunkData(chunk)	((char *) (chunk) + CHUNK_HDRSZ)
 
-#define MIN_CHUNK_SIZE		(256 - CHUNK_HDRSZ)
-#define MAX_CHUNK_SIZE		(65536 - CHUNK_HDRSZ)
+#define MIN_CHUNK_SIZE		256 /* with the header */
+#define MAX_CHUNK_SIZE		8192
 
 #define OnlyChildChanges(tag) \
 	((tag)->kind == WALREDO_TAG_REL && \
 	 (tag)->forknum != VISIBILITYMAP_FORKNUM)
 
+/*
+ * When a page is replayed ahead of time: when so many bytes of records wait for
+ * it, or fewer, and for so many bytes of the log none has come.  It is a matter
+ * of some 10 kB to send an image there and back, and that is for nothing if
+ * more records come.
+ */
+#define MANY_PENDING		(32 * 1024)
+#define SOME_PENDING		(4 * 1024)
+#define QUIET_DISTANCE		(1024 * 1024)
+
+/* Pages to look at for that before the log is read on. */
+#define MAX_LOOKS			64
+
+typedef struct Replay Replay;
+
 /* A page. */
 typedef struct PageEntry
 {
-	WalredoTag	tag;			/* hash key */
-	char		status;			/* for simplehash */
+	WalredoTag	tag;
 	bool		has_start;		/* there is an image, or pending begins one */
 	bool		truncated;
-	bool		has_image;		/* kept in its slot, or as object */
-	XLogRecPtr	base_lsn;		/* of the image given, while it matters */
-	int64		image_slot;		/* in the file of images; -1 if none yet */
-	bytea	   *object;			/* image that is not of page size, or NULL */
+	bool		is_waiting;		/* in the list of those with pending records */
+	int			num_pending;
 	uint64		num_records;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn;
-	int			num_pending;
-	Size		pending_size;
+	XLogRecPtr	base_lsn;		/* of the image given, while it matters */
 	PendingChunk *chunks;		/* what the pending records are in */
-	PendingChunk *chunk;		/* the one that is filled now */
-	int			num_chunks;		/* up to that one */
+	PendingChunk *chunk;		/* the last of them, which is filled now */
+	int			num_chunks;
+	Size		pending_size;	/* of the chunks */
+	dlist_node	waiting_node;
+	Replay	   *replay;			/* that has the image, or NULL */
+	bytea	   *image;			/* NULL if none, or in the file */
+	bool		in_file;		/* the image is in its slot there */
+	int64		image_slot;		/* -1 if none yet */
 } PageEntry;
+
+/* A page on its way through a child. */
+struct Replay
+{
+	WalredoRedoJob job;			/* first: it is what comes back */
+	WalredoRebuild *rebuild;
+	PageEntry  *page;			/* NULL if what comes back is outdated */
+	PendingChunk *chunks;
+	bytea	   *base;			/* NULL if none */
+	int			index;			/* among those to be taken; -1 if it is not */
+};
+
+/* An element of the hash table. */
+typedef struct PageSlot
+{
+	WalredoTag	tag;			/* hash key */
+	char		status;			/* for simplehash */
+	PageEntry  *page;
+} PageSlot;
 
 /*
  * Every block of every record is looked up, so this has to be cheap.  Blocks
@@ -89,7 +132,7 @@ hash_tag(const WalredoTag *tag)
 }
 
 #define SH_PREFIX				pagetable
-#define SH_ELEMENT_TYPE			PageEntry
+#define SH_ELEMENT_TYPE			PageSlot
 #define SH_KEY_TYPE				WalredoTag
 #define SH_KEY					tag
 #define SH_HASH_KEY(tb, key)	hash_tag(&(key))
@@ -103,15 +146,23 @@ hash_tag(const WalredoTag *tag)
 
 struct WalredoRebuild
 {
-	MemoryContext context;		/* all of it is in here, but ... */
-	MemoryContext pending_context;	/* ... the records that wait */
-	Size		pending_size;
-	Size		pending_limit;
+	MemoryContext context;		/* all of it is in here */
+	MemoryContext data_context; /* records that wait, and images */
+	Size		data_size;		/* what is in there */
+	Size		data_limit;
 	pagetable_hash *pages;
+	dlist_head	waiting;		/* pages that a child could replay */
+	WalredoStream *stream;		/* NULL before the first replay */
 	BufFile    *images;			/* a page a slot; NULL before the first */
 	int64		num_slots;
-	PageEntry **sorted;			/* all pages, once they are being taken */
+
+	/* While pages are being taken. */
+	PageEntry **sorted;			/* all pages; NULL before the first time */
 	int			num_sorted;
+	PageEntry **to_take;
+	int			next_to_take;	/* the first that was not taken yet */
+	WalredoTakePage take;
+	void	   *take_arg;
 };
 
 WalredoRebuild *
@@ -124,19 +175,20 @@ walredo_rebuild_create(void)
 													 sizeof(WalredoRebuild));
 
 	rebuild->context = context;
-
-	/* Nothing in it is freed alone, and no size is rounded up. */
-	rebuild->pending_context = GenerationContextCreate(context,
-													   "walredo records",
-													   ALLOCSET_DEFAULT_SIZES);
-	rebuild->pending_limit = (Size) maintenance_work_mem * 1024;
+	rebuild->data_context = AllocSetContextCreate(context, "walredo records",
+												  ALLOCSET_DEFAULT_SIZES);
+	rebuild->data_limit = (Size) maintenance_work_mem * 1024;
 	rebuild->pages = pagetable_create(context, 64, NULL);
+	dlist_init(&rebuild->waiting);
 	return rebuild;
 }
 
 void
 walredo_rebuild_free(WalredoRebuild *rebuild)
 {
+	/* What it may still be at does not matter to anybody. */
+	if (rebuild->stream)
+		walredo_stream_finish(rebuild->stream);
 	if (rebuild->images)
 		BufFileClose(rebuild->images);
 	MemoryContextDelete(rebuild->context);
@@ -147,18 +199,48 @@ static PageEntry *
 find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
 {
 	bool		found;
-	PageEntry  *page = pagetable_insert(rebuild->pages, *tag, &found);
+	PageSlot   *slot = pagetable_insert(rebuild->pages, *tag, &found);
 
 	if (!found)
 	{
-		char		status = page->status;
-
-		memset(page, 0, sizeof(*page));
-		page->tag = *tag;
-		page->status = status;
-		page->image_slot = -1;
+		slot->page = MemoryContextAllocZero(rebuild->context,
+											sizeof(PageEntry));
+		slot->page->tag = *tag;
+		slot->page->image_slot = -1;
 	}
-	return page;
+	return slot->page;
+}
+
+/* ----------------------------------------
+ * Images
+ * ----------------------------------------
+ */
+
+static void
+drop_image(WalredoRebuild *rebuild, PageEntry *page)
+{
+	if (page->image)
+	{
+		rebuild->data_size -= VARSIZE(page->image);
+		pfree(page->image);
+	}
+	page->image = NULL;
+	page->in_file = false;		/* its slot will be used again */
+}
+
+/* Keeps a copy of an image for later. */
+static void
+keep_image(WalredoRebuild *rebuild, PageEntry *page, const char *data,
+		   Size size)
+{
+	bytea	   *image = MemoryContextAlloc(rebuild->data_context,
+										   VARHDRSZ + size);
+
+	SET_VARSIZE(image, VARHDRSZ + size);
+	memcpy(VARDATA(image), data, size);
+	drop_image(rebuild, page);
+	page->image = image;
+	rebuild->data_size += VARSIZE(image);
 }
 
 static void
@@ -170,21 +252,11 @@ seek_slot(WalredoRebuild *rebuild, int64 slot)
 				 errmsg("could not seek in temporary file")));
 }
 
-/* Keeps an image for later. */
+/* Puts the image of a page into the file. */
 static void
-store_image(WalredoRebuild *rebuild, PageEntry *page, const bytea *image)
+put_in_file(WalredoRebuild *rebuild, PageEntry *page)
 {
-	page->has_image = true;
-	if (!WalredoTagIsPage(&page->tag))
-	{
-		if (page->object)
-			pfree(page->object);
-		page->object = MemoryContextAlloc(rebuild->context, VARSIZE(image));
-		memcpy(page->object, image, VARSIZE(image));
-		return;
-	}
-
-	Assert(VARSIZE(image) == VARHDRSZ + BLCKSZ);
+	Assert(VARSIZE(page->image) == VARHDRSZ + BLCKSZ);
 	if (rebuild->images == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
@@ -195,85 +267,134 @@ store_image(WalredoRebuild *rebuild, PageEntry *page, const bytea *image)
 	if (page->image_slot < 0)
 		page->image_slot = rebuild->num_slots++;
 	seek_slot(rebuild, page->image_slot);
-	BufFileWrite(rebuild->images, VARDATA(image), BLCKSZ);
+	BufFileWrite(rebuild->images, VARDATA(page->image), BLCKSZ);
+	drop_image(rebuild, page);
+	page->in_file = true;
 }
 
-/* The image that is kept, or NULL. */
 static bytea *
-load_image(WalredoRebuild *rebuild, PageEntry *page)
+read_from_file(WalredoRebuild *rebuild, PageEntry *page)
 {
-	bytea	   *image;
+	bytea	   *image = palloc(VARHDRSZ + BLCKSZ);
 
-	if (!page->has_image)
-		return NULL;
-	if (page->object)
-	{
-		image = palloc(VARSIZE(page->object));
-		memcpy(image, page->object, VARSIZE(page->object));
-		return image;
-	}
-
-	image = palloc(VARHDRSZ + BLCKSZ);
 	SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
 	seek_slot(rebuild, page->image_slot);
 	walredo_buffile_read_exact(rebuild->images, VARDATA(image), BLCKSZ);
 	return image;
 }
 
-static void
-forget_pending(PageEntry *page)
+/* A copy of the image that is kept, or NULL. */
+static bytea *
+copy_image(WalredoRebuild *rebuild, PageEntry *page)
 {
+	if (page->in_file)
+		return read_from_file(rebuild, page);
+	if (page->image)
+		return DatumGetByteaPCopy(PointerGetDatum(page->image));
+	return NULL;
+}
+
+/* Takes the image away from a page; it is the caller's, or NULL. */
+static bytea *
+detach_image(WalredoRebuild *rebuild, PageEntry *page)
+{
+	bytea	   *image = page->image;
+
+	if (page->in_file)
+	{
+		MemoryContext old_context =
+		MemoryContextSwitchTo(rebuild->data_context);
+
+		image = read_from_file(rebuild, page);
+		MemoryContextSwitchTo(old_context);
+		rebuild->data_size += VARSIZE(image);
+		page->in_file = false;
+	}
+	page->image = NULL;
+	return image;
+}
+
+/* ----------------------------------------
+ * Records that wait
+ * ----------------------------------------
+ */
+
+static void
+free_chunks(WalredoRebuild *rebuild, PendingChunk *chunk)
+{
+	while (chunk != NULL)
+	{
+		PendingChunk *next = chunk->next;
+
+		rebuild->data_size -= CHUNK_HDRSZ + chunk->size;
+		pfree(chunk);
+		chunk = next;
+	}
+}
+
+/* Takes the pending records away from a page; they are the caller's. */
+static PendingChunk *
+detach_pending(PageEntry *page)
+{
+	PendingChunk *chunks = page->chunks;
+
 	page->num_pending = 0;
 	page->pending_size = 0;
+	page->num_chunks = 0;
+	page->chunks = page->chunk = NULL;
+	if (page->is_waiting)
+		dlist_delete(&page->waiting_node);
+	page->is_waiting = false;
+	return chunks;
+}
 
-	/* The memory can be used again. */
-	page->chunk = page->chunks;
-	page->num_chunks = 1;
+static PendingChunk *
+add_chunk(WalredoRebuild *rebuild, PageEntry *page, Size size)
+{
+	Size		chunk_size = MIN_CHUNK_SIZE;
+	PendingChunk *chunk;
+
+	while (chunk_size < MAX_CHUNK_SIZE && chunk_size < page->pending_size / 2)
+		chunk_size *= 2;
+	chunk_size = Max(chunk_size, MAXALIGN(CHUNK_HDRSZ + size));
+	chunk = MemoryContextAlloc(rebuild->data_context, chunk_size);
+	chunk->next = NULL;
+	chunk->size = chunk_size - CHUNK_HDRSZ;
+	chunk->used = 0;
+	rebuild->data_size += chunk_size;
+
 	if (page->chunk)
-		page->chunk->used = 0;
+		page->chunk->next = chunk;
+	else
+		page->chunks = chunk;
+	page->chunk = chunk;
+	page->num_chunks++;
+	page->pending_size += chunk_size;
+
+	if (!page->is_waiting && OnlyChildChanges(&page->tag))
+	{
+		dlist_push_tail(&rebuild->waiting, &page->waiting_node);
+		page->is_waiting = true;
+	}
+	else if (page->is_waiting && page->pending_size >= MANY_PENDING)
+		dlist_move_head(&rebuild->waiting, &page->waiting_node);
+	return chunk;
 }
 
 /*
  * Room for a record of the given size that waits for a page.
  */
-static char *
+static inline char *
 add_pending(WalredoRebuild *rebuild, PageEntry *page, Size size)
 {
 	PendingChunk *chunk = page->chunk;
 	char	   *result;
 
 	if (chunk == NULL || chunk->size - chunk->used < size)
-	{
-		PendingChunk *next = chunk ? chunk->next : NULL;
-
-		if (next == NULL || next->size < size)
-		{
-			Size		new_size = Min(page->pending_size / 4, MAX_CHUNK_SIZE);
-
-			new_size = MAXALIGN(Max(Max(new_size, MIN_CHUNK_SIZE), size));
-			next = MemoryContextAlloc(rebuild->pending_context,
-									  CHUNK_HDRSZ + new_size);
-			next->size = new_size;
-			if (chunk)
-			{
-				next->next = chunk->next;
-				chunk->next = next;
-			}
-			else
-			{
-				next->next = NULL;
-				page->chunks = next;
-			}
-			rebuild->pending_size += CHUNK_HDRSZ + new_size;
-		}
-		next->used = 0;
-		page->num_chunks = chunk ? page->num_chunks + 1 : 1;
-		page->chunk = chunk = next;
-	}
+		chunk = add_chunk(rebuild, page, size);
 
 	result = ChunkData(chunk) + chunk->used;
 	chunk->used += size;
-	page->pending_size += size;
 	page->num_pending++;
 	return result;
 }
@@ -282,93 +403,119 @@ add_pending(WalredoRebuild *rebuild, PageEntry *page, Size size)
  * Forgets all that a page could be made from.
  */
 static void
-forget_image(PageEntry *page)
+forget_image(WalredoRebuild *rebuild, PageEntry *page)
 {
-	forget_pending(page);
+	free_chunks(rebuild, detach_pending(page));
+	drop_image(rebuild, page);
 	page->has_start = false;
-	page->has_image = false;	/* its slot will be used again */
 	page->base_lsn = InvalidXLogRecPtr;
-	if (page->object)
-		pfree(page->object);
-	page->object = NULL;
+
+	/* What a child is about to answer is of no use any more. */
+	if (page->replay)
+		page->replay->page = NULL;
+	page->replay = NULL;
 }
 
-/* Pages that a child replays, on their way through walredo_redo_many(). */
-typedef struct Replay
-{
-	WalredoRebuild *rebuild;
-	PageEntry **pages;
-	int			next;			/* the first that was not taken yet */
-	WalredoTakePage take;		/* NULL if images are only stored */
-	void	   *take_arg;
-} Replay;
+/* ----------------------------------------
+ * Replay
+ * ----------------------------------------
+ */
 
-typedef struct ReplayArg
+/*
+ * Hands out the images of pages before the one of the given index.
+ */
+static void
+take_pages_before(WalredoRebuild *rebuild, int index)
 {
-	Replay	   *replay;
-	int			index;			/* in pages */
-} ReplayArg;
-
-static bytea *
-replay_load(WalredoRedoJob *job)
-{
-	ReplayArg  *arg = job->arg;
-	PageEntry  *page = arg->replay->pages[arg->index];
-	PendingChunk *chunk = page->chunks;
-	WalredoRequestPiece *pieces;
-
-	if (job->pieces == NULL)
+	for (; rebuild->next_to_take < index; rebuild->next_to_take++)
 	{
-		pieces = palloc(page->num_chunks * sizeof(WalredoRequestPiece));
-		for (int i = 0; i < page->num_chunks; i++)
-		{
-			pieces[i].data = ChunkData(chunk);
-			pieces[i].size = chunk->used;
-			chunk = chunk->next;
-		}
-		job->pieces = pieces;
-		job->npieces = page->num_chunks;
+		PageEntry  *page = rebuild->to_take[rebuild->next_to_take];
+		bytea	   *image = page->image;
+
+		if (page->in_file)
+			image = copy_image(rebuild, page);
+		if (image == NULL)
+			continue;
+		if (rebuild->take(&page->tag, image, rebuild->take_arg))
+			drop_image(rebuild, page);
+		else if (page->image && rebuild->data_size > rebuild->data_limit &&
+				 WalredoTagIsPage(&page->tag))
+			put_in_file(rebuild, page);
 	}
-	return load_image(arg->replay->rebuild, page);
+}
+
+/* What a child has made of a page. */
+static void
+take_replayed(void *arg, const char *data)
+{
+	Replay	   *replay = arg;
+	WalredoRebuild *rebuild = replay->rebuild;
+	PageEntry  *page = replay->page;
+
+	if (page != NULL)
+	{
+		page->replay = NULL;
+		keep_image(rebuild, page, data, BLCKSZ);
+		if (replay->index >= 0)
+			take_pages_before(rebuild, replay->index + 1);
+	}
+
+	free_chunks(rebuild, replay->chunks);
+	if (replay->base)
+	{
+		rebuild->data_size -= VARSIZE(replay->base);
+		pfree(replay->base);
+	}
+	pfree((void *) replay->job.pieces);
+	pfree(replay);
 }
 
 /*
- * Hands out the images of pages before the one of the given index, for which
- * nothing had to be replayed.
+ * Gives a child a page that only a child changes, with the records that wait
+ * for it.
  */
 static void
-take_pages_before(Replay *replay, int index)
+start_replay(WalredoRebuild *rebuild, PageEntry *page, int index)
 {
-	if (replay->take == NULL)
-		return;
-	for (; replay->next < index; replay->next++)
+	Replay	   *replay;
+	WalredoRequestPiece *pieces;
+	PendingChunk *chunk;
+
+	/* The image must be there first. */
+	if (page->replay != NULL)
+		walredo_stream_finish(rebuild->stream);
+
+	if (rebuild->stream == NULL)
 	{
-		PageEntry  *page = replay->pages[replay->next];
-		bytea	   *image = load_image(replay->rebuild, page);
+		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
 
-		if (image == NULL)
-			continue;
-		(void) replay->take(&page->tag, image, replay->take_arg);
-		pfree(image);
+		rebuild->stream = walredo_stream_begin(take_replayed);
+		MemoryContextSwitchTo(old_context);
 	}
-}
 
-static void
-replay_store(WalredoRedoJob *job, const bytea *image)
-{
-	ReplayArg  *arg = job->arg;
-	Replay	   *replay = arg->replay;
-	PageEntry  *page = replay->pages[arg->index];
+	replay = MemoryContextAlloc(rebuild->context, sizeof(Replay));
+	pieces = MemoryContextAlloc(rebuild->context, page->num_chunks *
+								sizeof(WalredoRequestPiece));
+	chunk = page->chunks;
+	for (int i = 0; i < page->num_chunks; i++)
+	{
+		pieces[i].data = ChunkData(chunk);
+		pieces[i].size = chunk->used;
+		chunk = chunk->next;
+	}
 
-	pfree((void *) job->pieces);
-	job->pieces = NULL;
-	job->npieces = 0;
-	take_pages_before(replay, arg->index);
-	replay->next = arg->index + 1;
-	if (replay->take == NULL ||
-		!replay->take(&page->tag, image, replay->take_arg))
-		store_image(replay->rebuild, page, image);
-	forget_pending(page);
+	replay->job.tag = page->tag;
+	replay->job.pieces = pieces;
+	replay->job.npieces = page->num_chunks;
+	replay->job.nrecords = page->num_pending;
+	replay->rebuild = rebuild;
+	replay->page = page;
+	replay->index = index;
+	replay->base = detach_image(rebuild, page);
+	replay->job.base = replay->base ? VARDATA(replay->base) : NULL;
+	replay->chunks = detach_pending(page);
+	page->replay = replay;
+	walredo_redo_add(rebuild->stream, &replay->job);
 }
 
 /*
@@ -379,10 +526,12 @@ replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 {
 	WalredoRecord **records = palloc(page->num_pending *
 									 sizeof(WalredoRecord *));
-	bytea	   *image;
+	bytea	   *image = copy_image(rebuild, page);
 	int			n = 0;
 
-	for (PendingChunk *chunk = page->chunks; n < page->num_pending;
+	if (rebuild->stream)
+		walredo_stream_finish(rebuild->stream);
+	for (PendingChunk *chunk = page->chunks; chunk != NULL;
 		 chunk = chunk->next)
 	{
 		for (Size at = 0; at < chunk->used;)
@@ -394,60 +543,56 @@ replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 	}
 	Assert(n == page->num_pending);
 
-	image = walredo_redo(&page->tag, load_image(rebuild, page), records, n);
-	store_image(rebuild, page, image);
-	forget_pending(page);
+	image = walredo_redo(&page->tag, image, records, n);
+	keep_image(rebuild, page, VARDATA(image), VARSIZE(image) - VARHDRSZ);
+	free_chunks(rebuild, detach_pending(page));
 	pfree(image);
 	pfree(records);
 }
 
 /*
- * Replays the records that wait for pages.  take, if not NULL, is given all
- * images of these pages in order, and says of each if it may be forgotten.
+ * Replays what waits for a page, and waits for its image.
  */
 static void
-replay_pages(WalredoRebuild *rebuild, PageEntry **pages, int npages,
-			 WalredoTakePage take, void *take_arg)
+replay_page(WalredoRebuild *rebuild, PageEntry *page)
 {
-	MemoryContext replay_context =
-	AllocSetContextCreate(CurrentMemoryContext, "walredo replay",
-						  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(replay_context);
-	Replay		replay = {rebuild, pages, 0, take, take_arg};
-	WalredoRedoJob *jobs;
-	ReplayArg  *args;
-	int			njobs = 0;
-
-	jobs = MemoryContextAllocHuge(replay_context,
-								  Max(npages, 1) * sizeof(WalredoRedoJob));
-	args = MemoryContextAllocHuge(replay_context,
-								  Max(npages, 1) * sizeof(ReplayArg));
-	for (int i = 0; i < npages; i++)
+	if (page->num_pending > 0)
 	{
-		PageEntry  *page = pages[i];
-
-		if (page->num_pending == 0)
-			continue;
-		if (!OnlyChildChanges(&page->tag))
-		{
+		if (OnlyChildChanges(&page->tag))
+			start_replay(rebuild, page, -1);
+		else
 			replay_mixed(rebuild, page);
-			continue;
-		}
-		args[njobs].replay = &replay;
-		args[njobs].index = i;
-		jobs[njobs].tag = page->tag;
-		jobs[njobs].pieces = NULL;
-		jobs[njobs].npieces = 0;
-		jobs[njobs].nrecords = page->num_pending;
-		jobs[njobs].arg = &args[njobs];
-		njobs++;
 	}
-	if (njobs > 0)
-		walredo_redo_many(jobs, njobs, replay_load, replay_store);
-	take_pages_before(&replay, npages);
+	if (rebuild->stream)
+		walredo_stream_finish(rebuild->stream);
+}
 
-	MemoryContextSwitchTo(old_context);
-	MemoryContextDelete(replay_context);
+void
+walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
+{
+	for (int i = 0; i < MAX_LOOKS && !dlist_is_empty(&rebuild->waiting); i++)
+	{
+		PageEntry  *page = dlist_head_element(PageEntry, waiting_node,
+											  &rebuild->waiting);
+
+		if (page->replay == NULL &&
+			(page->pending_size >= MANY_PENDING ||
+			 (page->pending_size >= SOME_PENDING &&
+			  lsn - page->last_lsn >= QUIET_DISTANCE)))
+		{
+			/* One more is sent as soon as there is room for it. */
+			if (rebuild->stream && !walredo_stream_advance(rebuild->stream))
+				return;
+			start_replay(rebuild, page, -1);
+		}
+		else
+		{
+			dlist_delete(&page->waiting_node);
+			dlist_push_tail(&rebuild->waiting, &page->waiting_node);
+		}
+	}
+	if (rebuild->stream)
+		(void) walredo_stream_advance(rebuild->stream);
 }
 
 /* All pages; in memory of the current context. */
@@ -458,18 +603,18 @@ list_pages(WalredoRebuild *rebuild, int *npages)
 											   Max(rebuild->pages->members, 1) *
 											   sizeof(PageEntry *));
 	pagetable_iterator iter;
-	PageEntry  *page;
+	PageSlot   *slot;
 	int			n = 0;
 
 	pagetable_start_iterate(rebuild->pages, &iter);
-	while ((page = pagetable_iterate(rebuild->pages, &iter)) != NULL)
-		pages[n++] = page;
+	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
+		pages[n++] = slot->page;
 	*npages = n;
 	return pages;
 }
 
 /*
- * Replays everything that waits, and gives the memory back.
+ * Replays everything that waits, and puts all images into the file.
  */
 static void
 flush(WalredoRebuild *rebuild)
@@ -477,12 +622,18 @@ flush(WalredoRebuild *rebuild)
 	int			npages;
 	PageEntry **pages = list_pages(rebuild, &npages);
 
-	replay_pages(rebuild, pages, npages, NULL, NULL);
 	for (int i = 0; i < npages; i++)
-		pages[i]->chunks = pages[i]->chunk = NULL;
+	{
+		if (pages[i]->is_waiting)
+			start_replay(rebuild, pages[i], -1);
+	}
+	for (int i = 0; i < npages; i++)
+	{
+		replay_page(rebuild, pages[i]);
+		if (pages[i]->image != NULL && WalredoTagIsPage(&pages[i]->tag))
+			put_in_file(rebuild, pages[i]);
+	}
 	pfree(pages);
-	MemoryContextReset(rebuild->pending_context);
-	rebuild->pending_size = 0;
 }
 
 static int
@@ -516,8 +667,7 @@ walredo_rebuild_take(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
 					 WalredoTakePage take, void *arg)
 {
 	WalredoTag	first = *fork_tag;
-	int			begin;
-	int			end;
+	int			npages = 0;
 
 	if (rebuild->sorted == NULL)
 	{
@@ -528,13 +678,29 @@ walredo_rebuild_take(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
 		qsort(rebuild->sorted, rebuild->num_sorted, sizeof(PageEntry *),
 			  compare_entries);
 	}
+	if (rebuild->stream)
+		walredo_stream_finish(rebuild->stream);
 
 	first.number = 0;
-	begin = end = find_sorted(rebuild, &first);
-	while (end < rebuild->num_sorted &&
-		   walredo_tag_same_fork(&rebuild->sorted[end]->tag, fork_tag))
-		end++;
-	replay_pages(rebuild, rebuild->sorted + begin, end - begin, take, arg);
+	rebuild->to_take = rebuild->sorted + find_sorted(rebuild, &first);
+	rebuild->next_to_take = 0;
+	rebuild->take = take;
+	rebuild->take_arg = arg;
+	while (rebuild->to_take + npages <
+		   rebuild->sorted + rebuild->num_sorted &&
+		   walredo_tag_same_fork(&rebuild->to_take[npages]->tag, fork_tag))
+	{
+		PageEntry  *page = rebuild->to_take[npages];
+
+		if (page->is_waiting)
+			start_replay(rebuild, page, npages);
+		else if (page->num_pending > 0)
+			replay_mixed(rebuild, page);
+		npages++;
+	}
+	if (rebuild->stream)
+		walredo_stream_finish(rebuild->stream);
+	take_pages_before(rebuild, npages);
 }
 
 void
@@ -552,7 +718,7 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 	page->has_start = true;
 	if (tag->kind == WALREDO_TAG_REL)
 		page->base_lsn = PageGetLSN((Page) VARDATA(base));
-	store_image(rebuild, page, base);
+	keep_image(rebuild, page, VARDATA(base), VARSIZE(base) - VARHDRSZ);
 }
 
 /*
@@ -588,7 +754,8 @@ walredo_record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
  * Takes note of a record of a page.  True if it has to be kept.
  */
 static inline bool
-note_record(PageEntry *page, XLogRecPtr lsn, bool starts_page)
+note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
+			bool starts_page)
 {
 	page->num_records++;
 	if (page->num_records == 1)
@@ -598,7 +765,7 @@ note_record(PageEntry *page, XLogRecPtr lsn, bool starts_page)
 	if (starts_page)
 	{
 		/* Whatever was before does not matter any more. */
-		forget_image(page);
+		forget_image(rebuild, page);
 		page->has_start = true;
 		page->truncated = false;
 		return true;
@@ -615,7 +782,7 @@ note_record(PageEntry *page, XLogRecPtr lsn, bool starts_page)
 static inline void
 flush_if_full(WalredoRebuild *rebuild)
 {
-	if (rebuild->pending_size > rebuild->pending_limit)
+	if (rebuild->data_size > rebuild->data_limit)
 		flush(rebuild);
 }
 
@@ -644,7 +811,7 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 	}
 
 	page = find_page(rebuild, tag);
-	if (!note_record(page, record->lsn, starts_page))
+	if (!note_record(rebuild, page, record->lsn, starts_page))
 		return;
 	memcpy(add_pending_record(rebuild, page, VARSIZE(record)), record,
 		   VARSIZE(record));
@@ -658,7 +825,7 @@ walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
 {
 	PageEntry  *page = find_page(rebuild, tag);
 
-	if (!note_record(page, end_lsn, starts_page))
+	if (!note_record(rebuild, page, end_lsn, starts_page))
 		return;
 
 	/* A child would not take it: refuse it as always. */
@@ -693,16 +860,16 @@ walredo_rebuild_truncate(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
 						 BlockNumber nblocks, XLogRecPtr lsn)
 {
 	pagetable_iterator iter;
-	PageEntry  *page;
+	PageSlot   *slot;
 
 	pagetable_start_iterate(rebuild->pages, &iter);
-	while ((page = pagetable_iterate(rebuild->pages, &iter)) != NULL)
+	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
 	{
-		if (walredo_tag_same_fork(&page->tag, fork_tag) &&
-			page->tag.number >= nblocks && lsn > page->base_lsn)
+		if (walredo_tag_same_fork(&slot->tag, fork_tag) &&
+			slot->tag.number >= nblocks && lsn > slot->page->base_lsn)
 		{
-			forget_image(page);
-			page->truncated = true;
+			forget_image(rebuild, slot->page);
+			slot->page->truncated = true;
 		}
 	}
 }
@@ -711,14 +878,15 @@ void
 walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 					WalredoRebuiltPage *result)
 {
-	PageEntry  *page = pagetable_lookup(rebuild->pages, *tag);
+	PageSlot   *slot = pagetable_lookup(rebuild->pages, *tag);
+	PageEntry  *page;
 
 	memset(result, 0, sizeof(*result));
-	if (page == NULL)
+	if (slot == NULL)
 		return;
-	if (page->num_pending > 0)
-		replay_pages(rebuild, &page, 1, NULL, NULL);
-	result->image = load_image(rebuild, page);
+	page = slot->page;
+	replay_page(rebuild, page);
+	result->image = copy_image(rebuild, page);
 	result->num_records = page->num_records;
 	result->first_lsn = page->first_lsn;
 	result->last_lsn = page->last_lsn;

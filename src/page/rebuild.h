@@ -77,6 +77,12 @@ extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
 									  XLogRecPtr end_lsn, bool starts_page);
 
 /*
+ * Has a child replay some of what waits, without waiting for it.  To be called
+ * every now and then, with the position up to which the log was added.
+ */
+extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
+
+/*
  * Ends all pages of a fork from nblocks on, as if no record of them had come.
  * fork_tag names any block of the fork, and lsn is the end of the record that
  * cuts it off: a base image that is newer stays.

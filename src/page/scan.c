@@ -18,7 +18,7 @@
 #include "record/xlogrecord.h"
 
 /* Records between two calls of walredo_fork_scan_next(). */
-#define RECORDS_AT_ONCE		4096
+#define RECORDS_AT_ONCE		1024
 
 /* A relation of which forks are wanted. */
 typedef struct WantedRelation
@@ -291,6 +291,7 @@ walredo_fork_scan_next(WalredoForkScan *scan, WalredoRebuild *rebuild)
 		else
 			feed_blocks(scan, rebuild);
 	}
+	walredo_rebuild_advance(rebuild, walredo_reader_end_lsn(scan->reader));
 	return true;
 }
 

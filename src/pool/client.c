@@ -45,6 +45,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -120,7 +121,10 @@ struct WalredoPipe
 	TimestampTz deadline;
 	int			unanswered;		/* requests that are sent as a whole */
 	Failure		failure;		/* once set, nothing more is done */
-	uint64		bytes;			/* of this request, so far */
+	uint64		bytes;			/* written so far */
+	Size		answer_size;	/* read so far of the answer at hand */
+	instr_time	begin;			/* of the wait for a child */
+	instr_time	acquired;		/* there was one */
 
 	/* If set, what is written goes there, and not to the connection. */
 	void		(*put) (const char *data, Size size, void *arg);
@@ -140,9 +144,13 @@ static BackgroundWorkerHandle *private_worker = NULL;
 static Connection connections[WALREDO_MAX_CHILDREN];
 static WalredoPipe *request_pipe = NULL;
 
-/* What this backend has of the pool: at most one of the two is not -1. */
+/*
+ * What this backend has of the pool: at most one of the two is not -1.  It
+ * lets go of it when this resource owner ends, if not before.
+ */
 static int	my_slot = -1;
 static int	my_waiter = -1;
+static ResourceOwner my_owner = NULL;
 
 static int	last_slot = 0;
 
@@ -156,6 +164,8 @@ static uint32 wait_for_answer;
 
 static void abandon(void);
 static void close_connection(Connection *connection);
+static void release_resources(ResourceReleasePhase phase, bool is_commit,
+							  bool is_top_level, void *arg);
 
 /*
  * Ends the private pool.  Its worker kills the child, and is waited for, so
@@ -263,6 +273,7 @@ attach_pool(void)
 		wait_for_answer = walredo_wait_event("WalredoAnswer",
 											 WAIT_EVENT_MQ_RECEIVE);
 		before_shmem_exit(client_exit, 0);
+		RegisterResourceReleaseCallback(release_resources, NULL);
 		first_time = false;
 	}
 
@@ -541,6 +552,23 @@ abandon(void)
 		}
 	}
 	LWLockRelease(&pool->lock);
+}
+
+/*
+ * A request that is under way when its transaction or subtransaction ends was
+ * given up: by an error, or because the query was cancelled.
+ */
+static void
+release_resources(ResourceReleasePhase phase, bool is_commit,
+				  bool is_top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_BEFORE_LOCKS ||
+		CurrentResourceOwner != my_owner)
+		return;
+	if (my_slot >= 0 || my_waiter >= 0)
+		walredo_count(STAT_ERRORS_CANCEL, 1);
+	abandon();
+	my_owner = NULL;
 }
 
 /*
@@ -825,9 +853,11 @@ wait_pipe(WalredoPipe *pipe, bool writing)
 	return true;
 }
 
-/* Writes all pieces, and forgets them. */
-static void
-pipe_flush(WalredoPipe *pipe)
+/*
+ * Writes what can be written without waiting.  True if nothing is left.
+ */
+static bool
+pipe_write(WalredoPipe *pipe)
 {
 	struct iovec *piece = pipe->pieces;
 	struct iovec *end = pipe->pieces + pipe->num_pieces;
@@ -854,13 +884,31 @@ pipe_flush(WalredoPipe *pipe)
 			}
 		}
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			(void) (pipe->unanswered > 0 ? wait_to_write(pipe) :
-					wait_pipe(pipe, true));
+		{
+			pipe->num_pieces = end - piece;
+			memmove(pipe->pieces, piece,
+					pipe->num_pieces * sizeof(struct iovec));
+			return false;
+		}
 		else if (errno != EINTR)
 			pipe->failure = FAILURE_GONE;
 	}
 	pipe->num_pieces = 0;
 	pipe->used = 0;
+	return true;
+}
+
+/* Writes all pieces, and forgets them. */
+static void
+pipe_flush(WalredoPipe *pipe)
+{
+	while (!pipe_write(pipe))
+	{
+		if (pipe->unanswered > 0)
+			(void) wait_to_write(pipe);
+		else
+			(void) wait_pipe(pipe, true);
+	}
 }
 
 /* Adds a piece, or makes the last one longer if this one follows it. */
@@ -951,20 +999,17 @@ walredo_request_write(const WalredoRequest *request,
 }
 
 /*
- * Reads one answer, and if it is the last one, sees to it that there is
- * nothing more.
+ * Reads what there is of an answer, and if it is the last one, sees to it that
+ * there is nothing more.  True if the answer, of BLCKSZ bytes, is whole.
  */
-static void
-read_answer(WalredoPipe *pipe, char *page)
+static bool
+pipe_read(WalredoPipe *pipe, char *answer)
 {
-	PGAlignedBlock answer;
-	char		extra;
-	Size		done = 0;
-
 	while (pipe->failure == FAILURE_NONE)
 	{
+		char		extra;
 		struct iovec iov[2] = {
-			{answer.data + done, BLCKSZ - done},
+			{answer + pipe->answer_size, BLCKSZ - pipe->answer_size},
 			{&extra, 1}
 		};
 		ssize_t		n = readv(pipe->connection->out_fd, iov,
@@ -972,82 +1017,32 @@ read_answer(WalredoPipe *pipe, char *page)
 
 		if (n > 0)
 		{
-			done += n;
-			if (done > BLCKSZ)
+			pipe->answer_size += n;
+			if (pipe->answer_size > BLCKSZ)
 				pipe->failure = FAILURE_PROTOCOL;
-			if (done == BLCKSZ)
+			if (pipe->answer_size == BLCKSZ)
 			{
-				memcpy(page, answer.data, BLCKSZ);
+				pipe->answer_size = 0;
 				pipe->unanswered--;
-				return;
+				return true;
 			}
 		}
 		else if (n == 0)
 			pipe->failure = FAILURE_GONE;
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			(void) wait_pipe(pipe, false);
+			return false;
 		else if (errno != EINTR)
 			pipe->failure = FAILURE_GONE;
 	}
+	return false;
 }
 
-/*
- * Requests, on the child in our slot.  Returns in *answered how many answers
- * were taken, which are all of them if nothing failed.
- */
-static Failure
-exchange(const WalredoRequest *requests, int nrequests,
-		 WalredoTakeAnswer take, void *arg, int *answered)
+/* The child has time from now. */
+static void
+set_deadline(WalredoPipe *pipe)
 {
-	WalredoPipe *pipe = request_pipe;
-	PGAlignedBlock page;
-	int			sent = 0;
-	char		byte;
-	ssize_t		n;
-
-	*answered = 0;
-	pipe->connection = &connections[my_slot];
-	pipe->num_pieces = 0;
-	pipe->used = 0;
-	pipe->bytes = 0;
-	pipe->unanswered = 0;
 	pipe->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 walredo_timeout);
-	pipe->failure = connect_child(pipe->connection, pipe->deadline);
-	if (pipe->failure != FAILURE_NONE)
-		return pipe->failure;
-
-	/* Nothing may be left over from before. */
-	n = read(pipe->connection->out_fd, &byte, 1);
-	if (n >= 0)
-		return n == 0 ? FAILURE_GONE : FAILURE_PROTOCOL;
-
-	for (;;)
-	{
-		while (sent < nrequests &&
-			   pipe->unanswered < pipe->connection->max_unanswered &&
-			   pipe->failure == FAILURE_NONE)
-		{
-			/* It takes in one request after the other, each in time. */
-			if (sent > 0)
-				pipe->deadline =
-					TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												walredo_timeout);
-			requests[sent].send(pipe, requests[sent].arg);
-			pipe_flush(pipe);
-			pipe->unanswered++;
-			sent++;
-		}
-		read_answer(pipe, page.data);
-		if (pipe->failure != FAILURE_NONE)
-			return pipe->failure;
-
-		take(*answered, page.data, arg);
-		if (++*answered == nrequests)
-			return FAILURE_NONE;
-		pipe->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													 walredo_timeout);
-	}
 }
 
 /* ----------------------------------------------------------------
@@ -1175,65 +1170,105 @@ count_answers(const WalredoRequest *requests, int nrequests,
 }
 
 /*
- * Gets a child and has it answer requests, until all are answered or one
- * fails.  How a child ended that failed is in *grave.
+ * Gets a child that requests can be sent to, unless the pipe has a failure
+ * then.  Either way, end_exchange() is to follow.
  */
-static Failure
-make_requests(const WalredoRequest *requests, int nrequests,
-			  WalredoTakeAnswer take, void *arg, int *answered,
-			  WalredoSlot *grave)
+static void
+begin_exchange(WalredoPipe *pipe)
 {
-	volatile Failure failure;
-	instr_time	begin;
-	instr_time	acquired;
-	instr_time	end;
+	char		byte;
+	ssize_t		n;
 
 	attach_pool();
+	if (my_slot >= 0 || my_waiter >= 0)
+		elog(ERROR, "a wal-redo child is in use already");
+	my_owner = CurrentResourceOwner;
 
-	*answered = 0;
-	INSTR_TIME_SET_CURRENT(begin);
-	acquired = begin;
-	PG_TRY();
+	pipe->num_pieces = 0;
+	pipe->used = 0;
+	pipe->bytes = 0;
+	pipe->unanswered = 0;
+	pipe->answer_size = 0;
+	INSTR_TIME_SET_CURRENT(pipe->begin);
+	pipe->failure = acquire_slot();
+	INSTR_TIME_SET_CURRENT(pipe->acquired);
+	if (pipe->failure != FAILURE_NONE)
+		return;
+
+	pipe->connection = &connections[my_slot];
+	set_deadline(pipe);
+	pipe->failure = connect_child(pipe->connection, pipe->deadline);
+	if (pipe->failure != FAILURE_NONE)
+		return;
+
+	/* Nothing may be left over from before. */
+	n = read(pipe->connection->out_fd, &byte, 1);
+	if (n >= 0)
+		pipe->failure = n == 0 ? FAILURE_GONE : FAILURE_PROTOCOL;
+}
+
+/*
+ * Lets go of the child, after the first of the requests have been answered:
+ * all that were sent, or the pipe has a failure.  Then *grave is how the child
+ * ended.
+ */
+static void
+end_exchange(WalredoPipe *pipe, const WalredoRequest *requests, int answered,
+			 WalredoSlot *grave)
+{
+	instr_time	wait_time = pipe->acquired;
+	instr_time	redo_time;
+	int			num_records = 0;
+
+	for (int i = 0; i < answered; i++)
+		num_records += requests[i].num_records;
+	if (pipe->failure == FAILURE_NONE && !requests[0].is_saved)
+		release_slot(answered, num_records);
+	else if (pipe->failure == FAILURE_NONE)
+		abandon();				/* who knows what else it was sent */
+	else if (!bury_child(grave))
 	{
-		int			num_records = 0;
-
-		failure = acquire_slot();
-		INSTR_TIME_SET_CURRENT(acquired);
-		if (failure == FAILURE_NONE)
-			failure = exchange(requests, nrequests, take, arg, answered);
-		for (int i = 0; i < *answered; i++)
-			num_records += requests[i].num_records;
-		if (failure == FAILURE_NONE && !requests[0].is_saved)
-			release_slot(nrequests, num_records);
-		else if (failure == FAILURE_NONE)
-			abandon();			/* who knows what else it was sent */
-		else if (!bury_child(grave))
-		{
-			memset(grave, 0, sizeof(*grave));
-			strlcpy(grave->last_words, "(unknown, since its worker ended)",
-					sizeof(grave->last_words));
-			grave->was_killed = true;
-			grave->worker_ended = (private_segment != NULL);
-		}
+		memset(grave, 0, sizeof(*grave));
+		strlcpy(grave->last_words, "(unknown, since its worker ended)",
+				sizeof(grave->last_words));
+		grave->was_killed = true;
+		grave->worker_ended = (private_segment != NULL);
 	}
-	PG_CATCH();
-	{
-		abandon();
-		walredo_count(STAT_ERRORS_CANCEL, 1);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
 
-	INSTR_TIME_SET_CURRENT(end);
-	INSTR_TIME_SUBTRACT(end, acquired);
-	INSTR_TIME_SUBTRACT(acquired, begin);
-	count_answers(requests, *answered, acquired, end);
+	INSTR_TIME_SET_CURRENT(redo_time);
+	INSTR_TIME_SUBTRACT(redo_time, pipe->acquired);
+	INSTR_TIME_SUBTRACT(wait_time, pipe->begin);
+	count_answers(requests, answered, wait_time, redo_time);
 
 	/* Our own worker may still be about to end; the next is another. */
-	if (failure != FAILURE_NONE && private_segment != NULL &&
+	if (pipe->failure != FAILURE_NONE && private_segment != NULL &&
 		grave->worker_ended)
 		end_private_pool();
-	return failure;
+}
+
+/*
+ * Has a child answer a request.  If it fails, *grave is how the child ended.
+ */
+static Failure
+make_request(const WalredoRequest *request, char *page, WalredoSlot *grave)
+{
+	WalredoPipe *pipe = request_pipe;
+	PGAlignedBlock answer;		/* the request may need the page again */
+
+	begin_exchange(pipe);
+	if (pipe->failure == FAILURE_NONE)
+	{
+		request->send(pipe, request->arg);
+		pipe_flush(pipe);
+		pipe->unanswered = 1;
+		while (!pipe_read(pipe, answer.data) &&
+			   pipe->failure == FAILURE_NONE)
+			(void) wait_pipe(pipe, false);
+		if (pipe->failure == FAILURE_NONE)
+			memcpy(page, answer.data, BLCKSZ);
+	}
+	end_exchange(pipe, request, pipe->failure == FAILURE_NONE ? 1 : 0, grave);
+	return pipe->failure;
 }
 
 void
@@ -1258,12 +1293,6 @@ prepare_requests(void)
 	}
 }
 
-static void
-copy_answer(int i, const char *page, void *arg)
-{
-	memcpy(arg, page, BLCKSZ);
-}
-
 void
 walredo_pool_request(const WalredoRequest *request, char *page)
 {
@@ -1273,9 +1302,7 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 	for (;;)
 	{
 		WalredoSlot grave;
-		int			answered;
-		Failure		failure = make_requests(request, 1, copy_answer, page,
-											&answered, &grave);
+		Failure		failure = make_request(request, page, &grave);
 
 		if (failure == FAILURE_NONE)
 			return;
@@ -1292,48 +1319,156 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 	}
 }
 
-/* Keeps the answer to request i; arg has room for all pages. */
-static void
-keep_answer(int i, const char *page, void *arg)
-{
-	memcpy((char *) arg + (Size) i * BLCKSZ, page, BLCKSZ);
-}
+/* ----------------------------------------------------------------
+ *		Streams
+ * ----------------------------------------------------------------
+ */
 
 /*
  * Only the end of an exchange shows that there was not a byte too many in it,
- * which would have moved all answers that came after it.  So answers are given
- * to the caller when all has gone well, and none is believed otherwise.
+ * which would have moved all answers that came after it.  So answers are kept
+ * until all has gone well, and none is believed otherwise.
  */
-void
-walredo_pool_requests(const WalredoRequest *requests, int nrequests,
-					  WalredoTakeAnswer take, void *arg)
+struct WalredoStream
 {
-	char	   *pages;
-	int			done = 0;
+	WalredoTakeAnswer take;
+	bool		is_open;		/* an exchange goes on */
+	int			sent;			/* of the requests; the last perhaps in part */
+	int			answered;
+	int			num_requests;
+	WalredoRequest requests[MAX_REQUESTS_AT_ONCE];
+	char	   *answers;		/* room for as many pages */
+};
+
+WalredoStream *
+walredo_stream_begin(WalredoTakeAnswer take)
+{
+	WalredoStream *stream = palloc0(sizeof(WalredoStream));
 
 	prepare_requests();
-	pages = palloc(Min(nrequests, MAX_REQUESTS_AT_ONCE) * (Size) BLCKSZ);
-	while (done < nrequests)
-	{
-		WalredoSlot grave;
-		int			n = Min(nrequests - done, MAX_REQUESTS_AT_ONCE);
-		int			answered;
-		Failure		failure = make_requests(requests + done, n, keep_answer,
-											pages, &answered, &grave);
+	stream->take = take;
+	stream->answers = palloc(MAX_REQUESTS_AT_ONCE * (Size) BLCKSZ);
+	return stream;
+}
 
-		if (failure != FAILURE_NONE)
+/* Sends and receives what can be without waiting. */
+static void
+exchange_more(WalredoStream *stream, WalredoPipe *pipe)
+{
+	int			answered;
+
+	do
+	{
+		while (pipe_write(pipe) && pipe->failure == FAILURE_NONE &&
+			   stream->sent < stream->num_requests &&
+			   pipe->unanswered < pipe->connection->max_unanswered)
 		{
-			/* Alone, the one that it was at shows whether it was the reason. */
-			n = answered + 1;
-			for (int i = 0; i < n; i++)
-				walredo_pool_request(&requests[done + i],
-									 pages + (Size) i * BLCKSZ);
+			const WalredoRequest *request = &stream->requests[stream->sent++];
+
+			/* It takes in one request after the other, each in time. */
+			set_deadline(pipe);
+			request->send(pipe, request->arg);
+			pipe->unanswered++;
 		}
-		for (int i = 0; i < n; i++)
-			take(done + i, pages + (Size) i * BLCKSZ, arg);
-		done += n;
+
+		answered = stream->answered;
+		while (pipe->unanswered > 0 &&
+			   pipe_read(pipe, stream->answers +
+						 (Size) stream->answered * BLCKSZ))
+		{
+			stream->answered++;
+			set_deadline(pipe);
+		}
+	} while (stream->answered > answered);
+}
+
+/* Has the answers to the first n requests taken, and forgets about them. */
+static void
+take_answers(WalredoStream *stream, int n)
+{
+	for (int i = 0; i < n; i++)
+		stream->take(stream->requests[i].arg,
+					 stream->answers + (Size) i * BLCKSZ);
+	stream->num_requests -= n;
+	memmove(stream->requests, stream->requests + n,
+			stream->num_requests * sizeof(WalredoRequest));
+	stream->sent = stream->answered = 0;
+}
+
+/*
+ * Goes on with a stream that has requests, without waiting once there is a
+ * child.  True if there is something to wait for then.
+ */
+static bool
+stream_step(WalredoStream *stream)
+{
+	WalredoPipe *pipe = request_pipe;
+	WalredoSlot grave;
+	int			n;
+
+	if (!stream->is_open)
+	{
+		begin_exchange(pipe);
+		stream->is_open = true;
 	}
-	pfree(pages);
+	if (pipe->failure == FAILURE_NONE)
+		exchange_more(stream, pipe);
+	if (pipe->failure == FAILURE_NONE &&
+		stream->answered < stream->num_requests)
+		return true;
+
+	n = stream->answered;
+	end_exchange(pipe, stream->requests, n, &grave);
+	stream->is_open = false;
+	if (pipe->failure != FAILURE_NONE)
+	{
+		/* Alone, the one that it was at shows whether it was the reason. */
+		n++;
+		for (int i = 0; i < n; i++)
+			walredo_pool_request(&stream->requests[i],
+								 stream->answers + (Size) i * BLCKSZ);
+	}
+	take_answers(stream, n);
+	return false;
+}
+
+bool
+walredo_stream_advance(WalredoStream *stream)
+{
+	if (stream->num_requests == 0)
+		return true;
+	if (!stream_step(stream))
+		return true;
+	return stream->sent == stream->num_requests &&
+		request_pipe->num_pieces == 0;
+}
+
+void
+walredo_stream_add(WalredoStream *stream, const WalredoRequest *request)
+{
+	if (stream->num_requests == MAX_REQUESTS_AT_ONCE)
+		walredo_stream_finish(stream);
+	stream->requests[stream->num_requests++] = *request;
+	(void) walredo_stream_advance(stream);
+}
+
+void
+walredo_stream_finish(WalredoStream *stream)
+{
+	WalredoPipe *pipe = request_pipe;
+
+	/* Nobody has looked for answers since the last call. */
+	if (stream->is_open)
+		set_deadline(pipe);
+	while (stream->num_requests > 0)
+	{
+		if (!stream_step(stream))
+			continue;
+		if (pipe->num_pieces > 0)
+			(void) wait_to_write(pipe);
+		else
+			(void) wait_pipe(pipe, false);
+	}
 }
 
 /* ----------------------------------------------------------------

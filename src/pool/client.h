@@ -62,19 +62,45 @@ extern void walredo_check_enabled(void);
  */
 extern void walredo_pool_request(const WalredoRequest *request, char *page);
 
-/* Takes the answer to request number i, of BLCKSZ bytes. */
-typedef void (*WalredoTakeAnswer) (int i, const char *page, void *arg);
+/*
+ * Many requests, made ahead of their answers: the child is given the next ones
+ * while it works at one, and the caller does something else meanwhile.
+ */
+typedef struct WalredoStream WalredoStream;
 
 /*
- * As above, for many requests.  The next ones are sent while the child still
- * works at one, and the answers are taken in order, some hundred at a time.  If
- * the child fails, the request that it was at is tried again alone, and raises
- * the ERROR if it was the reason.  So are those before it that nobody can be
- * sure of; the others are not affected.
+ * Takes the answer, of BLCKSZ bytes, to the request with the given arg.  It may
+ * not add to the stream, or do anything that needs a child.
  */
-extern void walredo_pool_requests(const WalredoRequest *requests,
-								  int nrequests, WalredoTakeAnswer take,
-								  void *arg);
+typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
+
+/*
+ * A new stream, in the current memory context.  It has a child from time to
+ * time, and while it does, nothing else in this process can: call
+ * walredo_stream_finish() before anything else that needs one.  If an error
+ * ends the transaction or subtransaction, it lets go of the child.
+ */
+extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take);
+
+/*
+ * Adds a request, whose arg stays until the answer is taken.  Answers are taken
+ * in order, some hundred at a time, by this function and the next two.  If the
+ * child fails, the request that it was at is tried again alone, and raises
+ * what walredo_pool_request() would if it was the reason.  So are those before
+ * it that nobody can be sure of; the others are not affected.
+ */
+extern void walredo_stream_add(WalredoStream *stream,
+							   const WalredoRequest *request);
+
+/*
+ * Sends and receives what can be without waiting, or as soon as there is a
+ * child.  True if the child has been sent all requests.  The time that it may
+ * take for an answer counts only while it is waited for.
+ */
+extern bool walredo_stream_advance(WalredoStream *stream);
+
+/* Waits for all answers. */
+extern void walredo_stream_finish(WalredoStream *stream);
 
 /*
  * Appends to a request.  To be called from WalredoRequest.send only.  False if
@@ -90,8 +116,7 @@ extern bool walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 extern char *walredo_pipe_reserve(WalredoPipe *pipe, Size size);
 
 /*
- * Appends what the caller leaves in place until WalredoRequest.send has
- * returned, and the request has been sent.
+ * Appends what the caller leaves in place until the request is answered.
  */
 extern void walredo_pipe_put_in_place(WalredoPipe *pipe, const char *data,
 									  Size size);

@@ -38,14 +38,9 @@
 typedef struct PostgresRun
 {
 	const WalredoTag *tag;
-	WalredoWireTag wire_tag;
 	const char *base;			/* BLCKSZ bytes, or NULL */
 	WalredoRecord *const *records;
 	int			nrecords;
-
-	/* If set, this gives the base image, and the job has the records. */
-	bytea	   *(*load) (WalredoRedoJob *job);
-	WalredoRedoJob *job;
 } PostgresRun;
 
 #define RECORD_HEAD_SIZE	(WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_LSN_SIZE)
@@ -101,44 +96,63 @@ put_record(WalredoPipe *pipe, WalredoMessageType type,
 }
 
 static void
+put_tag(WalredoPipe *pipe, const WalredoTag *tag)
+{
+	WalredoWireTag wire_tag = {
+		.forknum = tag->forknum,
+		.spcOid = tag->spcOid,
+		.dbOid = tag->dbOid,
+		.relNumber = tag->relNumber,
+		.blkno = (BlockNumber) tag->number
+	};
+
+	(void) walredo_put_tag(walredo_pipe_reserve(pipe, WALREDO_WIRE_TAG_SIZE),
+						   &wire_tag);
+}
+
+/* What precedes the records of a page: which it is, and its image if any. */
+static void
+begin_page(WalredoPipe *pipe, const WalredoTag *tag, const char *base)
+{
+	put_message(pipe, WALREDO_MSG_BEGIN, WALREDO_WIRE_TAG_SIZE);
+	put_tag(pipe, tag);
+	if (base != NULL)
+	{
+		put_message(pipe, WALREDO_MSG_PUSH, WALREDO_WIRE_TAG_SIZE + BLCKSZ);
+		put_tag(pipe, tag);
+		walredo_pipe_put(pipe, base, BLCKSZ);
+	}
+}
+
+/* What follows them. */
+static void
+end_page(WalredoPipe *pipe, const WalredoTag *tag)
+{
+	put_message(pipe, WALREDO_MSG_GET, WALREDO_WIRE_TAG_SIZE);
+	put_tag(pipe, tag);
+}
+
+static void
 send_run(WalredoPipe *pipe, void *arg)
 {
 	PostgresRun *run = arg;
-	char		tag[WALREDO_WIRE_TAG_SIZE];
-	bytea	   *loaded = NULL;
-	const char *base;
 
-	(void) walredo_put_tag(tag, &run->wire_tag);
+	begin_page(pipe, run->tag, run->base);
+	for (int i = 0; i < run->nrecords; i++)
+		put_record(pipe, WALREDO_MSG_APPLY, run->records[i]);
+	end_page(pipe, run->tag);
+}
 
-	put_message(pipe, WALREDO_MSG_BEGIN, sizeof(tag));
-	walredo_pipe_put(pipe, tag, sizeof(tag));
+static void
+send_job(WalredoPipe *pipe, void *arg)
+{
+	WalredoRedoJob *job = arg;
 
-	if (run->load != NULL)
-		loaded = run->load(run->job);
-	base = loaded ? VARDATA(loaded) : run->base;
-	if (base != NULL)
-	{
-		put_message(pipe, WALREDO_MSG_PUSH, sizeof(tag) + BLCKSZ);
-		walredo_pipe_put(pipe, tag, sizeof(tag));
-		walredo_pipe_put(pipe, base, BLCKSZ);
-	}
-	if (loaded)
-		pfree(loaded);
-
-	if (run->load != NULL)
-	{
-		for (int i = 0; i < run->job->npieces; i++)
-			walredo_pipe_put_in_place(pipe, run->job->pieces[i].data,
-									  run->job->pieces[i].size);
-	}
-	else
-	{
-		for (int i = 0; i < run->nrecords; i++)
-			put_record(pipe, WALREDO_MSG_APPLY, run->records[i]);
-	}
-
-	put_message(pipe, WALREDO_MSG_GET, sizeof(tag));
-	walredo_pipe_put(pipe, tag, sizeof(tag));
+	begin_page(pipe, &job->tag, job->base);
+	for (int i = 0; i < job->npieces; i++)
+		walredo_pipe_put_in_place(pipe, job->pieces[i].data,
+								  job->pieces[i].size);
+	end_page(pipe, &job->tag);
 }
 
 static const char *
@@ -162,45 +176,43 @@ look_at_message(const char *data, XLogRecPtr *lsn, RmgrId *rmid)
 }
 
 static char *
+describe_records(const WalredoTag *tag, int nrecords, XLogRecPtr first_lsn,
+				 XLogRecPtr last_lsn, RmgrId last_rmid)
+{
+	if (nrecords == 1)
+		return psprintf("It was to replay the %s record at %X/%X on %s.",
+						rmgr_name(last_rmid), LSN_FORMAT_ARGS(last_lsn),
+						walredo_tag_to_cstring(tag));
+	return psprintf("It was to replay %d records, from %X/%X to the %s record at %X/%X, on %s.",
+					nrecords, LSN_FORMAT_ARGS(first_lsn),
+					rmgr_name(last_rmid), LSN_FORMAT_ARGS(last_lsn),
+					walredo_tag_to_cstring(tag));
+}
+
+static char *
 describe_run(void *arg)
 {
 	PostgresRun *run = arg;
+	const WalredoRecord *last = run->records[run->nrecords - 1];
+
+	return describe_records(run->tag, run->nrecords, run->records[0]->lsn,
+							last->lsn, RecordXLogRecord(last)->xl_rmid);
+}
+
+static char *
+describe_job(void *arg)
+{
+	WalredoRedoJob *job = arg;
+	const WalredoRequestPiece *last = &job->pieces[job->npieces - 1];
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn = InvalidXLogRecPtr;
-	RmgrId		first_rmid;
-	RmgrId		last_rmid = 0;
+	RmgrId		rmid = 0;
 
-	if (run->load != NULL)
-	{
-		const WalredoRequestPiece *last;
-
-		/* It may not have come to be sent. */
-		(void) run->load(run->job);
-		(void) look_at_message(run->job->pieces[0].data, &first_lsn,
-							   &first_rmid);
-		last = &run->job->pieces[run->job->npieces - 1];
-		for (Size at = 0; at < last->size;)
-			at += look_at_message(last->data + at, &last_lsn, &last_rmid);
-	}
-	else
-	{
-		const WalredoRecord *first = run->records[0];
-		const WalredoRecord *last = run->records[run->nrecords - 1];
-
-		first_lsn = first->lsn;
-		first_rmid = RecordXLogRecord(first)->xl_rmid;
-		last_lsn = last->lsn;
-		last_rmid = RecordXLogRecord(last)->xl_rmid;
-	}
-
-	if (run->nrecords == 1)
-		return psprintf("It was to replay the %s record at %X/%X on %s.",
-						rmgr_name(first_rmid), LSN_FORMAT_ARGS(first_lsn),
-						walredo_tag_to_cstring(run->tag));
-	return psprintf("It was to replay %d records, from %X/%X to the %s record at %X/%X, on %s.",
-					run->nrecords, LSN_FORMAT_ARGS(first_lsn),
-					rmgr_name(last_rmid), LSN_FORMAT_ARGS(last_lsn),
-					walredo_tag_to_cstring(run->tag));
+	(void) look_at_message(job->pieces[0].data, &first_lsn, &rmid);
+	for (Size at = 0; at < last->size;)
+		at += look_at_message(last->data + at, &last_lsn, &rmid);
+	return describe_records(&job->tag, job->nrecords, first_lsn, last_lsn,
+							rmid);
 }
 
 static void
@@ -251,37 +263,6 @@ no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 					   walredo_tag_to_cstring(tag))));
 }
 
-/* Fills in a run.  A base image, and checks, are the caller's. */
-static void
-begin_run(PostgresRun *run, const WalredoTag *tag,
-		  WalredoRecord *const *records, int nrecords)
-{
-	memset(run, 0, sizeof(*run));
-	run->tag = tag;
-	run->wire_tag.forknum = tag->forknum;
-	run->wire_tag.spcOid = tag->spcOid;
-	run->wire_tag.dbOid = tag->dbOid;
-	run->wire_tag.relNumber = tag->relNumber;
-	run->wire_tag.blkno = (BlockNumber) tag->number;
-	run->records = records;
-	run->nrecords = nrecords;
-}
-
-/*
- * Fills in a run, after checks.  A base image is still to be given.
- */
-static void
-prepare_run(PostgresRun *run, const WalredoTag *tag, bool has_base,
-			WalredoRecord *const *records, int nrecords)
-{
-	for (int i = 0; i < nrecords; i++)
-	{
-		if (!walredo_record_will_init(tag, records[i]) && i == 0 && !has_base)
-			no_base_image(tag, records[0]);
-	}
-	begin_run(run, tag, records, nrecords);
-}
-
 /*
  * Has a child replay a run of WAL records.
  */
@@ -289,13 +270,17 @@ static bytea *
 apply_postgres_run(const WalredoTag *tag, bytea *image,
 				   WalredoRecord *const *records, int nrecords)
 {
-	PostgresRun run;
+	PostgresRun run = {tag, image ? VARDATA(image) : NULL, records, nrecords};
 	WalredoRequest request = {send_run, describe_run, &run, nrecords, false};
 	instr_time	start;
 	instr_time	duration;
 
-	prepare_run(&run, tag, image != NULL, records, nrecords);
-	run.base = image ? VARDATA(image) : NULL;
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (!walredo_record_will_init(tag, records[i]) && i == 0 &&
+			image == NULL)
+			no_base_image(tag, records[0]);
+	}
 	if (image == NULL)
 	{
 		image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
@@ -459,56 +444,13 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 	return image;
 }
 
-/* Jobs, each of which is one run for a child. */
-typedef struct JobRuns
-{
-	PostgresRun *runs;
-	void		(*store) (WalredoRedoJob *job, const bytea *image);
-	bytea	   *image;			/* the answer at hand */
-} JobRuns;
-
-static void
-take_job_answer(int i, const char *page, void *arg)
-{
-	JobRuns    *job_runs = arg;
-
-	memcpy(VARDATA(job_runs->image), page, BLCKSZ);
-	job_runs->store(job_runs->runs[i].job, job_runs->image);
-}
-
 void
-walredo_redo_many(WalredoRedoJob *jobs, int njobs,
-				  bytea *(*load) (WalredoRedoJob *job),
-				  void (*store) (WalredoRedoJob *job, const bytea *image))
+walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job)
 {
-	WalredoRequest *requests = MemoryContextAllocHuge(CurrentMemoryContext,
-													  Max(njobs, 1) *
-													  sizeof(WalredoRequest));
-	JobRuns		job_runs;
+	WalredoRequest request = {send_job, describe_job, job, job->nrecords,
+	false};
 
-	job_runs.runs = MemoryContextAllocHuge(CurrentMemoryContext,
-										   Max(njobs, 1) *
-										   sizeof(PostgresRun));
-	job_runs.store = store;
-	job_runs.image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
-	SET_VARSIZE(job_runs.image, VARHDRSZ + BLCKSZ);
-
-	for (int i = 0; i < njobs; i++)
-	{
-		PostgresRun *run = &job_runs.runs[i];
-		WalredoRequest request = {send_run, describe_run, run,
-		jobs[i].nrecords, false};
-
-		begin_run(run, &jobs[i].tag, NULL, jobs[i].nrecords);
-		run->load = load;
-		run->job = &jobs[i];
-		requests[i] = request;
-	}
-
-	walredo_pool_requests(requests, njobs, take_job_answer, &job_runs);
-	pfree(job_runs.image);
-	pfree(job_runs.runs);
-	pfree(requests);
+	walredo_stream_add(stream, &request);
 }
 
 /* A page to be masked. */

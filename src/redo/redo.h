@@ -16,6 +16,7 @@
 
 #include "access/rmgr.h"
 #include "access/xlogrecord.h"
+#include "pool/client.h"
 #include "record/record.h"
 #include "record/tag.h"
 
@@ -51,29 +52,21 @@ typedef struct WalredoRequestPiece
 typedef struct WalredoRedoJob
 {
 	WalredoTag	tag;
+	const char *base;			/* BLCKSZ bytes, or NULL */
 	const WalredoRequestPiece *pieces;
 	int			npieces;
 	int			nrecords;
-	void	   *arg;			/* the caller's own */
 } WalredoRedoJob;
 
 /*
- * As walredo_redo(), for many pages: a child is given the next one while it
- * works at one.
- *
- * load() is called when a job is sent, or sent again: it sets the job's
- * pieces, if they are not set yet, and gives its base image, in memory of the
- * current context, or NULL.  store() takes the result.  Both may not call
- * anything that needs a child.
+ * As walredo_redo(), for one page of many: the job, which stays until then, is
+ * what the stream's WalredoTakeAnswer is given with the resulting page.
  *
  * The caller answers for what walredo_redo() would check: the records are
  * whole WAL records which name the block, and the first initializes it if
  * there is no base image.
  */
-extern void walredo_redo_many(WalredoRedoJob *jobs, int njobs,
-							  bytea *(*load) (WalredoRedoJob *job),
-							  void (*store) (WalredoRedoJob *job,
-											 const bytea *image));
+extern void walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job);
 
 /*
  * True if the record makes the page without an image of what it was.  ERROR
