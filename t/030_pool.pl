@@ -40,6 +40,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WalredoPages;
 use WalredoProcesses qw(:DEFAULT !workers);
+use WalredoSessions;
 
 plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
 
@@ -77,52 +78,8 @@ sub set_config
 }
 
 #
-# Sessions
+# Requests
 #
-
-sub session
-{
-	my $session = $node->background_psql('postgres', on_error_stop => 0);
-	$session->query('\set VERBOSITY verbose');
-	$session->{backend} = $session->query('SELECT pg_backend_pid()');
-	return $session;
-}
-
-# Sends a query, does not wait for its end.
-sub begin_query
-{
-	my ($session, $query) = @_;
-	$session->{stdin} .= "$query;\n";
-	$session->{run}->pump_nb;
-}
-
-# Waits until a session waits for a child, or for its answer.
-sub wait_for_waiting
-{
-	my $session = shift;
-	$node->poll_query_until('postgres',
-		"SELECT wait_event IN ('Extension', 'MessageQueueReceive',
-				'WalredoChild', 'WalredoAnswer') FROM pg_stat_activity
-			WHERE pid = $session->{backend}")
-	  or die 'session does not wait';
-}
-
-# The output and the errors of all that was sent and not yet looked at.
-sub end_query
-{
-	my $session = shift;
-	my $output = $session->query('');
-	my $errors = $session->{stderr};
-	$session->{stderr} = '';
-	return ($output, $errors);
-}
-
-sub run_query
-{
-	my ($session, $query) = @_;
-	begin_query($session, $query);
-	return end_query($session);
-}
 
 sub request
 {
@@ -268,7 +225,7 @@ my $cancelled = qr/ERROR:  57014: canceling statement/;
 
 sub test_child
 {
-	my $session = session();
+	my $session = session($node);
 	is_right($session, 1, 'first request');
 	my $worker = (workers($session->{backend}))[0];
 	my $child = child($worker);
@@ -310,7 +267,7 @@ sub test_child
 
 sub test_kill
 {
-	my $session = session();
+	my $session = session($node);
 	my ($child, $new_child, $worker);
 
 	is_right($session, 1, 'before kill');
@@ -354,7 +311,7 @@ sub test_kill
 
 sub test_timeout
 {
-	my $session = session();
+	my $session = session($node);
 	my $child;
 
 	foreach my $id (1, 3)
@@ -386,7 +343,7 @@ sub test_timeout
 
 sub test_cancel
 {
-	my $session = session();
+	my $session = session($node);
 	my $child;
 
 	foreach my $id (1, 3)
@@ -455,7 +412,7 @@ sub test_cancel
 
 sub test_poison
 {
-	my $session = session();
+	my $session = session($node);
 	my $log_start = -s $node->logfile;
 	my $query =
 	  'SELECT walredo_apply(tag, NULL, ARRAY[walredo_postgres(end_lsn, rec)])
@@ -513,7 +470,7 @@ $$});
 # What a child that an attacker took over might do.
 sub test_hijacked
 {
-	my $session = session();
+	my $session = session($node);
 	my ($child, $log_start, $fd);
 
 	# A byte more than asked for, before the request and in the answer.
@@ -567,7 +524,7 @@ sub test_hijacked
 
 sub test_tenants
 {
-	my $session = session();
+	my $session = session($node);
 	my %role_of;
 	my $mixed = 0;
 
@@ -595,7 +552,7 @@ sub test_tenants
 
 sub test_idle_timeout
 {
-	my $session = session();
+	my $session = session($node);
 
 	set_config('idle_timeout', "'200ms'");
 	is_right($session, 1, 'before idle_timeout');
@@ -610,7 +567,7 @@ sub test_idle_timeout
 
 sub test_worker_end
 {
-	my $session = session();
+	my $session = session($node);
 	my ($child, $worker);
 
 	# Between requests, and during one.
@@ -638,7 +595,7 @@ sub test_worker_end
 	nothing_is_left($before, 'terminated workers');
 
 	# The server starts again after this.
-	$session = session();
+	$session = session($node);
 	is_right($session, 1, 'before kill of the worker');
 	$worker = (workers($session->{backend}))[0];
 	$child = child($worker);
@@ -647,7 +604,7 @@ sub test_worker_end
 	is_gone($session->{backend}, 'server starts again');
 	$session->{run}->finish;
 	$node->poll_query_until('postgres', 'SELECT true');
-	$session = session();
+	$session = session($node);
 	is_right($session, 2, 'after restart');
 	$session->quit;
 	nothing_is_left($before, 'a killed worker');
@@ -655,7 +612,7 @@ sub test_worker_end
 
 sub test_many_launches
 {
-	my $session = session();
+	my $session = session($node);
 
 	is_right($session, 1, 'before many launches');
 	my $worker = (workers($session->{backend}))[0];
@@ -682,8 +639,8 @@ sub test_many_launches
 
 sub test_waiting
 {
-	my $first = session();
-	my $second = session();
+	my $first = session($node);
+	my $second = session($node);
 	my ($child, $output, $errors);
 
 	is_right($first, 1, 'first session');
@@ -765,7 +722,7 @@ sub test_server_end
 	{
 		foreach my $stuck (0, 1)
 		{
-			my $session = session();
+			my $session = session($node);
 			is_right($session, 1, "before server is $how");
 			my $child =
 			    $stuck
@@ -801,7 +758,7 @@ sub test_server_end
 				nothing_is_left($before, "$how stop");
 			}
 			$node->start;
-			$session = session();
+			$session = session($node);
 			is_right($session, 2, "after server is $how");
 			$session->quit;
 			nothing_is_left($before, "$how end and start");

@@ -29,6 +29,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 use WalredoProcesses;
+use WalredoSessions;
 
 plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
 
@@ -219,9 +220,7 @@ walredo.max_retries = 0
 			EXISTS (SELECT FROM walredo_decode(w.end_lsn, w.rec) d
 				WHERE d.tag = request.tag)});
 	$before = left_before($node);
-	$session = $node->background_psql('postgres', on_error_stop => 0);
-	$session->query('\set VERBOSITY verbose');
-	$session->{backend} = $session->query('SELECT pg_backend_pid()');
+	$session = session($node);
 
 	foreach my $deed (sort keys %{ $outcome{$variant} })
 	{
