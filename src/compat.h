@@ -82,6 +82,7 @@ typedef int LoggedSlruPage;
 /* PostgreSQL 19 spells the type of a replication origin's ID out. */
 #if PG_VERSION_NUM < 190000
 #define ReplOriginId			RepOriginId
+#define InvalidReplOriginId	InvalidRepOriginId
 #endif
 
 /* PostgreSQL 19 keeps a buffer's locks and pins in 64 bits. */

@@ -186,9 +186,8 @@ walredo_rebuild_create(void)
 void
 walredo_rebuild_free(WalredoRebuild *rebuild)
 {
-	/* What it may still be at does not matter to anybody. */
 	if (rebuild->stream)
-		walredo_stream_finish(rebuild->stream);
+		walredo_stream_end(rebuild->stream);
 	if (rebuild->images)
 		BufFileClose(rebuild->images);
 	MemoryContextDelete(rebuild->context);

@@ -157,14 +157,17 @@ walredo_fork_scan_position(WalredoForkScan *scan)
  */
 static void
 feed_lowered(WalredoForkScan *scan, WalredoRebuild *rebuild,
-			 const WalredoTag *fork)
+			 const WalredoRecordHeaders *headers, const WalredoTag *fork)
 {
 	WalredoPageRecord *pairs;
 	int			npairs;
 
-	npairs = walredo_lower(scan->lowering, walredo_reader_record(scan->reader),
-						   walredo_reader_end_lsn(scan->reader), fork, true,
-						   &pairs);
+	npairs =
+		walredo_lower_with_headers(scan->lowering,
+								   walredo_reader_record(scan->reader),
+								   headers,
+								   walredo_reader_end_lsn(scan->reader), fork,
+								   true, &pairs);
 	for (int i = 0; i < npairs; i++)
 		walredo_rebuild_add(rebuild, &pairs[i].tag, pairs[i].record);
 }
@@ -173,7 +176,8 @@ feed_lowered(WalredoForkScan *scan, WalredoRebuild *rebuild,
  * A record that may truncate a relation.
  */
 static void
-feed_truncation(WalredoForkScan *scan, WalredoRebuild *rebuild)
+feed_truncation(WalredoForkScan *scan, WalredoRebuild *rebuild,
+				const WalredoRecordHeaders *headers)
 {
 	const XLogRecord *record = walredo_reader_record(scan->reader);
 	XLogRecPtr	end_lsn = walredo_reader_end_lsn(scan->reader);
@@ -197,7 +201,7 @@ feed_truncation(WalredoForkScan *scan, WalredoRebuild *rebuild)
 		if (nblocks != InvalidBlockNumber)
 			walredo_rebuild_truncate(rebuild, &fork, nblocks, end_lsn);
 		if (forknum == VISIBILITYMAP_FORKNUM)
-			feed_lowered(scan, rebuild, &fork);
+			feed_lowered(scan, rebuild, headers, &fork);
 	}
 }
 
@@ -205,23 +209,20 @@ feed_truncation(WalredoForkScan *scan, WalredoRebuild *rebuild)
  * Blocks that a record names.  Few records are about more than one.
  */
 static void
-feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild)
+feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
+			const WalredoRecordHeaders *headers)
 {
 	const XLogRecord *record = walredo_reader_record(scan->reader);
 	XLogRecPtr	end_lsn = walredo_reader_end_lsn(scan->reader);
 	bool		is_heap = (record->xl_rmid == RM_HEAP_ID ||
 						   record->xl_rmid == RM_HEAP2_ID);
-	WalredoBlockRef blocks[XLR_MAX_BLOCK_ID + 1];
-	const char *error;
-	int			nblocks = walredo_xlogrecord_blocks(record, blocks, &error);
-
-	if (error != NULL)
-		walredo_report_broken_record(end_lsn, error);
+	const WalredoBlockRef *blocks = headers->blocks;
+	int			nblocks = headers->num_blocks;
+	WantedRelation *relation = NULL;
 
 	for (int i = 0; i < nblocks; i++)
 	{
-		WalredoBlockRef *block = &blocks[i];
-		WantedRelation *relation;
+		const WalredoBlockRef *block = &blocks[i];
 		WalredoTag	tag;
 		bool		starts_page;
 		bool		is_map;
@@ -246,7 +247,7 @@ feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild)
 			{
 				tag = walredo_tag_of_block(&block->locator,
 										   VISIBILITYMAP_FORKNUM, 0);
-				feed_lowered(scan, rebuild, &tag);
+				feed_lowered(scan, rebuild, headers, &tag);
 			}
 			if (block->forknum == VISIBILITYMAP_FORKNUM)
 				continue;
@@ -284,12 +285,20 @@ walredo_fork_scan_next(WalredoForkScan *scan, WalredoRebuild *rebuild)
 {
 	for (int i = 0; i < RECORDS_AT_ONCE; i++)
 	{
+		WalredoRecordHeaders headers;
+		const XLogRecord *record;
+
 		if (!walredo_reader_next(scan->reader))
 			return false;
-		if (walredo_reader_record(scan->reader)->xl_rmid == RM_SMGR_ID)
-			feed_truncation(scan, rebuild);
+		record = walredo_reader_record(scan->reader);
+		walredo_xlogrecord_headers(record, &headers);
+		if (headers.error != NULL)
+			walredo_report_broken_record(walredo_reader_end_lsn(scan->reader),
+										 headers.error);
+		if (record->xl_rmid == RM_SMGR_ID)
+			feed_truncation(scan, rebuild, &headers);
 		else
-			feed_blocks(scan, rebuild);
+			feed_blocks(scan, rebuild, &headers);
 	}
 	walredo_rebuild_advance(rebuild, walredo_reader_end_lsn(scan->reader));
 	return true;

@@ -71,12 +71,29 @@
 /* Runs of different bytes that a DETAIL names. */
 #define MAX_REPORTED_RUNS	5
 
+/* Pages that differ and are kept until they are masked together. */
+#define MAX_DOUBTS			64
+
 /* A page that was changed after the rebuild. */
 typedef struct ChangedPage
 {
 	BlockNumber blkno;
 	char	   *live;			/* a copy */
 } ChangedPage;
+
+/* A page that differs from the rebuilt one, perhaps in what a mask leaves out. */
+typedef struct Doubt
+{
+	BlockNumber blkno;
+	XLogRecPtr	live_lsn;
+	XLogRecPtr	rebuilt_lsn;
+	PGAlignedBlock live;
+	PGAlignedBlock rebuilt;
+
+	/* Under the mask. */
+	PGAlignedBlock masked_live;
+	PGAlignedBlock masked_rebuilt;
+} Doubt;
 
 typedef struct Verification
 {
@@ -98,6 +115,9 @@ typedef struct Verification
 	int			num_changed;
 	ChangedPage changed[MAX_CHANGED_PAGES];
 	MemoryContext changed_context;	/* of their copies */
+
+	int			num_doubts;
+	Doubt	   *doubts;			/* MAX_DOUBTS of them */
 } Verification;
 
 static WalredoTag
@@ -156,7 +176,7 @@ mask_of_relation(Relation rel)
 	}
 }
 
-/* Something to do with a page that may be damaged. */
+/* Something to do with pages that may be damaged. */
 typedef struct PageWork
 {
 	Verification *v;
@@ -166,7 +186,7 @@ typedef struct PageWork
 
 /*
  * Does it in a subtransaction, as the server cleans up after an error at the
- * end of a transaction only.  If it fails in a way that may be the page's
+ * end of a transaction only.  If it fails in a way that may be a page's
  * fault, returns the error, else NULL.  A cancel, say, is not.
  */
 static ErrorData *
@@ -202,75 +222,80 @@ try_on_page(void (*function) (PageWork *), PageWork *work)
 }
 
 /*
- * Masks the page of the work.
- *
- * A page of the visibility map looks to the heap's mask as if it had nothing
- * in it, so all of it would be masked.
+ * True if two images are equal but for LSN and checksum, which are first in a
+ * page, and which every mask leaves out.
  */
-static void
-mask_page(PageWork *work)
+static bool
+is_equal(const char *a, const char *b)
 {
-	if (work->v->filter.tag.forknum == VISIBILITYMAP_FORKNUM)
-		mask_page_lsn_and_checksum(work->page);
-	else
-		walredo_mask_page(work->v->rmid, work->blkno, work->page);
+	const Size	first = offsetof(PageHeaderData, pd_flags);
+
+	return memcmp(a + first, b + first, BLCKSZ - first) == 0;
 }
 
 /*
- * Masks two images of a block.  Masking follows what is in a page, so that it
+ * Masks all pages in doubt, both images of each, together.
+ */
+static void
+mask_doubts(PageWork *work)
+{
+	Verification *v = work->v;
+	WalredoStream *stream = walredo_mask_begin();
+	WalredoMaskJob *jobs = palloc(2 * v->num_doubts * sizeof(WalredoMaskJob));
+
+	for (int i = 0; i < v->num_doubts; i++)
+	{
+		Doubt	   *doubt = &v->doubts[i];
+		WalredoMaskJob *job = &jobs[2 * i];
+
+		job[0].rmid = job[1].rmid = v->rmid;
+		job[0].blkno = job[1].blkno = doubt->blkno;
+		job[0].page = doubt->masked_live.data;
+		job[1].page = doubt->masked_rebuilt.data;
+		walredo_mask_add(stream, &job[0]);
+		walredo_mask_add(stream, &job[1]);
+	}
+	walredo_stream_end(stream);
+	pfree(jobs);
+}
+
+static void
+mask_page(PageWork *work)
+{
+	walredo_mask_page(work->v->rmid, work->blkno, work->page);
+}
+
+/*
+ * Masks a page in doubt alone.  Masking follows what is in a page, so that it
  * may fail on a broken one, and the child with it.  If it fails on the live
  * page only, that one is to blame; then both are left as they are.
  */
 static void
-mask_pages(Verification *v, BlockNumber blkno, char *live, char *rebuilt)
+mask_doubt(Verification *v, Doubt *doubt)
 {
-	PGAlignedBlock masked_live;
-	PGAlignedBlock masked_rebuilt;
-	PageWork	work = {.v = v,.blkno = blkno};
-	ErrorData  *error;
+	PageWork	work = {v, doubt->blkno, doubt->masked_live.data};
+	ErrorData  *error = try_on_page(mask_page, &work);
 
-	memcpy(masked_live.data, live, BLCKSZ);
-	memcpy(masked_rebuilt.data, rebuilt, BLCKSZ);
-
-	work.page = masked_live.data;
-	error = try_on_page(mask_page, &work);
-	work.page = masked_rebuilt.data;
+	work.page = doubt->masked_rebuilt.data;
 	mask_page(&work);
 	if (error != NULL)
-		return;
-
-	memcpy(live, masked_live.data, BLCKSZ);
-	memcpy(rebuilt, masked_rebuilt.data, BLCKSZ);
+	{
+		doubt->masked_live = doubt->live;
+		doubt->masked_rebuilt = doubt->rebuilt;
+	}
 }
 
-/*
- * Compares two images under the mask.  Returns NULL if they are equal, else
- * which bytes differ, as the end of a sentence.
- */
+/* Which bytes differ, as the end of a sentence. */
 static char *
-compare_pages(Verification *v, BlockNumber blkno, const char *live,
-			  const char *rebuilt)
+describe_difference(const char *a, const char *b)
 {
-	PGAlignedBlock a;
-	PGAlignedBlock b;
 	StringInfoData buf;
 	int			num_runs = 0;
 	Size		start;
 	Size		end = 0;
 
-	memcpy(a.data, live, BLCKSZ);
-	memcpy(b.data, rebuilt, BLCKSZ);
-	mask_page_lsn_and_checksum(a.data);
-	mask_page_lsn_and_checksum(b.data);
-	if (memcmp(a.data, b.data, BLCKSZ) == 0)
-		return NULL;
-
-	mask_pages(v, blkno, a.data, b.data);
-	if (memcmp(a.data, b.data, BLCKSZ) == 0)
-		return NULL;
-
 	initStringInfo(&buf);
-	while (walredo_next_difference(a.data, b.data, BLCKSZ, &start, &end))
+	while (walredo_next_difference(a, b, BLCKSZ, &start, &end))
 	{
 		if (++num_runs > MAX_REPORTED_RUNS)
 			continue;
@@ -285,6 +310,79 @@ compare_pages(Verification *v, BlockNumber blkno, const char *live,
 		appendStringInfo(&buf, ", and %d more runs",
 						 num_runs - MAX_REPORTED_RUNS);
 	return buf.data;
+}
+
+/*
+ * Reports on all pages in doubt, of which there are none then.
+ *
+ * A page of the visibility map looks to the heap's mask as if it had nothing
+ * in it, so that all of it would be masked.
+ */
+static void
+settle_doubts(Verification *v)
+{
+	PageWork	work = {v};
+
+	for (int i = 0; i < v->num_doubts; i++)
+	{
+		Doubt	   *doubt = &v->doubts[i];
+
+		mask_page_lsn_and_checksum(doubt->live.data);
+		mask_page_lsn_and_checksum(doubt->rebuilt.data);
+		doubt->masked_live = doubt->live;
+		doubt->masked_rebuilt = doubt->rebuilt;
+	}
+	if (v->num_doubts > 0 &&
+		v->filter.tag.forknum != VISIBILITYMAP_FORKNUM &&
+		try_on_page(mask_doubts, &work) != NULL)
+	{
+		/* One of them is broken. */
+		for (int i = 0; i < v->num_doubts; i++)
+		{
+			v->doubts[i].masked_live = v->doubts[i].live;
+			v->doubts[i].masked_rebuilt = v->doubts[i].rebuilt;
+			mask_doubt(v, &v->doubts[i]);
+		}
+	}
+
+	for (int i = 0; i < v->num_doubts; i++)
+	{
+		Doubt	   *doubt = &v->doubts[i];
+		char	   *difference;
+
+		if (memcmp(doubt->masked_live.data, doubt->masked_rebuilt.data,
+				   BLCKSZ) == 0)
+		{
+			report(v, doubt->blkno, doubt->live_lsn, WALREDO_VERIFY_OK, NULL);
+			continue;
+		}
+		difference = describe_difference(doubt->masked_live.data,
+										 doubt->masked_rebuilt.data);
+		report(v, doubt->blkno, doubt->live_lsn, WALREDO_VERIFY_MISMATCH,
+			   doubt->live_lsn < doubt->rebuilt_lsn ?
+			   psprintf("A write was lost: the page has LSN %X/%X, but the log has changed it up to %X/%X. Bytes that differ: %s.",
+						LSN_FORMAT_ARGS(doubt->live_lsn),
+						LSN_FORMAT_ARGS(doubt->rebuilt_lsn), difference) :
+			   psprintf("The page has LSN %X/%X, and by the log it has %X/%X. Bytes that differ: %s.",
+						LSN_FORMAT_ARGS(doubt->live_lsn),
+						LSN_FORMAT_ARGS(doubt->rebuilt_lsn), difference));
+	}
+	v->num_doubts = 0;
+}
+
+static void
+add_doubt(Verification *v, BlockNumber blkno, const char *live,
+		  const char *rebuilt)
+{
+	Doubt	   *doubt = &v->doubts[v->num_doubts++];
+
+	doubt->blkno = blkno;
+	doubt->live_lsn = PageGetLSN((Page) live);
+	doubt->rebuilt_lsn = PageGetLSN((Page) rebuilt);
+	memcpy(doubt->live.data, live, BLCKSZ);
+	memcpy(doubt->rebuilt.data, rebuilt, BLCKSZ);
+	if (v->num_doubts == MAX_DOUBTS)
+		settle_doubts(v);
 }
 
 static void
@@ -316,15 +414,14 @@ read_live_page(Verification *v, BlockNumber blkno, char *page)
 }
 
 /*
- * Compares a page of the server's with what the log makes of it, and reports.
+ * Compares a page of the server's with what the log makes of it, and reports,
+ * at the latest with the next settle_doubts().
  */
 static void
 judge(Verification *v, BlockNumber blkno, const char *live,
 	  const WalredoRebuiltPage *page)
 {
 	XLogRecPtr	live_lsn = PageGetLSN((Page) live);
-	XLogRecPtr	rebuilt_lsn;
-	char	   *difference;
 
 	if (page->image == NULL)
 	{
@@ -344,24 +441,10 @@ judge(Verification *v, BlockNumber blkno, const char *live,
 		return;
 	}
 
-	difference = compare_pages(v, blkno, live, VARDATA(page->image));
-	if (difference == NULL)
-	{
+	if (is_equal(live, VARDATA(page->image)))
 		report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
-		return;
-	}
-
-	rebuilt_lsn = PageGetLSN((Page) VARDATA(page->image));
-	if (live_lsn < rebuilt_lsn)
-		report(v, blkno, live_lsn, WALREDO_VERIFY_MISMATCH,
-			   psprintf("A write was lost: the page has LSN %X/%X, but the log has changed it up to %X/%X. Bytes that differ: %s.",
-						LSN_FORMAT_ARGS(live_lsn),
-						LSN_FORMAT_ARGS(rebuilt_lsn), difference));
 	else
-		report(v, blkno, live_lsn, WALREDO_VERIFY_MISMATCH,
-			   psprintf("The page has LSN %X/%X, and by the log it has %X/%X. Bytes that differ: %s.",
-						LSN_FORMAT_ARGS(live_lsn),
-						LSN_FORMAT_ARGS(rebuilt_lsn), difference));
+		add_doubt(v, blkno, live, VARDATA(page->image));
 }
 
 /*
@@ -467,9 +550,7 @@ map_page_settles(Verification *v, const WalredoTag *tag, char *live,
 		walredo_rebuild_free(rebuild);
 
 		/* It may have been cut off meanwhile. */
-		if (page->image == NULL ||
-			compare_pages(v, (BlockNumber) tag->number, live,
-						  VARDATA(page->image)) == NULL)
+		if (page->image == NULL || is_equal(live, VARDATA(page->image)))
 			return true;
 	}
 	return false;
@@ -516,7 +597,7 @@ verify_block(Verification *v, BlockNumber blkno)
 	walredo_rebuild_get(v->rebuild, &tag, &page);
 	if (v->filter.tag.forknum == VISIBILITYMAP_FORKNUM &&
 		page.image != NULL &&
-		compare_pages(v, blkno, live.data, VARDATA(page.image)) != NULL &&
+		!is_equal(live.data, VARDATA(page.image)) &&
 		map_page_settles(v, &tag, live.data, &page))
 	{
 		report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
@@ -540,9 +621,6 @@ settle_page(const WalredoTag *tag, const bytea *image, void *arg)
 	MemoryContext old_context = MemoryContextSwitchTo(v->block_context);
 	bool		settled = false;
 
-	/* LSN and checksum are first in a page, and what any mask leaves out. */
-	const Size	first = offsetof(PageHeaderData, pd_flags);
-
 	CHECK_FOR_INTERRUPTS();
 
 	if (blkno >= v->nblocks)
@@ -555,8 +633,7 @@ settle_page(const WalredoTag *tag, const bytea *image, void *arg)
 	else if (read_live_page(v, blkno, live.data) == NULL)
 	{
 		live_lsn = PageGetLSN((Page) live.data);
-		if (live_lsn <= v->log_end &&
-			memcmp(live.data + first, rebuilt + first, BLCKSZ - first) == 0)
+		if (live_lsn <= v->log_end && is_equal(live.data, rebuilt))
 		{
 			report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
 			v->settled[blkno / 8] |= 1 << (blkno % 8);
@@ -667,6 +744,8 @@ compare_fork(Verification *v)
 											   "walredo changed pages",
 											   ALLOCSET_DEFAULT_SIZES);
 	v->num_changed = 0;
+	v->num_doubts = 0;
+	v->doubts = palloc(MAX_DOUBTS * sizeof(Doubt));
 	v->block_context = AllocSetContextCreate(fork_context, "walredo block",
 											 ALLOCSET_DEFAULT_SIZES);
 
@@ -684,6 +763,7 @@ compare_fork(Verification *v)
 	}
 	MemoryContextSwitchTo(fork_context);
 	judge_changed(v);
+	settle_doubts(v);
 
 	FreeAccessStrategy(v->strategy);
 	MemoryContextSwitchTo(old_context);

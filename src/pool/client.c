@@ -1351,6 +1351,15 @@ walredo_stream_begin(WalredoTakeAnswer take)
 	return stream;
 }
 
+void
+walredo_stream_end(WalredoStream *stream)
+{
+	if (stream->num_requests > 0)
+		walredo_stream_finish(stream);
+	pfree(stream->answers);
+	pfree(stream);
+}
+
 /* Sends and receives what can be without waiting. */
 static void
 exchange_more(WalredoStream *stream, WalredoPipe *pipe)

@@ -99,8 +99,11 @@ extern void walredo_stream_add(WalredoStream *stream,
  */
 extern bool walredo_stream_advance(WalredoStream *stream);
 
-/* Waits for all answers. */
+/* Waits for all answers; then, the stream can be used again. */
 extern void walredo_stream_finish(WalredoStream *stream);
+
+/* Waits for all answers, and frees the stream. */
+extern void walredo_stream_end(WalredoStream *stream);
 
 /*
  * Appends to a request.  To be called from WalredoRequest.send only.  False if

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "record/xlogrecord.h"
+#include "replication/origin.h"
 
 /*
  * Inlined, so that each size is known to the compiler: a request may have
@@ -272,33 +273,37 @@ walredo_xlogrecord_may_concern(const XLogRecord *record,
 
 /*
  * As below, for a record of which all block references are plain, as in most
- * records: without an image, and each with its relation.  -1 for others, and
+ * records: without an image, and each with its relation.  False for others, and
  * for a record that is broken.
  */
-static int
-plain_blocks(const XLogRecord *record, WalredoBlockRef *blocks)
+static bool
+plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 {
 	const char *ptr = (const char *) record + SizeOfXLogRecord;
 	const char *end = (const char *) record + record->xl_tot_len;
 	Size		data_size = 0;
 	int			n = 0;
 
+	headers->error = NULL;
+	headers->origin = InvalidReplOriginId;
+	headers->main_size = 0;
 	while (end - ptr > data_size)
 	{
 		uint8		id = (uint8) *ptr;
 		XLogRecordBlockHeader header;
-		WalredoBlockRef *block = &blocks[n];
+		WalredoBlockRef *block = &headers->blocks[n];
 
 		if (id == XLR_BLOCK_ID_DATA_SHORT && end - ptr >= 2)
 		{
-			data_size += (uint8) ptr[1];
+			headers->main_size = (uint8) ptr[1];
+			data_size += headers->main_size;
 			ptr += 2;
 			break;
 		}
-		if (id > XLR_MAX_BLOCK_ID || (n > 0 && id <= blocks[n - 1].id) ||
+		if (id > XLR_MAX_BLOCK_ID || (n > 0 && id <= block[-1].id) ||
 			end - ptr < SizeOfXLogRecordBlockHeader +
 			sizeof(RelFileLocator) + sizeof(BlockNumber))
-			return -1;
+			return false;
 
 		memcpy(&header, ptr, SizeOfXLogRecordBlockHeader);
 		ptr += SizeOfXLogRecordBlockHeader;
@@ -312,7 +317,7 @@ plain_blocks(const XLogRecord *record, WalredoBlockRef *blocks)
 			((header.fork_flags & BKPBLOCK_HAS_DATA) != 0) !=
 			(header.data_length != 0) ||
 			block->forknum > MAX_FORKNUM)
-			return -1;
+			return false;
 		data_size += header.data_length;
 		memcpy(&block->locator, ptr, sizeof(RelFileLocator));
 		ptr += sizeof(RelFileLocator);
@@ -320,24 +325,24 @@ plain_blocks(const XLogRecord *record, WalredoBlockRef *blocks)
 		ptr += sizeof(BlockNumber);
 		n++;
 	}
-	return end - ptr == data_size ? n : -1;
+	headers->num_blocks = n;
+	return end - ptr == data_size;
 }
 
-int
-walredo_xlogrecord_blocks(const XLogRecord *record, WalredoBlockRef *blocks,
-						  const char **error)
+void
+walredo_xlogrecord_headers(const XLogRecord *record,
+						   WalredoRecordHeaders *headers)
 {
 	WalredoBlockIterator iter;
-	int			n = plain_blocks(record, blocks);
 
-	*error = NULL;
-	if (n >= 0)
-		return n;
+	if (plain_headers(record, headers))
+		return;
 
-	n = 0;
+	headers->num_blocks = 0;
 	begin_walk(&iter, record);
 	while (next_block(&iter))
-		blocks[n++] = iter.block;
-	*error = iter.error;
-	return n;
+		headers->blocks[headers->num_blocks++] = iter.block;
+	headers->error = iter.error;
+	headers->origin = iter.origin;
+	headers->main_size = iter.main_size;
 }

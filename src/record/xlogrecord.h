@@ -106,12 +106,18 @@ extern bool walredo_xlogrecord_may_concern(const XLogRecord *record,
 										   const WalredoTag *tag,
 										   bool whole_fork);
 
-/*
- * All blocks that a record refers to, in order of their ids; returns how many.
- * There is room for XLR_MAX_BLOCK_ID + 1.  *error is as in the iterator.
- */
-extern int	walredo_xlogrecord_blocks(const XLogRecord *record,
-									  WalredoBlockRef *blocks,
-									  const char **error);
+/* All that the headers of a record say. */
+typedef struct WalredoRecordHeaders
+{
+	const char *error;			/* as in the iterator */
+	ReplOriginId origin;
+	uint32		main_size;
+	int			num_blocks;
+	WalredoBlockRef blocks[XLR_MAX_BLOCK_ID + 1];	/* in order of their ids */
+} WalredoRecordHeaders;
+
+/* Reads them.  Requires what walredo_block_iterator_init() does. */
+extern void walredo_xlogrecord_headers(const XLogRecord *record,
+									   WalredoRecordHeaders *headers);
 
 #endif							/* WALREDO_XLOGRECORD_H */

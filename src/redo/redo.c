@@ -453,42 +453,64 @@ walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job)
 	walredo_stream_add(stream, &request);
 }
 
-/* A page to be masked. */
-typedef struct MaskArg
-{
-	RmgrId		rmid;
-	BlockNumber blkno;
-	const char *page;
-} MaskArg;
-
 static void
 send_mask(WalredoPipe *pipe, void *arg)
 {
-	MaskArg    *mask = arg;
+	WalredoMaskJob *job = arg;
 	char		payload[WALREDO_WIRE_MASK_SIZE];
 
 	put_message(pipe, WALREDO_MSG_MASK, sizeof(payload) + BLCKSZ);
-	payload[0] = (char) mask->rmid;
-	(void) walredo_put_uint32(payload + 1, mask->blkno);
+	payload[0] = (char) job->rmid;
+	(void) walredo_put_uint32(payload + 1, job->blkno);
 	walredo_pipe_put(pipe, payload, sizeof(payload));
-	walredo_pipe_put(pipe, mask->page, BLCKSZ);
+	walredo_pipe_put(pipe, job->page, BLCKSZ);
 }
 
 static char *
 describe_mask(void *arg)
 {
-	MaskArg    *mask = arg;
+	WalredoMaskJob *job = arg;
 
-	return psprintf("It was to mask block %u.", mask->blkno);
+	return psprintf("It was to mask block %u.", job->blkno);
+}
+
+static WalredoRequest
+mask_request(WalredoMaskJob *job)
+{
+	WalredoRequest request = {send_mask, describe_mask, job, 0, false};
+
+	return request;
 }
 
 void
 walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 {
-	MaskArg		mask = {rmid, blkno, page};
-	WalredoRequest request = {send_mask, describe_mask, &mask, 0, false};
+	WalredoMaskJob job = {rmid, blkno, page};
+	WalredoRequest request = mask_request(&job);
 
 	walredo_pool_request(&request, page);
+}
+
+static void
+take_masked(void *arg, const char *page)
+{
+	WalredoMaskJob *job = arg;
+
+	memcpy(job->page, page, BLCKSZ);
+}
+
+WalredoStream *
+walredo_mask_begin(void)
+{
+	return walredo_stream_begin(take_masked);
+}
+
+void
+walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job)
+{
+	WalredoRequest request = mask_request(job);
+
+	walredo_stream_add(stream, &request);
 }
 
 static void

@@ -82,6 +82,21 @@ extern bool walredo_record_will_init(const WalredoTag *tag,
  */
 extern void walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page);
 
+/* A page to be masked. */
+typedef struct WalredoMaskJob
+{
+	RmgrId		rmid;
+	BlockNumber blkno;
+	char	   *page;			/* BLCKSZ bytes */
+} WalredoMaskJob;
+
+/*
+ * The same for many pages: a stream, and jobs for it, each of which stays until
+ * its page is masked.
+ */
+extern WalredoStream *walredo_mask_begin(void);
+extern void walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job);
+
 /*
  * The text that the record's resource manager describes it with; palloc'd.
  * The record is WALREDO_POSTGRES.

@@ -54,10 +54,7 @@ struct WalredoLowering
 	const WalredoTag *only;
 	bool		whole_fork;
 
-	/* What its headers say. */
-	WalredoBlockRef blocks[XLR_MAX_BLOCK_ID + 1];	/* in order of id */
-	int			num_blocks;
-	ReplOriginId origin;
+	const WalredoRecordHeaders *headers;
 	Cursor		main_data;
 
 	/* The result. */
@@ -213,9 +210,9 @@ lower_blocks(WalredoLowering *lowering)
 {
 	int			first = lowering->num_pairs;
 
-	for (int i = 0; i < lowering->num_blocks; i++)
+	for (int i = 0; i < lowering->headers->num_blocks; i++)
 	{
-		const WalredoBlockRef *block = &lowering->blocks[i];
+		const WalredoBlockRef *block = &lowering->headers->blocks[i];
 		WalredoTag	tag = walredo_tag_of_block(&block->locator,
 											   block->forknum, block->blkno);
 		WalredoRecord *rec;
@@ -248,10 +245,10 @@ lower_blocks(WalredoLowering *lowering)
 static const WalredoBlockRef *
 block_by_id(WalredoLowering *lowering, int id, bool missing_ok)
 {
-	for (int i = 0; i < lowering->num_blocks; i++)
+	for (int i = 0; i < lowering->headers->num_blocks; i++)
 	{
-		if (lowering->blocks[i].id == id)
-			return &lowering->blocks[i];
+		if (lowering->headers->blocks[i].id == id)
+			return &lowering->headers->blocks[i];
 	}
 	if (!missing_ok)
 		broken(lowering->end_lsn, "It does not name the block that it changes.");
@@ -393,9 +390,9 @@ lower_heap(WalredoLowering *lowering)
 	 * Newer minor releases do name the map's pages that they change, and redo
 	 * of such a record clears no bits elsewhere.
 	 */
-	for (int i = 0; i < lowering->num_blocks; i++)
+	for (int i = 0; i < lowering->headers->num_blocks; i++)
 	{
-		if (lowering->blocks[i].forknum == VISIBILITYMAP_FORKNUM)
+		if (lowering->headers->blocks[i].forknum == VISIBILITYMAP_FORKNUM)
 			return;
 	}
 
@@ -546,7 +543,7 @@ set_tree_commit_ts(WalredoLowering *lowering, const TransactionId *xids,
 					  offsetof(WalredoCommitTs, xids) +
 					  (i - first) * sizeof(TransactionId));
 			rec->u.commit_ts.timestamp = timestamp;
-			rec->u.commit_ts.origin = lowering->origin;
+			rec->u.commit_ts.origin = lowering->headers->origin;
 			memcpy(rec->u.commit_ts.xids, xids + first,
 				   (i - first) * sizeof(TransactionId));
 		}
@@ -895,27 +892,19 @@ may_concern(const XLogRecord *record, const WalredoTag *tag, bool whole_fork)
 	return false;
 }
 
-/* Reads the headers of a record. */
+/* Begins with a record, whose headers have been read. */
 static void
-read_headers(WalredoLowering *lowering, const XLogRecord *record,
-			 XLogRecPtr end_lsn)
+set_record(WalredoLowering *lowering, const XLogRecord *record,
+		   const WalredoRecordHeaders *headers, XLogRecPtr end_lsn)
 {
-	WalredoBlockIterator iter;
-
+	if (headers->error != NULL)
+		broken(end_lsn, "%s", headers->error);
 	lowering->record = record;
+	lowering->headers = headers;
 	lowering->end_lsn = end_lsn;
-	lowering->num_blocks = 0;
-
-	walredo_block_iterator_init(&iter, record);
-	while (walredo_block_iterator_next(&iter))
-		lowering->blocks[lowering->num_blocks++] = iter.block;
-	if (iter.error != NULL)
-		broken(end_lsn, "%s", iter.error);
-
-	lowering->origin = iter.origin;
-	lowering->main_data.left = iter.main_size;
+	lowering->main_data.left = headers->main_size;
 	lowering->main_data.ptr =
-		(const char *) record + record->xl_tot_len - iter.main_size;
+		(const char *) record + record->xl_tot_len - headers->main_size;
 }
 
 WalredoLowering *
@@ -934,17 +923,29 @@ walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
 			  XLogRecPtr end_lsn, const WalredoTag *only, bool whole_fork,
 			  WalredoPageRecord **pairs)
 {
+	WalredoRecordHeaders headers;
+
 	*pairs = NULL;
 	if (only != NULL && !may_concern(record, only, whole_fork))
 		return 0;
+	walredo_xlogrecord_headers(record, &headers);
+	return walredo_lower_with_headers(lowering, record, &headers, end_lsn,
+									  only, whole_fork, pairs);
+}
 
+int
+walredo_lower_with_headers(WalredoLowering *lowering, const XLogRecord *record,
+						   const WalredoRecordHeaders *headers,
+						   XLogRecPtr end_lsn, const WalredoTag *only,
+						   bool whole_fork, WalredoPageRecord **pairs)
+{
 	MemoryContextReset(lowering->context);
 	lowering->pairs = NULL;
 	lowering->num_pairs = 0;
 	lowering->max_pairs = 0;
 	lowering->only = only;
 	lowering->whole_fork = whole_fork;
-	read_headers(lowering, record, end_lsn);
+	set_record(lowering, record, headers, end_lsn);
 
 	switch (record->xl_rmid)
 	{
@@ -998,8 +999,10 @@ read_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
 				xl_smgr_truncate *xlrec)
 {
 	WalredoLowering lowering = {0};
+	WalredoRecordHeaders headers;
 
-	read_headers(&lowering, record, end_lsn);
+	walredo_xlogrecord_headers(record, &headers);
+	set_record(&lowering, record, &headers, end_lsn);
 	return take_truncation(&lowering, xlrec);
 }
 

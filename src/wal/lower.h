@@ -23,6 +23,7 @@
 #include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
+#include "record/xlogrecord.h"
 
 /* What a WAL record does to one page. */
 typedef struct WalredoPageRecord
@@ -60,6 +61,18 @@ extern WalredoLowering *walredo_lowering_create(void);
 extern int	walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
 						  XLogRecPtr end_lsn, const WalredoTag *only,
 						  bool whole_fork, WalredoPageRecord **pairs);
+
+/*
+ * The same for a record whose headers have been read, and which is likely to
+ * have a page that is wanted.
+ */
+extern int	walredo_lower_with_headers(WalredoLowering *lowering,
+									   const XLogRecord *record,
+									   const WalredoRecordHeaders *headers,
+									   XLogRecPtr end_lsn,
+									   const WalredoTag *only,
+									   bool whole_fork,
+									   WalredoPageRecord **pairs);
 
 extern void walredo_lowering_free(WalredoLowering *lowering);
 
