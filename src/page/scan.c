@@ -66,8 +66,14 @@ walredo_page_scan_next(WalredoPageScan *scan)
 	while (walredo_reader_next(scan->reader))
 	{
 		const XLogRecord *record = walredo_reader_record(scan->reader);
-		XLogRecPtr	end_lsn = walredo_reader_end_lsn(scan->reader);
+		XLogRecPtr	end_lsn;
 
+		/* Most records do not. */
+		if (!walredo_lower_may_concern(record, &scan->filter.tag,
+									   scan->filter.whole_fork))
+			continue;
+
+		end_lsn = walredo_reader_end_lsn(scan->reader);
 		scan->num_records = walredo_lower(scan->lowering, record, end_lsn,
 										  &scan->filter.tag,
 										  scan->filter.whole_fork,

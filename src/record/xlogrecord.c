@@ -223,60 +223,12 @@ walredo_xlogrecord_check(const XLogRecord *record)
 	return iter.error;
 }
 
-bool
-walredo_xlogrecord_names_block(const XLogRecord *record,
-							   const WalredoTag *tag, bool *will_init)
-{
-	WalredoBlockIterator iter;
-	bool		found = false;
-
-	begin_walk(&iter, record);
-	while (next_block(&iter))
-	{
-		const WalredoBlockRef *block = &iter.block;
-
-		if (block->blkno == tag->number && block->forknum == tag->forknum &&
-			LocatorRelNumber(block->locator) == tag->relNumber &&
-			LocatorDbOid(block->locator) == tag->dbOid &&
-			LocatorSpcOid(block->locator) == tag->spcOid)
-		{
-			*will_init = found ? *will_init || block->will_init :
-				block->will_init;
-			found = true;
-		}
-	}
-	return found;
-}
-
-bool
-walredo_xlogrecord_may_concern(const XLogRecord *record,
-							   const WalredoTag *tag, bool whole_fork)
-{
-	WalredoBlockIterator iter;
-	bool		whole_relation = tag->forknum == VISIBILITYMAP_FORKNUM;
-
-	begin_walk(&iter, record);
-	while (next_block(&iter))
-	{
-		const WalredoBlockRef *block = &iter.block;
-
-		if (LocatorRelNumber(block->locator) == tag->relNumber &&
-			(whole_relation ||
-			 (block->forknum == tag->forknum &&
-			  (whole_fork || block->blkno == tag->number))) &&
-			LocatorDbOid(block->locator) == tag->dbOid &&
-			LocatorSpcOid(block->locator) == tag->spcOid)
-			return true;
-	}
-	return iter.error != NULL;
-}
-
 /*
  * As below, for a record of which all block references are plain, as in most
- * records: without an image, and each with its relation.  False for others, and
- * for a record that is broken.
+ * records: without an image.  False for others, and for a record that is
+ * broken.
  */
-static bool
+static pg_attribute_always_inline bool
 plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 {
 	const char *ptr = (const char *) record + SizeOfXLogRecord;
@@ -301,8 +253,7 @@ plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 			break;
 		}
 		if (id > XLR_MAX_BLOCK_ID || (n > 0 && id <= block[-1].id) ||
-			end - ptr < SizeOfXLogRecordBlockHeader +
-			sizeof(RelFileLocator) + sizeof(BlockNumber))
+			end - ptr < SizeOfXLogRecordBlockHeader + sizeof(BlockNumber))
 			return false;
 
 		memcpy(&header, ptr, SizeOfXLogRecordBlockHeader);
@@ -312,15 +263,25 @@ plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 		block->forknum = header.fork_flags & BKPBLOCK_FORK_MASK;
 		block->will_init = (header.fork_flags & BKPBLOCK_WILL_INIT) != 0;
 		block->image_has_hole = false;
-		if ((header.fork_flags &
-			 (BKPBLOCK_HAS_IMAGE | BKPBLOCK_SAME_REL)) != 0 ||
+		if ((header.fork_flags & BKPBLOCK_HAS_IMAGE) != 0 ||
 			((header.fork_flags & BKPBLOCK_HAS_DATA) != 0) !=
 			(header.data_length != 0) ||
 			block->forknum > MAX_FORKNUM)
 			return false;
 		data_size += header.data_length;
-		memcpy(&block->locator, ptr, sizeof(RelFileLocator));
-		ptr += sizeof(RelFileLocator);
+		if ((header.fork_flags & BKPBLOCK_SAME_REL) != 0)
+		{
+			if (n == 0)
+				return false;
+			block->locator = block[-1].locator;
+		}
+		else
+		{
+			if (end - ptr < sizeof(RelFileLocator) + sizeof(BlockNumber))
+				return false;
+			memcpy(&block->locator, ptr, sizeof(RelFileLocator));
+			ptr += sizeof(RelFileLocator);
+		}
 		memcpy(&block->blkno, ptr, sizeof(BlockNumber));
 		ptr += sizeof(BlockNumber);
 		n++;
@@ -329,14 +290,11 @@ plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 	return end - ptr == data_size;
 }
 
-void
-walredo_xlogrecord_headers(const XLogRecord *record,
-						   WalredoRecordHeaders *headers)
+/* Those of a record that is not plain. */
+static pg_noinline void
+other_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 {
 	WalredoBlockIterator iter;
-
-	if (plain_headers(record, headers))
-		return;
 
 	headers->num_blocks = 0;
 	begin_walk(&iter, record);
@@ -345,4 +303,66 @@ walredo_xlogrecord_headers(const XLogRecord *record,
 	headers->error = iter.error;
 	headers->origin = iter.origin;
 	headers->main_size = iter.main_size;
+}
+
+static pg_attribute_always_inline void
+read_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
+{
+	if (!plain_headers(record, headers))
+		other_headers(record, headers);
+}
+
+void
+walredo_xlogrecord_headers(const XLogRecord *record,
+						   WalredoRecordHeaders *headers)
+{
+	read_headers(record, headers);
+}
+
+bool
+walredo_xlogrecord_names_block(const XLogRecord *record,
+							   const WalredoTag *tag, bool *will_init)
+{
+	WalredoRecordHeaders headers;
+	bool		found = false;
+
+	read_headers(record, &headers);
+	for (int i = 0; i < headers.num_blocks; i++)
+	{
+		const WalredoBlockRef *block = &headers.blocks[i];
+
+		if (block->blkno == tag->number && block->forknum == tag->forknum &&
+			LocatorRelNumber(block->locator) == tag->relNumber &&
+			LocatorDbOid(block->locator) == tag->dbOid &&
+			LocatorSpcOid(block->locator) == tag->spcOid)
+		{
+			*will_init = found ? *will_init || block->will_init :
+				block->will_init;
+			found = true;
+		}
+	}
+	return found;
+}
+
+bool
+walredo_xlogrecord_may_concern(const XLogRecord *record,
+							   const WalredoTag *tag, bool whole_fork)
+{
+	WalredoRecordHeaders headers;
+	bool		whole_relation = tag->forknum == VISIBILITYMAP_FORKNUM;
+
+	read_headers(record, &headers);
+	for (int i = 0; i < headers.num_blocks; i++)
+	{
+		const WalredoBlockRef *block = &headers.blocks[i];
+
+		if (LocatorRelNumber(block->locator) == tag->relNumber &&
+			(whole_relation ||
+			 (block->forknum == tag->forknum &&
+			  (whole_fork || block->blkno == tag->number))) &&
+			LocatorDbOid(block->locator) == tag->dbOid &&
+			LocatorSpcOid(block->locator) == tag->spcOid)
+			return true;
+	}
+	return headers.error != NULL;
 }

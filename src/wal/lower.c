@@ -861,12 +861,9 @@ lower_relmap(WalredoLowering *lowering)
  * ----------------------------------------
  */
 
-/*
- * Can a record change such pages?  Most cannot, and this is cheaper than to
- * lower them.
- */
-static bool
-may_concern(const XLogRecord *record, const WalredoTag *tag, bool whole_fork)
+bool
+walredo_lower_may_concern(const XLogRecord *record, const WalredoTag *tag,
+						  bool whole_fork)
 {
 	RmgrId		rmid = record->xl_rmid;
 
@@ -926,7 +923,7 @@ walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
 	WalredoRecordHeaders headers;
 
 	*pairs = NULL;
-	if (only != NULL && !may_concern(record, only, whole_fork))
+	if (only != NULL && !walredo_lower_may_concern(record, only, whole_fork))
 		return 0;
 	walredo_xlogrecord_headers(record, &headers);
 	return walredo_lower_with_headers(lowering, record, &headers, end_lsn,

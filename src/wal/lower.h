@@ -63,8 +63,16 @@ extern int	walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
 						  bool whole_fork, WalredoPageRecord **pairs);
 
 /*
- * The same for a record whose headers have been read, and which is likely to
- * have a page that is wanted.
+ * Can a record change such pages?  Most cannot, and this is cheaper than to
+ * lower them, which walredo_lower() does not do without looking here.
+ */
+extern bool walredo_lower_may_concern(const XLogRecord *record,
+									  const WalredoTag *only,
+									  bool whole_fork);
+
+/*
+ * As walredo_lower(), for a record whose headers have been read, and which is
+ * likely to have a page that is wanted.
  */
 extern int	walredo_lower_with_headers(WalredoLowering *lowering,
 									   const XLogRecord *record,
