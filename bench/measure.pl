@@ -13,6 +13,8 @@
 use strict;
 use warnings;
 
+use IO::Handle;
+use IPC::Open2;
 use Time::HiRes qw(time);
 
 my ($mode, $data, $bindir, $bench) = @ARGV;
@@ -368,11 +370,6 @@ sub time_of
 	return (time - $start) * 1000;
 }
 
-sub query
-{
-	return [ @psql, '-c', @_ ];
-}
-
 # Time of a query as psql has it, in ms: starting psql and connecting are left
 # out.
 sub time_of_query
@@ -383,6 +380,45 @@ sub time_of_query
 	  run(@psql, '-c', '\timing on', '-c', $query);
 
 	return $time // die "psql told no time\n";
+}
+
+# A session that waits for queries.
+sub connected_session
+{
+	my $pid = open2(my $out, my $in, @psql);
+
+	return { in => $in, out => $out, pid => $pid };
+}
+
+# Wall time of a query in sessions, at the same time, in ms.
+sub time_of_sessions
+{
+	my ($query, @sessions) = @_;
+	my $start = time;
+
+	foreach my $session (@sessions)
+	{
+		print { $session->{in} } "$query\n\\echo done\n";
+		$session->{in}->flush;
+	}
+	foreach my $session (@sessions)
+	{
+		my $out = $session->{out};
+		my $line;
+
+		do { $line = <$out> // die "a session has failed\n" }
+		  until $line eq "done\n";
+	}
+	return (time - $start) * 1000;
+}
+
+sub end_session
+{
+	my ($session) = @_;
+
+	close $session->{in};
+	waitpid $session->{pid}, 0;
+	return;
 }
 
 sub pg_ctl
@@ -506,20 +542,24 @@ SQL
 	# Two sessions, each with a child of its own, on two cores, against one on
 	# one core.  What two processes that have nothing to do with each other make
 	# of the machine's cores is shown for comparison.
-	for (1 .. $rounds)
+	my $query = "SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn');";
+	my $dump = [ @waldump, '--stats' ];
+	my @sessions = map { connected_session() } 1 .. 2;
+
+	time_of_sessions($query, @sessions);
+	for (1 .. ($brief ? 1 : 2 * $rounds + 1))
 	{
-		my $query = query("SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn')");
-		my $one = time_of($query);
+		my $one = time_of_sessions($query, $sessions[0]);
+		my $one_dump = time_of($dump);
 
 		pin_server($all_cores);
 		run('taskset', '-cp', $all_cores, $$);
-		push @two, [ time_of($query, $query), $one ];
-		my $dump = [ @waldump, '--stats' ];
-		my $two_dumps = time_of($dump, $dump);
+		push @two, [ time_of_sessions($query, @sessions), $one ];
+		push @two_dumps, [ time_of($dump, $dump), $one_dump ];
 		run('taskset', '-cp', $core, $$);
 		pin_server();
-		push @two_dumps, [ $two_dumps, time_of($dump) ];
 	}
+	end_session($_) foreach @sessions;
 
 	figure_of_rounds("count(*) of $log / pg_waldump --stats", 'ms', 1, @count);
 	figure_of_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
