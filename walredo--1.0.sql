@@ -560,12 +560,33 @@ REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
 GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
 	TO pg_read_server_files;
 
-CREATE FUNCTION walredo_pages_at(relname regclass, fork text, lsn pg_lsn,
+-- As with walredo_wal_records(), rows are passed on one by one.
+
+CREATE FUNCTION walredo_read_pages(relations regclass[], fork text, lsn pg_lsn,
+	OUT relation regclass,
+	OUT fork text,
 	OUT blkno int8,
 	OUT page bytea)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_read_pages(regclass[], text, pg_lsn) IS
+	'rows of walredo_pages_at() and walredo_pages_at_all(), before they are taken apart';
+REVOKE ALL ON FUNCTION walredo_read_pages(regclass[], text, pg_lsn)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_read_pages(regclass[], text, pg_lsn)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at(relname regclass, fork text, lsn pg_lsn,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).blkno, (r.row).page
+	FROM (SELECT walredo_read_pages(ARRAY[$1], $2, $3) AS row
+		WHERE $1 IS NOT NULL AND $2 IS NOT NULL) r;
+END;
 COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) IS
 	'all blocks of a fork that the log can rebuild, as they were at an LSN';
 REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) FROM PUBLIC;
@@ -578,8 +599,11 @@ CREATE FUNCTION walredo_pages_at_all(relations regclass[], lsn pg_lsn,
 	OUT blkno int8,
 	OUT page bytea)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).relation, (r.row).fork, (r.row).blkno, (r.row).page
+	FROM (SELECT walredo_read_pages($1, NULL, $2) AS row) r;
+END;
 COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) IS
 	'all blocks of relations that the log can rebuild, as they were at an LSN';
 REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) FROM PUBLIC;

@@ -328,6 +328,8 @@ SQL
 	  "SELECT md5(\@.walredo_page_at(\@.walredo_tag('public.u', 'main', 0), 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(regclass,text,bigint,pg_lsn)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF'))",
+	'walredo_read_pages(regclass[],text,pg_lsn)' =>
+	  "SELECT count(*) FROM \@.walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at(regclass,text,pg_lsn)' =>
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at_all(regclass[],pg_lsn)' =>

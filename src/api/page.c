@@ -31,8 +31,7 @@
 PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
-PG_FUNCTION_INFO_V1(walredo_pages_at);
-PG_FUNCTION_INFO_V1(walredo_pages_at_all);
+PG_FUNCTION_INFO_V1(walredo_read_pages);
 PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
@@ -228,124 +227,138 @@ walredo_page_at_relation(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(page_at(&tag, PG_GETARG_LSN(3), NULL, NULL));
 }
 
-/* Where walredo_pages_at() puts its rows. */
-typedef struct PagesAt
+/* What walredo_read_pages() keeps from row to row. */
+typedef struct PagesScan
 {
-	ReturnSetInfo *rsinfo;
-	Oid			relid;			/* if rows say which relation they are of */
-	MemoryContext row_context;
-} PagesAt;
+	WalredoRebuild *rebuild;
+	WalredoTag *forks;
+	Oid		   *relids;			/* of which relation each of them is */
+	int			nforks;
+	int			fork;			/* the one at hand; -1 before the first */
+} PagesScan;
 
-static bool
-put_page(const WalredoTag *tag, const bytea *image, void *arg)
+static void
+add_fork(PagesScan *scan, Oid relid, const char *name)
 {
-	PagesAt    *pages_at = arg;
-	MemoryContext old_context =
-	MemoryContextSwitchTo(pages_at->row_context);
-	Datum		values[4];
-	bool		nulls[4] = {0};
-	int			i = 0;
-
-	if (OidIsValid(pages_at->relid))
-	{
-		values[i++] = ObjectIdGetDatum(pages_at->relid);
-		values[i++] = CStringGetTextDatum(forkNames[tag->forknum]);
-	}
-	values[i++] = Int64GetDatum((int64) tag->number);
-	values[i++] = PointerGetDatum(image);
-	tuplestore_putvalues(pages_at->rsinfo->setResult,
-						 pages_at->rsinfo->setDesc, values, nulls);
-	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(pages_at->row_context);
-	return true;
+	scan->relids[scan->nforks] = relid;
+	walredo_tag_of_relation(relid, name, 0, &scan->forks[scan->nforks]);
+	scan->nforks++;
 }
 
 /*
- * A row a block of the forks that the log can make.  relids, of the relations
- * that the forks are of, is NULL if rows do not say it.
+ * Reads the log, of which all pages of the forks can be made then.
  */
 static void
-put_pages_at(ReturnSetInfo *rsinfo, const WalredoTag *forks, const Oid *relids,
-			 int nforks, XLogRecPtr lsn)
+read_pages(PagesScan *scan, XLogRecPtr lsn)
 {
-	WalredoRebuild *rebuild = walredo_rebuild_create();
-	PagesAt		pages_at = {0};
-	WalredoForkScan *scan;
+	WalredoForkScan *log;
 
-	pages_at.row_context = AllocSetContextCreate(CurrentMemoryContext,
-												 "walredo row",
-												 ALLOCSET_DEFAULT_SIZES);
-	pages_at.rsinfo = rsinfo;
-	scan = walredo_fork_scan_begin(forks, nforks, lsn);
-	while (walredo_fork_scan_next(scan, rebuild))
+	scan->rebuild = walredo_rebuild_create();
+	log = walredo_fork_scan_begin(scan->forks, scan->nforks, lsn);
+	while (walredo_fork_scan_next(log, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
-	walredo_fork_scan_end(scan);
-	for (int i = 0; i < nforks; i++)
-	{
-		if (relids != NULL)
-			pages_at.relid = relids[i];
-		walredo_rebuild_take(rebuild, &forks[i], put_page, &pages_at);
-	}
-	walredo_rebuild_free(rebuild);
+	walredo_fork_scan_end(log);
+}
+
+/* Frees what a query leaves that does not ask for all rows. */
+static void
+end_pages_scan(Datum arg)
+{
+	PagesScan  *scan = (PagesScan *) DatumGetPointer(arg);
+
+	walredo_rebuild_free(scan->rebuild);
 }
 
 /*
- * walredo_pages_at(relname regclass, fork text, lsn pg_lsn)
+ * walredo_read_pages(relations, fork, lsn)
  *
- * A row a block that the log can make, in block order.
+ * What walredo_pages_at() and walredo_pages_at_all() have under their columns,
+ * as their definitions in SQL say: a row a block that the log can make, fork by
+ * fork, in block order.  All forks that are logged if fork is null.
+ *
+ * Rows are returned one by one: a page is in memory no more often than it must
+ * be.
  */
 Datum
-walredo_pages_at(PG_FUNCTION_ARGS)
+walredo_read_pages(PG_FUNCTION_ARGS)
 {
-	WalredoTag	fork;
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	FuncCallContext *funcctx;
+	PagesScan  *scan;
+	const bytea *image = NULL;
+	WalredoTag	tag;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+	HeapTuple	tuple;
 
-	walredo_check_may_read_log();
-	InitMaterializedSRF(fcinfo, 0);
-
-	walredo_tag_of_relation(PG_GETARG_OID(0),
-							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							0, &fork);
-	put_pages_at((ReturnSetInfo *) fcinfo->resultinfo, &fork, NULL, 1,
-				 PG_GETARG_LSN(2));
-	return (Datum) 0;
-}
-
-/*
- * walredo_pages_at_all(relations regclass[], lsn pg_lsn)
- *
- * The same for all forks that are logged of many relations.
- */
-Datum
-walredo_pages_at_all(PG_FUNCTION_ARGS)
-{
-	List	   *relations;
-	WalredoTag *forks;
-	Oid		   *relids;
-	int			nforks = 0;
-	ListCell   *lc;
-
-	walredo_check_may_read_log();
-	InitMaterializedSRF(fcinfo, 0);
-
-	relations = walredo_getarg_relations(fcinfo, 0);
-	forks = palloc(Max(list_length(relations), 1) * WALREDO_NUM_LOGGED_FORKS *
-				   sizeof(WalredoTag));
-	relids = palloc(Max(list_length(relations), 1) * WALREDO_NUM_LOGGED_FORKS *
-					sizeof(Oid));
-	foreach(lc, relations)
+	if (SRF_IS_FIRSTCALL())
 	{
-		for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
+		MemoryContext old_context;
+		List	   *relations;
+		ListCell   *lc;
+		TupleDesc	tupdesc;
+		char	   *fork = walredo_getarg_cstring(fcinfo, 1);
+
+		walredo_check_may_read_log();
+		funcctx = SRF_FIRSTCALL_INIT();
+		if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+			SRF_RETURN_DONE(funcctx);
+
+		old_context = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
+
+		relations = walredo_getarg_relations(fcinfo, 0);
+		scan = palloc0(sizeof(PagesScan));
+		scan->fork = -1;
+		scan->forks = palloc(Max(list_length(relations), 1) *
+							 WALREDO_NUM_LOGGED_FORKS * sizeof(WalredoTag));
+		scan->relids = palloc(Max(list_length(relations), 1) *
+							  WALREDO_NUM_LOGGED_FORKS * sizeof(Oid));
+		foreach(lc, relations)
 		{
-			const char *name = forkNames[walredo_logged_forks[i]];
-
-			relids[nforks] = lfirst_oid(lc);
-			walredo_tag_of_relation(relids[nforks], name, 0, &forks[nforks]);
-			nforks++;
+			if (fork != NULL)
+			{
+				add_fork(scan, lfirst_oid(lc), fork);
+				continue;
+			}
+			for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
+				add_fork(scan, lfirst_oid(lc),
+						 forkNames[walredo_logged_forks[i]]);
 		}
+		read_pages(scan, PG_GETARG_LSN(2));
+		funcctx->user_fctx = scan;
+		RegisterExprContextCallback(rsinfo->econtext, end_pages_scan,
+									PointerGetDatum(scan));
+		MemoryContextSwitchTo(old_context);
 	}
-	put_pages_at((ReturnSetInfo *) fcinfo->resultinfo, forks, relids, nforks,
-				 PG_GETARG_LSN(1));
-	return (Datum) 0;
+
+	funcctx = SRF_PERCALL_SETUP();
+	scan = funcctx->user_fctx;
+
+	if (scan->fork >= 0)
+		image = walredo_rebuild_next(scan->rebuild, &tag);
+	while (image == NULL && ++scan->fork < scan->nforks)
+	{
+		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
+		image = walredo_rebuild_next(scan->rebuild, &tag);
+	}
+	if (image == NULL)
+	{
+		UnregisterExprContextCallback(rsinfo->econtext, end_pages_scan,
+									  PointerGetDatum(scan));
+		walredo_rebuild_free(scan->rebuild);
+		SRF_RETURN_DONE(funcctx);
+	}
+
+	values[0] = ObjectIdGetDatum(scan->relids[scan->fork]);
+	values[1] = CStringGetTextDatum(forkNames[tag.forknum]);
+	values[2] = Int64GetDatum((int64) tag.number);
+	values[3] = PointerGetDatum(image);
+	tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
+	walredo_rebuild_forget(scan->rebuild);
+	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
 }
 
 /*

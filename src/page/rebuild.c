@@ -73,6 +73,9 @@ typedef struct PendingChunk
 /* Pages to look at for that before the log is read on. */
 #define MAX_LOOKS			64
 
+/* Pages that are replayed before the first of them is returned. */
+#define PAGES_AT_ONCE		256
+
 typedef struct Replay Replay;
 
 /* A page. */
@@ -106,7 +109,6 @@ struct Replay
 	PageEntry  *page;			/* NULL if what comes back is outdated */
 	PendingChunk *chunks;
 	bytea	   *base;			/* NULL if none */
-	int			index;			/* among those to be taken; -1 if it is not */
 };
 
 /* An element of the hash table. */
@@ -156,13 +158,13 @@ struct WalredoRebuild
 	BufFile    *images;			/* a page a slot; NULL before the first */
 	int64		num_slots;
 
-	/* While pages are being taken. */
-	PageEntry **sorted;			/* all pages; NULL before the first time */
+	/* While somebody goes through pages. */
+	PageEntry **sorted;			/* all of them; NULL before the first time */
 	int			num_sorted;
-	PageEntry **to_take;
-	int			next_to_take;	/* the first that was not taken yet */
-	WalredoTakePage take;
-	void	   *take_arg;
+	int			next_page;		/* of those sorted */
+	int			end_of_fork;
+	PageEntry  *last_page;		/* that was returned, or NULL */
+	bytea	   *from_file;		/* its image, if it is not kept in memory */
 };
 
 WalredoRebuild *
@@ -420,29 +422,6 @@ forget_image(WalredoRebuild *rebuild, PageEntry *page)
  * ----------------------------------------
  */
 
-/*
- * Hands out the images of pages before the one of the given index.
- */
-static void
-take_pages_before(WalredoRebuild *rebuild, int index)
-{
-	for (; rebuild->next_to_take < index; rebuild->next_to_take++)
-	{
-		PageEntry  *page = rebuild->to_take[rebuild->next_to_take];
-		bytea	   *image = page->image;
-
-		if (page->in_file)
-			image = copy_image(rebuild, page);
-		if (image == NULL)
-			continue;
-		if (rebuild->take(&page->tag, image, rebuild->take_arg))
-			drop_image(rebuild, page);
-		else if (page->image && rebuild->data_size > rebuild->data_limit &&
-				 WalredoTagIsPage(&page->tag))
-			put_in_file(rebuild, page);
-	}
-}
-
 /* What a child has made of a page. */
 static void
 take_replayed(void *arg, const char *data)
@@ -455,8 +434,6 @@ take_replayed(void *arg, const char *data)
 	{
 		page->replay = NULL;
 		keep_image(rebuild, page, data, BLCKSZ);
-		if (replay->index >= 0)
-			take_pages_before(rebuild, replay->index + 1);
 	}
 
 	free_chunks(rebuild, replay->chunks);
@@ -474,7 +451,7 @@ take_replayed(void *arg, const char *data)
  * for it.
  */
 static void
-start_replay(WalredoRebuild *rebuild, PageEntry *page, int index)
+start_replay(WalredoRebuild *rebuild, PageEntry *page)
 {
 	Replay	   *replay;
 	WalredoRequestPiece *pieces;
@@ -509,7 +486,6 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page, int index)
 	replay->job.nrecords = page->num_pending;
 	replay->rebuild = rebuild;
 	replay->page = page;
-	replay->index = index;
 	replay->base = detach_image(rebuild, page);
 	replay->job.base = replay->base ? VARDATA(replay->base) : NULL;
 	replay->chunks = detach_pending(page);
@@ -558,7 +534,7 @@ replay_page(WalredoRebuild *rebuild, PageEntry *page)
 	if (page->num_pending > 0)
 	{
 		if (OnlyChildChanges(&page->tag))
-			start_replay(rebuild, page, -1);
+			start_replay(rebuild, page);
 		else
 			replay_mixed(rebuild, page);
 	}
@@ -582,7 +558,7 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 			/* One more is sent as soon as there is room for it. */
 			if (rebuild->stream && !walredo_stream_advance(rebuild->stream))
 				return;
-			start_replay(rebuild, page, -1);
+			start_replay(rebuild, page);
 		}
 		else
 		{
@@ -624,7 +600,7 @@ flush(WalredoRebuild *rebuild)
 	for (int i = 0; i < npages; i++)
 	{
 		if (pages[i]->is_waiting)
-			start_replay(rebuild, pages[i], -1);
+			start_replay(rebuild, pages[i]);
 	}
 	for (int i = 0; i < npages; i++)
 	{
@@ -640,6 +616,21 @@ compare_entries(const void *a, const void *b)
 {
 	return walredo_tag_compare(&(*(PageEntry *const *) a)->tag,
 							   &(*(PageEntry *const *) b)->tag);
+}
+
+/* Done with the image that was returned last; it may still be wanted later. */
+static void
+leave_page(WalredoRebuild *rebuild)
+{
+	PageEntry  *page = rebuild->last_page;
+
+	if (page != NULL && page->image != NULL && WalredoTagIsPage(&page->tag) &&
+		rebuild->data_size > rebuild->data_limit)
+		put_in_file(rebuild, page);
+	if (rebuild->from_file)
+		pfree(rebuild->from_file);
+	rebuild->from_file = NULL;
+	rebuild->last_page = NULL;
 }
 
 /* The first of the sorted pages that is not before a tag. */
@@ -662,11 +653,10 @@ find_sorted(WalredoRebuild *rebuild, const WalredoTag *tag)
 }
 
 void
-walredo_rebuild_take(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
-					 WalredoTakePage take, void *arg)
+walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
+						   const WalredoTag *fork_tag)
 {
 	WalredoTag	first = *fork_tag;
-	int			npages = 0;
 
 	if (rebuild->sorted == NULL)
 	{
@@ -677,29 +667,69 @@ walredo_rebuild_take(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
 		qsort(rebuild->sorted, rebuild->num_sorted, sizeof(PageEntry *),
 			  compare_entries);
 	}
-	if (rebuild->stream)
-		walredo_stream_finish(rebuild->stream);
-
 	first.number = 0;
-	rebuild->to_take = rebuild->sorted + find_sorted(rebuild, &first);
-	rebuild->next_to_take = 0;
-	rebuild->take = take;
-	rebuild->take_arg = arg;
-	while (rebuild->to_take + npages <
-		   rebuild->sorted + rebuild->num_sorted &&
-		   walredo_tag_same_fork(&rebuild->to_take[npages]->tag, fork_tag))
-	{
-		PageEntry  *page = rebuild->to_take[npages];
+	rebuild->next_page = find_sorted(rebuild, &first);
+	rebuild->end_of_fork = rebuild->next_page;
+	while (rebuild->end_of_fork < rebuild->num_sorted &&
+		   walredo_tag_same_fork(&rebuild->sorted[rebuild->end_of_fork]->tag,
+								 fork_tag))
+		rebuild->end_of_fork++;
+	leave_page(rebuild);
+}
 
-		if (page->is_waiting)
-			start_replay(rebuild, page, npages);
+/* Replays the next pages of the fork, those that a child is needed for. */
+static void
+replay_next(WalredoRebuild *rebuild)
+{
+	int			n = 0;
+
+	for (int i = rebuild->next_page;
+		 i < rebuild->end_of_fork && n < PAGES_AT_ONCE; i++)
+	{
+		if (rebuild->sorted[i]->is_waiting)
+		{
+			start_replay(rebuild, rebuild->sorted[i]);
+			n++;
+		}
+	}
+	walredo_stream_finish(rebuild->stream);
+}
+
+const bytea *
+walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag)
+{
+	leave_page(rebuild);
+	while (rebuild->next_page < rebuild->end_of_fork)
+	{
+		PageEntry  *page = rebuild->sorted[rebuild->next_page];
+
+		if (page->is_waiting || page->replay != NULL)
+			replay_next(rebuild);
 		else if (page->num_pending > 0)
 			replay_mixed(rebuild, page);
-		npages++;
+		rebuild->next_page++;
+
+		if (page->in_file)
+		{
+			MemoryContext old_context =
+			MemoryContextSwitchTo(rebuild->context);
+
+			rebuild->from_file = read_from_file(rebuild, page);
+			MemoryContextSwitchTo(old_context);
+		}
+		else if (page->image == NULL)
+			continue;
+		rebuild->last_page = page;
+		*tag = page->tag;
+		return page->image ? page->image : rebuild->from_file;
 	}
-	if (rebuild->stream)
-		walredo_stream_finish(rebuild->stream);
-	take_pages_before(rebuild, npages);
+	return NULL;
+}
+
+void
+walredo_rebuild_forget(WalredoRebuild *rebuild)
+{
+	drop_image(rebuild, rebuild->last_page);
 }
 
 void

@@ -92,23 +92,25 @@ extern void walredo_rebuild_truncate(WalredoRebuild *rebuild,
 									 BlockNumber nblocks, XLogRecPtr lsn);
 
 /*
- * Takes the image of a page.  True if the rebuild may forget the image.  May
- * not call anything that needs a child.
+ * Begins to go through the pages of a fork, of which fork_tag names any block.
+ * To be called once a fork, when no more records will be added.
  */
-typedef bool (*WalredoTakePage) (const WalredoTag *tag, const bytea *image,
-								 void *arg);
+extern void walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
+									   const WalredoTag *fork_tag);
 
 /*
- * Replays what waits for pages of a fork, of which fork_tag names any block,
- * and has all images that there are taken, in block order.  It is faster than
- * to get one page after the other, and spares images the way through the
- * temporary file.  To be called once a fork, when no more records will be
- * added; what walredo_rebuild_get() says of a page is undefined after its
- * image was forgotten.
+ * The image of the next page that there is one of, in block order, or NULL.
+ * Valid until the next call.  Many are replayed at once, so that it is faster
+ * than to get one page after the other; no child is in use when it returns.
  */
-extern void walredo_rebuild_take(WalredoRebuild *rebuild,
-								 const WalredoTag *fork_tag,
-								 WalredoTakePage take, void *arg);
+extern const bytea *walredo_rebuild_next(WalredoRebuild *rebuild,
+										 WalredoTag *tag);
+
+/*
+ * Forgets the image that walredo_rebuild_next() has returned last.  What
+ * walredo_rebuild_get() says of the page is undefined then.
+ */
+extern void walredo_rebuild_forget(WalredoRebuild *rebuild);
 
 /*
  * What has become of a page, with all records that were added.  The image is

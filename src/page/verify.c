@@ -7,8 +7,7 @@
  * are to be checked.  Then the pages of one after the other are rebuilt as of
  * then, and the server's own are read through its buffers, and compared under
  * the resource manager's mask.  A page that was not changed meanwhile must be
- * equal.  Most are equal without a mask: those are compared while the child is
- * at the next ones, and are done with.
+ * equal.  Pages that are equal without a mask are done with at once.
  *
  * All relations are locked, as pg_dump does it, from before the log is read
  * until their pages are compared.  If one were truncated in between, it would
@@ -81,7 +80,7 @@ typedef struct ChangedPage
 	char	   *live;			/* a copy */
 } ChangedPage;
 
-/* A page that differs from the rebuilt one, perhaps in what a mask leaves out. */
+/* A page that differs, perhaps only in what a mask leaves out. */
 typedef struct Doubt
 {
 	BlockNumber blkno;
@@ -607,45 +606,55 @@ verify_block(Verification *v, BlockNumber blkno)
 }
 
 /*
- * Looks at a page while the child is at the next ones.  What it takes a child
- * or another look at is left to verify_block(), for which the image is kept.
+ * Looks at a page that has been rebuilt, and reports if it is equal, or is not
+ * there.  False if it takes a mask or another look.
  */
 static bool
-settle_page(const WalredoTag *tag, const bytea *image, void *arg)
+settle_page(Verification *v, BlockNumber blkno, const char *rebuilt)
 {
-	Verification *v = arg;
-	BlockNumber blkno = (BlockNumber) tag->number;
-	const char *rebuilt = VARDATA(image);
 	PGAlignedBlock live;
 	XLogRecPtr	live_lsn;
-	MemoryContext old_context = MemoryContextSwitchTo(v->block_context);
-	bool		settled = false;
-
-	CHECK_FOR_INTERRUPTS();
 
 	if (blkno >= v->nblocks)
 	{
 		report(v, blkno, InvalidXLogRecPtr, WALREDO_VERIFY_MISMATCH,
 			   psprintf("A write was lost: the fork has %u blocks only.",
 						v->nblocks));
-		settled = true;
+		return true;
 	}
-	else if (read_live_page(v, blkno, live.data) == NULL)
-	{
-		live_lsn = PageGetLSN((Page) live.data);
-		if (live_lsn <= v->log_end && is_equal(live.data, rebuilt))
-		{
-			report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
-			v->settled[blkno / 8] |= 1 << (blkno % 8);
-			pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
-										 ++v->num_reported);
-			settled = true;
-		}
-	}
+	if (read_live_page(v, blkno, live.data) != NULL)
+		return false;
+	live_lsn = PageGetLSN((Page) live.data);
+	if (live_lsn > v->log_end || !is_equal(live.data, rebuilt))
+		return false;
 
+	report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
+	v->settled[blkno / 8] |= 1 << (blkno % 8);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
+								 ++v->num_reported);
+	return true;
+}
+
+/*
+ * Settles what it can of the pages that have been rebuilt, whose images are
+ * not needed any more.
+ */
+static void
+settle_pages(Verification *v)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(v->block_context);
+	const bytea *image;
+	WalredoTag	tag;
+
+	walredo_rebuild_begin_fork(v->rebuild, &v->filter.tag);
+	while ((image = walredo_rebuild_next(v->rebuild, &tag)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (settle_page(v, (BlockNumber) tag.number, VARDATA(image)))
+			walredo_rebuild_forget(v->rebuild);
+		MemoryContextReset(v->block_context);
+	}
 	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(v->block_context);
-	return settled;
 }
 
 /*
@@ -749,7 +758,7 @@ compare_fork(Verification *v)
 	v->block_context = AllocSetContextCreate(fork_context, "walredo block",
 											 ALLOCSET_DEFAULT_SIZES);
 
-	walredo_rebuild_take(v->rebuild, &v->filter.tag, settle_page, v);
+	settle_pages(v);
 	for (BlockNumber blkno = 0; blkno < v->nblocks; blkno++)
 	{
 		if (v->settled[blkno / 8] & (1 << (blkno % 8)))
