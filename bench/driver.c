@@ -35,6 +35,7 @@
  *						of a template without children
  *	clogloop N			a plain loop that sets the status of 1,000 transactions
  *						on a CLOG page, N times: time of one transaction
+ *	copyloop N			copies 32 MB there and back, N times: time of one
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -681,6 +682,32 @@ do_clog_loop(int n)
 	printf("%.6f\n", (now() - start) / n / lengthof(xids));
 }
 
+/* Memory that no cache of a core holds is written, and read back. */
+static void
+do_copy_loop(int n)
+{
+	const Size	size = 32 * 1024 * 1024;
+	char	   *from = malloc(size);
+	char	   *to = malloc(size);
+	double		start;
+
+	if (from == NULL || to == NULL)
+		die("there is no memory");
+	memset(from, 1, size);
+	memset(to, 2, size);
+	start = now();
+	for (int i = 0; i < n; i++)
+	{
+		memcpy(to, from, size);
+		USE_MEMORY(to);
+		memcpy(from, to, size);
+		USE_MEMORY(from);
+	}
+	printf("%.6f\n", (now() - start) / n);
+	free(from);
+	free(to);
+}
+
 static int
 number(const char *text)
 {
@@ -741,6 +768,8 @@ main(int argc, char **argv)
 		do_launch(number(argv[1]));
 	else if (strcmp(command, "memory") == 0)
 		do_memory();
+	else if (strcmp(command, "copyloop") == 0)
+		do_copy_loop(number(argv[optind]));
 	else if (strcmp(command, "clogloop") == 0)
 		do_clog_loop(number(argv[1]));
 	else

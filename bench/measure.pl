@@ -483,7 +483,7 @@ SQL
 	my @waldump = ("$bindir/pg_waldump", '-p', "$data/pg_wal", '-s', $start_lsn,
 		'-e', $end_lsn);
 	my $log = sprintf('%d records, %.0f MB', $records, $bytes / 1024 / 1024);
-	my (@count, @block, @two, @two_dumps);
+	my (@count, @block, @two, @two_dumps, @two_copies);
 
 	run('taskset', '-cp', $core, $$);
 	for (1 .. $rounds)
@@ -544,6 +544,9 @@ SQL
 	# of the machine's cores is shown for comparison.
 	my $query = "SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn');";
 	my $dump = [ @waldump, '--stats' ];
+	my $copy = [ "$absolute/driver", '--data', $data,
+		'--postgres', "$bindir/postgres", '--floor', "$absolute/floor",
+		'--workloads', "$absolute/workloads", 'copyloop', $brief ? 1 : 8 ];
 	my @sessions = map { connected_session() } 1 .. 2;
 
 	time_of_sessions($query, @sessions);
@@ -551,11 +554,13 @@ SQL
 	{
 		my $one = time_of_sessions($query, $sessions[0]);
 		my $one_dump = time_of($dump);
+		my $one_copy = time_of($copy);
 
 		pin_server($all_cores);
 		run('taskset', '-cp', $all_cores, $$);
 		push @two, [ time_of_sessions($query, @sessions), $one ];
 		push @two_dumps, [ time_of($dump, $dump), $one_dump ];
+		push @two_copies, [ time_of($copy, $copy), $one_copy ];
 		run('taskset', '-cp', $core, $$);
 		pin_server();
 	}
@@ -574,6 +579,8 @@ SQL
 			2 / 1.8, @two);
 		figure_of_rounds('  two pg_waldump at once / one', 'ms', undef,
 			@two_dumps);
+		figure_of_rounds('  two plain copies of memory at once / one', 'ms',
+			undef, @two_copies);
 	}
 }
 

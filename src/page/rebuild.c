@@ -303,9 +303,9 @@ detach_image(WalredoRebuild *rebuild, PageEntry *page)
 
 	if (page->in_file)
 	{
-		MemoryContext old_context =
-		MemoryContextSwitchTo(rebuild->data_context);
+		MemoryContext old_context = CurrentMemoryContext;
 
+		MemoryContextSwitchTo(rebuild->data_context);
 		image = read_from_file(rebuild, page);
 		MemoryContextSwitchTo(old_context);
 		rebuild->data_size += VARSIZE(image);
@@ -711,9 +711,9 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag)
 
 		if (page->in_file)
 		{
-			MemoryContext old_context =
-			MemoryContextSwitchTo(rebuild->context);
+			MemoryContext old_context = CurrentMemoryContext;
 
+			MemoryContextSwitchTo(rebuild->context);
 			rebuild->from_file = read_from_file(rebuild, page);
 			MemoryContextSwitchTo(old_context);
 		}

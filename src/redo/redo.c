@@ -4,10 +4,9 @@
  *	  Replay of a list of records on the image of one page.
  *
  * Native records are applied here in the backend, whole WAL records by a
- * wal-redo child.  The list is cut into runs of either sort, and the image
- * goes from one run to the next.  Whole WAL records that change a page which
- * is no block of a relation, or which they do not name, become native ones
- * first.
+ * wal-redo child, unless the page that they change is no block of a relation,
+ * or they do not name it: those become native ones.  The list is cut into runs
+ * of either sort, and the image goes from one run to the next.
  *
  * All checks of the request itself are made here, before a child is bothered:
  * what a child objects to, it dies of.
@@ -23,7 +22,6 @@
 #include "access/xlog_internal.h"
 #include "mb/pg_wchar.h"
 #include "native/native.h"
-#include "nodes/pg_list.h"
 #include "pool/client.h"
 #include "portability/instr_time.h"
 #include "proto/proto.h"
@@ -264,7 +262,7 @@ no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 }
 
 /*
- * Has a child replay a run of WAL records.
+ * Has a child replay a run of WAL records, which have been checked.
  */
 static bytea *
 apply_postgres_run(const WalredoTag *tag, bytea *image,
@@ -275,12 +273,6 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 	instr_time	start;
 	instr_time	duration;
 
-	for (int i = 0; i < nrecords; i++)
-	{
-		if (!walredo_record_will_init(tag, records[i]) && i == 0 &&
-			image == NULL)
-			no_base_image(tag, records[0]);
-	}
 	if (image == NULL)
 	{
 		image = (bytea *) palloc(VARHDRSZ + BLCKSZ);
@@ -301,46 +293,16 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 }
 
 /*
- * Applies a run of native records, here.
+ * True if a record is for apply_native_run(): a native one, or a whole WAL
+ * record that has to be lowered, since what it does to this page is not in a
+ * block reference that a child could replay.
  */
-static bytea *
-apply_native_run(const WalredoTag *tag, bytea *image,
-				 WalredoRecord *const *records, int nrecords)
-{
-	instr_time	start;
-	instr_time	duration;
-	uint64		bytes = 0;
-
-	INSTR_TIME_SET_CURRENT(start);
-	for (int i = 0; i < nrecords; i++)
-	{
-		image = walredo_native_apply(tag, records[i], image);
-		bytes += WalredoRecordBodySize(records[i]);
-	}
-	INSTR_TIME_SET_CURRENT(duration);
-	INSTR_TIME_SUBTRACT(duration, start);
-
-	walredo_count(STAT_NATIVE_REQUESTS, 1);
-	walredo_count(STAT_NATIVE_RECORDS, nrecords);
-	walredo_count(STAT_NATIVE_BYTES, bytes);
-	walredo_count_value(STAT_NATIVE_TIME, INSTR_TIME_GET_MICROSEC(duration));
-	walredo_count_value(STAT_NATIVE_REQUEST_RECORDS, nrecords);
-	walredo_count_value(STAT_NATIVE_REQUEST_BYTES, bytes);
-	return image;
-}
-
-/*
- * True if a record is a whole WAL record that has to be lowered first: what it
- * does to this page is not in a block reference that a child could replay.
- */
-static bool
-needs_lowering(const WalredoTag *tag, const WalredoRecord *record)
+static inline bool
+is_applied_here(const WalredoTag *tag, const WalredoRecord *record)
 {
 	bool		will_init;
 
-	if (WalredoRecordIsNative(record))
-		return false;
-	if (tag->kind != WALREDO_TAG_REL)
+	if (WalredoRecordIsNative(record) || tag->kind != WALREDO_TAG_REL)
 		return true;
 	return tag->forknum == VISIBILITYMAP_FORKNUM &&
 		!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
@@ -348,58 +310,58 @@ needs_lowering(const WalredoTag *tag, const WalredoRecord *record)
 }
 
 /*
- * Replaces whole WAL records that have to be lowered by what they do to the
- * page.  Returns a new list, or the old one if there is nothing to replace.
+ * Applies a run of records here: native ones, and what others are lowered to.
  */
-static WalredoRecord *const *
-lower_records(const WalredoTag *tag, WalredoRecord *const *records,
-			  int *nrecords)
+static bytea *
+apply_native_run(const WalredoTag *tag, bytea *image,
+				 WalredoRecord *const *records, int nrecords)
 {
 	WalredoLowering *lowering = NULL;
-	List	   *lowered = NIL;
-	WalredoRecord **result;
-	ListCell   *lc;
-	int			n = 0;
+	instr_time	start;
+	instr_time	duration;
+	uint64		num_applied = 0;
+	uint64		bytes = 0;
 
-	for (int i = 0; i < *nrecords && lowering == NULL; i++)
-	{
-		if (needs_lowering(tag, records[i]))
-			lowering = walredo_lowering_create();
-	}
-	if (lowering == NULL)
-		return records;
-
-	for (int i = 0; i < *nrecords; i++)
+	INSTR_TIME_SET_CURRENT(start);
+	for (int i = 0; i < nrecords; i++)
 	{
 		WalredoRecord *record = records[i];
 		WalredoPageRecord *pairs;
 		int			npairs;
 
-		if (!needs_lowering(tag, record))
+		if (WalredoRecordIsNative(record))
 		{
-			lowered = lappend(lowered, record);
+			image = walredo_native_apply(tag, record, image);
+			bytes += WalredoRecordBodySize(record);
+			num_applied++;
 			continue;
 		}
+
+		if (lowering == NULL)
+			lowering = walredo_lowering_create();
 		npairs = walredo_lower(lowering, RecordXLogRecord(record),
 							   record->lsn, tag, false, &pairs);
 		if (npairs == 0)
 			not_of_page(tag, record);
 		for (int j = 0; j < npairs; j++)
 		{
-			/* They are gone with the next record. */
-			WalredoRecord *copy = palloc(VARSIZE(pairs[j].record));
-
-			memcpy(copy, pairs[j].record, VARSIZE(pairs[j].record));
-			lowered = lappend(lowered, copy);
+			image = walredo_native_apply(tag, pairs[j].record, image);
+			bytes += WalredoRecordBodySize(pairs[j].record);
 		}
+		num_applied += npairs;
 	}
-	walredo_lowering_free(lowering);
+	if (lowering != NULL)
+		walredo_lowering_free(lowering);
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
 
-	result = palloc(list_length(lowered) * sizeof(WalredoRecord *));
-	foreach(lc, lowered)
-		result[n++] = lfirst(lc);
-	*nrecords = n;
-	return result;
+	walredo_count(STAT_NATIVE_REQUESTS, 1);
+	walredo_count(STAT_NATIVE_RECORDS, num_applied);
+	walredo_count(STAT_NATIVE_BYTES, bytes);
+	walredo_count_value(STAT_NATIVE_TIME, INSTR_TIME_GET_MICROSEC(duration));
+	walredo_count_value(STAT_NATIVE_REQUEST_RECORDS, num_applied);
+	walredo_count_value(STAT_NATIVE_REQUEST_BYTES, bytes);
+	return image;
 }
 
 bytea *
@@ -422,23 +384,23 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 				 errdetail("A page has %d bytes, but the base image has %zu.",
 						   BLCKSZ, (Size) (VARSIZE(image) - VARHDRSZ))));
 
-	records = lower_records(tag, records, &nrecords);
 	while (i < nrecords)
 	{
-		int			end = i + 1;
+		int			end = i;
 
-		if (WalredoRecordIsNative(records[i]))
+		/* There may be very many, so they are looked at once. */
+		for (; end < nrecords && !is_applied_here(tag, records[end]); end++)
 		{
-			while (end < nrecords && WalredoRecordIsNative(records[end]))
-				end++;
-			image = apply_native_run(tag, image, records + i, end - i);
+			if (!walredo_record_will_init(tag, records[end]) && end == i &&
+				image == NULL)
+				no_base_image(tag, records[end]);
 		}
-		else
-		{
-			while (end < nrecords && !WalredoRecordIsNative(records[end]))
-				end++;
+		if (end > i)
 			image = apply_postgres_run(tag, image, records + i, end - i);
-		}
+		for (i = end; end < nrecords && is_applied_here(tag, records[end]);)
+			end++;
+		if (end > i)
+			image = apply_native_run(tag, image, records + i, end - i);
 		i = end;
 	}
 	return image;
