@@ -769,7 +769,7 @@ main(int argc, char **argv)
 	else if (strcmp(command, "memory") == 0)
 		do_memory();
 	else if (strcmp(command, "copyloop") == 0)
-		do_copy_loop(number(argv[optind]));
+		do_copy_loop(number(argv[1]));
 	else if (strcmp(command, "clogloop") == 0)
 		do_clog_loop(number(argv[1]));
 	else

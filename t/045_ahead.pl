@@ -3,9 +3,11 @@
 # image of it, or it is cut off and made again.  A query that ends in the middle
 # leaves the child at once.
 #
-# Seen to fail: "stopped" with answers used that an image or the end of the
-# relation has made outdated; "as they are" with images that were made ahead not
-# given along with later records; "cancelled" and "broken log" without the callback for
+# Seen to fail: "as they are" with images that were made ahead not given along
+# with later records; "stopped" with answers used that an image or the end of
+# the relation has made outdated; "killed" with records forgotten that were with
+# the child; "rows that need a child" with a child still at other pages when the
+# first row is returned; "cancelled" and "broken log" without the callback for
 # the end of resource owners.
 
 use strict;
@@ -42,11 +44,14 @@ CREATE EXTENSION pageinspect;
 CREATE TABLE filler (id int);
 CREATE TABLE position AS SELECT pg_current_wal_insert_lsn() AS start_lsn;
 
--- The first that a child is given; cut off, and made again.
+-- The first that a child is given: one that stays as it is, and one that is cut
+-- off, and made again.
+CREATE TABLE calm (id int, text text);
 CREATE TABLE cut (id int, text text);
 CREATE TABLE plain (id int PRIMARY KEY, text text);
 CREATE TABLE hot (id int, value int);
-BEGIN; INSERT INTO cut SELECT g, 'first' FROM generate_series(1, 500) g; COMMIT;
+INSERT INTO calm SELECT g, 'calm' FROM generate_series(1, 500) g;
+INSERT INTO cut SELECT g, 'first' FROM generate_series(1, 500) g;
 $filler
 INSERT INTO plain SELECT g, repeat('x', g % 100) FROM generate_series(1, 10000) g;
 INSERT INTO hot VALUES (1, 0);
@@ -70,7 +75,7 @@ ALTER TABLE position ADD end_lsn pg_lsn;
 UPDATE position SET end_lsn = pg_current_wal_insert_lsn();
 SQL
 
-my $pages = q{walredo_pages_at_all('{cut, plain, plain_pkey, hot}',
+my $pages = q{walredo_pages_at_all('{calm, cut, plain, plain_pkey, hot}',
 	(SELECT end_lsn FROM position))};
 my $digest = qq{SELECT md5(string_agg(md5(page), ''
 	ORDER BY relation::oid, fork, blkno)) FROM $pages};
@@ -142,6 +147,32 @@ wait_for_waiting($session);
 kill 'KILL', $child;
 is(join('', end_query($session)), $reference, 'killed: the same pages');
 isnt(only_child_of($worker), $child, 'killed: it is another child');
+
+#
+# Rows one by one
+#
+
+# A row asks for a child of its own.  The position is a constant, as only then
+# are rows passed on one by one.
+my $end_lsn = $node->safe_psql('postgres', 'SELECT end_lsn FROM position');
+my $constant = "walredo_pages_at_all('{hot, calm, cut, plain, plain_pkey}', '$end_lsn')";
+$child = begin_stopped($session, "SELECT count(*) FROM $constant
+	WHERE walredo_page_mask('Heap', page, blkno) IS NOT NULL");
+wait_for_waiting($session);
+kill 'CONT', $child;
+is(join('', end_query($session)), $count, 'rows that need a child, too');
+
+# A query that does not ask for all rows leaves the child to others meanwhile.
+run_query($session, "BEGIN; DECLARE pages CURSOR FOR SELECT blkno FROM $constant");
+is(join('', run_query($session, 'FETCH 1 FROM pages')), '0', 'the first row');
+like($node->safe_psql('postgres', 'SELECT walredo_ping()', timeout => 60),
+	qr/^[\d.]+$/, 'rows that are not asked for: the child is free');
+is( join('', run_query($session, 'FETCH 2 FROM pages; CLOSE pages; COMMIT')),
+	"1\n2", 'the next rows');
+is(join('', run_query($session, "SELECT blkno FROM $constant LIMIT 1")),
+	'0', 'one row only');
+is($node->safe_psql('postgres', "SELECT count(*) FROM $constant"),
+	$count, 'rows without columns');
 
 #
 # A query that ends in the middle

@@ -6,12 +6,13 @@
  * A page's records are of no use before the first that makes an image of its
  * own (unless a base image was given), and none before the last such record
  * is needed.  So the records that wait for a page are dropped whenever another
- * image of it comes, and only what is left is ever replayed.
+ * image of it comes.
  *
  * A child has nothing to do as long as the log is being read, so it is given
  * pages that are unlikely to be changed again soon, and those that have many
  * records.  If more records come for them later, they are replayed on the image
- * that it has made.
+ * that it has made.  If it fails, the records wait as before: they may yet turn
+ * out not to be needed.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -155,6 +156,8 @@ struct WalredoRebuild
 	pagetable_hash *pages;
 	dlist_head	waiting;		/* pages that a child could replay */
 	WalredoStream *stream;		/* NULL before the first replay */
+	WalredoStream *ahead;		/* the same, while the log is being read */
+	bool		ahead_failed;	/* no more of that */
 	BufFile    *images;			/* a page a slot; NULL before the first */
 	int64		num_slots;
 
@@ -188,6 +191,8 @@ walredo_rebuild_create(void)
 void
 walredo_rebuild_free(WalredoRebuild *rebuild)
 {
+	if (rebuild->ahead)
+		walredo_stream_end(rebuild->ahead);
 	if (rebuild->stream)
 		walredo_stream_end(rebuild->stream);
 	if (rebuild->images)
@@ -422,7 +427,35 @@ forget_image(WalredoRebuild *rebuild, PageEntry *page)
  * ----------------------------------------
  */
 
-/* What a child has made of a page. */
+/* The records, and the image, of a replay wait again as they did before it. */
+static void
+undo_replay(WalredoRebuild *rebuild, Replay *replay)
+{
+	PageEntry  *page = replay->page;
+	PendingChunk *last = replay->chunks;
+
+	page->pending_size += CHUNK_HDRSZ + last->size;
+	while (last->next != NULL)
+	{
+		last = last->next;
+		page->pending_size += CHUNK_HDRSZ + last->size;
+	}
+	last->next = page->chunks;
+	page->chunks = replay->chunks;
+	if (page->chunk == NULL)
+		page->chunk = last;
+	page->num_chunks += replay->job.npieces;
+	page->num_pending += replay->job.nrecords;
+	if (!page->is_waiting)
+		dlist_push_tail(&rebuild->waiting, &page->waiting_node);
+	page->is_waiting = true;
+
+	page->image = replay->base;
+	replay->chunks = NULL;
+	replay->base = NULL;
+}
+
+/* What a child has made of a page; NULL if it could not. */
 static void
 take_replayed(void *arg, const char *data)
 {
@@ -433,8 +466,17 @@ take_replayed(void *arg, const char *data)
 	if (page != NULL)
 	{
 		page->replay = NULL;
-		keep_image(rebuild, page, data, BLCKSZ);
+		if (data == NULL)
+			undo_replay(rebuild, replay);
+		else
+		{
+			keep_image(rebuild, page, data, BLCKSZ);
+			if (rebuild->data_size > rebuild->data_limit)
+				put_in_file(rebuild, page);
+		}
 	}
+	if (data == NULL)
+		rebuild->ahead_failed = true;
 
 	free_chunks(rebuild, replay->chunks);
 	if (replay->base)
@@ -446,26 +488,34 @@ take_replayed(void *arg, const char *data)
 	pfree(replay);
 }
 
+/* Waits until no child is at any page. */
+static void
+finish_replays(WalredoRebuild *rebuild)
+{
+	if (rebuild->ahead)
+		walredo_stream_finish(rebuild->ahead);
+	if (rebuild->stream)
+		walredo_stream_finish(rebuild->stream);
+}
+
 /*
  * Gives a child a page that only a child changes, with the records that wait
- * for it.
+ * for it.  The page is not with a child yet.
  */
 static void
-start_replay(WalredoRebuild *rebuild, PageEntry *page)
+start_replay(WalredoRebuild *rebuild, PageEntry *page, bool ahead)
 {
+	WalredoStream **stream = ahead ? &rebuild->ahead : &rebuild->stream;
 	Replay	   *replay;
 	WalredoRequestPiece *pieces;
 	PendingChunk *chunk;
 
-	/* The image must be there first. */
-	if (page->replay != NULL)
-		walredo_stream_finish(rebuild->stream);
-
-	if (rebuild->stream == NULL)
+	Assert(page->replay == NULL);
+	if (*stream == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
 
-		rebuild->stream = walredo_stream_begin(take_replayed);
+		*stream = walredo_stream_begin(take_replayed, ahead);
 		MemoryContextSwitchTo(old_context);
 	}
 
@@ -490,7 +540,7 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page)
 	replay->job.base = replay->base ? VARDATA(replay->base) : NULL;
 	replay->chunks = detach_pending(page);
 	page->replay = replay;
-	walredo_redo_add(rebuild->stream, &replay->job);
+	walredo_redo_add(*stream, &replay->job);
 }
 
 /*
@@ -504,8 +554,7 @@ replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 	bytea	   *image = copy_image(rebuild, page);
 	int			n = 0;
 
-	if (rebuild->stream)
-		walredo_stream_finish(rebuild->stream);
+	finish_replays(rebuild);
 	for (PendingChunk *chunk = page->chunks; chunk != NULL;
 		 chunk = chunk->next)
 	{
@@ -531,21 +580,21 @@ replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 static void
 replay_page(WalredoRebuild *rebuild, PageEntry *page)
 {
-	if (page->num_pending > 0)
+	finish_replays(rebuild);
+	if (page->is_waiting)
 	{
-		if (OnlyChildChanges(&page->tag))
-			start_replay(rebuild, page);
-		else
-			replay_mixed(rebuild, page);
-	}
-	if (rebuild->stream)
+		start_replay(rebuild, page, false);
 		walredo_stream_finish(rebuild->stream);
+	}
+	else if (page->num_pending > 0)
+		replay_mixed(rebuild, page);
 }
 
 void
 walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 {
-	for (int i = 0; i < MAX_LOOKS && !dlist_is_empty(&rebuild->waiting); i++)
+	for (int i = 0; i < MAX_LOOKS && !rebuild->ahead_failed &&
+		 !dlist_is_empty(&rebuild->waiting); i++)
 	{
 		PageEntry  *page = dlist_head_element(PageEntry, waiting_node,
 											  &rebuild->waiting);
@@ -556,9 +605,9 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 			  lsn - page->last_lsn >= QUIET_DISTANCE)))
 		{
 			/* One more is sent as soon as there is room for it. */
-			if (rebuild->stream && !walredo_stream_advance(rebuild->stream))
+			if (rebuild->ahead && !walredo_stream_advance(rebuild->ahead))
 				return;
-			start_replay(rebuild, page);
+			start_replay(rebuild, page, true);
 		}
 		else
 		{
@@ -566,8 +615,8 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 			dlist_push_tail(&rebuild->waiting, &page->waiting_node);
 		}
 	}
-	if (rebuild->stream)
-		(void) walredo_stream_advance(rebuild->stream);
+	if (rebuild->ahead)
+		(void) walredo_stream_advance(rebuild->ahead);
 }
 
 /* All pages; in memory of the current context. */
@@ -597,10 +646,11 @@ flush(WalredoRebuild *rebuild)
 	int			npages;
 	PageEntry **pages = list_pages(rebuild, &npages);
 
+	finish_replays(rebuild);
 	for (int i = 0; i < npages; i++)
 	{
 		if (pages[i]->is_waiting)
-			start_replay(rebuild, pages[i]);
+			start_replay(rebuild, pages[i], false);
 	}
 	for (int i = 0; i < npages; i++)
 	{
@@ -675,6 +725,7 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 								 fork_tag))
 		rebuild->end_of_fork++;
 	leave_page(rebuild);
+	finish_replays(rebuild);
 }
 
 /* Replays the next pages of the fork, those that a child is needed for. */
@@ -688,7 +739,7 @@ replay_next(WalredoRebuild *rebuild)
 	{
 		if (rebuild->sorted[i]->is_waiting)
 		{
-			start_replay(rebuild, rebuild->sorted[i]);
+			start_replay(rebuild, rebuild->sorted[i], false);
 			n++;
 		}
 	}
@@ -703,7 +754,7 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag)
 	{
 		PageEntry  *page = rebuild->sorted[rebuild->next_page];
 
-		if (page->is_waiting || page->replay != NULL)
+		if (page->is_waiting)
 			replay_next(rebuild);
 		else if (page->num_pending > 0)
 			replay_mixed(rebuild, page);

@@ -4,9 +4,10 @@
  *	  Pages made from the records that the log has of them.
  *
  * A rebuild takes records of any number of pages in the order of the log, and
- * keeps for each page the newest image, as far as it can be made.  Memory is
- * bounded: records wait until there are many, so that a child replays those
- * of one page in one go, and images wait in a temporary file.
+ * keeps for each page the newest image, as far as it can be made.  Records
+ * wait until there are many, so that a child replays those of one page in one
+ * go.  Memory is bounded: what is more than maintenance_work_mem goes to a
+ * temporary file, as images.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -77,8 +78,9 @@ extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
 									  XLogRecPtr end_lsn, bool starts_page);
 
 /*
- * Has a child replay some of what waits, without waiting for it.  To be called
- * every now and then, with the position up to which the log was added.
+ * Has a child replay some of what waits, and does not wait until it has.  To be
+ * called every now and then, with the position up to which the log was added.
+ * What fails is left for later, when it may not be needed any more.
  */
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
 

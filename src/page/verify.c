@@ -175,7 +175,7 @@ mask_of_relation(Relation rel)
 	}
 }
 
-/* Something to do with pages that may be damaged. */
+/* Something to do with a page that may be damaged. */
 typedef struct PageWork
 {
 	Verification *v;
@@ -185,7 +185,7 @@ typedef struct PageWork
 
 /*
  * Does it in a subtransaction, as the server cleans up after an error at the
- * end of a transaction only.  If it fails in a way that may be a page's
+ * end of a transaction only.  If it fails in a way that may be the page's
  * fault, returns the error, else NULL.  A cancel, say, is not.
  */
 static ErrorData *
@@ -233,29 +233,32 @@ is_equal(const char *a, const char *b)
 }
 
 /*
- * Masks all pages in doubt, both images of each, together.
+ * Masks all pages in doubt, both images of each, together.  False if that
+ * failed, and they are in no certain state.
  */
-static void
-mask_doubts(PageWork *work)
+static bool
+mask_doubts(Verification *v)
 {
-	Verification *v = work->v;
 	WalredoStream *stream = walredo_mask_begin();
-	WalredoMaskJob *jobs = palloc(2 * v->num_doubts * sizeof(WalredoMaskJob));
+	int			njobs = 2 * v->num_doubts;
+	WalredoMaskJob *jobs = palloc(njobs * sizeof(WalredoMaskJob));
+	bool		done = true;
 
-	for (int i = 0; i < v->num_doubts; i++)
+	for (int i = 0; i < njobs; i++)
 	{
-		Doubt	   *doubt = &v->doubts[i];
-		WalredoMaskJob *job = &jobs[2 * i];
+		Doubt	   *doubt = &v->doubts[i / 2];
 
-		job[0].rmid = job[1].rmid = v->rmid;
-		job[0].blkno = job[1].blkno = doubt->blkno;
-		job[0].page = doubt->masked_live.data;
-		job[1].page = doubt->masked_rebuilt.data;
-		walredo_mask_add(stream, &job[0]);
-		walredo_mask_add(stream, &job[1]);
+		jobs[i].rmid = v->rmid;
+		jobs[i].blkno = doubt->blkno;
+		jobs[i].page = i % 2 == 0 ? doubt->masked_live.data :
+			doubt->masked_rebuilt.data;
+		walredo_mask_add(stream, &jobs[i]);
 	}
 	walredo_stream_end(stream);
+	for (int i = 0; i < njobs; i++)
+		done = done && jobs[i].done;
 	pfree(jobs);
+	return done;
 }
 
 static void
@@ -320,8 +323,6 @@ describe_difference(const char *a, const char *b)
 static void
 settle_doubts(Verification *v)
 {
-	PageWork	work = {v};
-
 	for (int i = 0; i < v->num_doubts; i++)
 	{
 		Doubt	   *doubt = &v->doubts[i];
@@ -333,9 +334,9 @@ settle_doubts(Verification *v)
 	}
 	if (v->num_doubts > 0 &&
 		v->filter.tag.forknum != VISIBILITYMAP_FORKNUM &&
-		try_on_page(mask_doubts, &work) != NULL)
+		!mask_doubts(v))
 	{
-		/* One of them is broken. */
+		/* One of them may be broken. */
 		for (int i = 0; i < v->num_doubts; i++)
 		{
 			v->doubts[i].masked_live = v->doubts[i].live;

@@ -1332,6 +1332,7 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 struct WalredoStream
 {
 	WalredoTakeAnswer take;
+	bool		give_back;		/* requests, if the child fails */
 	bool		is_open;		/* an exchange goes on */
 	int			sent;			/* of the requests; the last perhaps in part */
 	int			answered;
@@ -1341,12 +1342,13 @@ struct WalredoStream
 };
 
 WalredoStream *
-walredo_stream_begin(WalredoTakeAnswer take)
+walredo_stream_begin(WalredoTakeAnswer take, bool give_back)
 {
 	WalredoStream *stream = palloc0(sizeof(WalredoStream));
 
 	prepare_requests();
 	stream->take = take;
+	stream->give_back = give_back;
 	stream->answers = palloc(MAX_REQUESTS_AT_ONCE * (Size) BLCKSZ);
 	return stream;
 }
@@ -1380,8 +1382,9 @@ exchange_more(WalredoStream *stream, WalredoPipe *pipe)
 			pipe->unanswered++;
 		}
 
+		/* An answer to what has not been sent as a whole can only be wrong. */
 		answered = stream->answered;
-		while (pipe->unanswered > 0 &&
+		while (pipe->unanswered > (pipe->num_pieces > 0 ? 1 : 0) &&
 			   pipe_read(pipe, stream->answers +
 						 (Size) stream->answered * BLCKSZ))
 		{
@@ -1391,12 +1394,15 @@ exchange_more(WalredoStream *stream, WalredoPipe *pipe)
 	} while (stream->answered > answered);
 }
 
-/* Has the answers to the first n requests taken, and forgets about them. */
+/*
+ * Has the answers to the first n requests taken, or none, and forgets about
+ * them.
+ */
 static void
-take_answers(WalredoStream *stream, int n)
+take_answers(WalredoStream *stream, int n, bool none)
 {
 	for (int i = 0; i < n; i++)
-		stream->take(stream->requests[i].arg,
+		stream->take(stream->requests[i].arg, none ? NULL :
 					 stream->answers + (Size) i * BLCKSZ);
 	stream->num_requests -= n;
 	memmove(stream->requests, stream->requests + n,
@@ -1429,15 +1435,19 @@ stream_step(WalredoStream *stream)
 	n = stream->answered;
 	end_exchange(pipe, stream->requests, n, &grave);
 	stream->is_open = false;
-	if (pipe->failure != FAILURE_NONE)
+	if (pipe->failure == FAILURE_NONE)
+		take_answers(stream, n, false);
+	else if (stream->give_back)
+		take_answers(stream, stream->num_requests, true);
+	else
 	{
 		/* Alone, the one that it was at shows whether it was the reason. */
-		n++;
+		n = Min(n + 1, stream->num_requests);
 		for (int i = 0; i < n; i++)
 			walredo_pool_request(&stream->requests[i],
 								 stream->answers + (Size) i * BLCKSZ);
+		take_answers(stream, n, false);
 	}
-	take_answers(stream, n);
 	return false;
 }
 
@@ -1447,7 +1457,7 @@ walredo_stream_advance(WalredoStream *stream)
 	if (stream->num_requests == 0)
 		return true;
 	if (!stream_step(stream))
-		return true;
+		return stream->num_requests == 0;
 	return stream->sent == stream->num_requests &&
 		request_pipe->num_pieces == 0;
 }

@@ -69,8 +69,9 @@ extern void walredo_pool_request(const WalredoRequest *request, char *page);
 typedef struct WalredoStream WalredoStream;
 
 /*
- * Takes the answer, of BLCKSZ bytes, to the request with the given arg.  It may
- * not add to the stream, or do anything that needs a child.
+ * Takes the answer, of BLCKSZ bytes, to the request with the given arg; NULL if
+ * the request is given back.  It may not add to the stream, or do anything that
+ * needs a child.
  */
 typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
 
@@ -79,23 +80,28 @@ typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
  * time, and while it does, nothing else in this process can: call
  * walredo_stream_finish() before anything else that needs one.  If an error
  * ends the transaction or subtransaction, it lets go of the child.
+ *
+ * If the child fails, the request that it was at is tried again alone, and
+ * raises what walredo_pool_request() would if it was the reason.  So are those
+ * before it that nobody can be sure of; the others are not affected.  With
+ * give_back, all requests of which no answer was taken yet are given back
+ * instead, and nothing is raised.
  */
-extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take);
+extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take,
+										   bool give_back);
 
 /*
  * Adds a request, whose arg stays until the answer is taken.  Answers are taken
- * in order, some hundred at a time, by this function and the next two.  If the
- * child fails, the request that it was at is tried again alone, and raises
- * what walredo_pool_request() would if it was the reason.  So are those before
- * it that nobody can be sure of; the others are not affected.
+ * in order, some hundred at a time, by this function and the next two.
  */
 extern void walredo_stream_add(WalredoStream *stream,
 							   const WalredoRequest *request);
 
 /*
- * Sends and receives what can be without waiting, or as soon as there is a
- * child.  True if the child has been sent all requests.  The time that it may
- * take for an answer counts only while it is waited for.
+ * Sends and receives what can be without waiting for the child at its work,
+ * though it waits for a child to be free, and for one that is given a request
+ * of more than 64 kB to take it in.  True if all requests have been sent.  The
+ * time that a child may take for an answer counts only while it is waited for.
  */
 extern bool walredo_stream_advance(WalredoStream *stream);
 

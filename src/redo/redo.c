@@ -8,7 +8,7 @@
  * or they do not name it: those become native ones.  The list is cut into runs
  * of either sort, and the image goes from one run to the next.
  *
- * All checks of the request itself are made here, before a child is bothered:
+ * All checks of what a child is given are made here, before it is bothered:
  * what a child objects to, it dies of.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -447,7 +447,7 @@ mask_request(WalredoMaskJob *job)
 void
 walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 {
-	WalredoMaskJob job = {rmid, blkno, page};
+	WalredoMaskJob job = {rmid, blkno, page, false};
 	WalredoRequest request = mask_request(&job);
 
 	walredo_pool_request(&request, page);
@@ -458,13 +458,15 @@ take_masked(void *arg, const char *page)
 {
 	WalredoMaskJob *job = arg;
 
-	memcpy(job->page, page, BLCKSZ);
+	if (page != NULL)
+		memcpy(job->page, page, BLCKSZ);
+	job->done = (page != NULL);
 }
 
 WalredoStream *
 walredo_mask_begin(void)
 {
-	return walredo_stream_begin(take_masked);
+	return walredo_stream_begin(take_masked, true);
 }
 
 void
@@ -472,6 +474,7 @@ walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job)
 {
 	WalredoRequest request = mask_request(job);
 
+	job->done = false;
 	walredo_stream_add(stream, &request);
 }
 

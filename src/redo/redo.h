@@ -88,11 +88,13 @@ typedef struct WalredoMaskJob
 	RmgrId		rmid;
 	BlockNumber blkno;
 	char	   *page;			/* BLCKSZ bytes */
+	bool		done;			/* in a stream */
 } WalredoMaskJob;
 
 /*
  * The same for many pages: a stream, and jobs for it, each of which stays until
- * its page is masked.
+ * the stream has been finished.  If the child fails at one, that one and some
+ * others are not done, and nothing is raised.
  */
 extern WalredoStream *walredo_mask_begin(void);
 extern void walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job);
