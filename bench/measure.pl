@@ -385,7 +385,7 @@ sub time_of_query
 # A session that waits for queries.
 sub connected_session
 {
-	my $pid = open2(my $out, my $in, @psql);
+	my $pid = open2(my $out, my $in, @psql, @_);
 
 	return { in => $in, out => $out, pid => $pid };
 }
@@ -547,7 +547,11 @@ SQL
 	my $copy = [ "$absolute/driver", '--data', $data,
 		'--postgres', "$bindir/postgres", '--floor', "$absolute/floor",
 		'--workloads', "$absolute/workloads", 'copyloop', $brief ? 1 : 8 ];
-	my @sessions = map { connected_session() } 1 .. 2;
+
+	# Another role has another child; sessions of one role share theirs unless
+	# one of them waits for long.
+	sql('CREATE ROLE bench_other SUPERUSER LOGIN;');
+	my @sessions = (connected_session(), connected_session('-U', 'bench_other'));
 
 	time_of_sessions($query, @sessions);
 	for (1 .. ($brief ? 1 : 2 * $rounds + 1))
