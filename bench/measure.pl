@@ -55,13 +55,17 @@ sub rows
 
 my $absolute = $bench =~ m{^/} ? $bench : "$ENV{PWD}/$bench";
 
+sub driver_command
+{
+	return ("$absolute/driver", '--data', $data,
+		'--postgres', "$bindir/postgres",
+		'--floor', "$absolute/floor",
+		'--workloads', "$absolute/workloads", @_);
+}
+
 sub driver
 {
-	return rows(
-		run("$absolute/driver", '--data', $data,
-			'--postgres', "$bindir/postgres",
-			'--floor', "$absolute/floor",
-			'--workloads', "$absolute/workloads", @_));
+	return rows(run(driver_command(@_)));
 }
 
 my @psql = ("$bindir/psql", '-XAtq', '-F', "\t", '-v', 'ON_ERROR_STOP=1');
@@ -544,9 +548,7 @@ SQL
 	# of the machine's cores is shown for comparison.
 	my $query = "SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn');";
 	my $dump = [ @waldump, '--stats' ];
-	my $copy = [ "$absolute/driver", '--data', $data,
-		'--postgres', "$bindir/postgres", '--floor', "$absolute/floor",
-		'--workloads', "$absolute/workloads", 'copyloop', $brief ? 1 : 8 ];
+	my $copy = [ driver_command('copyloop', $brief ? 1 : 8) ];
 
 	# Another role has another child; sessions of one role share theirs unless
 	# one of them waits for long.

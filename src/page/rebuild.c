@@ -544,7 +544,8 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page, bool ahead)
 }
 
 /*
- * Applies the records that wait for a page of which some may be native.
+ * Applies the records that wait for a page of which some may be native.  No
+ * child is at any page.
  */
 static void
 replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
@@ -554,7 +555,6 @@ replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 	bytea	   *image = copy_image(rebuild, page);
 	int			n = 0;
 
-	finish_replays(rebuild);
 	for (PendingChunk *chunk = page->chunks; chunk != NULL;
 		 chunk = chunk->next)
 	{

@@ -1356,8 +1356,7 @@ walredo_stream_begin(WalredoTakeAnswer take, bool give_back)
 void
 walredo_stream_end(WalredoStream *stream)
 {
-	if (stream->num_requests > 0)
-		walredo_stream_finish(stream);
+	walredo_stream_finish(stream);
 	pfree(stream->answers);
 	pfree(stream);
 }
