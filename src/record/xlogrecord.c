@@ -88,7 +88,8 @@ take_image_header(WalredoBlockIterator *iter)
 	}
 	iter->data_size += length;
 	iter->block.image_has_hole = hole_length > 0;
-	if ((info & BKPIMAGE_APPLY) != 0)
+	iter->block.has_image = (info & BKPIMAGE_APPLY) != 0;
+	if (iter->block.has_image)
 		iter->block.will_init = true;
 	return true;
 }
@@ -160,6 +161,7 @@ next_block(WalredoBlockIterator *iter)
 			return false;
 		}
 		block->will_init = (block->flags & BKPBLOCK_WILL_INIT) != 0;
+		block->has_image = false;
 		block->image_has_hole = false;
 
 		if ((block->flags & BKPBLOCK_HAS_IMAGE) != 0 &&
@@ -262,6 +264,7 @@ plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 		block->flags = header.fork_flags;
 		block->forknum = header.fork_flags & BKPBLOCK_FORK_MASK;
 		block->will_init = (header.fork_flags & BKPBLOCK_WILL_INIT) != 0;
+		block->has_image = false;
 		block->image_has_hole = false;
 		if ((header.fork_flags & BKPBLOCK_HAS_IMAGE) != 0 ||
 			((header.fork_flags & BKPBLOCK_HAS_DATA) != 0) !=

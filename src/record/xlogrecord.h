@@ -38,6 +38,12 @@ typedef struct WalredoBlockRef
 	/* Redo makes the page without looking at what it was. */
 	bool		will_init;
 
+	/*
+	 * It has an image that redo restores, whatever the resource manager.  An
+	 * image that is there for wal_consistency_checking only does not count.
+	 */
+	bool		has_image;
+
 	/* It has an image from whose middle a part was left out, as free space. */
 	bool		image_has_hole;
 } WalredoBlockRef;
