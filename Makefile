@@ -29,6 +29,7 @@ OBJS = \
 	src/pool/shared.o \
 	src/pool/worker.o \
 	src/proto/proto.o \
+	src/record/image.o \
 	src/record/record.o \
 	src/record/scan.o \
 	src/record/tag.o \

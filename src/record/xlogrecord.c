@@ -322,6 +322,15 @@ walredo_xlogrecord_headers(const XLogRecord *record,
 	read_headers(record, headers);
 }
 
+static inline bool
+is_block(const WalredoBlockRef *block, const WalredoTag *tag)
+{
+	return block->blkno == tag->number && block->forknum == tag->forknum &&
+		LocatorRelNumber(block->locator) == tag->relNumber &&
+		LocatorDbOid(block->locator) == tag->dbOid &&
+		LocatorSpcOid(block->locator) == tag->spcOid;
+}
+
 bool
 walredo_xlogrecord_names_block(const XLogRecord *record,
 							   const WalredoTag *tag, bool *will_init)
@@ -334,15 +343,32 @@ walredo_xlogrecord_names_block(const XLogRecord *record,
 	{
 		const WalredoBlockRef *block = &headers.blocks[i];
 
-		if (block->blkno == tag->number && block->forknum == tag->forknum &&
-			LocatorRelNumber(block->locator) == tag->relNumber &&
-			LocatorDbOid(block->locator) == tag->dbOid &&
-			LocatorSpcOid(block->locator) == tag->spcOid)
+		if (is_block(block, tag))
 		{
 			*will_init = found ? *will_init || block->will_init :
 				block->will_init;
 			found = true;
 		}
+	}
+	return found;
+}
+
+bool
+walredo_xlogrecord_has_image(const XLogRecord *record, const WalredoTag *tag)
+{
+	WalredoRecordHeaders headers;
+	bool		found = false;
+
+	read_headers(record, &headers);
+	for (int i = 0; i < headers.num_blocks; i++)
+	{
+		const WalredoBlockRef *block = &headers.blocks[i];
+
+		if (!is_block(block, tag))
+			continue;
+		if (!block->has_image)
+			return false;
+		found = true;
 	}
 	return found;
 }

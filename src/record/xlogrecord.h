@@ -103,6 +103,13 @@ extern bool walredo_xlogrecord_names_block(const XLogRecord *record,
 										   bool *will_init);
 
 /*
+ * Whether redo does no more to the block that a tag of a relation names than
+ * to restore an image of it: what can be done without the resource manager.
+ */
+extern bool walredo_xlogrecord_has_image(const XLogRecord *record,
+										 const WalredoTag *tag);
+
+/*
  * False if a record cannot change the block of a relation that a tag names,
  * or with whole_fork any block of its fork, whatever its resource manager: if
  * it does not name the block, or for the visibility map, which heap records do

@@ -250,6 +250,27 @@ walredo_record_will_init(const WalredoTag *tag, const WalredoRecord *record)
 	return (record->flags & WALREDO_WILL_INIT) != 0;
 }
 
+/*
+ * A child knows the server's own resource managers only.  Of a record of
+ * another it can restore an image, as all of them do.
+ */
+static void
+check_resource_manager(const WalredoTag *tag, const WalredoRecord *record)
+{
+	const XLogRecord *xlogrecord = RecordXLogRecord(record);
+
+	if (RmgrIdIsCustom(xlogrecord->xl_rmid) &&
+		!walredo_xlogrecord_has_image(xlogrecord, tag))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replay WAL record of an unknown resource manager"),
+				 errdetail("The record at %X/%X is of the resource manager with ID %u, and has no full-page image of %s.",
+						   LSN_FORMAT_ARGS(record->lsn),
+						   xlogrecord->xl_rmid,
+						   walredo_tag_to_cstring(tag)),
+				 errhint("Begin with a later record that has an image of the page.")));
+}
+
 static void
 no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 {
@@ -394,6 +415,7 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 			if (!walredo_record_will_init(tag, records[end]) && end == i &&
 				image == NULL)
 				no_base_image(tag, records[end]);
+			check_resource_manager(tag, records[end]);
 		}
 		if (end > i)
 			image = apply_postgres_run(tag, image, records + i, end - i);
