@@ -20,6 +20,7 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/hole.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \

@@ -128,6 +128,9 @@ typedef struct WalredoRecord
 
 #define WALREDO_RECORD_HDRSZ	offsetof(WalredoRecord, u)
 
+/* True for all kinds but WALREDO_POSTGRES. */
+#define WalredoRecordIsNative(rec)	((rec)->kind != WALREDO_POSTGRES)
+
 /* Bytes of u, and how many entries the arrays in u have. */
 #define WalredoRecordBodySize(rec) \
 	(VARSIZE(rec) - WALREDO_RECORD_HDRSZ)

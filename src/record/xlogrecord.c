@@ -332,32 +332,11 @@ is_block(const WalredoBlockRef *block, const WalredoTag *tag)
 }
 
 bool
-walredo_xlogrecord_names_block(const XLogRecord *record,
-							   const WalredoTag *tag, bool *will_init)
+walredo_xlogrecord_find_block(const XLogRecord *record, const WalredoTag *tag,
+							  WalredoBlockRef *found)
 {
 	WalredoRecordHeaders headers;
-	bool		found = false;
-
-	read_headers(record, &headers);
-	for (int i = 0; i < headers.num_blocks; i++)
-	{
-		const WalredoBlockRef *block = &headers.blocks[i];
-
-		if (is_block(block, tag))
-		{
-			*will_init = found ? *will_init || block->will_init :
-				block->will_init;
-			found = true;
-		}
-	}
-	return found;
-}
-
-bool
-walredo_xlogrecord_has_image(const XLogRecord *record, const WalredoTag *tag)
-{
-	WalredoRecordHeaders headers;
-	bool		found = false;
+	bool		is_found = false;
 
 	read_headers(record, &headers);
 	for (int i = 0; i < headers.num_blocks; i++)
@@ -366,11 +345,38 @@ walredo_xlogrecord_has_image(const XLogRecord *record, const WalredoTag *tag)
 
 		if (!is_block(block, tag))
 			continue;
-		if (!block->has_image)
-			return false;
-		found = true;
+		if (!is_found)
+			*found = *block;
+		else
+		{
+			found->will_init |= block->will_init;
+			found->has_image &= block->has_image;
+			found->image_has_hole |= block->image_has_hole;
+		}
+		is_found = true;
 	}
-	return found;
+	return is_found;
+}
+
+bool
+walredo_xlogrecord_names_block(const XLogRecord *record,
+							   const WalredoTag *tag, bool *will_init)
+{
+	WalredoBlockRef block;
+
+	if (!walredo_xlogrecord_find_block(record, tag, &block))
+		return false;
+	*will_init = block.will_init;
+	return true;
+}
+
+bool
+walredo_xlogrecord_has_image(const XLogRecord *record, const WalredoTag *tag)
+{
+	WalredoBlockRef block;
+
+	return walredo_xlogrecord_find_block(record, tag, &block) &&
+		block.has_image;
 }
 
 bool

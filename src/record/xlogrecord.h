@@ -95,6 +95,15 @@ extern pg_crc32c walredo_xlogrecord_crc(const XLogRecord *record);
 extern const char *walredo_xlogrecord_check(const XLogRecord *record);
 
 /*
+ * Looks for the block that a tag of a relation names.  False if the record does
+ * not refer to it.  If it does so more than once, *block has what all of these
+ * references say.
+ */
+extern bool walredo_xlogrecord_find_block(const XLogRecord *record,
+										  const WalredoTag *tag,
+										  WalredoBlockRef *block);
+
+/*
  * Whether a record refers to the block that a tag of a relation names, and if
  * so, in *will_init, whether redo needs no image of it.
  */

@@ -437,6 +437,15 @@ walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job)
 	walredo_stream_add(stream, &request);
 }
 
+void
+walredo_redo_one(WalredoRedoJob *job, char *page)
+{
+	WalredoRequest request = {send_job, describe_job, job, job->nrecords,
+	false};
+
+	walredo_pool_request(&request, page);
+}
+
 static void
 send_mask(WalredoPipe *pipe, void *arg)
 {

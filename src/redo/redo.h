@@ -69,6 +69,12 @@ typedef struct WalredoRedoJob
 extern void walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job);
 
 /*
+ * The same for a job alone, without a stream: puts the resulting page, of BLCKSZ
+ * bytes, into page, and raises what walredo_pool_request() does.
+ */
+extern void walredo_redo_one(WalredoRedoJob *job, char *page);
+
+/*
  * True if the record makes the page without an image of what it was.  ERROR
  * 22023 if it is a WAL record that is not about the page at all, or was given
  * as one that initializes it and does not.

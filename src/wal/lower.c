@@ -29,6 +29,8 @@
 #include "access/xact.h"
 #include "access/xlog_internal.h"
 #include "catalog/storage_xlog.h"
+#include "commands/dbcommands_xlog.h"
+#include "commands/tablespace.h"
 #include "compat.h"
 #include "port/pg_crc32c.h"
 #include "record/slru.h"
@@ -62,6 +64,11 @@ struct WalredoLowering
 	WalredoPageRecord *pairs;
 	int			num_pairs;
 	int			max_pairs;
+
+	/* The result of walredo_file_changes(). */
+	WalredoFileChange *changes;
+	int			num_changes;
+	int			max_changes;
 };
 
 static void broken(XLogRecPtr end_lsn, const char *fmt,...)
@@ -872,7 +879,8 @@ walredo_lower_may_concern(const XLogRecord *record, const WalredoTag *tag,
 		case WALREDO_TAG_REL:
 
 			/* A truncation has the relation in its main data. */
-			return rmid == RM_SMGR_ID ||
+			return (rmid == RM_SMGR_ID &&
+					tag->forknum == VISIBILITYMAP_FORKNUM) ||
 				walredo_xlogrecord_may_concern(record, tag, whole_fork);
 		case WALREDO_TAG_CLOG:
 			return rmid == RM_XACT_ID || rmid == RM_CLOG_ID;
@@ -984,36 +992,9 @@ void
 walredo_lowering_free(WalredoLowering *lowering)
 {
 	MemoryContextDelete(lowering->context);
+	if (lowering->changes != NULL)
+		pfree(lowering->changes);
 	pfree(lowering);
-}
-
-/*
- * Reads the truncation of a relation out of a storage manager's record.  Not
- * inlined: what it takes is large, and few records come here.
- */
-static pg_noinline bool
-read_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
-				xl_smgr_truncate *xlrec)
-{
-	WalredoLowering lowering = {0};
-	WalredoRecordHeaders headers;
-
-	walredo_xlogrecord_headers(record, &headers);
-	set_record(&lowering, record, &headers, end_lsn);
-	return take_truncation(&lowering, xlrec);
-}
-
-bool
-walredo_lower_truncated_relation(const XLogRecord *record, XLogRecPtr end_lsn,
-								 RelFileLocator *locator)
-{
-	xl_smgr_truncate xlrec;
-
-	if (record->xl_rmid != RM_SMGR_ID ||
-		!read_truncation(record, end_lsn, &xlrec))
-		return false;
-	*locator = SmgrTruncateLocator(xlrec);
-	return true;
 }
 
 void
@@ -1022,28 +1003,409 @@ walredo_report_broken_record(XLogRecPtr end_lsn, const char *error)
 	broken(end_lsn, "%s", error);
 }
 
-BlockNumber
-walredo_lower_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
-						 const WalredoTag *fork_tag)
+/* ----------------------------------------
+ * Files
+ * ----------------------------------------
+ */
+
+static void
+add_file_change(WalredoLowering *lowering, WalredoPageEnd end,
+				WalredoFileScope scope, const WalredoTag *tag)
 {
-	xl_smgr_truncate xlrec;
+	WalredoFileChange *change;
+
+	if (lowering->num_changes == lowering->max_changes)
+	{
+		Size		size;
+
+		lowering->max_changes = Max(8, lowering->max_changes * 2);
+		size = lowering->max_changes * sizeof(WalredoFileChange);
+		if (lowering->changes == NULL)
+			lowering->changes =
+				MemoryContextAlloc(MemoryContextGetParent(lowering->context),
+								   size);
+		else
+			lowering->changes = repalloc_huge(lowering->changes, size);
+	}
+	change = &lowering->changes[lowering->num_changes++];
+	change->end = end;
+	change->scope = scope;
+	change->tag = *tag;
+}
+
+/*
+ * As smgr_redo() in src/backend/catalog/storage.c.
+ *
+ * A file is created under a number that no other file has, so what WAL knows
+ * from before is about a file that had this number once.  The main fork is the
+ * first to be created.  The free space map is left out, as it is not logged.
+ */
+static void
+smgr_file_changes(WalredoLowering *lowering)
+{
+	xl_smgr_truncate truncate;
+	Cursor		cursor = lowering->main_data;
 	WalredoTag	tag;
 
-	if (record->xl_rmid != RM_SMGR_ID || fork_tag->kind != WALREDO_TAG_REL ||
-		!read_truncation(record, end_lsn, &xlrec))
-		return InvalidBlockNumber;
+	if (take_truncation(lowering, &truncate))
+	{
+		BlockNumber map_blocks = walredo_vm_page(truncate.blkno);
 
-	tag = walredo_tag_of_block(&SmgrTruncateLocator(xlrec), fork_tag->forknum,
-							   fork_tag->number);
-	if (memcmp(&tag, fork_tag, sizeof(tag)) != 0)
-		return InvalidBlockNumber;
+		if (walredo_vm_byte(truncate.blkno) != 0 ||
+			walredo_vm_bit(truncate.blkno) != 0)
+			map_blocks++;
+		if ((truncate.flags & SMGR_TRUNCATE_HEAP) != 0)
+		{
+			tag = walredo_tag_of_block(&SmgrTruncateLocator(truncate),
+									   MAIN_FORKNUM, truncate.blkno);
+			add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_FORK,
+							&tag);
+		}
+		if ((truncate.flags & SMGR_TRUNCATE_VM) != 0)
+		{
+			tag = walredo_tag_of_block(&SmgrTruncateLocator(truncate),
+									   VISIBILITYMAP_FORKNUM, map_blocks);
+			add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_FORK,
+							&tag);
+		}
+	}
+	else if ((lowering->record->xl_info & ~XLR_INFO_MASK) == XLOG_SMGR_CREATE)
+	{
+		xl_smgr_create create;
 
-	if (tag.forknum == MAIN_FORKNUM && (xlrec.flags & SMGR_TRUNCATE_HEAP) != 0)
-		return xlrec.blkno;
-	if (tag.forknum == VISIBILITYMAP_FORKNUM &&
-		(xlrec.flags & SMGR_TRUNCATE_VM) != 0)
-		return walredo_vm_page(xlrec.blkno) +
-			(walredo_vm_byte(xlrec.blkno) != 0 ||
-			 walredo_vm_bit(xlrec.blkno) != 0);
-	return InvalidBlockNumber;
+		take(lowering, &cursor, &create, sizeof(create));
+		if (create.forkNum < MAIN_FORKNUM || create.forkNum > MAX_FORKNUM)
+			broken(lowering->end_lsn, "It creates a fork that cannot be.");
+		tag = walredo_tag_of_block(&SmgrCreateLocator(create), create.forkNum,
+								   0);
+		add_file_change(lowering, WALREDO_FILE_CREATED,
+						create.forkNum == MAIN_FORKNUM ?
+						WALREDO_SCOPE_RELATION : WALREDO_SCOPE_FORK, &tag);
+	}
+}
+
+/*
+ * As dbase_redo() in src/backend/commands/dbcommands.c.
+ */
+static void
+dbase_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	WalredoTag	tag = {.kind = WALREDO_TAG_REL};
+
+	switch (lowering->record->xl_info & ~XLR_INFO_MASK)
+	{
+		case XLOG_DBASE_CREATE_FILE_COPY:
+			{
+				xl_dbase_create_file_copy_rec xlrec;
+
+				take(lowering, &cursor, &xlrec, sizeof(xlrec));
+				tag.spcOid = xlrec.tablespace_id;
+				tag.dbOid = xlrec.db_id;
+				add_file_change(lowering, WALREDO_FILE_COPIED,
+								WALREDO_SCOPE_DATABASE, &tag);
+				break;
+			}
+		case XLOG_DBASE_CREATE_WAL_LOG:
+			{
+				xl_dbase_create_wal_log_rec xlrec;
+
+				take(lowering, &cursor, &xlrec, sizeof(xlrec));
+				tag.spcOid = xlrec.tablespace_id;
+				tag.dbOid = xlrec.db_id;
+				add_file_change(lowering, WALREDO_FILE_CREATED,
+								WALREDO_SCOPE_DATABASE, &tag);
+				break;
+			}
+		case XLOG_DBASE_DROP:
+			{
+				xl_dbase_drop_rec xlrec;
+				int			n;
+
+				take(lowering, &cursor, &xlrec.db_id, sizeof(xlrec.db_id));
+				tag.dbOid = xlrec.db_id;
+				n = take_count(lowering, &cursor, sizeof(Oid));
+				for (int i = 0; i < n; i++)
+				{
+					take(lowering, &cursor, &tag.spcOid, sizeof(Oid));
+					add_file_change(lowering, WALREDO_FILE_REMOVED,
+									WALREDO_SCOPE_DATABASE, &tag);
+				}
+				break;
+			}
+		default:
+			break;
+	}
+}
+
+/*
+ * As tblspc_redo() in src/backend/commands/tablespace.c.  A tablespace must be
+ * empty to be dropped, but what WAL knows of its files ends in any case.
+ */
+static void
+tblspc_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	WalredoTag	tag = {.kind = WALREDO_TAG_REL};
+	xl_tblspc_drop_rec xlrec;
+
+	if ((lowering->record->xl_info & ~XLR_INFO_MASK) != XLOG_TBLSPC_DROP)
+		return;
+	take(lowering, &cursor, &xlrec, sizeof(xlrec));
+	tag.spcOid = xlrec.ts_id;
+	add_file_change(lowering, WALREDO_FILE_REMOVED, WALREDO_SCOPE_TABLESPACE,
+					&tag);
+}
+
+/*
+ * The files that the end of a transaction removes: those of relations that it
+ * has dropped, or, if it aborts, has created; and the state of a prepared
+ * transaction, which ends with it.
+ *
+ * As xact_redo() in src/backend/access/transam/xact.c.
+ */
+static void
+xact_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	uint32		xinfo = 0;
+	WalredoTag	tag;
+
+	switch (lowering->record->xl_info & XLOG_XACT_OPMASK)
+	{
+		case XLOG_XACT_COMMIT:
+		case XLOG_XACT_COMMIT_PREPARED:
+		case XLOG_XACT_ABORT:
+		case XLOG_XACT_ABORT_PREPARED:
+			break;
+		default:
+			return;
+	}
+
+	take(lowering, &cursor, NULL, sizeof(TimestampTz));
+	if (lowering->record->xl_info & XLOG_XACT_HAS_INFO)
+		take(lowering, &cursor, &xinfo, sizeof(xinfo));
+	if (xinfo & XACT_XINFO_HAS_DBINFO)
+		take(lowering, &cursor, NULL, sizeof(xl_xact_dbinfo));
+	if (xinfo & XACT_XINFO_HAS_SUBXACTS)
+		skip_array(lowering, &cursor, sizeof(TransactionId));
+	if (xinfo & XACT_XINFO_HAS_RELFILELOCATORS)
+	{
+		int			n = take_count(lowering, &cursor, sizeof(RelFileLocator));
+
+		for (int i = 0; i < n; i++)
+		{
+			RelFileLocator locator;
+
+			take(lowering, &cursor, &locator, sizeof(locator));
+			tag = walredo_tag_of_block(&locator, MAIN_FORKNUM, 0);
+			add_file_change(lowering, WALREDO_FILE_REMOVED,
+							WALREDO_SCOPE_RELATION, &tag);
+		}
+	}
+	if (xinfo & XACT_XINFO_HAS_TWOPHASE)
+	{
+		TransactionId xid;
+		bool		is_commit =
+			(lowering->record->xl_info & XLOG_XACT_OPMASK) ==
+			XLOG_XACT_COMMIT_PREPARED;
+
+		if (xinfo & XACT_XINFO_HAS_DROPPED_STATS)
+			skip_array(lowering, &cursor, sizeof(xl_xact_stats_item));
+		if (is_commit && (xinfo & XACT_XINFO_HAS_INVALS))
+			skip_array(lowering, &cursor, sizeof(SharedInvalidationMessage));
+		take(lowering, &cursor, &xid, sizeof(xid));
+		tag = slru_tag(WALREDO_TAG_TWOPHASE, xid);
+		add_file_change(lowering, WALREDO_FILE_REMOVED, WALREDO_SCOPE_OBJECT,
+						&tag);
+	}
+}
+
+/*
+ * As clog_redo() and commit_ts_redo(): both records begin with the page that
+ * becomes the first.
+ */
+static void
+slru_file_changes(WalredoLowering *lowering, WalredoTagKind kind)
+{
+	Cursor		cursor = lowering->main_data;
+	LoggedSlruPage pageno;
+	WalredoTag	tag;
+
+	take(lowering, &cursor, &pageno, sizeof(pageno));
+	if (pageno < 0)
+		broken(lowering->end_lsn, "It names a page that cannot be.");
+	tag = slru_tag(kind, pageno);
+	add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_SLRU, &tag);
+}
+
+/*
+ * As multixact_redo() in src/backend/access/transam/multixact.c.  Offsets are
+ * kept from the multixact before the oldest on: see PerformOffsetsTruncation().
+ */
+static void
+multixact_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	xl_multixact_truncate xlrec;
+	MultiXactId oldest;
+	WalredoTag	tag;
+
+	take(lowering, &cursor, &xlrec, SizeOfMultiXactTruncate);
+	oldest = MultiXactTruncateOldest(xlrec);
+	oldest = oldest > FirstMultiXactId ? oldest - 1 : MaxMultiXactId;
+	tag = slru_tag(WALREDO_TAG_MULTIXACT_OFFSETS,
+				   walredo_mxact_offset_page(oldest));
+	add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_SLRU, &tag);
+
+	tag = slru_tag(WALREDO_TAG_MULTIXACT_MEMBERS,
+				   walredo_mxact_member_page(MultiXactTruncateOffset(xlrec)));
+	add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_SLRU, &tag);
+}
+
+bool
+walredo_may_change_files(const XLogRecord *record)
+{
+	uint8		info = record->xl_info & ~XLR_INFO_MASK;
+
+	switch (record->xl_rmid)
+	{
+		case RM_SMGR_ID:
+		case RM_DBASE_ID:
+		case RM_TBLSPC_ID:
+			return true;
+		case RM_XACT_ID:
+
+			/* Files and two-phase states are in its additional information. */
+			return (record->xl_info & XLOG_XACT_HAS_INFO) != 0;
+		case RM_CLOG_ID:
+			return info == CLOG_TRUNCATE;
+		case RM_COMMIT_TS_ID:
+			return info == COMMIT_TS_TRUNCATE;
+		case RM_MULTIXACT_ID:
+			return info == XLOG_MULTIXACT_TRUNCATE_ID;
+		default:
+			return false;
+	}
+}
+
+int
+walredo_file_changes(WalredoLowering *lowering, const XLogRecord *record,
+					 const WalredoRecordHeaders *headers, XLogRecPtr end_lsn,
+					 WalredoFileChange **changes)
+{
+	lowering->num_changes = 0;
+	if (!walredo_may_change_files(record))
+		return 0;
+	set_record(lowering, record, headers, end_lsn);
+
+	switch (record->xl_rmid)
+	{
+		case RM_SMGR_ID:
+			smgr_file_changes(lowering);
+			break;
+		case RM_DBASE_ID:
+			dbase_file_changes(lowering);
+			break;
+		case RM_TBLSPC_ID:
+			tblspc_file_changes(lowering);
+			break;
+		case RM_XACT_ID:
+			xact_file_changes(lowering);
+			break;
+		case RM_CLOG_ID:
+			slru_file_changes(lowering, WALREDO_TAG_CLOG);
+			break;
+		case RM_COMMIT_TS_ID:
+			slru_file_changes(lowering, WALREDO_TAG_COMMIT_TS);
+			break;
+		case RM_MULTIXACT_ID:
+			multixact_file_changes(lowering);
+			break;
+		default:
+			break;
+	}
+	*changes = lowering->changes;
+	return lowering->num_changes;
+}
+
+/*
+ * Is a page of an SLRU in a segment that goes when the SLRU is truncated?
+ *
+ * As SimpleLruTruncate() in src/backend/access/transam/slru.c: a segment goes
+ * if its first and its last page are before the cutoff.  What is before what
+ * wraps around, as the entries' numbers do, which all have 32 bits but for
+ * multixact members of newer servers.
+ */
+static bool
+slru_segment_precedes(const WalredoTag *tag, const WalredoTag *cutoff)
+{
+	uint64		first = tag->number - tag->number % SLRU_PAGES_PER_SEGMENT;
+	uint64		last = first + SLRU_PAGES_PER_SEGMENT - 1;
+	uint64		per_page = 1;
+
+	switch ((WalredoTagKind) tag->kind)
+	{
+		case WALREDO_TAG_CLOG:
+			per_page = WALREDO_CLOG_XACTS_PER_PAGE;
+			break;
+		case WALREDO_TAG_COMMIT_TS:
+			per_page = WALREDO_COMMIT_TS_XACTS_PER_PAGE;
+			break;
+		case WALREDO_TAG_MULTIXACT_OFFSETS:
+			per_page = WALREDO_MXACT_OFFSETS_PER_PAGE;
+			break;
+		case WALREDO_TAG_MULTIXACT_MEMBERS:
+			if (sizeof(MultiXactOffset) > sizeof(uint32))
+				return last < cutoff->number;
+			per_page = WALREDO_MXACT_MEMBERS_PER_PAGE;
+			break;
+		default:
+			return false;
+	}
+	return (int32) ((uint32) ((first - cutoff->number) * per_page)) < 0 &&
+		(int32) ((uint32) ((last - cutoff->number) * per_page)) < 0;
+}
+
+uint64
+walredo_file_change_from(const WalredoFileChange *change,
+						 const WalredoTag *tag)
+{
+	bool		applies = false;
+
+	/* The relation map of a database is one of its files. */
+	if (change->tag.kind != tag->kind &&
+		!(tag->kind == WALREDO_TAG_RELMAP &&
+		  (change->scope == WALREDO_SCOPE_DATABASE ||
+		   change->scope == WALREDO_SCOPE_TABLESPACE)))
+		return PG_UINT64_MAX;
+
+	switch (change->scope)
+	{
+		case WALREDO_SCOPE_OBJECT:
+			applies = change->tag.number == tag->number;
+			break;
+		case WALREDO_SCOPE_FORK:
+			if (walredo_tag_same_fork(&change->tag, tag))
+				return change->tag.number;
+			break;
+		case WALREDO_SCOPE_RELATION:
+			applies = change->tag.relNumber == tag->relNumber &&
+				change->tag.dbOid == tag->dbOid &&
+				change->tag.spcOid == tag->spcOid;
+			break;
+		case WALREDO_SCOPE_DATABASE:
+			applies = change->tag.dbOid == tag->dbOid &&
+				change->tag.spcOid == tag->spcOid;
+			break;
+		case WALREDO_SCOPE_TABLESPACE:
+			applies = change->tag.spcOid == tag->spcOid;
+			break;
+		case WALREDO_SCOPE_SLRU:
+			applies = slru_segment_precedes(tag, &change->tag);
+			break;
+	}
+	if (!applies)
+		return PG_UINT64_MAX;
+	return tag->kind == WALREDO_TAG_REL ? 0 : tag->number;
 }
