@@ -1277,9 +1277,3 @@ is_switch(const XLogRecord *record)
 	return record->xl_rmid == RM_XLOG_ID &&
 		(record->xl_info & ~XLR_INFO_MASK) == XLOG_SWITCH;
 }
-
-bool
-walredo_reader_has_restarted(WalredoReader *reader)
-{
-	return false;
-}

@@ -78,4 +78,3 @@ extern char *walredo_reader_segment_name(WalredoReader *reader,
 extern void walredo_reader_end(WalredoReader *reader);
 
 #endif							/* WALREDO_READER_H */
-extern bool walredo_reader_has_restarted(WalredoReader *reader);
