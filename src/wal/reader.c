@@ -1389,8 +1389,8 @@ report_end(WalredoReader *reader)
 			(errmsg_internal("read WAL in \"%s\" from %X/%X to %X/%X of at most %X/%X",
 							 reader->directory,
 							 LSN_FORMAT_ARGS(reader->first_lsn),
-							 LSN_FORMAT_ARGS(reader->next_lsn),
-							 LSN_FORMAT_ARGS(reader->end_lsn))));
+							 LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)),
+							 LSN_FORMAT_ARGS(walredo_reader_last_lsn(reader)))));
 }
 
 /*
