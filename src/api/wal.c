@@ -120,6 +120,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	const XLogRecord *record;
 	LogEntry	entry;
 	Size		size;
+	bool		found;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -130,6 +131,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 
 		scan = palloc0(sizeof(WalRecordsScan));
 		scan->reader = begin_scan(fcinfo, 0);
+		walredo_reader_allow_restart(scan->reader);
 		scan->entry_size = 2 * XLOG_BLCKSZ;
 		scan->entry = palloc(scan->entry_size);
 		funcctx->user_fctx = scan;
@@ -140,7 +142,18 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	funcctx = SRF_PERCALL_SETUP();
 	scan = funcctx->user_fctx;
 
-	if (!walredo_reader_next(scan->reader))
+	found = walredo_reader_next(scan->reader);
+	if (walredo_reader_has_restarted(scan->reader))
+	{
+		XLogRecPtr	first_lsn = walredo_reader_first_lsn(scan->reader);
+
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("WAL before %X/%X was removed while it was read",
+						LSN_FORMAT_ARGS(first_lsn)),
+				 errdetail("The records that follow come after a gap.")));
+	}
+	if (!found)
 		SRF_RETURN_DONE(funcctx);
 
 	record = walredo_reader_record(scan->reader);
