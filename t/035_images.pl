@@ -389,24 +389,13 @@ foreach my $file (glob $node->data_dir . '/pg_wal/0*[0-9A-F]')
 	copy($file, $dir) or die "copy: $!";
 }
 
-# Makes the record with the image a foreign one, where it lies in its segment.
-# Its header may lie on two pages.
+# Makes the record with the image a foreign one.
 my $old = pack 'H*', $bytes;
 my $new = $old;
 substr($new, 17, 1) = pack 'C', $foreign;
 substr($new, 20, 4) =
   pack 'L', WalredoPages::_crc32c(substr($new, 24) . substr($new, 0, 20));
-my ($high, $at) = map { hex } split m{/}, $start;
-my $file = sprintf '%s/%08X%08X%08X', $dir, 1, $high, $at >> 20;
-$at &= (1 << 20) - 1;
-open my $fh, '+<:raw', $file or die "open $file: $!";
-foreach my $byte (split //, substr($new, 0, 24))
-{
-	$at += 24 if $at % 8192 == 0;
-	seek $fh, $at++, 0;
-	print $fh $byte;
-}
-close $fh or die "close: $!";
+overwrite_record($dir, $start, $new);
 
 my $range = q{(SELECT start_lsn FROM range), (SELECT end_lsn FROM range), '}
   . $dir . q{'};

@@ -15,7 +15,7 @@ use Test::More;
 
 our @EXPORT = qw($page_size $clog_per_page $commit_ts_per_page
   $members_per_page offsets_per_page checkpoint_lsn slurp_page page_sql
-  is_page make_record poison);
+  is_page make_record overwrite_record poison);
 
 our $page_size = 8192;
 
@@ -138,6 +138,35 @@ sub make_record
 	my $body = $headers . $data . ($main // '');
 	my $header = pack 'LLQCCS', 24 + length $body, 0, 0, $info, $rmid, 0;
 	return $header . pack('L', _crc32c($body . $header)) . $body;
+}
+
+# Writes a record over the one at that LSN, in a directory of segments of 1 MB.
+# It must be as long.
+sub overwrite_record
+{
+	my ($dir, $lsn, $record) = @_;
+	my ($high, $low) = map { hex } split m{/}, $lsn;
+	my ($fh, $open) = (undef, '');
+
+	while ($record ne '')
+	{
+		my $file = sprintf '%s/%08X%08X%08X', $dir, 1, $high, $low >> 20;
+		my $at = $low & 0xFFFFF;
+
+		# A page begins with a header.
+		$at += $at == 0 ? 40 : $at % $page_size == 0 ? 24 : 0;
+		my $part = substr $record, 0, $page_size - $at % $page_size, '';
+		if ($file ne $open)
+		{
+			open $fh, '+<:raw', $file or die "could not open $file: $!";
+			$open = $file;
+		}
+		seek $fh, $at, 0;
+		print $fh $part or die "could not write $file: $!";
+		$low = ($low & ~0xFFFFF) + $at + length $part;
+	}
+	close $fh or die "could not write $open: $!";
+	return;
 }
 
 # The record of a heap insertion, in hexadecimal, with a line pointer that is

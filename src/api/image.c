@@ -44,7 +44,8 @@ decode(const WalredoRecord *record)
 				 errmsg("out of memory")));
 	state->EndRecPtr = record->lsn;
 
-	decoded = palloc(DecodeXLogRecordRequiredSpace(size));
+	decoded = MemoryContextAllocHuge(CurrentMemoryContext,
+									 DecodeXLogRecordRequiredSpace(size));
 	if (!DecodeXLogRecord(state, decoded, (XLogRecord *) record->u.data,
 						  InvalidXLogRecPtr, &errormsg))
 		ereport(ERROR,

@@ -1132,10 +1132,7 @@ walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
 					 block->image_has_hole))
 		return;
 
-	/* A child would not take it: refuse it as always. */
-	if (xlogrecord->xl_tot_len > WALREDO_MAX_RECORD_SIZE)
-		(void) walredo_record_make(WALREDO_POSTGRES, end_lsn,
-								   xlogrecord->xl_tot_len);
+	walredo_record_check_replay_size(end_lsn, xlogrecord->xl_tot_len);
 
 	if (OnlyChildChanges(tag))
 	{

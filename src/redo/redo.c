@@ -43,6 +43,10 @@ typedef struct PostgresRun
 
 #define RECORD_HEAD_SIZE	(WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_LSN_SIZE)
 
+StaticAssertDecl(WALREDO_MAX_REPLAY_SIZE + WALREDO_WIRE_LSN_SIZE <=
+				 WALREDO_WIRE_MAX_PAYLOAD,
+				 "a child must take what is sent to it");
+
 Size
 walredo_request_record_size(const XLogRecord *record)
 {
@@ -251,14 +255,16 @@ walredo_record_will_init(const WalredoTag *tag, const WalredoRecord *record)
 }
 
 /*
- * A child knows the server's own resource managers only.  Of a record of
- * another it can restore an image, as all of them do.
+ * Sees whether a child can replay the record.  It knows the server's own
+ * resource managers only; of a record of another it can restore an image, as
+ * all of them do.
  */
 static void
-check_resource_manager(const WalredoTag *tag, const WalredoRecord *record)
+check_replayable(const WalredoTag *tag, const WalredoRecord *record)
 {
 	const XLogRecord *xlogrecord = RecordXLogRecord(record);
 
+	walredo_record_check_replay_size(record->lsn, xlogrecord->xl_tot_len);
 	if (RmgrIdIsCustom(xlogrecord->xl_rmid) &&
 		!walredo_xlogrecord_has_image(xlogrecord, tag))
 		ereport(ERROR,
@@ -415,7 +421,7 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 			if (!walredo_record_will_init(tag, records[end]) && end == i &&
 				image == NULL)
 				no_base_image(tag, records[end]);
-			check_resource_manager(tag, records[end]);
+			check_replayable(tag, records[end]);
 		}
 		if (end > i)
 			image = apply_postgres_run(tag, image, records + i, end - i);
@@ -531,6 +537,10 @@ walredo_describe_record(const WalredoRecord *record)
 	WalredoRequest request = {send_describe, describe_describe,
 	unconstify(WalredoRecord *, record), 0, false};
 	PGAlignedBlock text;
+
+	/* It changes a page that no child is asked for, but it is there. */
+	if (WalredoRecordBodySize(record) > WALREDO_MAX_REPLAY_SIZE)
+		return pstrdup("");
 
 	walredo_pool_request(&request, text.data);
 

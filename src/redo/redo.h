@@ -107,7 +107,8 @@ extern void walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job);
 
 /*
  * The text that the record's resource manager describes it with; palloc'd.
- * The record is WALREDO_POSTGRES.
+ * Empty if that is not the server's own, or if the record is longer than a
+ * child is given.  The record is WALREDO_POSTGRES.
  */
 extern char *walredo_describe_record(const WalredoRecord *record);
 
