@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "api/api.h"
 #include "common/relpath.h"
 #include "funcapi.h"
