@@ -293,16 +293,29 @@ ORDER BY n;
 --
 -- walredo_page_diff
 --
-SELECT * FROM walredo_page_diff('\x', '\x');
-SELECT * FROM walredo_page_diff('\x0102', '\x0102');
-SELECT * FROM walredo_page_diff('\x01020304050607', '\x11020314250617');
-SELECT * FROM walredo_page_diff('\x010203', '\x020202');
+CREATE TEMP TABLE zeroes AS SELECT decode(repeat('00', 8192), 'hex') AS page;
+SELECT d.* FROM zeroes, walredo_page_diff(page, page) d;
+SELECT d.* FROM zeroes,
+	walredo_page_diff(overlay(page PLACING '\x01020304050607' FROM 1),
+		overlay(page PLACING '\x11020314250617' FROM 1)) d;
+SELECT d.* FROM zeroes,
+	walredo_page_diff(overlay(page PLACING '\x010203' FROM 8190),
+		overlay(page PLACING '\x020202' FROM 8190)) d;
 SELECT count(*), sum(length) FROM walredo_page_diff(
 	decode(repeat('00', 8192), 'hex'), decode(repeat('0001', 4096), 'hex'));
 SELECT count(*), sum(length) FROM walredo_page_diff(
 	decode(repeat('00', 8192), 'hex'), decode(repeat('ff', 8192), 'hex'));
 SELECT * FROM walredo_page_diff(NULL, '\x');
-SELECT * FROM walredo_page_diff('\x01', '\x0102');
+
+-- what is no page: a byte too few, too many, two pages, a relation map
+SELECT walredo_page_diff('\x', '\x');
+SELECT walredo_page_diff('\x01', '\x0102');
+SELECT walredo_page_diff(page, substr(page, 2)) FROM zeroes;
+SELECT walredo_page_diff(page || '\x00', page) FROM zeroes;
+SELECT walredo_page_diff(page || page, page || page) FROM zeroes;
+SELECT walredo_page_diff(substr(page, 1, 524), substr(page, 1, 524))
+FROM zeroes;
+SELECT walredo_page_mask('Heap', page || page, 0) FROM zeroes;
 
 --
 -- walredo_page_at with literals only: which of the two?

@@ -337,7 +337,7 @@ SQL
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, description, md5(page) FROM \@.walredo_page_history(\@.walredo_tag('public.u', 'main', 0), #)",
 	'walredo_page_diff(bytea,bytea)' =>
-	  "SELECT * FROM \@.walredo_page_diff('\\x0102', '\\x0103')",
+	  "SELECT d.* FROM (SELECT decode(repeat('00', 8192), 'hex')) z (page), \@.walredo_page_diff(page, set_byte(page, 1, 3)) d",
 	'walredo_verify(regclass,text)' =>
 	  "SELECT * FROM \@.walredo_verify('public.u')",
 	'walredo_verify_all(regclass[])' =>

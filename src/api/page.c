@@ -475,38 +475,34 @@ walredo_page_history(PG_FUNCTION_ARGS)
 /*
  * walredo_page_diff(a bytea, b bytea)
  *
- * A row a run of bytes that differ.
+ * A row a run of bytes that differ.  What is no page is refused before it is
+ * read, so there are no more rows than half the bytes of a page.
  */
 Datum
 walredo_page_diff(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	bytea	   *a = PG_GETARG_BYTEA_PP(0);
-	bytea	   *b = PG_GETARG_BYTEA_PP(1);
-	const char *pa = VARDATA_ANY(a);
-	const char *pb = VARDATA_ANY(b);
-	Size		size = VARSIZE_ANY_EXHDR(a);
+	const char *a;
+	const char *b;
 	Size		start;
 	Size		end = 0;
 
-	if (VARSIZE_ANY_EXHDR(b) != size)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("images differ in length"),
-				 errdetail("The first has %zu bytes, the second %zu.",
-						   size, (Size) VARSIZE_ANY_EXHDR(b))));
+	walredo_check_page_length(fcinfo, 0, "a");
+	walredo_check_page_length(fcinfo, 1, "b");
+	a = VARDATA_ANY(PG_GETARG_BYTEA_PP(0));
+	b = VARDATA_ANY(PG_GETARG_BYTEA_PP(1));
 
 	InitMaterializedSRF(fcinfo, 0);
-	while (walredo_next_difference(pa, pb, size, &start, &end))
+	while (walredo_next_difference(a, b, BLCKSZ, &start, &end))
 	{
 		Datum		values[4];
 		bool		nulls[4] = {0};
 
 		values[0] = Int32GetDatum((int32) start);
 		values[1] = Int32GetDatum((int32) (end - start));
-		values[2] = PointerGetDatum(cstring_to_text_with_len(pa + start,
+		values[2] = PointerGetDatum(cstring_to_text_with_len(a + start,
 															 end - start));
-		values[3] = PointerGetDatum(cstring_to_text_with_len(pb + start,
+		values[3] = PointerGetDatum(cstring_to_text_with_len(b + start,
 															 end - start));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
