@@ -280,6 +280,13 @@ is( $control,
 	'debian/control is made of debian/control.in');
 cmp_ok(scalar(keys %versions), '>', 0, 'it has packages');
 
+my ($license) = slurp_file('LICENSE') =~ /^(Permission .*)/ms;
+my ($copyright) =
+  slurp_file('debian/copyright') =~ /^License: PostgreSQL\n (Permission .*)/ms;
+$copyright =~ s/^ //mg;
+$copyright =~ s/^\.$//mg;
+is($copyright, $license, 'debian/copyright has the licence');
+
 #
 # Versions
 #
@@ -297,12 +304,5 @@ is_deeply([ $ci =~ /\b(\d+)(?:-regress)?(?= )/g ],
 	\@tested, '.ci/run tests the versions of README.md');
 is_deeply([ $by_default =~ /\b(\d+)(?:-regress)?\b/g ],
 	\@tested, 'so does scripts/test-versions');
-
-my ($license) = slurp_file('LICENSE') =~ /^(Permission .*)/ms;
-my ($copyright) =
-  slurp_file('debian/copyright') =~ /^License: PostgreSQL\n (Permission .*)/ms;
-$copyright =~ s/^ //mg;
-$copyright =~ s/^\.$//mg;
-is($copyright, $license, 'debian/copyright has the licence');
 
 done_testing();
