@@ -32,6 +32,7 @@
 PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
+PG_FUNCTION_INFO_V1(walredo_page_at_literals);
 PG_FUNCTION_INFO_V1(walredo_read_pages);
 PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
@@ -215,20 +216,71 @@ walredo_page_at(PG_FUNCTION_ARGS)
 
 /*
  * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn)
+ * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn)
  */
 Datum
 walredo_page_at_relation(PG_FUNCTION_ARGS)
 {
+	bool		main_fork = PG_NARGS() == 3;
+	int			argno = main_fork ? 1 : 2;
 	WalredoTag	tag;
 
 	walredo_check_may_read_log();
 	walredo_tag_of_relation(PG_GETARG_OID(0),
+							main_fork ? forkNames[MAIN_FORKNUM] :
 							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							PG_GETARG_INT64(2), &tag);
-	PG_RETURN_BYTEA_P(page_at(&tag, PG_GETARG_LSN(3), NULL, NULL));
+							PG_GETARG_INT64(argno), &tag);
+	PG_RETURN_BYTEA_P(page_at(&tag, PG_GETARG_LSN(argno + 1), NULL, NULL));
 }
 
-/* What walredo_read_pages() keeps from row to row. */
+/*
+ * walredo_page_at(text, text, text)
+ * walredo_page_at(text, text, text, text)
+ *
+ * Any of the functions above, for calls whose arguments have no types: quoted
+ * literals, NULL, and parameters.  The second argument tells which, as an LSN
+ * has a slash, and neither a fork nor a number has one.
+ */
+Datum
+walredo_page_at_literals(PG_FUNCTION_ARGS)
+{
+	int			nargs = PG_NARGS();
+	char	   *args[4] = {NULL};
+	bytea	   *base = NULL;
+	WalredoTag	tag;
+	Datum		lsn;
+
+	walredo_check_may_read_log();
+	for (int i = 0; i < nargs; i++)
+		args[i] = walredo_getarg_cstring(fcinfo, i);
+	if (args[0] == NULL || args[1] == NULL)
+		PG_RETURN_NULL();
+
+	if (strchr(args[1], '/') == NULL)
+	{
+		const char *fork = nargs == 3 ? forkNames[MAIN_FORKNUM] : args[1];
+		Datum		relid;
+		Datum		blkno;
+
+		if (args[nargs - 2] == NULL || args[nargs - 1] == NULL)
+			PG_RETURN_NULL();
+		relid = DirectFunctionCall1(regclassin, CStringGetDatum(args[0]));
+		blkno = DirectFunctionCall1(int8in, CStringGetDatum(args[nargs - 2]));
+		lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[nargs - 1]));
+		walredo_tag_of_relation(DatumGetObjectId(relid), fork,
+								DatumGetInt64(blkno), &tag);
+		PG_RETURN_BYTEA_P(page_at(&tag, DatumGetLSN(lsn), NULL, NULL));
+	}
+
+	tag = *walredo_tag_from_cstring(args[0]);
+	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
+	if (args[2] != NULL)
+		base = DatumGetByteaP(DirectFunctionCall1(byteain,
+												  CStringGetDatum(args[2])));
+	PG_RETURN_BYTEA_P(page_at(&tag, DatumGetLSN(lsn), base, args[3]));
+}
+
+/* What _walredo_read_pages() keeps from row to row. */
 typedef struct PagesScan
 {
 	WalredoRebuild *rebuild;
@@ -271,7 +323,7 @@ end_pages_scan(Datum arg)
 }
 
 /*
- * walredo_read_pages(relations, fork, lsn)
+ * _walredo_read_pages(relations, fork, lsn)
  *
  * What walredo_pages_at() and walredo_pages_at_all() have under their columns,
  * as their definitions in SQL say: a row a block that the log can make, fork by

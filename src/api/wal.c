@@ -39,7 +39,7 @@ PG_FUNCTION_INFO_V1(walredo_wal_record_type);
 
 /*
  * A record of the log on its way through walredo_wal_records(): the contents
- * of a bytea of walredo_read_wal().  The whole record follows.
+ * of a bytea of _walredo_read_wal().  The whole record follows.
  */
 typedef struct LogEntry
 {
@@ -104,7 +104,7 @@ begin_scan(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * walredo_read_wal(start_lsn, end_lsn, wal_directory)
+ * _walredo_read_wal(start_lsn, end_lsn, wal_directory)
  *
  * What walredo_wal_records() has under its columns, as its definition in SQL
  * says: a bytea a record, from the first one that begins at or after start_lsn
@@ -165,7 +165,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 
 /*
  * Reads the first argument, a bytea that says that it is from
- * walredo_read_wal(); record gets the record's header.
+ * _walredo_read_wal(); record gets the record's header.
  */
 static void
 get_log_entry(FunctionCallInfo fcinfo, LogEntry *entry, XLogRecord *record)
@@ -175,13 +175,13 @@ get_log_entry(FunctionCallInfo fcinfo, LogEntry *entry, XLogRecord *record)
 	if (VARSIZE_ANY_EXHDR(bytes) < LOG_ENTRY_SIZE + SizeOfXLogRecord)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("value is not an entry of walredo_read_wal()")));
+				 errmsg("value is not an entry of _walredo_read_wal()")));
 	memcpy(entry, VARDATA_ANY(bytes), LOG_ENTRY_SIZE);
 	memcpy(record, VARDATA_ANY(bytes) + LOG_ENTRY_SIZE, SizeOfXLogRecord);
 }
 
 /*
- * walredo_wal_start_lsn(entry) and so on
+ * _walredo_wal_start_lsn(entry) and so on
  *
  * The columns of walredo_wal_records(), each made only if it is asked for.
  */
