@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/rmgr.h"
 #include "api/api.h"
 #include "common/relpath.h"
@@ -36,6 +37,7 @@
 PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
+PG_FUNCTION_INFO_V1(walredo_page_at_literals);
 PG_FUNCTION_INFO_V1(walredo_read_pages);
 PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
@@ -376,21 +378,74 @@ walredo_page_at(PG_FUNCTION_ARGS)
 
 /*
  * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn)
+ * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn)
  */
 Datum
 walredo_page_at_relation(PG_FUNCTION_ARGS)
 {
+	bool		main_fork = PG_NARGS() == 3;
+	int			argno = main_fork ? 1 : 2;
 	WalredoTag	tag;
 
 	walredo_check_may_read_log();
 	walredo_tag_of_relation(PG_GETARG_OID(0),
+							main_fork ? forkNames[MAIN_FORKNUM] :
 							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							PG_GETARG_INT64(2), &tag);
-	PG_RETURN_BYTEA_P(page_at(PG_GETARG_OID(0), &tag, PG_GETARG_LSN(3), NULL,
-							  NULL));
+							PG_GETARG_INT64(argno), &tag);
+	PG_RETURN_BYTEA_P(page_at(PG_GETARG_OID(0), &tag,
+							  PG_GETARG_LSN(argno + 1), NULL, NULL));
 }
 
-/* What walredo_read_pages() keeps from row to row. */
+/*
+ * walredo_page_at(text, text, text)
+ * walredo_page_at(text, text, text, text)
+ *
+ * Any of the functions above, for calls whose arguments have no types: quoted
+ * literals, NULL, and parameters.  The second argument tells which, as an LSN
+ * has a slash, and neither a fork nor a number has one.
+ */
+Datum
+walredo_page_at_literals(PG_FUNCTION_ARGS)
+{
+	int			nargs = PG_NARGS();
+	char	   *args[4] = {NULL};
+	bytea	   *base = NULL;
+	WalredoTag	tag;
+	Datum		lsn;
+
+	walredo_check_may_read_log();
+	for (int i = 0; i < nargs; i++)
+		args[i] = walredo_getarg_cstring(fcinfo, i);
+	if (args[0] == NULL || args[1] == NULL)
+		PG_RETURN_NULL();
+
+	if (strchr(args[1], '/') == NULL)
+	{
+		const char *fork = nargs == 3 ? forkNames[MAIN_FORKNUM] : args[1];
+		Datum		relid;
+		Datum		blkno;
+
+		if (args[nargs - 2] == NULL || args[nargs - 1] == NULL)
+			PG_RETURN_NULL();
+		relid = DirectFunctionCall1(regclassin, CStringGetDatum(args[0]));
+		blkno = DirectFunctionCall1(int8in, CStringGetDatum(args[nargs - 2]));
+		lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[nargs - 1]));
+		walredo_tag_of_relation(DatumGetObjectId(relid), fork,
+								DatumGetInt64(blkno), &tag);
+		PG_RETURN_BYTEA_P(page_at(DatumGetObjectId(relid), &tag,
+								  DatumGetLSN(lsn), NULL, NULL));
+	}
+
+	tag = *walredo_tag_from_cstring(args[0]);
+	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
+	if (args[2] != NULL)
+		base = DatumGetByteaP(DirectFunctionCall1(byteain,
+												  CStringGetDatum(args[2])));
+	PG_RETURN_BYTEA_P(page_at(InvalidOid, &tag, DatumGetLSN(lsn), base,
+							  args[3]));
+}
+
+/* What _walredo_read_pages() keeps from row to row. */
 typedef struct PagesScan
 {
 	WalredoRebuild *rebuild;
@@ -436,7 +491,7 @@ end_pages_scan(Datum arg)
 }
 
 /*
- * walredo_read_pages(relations, fork, lsn)
+ * _walredo_read_pages(relations, fork, lsn)
  *
  * What walredo_pages_at() and walredo_pages_at_all() have under their columns,
  * as their definitions in SQL say: a row a block that the log can make, fork by
@@ -667,38 +722,34 @@ walredo_page_history(PG_FUNCTION_ARGS)
 /*
  * walredo_page_diff(a bytea, b bytea)
  *
- * A row a run of bytes that differ.
+ * A row a run of bytes that differ.  What is no page is refused before it is
+ * read, so there are no more rows than half the bytes of a page.
  */
 Datum
 walredo_page_diff(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	bytea	   *a = PG_GETARG_BYTEA_PP(0);
-	bytea	   *b = PG_GETARG_BYTEA_PP(1);
-	const char *pa = VARDATA_ANY(a);
-	const char *pb = VARDATA_ANY(b);
-	Size		size = VARSIZE_ANY_EXHDR(a);
+	const char *a;
+	const char *b;
 	Size		start;
 	Size		end = 0;
 
-	if (VARSIZE_ANY_EXHDR(b) != size)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("images differ in length"),
-				 errdetail("The first has %zu bytes, the second %zu.",
-						   size, (Size) VARSIZE_ANY_EXHDR(b))));
+	walredo_check_page_length(fcinfo, 0, "a");
+	walredo_check_page_length(fcinfo, 1, "b");
+	a = VARDATA_ANY(PG_GETARG_BYTEA_PP(0));
+	b = VARDATA_ANY(PG_GETARG_BYTEA_PP(1));
 
 	InitMaterializedSRF(fcinfo, 0);
-	while (walredo_next_difference(pa, pb, size, &start, &end))
+	while (walredo_next_difference(a, b, BLCKSZ, &start, &end))
 	{
 		Datum		values[4];
 		bool		nulls[4] = {0};
 
 		values[0] = Int32GetDatum((int32) start);
 		values[1] = Int32GetDatum((int32) (end - start));
-		values[2] = PointerGetDatum(cstring_to_text_with_len(pa + start,
+		values[2] = PointerGetDatum(cstring_to_text_with_len(a + start,
 															 end - start));
-		values[3] = PointerGetDatum(cstring_to_text_with_len(pb + start,
+		values[3] = PointerGetDatum(cstring_to_text_with_len(b + start,
 															 end - start));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);

@@ -32,6 +32,7 @@
 #include "commands/dbcommands_xlog.h"
 #include "commands/tablespace.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "record/slru.h"
 #include "record/visibilitymap.h"
@@ -65,11 +66,27 @@ struct WalredoLowering
 	int			num_pairs;
 	int			max_pairs;
 
+	/*
+	 * What of the result is asked for: pairs from number first_pair on, until
+	 * their records have taken max_size bytes.  next_pair is the number of the
+	 * pair that will be made next, whether it is asked for or not.
+	 */
+	uint64		first_pair;
+	uint64		next_pair;
+	Size		max_size;
+	Size		size;
+
 	/* The result of walredo_file_changes(). */
 	WalredoFileChange *changes;
 	int			num_changes;
 	int			max_changes;
 };
+
+/* A record may name millions of transactions: how often to look for a cancel */
+#define XIDS_BETWEEN_INTERRUPTS		0x10000
+
+/* About what a pair takes beside the body of its record. */
+#define PAIR_OVERHEAD				(sizeof(WalredoPageRecord) + 64)
 
 static void broken(XLogRecPtr end_lsn, const char *fmt,...)
 			pg_attribute_printf(2, 3);
@@ -159,26 +176,48 @@ wanted(WalredoLowering *lowering, const WalredoTag *tag)
 		only->relNumber == tag->relNumber;
 }
 
-/*
- * Adds a pair, and returns its record with body_size bytes to be filled in.
- */
-static WalredoRecord *
-add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
-	Size body_size)
+/* Have as many pairs been made as may be at a time? */
+static bool
+is_full(WalredoLowering *lowering)
 {
-	MemoryContext old_cxt;
+	return lowering->size >= lowering->max_size;
+}
+
+/*
+ * Passes over the next pair if it comes before those that are asked for.  Who
+ * makes pairs by the million asks before each, and ends when is_full(); for
+ * others add_pair() sees to both.
+ */
+static bool
+pass_over(WalredoLowering *lowering)
+{
+	if (lowering->next_pair >= lowering->first_pair)
+		return false;
+	lowering->next_pair++;
+	return true;
+}
+
+/*
+ * Adds a pair.  Several may have one record.
+ */
+static void
+add_pair(WalredoLowering *lowering, const WalredoTag *tag,
+		 WalredoRecord *record)
+{
 	WalredoPageRecord *pair;
 
 	if (!walredo_tag_is_valid(tag))
 		broken(lowering->end_lsn, "It names a page that cannot be.");
+	if (is_full(lowering) || pass_over(lowering))
+		return;
 
-	old_cxt = MemoryContextSwitchTo(lowering->context);
 	if (lowering->num_pairs == lowering->max_pairs)
 	{
 		lowering->max_pairs = Max(8, lowering->max_pairs * 2);
 		if (lowering->pairs == NULL)
-			lowering->pairs = palloc(lowering->max_pairs *
-									 sizeof(WalredoPageRecord));
+			lowering->pairs = MemoryContextAlloc(lowering->context,
+												 lowering->max_pairs *
+												 sizeof(WalredoPageRecord));
 		else
 			lowering->pairs = repalloc(lowering->pairs,
 									   lowering->max_pairs *
@@ -187,10 +226,35 @@ add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
 
 	pair = &lowering->pairs[lowering->num_pairs++];
 	pair->tag = *tag;
-	pair->record = walredo_record_make(kind, lowering->end_lsn, body_size);
-	MemoryContextSwitchTo(old_cxt);
+	pair->record = record;
+	lowering->next_pair++;
+	lowering->size += PAIR_OVERHEAD;
+}
 
-	return pair->record;
+/* Makes a record that lives as long as the result. */
+static WalredoRecord *
+make_record(WalredoLowering *lowering, WalredoRecordKind kind, Size body_size)
+{
+	MemoryContext old_cxt = MemoryContextSwitchTo(lowering->context);
+	WalredoRecord *record;
+
+	record = walredo_record_make(kind, lowering->end_lsn, body_size);
+	MemoryContextSwitchTo(old_cxt);
+	return record;
+}
+
+/*
+ * Adds a pair, and returns its record with body_size bytes to be filled in.
+ */
+static WalredoRecord *
+add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
+	Size body_size)
+{
+	WalredoRecord *record = make_record(lowering, kind, body_size);
+
+	add_pair(lowering, tag, record);
+	lowering->size += body_size;
+	return record;
 }
 
 static WalredoTag
@@ -208,43 +272,63 @@ slru_tag(WalredoTagKind kind, uint64 pageno)
  * ----------------------------------------
  */
 
+/* Do two references of a record name the same block? */
+static bool
+same_block(const WalredoBlockRef *a, const WalredoBlockRef *b)
+{
+	return a->blkno == b->blkno && a->forknum == b->forknum &&
+		RelFileLocatorEquals(a->locator, b->locator);
+}
+
 /*
  * The blocks that the record names.  The whole record stands for what happens
- * to each.
+ * to each.  A record is long compared with what it names, so there are no more
+ * than two copies of it: for blocks that it initializes, and for others.
  */
 static void
 lower_blocks(WalredoLowering *lowering)
 {
-	int			first = lowering->num_pairs;
+	const WalredoRecordHeaders *headers = lowering->headers;
+	WalredoRecord *copies[2] = {NULL, NULL};
 
-	for (int i = 0; i < lowering->headers->num_blocks; i++)
+	for (int i = 0; i < headers->num_blocks; i++)
 	{
-		const WalredoBlockRef *block = &lowering->headers->blocks[i];
+		const WalredoBlockRef *block = &headers->blocks[i];
 		WalredoTag	tag = walredo_tag_of_block(&block->locator,
 											   block->forknum, block->blkno);
-		WalredoRecord *rec;
+		bool		will_init = false;
+		WalredoRecord **copy;
 		int			j;
 
 		if (!wanted(lowering, &tag))
 			continue;
 
 		/* A record is replayed once, even if it names a page twice. */
-		for (j = first; j < lowering->num_pairs; j++)
+		for (j = 0; j < i && !same_block(&headers->blocks[j], block); j++)
+			;
+		if (j < i)
+			continue;
+		for (; j < headers->num_blocks; j++)
 		{
-			if (memcmp(&lowering->pairs[j].tag, &tag, sizeof(tag)) == 0)
-				break;
+			if (headers->blocks[j].will_init &&
+				same_block(&headers->blocks[j], block))
+				will_init = true;
 		}
-		if (j < lowering->num_pairs)
-			rec = lowering->pairs[j].record;
-		else
+
+		if (is_full(lowering) || pass_over(lowering))
+			continue;
+		copy = &copies[will_init ? 1 : 0];
+		if (*copy == NULL)
 		{
-			rec = add(lowering, &tag, WALREDO_POSTGRES,
-					  lowering->record->xl_tot_len);
-			memcpy(rec->u.data, lowering->record, lowering->record->xl_tot_len);
-			rec->flags = WALREDO_WILL_INIT_GIVEN;
+			*copy = make_record(lowering, WALREDO_POSTGRES,
+								lowering->record->xl_tot_len);
+			memcpy((*copy)->u.data, lowering->record,
+				   lowering->record->xl_tot_len);
+			(*copy)->flags = WALREDO_WILL_INIT_GIVEN;
+			if (will_init)
+				(*copy)->flags |= WALREDO_WILL_INIT;
 		}
-		if (block->will_init)
-			rec->flags |= WALREDO_WILL_INIT;
+		add_pair(lowering, &tag, *copy);
 	}
 }
 
@@ -463,6 +547,61 @@ lower_smgr(WalredoLowering *lowering)
  * ----------------------------------------
  */
 
+/* The page of an SLRU that a transaction is on. */
+typedef uint64 (*PageOfXid) (TransactionId xid);
+
+/*
+ * Goes through transactions by pages: *run becomes the next run of those that
+ * are on one page, from *next on, which is moved behind it.  Returns the run's
+ * length, 0 if there are no more.
+ *
+ * If a single page is wanted, all that are on it make one run: a hostile record
+ * has them in turn with others, and a run for each would take a multiple of the
+ * record's memory.
+ */
+static int
+next_run(WalredoLowering *lowering, PageOfXid page_of,
+		 const TransactionId *xids, int nxids, int *next,
+		 const TransactionId **run)
+{
+	bool		one_page = lowering->only != NULL && !lowering->whole_fork;
+	TransactionId *found = NULL;
+	int			length = 0;
+	uint64		pageno;
+	int			i = *next;
+
+	if (i >= nxids)
+		return 0;
+
+	pageno = one_page ? lowering->only->number : page_of(xids[i]);
+	for (; i < nxids; i++)
+	{
+		if (i % XIDS_BETWEEN_INTERRUPTS == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (page_of(xids[i]) == pageno)
+		{
+			if (one_page && found == NULL)
+				found = MemoryContextAlloc(lowering->context,
+										   (nxids - i) * sizeof(TransactionId));
+			if (one_page)
+				found[length] = xids[i];
+			length++;
+		}
+		else if (!one_page)
+			break;
+	}
+	*run = one_page ? found : xids + *next;
+	*next = i;
+	return length;
+}
+
+/* Are pages of an SLRU of this kind wanted? */
+static bool
+wanted_kind(WalredoLowering *lowering, WalredoTagKind kind)
+{
+	return lowering->only == NULL || lowering->only->kind == kind;
+}
+
 /*
  * Sets the status of transactions that are all on the CLOG page of the first.
  */
@@ -473,7 +612,7 @@ set_page_status(WalredoLowering *lowering, WalredoRecordKind kind,
 	WalredoTag	tag = slru_tag(WALREDO_TAG_CLOG, walredo_clog_page(xids[0]));
 	WalredoRecord *rec;
 
-	if (!wanted(lowering, &tag))
+	if (!wanted(lowering, &tag) || pass_over(lowering))
 		return;
 	rec = add(lowering, &tag, kind, nxids * sizeof(TransactionId));
 	memcpy(rec->u.xids, xids, nxids * sizeof(TransactionId));
@@ -486,16 +625,14 @@ static void
 set_status_by_pages(WalredoLowering *lowering, WalredoRecordKind kind,
 					const TransactionId *xids, int nxids)
 {
-	int			first = 0;
+	int			next = 0;
+	int			n;
+	const TransactionId *run;
 
-	for (int i = 1; i <= nxids; i++)
-	{
-		if (i < nxids &&
-			walredo_clog_page(xids[i]) == walredo_clog_page(xids[first]))
-			continue;
-		set_page_status(lowering, kind, xids + first, i - first);
-		first = i;
-	}
+	while (!is_full(lowering) &&
+		   (n = next_run(lowering, walredo_clog_page, xids, nxids, &next,
+						 &run)) > 0)
+		set_page_status(lowering, kind, run, n);
 }
 
 /*
@@ -512,6 +649,8 @@ set_tree_status(WalredoLowering *lowering, WalredoRecordKind kind,
 {
 	int			on_first = 1;
 
+	if (!wanted_kind(lowering, WALREDO_TAG_CLOG))
+		return;
 	while (on_first < nxids &&
 		   walredo_clog_page(xids[on_first]) == walredo_clog_page(xids[0]))
 		on_first++;
@@ -519,6 +658,8 @@ set_tree_status(WalredoLowering *lowering, WalredoRecordKind kind,
 	if (kind == WALREDO_CLOG_SET_COMMITTED && on_first < nxids)
 		set_status_by_pages(lowering, WALREDO_CLOG_SET_SUBCOMMITTED,
 							xids + on_first, nxids - on_first);
+	if (is_full(lowering))
+		return;
 	set_page_status(lowering, kind, xids, on_first);
 	if (on_first < nxids)
 		set_status_by_pages(lowering, kind, xids + on_first, nxids - on_first);
@@ -534,27 +675,27 @@ static void
 set_tree_commit_ts(WalredoLowering *lowering, const TransactionId *xids,
 				   int nxids, TimestampTz timestamp)
 {
-	int			first = 0;
+	int			next = 0;
+	int			n;
+	const TransactionId *run;
 
-	for (int i = 1; i <= nxids; i++)
+	if (!wanted_kind(lowering, WALREDO_TAG_COMMIT_TS))
+		return;
+	while (!is_full(lowering) &&
+		   (n = next_run(lowering, walredo_commit_ts_page, xids, nxids, &next,
+						 &run)) > 0)
 	{
-		uint64		pageno = walredo_commit_ts_page(xids[first]);
-		WalredoTag	tag = slru_tag(WALREDO_TAG_COMMIT_TS, pageno);
+		WalredoTag	tag = slru_tag(WALREDO_TAG_COMMIT_TS,
+								   walredo_commit_ts_page(run[0]));
 		WalredoRecord *rec;
 
-		if (i < nxids && walredo_commit_ts_page(xids[i]) == pageno)
+		if (!wanted(lowering, &tag) || pass_over(lowering))
 			continue;
-		if (wanted(lowering, &tag))
-		{
-			rec = add(lowering, &tag, WALREDO_COMMIT_TS_SET,
-					  offsetof(WalredoCommitTs, xids) +
-					  (i - first) * sizeof(TransactionId));
-			rec->u.commit_ts.timestamp = timestamp;
-			rec->u.commit_ts.origin = lowering->headers->origin;
-			memcpy(rec->u.commit_ts.xids, xids + first,
-				   (i - first) * sizeof(TransactionId));
-		}
-		first = i;
+		rec = add(lowering, &tag, WALREDO_COMMIT_TS_SET,
+				  offsetof(WalredoCommitTs, xids) + n * sizeof(TransactionId));
+		rec->u.commit_ts.timestamp = timestamp;
+		rec->u.commit_ts.origin = lowering->headers->origin;
+		memcpy(rec->u.commit_ts.xids, run, n * sizeof(TransactionId));
 	}
 }
 
@@ -615,6 +756,8 @@ lower_xact_end(WalredoLowering *lowering, bool commit, bool prepared)
 	xids[0] = prepared ? twophase_xid : lowering->record->xl_xid;
 	for (int i = 0; i < nxids; i++)
 	{
+		if (i % XIDS_BETWEEN_INTERRUPTS == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (!TransactionIdIsNormal(xids[i]))
 			broken(lowering->end_lsn, "Transaction %u is not a normal one.",
 				   xids[i]);
@@ -920,7 +1063,24 @@ walredo_lowering_create(void)
 	lowering->context = AllocSetContextCreate(CurrentMemoryContext,
 											  "walredo lowering",
 											  ALLOCSET_DEFAULT_SIZES);
+	lowering->max_size = SIZE_MAX;
 	return lowering;
+}
+
+int
+walredo_lower_part(WalredoLowering *lowering, const XLogRecord *record,
+				   XLogRecPtr end_lsn, uint64 first_pair, Size max_size,
+				   WalredoPageRecord **pairs, bool *more)
+{
+	int			num_pairs;
+
+	lowering->first_pair = first_pair;
+	lowering->max_size = max_size;
+	num_pairs = walredo_lower(lowering, record, end_lsn, NULL, false, pairs);
+	*more = is_full(lowering);
+	lowering->first_pair = 0;
+	lowering->max_size = SIZE_MAX;
+	return num_pairs;
 }
 
 int
@@ -948,6 +1108,8 @@ walredo_lower_with_headers(WalredoLowering *lowering, const XLogRecord *record,
 	lowering->pairs = NULL;
 	lowering->num_pairs = 0;
 	lowering->max_pairs = 0;
+	lowering->next_pair = 0;
+	lowering->size = 0;
 	lowering->only = only;
 	lowering->whole_fork = whole_fork;
 	set_record(lowering, record, headers, end_lsn);

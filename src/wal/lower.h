@@ -40,8 +40,9 @@ extern WalredoLowering *walredo_lowering_create(void);
 /*
  * Lowers a record that ends at end_lsn.  Returns the number of pairs, which
  * may be none, and the pairs in *pairs, in the order in which redo makes the
- * changes; one page can be in it several times.  They are valid until the
- * next call.
+ * changes; one page can be in it several times, and one record belong to
+ * several pairs, so nobody may write into it.  They are valid until the next
+ * call.
  *
  * only, if not NULL, says which page is wanted, or with whole_fork that all
  * pages of its fork, or of its SLRU, are.  Other pages are left out, and a
@@ -60,6 +61,17 @@ extern WalredoLowering *walredo_lowering_create(void);
 extern int	walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
 						  XLogRecPtr end_lsn, const WalredoTag *only,
 						  bool whole_fork, WalredoPageRecord **pairs);
+
+/*
+ * As walredo_lower(), of all pages, but only a part of the result: from pair
+ * number first_pair on, counted from 0, until their records have taken max_size
+ * bytes.  That is for who does not know the record: one of four bytes a
+ * transaction can make three pairs of each.  *more says that more may follow.
+ */
+extern int	walredo_lower_part(WalredoLowering *lowering,
+							   const XLogRecord *record, XLogRecPtr end_lsn,
+							   uint64 first_pair, Size max_size,
+							   WalredoPageRecord **pairs, bool *more);
 
 /*
  * Can a record change such pages?  Most cannot, and this is cheaper than to
