@@ -20,6 +20,7 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/hole.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \
@@ -29,6 +30,7 @@ OBJS = \
 	src/pool/shared.o \
 	src/pool/worker.o \
 	src/proto/proto.o \
+	src/record/image.o \
 	src/record/record.o \
 	src/record/scan.o \
 	src/record/tag.o \

@@ -9,43 +9,49 @@
 
 CREATE TYPE walredo_tag;
 
-CREATE FUNCTION walredo_tag_in(cstring)
+CREATE FUNCTION _walredo_tag_in(cstring)
 RETURNS walredo_tag
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_in'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_in(cstring) IS
+COMMENT ON FUNCTION _walredo_tag_in(cstring) IS
 	'text input of walredo_tag';
-REVOKE ALL ON FUNCTION walredo_tag_in(cstring) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_tag_in(cstring) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_in(cstring) TO pg_read_server_files;
 
-CREATE FUNCTION walredo_tag_out(walredo_tag)
+CREATE FUNCTION _walredo_tag_out(walredo_tag)
 RETURNS cstring
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_out'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_out(walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_out(walredo_tag) IS
 	'text output of walredo_tag';
-REVOKE ALL ON FUNCTION walredo_tag_out(walredo_tag) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_tag_out(walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_out(walredo_tag)
+	TO pg_read_server_files;
 
-CREATE FUNCTION walredo_tag_recv(internal)
+CREATE FUNCTION _walredo_tag_recv(internal)
 RETURNS walredo_tag
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_recv'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_recv(internal) IS
+COMMENT ON FUNCTION _walredo_tag_recv(internal) IS
 	'binary input of walredo_tag';
-REVOKE ALL ON FUNCTION walredo_tag_recv(internal) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_tag_recv(internal) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_recv(internal) TO pg_read_server_files;
 
-CREATE FUNCTION walredo_tag_send(walredo_tag)
+CREATE FUNCTION _walredo_tag_send(walredo_tag)
 RETURNS bytea
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_send'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_send(walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_send(walredo_tag) IS
 	'binary output of walredo_tag';
-REVOKE ALL ON FUNCTION walredo_tag_send(walredo_tag) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_tag_send(walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_send(walredo_tag)
+	TO pg_read_server_files;
 
 CREATE TYPE walredo_tag (
-	INPUT = walredo_tag_in,
-	OUTPUT = walredo_tag_out,
-	RECEIVE = walredo_tag_recv,
-	SEND = walredo_tag_send,
+	INPUT = _walredo_tag_in,
+	OUTPUT = _walredo_tag_out,
+	RECEIVE = _walredo_tag_recv,
+	SEND = _walredo_tag_send,
 	INTERNALLENGTH = 24,
 	ALIGNMENT = double,
 	STORAGE = plain
@@ -60,109 +66,138 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_tag(regclass, text, int8) IS
 	'address of a block of a relation, as it is stored now';
 REVOKE ALL ON FUNCTION walredo_tag(regclass, text, int8) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_tag(regclass, text, int8)
+	TO pg_read_server_files;
 
-CREATE FUNCTION walredo_tag_eq(walredo_tag, walredo_tag)
+CREATE FUNCTION walredo_tag(relname regclass, blkno int8)
+RETURNS walredo_tag
+AS 'MODULE_PATHNAME', 'walredo_tag_from_relation'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_tag(regclass, int8) IS
+	'address of a block of a relation''s main fork, as it is stored now';
+REVOKE ALL ON FUNCTION walredo_tag(regclass, int8) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_tag(regclass, int8) TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_tag_eq(walredo_tag, walredo_tag)
 RETURNS bool
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_eq'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_eq(walredo_tag, walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_eq(walredo_tag, walredo_tag) IS
 	'implementation of = operator';
-REVOKE ALL ON FUNCTION walredo_tag_eq(walredo_tag, walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_ne(walredo_tag, walredo_tag)
+REVOKE ALL ON FUNCTION _walredo_tag_eq(walredo_tag, walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_eq(walredo_tag, walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_ne(walredo_tag, walredo_tag)
 RETURNS bool
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_ne'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_ne(walredo_tag, walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_ne(walredo_tag, walredo_tag) IS
 	'implementation of <> operator';
-REVOKE ALL ON FUNCTION walredo_tag_ne(walredo_tag, walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_lt(walredo_tag, walredo_tag)
+REVOKE ALL ON FUNCTION _walredo_tag_ne(walredo_tag, walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_ne(walredo_tag, walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_lt(walredo_tag, walredo_tag)
 RETURNS bool
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_lt'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_lt(walredo_tag, walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_lt(walredo_tag, walredo_tag) IS
 	'implementation of < operator';
-REVOKE ALL ON FUNCTION walredo_tag_lt(walredo_tag, walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_le(walredo_tag, walredo_tag)
+REVOKE ALL ON FUNCTION _walredo_tag_lt(walredo_tag, walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_lt(walredo_tag, walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_le(walredo_tag, walredo_tag)
 RETURNS bool
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_le'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_le(walredo_tag, walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_le(walredo_tag, walredo_tag) IS
 	'implementation of <= operator';
-REVOKE ALL ON FUNCTION walredo_tag_le(walredo_tag, walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_gt(walredo_tag, walredo_tag)
+REVOKE ALL ON FUNCTION _walredo_tag_le(walredo_tag, walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_le(walredo_tag, walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_gt(walredo_tag, walredo_tag)
 RETURNS bool
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_gt'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_gt(walredo_tag, walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_gt(walredo_tag, walredo_tag) IS
 	'implementation of > operator';
-REVOKE ALL ON FUNCTION walredo_tag_gt(walredo_tag, walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_ge(walredo_tag, walredo_tag)
+REVOKE ALL ON FUNCTION _walredo_tag_gt(walredo_tag, walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_gt(walredo_tag, walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_ge(walredo_tag, walredo_tag)
 RETURNS bool
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_ge'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_ge(walredo_tag, walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_ge(walredo_tag, walredo_tag) IS
 	'implementation of >= operator';
-REVOKE ALL ON FUNCTION walredo_tag_ge(walredo_tag, walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag)
+REVOKE ALL ON FUNCTION _walredo_tag_ge(walredo_tag, walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_ge(walredo_tag, walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_cmp(walredo_tag, walredo_tag)
 RETURNS int4
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_cmp'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_cmp(walredo_tag, walredo_tag) IS
 	'less-equal-greater';
-REVOKE ALL ON FUNCTION walredo_tag_cmp(walredo_tag, walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_hash(walredo_tag)
+REVOKE ALL ON FUNCTION _walredo_tag_cmp(walredo_tag, walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_cmp(walredo_tag, walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_hash(walredo_tag)
 RETURNS int4
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_hash'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_hash(walredo_tag) IS
+COMMENT ON FUNCTION _walredo_tag_hash(walredo_tag) IS
 	'hash';
-REVOKE ALL ON FUNCTION walredo_tag_hash(walredo_tag) FROM PUBLIC;
-CREATE FUNCTION walredo_tag_hash_extended(walredo_tag, int8)
+REVOKE ALL ON FUNCTION _walredo_tag_hash(walredo_tag) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_hash(walredo_tag)
+	TO pg_read_server_files;
+CREATE FUNCTION _walredo_tag_hash_extended(walredo_tag, int8)
 RETURNS int8
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_tag_hash_extended'
 LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_tag_hash_extended(walredo_tag, int8) IS
+COMMENT ON FUNCTION _walredo_tag_hash_extended(walredo_tag, int8) IS
 	'64-bit hash';
-REVOKE ALL ON FUNCTION walredo_tag_hash_extended(walredo_tag, int8)
+REVOKE ALL ON FUNCTION _walredo_tag_hash_extended(walredo_tag, int8)
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_tag_hash_extended(walredo_tag, int8)
+	TO pg_read_server_files;
 
 CREATE OPERATOR = (
-	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_eq,
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = _walredo_tag_eq,
 	COMMUTATOR = '=', NEGATOR = '<>',
 	RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
 );
 COMMENT ON OPERATOR = (walredo_tag, walredo_tag) IS
 	'equal';
 CREATE OPERATOR <> (
-	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_ne,
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = _walredo_tag_ne,
 	COMMUTATOR = '<>', NEGATOR = '=',
 	RESTRICT = neqsel, JOIN = neqjoinsel
 );
 COMMENT ON OPERATOR <> (walredo_tag, walredo_tag) IS
 	'not equal';
 CREATE OPERATOR < (
-	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_lt,
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = _walredo_tag_lt,
 	COMMUTATOR = '>', NEGATOR = '>=',
 	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
 );
 COMMENT ON OPERATOR < (walredo_tag, walredo_tag) IS
 	'less than';
 CREATE OPERATOR <= (
-	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_le,
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = _walredo_tag_le,
 	COMMUTATOR = '>=', NEGATOR = '>',
 	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
 );
 COMMENT ON OPERATOR <= (walredo_tag, walredo_tag) IS
 	'less than or equal';
 CREATE OPERATOR > (
-	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_gt,
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = _walredo_tag_gt,
 	COMMUTATOR = '<', NEGATOR = '<=',
 	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
 );
 COMMENT ON OPERATOR > (walredo_tag, walredo_tag) IS
 	'greater than';
 CREATE OPERATOR >= (
-	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = walredo_tag_ge,
+	LEFTARG = walredo_tag, RIGHTARG = walredo_tag, FUNCTION = _walredo_tag_ge,
 	COMMUTATOR = '<=', NEGATOR = '<',
 	RESTRICT = scalargesel, JOIN = scalargejoinsel
 );
@@ -176,7 +211,7 @@ DEFAULT FOR TYPE walredo_tag USING btree AS
 	OPERATOR 3 =,
 	OPERATOR 4 >=,
 	OPERATOR 5 >,
-	FUNCTION 1 walredo_tag_cmp(walredo_tag, walredo_tag);
+	FUNCTION 1 _walredo_tag_cmp(walredo_tag, walredo_tag);
 COMMENT ON OPERATOR CLASS walredo_tag_ops USING btree IS
 	'orders pages by kind, tablespace, database, relation, fork and number';
 COMMENT ON OPERATOR FAMILY walredo_tag_ops USING btree IS
@@ -185,8 +220,8 @@ COMMENT ON OPERATOR FAMILY walredo_tag_ops USING btree IS
 CREATE OPERATOR CLASS walredo_tag_hash_ops
 DEFAULT FOR TYPE walredo_tag USING hash AS
 	OPERATOR 1 =,
-	FUNCTION 1 walredo_tag_hash(walredo_tag),
-	FUNCTION 2 walredo_tag_hash_extended(walredo_tag, int8);
+	FUNCTION 1 _walredo_tag_hash(walredo_tag),
+	FUNCTION 2 _walredo_tag_hash_extended(walredo_tag, int8);
 COMMENT ON OPERATOR CLASS walredo_tag_hash_ops USING hash IS
 	'hashes page addresses';
 COMMENT ON OPERATOR FAMILY walredo_tag_hash_ops USING hash IS
@@ -198,43 +233,50 @@ COMMENT ON OPERATOR FAMILY walredo_tag_hash_ops USING hash IS
 
 CREATE TYPE walredo_record;
 
-CREATE FUNCTION walredo_record_in(cstring)
+CREATE FUNCTION _walredo_record_in(cstring)
 RETURNS walredo_record
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_record_in'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_record_in(cstring) IS
+COMMENT ON FUNCTION _walredo_record_in(cstring) IS
 	'text input of walredo_record';
-REVOKE ALL ON FUNCTION walredo_record_in(cstring) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_record_in(cstring) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_record_in(cstring) TO pg_read_server_files;
 
-CREATE FUNCTION walredo_record_out(walredo_record)
+CREATE FUNCTION _walredo_record_out(walredo_record)
 RETURNS cstring
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_record_out'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_record_out(walredo_record) IS
+COMMENT ON FUNCTION _walredo_record_out(walredo_record) IS
 	'text output of walredo_record';
-REVOKE ALL ON FUNCTION walredo_record_out(walredo_record) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_record_out(walredo_record) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_record_out(walredo_record)
+	TO pg_read_server_files;
 
-CREATE FUNCTION walredo_record_recv(internal)
+CREATE FUNCTION _walredo_record_recv(internal)
 RETURNS walredo_record
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_record_recv'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_record_recv(internal) IS
+COMMENT ON FUNCTION _walredo_record_recv(internal) IS
 	'binary input of walredo_record';
-REVOKE ALL ON FUNCTION walredo_record_recv(internal) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_record_recv(internal) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_record_recv(internal)
+	TO pg_read_server_files;
 
-CREATE FUNCTION walredo_record_send(walredo_record)
+CREATE FUNCTION _walredo_record_send(walredo_record)
 RETURNS bytea
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_record_send'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_record_send(walredo_record) IS
+COMMENT ON FUNCTION _walredo_record_send(walredo_record) IS
 	'binary output of walredo_record';
-REVOKE ALL ON FUNCTION walredo_record_send(walredo_record) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_record_send(walredo_record) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_record_send(walredo_record)
+	TO pg_read_server_files;
 
 CREATE TYPE walredo_record (
-	INPUT = walredo_record_in,
-	OUTPUT = walredo_record_out,
-	RECEIVE = walredo_record_recv,
-	SEND = walredo_record_send,
+	INPUT = _walredo_record_in,
+	OUTPUT = _walredo_record_out,
+	RECEIVE = _walredo_record_recv,
+	SEND = _walredo_record_send,
 	INTERNALLENGTH = VARIABLE,
 	ALIGNMENT = double,
 	STORAGE = extended
@@ -259,6 +301,8 @@ LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_postgres(pg_lsn, bytea, bool) IS
 	'a whole WAL record, replayed by its resource manager';
 REVOKE ALL ON FUNCTION walredo_postgres(pg_lsn, bytea, bool) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_postgres(pg_lsn, bytea, bool)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_clear_visibility_map_flags(lsn pg_lsn,
 	new_heap_blkno int8, old_heap_blkno int8, flags int4)
@@ -269,6 +313,8 @@ COMMENT ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4)
 	'clears visibility map bits of one or two heap blocks';
 REVOKE ALL ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4)
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_truncate_visibility_map(lsn pg_lsn,
 	trunc_byte int4, trunc_offs int4)
@@ -279,6 +325,8 @@ COMMENT ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4) IS
 	'clears the tail of a visibility map page';
 REVOKE ALL ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4)
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_clog_set_committed(lsn pg_lsn, xids xid[])
 RETURNS walredo_record
@@ -287,6 +335,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[]) IS
 	'marks transactions as committed on a CLOG page';
 REVOKE ALL ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[])
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_clog_set_aborted(lsn pg_lsn, xids xid[])
 RETURNS walredo_record
@@ -295,6 +345,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[]) IS
 	'marks transactions as aborted on a CLOG page';
 REVOKE ALL ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[])
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_clog_set_subcommitted(lsn pg_lsn, xids xid[])
 RETURNS walredo_record
@@ -304,6 +356,8 @@ COMMENT ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[]) IS
 	'marks transactions as sub-committed on a CLOG page';
 REVOKE ALL ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[])
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[])
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_multixact_offset_create(lsn pg_lsn, mid xid, moff int8)
 RETURNS walredo_record
@@ -313,6 +367,8 @@ COMMENT ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8) IS
 	'sets where the members of a multixact begin';
 REVOKE ALL ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8)
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_multixact_members_create(lsn pg_lsn, moff int8,
 	members walredo_multixact_member[])
@@ -323,6 +379,8 @@ COMMENT ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multi
 	'writes members of a multixact';
 REVOKE ALL ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multixact_member[])
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multixact_member[])
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_commit_ts_set(lsn pg_lsn, xids xid[],
 	"timestamp" timestamptz, origin int4 DEFAULT 0)
@@ -333,6 +391,8 @@ COMMENT ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4) IS
 	'sets the commit timestamp and origin of transactions';
 REVOKE ALL ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4)
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_zero_page(lsn pg_lsn)
 RETURNS walredo_record
@@ -341,6 +401,7 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_zero_page(pg_lsn) IS
 	'makes a page all zeroes';
 REVOKE ALL ON FUNCTION walredo_zero_page(pg_lsn) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_zero_page(pg_lsn) TO pg_read_server_files;
 
 CREATE FUNCTION walredo_replace(lsn pg_lsn, contents bytea)
 RETURNS walredo_record
@@ -349,6 +410,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_replace(pg_lsn, bytea) IS
 	'replaces a relation map file or a two-phase state';
 REVOKE ALL ON FUNCTION walredo_replace(pg_lsn, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_replace(pg_lsn, bytea)
+	TO pg_read_server_files;
 
 --
 -- Replay
@@ -363,6 +426,8 @@ COMMENT ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[]) IS
 	'applies records to the image of a page, in order';
 REVOKE ALL ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
 	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_mask(resource_manager text, page bytea,
 	blkno int8)
@@ -372,6 +437,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_page_mask(text, bytea, int8) IS
 	'masks what replay need not reproduce, as wal_consistency_checking does';
 REVOKE ALL ON FUNCTION walredo_page_mask(text, bytea, int8) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_mask(text, bytea, int8)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_ping()
 RETURNS float8
@@ -398,70 +465,70 @@ REVOKE ALL ON FUNCTION walredo_replay_request(text) FROM PUBLIC;
 -- so that rows are passed on one by one, and that only the columns which the
 -- query asks for are made.  For that it must not be VOLATILE or STRICT.
 
-CREATE FUNCTION walredo_read_wal(start_lsn pg_lsn, end_lsn pg_lsn,
+CREATE FUNCTION _walredo_read_wal(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text)
 RETURNS SETOF bytea
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_read_wal'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text) IS
+COMMENT ON FUNCTION _walredo_read_wal(pg_lsn, pg_lsn, text) IS
 	'rows of walredo_wal_records(), before they are taken apart';
-REVOKE ALL ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text)
+REVOKE ALL ON FUNCTION _walredo_read_wal(pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_wal(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
-CREATE FUNCTION walredo_wal_start_lsn(entry bytea)
+CREATE FUNCTION _walredo_wal_start_lsn(entry bytea)
 RETURNS pg_lsn
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_wal_start_lsn'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_wal_start_lsn(bytea) IS
+COMMENT ON FUNCTION _walredo_wal_start_lsn(bytea) IS
 	'where the record begins, for walredo_wal_records()';
-REVOKE ALL ON FUNCTION walredo_wal_start_lsn(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_wal_start_lsn(bytea)
+REVOKE ALL ON FUNCTION _walredo_wal_start_lsn(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_wal_start_lsn(bytea)
 	TO pg_read_server_files;
-CREATE FUNCTION walredo_wal_end_lsn(entry bytea)
+CREATE FUNCTION _walredo_wal_end_lsn(entry bytea)
 RETURNS pg_lsn
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_wal_end_lsn'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_wal_end_lsn(bytea) IS
+COMMENT ON FUNCTION _walredo_wal_end_lsn(bytea) IS
 	'where the record ends, for walredo_wal_records()';
-REVOKE ALL ON FUNCTION walredo_wal_end_lsn(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_wal_end_lsn(bytea)
+REVOKE ALL ON FUNCTION _walredo_wal_end_lsn(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_wal_end_lsn(bytea)
 	TO pg_read_server_files;
-CREATE FUNCTION walredo_wal_prev_lsn(entry bytea)
+CREATE FUNCTION _walredo_wal_prev_lsn(entry bytea)
 RETURNS pg_lsn
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_wal_prev_lsn'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_wal_prev_lsn(bytea) IS
+COMMENT ON FUNCTION _walredo_wal_prev_lsn(bytea) IS
 	'where the record before begins, for walredo_wal_records()';
-REVOKE ALL ON FUNCTION walredo_wal_prev_lsn(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_wal_prev_lsn(bytea)
+REVOKE ALL ON FUNCTION _walredo_wal_prev_lsn(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_wal_prev_lsn(bytea)
 	TO pg_read_server_files;
-CREATE FUNCTION walredo_wal_xid(entry bytea)
+CREATE FUNCTION _walredo_wal_xid(entry bytea)
 RETURNS xid
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_wal_xid'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_wal_xid(bytea) IS
+COMMENT ON FUNCTION _walredo_wal_xid(bytea) IS
 	'the record''s transaction, for walredo_wal_records()';
-REVOKE ALL ON FUNCTION walredo_wal_xid(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_wal_xid(bytea)
+REVOKE ALL ON FUNCTION _walredo_wal_xid(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_wal_xid(bytea)
 	TO pg_read_server_files;
-CREATE FUNCTION walredo_wal_resource_manager(entry bytea)
+CREATE FUNCTION _walredo_wal_resource_manager(entry bytea)
 RETURNS text
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_wal_resource_manager'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_wal_resource_manager(bytea) IS
+COMMENT ON FUNCTION _walredo_wal_resource_manager(bytea) IS
 	'the record''s resource manager, for walredo_wal_records()';
-REVOKE ALL ON FUNCTION walredo_wal_resource_manager(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_wal_resource_manager(bytea)
+REVOKE ALL ON FUNCTION _walredo_wal_resource_manager(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_wal_resource_manager(bytea)
 	TO pg_read_server_files;
-CREATE FUNCTION walredo_wal_record_type(entry bytea)
+CREATE FUNCTION _walredo_wal_record_type(entry bytea)
 RETURNS text
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_wal_record_type'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_wal_record_type(bytea) IS
+COMMENT ON FUNCTION _walredo_wal_record_type(bytea) IS
 	'what sort of record it is, for walredo_wal_records()';
-REVOKE ALL ON FUNCTION walredo_wal_record_type(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_wal_record_type(bytea)
+REVOKE ALL ON FUNCTION _walredo_wal_record_type(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_wal_record_type(bytea)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_wal_records(start_lsn pg_lsn, end_lsn pg_lsn,
@@ -477,15 +544,15 @@ CREATE FUNCTION walredo_wal_records(start_lsn pg_lsn, end_lsn pg_lsn,
 RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-	SELECT walredo_wal_start_lsn(r.entry),
-		walredo_wal_end_lsn(r.entry),
-		walredo_wal_prev_lsn(r.entry),
-		walredo_wal_xid(r.entry),
-		walredo_wal_resource_manager(r.entry),
-		walredo_wal_record_type(r.entry),
+	SELECT _walredo_wal_start_lsn(r.entry),
+		_walredo_wal_end_lsn(r.entry),
+		_walredo_wal_prev_lsn(r.entry),
+		_walredo_wal_xid(r.entry),
+		_walredo_wal_resource_manager(r.entry),
+		_walredo_wal_record_type(r.entry),
 		pg_catalog.octet_length(r.entry) - 16,
 		pg_catalog.substr(r.entry, 17)
-	FROM (SELECT walredo_read_wal($1, $2, $3) AS entry) r;
+	FROM (SELECT _walredo_read_wal($1, $2, $3) AS entry) r;
 END;
 COMMENT ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) IS
 	'whole WAL records from pg_wal, or from another directory of WAL segments';
@@ -502,6 +569,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_decode(pg_lsn, bytea) IS
 	'the pages that a WAL record changes, each with its change';
 REVOKE ALL ON FUNCTION walredo_decode(pg_lsn, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_decode(pg_lsn, bytea)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_record_images(lsn pg_lsn, rec bytea,
 	OUT block_id int4,
@@ -514,6 +583,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_record_images(pg_lsn, bytea) IS
 	'the page images in a WAL record';
 REVOKE ALL ON FUNCTION walredo_record_images(pg_lsn, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_record_images(pg_lsn, bytea)
+	TO pg_read_server_files;
 
 --
 -- Pages from the log
@@ -560,21 +631,56 @@ REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
 GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_page_at(relname regclass, blkno int8, lsn pg_lsn)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(regclass, int8, pg_lsn) IS
+	'a block of a relation''s main fork as it was at an LSN, from WAL';
+REVOKE ALL ON FUNCTION walredo_page_at(regclass, int8, pg_lsn) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, int8, pg_lsn)
+	TO pg_read_server_files;
+
+-- Where nothing tells the types of the arguments, as in a call with nothing but
+-- quoted literals, PostgreSQL prefers functions that take strings.  So it comes
+-- here, where the text tells which of the functions above is meant.  Arguments
+-- have no names, for that a call which uses some never means these.
+
+CREATE FUNCTION walredo_page_at(text, text, text)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_page_at_literals'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(text, text, text) IS
+	'either of the others, for arguments without a type';
+REVOKE ALL ON FUNCTION walredo_page_at(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(text, text, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_at(text, text, text, text)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_page_at_literals'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(text, text, text, text) IS
+	'either of the others, for arguments without a type';
+REVOKE ALL ON FUNCTION walredo_page_at(text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(text, text, text, text)
+	TO pg_read_server_files;
+
 -- As with walredo_wal_records(), rows are passed on one by one.
 
-CREATE FUNCTION walredo_read_pages(relations regclass[], fork text, lsn pg_lsn,
+CREATE FUNCTION _walredo_read_pages(relations regclass[], fork text, lsn pg_lsn,
 	OUT relation regclass,
 	OUT fork text,
 	OUT blkno int8,
 	OUT page bytea)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_read_pages'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_read_pages(regclass[], text, pg_lsn) IS
+COMMENT ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn) IS
 	'rows of walredo_pages_at() and walredo_pages_at_all(), before they are taken apart';
-REVOKE ALL ON FUNCTION walredo_read_pages(regclass[], text, pg_lsn)
+REVOKE ALL ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_read_pages(regclass[], text, pg_lsn)
+GRANT EXECUTE ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_pages_at(relname regclass, fork text, lsn pg_lsn,
@@ -584,7 +690,7 @@ RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	SELECT (r.row).blkno, (r.row).page
-	FROM (SELECT walredo_read_pages(ARRAY[$1], $2, $3) AS row
+	FROM (SELECT _walredo_read_pages(ARRAY[$1], $2, $3) AS row
 		WHERE $1 IS NOT NULL AND $2 IS NOT NULL) r;
 END;
 COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) IS
@@ -602,7 +708,7 @@ RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	SELECT (r.row).relation, (r.row).fork, (r.row).blkno, (r.row).page
-	FROM (SELECT walredo_read_pages($1, NULL, $2) AS row) r;
+	FROM (SELECT _walredo_read_pages($1, NULL, $2) AS row) r;
 END;
 COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) IS
 	'all blocks of relations that the log can rebuild, as they were at an LSN';
@@ -639,6 +745,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_page_diff(bytea, bytea) IS
 	'runs of bytes in which two images differ';
 REVOKE ALL ON FUNCTION walredo_page_diff(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_diff(bytea, bytea)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_verify(relname regclass, fork text DEFAULT 'main',
 	OUT blkno int8,
@@ -674,7 +782,7 @@ GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[])
 -- Figures
 --
 
-CREATE FUNCTION walredo_get_stat(
+CREATE FUNCTION _walredo_get_stat(
 	OUT requests int8,
 	OUT records int8,
 	OUT bytes int8,
@@ -706,21 +814,21 @@ CREATE FUNCTION walredo_get_stat(
 	OUT native_request_bytes int8[],
 	OUT stats_reset timestamptz)
 RETURNS record
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_get_stat'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_get_stat() IS
+COMMENT ON FUNCTION _walredo_get_stat() IS
 	'what the wal-redo pool has done';
-REVOKE ALL ON FUNCTION walredo_get_stat() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_get_stat() TO pg_monitor;
+REVOKE ALL ON FUNCTION _walredo_get_stat() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_get_stat() TO pg_monitor;
 
 CREATE VIEW walredo_stat AS
-	SELECT * FROM walredo_get_stat();
+	SELECT * FROM _walredo_get_stat();
 COMMENT ON VIEW walredo_stat IS
 	'what the wal-redo pool has done; element i of a histogram counts values below 2^(i-1) and not below half of that, times in microseconds';
 REVOKE ALL ON walredo_stat FROM PUBLIC;
 GRANT SELECT ON walredo_stat TO pg_monitor;
 
-CREATE FUNCTION walredo_get_children(
+CREATE FUNCTION _walredo_get_children(
 	OUT slot int4,
 	OUT pid int4,
 	OUT state text,
@@ -731,17 +839,17 @@ CREATE FUNCTION walredo_get_children(
 	OUT requests int8,
 	OUT records int8)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_get_children'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_get_children() IS
+COMMENT ON FUNCTION _walredo_get_children() IS
 	'the wal-redo children of this session''s pool';
-REVOKE ALL ON FUNCTION walredo_get_children() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_get_children() TO pg_monitor;
+REVOKE ALL ON FUNCTION _walredo_get_children() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_get_children() TO pg_monitor;
 
 CREATE VIEW walredo_children AS
 	SELECT c.slot, c.pid, c.state, d.datname AS database, r.rolname AS role,
 		c.launched_at, c.last_redo_at, c.requests, c.records
-	FROM walredo_get_children() c
+	FROM _walredo_get_children() c
 		LEFT JOIN pg_database d ON d.oid = c.datid
 		LEFT JOIN pg_roles r ON r.oid = c.roleid;
 COMMENT ON VIEW walredo_children IS
@@ -757,7 +865,7 @@ COMMENT ON FUNCTION walredo_stat_reset() IS
 	'sets all figures of walredo_stat to zero';
 REVOKE ALL ON FUNCTION walredo_stat_reset() FROM PUBLIC;
 
-CREATE FUNCTION walredo_get_verify_progress(
+CREATE FUNCTION _walredo_get_verify_progress(
 	OUT pid int4,
 	OUT datid oid,
 	OUT relid oid,
@@ -769,17 +877,17 @@ CREATE FUNCTION walredo_get_verify_progress(
 	OUT log_position pg_lsn,
 	OUT log_end pg_lsn)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_get_verify_progress'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_get_verify_progress() IS
+COMMENT ON FUNCTION _walredo_get_verify_progress() IS
 	'how far each running walredo_verify() has come';
-REVOKE ALL ON FUNCTION walredo_get_verify_progress() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_get_verify_progress() TO pg_monitor;
+REVOKE ALL ON FUNCTION _walredo_get_verify_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_get_verify_progress() TO pg_monitor;
 
 CREATE VIEW walredo_verify_progress AS
 	SELECT p.pid, p.datid, d.datname, p.relid, p.fork, p.phase,
 		p.blocks_total, p.blocks_done, p.log_start, p.log_position, p.log_end
-	FROM walredo_get_verify_progress() p
+	FROM _walredo_get_verify_progress() p
 		LEFT JOIN pg_database d ON d.oid = p.datid;
 COMMENT ON VIEW walredo_verify_progress IS
 	'how far each running walredo_verify() has come';

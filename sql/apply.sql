@@ -293,27 +293,97 @@ ORDER BY n;
 --
 -- walredo_page_diff
 --
-SELECT * FROM walredo_page_diff('\x', '\x');
-SELECT * FROM walredo_page_diff('\x0102', '\x0102');
-SELECT * FROM walredo_page_diff('\x01020304050607', '\x11020314250617');
-SELECT * FROM walredo_page_diff('\x010203', '\x020202');
+CREATE TEMP TABLE zeroes AS SELECT decode(repeat('00', 8192), 'hex') AS page;
+SELECT d.* FROM zeroes, walredo_page_diff(page, page) d;
+SELECT d.* FROM zeroes,
+	walredo_page_diff(overlay(page PLACING '\x01020304050607' FROM 1),
+		overlay(page PLACING '\x11020314250617' FROM 1)) d;
+SELECT d.* FROM zeroes,
+	walredo_page_diff(overlay(page PLACING '\x010203' FROM 8190),
+		overlay(page PLACING '\x020202' FROM 8190)) d;
 SELECT count(*), sum(length) FROM walredo_page_diff(
 	decode(repeat('00', 8192), 'hex'), decode(repeat('0001', 4096), 'hex'));
 SELECT count(*), sum(length) FROM walredo_page_diff(
 	decode(repeat('00', 8192), 'hex'), decode(repeat('ff', 8192), 'hex'));
 SELECT * FROM walredo_page_diff(NULL, '\x');
-SELECT * FROM walredo_page_diff('\x01', '\x0102');
+
+-- what is no page: a byte too few, too many, two pages, a relation map
+SELECT walredo_page_diff('\x', '\x');
+SELECT walredo_page_diff('\x01', '\x0102');
+SELECT walredo_page_diff(page, substr(page, 2)) FROM zeroes;
+SELECT walredo_page_diff(page || '\x00', page) FROM zeroes;
+SELECT walredo_page_diff(page || page, page || page) FROM zeroes;
+SELECT walredo_page_diff(substr(page, 1, 524), substr(page, 1, 524))
+FROM zeroes;
+SELECT walredo_page_mask('Heap', page || page, 0) FROM zeroes;
 
 --
--- walredo_page_at with literals only: which of the two?
+-- walredo_page_at with arguments that have no types: which of them is it?
 --
-SELECT tag, last_lsn FROM pages ORDER BY tag LIMIT 1 \gset
-SELECT * FROM failure(format('SELECT walredo_page_at(%L, %L, NULL, %L)',
-	:'tag', :'last_lsn', 'pg_wal'));
-SELECT length(walredo_page_at(:'tag', :'last_lsn', wal_directory => 'pg_wal')) AS named,
-	length(walredo_page_at(walredo_tag :'tag', :'last_lsn', NULL, 'pg_wal')) AS typed,
-	length(walredo_page_at(:'tag', :'last_lsn')) AS two,
-	length(walredo_page_at('replayed', 'main', 0, :'last_lsn')) AS of_relation;
+SELECT tag, last_lsn, page FROM pages
+WHERE relname = 'replayed' AND blkno = 0 \gset
+SELECT n, length(page) AS length,
+	walredo_page_mask('Heap', page, 0) = walredo_page_mask('Heap', :'page', 0) AS equal
+FROM (VALUES
+	(1, walredo_page_at(:'tag', :'last_lsn')),
+	(2, walredo_page_at(:'tag', :'last_lsn', NULL)),
+	(3, walredo_page_at(:'tag', :'last_lsn', NULL, 'pg_wal')),
+	(4, walredo_page_at(:'tag', :'last_lsn', :'page')),
+	(5, walredo_page_at(:'tag', :'last_lsn', :'page', NULL)),
+	(6, walredo_page_at(walredo_tag :'tag', :'last_lsn', NULL, 'pg_wal')),
+	(7, walredo_page_at(:'tag', pg_lsn :'last_lsn', NULL, 'pg_wal')),
+	(8, walredo_page_at(:'tag', :'last_lsn', bytea :'page', 'pg_wal')),
+	(9, walredo_page_at(:'tag', :'last_lsn', wal_directory => 'pg_wal')),
+	(10, walredo_page_at(tag => :'tag', lsn => :'last_lsn', base => NULL,
+		wal_directory => 'pg_wal')),
+	(11, walredo_page_at(:'tag'::text, :'last_lsn', NULL, 'pg_wal')),
+	(21, walredo_page_at('replayed', 'main', 0, :'last_lsn')),
+	(22, walredo_page_at('replayed', 'main', '0', :'last_lsn')),
+	(23, walredo_page_at('replayed', 0, :'last_lsn')),
+	(24, walredo_page_at('replayed', '0', :'last_lsn')),
+	(25, walredo_page_at('replayed', '0', pg_lsn :'last_lsn')),
+	(26, walredo_page_at('replayed'::regclass, '0', :'last_lsn')),
+	(27, walredo_page_at('replayed'::text, 'main', '0', :'last_lsn')),
+	(28, walredo_page_at(relname => 'replayed', blkno => 0, lsn => :'last_lsn')),
+	(29, walredo_page_at('replayed', 0::int8, :'last_lsn'))
+	) AS v (n, page)
+ORDER BY n;
+
+-- as a driver sends it
+PREPARE page_at AS SELECT length(walredo_page_at($1, $2, $3, $4));
+EXECUTE page_at(:'tag', :'last_lsn', NULL, 'pg_wal');
+EXECUTE page_at('replayed', 'main', '0', :'last_lsn');
+DEALLOCATE page_at;
+
+-- what is null, and what makes no sense
+SELECT n, page IS NULL AS is_null
+FROM (VALUES
+	(1, walredo_page_at(NULL, NULL, NULL, NULL)),
+	(2, walredo_page_at(NULL, NULL, NULL)),
+	(3, walredo_page_at(:'tag', NULL, NULL, 'pg_wal')),
+	(4, walredo_page_at('replayed', 'main', NULL, :'last_lsn')),
+	(5, walredo_page_at('replayed', 'main', '0', NULL)),
+	(6, walredo_page_at('replayed', NULL, :'last_lsn'))
+	) AS v (n, page)
+ORDER BY n;
+SELECT v.arguments, f.*
+FROM (VALUES
+	(1, $$'replayed', '0/1', NULL, NULL$$),
+	(2, $$'rel 1/2/3 blk 0', 'main', '0', '0/1'$$),
+	(3, $$'replayed', 'side', '0', '0/1'$$),
+	(4, $$'replayed', 'main', 'x', '0/1'$$),
+	(5, $$'replayed', '0', 'x'$$),
+	(6, $$'absent', 'main', '0', '0/1'$$),
+	(7, $$'replayed', '0/x', NULL, NULL$$),
+	(8, $$'relmap 1663/5', '0/1', '\x0g'$$)
+	) AS v (n, arguments),
+	failure('SELECT walredo_page_at(' || v.arguments || ')') AS f
+ORDER BY n;
+
+-- as get_raw_page() has it
+SELECT walredo_tag('replayed', 0) = walredo_tag('replayed', 'main', 0) AS same,
+	walredo_tag('replayed', '0') = walredo_tag('replayed', 'main', 0) AS literal,
+	walredo_tag('replayed', NULL) IS NULL AS is_null;
 
 --
 -- walredo_ping

@@ -105,8 +105,55 @@ SET ROLE regress_walredo_reader;
 SELECT count(*) > 0
 FROM request, walredo_wal_records(lsn, pg_current_wal_flush_lsn());
 SELECT walredo_ping() > 0;
+SELECT walredo_stat_reset();
+SELECT walredo_replay_request('absent');
 SELECT length(walredo_apply(tag, NULL, records)) FROM request;
+
+-- and does with it whatever can be done: a page is made out of records, masked,
+-- and compared
 RESET ROLE;
+SELECT pg_current_wal_insert_lsn() AS lsn \gset
+CREATE TABLE regress_privileges (id int);
+INSERT INTO regress_privileges VALUES (1), (2);
+SELECT pg_current_wal_flush_lsn() AS end_lsn \gset
+SET ROLE regress_walredo_reader;
+SELECT count(*) FROM regress_privileges;
+SELECT walredo_apply(walredo_tag('regress_privileges', 'main', 0), NULL,
+	array_agg(record ORDER BY end_lsn)) AS page
+FROM walredo_page_records(walredo_tag('regress_privileges', 0), :'lsn',
+	:'end_lsn') \gset
+SELECT length(:'page'::bytea);
+SELECT walredo_page_at('regress_privileges', 0, :'end_lsn') = :'page' AS same,
+	walredo_page_at('regress_privileges', 'main', 0, :'end_lsn') = :'page' AS same,
+	walredo_page_at('regress_privileges', 'main', '0', :'end_lsn') = :'page' AS same,
+	walredo_page_at(walredo_tag('regress_privileges', 0), :'end_lsn') = :'page' AS same;
+SELECT byte_offset, a, b
+FROM walredo_page_diff(walredo_page_mask('Heap', :'page', 0),
+	set_byte(walredo_page_mask('Heap', :'page', 0), 8000, 255));
+SELECT count(*) > 0 AS decoded, count(DISTINCT d.tag) > 0 AS compared,
+	bool_and(d.tag::text::walredo_tag = d.tag) AS tags,
+	bool_and(d.record::text::walredo_record::text = d.record::text) AS records
+FROM walredo_wal_records(:'lsn', :'end_lsn') r,
+	walredo_decode(r.end_lsn, r.rec) d;
+SELECT count(i.image) >= 0 AS images
+FROM walredo_wal_records(:'lsn', :'end_lsn') r,
+	walredo_record_images(r.end_lsn, r.rec) i;
+SELECT count(*) FROM walredo_pages_at('regress_privileges', 'main', :'end_lsn');
+SELECT count(*) FROM walredo_verify('regress_privileges');
+SELECT get_byte(walredo_apply('slru pg_xact/0000 blk 0', NULL,
+	ARRAY[walredo_zero_page('0/1000'),
+		walredo_clog_set_committed('0/2000', '{700,701}')]), 175);
+
+-- it may call all that is not for superusers or pg_monitor
+SELECT p.oid::regprocedure
+FROM pg_depend AS d
+	JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'walredo')
+	AND NOT has_function_privilege(p.oid, 'EXECUTE')
+ORDER BY p.oid::regprocedure::text COLLATE "C";
+RESET ROLE;
+DROP TABLE regress_privileges;
 
 --
 -- Settings

@@ -141,8 +141,8 @@ SELECT count(*) AS difference
 		  FROM walredo_wal_records(:'lsn1', :'lsn2') WITH ORDINALITY) s;
 
 -- what takes a row apart is given all sorts of bytes
-SELECT walredo_wal_end_lsn('\x00');
-SELECT walredo_wal_record_type(decode(repeat('ff', 40), 'hex'));
+SELECT _walredo_wal_end_lsn('\x00');
+SELECT _walredo_wal_record_type(decode(repeat('ff', 40), 'hex'));
 
 -- ===================================================================
 -- Permissions
@@ -157,7 +157,7 @@ GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 SET ROLE regress_walredo_reader;
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION walredo_read_wal(pg_lsn, pg_lsn, text)
+GRANT EXECUTE ON FUNCTION _walredo_read_wal(pg_lsn, pg_lsn, text)
 	TO regress_walredo_reader;
 SET ROLE regress_walredo_reader;
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2');
@@ -166,7 +166,7 @@ SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'pg_wal');
 \set VERBOSITY default
 RESET ROLE;
 REVOKE EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text),
-	walredo_read_wal(pg_lsn, pg_lsn, text) FROM regress_walredo_reader;
+	_walredo_read_wal(pg_lsn, pg_lsn, text) FROM regress_walredo_reader;
 GRANT pg_read_server_files TO regress_walredo_reader;
 SET ROLE regress_walredo_reader;
 SELECT count(*) > 0 AS ok FROM walredo_wal_records(:'lsn1', :'lsn2');

@@ -48,6 +48,7 @@ typedef Oid RelFileNumber;
 #define RelationGetLocator(rel)	((rel)->rd_locator)
 #define BlockLocator(block)		((block)->rlocator)
 #define SmgrTruncateLocator(xlrec)	((xlrec).rlocator)
+#define SmgrCreateLocator(xlrec)	((xlrec).rlocator)
 #else
 #define LocatorSpcOid(locator)	((locator).spcNode)
 #define LocatorDbOid(locator)	((locator).dbNode)
@@ -55,6 +56,7 @@ typedef Oid RelFileNumber;
 #define RelationGetLocator(rel)	((rel)->rd_node)
 #define BlockLocator(block)		((block)->rnode)
 #define SmgrTruncateLocator(xlrec)	((xlrec).rnode)
+#define SmgrCreateLocator(xlrec)	((xlrec).rnode)
 #endif
 
 /* PostgreSQL 17 logs the page numbers of SLRUs with 64 bits. */
@@ -62,6 +64,15 @@ typedef Oid RelFileNumber;
 typedef int64 LoggedSlruPage;
 #else
 typedef int LoggedSlruPage;
+#endif
+
+/* PostgreSQL 19 logs only what becomes the oldest multixact and offset. */
+#if PG_VERSION_NUM >= 190000
+#define MultiXactTruncateOldest(xlrec)	((xlrec).oldestMulti)
+#define MultiXactTruncateOffset(xlrec)	((xlrec).oldestOffset)
+#else
+#define MultiXactTruncateOldest(xlrec)	((xlrec).endTruncOff)
+#define MultiXactTruncateOffset(xlrec)	((xlrec).endTruncMemb)
 #endif
 
 /* PostgreSQL 17 numbers processes, and so names a temp relation's owner. */
@@ -138,6 +149,20 @@ typedef int LoggedSlruPage;
 #define walredo_local_beentry(i)	pgstat_get_local_beentry_by_index(i)
 #else
 #define walredo_local_beentry(i)	pgstat_fetch_stat_local_beentry(i)
+#endif
+
+/* PostgreSQL 18 declares this setting's variable in a header. */
+#if PG_VERSION_NUM < 180000
+extern PGDLLIMPORT bool ignore_checksum_failure;
+#endif
+
+/* PostgreSQL 18 returns the path of a relation's file in a struct. */
+#if PG_VERSION_NUM >= 180000
+#define walredo_relation_path(locator, forknum) \
+	pstrdup(relpathperm(locator, forknum).str)
+#else
+#define walredo_relation_path(locator, forknum) \
+	relpathperm(locator, forknum)
 #endif
 
 /* PostgreSQL 18 would start processes for I/O. */

@@ -8,6 +8,8 @@
 # next table lists; so does the table after a view or a composite type.
 # Troubleshooting.md has messages in code spans at the begin of a table's rows,
 # with an ellipsis for each part that varies.
+#
+# Seen to fail: with a part of walredo_wal_records() named like the others.
 
 use strict;
 use warnings;
@@ -87,7 +89,7 @@ my $in_columns = 0;
 
 foreach my $line (split /\n/, slurp_file("$top/docs/reference.md"))
 {
-	if ($line =~ /`(walredo_\w+)\(([^`]*)\)`(?:\*\*)? → (.*?)(?: \||$)/)
+	if ($line =~ /`(_?walredo_\w+)\(([^`]*)\)`(?:\*\*)? → (.*?)(?: \||$)/)
 	{
 		my ($name, $arguments, $result) = ($1, $2, $3);
 
@@ -181,7 +183,7 @@ same_lists(
 		ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid,
 		unnest(p.proargnames, p.proargmodes, p.proallargtypes)
 			AS a (name, mode, type)
-	WHERE a.mode = 'o' AND p.proname <> 'walredo_get_stat'
+	WHERE a.mode = 'o' AND p.proname <> '_walredo_get_stat'
 	UNION ALL
 	SELECT c.relname || '.' || a.attname || ' ' ||
 		format_type(a.atttypid, a.atttypmod)
@@ -195,7 +197,7 @@ same_lists(
 is_deeply(
 	[
 		rows(
-			q{SELECT proargnames FROM pg_proc WHERE proname = 'walredo_get_stat'}
+			q{SELECT proargnames FROM pg_proc WHERE proname = '_walredo_get_stat'}
 		)
 	],
 	[
@@ -203,7 +205,7 @@ is_deeply(
 			q{SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
 			WHERE attrelid = 'walredo_stat'::regclass AND attnum > 0})
 	],
-	'walredo_get_stat() has the columns of walredo_stat');
+	'_walredo_get_stat() has the columns of walredo_stat');
 same_lists(
 	\@operators,
 	[
@@ -268,6 +270,20 @@ is( join(
 	WHERE has_function_privilege('public', p.oid, 'EXECUTE')})),
 	'',
 	'PUBLIC may execute nothing');
+
+# "\df walredo*" shows what somebody calls: a function that a type, an operator,
+# an operator class, a view or another function calls has a name that begins with
+# an underscore, and no other has.
+is( join(
+		"\n",
+		rows(
+			qq{
+	SELECT p.oid::regprocedure FROM pg_proc p JOIN ($members) m
+		ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	WHERE (p.proname LIKE '\\_%') <> EXISTS (SELECT FROM pg_depend d
+		WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid)})),
+	'',
+	'parts of others have names with an underscore');
 
 # Who may call what.
 my ($privileges) = slurp_file("$top/docs/reference.md") =~

@@ -5,7 +5,8 @@
 # Seen to fail: with an include of pool/shared.h in child/, with a header that
 # its room does not offer, with a line too long, a name left out of
 # typedefs.list, another version in walredo.control or debian/changelog, a
-# dependency added to debian/control.in only, and a word more in LICENSE.
+# dependency added to debian/control.in only, a word more in LICENSE, and without
+# a version in .ci/run.
 
 use strict;
 use warnings;
@@ -285,5 +286,23 @@ my ($copyright) =
 $copyright =~ s/^ //mg;
 $copyright =~ s/^\.$//mg;
 is($copyright, $license, 'debian/copyright has the licence');
+
+#
+# Versions
+#
+
+# Each that README.md names as tested is built and tested by .ci/run, and by
+# scripts/test-versions where nothing else is asked for.
+my ($versions) = slurp_file('README.md') =~ /^## Versions$(.*?)^## /ms;
+my @tested = map { $_->[0] } grep { $_->[1] !~ /^not tested/ }
+  map { [ /^\| (\d+)[^|]*\| ([^|]*)/ ] } grep { /^\| \d/ } split /\n/, $versions;
+my ($ci) = slurp_file('.ci/run') =~ m{scripts/test-versions" (.*) <};
+my ($by_default) =
+  slurp_file('scripts/test-versions') =~ /\|\| names=\((.*)\)$/m;
+cmp_ok(scalar(@tested), '>', 2, 'there are versions that are tested');
+is_deeply([ $ci =~ /\b(\d+)(?:-regress)?(?= )/g ],
+	\@tested, '.ci/run tests the versions of README.md');
+is_deeply([ $by_default =~ /\b(\d+)(?:-regress)?\b/g ],
+	\@tested, 'so does scripts/test-versions');
 
 done_testing();

@@ -68,7 +68,7 @@ sub is_equal
 	is( $node->safe_psql($database, <<"SQL"), '216|0', $name);
 SELECT count(*), count(*) FILTER (WHERE
 	a.tag IS DISTINCT FROM b.tag OR
-	walredo_record_send(a.rec) IS DISTINCT FROM walredo_record_send(b.rec) OR
+	_walredo_record_send(a.rec) IS DISTINCT FROM _walredo_record_send(b.rec) OR
 	array_send(a.recs) IS DISTINCT FROM array_send(b.recs) OR
 	record_send(a.member) IS DISTINCT FROM record_send(b.member))
 FROM stored AS a FULL JOIN $copied AS b USING (i)

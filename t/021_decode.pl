@@ -5,7 +5,10 @@
 # on the second of two pages of the visibility map left out; with row locks, and
 # locks of updated rows, that clear no bits; with a truncation that clears all of
 # a map page, or a block too few; with subtransactions set on one page only, and
-# on a wrong one; with a first member number 0 after the last that there can be.
+# on a wrong one; with a first member number 0 after the last that there can be;
+# with all rows of walredo_decode() made at once; with parts of them that begin a
+# row late; with a run for each transaction where one page is wanted; with a copy of a
+# record for each block that it names.
 
 use strict;
 use warnings;
@@ -746,6 +749,108 @@ like(
 		  . "')"),
 	qr/^1\|1$/,
 	'one page under two numbers comes once');
+
+# Half a million subtransactions that are on two pages in turn: three rows each,
+# of many times the record's length together, but never in memory together.
+my $nsubxacts = 500_000;
+my $first_xid = 30 * $clog_page;
+my $large = forge(
+	header($XACT, $info, $first_xid + 5),
+	main_data(
+		$time
+		  . pack('LL', 2, $nsubxacts)
+		  . pack('L*',
+			map { $first_xid + ($_ % 2) * $clog_page + int($_ / 2) % $clog_page }
+			  1 .. $nsubxacts)));
+my $large_file = PostgreSQL::Test::Utils::tempdir() . '/record';
+open my $fh, '>:raw', $large_file or die "$large_file: $!";
+print $fh $large;
+close $fh;
+$reader->safe_psql(
+	'postgres', "
+CREATE TABLE large (rec bytea);
+ALTER TABLE large ALTER rec SET STORAGE EXTERNAL;
+INSERT INTO large SELECT pg_read_binary_file('$large_file');
+-- a subtransaction of the record, from 1 on, or with 0 the transaction
+CREATE FUNCTION xid_of(i bigint) RETURNS bigint LANGUAGE sql IMMUTABLE RETURN
+	$first_xid + CASE i WHEN 0 THEN 5
+		ELSE i % 2 * $clog_page + i / 2 % $clog_page END;
+CREATE FUNCTION peak_memory() RETURNS int LANGUAGE sql RETURN
+	substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\\s+(\\d+) kB')::int");
+
+# How much more memory a query takes than its session had before, in multiples
+# of the record's length
+sub memory_of_query
+{
+	my ($query) = @_;
+	my ($before, $after) = $reader->safe_psql('postgres',
+		"SELECT peak_memory(); $query; SELECT peak_memory()") =~ /^(\d+)$/mg;
+	note("$query: from $before to $after kB");
+	return ($after - $before) * 1024 / length($large);
+}
+my $memory = memory_of_query(
+	q{SELECT 'x' || count(*) FROM large, walredo_decode('0/1000', rec)});
+cmp_ok($memory, '<', 16, 'memory that rows of a large record take');
+is( $reader->safe_psql(
+		'postgres', "
+SELECT count(*), count(*) FILTER (WHERE split_part(record::text, ' ', 2) = kind
+	AND split_part(split_part(record::text, 'xids=', 2), ' ', 1) = xid_of(n)::text
+	AND tag = CASE WHEN kind = 'commit_ts_set'
+		THEN format('slru pg_commit_ts/%s blk %s',
+			lpad(upper(to_hex(xid_of(n) / 819 / 32)), 4, '0'), xid_of(n) / 819 % 32)
+		ELSE format('slru pg_xact/0000 blk %s', xid_of(n) / $clog_page) END::walredo_tag)
+FROM (SELECT tag, record,
+		CASE WHEN i <= $nsubxacts + 1 THEN 'commit_ts_set'
+			WHEN i <= 2 * $nsubxacts + 1 THEN 'clog_set_subcommitted'
+			ELSE 'clog_set_committed' END AS kind,
+		CASE WHEN i <= $nsubxacts + 1 THEN i - 1
+			WHEN i <= 2 * $nsubxacts + 1 THEN i - $nsubxacts - 1
+			ELSE i - 2 * $nsubxacts - 2 END AS n
+	FROM large, walredo_decode('0/1000', rec) WITH ORDINALITY d(tag, record, i)) s"
+	),
+	(3 * $nsubxacts + 2) . '|' . (3 * $nsubxacts + 2),
+	'all rows are there, in order');
+
+# The same where one page is wanted
+my $zeroes = "decode(repeat('00', 8192), 'hex')";
+$memory = memory_of_query(
+	"SELECT 'x' || length(walredo_apply('slru pg_xact/0000 blk 31', $zeroes,
+		ARRAY[walredo_postgres('0/1000', rec)])) FROM large");
+cmp_ok($memory, '<', 16, 'memory that a large record takes to apply');
+for my $tag ('slru pg_xact/0000 blk 30', 'slru pg_xact/0000 blk 31')
+{
+	is( $reader->safe_psql(
+			'postgres', "
+SELECT walredo_apply('$tag', $zeroes, ARRAY[walredo_postgres('0/1000', rec)]) =
+	walredo_apply('$tag', $zeroes, (SELECT array_agg(record ORDER BY i)
+		FROM walredo_decode('0/1000', rec) WITH ORDINALITY d(tag, record, i)
+		WHERE tag = '$tag'))
+FROM large"),
+		't',
+		"$tag: as its rows say");
+}
+
+# A record that names all the blocks it can has few copies of itself.
+my $wide = forge(
+	header($HEAP2, 0x10, 0),
+	join('', map { pack('CCSLLLL', $_, $_ % 2 ? 0x60 : 0x20, 60_000, 1, 2, 3, $_) } 0 .. 32)
+	  . 'x' x (33 * 60_000));
+$reader->safe_psql('postgres', 'TRUNCATE large');
+open $fh, '>:raw', $large_file or die "$large_file: $!";
+print $fh $wide;
+close $fh;
+$reader->safe_psql('postgres',
+	"INSERT INTO large SELECT pg_read_binary_file('$large_file')");
+is( $reader->safe_psql(
+		'postgres', q{
+SELECT count(DISTINCT tag), bool_and(record::text ~
+	format('^0/1000 postgres will_init=%s rec=', ((i - 1) % 2 = 1)::text))
+FROM large, walredo_decode('0/1000', rec) WITH ORDINALITY d(tag, record, i)}),
+	'33|t',
+	'a record that names 33 blocks');
+$memory = memory_of_query(
+	q{SELECT 'x' || count(*) FROM large, walredo_decode('0/1000', rec)});
+cmp_ok($memory, '<', 16, 'memory that it takes');
 
 # Real records with bytes changed, and the checksum made right again
 my @real = split /\n/, $reader->safe_psql(

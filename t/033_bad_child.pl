@@ -57,7 +57,7 @@ foreach my $variant ('held', 'free')
 			: (),
 			'-o', "$dir/$variant/walredo.so", "$top/test/bad_child.c",
 			glob("$top/src/child/*.c"), "$top/src/proto/proto.c",
-			"$top/src/record/xlogrecord.c",
+			"$top/src/record/image.c", "$top/src/record/xlogrecord.c",
 			'-lseccomp'
 		],
 		"build a child that is $variant");

@@ -232,7 +232,7 @@ $node->safe_psql(
 			broken := mutate(r.rec, i, kind);
 			BEGIN
 				IF what = 'decode' THEN
-					PERFORM tag::text, record::text, walredo_record_send(record)
+					PERFORM tag::text, record::text, _walredo_record_send(record)
 						FROM walredo_decode(r.end_lsn, broken);
 					IF kind = 0 AND NOT EXISTS (
 							SELECT FROM walredo_decode(r.end_lsn, broken) d

@@ -141,8 +141,8 @@ SQL
 
 # All that must come through, as text that is the same in all versions.
 my $state = <<'SQL';
-SELECT i, tag, md5(ext.walredo_tag_send(tag)), left(record::text, 80),
-	md5(ext.walredo_record_send(record)), member FROM stored ORDER BY i;
+SELECT i, tag, md5(ext._walredo_tag_send(tag)), left(record::text, 80),
+	md5(ext._walredo_record_send(record)), member FROM stored ORDER BY i;
 SELECT tag, lsn - '0/0', md5(records::text), md5(page) FROM page ORDER BY tag;
 SELECT first_of(tag) FROM by_tag ORDER BY lsn;
 SELECT tableoid::regclass, tag FROM hashed ORDER BY tag, 1;
@@ -248,40 +248,41 @@ SQL
 my $tag = "'slru pg_xact/0000 blk 0'::\@.walredo_tag";
 my $record = "'0/2 clog_set_committed xids=700'::\@.walredo_record";
 my %calls = (
-	'walredo_tag_in(cstring)' => "SELECT \@.walredo_tag_in('relmap 1663/5')",
-	'walredo_tag_out(walredo_tag)' => "SELECT \@.walredo_tag_out($tag)",
-	'walredo_tag_recv(internal)' => <<"SQL",
+	'_walredo_tag_in(cstring)' => "SELECT \@._walredo_tag_in('relmap 1663/5')",
+	'_walredo_tag_out(walredo_tag)' => "SELECT \@._walredo_tag_out($tag)",
+	'_walredo_tag_recv(internal)' => <<"SQL",
 COPY (SELECT $tag) TO '$dir/tag' (FORMAT binary);
 CREATE TEMP TABLE tags (tag \@.walredo_tag);
 COPY tags FROM '$dir/tag' (FORMAT binary);
 SELECT * FROM tags;
 SQL
-	'walredo_tag_send(walredo_tag)' => "SELECT \@.walredo_tag_send($tag)",
+	'_walredo_tag_send(walredo_tag)' => "SELECT \@._walredo_tag_send($tag)",
+	'walredo_tag(regclass,bigint)' => "SELECT \@.walredo_tag('public.u', 3)",
 	'walredo_tag(regclass,text,bigint)' =>
 	  "SELECT \@.walredo_tag('public.u', 'main', 3)",
-	'walredo_tag_hash(walredo_tag)' => "SELECT \@.walredo_tag_hash($tag)",
-	'walredo_tag_hash_extended(walredo_tag,bigint)' =>
-	  "SELECT \@.walredo_tag_hash_extended($tag, 1)",
-	'walredo_tag_cmp(walredo_tag,walredo_tag)' =>
-	  "SELECT \@.walredo_tag_cmp($tag, 'relmap 1663/5')",
+	'_walredo_tag_hash(walredo_tag)' => "SELECT \@._walredo_tag_hash($tag)",
+	'_walredo_tag_hash_extended(walredo_tag,bigint)' =>
+	  "SELECT \@._walredo_tag_hash_extended($tag, 1)",
+	'_walredo_tag_cmp(walredo_tag,walredo_tag)' =>
+	  "SELECT \@._walredo_tag_cmp($tag, 'relmap 1663/5')",
 	(
 		map {
-			("walredo_tag_$_->[0](walredo_tag,walredo_tag)" =>
+			("_walredo_tag_$_->[0](walredo_tag,walredo_tag)" =>
 				  "SELECT $tag OPERATOR(\@.$_->[1]) 'relmap 1663/5'")
 		} [ 'eq', '=' ], [ 'ne', '<>' ], [ 'lt', '<' ], [ 'le', '<=' ],
 		[ 'gt', '>' ], [ 'ge', '>=' ]),
-	'walredo_record_in(cstring)' =>
-	  "SELECT \@.walredo_record_in('0/1 zero_page')",
-	'walredo_record_out(walredo_record)' =>
-	  "SELECT \@.walredo_record_out($record)",
-	'walredo_record_recv(internal)' => <<"SQL",
+	'_walredo_record_in(cstring)' =>
+	  "SELECT \@._walredo_record_in('0/1 zero_page')",
+	'_walredo_record_out(walredo_record)' =>
+	  "SELECT \@._walredo_record_out($record)",
+	'_walredo_record_recv(internal)' => <<"SQL",
 COPY (SELECT $record) TO '$dir/record' (FORMAT binary);
 CREATE TEMP TABLE records (record \@.walredo_record);
 COPY records FROM '$dir/record' (FORMAT binary);
 SELECT * FROM records;
 SQL
-	'walredo_record_send(walredo_record)' =>
-	  "SELECT \@.walredo_record_send($record)",
+	'_walredo_record_send(walredo_record)' =>
+	  "SELECT \@._walredo_record_send($record)",
 	'walredo_postgres(pg_lsn,bytea,boolean)' =>
 	  "SELECT \@.walredo_postgres(end_lsn, rec) FROM \@.walredo_wal_records(#) LIMIT 1",
 	'walredo_clear_visibility_map_flags(pg_lsn,bigint,bigint,integer)' =>
@@ -310,12 +311,12 @@ SQL
 	  "SELECT \@.walredo_replay_request('absent')",
 	'walredo_wal_records(pg_lsn,pg_lsn,text)' =>
 	  "SELECT count(*), md5(string_agg(rec, '' ORDER BY start_lsn)) FROM \@.walredo_wal_records(#)",
-	'walredo_read_wal(pg_lsn,pg_lsn,text)' =>
-	  "SELECT count(*) FROM (SELECT \@.walredo_read_wal(#, NULL)) r",
+	'_walredo_read_wal(pg_lsn,pg_lsn,text)' =>
+	  "SELECT count(*) FROM (SELECT \@._walredo_read_wal(#, NULL)) r",
 	(
 		map {
-			("walredo_wal_$_(bytea)" =>
-				  "SELECT \@.walredo_wal_$_(r) FROM \@.walredo_read_wal(#, NULL) r LIMIT 1")
+			("_walredo_wal_$_(bytea)" =>
+				  "SELECT \@._walredo_wal_$_(r) FROM \@._walredo_read_wal(#, NULL) r LIMIT 1")
 		} 'start_lsn', 'end_lsn', 'prev_lsn', 'xid', 'resource_manager',
 		'record_type'),
 	'walredo_decode(pg_lsn,bytea)' =>
@@ -326,10 +327,16 @@ SQL
 	  "SELECT * FROM \@.walredo_page_records(\@.walredo_tag('public.u', 'main', 0), #)",
 	'walredo_page_at(walredo_tag,pg_lsn,bytea,text)' =>
 	  "SELECT md5(\@.walredo_page_at(\@.walredo_tag('public.u', 'main', 0), 'FFFFFFFF/FFFFFFFF'))",
+	'walredo_page_at(regclass,bigint,pg_lsn)' =>
+	  "SELECT md5(\@.walredo_page_at('public.u', 0, 'FFFFFFFF/FFFFFFFF'))",
+	'walredo_page_at(text,text,text)' =>
+	  "SELECT md5(\@.walredo_page_at('public.u', '0', 'FFFFFFFF/FFFFFFFF'))",
+	'walredo_page_at(text,text,text,text)' =>
+	  "SELECT md5(\@.walredo_page_at('public.u', 'main', '0', 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(regclass,text,bigint,pg_lsn)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF'))",
-	'walredo_read_pages(regclass[],text,pg_lsn)' =>
-	  "SELECT count(*) FROM \@.walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF')",
+	'_walredo_read_pages(regclass[],text,pg_lsn)' =>
+	  "SELECT count(*) FROM \@._walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at(regclass,text,pg_lsn)' =>
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at_all(regclass[],pg_lsn)' =>
@@ -337,16 +344,16 @@ SQL
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, description, md5(page) FROM \@.walredo_page_history(\@.walredo_tag('public.u', 'main', 0), #)",
 	'walredo_page_diff(bytea,bytea)' =>
-	  "SELECT * FROM \@.walredo_page_diff('\\x0102', '\\x0103')",
+	  "SELECT d.* FROM (SELECT decode(repeat('00', 8192), 'hex')) z (page), \@.walredo_page_diff(page, set_byte(page, 1, 3)) d",
 	'walredo_verify(regclass,text)' =>
 	  "SELECT * FROM \@.walredo_verify('public.u')",
 	'walredo_verify_all(regclass[])' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
-	'walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
-	'walredo_get_children()' =>
+	'_walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
+	'_walredo_get_children()' =>
 	  "SELECT slot, state, database, role FROM \@.walredo_children",
 	'walredo_stat_reset()' => "SELECT \@.walredo_stat_reset()",
-	'walredo_get_verify_progress()' =>
+	'_walredo_get_verify_progress()' =>
 	  "SELECT count(*) FROM \@.walredo_verify_progress");
 my $range = $new->safe_psql('postgres', <<'SQL');
 CHECKPOINT;
@@ -413,7 +420,7 @@ WHERE d.deptype = 'e' AND o.schema <> '"else where"'
 SQL
 is(call_all('pg_catalog', '"else where"'), $in_path, 'after it: the same');
 
-my $moved = $state =~ s/\bext\.(?=walredo|[=<>])/"else where"./gr;
+my $moved = $state =~ s/\bext\.(?=_?walredo|[=<>])/"else where"./gr;
 is($new->safe_psql('postgres', $moved),
 	$before, 'after it: what is stored, and what depends on it');
 $new->safe_psql('postgres', 'ALTER EXTENSION walredo SET SCHEMA ext');
@@ -450,7 +457,7 @@ AS 'MODULE_PATHNAME', 'walredo_ping'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 CREATE OR REPLACE VIEW walredo_stat AS
 	SELECT *, requests + native_requests AS all_requests
-	FROM walredo_get_stat();
+	FROM _walredo_get_stat();
 SQL
 	is( $new->safe_psql('postgres', <<'SQL'), "1.1", 'UPDATE');
 ALTER EXTENSION walredo UPDATE TO '1.1';

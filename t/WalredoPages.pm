@@ -15,7 +15,7 @@ use Test::More;
 
 our @EXPORT = qw($page_size $clog_per_page $commit_ts_per_page
   $members_per_page offsets_per_page checkpoint_lsn slurp_page page_sql
-  is_page poison);
+  is_page make_record overwrite_record poison);
 
 our $page_size = 8192;
 
@@ -100,6 +100,73 @@ sub _crc32c
 		$crc = ($crc >> 1) ^ (($crc & 1) ? 0x82F63B78 : 0) for 1 .. 8;
 	}
 	return $crc ^ 0xFFFFFFFF;
+}
+
+# A record of any sort, as bytes, with a right checksum.  Blocks are hashes of
+# spc, db, rel, blk, and if they are not as most are: id, fork, flags, data, and
+# an image: its bytes, info (BKPIMAGE_*), hole_offset and hole_length.
+sub make_record
+{
+	my ($rmid, $info, $blocks, $main) = @_;
+	my ($headers, $data, $id) = ('', '', 0);
+
+	foreach my $block (@$blocks)
+	{
+		my $image = $block->{image};
+		my $block_data = $block->{data} // '';
+		my $flags = ($block->{flags} // 0) | ($block->{fork} // 0);
+
+		$flags |= 0x10 if $image;
+		$flags |= 0x20 if $block_data ne '';
+		$id = $block->{id} // $id;
+		$headers .= pack 'CCS', $id++, $flags, length $block_data;
+		if ($image)
+		{
+			$headers .= pack 'SSC', length $image->{bytes},
+			  $image->{hole_offset} // 0, $image->{info};
+
+			# Has a hole, and is compressed by any method.
+			$headers .= pack 'S', $image->{hole_length}
+			  if ($image->{info} & 0x01) && ($image->{info} & 0x1C);
+			$data .= $image->{bytes};
+		}
+		$headers .= pack 'LLLL', @$block{qw(spc db rel blk)};
+		$data .= $block_data;
+	}
+	$headers .= pack 'CC', 255, length $main if length($main // '');
+
+	my $body = $headers . $data . ($main // '');
+	my $header = pack 'LLQCCS', 24 + length $body, 0, 0, $info, $rmid, 0;
+	return $header . pack('L', _crc32c($body . $header)) . $body;
+}
+
+# Writes a record over the one at that LSN, in a directory of segments of 1 MB.
+# It must be as long.
+sub overwrite_record
+{
+	my ($dir, $lsn, $record) = @_;
+	my ($high, $low) = map { hex } split m{/}, $lsn;
+	my ($fh, $open) = (undef, '');
+
+	while ($record ne '')
+	{
+		my $file = sprintf '%s/%08X%08X%08X', $dir, 1, $high, $low >> 20;
+		my $at = $low & 0xFFFFF;
+
+		# A page begins with a header.
+		$at += $at == 0 ? 40 : $at % $page_size == 0 ? 24 : 0;
+		my $part = substr $record, 0, $page_size - $at % $page_size, '';
+		if ($file ne $open)
+		{
+			open $fh, '+<:raw', $file or die "could not open $file: $!";
+			$open = $file;
+		}
+		seek $fh, $at, 0;
+		print $fh $part or die "could not write $file: $!";
+		$low = ($low & ~0xFFFFF) + $at + length $part;
+	}
+	close $fh or die "could not write $open: $!";
+	return;
 }
 
 # The record of a heap insertion, in hexadecimal, with a line pointer that is

@@ -24,6 +24,13 @@ extern void walredo_check_may_read_log(void);
 /* A text argument as a C string, or NULL for a null. */
 extern char *walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno);
 
+/*
+ * ERROR 22023 unless an argument of type bytea has the length of a page.  It
+ * is not fetched or decompressed for that.
+ */
+extern void walredo_check_page_length(FunctionCallInfo fcinfo, int argno,
+									  const char *argname);
+
 /* The forks of a relation that the log has pages of. */
 #define WALREDO_NUM_LOGGED_FORKS	3
 extern const ForkNumber walredo_logged_forks[WALREDO_NUM_LOGGED_FORKS];

@@ -11,8 +11,10 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/tupmacs.h"
 #include "access/xlog_internal.h"
+#include "api/api.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "pool/bundle.h"
@@ -76,6 +78,20 @@ records_of_array(ArrayType *array, int *nrecords)
 	return records;
 }
 
+void
+walredo_check_page_length(FunctionCallInfo fcinfo, int argno,
+						  const char *argname)
+{
+	Size		size = toast_raw_datum_size(PG_GETARG_DATUM(argno)) - VARHDRSZ;
+
+	if (size != BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("page has the wrong length"),
+				 errdetail("A page has %d bytes, but argument \"%s\" has %zu.",
+						   BLCKSZ, argname, size)));
+}
+
 /*
  * walredo_apply(tag walredo_tag, base bytea, records walredo_record[])
  */
@@ -110,8 +126,8 @@ Datum
 walredo_page_mask(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bytea	   *page = PG_GETARG_BYTEA_P_COPY(1);
 	int64		blkno = PG_GETARG_INT64(2);
+	bytea	   *page;
 	int			rmid;
 
 	for (rmid = 0; rmid <= RM_MAX_ID; rmid++)
@@ -124,17 +140,13 @@ walredo_page_mask(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("resource manager \"%s\" does not exist", name)));
-	if (VARSIZE(page) != VARHDRSZ + BLCKSZ)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("page has the wrong length"),
-				 errdetail("A page has %d bytes, not %zu.",
-						   BLCKSZ, (Size) (VARSIZE(page) - VARHDRSZ))));
+	walredo_check_page_length(fcinfo, 1, "page");
 	if (blkno < 0 || blkno > MaxBlockNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid block number")));
 
+	page = PG_GETARG_BYTEA_P_COPY(1);
 	walredo_mask_page(rmid, blkno, VARDATA(page));
 	PG_RETURN_BYTEA_P(page);
 }

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "record/image.h"
 #include "record/record.h"
 #include "record/tag.h"
 #include "storage/bufpage.h"
@@ -43,7 +44,8 @@ decode(const WalredoRecord *record)
 				 errmsg("out of memory")));
 	state->EndRecPtr = record->lsn;
 
-	decoded = palloc(DecodeXLogRecordRequiredSpace(size));
+	decoded = MemoryContextAllocHuge(CurrentMemoryContext,
+									 DecodeXLogRecordRequiredSpace(size));
 	if (!DecodeXLogRecord(state, decoded, (XLogRecord *) record->u.data,
 						  InvalidXLogRecPtr, &errormsg))
 		ereport(ERROR,
@@ -63,7 +65,8 @@ decode(const WalredoRecord *record)
  * as it is after the record; its LSN is set to the record's, as replay does.
  *
  * RestoreBlockImage() relies on lengths that are checked before, and its
- * decompression checks its own bounds, so this is safe in the backend.
+ * decompression checks its own bounds; that an image fills the page is checked
+ * here.  So this is safe in the backend.
  */
 Datum
 walredo_record_images(PG_FUNCTION_ARGS)
@@ -85,7 +88,7 @@ walredo_record_images(PG_FUNCTION_ARGS)
 	{
 		DecodedBkpBlock *block;
 		WalredoTag	tag = {0};
-		PGAlignedBlock page;
+		PGAlignedBlock page = {0};
 		bytea	   *image;
 		Datum		values[4];
 		bool		nulls[4] = {0};
@@ -107,6 +110,13 @@ walredo_record_images(PG_FUNCTION_ARGS)
 					 errmsg("invalid page image in the WAL record that ends at %X/%X",
 							LSN_FORMAT_ARGS(lsn)),
 					 errdetail_internal("%s", state->errormsg_buf)));
+		if (walredo_image_is_short(state, i))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("invalid page image in the WAL record that ends at %X/%X",
+							LSN_FORMAT_ARGS(lsn)),
+					 errdetail("The image of block %d decompresses to less than a page.",
+							   i)));
 		if (!PageIsNew((Page) page.data))
 			PageSetLSN((Page) page.data, lsn);
 		image = (bytea *) palloc(VARHDRSZ + BLCKSZ);

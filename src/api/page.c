@@ -12,17 +12,23 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/rmgr.h"
 #include "api/api.h"
 #include "common/relpath.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "page/diff.h"
+#include "page/hole.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "record/record.h"
 #include "record/tag.h"
+#include "record/xlogrecord.h"
 #include "redo/redo.h"
+#include "storage/bufpage.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
@@ -31,9 +37,49 @@
 PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
+PG_FUNCTION_INFO_V1(walredo_page_at_literals);
 PG_FUNCTION_INFO_V1(walredo_read_pages);
 PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
+
+/*
+ * Is a record one that a child can replay, even if it has no image of the page?
+ */
+static bool
+can_be_replayed(const WalredoRecord *record)
+{
+	return WalredoRecordIsNative(record) ||
+		RmgrIdIsBuiltin(((const XLogRecord *) record->u.data)->xl_rmid);
+}
+
+/*
+ * Can a page be made from the record alone?  ERROR 22023 if the record is not
+ * about the page.
+ */
+static bool
+record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
+{
+	if (can_be_replayed(record))
+		return walredo_record_will_init(tag, record);
+	return walredo_xlogrecord_has_image((const XLogRecord *) record->u.data,
+										tag);
+}
+
+/*
+ * Does the image of a page that has been made from a record alone lack contents?
+ */
+static bool
+image_is_incomplete(const WalredoTag *tag, const WalredoRecord *record,
+					const bytea *image)
+{
+	WalredoBlockRef block;
+
+	return !WalredoRecordIsNative(record) && tag->kind == WALREDO_TAG_REL &&
+		walredo_xlogrecord_find_block((const XLogRecord *) record->u.data,
+									  tag, &block) &&
+		block.image_has_hole &&
+		walredo_hole_has_contents(tag->forknum, VARDATA(image));
+}
 
 /* A WAL record as the pool wants it, to have it described. */
 static WalredoRecord *
@@ -100,15 +146,28 @@ walredo_page_records(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* ERROR if a page's fork is one that WAL knows only at times. */
+static void
+check_is_logged(ForkNumber forknum)
+{
+	if (forknum == FSM_FORKNUM)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot rebuild pages of a free space map"),
+				 errdetail("WAL may have images of them, but changes of a free space map are not logged."),
+				 errhint("Read the page as it is now with get_raw_page(), or let VACUUM make it anew.")));
+}
+
 /*
- * The first place after lsn where the log has all it takes to make the page,
+ * The first place from start_lsn on where WAL has all it takes to make the page,
  * or InvalidXLogRecPtr.
  */
 static XLogRecPtr
 first_start_after(const WalredoPageFilter *filter, const char *directory,
-				  XLogRecPtr lsn)
+				  XLogRecPtr start_lsn)
 {
-	WalredoPageScan *scan = walredo_page_scan_begin(filter, directory, lsn,
+	WalredoPageScan *scan = walredo_page_scan_begin(filter, directory,
+													start_lsn,
 													WALREDO_END_OF_LOG);
 	XLogRecPtr	found = InvalidXLogRecPtr;
 
@@ -116,7 +175,7 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 	{
 		for (int i = 0; i < scan->num_records; i++)
 		{
-			if (walredo_record_starts_page(&filter->tag,
+			if (record_starts_page(&filter->tag,
 										   scan->records[i].record))
 				found = scan->records[i].record->lsn;
 		}
@@ -126,53 +185,150 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 }
 
 /*
- * Says why a page cannot be made from the log.
+ * ERROR if one of some relations has got the file that it has now after an LSN:
+ * its pages as they were then are in another file, or it did not exist.  lsn is
+ * where the last record that is wanted ended, and tags are of the relations as
+ * they are stored now.
+ */
+static void
+check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
+					  XLogRecPtr lsn)
+{
+	WalredoTag	tag;
+	XLogRecPtr	created;
+	RelFileLocator locator;
+	char	   *relname = NULL;
+
+	if (!walredo_find_created_file(tags, ntags, lsn, &tag, &created))
+		return;
+	for (int i = 0; i < ntags && relname == NULL; i++)
+	{
+		if (memcmp(&tag, &tags[i], sizeof(tag)) == 0)
+			relname = get_rel_name(relids[i]);
+	}
+	locator = walredo_tag_locator(&tag);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("file of relation \"%s\" did not exist at %X/%X",
+					relname ? relname : "(dropped)", LSN_FORMAT_ARGS(lsn)),
+			 errdetail("Its file \"%s\" was created at %X/%X. Before that, the relation had another file, or did not exist.",
+					   walredo_relation_path(locator, MAIN_FORKNUM),
+					   LSN_FORMAT_ARGS(created)),
+			 errhint("Give the address of a page of the file that the relation had then, as a walredo_tag.")));
+}
+
+/*
+ * Says why a page cannot be made as of lsn, where the scan has come to its end.
  */
 static void
 report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 				const WalredoRebuiltPage *page)
 {
-	XLogRecPtr	log_start = walredo_reader_first_lsn(scan->reader);
+	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
+	XLogRecPtr	wal_end = walredo_reader_end_lsn(scan->reader);
 	const char *name = walredo_tag_to_cstring(&scan->filter.tag);
+	char	   *ended_at = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
 	XLogRecPtr	later;
 	StringInfoData detail;
 
-	if (page->truncated)
+	if (lsn == WALREDO_END_OF_LOG)
+		lsn = wal_end;
+	if (page->num_records == 0 &&
+		(page->end == WALREDO_TRUNCATED ||
+		 page->end == WALREDO_FILE_REMOVED ||
+		 page->end == WALREDO_FILE_CREATED))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s does not exist at %X/%X", name,
 						LSN_FORMAT_ARGS(lsn)),
-				 errdetail("It was cut off with the end of the relation, and not made again.")));
+				 page->end == WALREDO_TRUNCATED ?
+				 errdetail("It was cut off at %s, and not made again.",
+						   ended_at) :
+				 page->end == WALREDO_FILE_REMOVED ?
+				 errdetail("It was removed at %s, with its file.", ended_at) :
+				 errdetail("Its file was created at %s, and WAL has no record of it since.",
+						   ended_at)));
 
 	initStringInfo(&detail);
-	if (page->num_records == 0)
-		appendStringInfo(&detail, "The log from %X/%X to %X/%X has no record of it.",
-						 LSN_FORMAT_ARGS(log_start), LSN_FORMAT_ARGS(lsn));
+	if (page->is_incomplete)
+		appendStringInfoString(&detail, "The image that WAL has of it lacks a part of its contents.");
+	else if (page->end == WALREDO_UNKNOWN_CHANGE)
+		appendStringInfo(&detail, "The record at %s has changed it, and its resource manager is not known.",
+						 ended_at);
+	else if (page->end == WALREDO_FILE_COPIED)
+		appendStringInfo(&detail, "Its file was copied at %s, which did not log its pages, and WAL has no image of it since.",
+						 ended_at);
+	else if (page->end != WALREDO_NOT_ENDED)
+		appendStringInfo(&detail, "Since what was known of it ended at %s, WAL has " UINT64_FORMAT " records of it, but none that initializes it or holds an image of it.",
+						 ended_at, page->num_records);
+	else if (page->num_records == 0)
+		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has no record of it.",
+						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn));
 	else
-		appendStringInfo(&detail, "The log from %X/%X to %X/%X has " UINT64_FORMAT " records of it, but none that initializes it or holds an image of it.",
-						 LSN_FORMAT_ARGS(log_start), LSN_FORMAT_ARGS(lsn),
+		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has " UINT64_FORMAT " records of it, but none that initializes it or holds an image of it.",
+						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn),
 						 page->num_records);
 
-	later = first_start_after(&scan->filter, directory, lsn);
+	later = first_start_after(&scan->filter, directory, wal_end);
 	if (later != InvalidXLogRecPtr)
 		appendStringInfo(&detail, " The earliest LSN that it can be rebuilt at is %X/%X.",
 						 LSN_FORMAT_ARGS(later));
 
+	/* Older WAL helps only if nothing has come to an end since. */
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("cannot rebuild %s at %X/%X", name, LSN_FORMAT_ARGS(lsn)),
 			 errdetail_internal("%s", detail.data),
-			 errhint("Give a base image, or a directory that has the log before %X/%X: WAL segment \"%s\" is the first that is missing.",
-					 LSN_FORMAT_ARGS(log_start),
+			 page->end == WALREDO_NOT_ENDED && !page->is_incomplete ?
+			 errhint("Give a base image, or a directory that has WAL before %X/%X: WAL segment \"%s\" is the first that is missing.",
+					 LSN_FORMAT_ARGS(wal_start),
 					 walredo_reader_segment_name(scan->reader,
-												 log_start - 1))));
+												 wal_start - 1)) :
+			 errhint("Give a base image.")));
+}
+
+/* Gives a rebuild the base image of a page, if there is one. */
+static void
+set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const bytea *base,
+		 XLogRecPtr lsn)
+{
+	XLogRecPtr	base_lsn;
+
+	if (base == NULL)
+		return;
+	walredo_rebuild_set_base(rebuild, tag, base);
+	if (tag->kind != WALREDO_TAG_REL)
+		return;
+	base_lsn = PageGetLSN((Page) VARDATA(base));
+	if (base_lsn > lsn)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base image is newer than the LSN asked for"),
+				 errdetail("The base image has LSN %X/%X, and the page is wanted as of %X/%X.",
+						   LSN_FORMAT_ARGS(base_lsn), LSN_FORMAT_ARGS(lsn)),
+				 errhint("Give an older image of the page, or none.")));
 }
 
 /*
- * The image of a page as of lsn.
+ * Forgets what came before WAL that was removed before it could be read.
+ */
+static void
+forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
+				  const bytea *base, XLogRecPtr lsn)
+{
+	if (!scan->has_restarted)
+		return;
+	walredo_rebuild_reset(rebuild);
+	set_base(rebuild, &scan->filter.tag, base, lsn);
+	scan->has_restarted = false;
+}
+
+/*
+ * The image of a page as of lsn.  relid is the relation that has been asked for,
+ * of which the tag is the address now, or InvalidOid.
  */
 static bytea *
-page_at(const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
+page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		const char *directory)
 {
 	WalredoPageFilter filter = {0};
@@ -180,14 +336,21 @@ page_at(const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
 
+	check_is_logged(tag->kind == WALREDO_TAG_REL ? tag->forknum : MAIN_FORKNUM);
 	filter.tag = *tag;
-	if (base != NULL)
-		walredo_rebuild_set_base(rebuild, tag, base);
+	set_base(rebuild, tag, base, lsn);
 
 	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_LOG,
 								   lsn);
 	while (walredo_page_scan_next(scan))
-		walredo_page_scan_feed(scan, rebuild);
+	{
+		forget_before_gap(scan, rebuild, base, lsn);
+		walredo_page_scan_add(scan, rebuild);
+	}
+	forget_before_gap(scan, rebuild, base, lsn);
+	if (OidIsValid(relid))
+		check_files_are_older(&relid, tag, 1,
+							  walredo_reader_end_lsn(scan->reader));
 	walredo_rebuild_get(rebuild, tag, &page);
 	if (page.image == NULL)
 		report_no_image(scan, directory, lsn, &page);
@@ -207,27 +370,82 @@ walredo_page_at(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 
-	PG_RETURN_BYTEA_P(page_at(PG_GETARG_WALREDO_TAG_P(0), PG_GETARG_LSN(1),
+	PG_RETURN_BYTEA_P(page_at(InvalidOid, PG_GETARG_WALREDO_TAG_P(0),
+							  PG_GETARG_LSN(1),
 							  PG_ARGISNULL(2) ? NULL : PG_GETARG_BYTEA_P(2),
 							  walredo_getarg_cstring(fcinfo, 3)));
 }
 
 /*
  * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn)
+ * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn)
  */
 Datum
 walredo_page_at_relation(PG_FUNCTION_ARGS)
 {
+	bool		main_fork = PG_NARGS() == 3;
+	int			argno = main_fork ? 1 : 2;
 	WalredoTag	tag;
 
 	walredo_check_may_read_log();
 	walredo_tag_of_relation(PG_GETARG_OID(0),
+							main_fork ? forkNames[MAIN_FORKNUM] :
 							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							PG_GETARG_INT64(2), &tag);
-	PG_RETURN_BYTEA_P(page_at(&tag, PG_GETARG_LSN(3), NULL, NULL));
+							PG_GETARG_INT64(argno), &tag);
+	PG_RETURN_BYTEA_P(page_at(PG_GETARG_OID(0), &tag,
+							  PG_GETARG_LSN(argno + 1), NULL, NULL));
 }
 
-/* What walredo_read_pages() keeps from row to row. */
+/*
+ * walredo_page_at(text, text, text)
+ * walredo_page_at(text, text, text, text)
+ *
+ * Any of the functions above, for calls whose arguments have no types: quoted
+ * literals, NULL, and parameters.  The second argument tells which, as an LSN
+ * has a slash, and neither a fork nor a number has one.
+ */
+Datum
+walredo_page_at_literals(PG_FUNCTION_ARGS)
+{
+	int			nargs = PG_NARGS();
+	char	   *args[4] = {NULL};
+	bytea	   *base = NULL;
+	WalredoTag	tag;
+	Datum		lsn;
+
+	walredo_check_may_read_log();
+	for (int i = 0; i < nargs; i++)
+		args[i] = walredo_getarg_cstring(fcinfo, i);
+	if (args[0] == NULL || args[1] == NULL)
+		PG_RETURN_NULL();
+
+	if (strchr(args[1], '/') == NULL)
+	{
+		const char *fork = nargs == 3 ? forkNames[MAIN_FORKNUM] : args[1];
+		Datum		relid;
+		Datum		blkno;
+
+		if (args[nargs - 2] == NULL || args[nargs - 1] == NULL)
+			PG_RETURN_NULL();
+		relid = DirectFunctionCall1(regclassin, CStringGetDatum(args[0]));
+		blkno = DirectFunctionCall1(int8in, CStringGetDatum(args[nargs - 2]));
+		lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[nargs - 1]));
+		walredo_tag_of_relation(DatumGetObjectId(relid), fork,
+								DatumGetInt64(blkno), &tag);
+		PG_RETURN_BYTEA_P(page_at(DatumGetObjectId(relid), &tag,
+								  DatumGetLSN(lsn), NULL, NULL));
+	}
+
+	tag = *walredo_tag_from_cstring(args[0]);
+	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
+	if (args[2] != NULL)
+		base = DatumGetByteaP(DirectFunctionCall1(byteain,
+												  CStringGetDatum(args[2])));
+	PG_RETURN_BYTEA_P(page_at(InvalidOid, &tag, DatumGetLSN(lsn), base,
+							  args[3]));
+}
+
+/* What _walredo_read_pages() keeps from row to row. */
 typedef struct PagesScan
 {
 	WalredoRebuild *rebuild;
@@ -242,11 +460,12 @@ add_fork(PagesScan *scan, Oid relid, const char *name)
 {
 	scan->relids[scan->nforks] = relid;
 	walredo_tag_of_relation(relid, name, 0, &scan->forks[scan->nforks]);
+	check_is_logged(scan->forks[scan->nforks].forknum);
 	scan->nforks++;
 }
 
 /*
- * Reads the log, of which all pages of the forks can be made then.
+ * Reads WAL, of which all pages of the forks can be made then.
  */
 static void
 read_pages(PagesScan *scan, XLogRecPtr lsn)
@@ -257,6 +476,8 @@ read_pages(PagesScan *scan, XLogRecPtr lsn)
 	log = walredo_fork_scan_begin(scan->forks, scan->nforks, lsn);
 	while (walredo_fork_scan_next(log, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
+	check_files_are_older(scan->relids, scan->forks, scan->nforks,
+						  walredo_fork_scan_position(log));
 	walredo_fork_scan_end(log);
 }
 
@@ -270,7 +491,7 @@ end_pages_scan(Datum arg)
 }
 
 /*
- * walredo_read_pages(relations, fork, lsn)
+ * _walredo_read_pages(relations, fork, lsn)
  *
  * What walredo_pages_at() and walredo_pages_at_all() have under their columns,
  * as their definitions in SQL say: a row a block that the log can make, fork by
@@ -285,7 +506,7 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *funcctx;
 	PagesScan  *scan;
-	const bytea *image = NULL;
+	WalredoRebuiltPage page = {0};
 	WalredoTag	tag;
 	Datum		values[4];
 	bool		nulls[4] = {0};
@@ -337,14 +558,24 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 	funcctx = SRF_PERCALL_SETUP();
 	scan = funcctx->user_fctx;
 
-	if (scan->fork >= 0)
-		image = walredo_rebuild_next(scan->rebuild, &tag);
-	while (image == NULL && ++scan->fork < scan->nforks)
+	/* Blocks that WAL knows, but cannot make, are left out. */
+	while (page.image == NULL)
 	{
+		CHECK_FOR_INTERRUPTS();
+		if (scan->fork >= 0 &&
+			walredo_rebuild_next(scan->rebuild, &tag, &page))
+		{
+			/* A child has failed at it, or at another: this says why. */
+			if (page.is_waiting)
+				walredo_rebuild_get(scan->rebuild, &tag, &page);
+			continue;
+		}
+		page.image = NULL;
+		if (++scan->fork == scan->nforks)
+			break;
 		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
-		image = walredo_rebuild_next(scan->rebuild, &tag);
 	}
-	if (image == NULL)
+	if (page.image == NULL)
 	{
 		UnregisterExprContextCallback(rsinfo->econtext, end_pages_scan,
 									  PointerGetDatum(scan));
@@ -355,10 +586,25 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 	values[0] = ObjectIdGetDatum(scan->relids[scan->fork]);
 	values[1] = CStringGetTextDatum(forkNames[tag.forknum]);
 	values[2] = Int64GetDatum((int64) tag.number);
-	values[3] = PointerGetDatum(image);
+	values[3] = PointerGetDatum(page.image);
 	tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
 	walredo_rebuild_forget(scan->rebuild);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
+}
+
+/* ERROR, as WAL begins after the start of a range. */
+static void
+report_missing_start(WalredoPageScan *scan, XLogRecPtr start_lsn)
+{
+	XLogRecPtr	first_lsn = walredo_reader_first_lsn(scan->reader);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FILE),
+			 errmsg("WAL segment \"%s\" is missing",
+					walredo_reader_segment_name(scan->reader, first_lsn - 1)),
+			 errdetail("The history is wanted from %X/%X on, but WAL begins at %X/%X.",
+					   LSN_FORMAT_ARGS(start_lsn),
+					   LSN_FORMAT_ARGS(first_lsn))));
 }
 
 /*
@@ -375,7 +621,6 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	WalredoPageFilter filter = {0};
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	XLogRecPtr	start_lsn;
-	XLogRecPtr	log_start;
 	WalredoPageScan *scan;
 	bytea	   *current = NULL; /* the page before the next record */
 	bool		in_range = false;
@@ -392,16 +637,9 @@ walredo_page_history(PG_FUNCTION_ARGS)
 								   WALREDO_START_OF_LOG, PG_GETARG_LSN(2));
 
 	/* What comes before the range need not be there, but the range must. */
-	log_start = walredo_reader_first_lsn(scan->reader);
-	if (start_lsn != WALREDO_START_OF_LOG && start_lsn < log_start)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("WAL segment \"%s\" is missing",
-						walredo_reader_segment_name(scan->reader,
-													log_start - 1)),
-				 errdetail("The history is wanted from %X/%X on, but the log begins at %X/%X.",
-						   LSN_FORMAT_ARGS(start_lsn),
-						   LSN_FORMAT_ARGS(log_start))));
+	if (start_lsn != WALREDO_START_OF_LOG &&
+		start_lsn < walredo_reader_first_lsn(scan->reader))
+		report_missing_start(scan, start_lsn);
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);
@@ -414,9 +652,16 @@ walredo_page_history(PG_FUNCTION_ARGS)
 		Datum		values[6];
 		bool		nulls[6] = {0};
 
+		if (scan->has_restarted)
+		{
+			if (start_lsn != WALREDO_START_OF_LOG &&
+				start_lsn < walredo_reader_first_lsn(scan->reader))
+				report_missing_start(scan, start_lsn);
+			forget_before_gap(scan, rebuild, NULL, InvalidXLogRecPtr);
+		}
 		if (walredo_reader_start_lsn(scan->reader) < start_lsn)
 		{
-			walredo_page_scan_feed(scan, rebuild);
+			walredo_page_scan_add(scan, rebuild);
 			continue;
 		}
 		if (!in_range)
@@ -429,16 +674,19 @@ walredo_page_history(PG_FUNCTION_ARGS)
 		}
 
 		old_context = MemoryContextSwitchTo(row_context);
-		image = scan->truncated_to <= filter.tag.number ? NULL : current;
+		image = scan->end != WALREDO_NOT_ENDED ? NULL : current;
 		for (int i = 0; i < scan->num_records; i++)
 		{
 			WalredoRecord *record = scan->records[i].record;
-			bool		starts =
-				walredo_record_starts_page(&filter.tag, record);
+			bool		starts = record_starts_page(&filter.tag, record);
 
-			if (image != NULL || starts)
+			if (!starts && !can_be_replayed(record))
+				image = NULL;
+			else if (image != NULL || starts)
 				image = walredo_redo(&filter.tag, starts ? NULL : image,
 									 &record, 1);
+			if (starts && image_is_incomplete(&filter.tag, record, image))
+				image = NULL;
 		}
 
 		description = walredo_describe_record(whole_record(scan->reader));
@@ -474,38 +722,34 @@ walredo_page_history(PG_FUNCTION_ARGS)
 /*
  * walredo_page_diff(a bytea, b bytea)
  *
- * A row a run of bytes that differ.
+ * A row a run of bytes that differ.  What is no page is refused before it is
+ * read, so there are no more rows than half the bytes of a page.
  */
 Datum
 walredo_page_diff(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	bytea	   *a = PG_GETARG_BYTEA_PP(0);
-	bytea	   *b = PG_GETARG_BYTEA_PP(1);
-	const char *pa = VARDATA_ANY(a);
-	const char *pb = VARDATA_ANY(b);
-	Size		size = VARSIZE_ANY_EXHDR(a);
+	const char *a;
+	const char *b;
 	Size		start;
 	Size		end = 0;
 
-	if (VARSIZE_ANY_EXHDR(b) != size)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("images differ in length"),
-				 errdetail("The first has %zu bytes, the second %zu.",
-						   size, (Size) VARSIZE_ANY_EXHDR(b))));
+	walredo_check_page_length(fcinfo, 0, "a");
+	walredo_check_page_length(fcinfo, 1, "b");
+	a = VARDATA_ANY(PG_GETARG_BYTEA_PP(0));
+	b = VARDATA_ANY(PG_GETARG_BYTEA_PP(1));
 
 	InitMaterializedSRF(fcinfo, 0);
-	while (walredo_next_difference(pa, pb, size, &start, &end))
+	while (walredo_next_difference(a, b, BLCKSZ, &start, &end))
 	{
 		Datum		values[4];
 		bool		nulls[4] = {0};
 
 		values[0] = Int32GetDatum((int32) start);
 		values[1] = Int32GetDatum((int32) (end - start));
-		values[2] = PointerGetDatum(cstring_to_text_with_len(pa + start,
+		values[2] = PointerGetDatum(cstring_to_text_with_len(a + start,
 															 end - start));
-		values[3] = PointerGetDatum(cstring_to_text_with_len(pb + start,
+		values[3] = PointerGetDatum(cstring_to_text_with_len(b + start,
 															 end - start));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);

@@ -15,6 +15,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "common/relpath.h"
 #include "libpq/pqformat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -145,6 +146,7 @@ walredo_tag_of_relation(Oid relid, const char *forkname, int64 blkno,
 
 /*
  * walredo_tag(relname regclass, fork text, blkno int8)
+ * walredo_tag(relname regclass, blkno int8)
  *
  * The block may lie past the end that the fork has now: a page that was
  * truncated away has a history, too.
@@ -152,11 +154,13 @@ walredo_tag_of_relation(Oid relid, const char *forkname, int64 blkno,
 Datum
 walredo_tag_from_relation(PG_FUNCTION_ARGS)
 {
+	bool		main_fork = PG_NARGS() == 2;
 	WalredoTag *tag = palloc(sizeof(WalredoTag));
 
 	walredo_tag_of_relation(PG_GETARG_OID(0),
+							main_fork ? forkNames[MAIN_FORKNUM] :
 							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							PG_GETARG_INT64(2), tag);
+							PG_GETARG_INT64(main_fork ? 1 : 2), tag);
 	PG_RETURN_WALREDO_TAG_P(tag);
 }
 

@@ -15,15 +15,21 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
 #include "common/relpath.h"
 #include "compat.h"
+#include "executor/tuptable.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "page/verify.h"
+#include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(walredo_verify);
@@ -37,36 +43,67 @@ static const char *const status_names[] = {
 	[WALREDO_VERIFY_UNLOGGED] = "unlogged"
 };
 
-/* Where verdicts are put, and if they say which fork they are of. */
-typedef struct VerdictSink
+/* Where results are put, and if they say which fork they are of. */
+typedef struct ResultSink
 {
 	ReturnSetInfo *rsinfo;
+	Tuplestorestate *fork;		/* those of a fork that is not done with */
+	TupleTableSlot *slot;
 	bool		with_fork;
-} VerdictSink;
+} ResultSink;
 
 static void
-put_verdict(const WalredoVerdict *verdict, void *arg)
+put_result(const WalredoVerifyResult *result, void *arg)
 {
-	VerdictSink *sink = arg;
+	ResultSink *sink = arg;
 	Datum		values[6];
 	bool		nulls[6] = {0};
 	int			i = 0;
 
 	if (sink->with_fork)
 	{
-		values[i++] = ObjectIdGetDatum(verdict->relid);
-		values[i++] = CStringGetTextDatum(forkNames[verdict->forknum]);
+		values[i++] = ObjectIdGetDatum(result->relid);
+		values[i++] = CStringGetTextDatum(forkNames[result->forknum]);
 	}
-	values[i++] = Int64GetDatum((int64) verdict->blkno);
-	nulls[i] = XLogRecPtrIsInvalid(verdict->page_lsn);
-	values[i++] = LSNGetDatum(verdict->page_lsn);
-	values[i++] = CStringGetTextDatum(status_names[verdict->status]);
-	if (verdict->detail != NULL)
-		values[i] = CStringGetTextDatum(verdict->detail);
+	nulls[i] = !BlockNumberIsValid(result->blkno);
+	values[i++] = Int64GetDatum((int64) result->blkno);
+	nulls[i] = XLogRecPtrIsInvalid(result->page_lsn);
+	values[i++] = LSNGetDatum(result->page_lsn);
+	values[i++] = CStringGetTextDatum(status_names[result->status]);
+	if (result->detail != NULL)
+		values[i] = CStringGetTextDatum(result->detail);
 	else
 		nulls[i] = true;
-	tuplestore_putvalues(sink->rsinfo->setResult, sink->rsinfo->setDesc,
-						 values, nulls);
+	tuplestore_putvalues(sink->fork, sink->rsinfo->setDesc, values, nulls);
+}
+
+/* Moves the results of a fork to those that are returned, or forgets them. */
+static void
+end_fork(bool keep, void *arg)
+{
+	ResultSink *sink = arg;
+
+	while (keep && tuplestore_gettupleslot(sink->fork, true, false, sink->slot))
+		tuplestore_puttupleslot(sink->rsinfo->setResult, sink->slot);
+	tuplestore_clear(sink->fork);
+}
+
+/* Checks forks and returns the results as the function's rows. */
+static void
+verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
+			 int nforks, bool with_fork)
+{
+	ResultSink	sink = {(ReturnSetInfo *) fcinfo->resultinfo};
+	WalredoVerifySink callbacks = {put_result, end_fork, &sink};
+
+	InitMaterializedSRF(fcinfo, 0);
+	sink.fork = tuplestore_begin_heap(false, false, work_mem);
+	sink.slot = MakeSingleTupleTableSlot(sink.rsinfo->setDesc,
+										 &TTSOpsMinimalTuple);
+	sink.with_fork = with_fork;
+	walredo_verify_forks(forks, nforks, &callbacks);
+	ExecDropSingleTupleTableSlot(sink.slot);
+	tuplestore_end(sink.fork);
 }
 
 /* ERROR unless a relation is one that can be looked at. */
@@ -92,43 +129,126 @@ Datum
 walredo_verify(PG_FUNCTION_ARGS)
 {
 	WalredoVerifyFork fork;
-	VerdictSink sink = {(ReturnSetInfo *) fcinfo->resultinfo, false};
 	Relation	rel;
 
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	walredo_check_may_read_log();
-	InitMaterializedSRF(fcinfo, 0);
 
 	rel = relation_open(fork.relid, AccessShareLock);
 	check_relation(rel);
-	walredo_verify_forks(&fork, 1, put_verdict, &sink);
 	relation_close(rel, AccessShareLock);
+	verify_forks(fcinfo, &fork, 1, false);
 	return (Datum) 0;
+}
+
+/* Relations whose pg_class entries are in some blocks of it. */
+typedef struct ClassScan
+{
+	MemoryContext context;		/* of the list */
+	BlockNumber first_block;
+	BlockNumber num_blocks;
+	List	   *relids;
+} ClassScan;
+
+static void
+scan_pg_class(ClassScan *work)
+{
+	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	scan = table_beginscan_strat(pg_class, GetTransactionSnapshot(), 0, NULL,
+								 false, false);
+	heap_setscanlimits(scan, work->first_block, work->num_blocks);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		MemoryContext old_context = MemoryContextSwitchTo(work->context);
+
+		if (RELKIND_HAS_STORAGE(form->relkind) &&
+			form->relpersistence != RELPERSISTENCE_TEMP)
+			work->relids = lappend_oid(work->relids, form->oid);
+		MemoryContextSwitchTo(old_context);
+	}
+	table_endscan(scan);
+	table_close(pg_class, AccessShareLock);
+}
+
+/*
+ * The same in a subtransaction.  False if pg_class could not be read, because of
+ * damage to it; then the list is as before.
+ */
+static bool
+try_scan_pg_class(ClassScan *work)
+{
+	MemoryContext old_context = CurrentMemoryContext;
+	ResourceOwner old_owner = CurrentResourceOwner;
+	List	   *volatile relids = list_copy(work->relids);
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old_context);
+	PG_TRY();
+	{
+		scan_pg_class(work);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(old_context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (!walredo_error_is_about_data(error))
+			ReThrowError(error);
+		work->relids = relids;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old_context);
+	CurrentResourceOwner = old_owner;
+	return done;
 }
 
 /*
  * All relations of the database that have storage, without temporary ones.
+ *
+ * If a page of pg_class cannot be read, which the verification of pg_class is
+ * going to say, all the others are.
  */
 static List *
 all_relations(void)
 {
-	List	   *relids = NIL;
-	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
-	TableScanDesc scan = table_beginscan_catalog(pg_class, 0, NULL);
-	HeapTuple	tuple;
+	ClassScan	work = {CurrentMemoryContext, 0, InvalidBlockNumber, NIL};
+	Relation	pg_class;
+	BlockNumber nblocks;
 
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	if (!try_scan_pg_class(&work))
 	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		bool		complete = true;
 
-		if (RELKIND_HAS_STORAGE(form->relkind) &&
-			form->relpersistence != RELPERSISTENCE_TEMP)
-			relids = lappend_oid(relids, form->oid);
+		pg_class = table_open(RelationRelationId, AccessShareLock);
+		nblocks = RelationGetNumberOfBlocks(pg_class);
+		table_close(pg_class, AccessShareLock);
+		work.num_blocks = 1;
+		for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			work.first_block = blkno;
+			complete = try_scan_pg_class(&work) && complete;
+		}
+		if (!complete)
+			ereport(WARNING,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("could not read all of \"%s\"", "pg_class"),
+					 errdetail("Relations whose entries cannot be read are not verified.")));
 	}
-	table_endscan(scan);
-	table_close(pg_class, AccessShareLock);
-	return relids;
+	list_sort(work.relids, list_oid_cmp);
+	list_deduplicate_oid(work.relids);
+	return work.relids;
 }
 
 /*
@@ -139,15 +259,12 @@ all_relations(void)
 Datum
 walredo_verify_all(PG_FUNCTION_ARGS)
 {
-	VerdictSink sink = {(ReturnSetInfo *) fcinfo->resultinfo, true};
 	List	   *relids;
 	WalredoVerifyFork *forks;
 	int			nforks = 0;
 	ListCell   *lc;
 
 	walredo_check_may_read_log();
-	InitMaterializedSRF(fcinfo, 0);
-
 	if (PG_ARGISNULL(0))
 		relids = all_relations();
 	else
@@ -173,7 +290,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 			nforks++;
 		}
 	}
-	walredo_verify_forks(forks, nforks, put_verdict, &sink);
+	verify_forks(fcinfo, forks, nforks, true);
 	return (Datum) 0;
 }
 

@@ -39,7 +39,7 @@ PG_FUNCTION_INFO_V1(walredo_wal_record_type);
 
 /*
  * A record of the log on its way through walredo_wal_records(): the contents
- * of a bytea of walredo_read_wal().  The whole record follows.
+ * of a bytea of _walredo_read_wal().  The whole record follows.
  */
 typedef struct LogEntry
 {
@@ -48,6 +48,9 @@ typedef struct LogEntry
 } LogEntry;
 
 #define LOG_ENTRY_SIZE		sizeof(LogEntry)
+
+/* How many bytes of its rows walredo_decode() has at a time, at least. */
+#define MIN_DECODE_PART		(64 * 1024)
 
 /* What a scan of the log keeps from row to row. */
 typedef struct WalRecordsScan
@@ -101,7 +104,7 @@ begin_scan(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * walredo_read_wal(start_lsn, end_lsn, wal_directory)
+ * _walredo_read_wal(start_lsn, end_lsn, wal_directory)
  *
  * What walredo_wal_records() has under its columns, as its definition in SQL
  * says: a bytea a record, from the first one that begins at or after start_lsn
@@ -120,6 +123,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	const XLogRecord *record;
 	LogEntry	entry;
 	Size		size;
+	bool		found;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -130,6 +134,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 
 		scan = palloc0(sizeof(WalRecordsScan));
 		scan->reader = begin_scan(fcinfo, 0);
+		walredo_reader_allow_restart(scan->reader);
 		scan->entry_size = 2 * XLOG_BLCKSZ;
 		scan->entry = palloc(scan->entry_size);
 		funcctx->user_fctx = scan;
@@ -140,7 +145,18 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	funcctx = SRF_PERCALL_SETUP();
 	scan = funcctx->user_fctx;
 
-	if (!walredo_reader_next(scan->reader))
+	found = walredo_reader_next(scan->reader);
+	if (walredo_reader_has_restarted(scan->reader))
+	{
+		XLogRecPtr	first_lsn = walredo_reader_first_lsn(scan->reader);
+
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("WAL before %X/%X was removed while it was read",
+						LSN_FORMAT_ARGS(first_lsn)),
+				 errdetail("The records that follow come after a gap.")));
+	}
+	if (!found)
 		SRF_RETURN_DONE(funcctx);
 
 	record = walredo_reader_record(scan->reader);
@@ -162,7 +178,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 
 /*
  * Reads the first argument, a bytea that says that it is from
- * walredo_read_wal(); record gets the record's header.
+ * _walredo_read_wal(); record gets the record's header.
  */
 static void
 get_log_entry(FunctionCallInfo fcinfo, LogEntry *entry, XLogRecord *record)
@@ -172,13 +188,13 @@ get_log_entry(FunctionCallInfo fcinfo, LogEntry *entry, XLogRecord *record)
 	if (VARSIZE_ANY_EXHDR(bytes) < LOG_ENTRY_SIZE + SizeOfXLogRecord)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("value is not an entry of walredo_read_wal()")));
+				 errmsg("value is not an entry of _walredo_read_wal()")));
 	memcpy(entry, VARDATA_ANY(bytes), LOG_ENTRY_SIZE);
 	memcpy(record, VARDATA_ANY(bytes) + LOG_ENTRY_SIZE, SizeOfXLogRecord);
 }
 
 /*
- * walredo_wal_start_lsn(entry) and so on
+ * _walredo_wal_start_lsn(entry) and so on
  *
  * The columns of walredo_wal_records(), each made only if it is asked for.
  */
@@ -242,24 +258,42 @@ walredo_wal_record_type(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(walredo_record_type(&record)));
 }
 
+/* What walredo_decode() keeps from row to row. */
+typedef struct DecodeScan
+{
+	WalredoLowering *lowering;
+	WalredoRecord *record;		/* the whole record */
+	WalredoPageRecord *pairs;	/* a part of the result */
+	int			num_pairs;
+	uint64		first_pair;		/* number of the first of them */
+	bool		more;			/* there may be another part */
+} DecodeScan;
+
 /*
  * walredo_decode(lsn, rec)
  *
  * The pages that a WAL record changes, each with what happens to it, in the
  * order in which redo does it.  lsn is the record's end.  See wal/lower.h.
+ *
+ * A record can have rows that take a hundred times its length.  They are made
+ * in parts, for each of which the record is looked through again: as long as
+ * the record, so that there are not too many of them.
  */
 Datum
 walredo_decode(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
-	WalredoPageRecord *pairs;
+	DecodeScan *scan;
+	WalredoPageRecord *pair;
+	Datum		values[2];
+	bool		nulls[2] = {0};
+	HeapTuple	tuple;
 
 	if (SRF_IS_FIRSTCALL())
 	{
 		XLogRecPtr	lsn = PG_GETARG_LSN(0);
 		bytea	   *rec;
 		Size		rec_size;
-		WalredoRecord *record;
 		TupleDesc	tupdesc;
 		MemoryContext old_cxt;
 
@@ -271,35 +305,43 @@ walredo_decode(PG_FUNCTION_ARGS)
 		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
 
 		/* What is no record to walredo_postgres() is none here either. */
+		scan = palloc0(sizeof(DecodeScan));
 		rec = PG_GETARG_BYTEA_PP(1);
 		rec_size = VARSIZE_ANY_EXHDR(rec);
-		record = walredo_record_make(WALREDO_POSTGRES, lsn, rec_size);
-		memcpy(record->u.data, VARDATA_ANY(rec), rec_size);
-		walredo_record_validate(record);
-
-		funcctx->max_calls =
-			walredo_lower(walredo_lowering_create(),
-						  (const XLogRecord *) record->u.data, lsn,
-						  NULL, false, &pairs);
-		funcctx->user_fctx = pairs;
+		scan->record = walredo_record_make(WALREDO_POSTGRES, lsn, rec_size);
+		memcpy(scan->record->u.data, VARDATA_ANY(rec), rec_size);
+		PG_FREE_IF_COPY(rec, 1);
+		walredo_record_validate(scan->record);
+		scan->lowering = walredo_lowering_create();
+		scan->more = true;
+		funcctx->user_fctx = scan;
 
 		MemoryContextSwitchTo(old_cxt);
 	}
 
 	funcctx = SRF_PERCALL_SETUP();
-	pairs = funcctx->user_fctx;
+	scan = funcctx->user_fctx;
 
-	if (funcctx->call_cntr < funcctx->max_calls)
+	if (funcctx->call_cntr == scan->first_pair + scan->num_pairs)
 	{
-		WalredoPageRecord *pair = &pairs[funcctx->call_cntr];
-		Datum		values[2];
-		bool		nulls[2] = {0};
-		HeapTuple	tuple;
+		const XLogRecord *xlogrecord =
+			(const XLogRecord *) scan->record->u.data;
 
-		values[0] = PointerGetDatum(&pair->tag);
-		values[1] = PointerGetDatum(pair->record);
-		tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
-		SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
+		if (!scan->more)
+			SRF_RETURN_DONE(funcctx);
+		scan->first_pair += scan->num_pairs;
+		scan->num_pairs =
+			walredo_lower_part(scan->lowering, xlogrecord, scan->record->lsn,
+							   scan->first_pair,
+							   Max(xlogrecord->xl_tot_len, MIN_DECODE_PART),
+							   &scan->pairs, &scan->more);
+		if (scan->num_pairs == 0)
+			SRF_RETURN_DONE(funcctx);
 	}
-	SRF_RETURN_DONE(funcctx);
+
+	pair = &scan->pairs[funcctx->call_cntr - scan->first_pair];
+	values[0] = PointerGetDatum(&pair->tag);
+	values[1] = PointerGetDatum(pair->record);
+	tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
+	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
 }

@@ -25,6 +25,10 @@
  * made anew; both leave a page that is a dummy no more, which shows in its
  * LSN.  It is mended when a record next names it.
  *
+ * Resource managers that are not the server's own.  No library of theirs is
+ * loaded here.  But a full-page image is restored in the same way by all of
+ * them, so that much is done of a record whose resource manager is not known.
+ *
  * Pages that a record does not name.  Redo of heap records clears bits in the
  * visibility map, and notes free space in the free space map, of pages whose
  * numbers follow from the heap block's.  These pages must be in the pool, too.
@@ -62,6 +66,7 @@
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "record/image.h"
 #include "record/visibilitymap.h"
 #include "record/xlogrecord.h"
 #include "storage/buf_internals.h"
@@ -358,13 +363,24 @@ static void
 redo_error_context(void *arg)
 {
 	const RmgrData *rmgr = &RmgrTable[XLogRecGetRmid(reader)];
-	const char *type =
-		rmgr->rm_identify(XLogRecGetInfo(reader) & ~XLR_INFO_MASK);
+	const char *type = NULL;
 
+	if (RmgrIdExists(XLogRecGetRmid(reader)))
+		type = rmgr->rm_identify(XLogRecGetInfo(reader) & ~XLR_INFO_MASK);
 	errcontext("WAL redo at %X/%X for %s/%s on block %u of relation %u/%u/%u",
 			   LSN_FORMAT_ARGS(reader->EndRecPtr),
-			   rmgr->rm_name, type ? type : "unknown",
+			   rmgr->rm_name ? rmgr->rm_name : "unknown",
+			   type ? type : "unknown",
 			   target.blkno, target.spcOid, target.dbOid, target.relNumber);
+}
+
+static void
+unknown_resource_manager(XLogRecPtr lsn, RmgrId rmid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("record at %X/%X belongs to resource manager with ID %u, which is not loaded",
+					LSN_FORMAT_ARGS(lsn), rmid)));
 }
 
 /*
@@ -402,11 +418,8 @@ decode_record(XLogRecPtr lsn, const char *data, uint32 size)
 				 errmsg("record at %X/%X has a wrong checksum",
 						LSN_FORMAT_ARGS(lsn))));
 
-	if (!RmgrIdIsValid(record->xl_rmid) || !RmgrIdExists(record->xl_rmid))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("record at %X/%X belongs to resource manager with ID %u, which is not loaded",
-						LSN_FORMAT_ARGS(lsn), record->xl_rmid)));
+	if (!RmgrIdIsValid(record->xl_rmid))
+		unknown_resource_manager(lsn, record->xl_rmid);
 
 	required = DecodeXLogRecordRequiredSpace(size);
 	if (required > decoded_size)
@@ -511,6 +524,33 @@ check_nothing_is_held(uint32 holdoff_count)
 				 errmsg("redo of the record has kept a page locked or pinned")));
 }
 
+/*
+ * What XLogReadBufferForRedoExtended() does where a block has an image, for
+ * the target in a record of an unknown resource manager.
+ */
+static void
+restore_target(void)
+{
+	Page		page = BufferGetPage(target_buffer);
+
+	for (int i = 0; i <= decoded->max_block_id; i++)
+	{
+		DecodedBkpBlock *block = &decoded->blocks[i];
+
+		if (!block->in_use || block->prefetch_buffer != target_buffer)
+			continue;
+		if (!block->apply_image)
+			unknown_resource_manager(reader->EndRecPtr,
+									 XLogRecGetRmid(reader));
+		if (!RestoreBlockImage(reader, i, (char *) page))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg_internal("%s", reader->errormsg_buf)));
+		if (!PageIsNew(page))
+			PageSetLSN(page, reader->EndRecPtr);
+	}
+}
+
 void
 redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 {
@@ -567,6 +607,11 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 		else
 			block->prefetch_buffer = install_dummy(rel, block->forknum,
 												   block->blkno);
+		if (block->apply_image && walredo_image_is_short(reader, i))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("image of block %d of the record decompresses to less than a page",
+							i)));
 		if (is_heap && block->forknum == MAIN_FORKNUM)
 			install_heap_companions(rel, block->blkno, is_target);
 	}
@@ -590,7 +635,10 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 		walredo_forget_inplace_messages(decoded->main_data,
 										decoded->main_data_len);
 
-	RmgrTable[rmid].rm_redo(reader);
+	if (RmgrIdExists(rmid))
+		RmgrTable[rmid].rm_redo(reader);
+	else
+		restore_target();
 	check_nothing_is_held(holdoff_count);
 
 	/* Dummies are valid, so it can only be the target that was not. */
@@ -611,7 +659,8 @@ redo_describe(XLogRecPtr lsn, const char *record, uint32 size, char *text)
 
 	decode_record(lsn, record, size);
 	initStringInfo(&buf);
-	RmgrTable[XLogRecGetRmid(reader)].rm_desc(&buf, reader);
+	if (RmgrIdExists(XLogRecGetRmid(reader)))
+		RmgrTable[XLogRecGetRmid(reader)].rm_desc(&buf, reader);
 
 	memset(text, 0, BLCKSZ);
 	strlcpy(text, buf.data, BLCKSZ);

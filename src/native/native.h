@@ -19,9 +19,6 @@
 #include "record/record.h"
 #include "record/tag.h"
 
-/* True for all kinds but WALREDO_POSTGRES. */
-#define WalredoRecordIsNative(rec)	((rec)->kind != WALREDO_POSTGRES)
-
 /* True for the kinds that need no base image. */
 #define WalredoRecordStartsImage(rec) \
 	((rec)->kind == WALREDO_ZERO_PAGE || (rec)->kind == WALREDO_REPLACE)

@@ -22,11 +22,13 @@
  */
 #include "postgres.h"
 
+#include "access/rmgr.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "native/native.h"
+#include "page/hole.h"
 #include "page/rebuild.h"
 #include "record/xlogrecord.h"
 #include "redo/redo.h"
@@ -79,13 +81,43 @@ typedef struct PendingChunk
 
 typedef struct Replay Replay;
 
+/* Pages of a fork, from a block on, have come to an end. */
+typedef struct ForkEnd
+{
+	uint32		number;			/* of all ends of the fork, from 1 on */
+	BlockNumber first_block;
+	WalredoPageEnd end;
+	XLogRecPtr	lsn;
+} ForkEnd;
+
+/*
+ * A fork.  Its pages take note of ends when they are next looked at, so that an
+ * end costs nothing for pages that nobody asks for any more.
+ *
+ * An end makes those before it that began at the same or a later block
+ * pointless, and these are dropped.  So first blocks rise from one end to the
+ * next, and the last end that a block was part of is found by bisection.
+ */
+typedef struct ForkEntry
+{
+	uint32		total_ends;		/* that ever were */
+	int			num_ends;
+	int			max_ends;
+	ForkEnd    *ends;
+} ForkEntry;
+
 /* A page. */
 typedef struct PageEntry
 {
 	WalredoTag	tag;
 	bool		has_start;		/* there is an image, or pending begins one */
-	bool		truncated;
+	bool		start_has_hole; /* ... which is an image with a hole */
 	bool		is_waiting;		/* in the list of those with pending records */
+	WalredoPageEnd end;
+	XLogRecPtr	end_lsn;
+	int			rmid;			/* as in WalredoRebuiltPage */
+	ForkEntry  *fork;			/* NULL if it is no block of a relation */
+	uint32		ends_seen;		/* of the fork's total_ends */
 	int			num_pending;
 	uint64		num_records;
 	XLogRecPtr	first_lsn;
@@ -147,6 +179,25 @@ hash_tag(const WalredoTag *tag)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/* An element of the hash table of forks, keyed by their block 0. */
+typedef struct ForkSlot
+{
+	WalredoTag	tag;			/* hash key */
+	char		status;			/* for simplehash */
+	ForkEntry  *fork;
+} ForkSlot;
+
+#define SH_PREFIX				forktable
+#define SH_ELEMENT_TYPE			ForkSlot
+#define SH_KEY_TYPE				WalredoTag
+#define SH_KEY					tag
+#define SH_HASH_KEY(tb, key)	hash_tag(&(key))
+#define SH_EQUAL(tb, a, b)		(memcmp(&(a), &(b), sizeof(WalredoTag)) == 0)
+#define SH_SCOPE				static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
 struct WalredoRebuild
 {
 	MemoryContext context;		/* all of it is in here */
@@ -154,10 +205,10 @@ struct WalredoRebuild
 	Size		data_size;		/* what is in there */
 	Size		data_limit;
 	pagetable_hash *pages;
+	forktable_hash *forks;
 	dlist_head	waiting;		/* pages that a child could replay */
 	WalredoStream *stream;		/* NULL before the first replay */
-	WalredoStream *ahead;		/* the same, while the log is being read */
-	bool		ahead_failed;	/* no more of that */
+	bool		has_failed;		/* a child, at a page: replay none ahead */
 	BufFile    *images;			/* a page a slot; NULL before the first */
 	int64		num_slots;
 
@@ -169,6 +220,9 @@ struct WalredoRebuild
 	PageEntry  *last_page;		/* that was returned, or NULL */
 	bytea	   *from_file;		/* its image, if it is not kept in memory */
 };
+
+static void end_page(WalredoRebuild *rebuild, PageEntry *page,
+					 WalredoPageEnd end, XLogRecPtr lsn);
 
 WalredoRebuild *
 walredo_rebuild_create(void)
@@ -184,6 +238,7 @@ walredo_rebuild_create(void)
 												  ALLOCSET_DEFAULT_SIZES);
 	rebuild->data_limit = (Size) maintenance_work_mem * 1024;
 	rebuild->pages = pagetable_create(context, 64, NULL);
+	rebuild->forks = forktable_create(context, 16, NULL);
 	dlist_init(&rebuild->waiting);
 	return rebuild;
 }
@@ -191,13 +246,61 @@ walredo_rebuild_create(void)
 void
 walredo_rebuild_free(WalredoRebuild *rebuild)
 {
-	if (rebuild->ahead)
-		walredo_stream_end(rebuild->ahead);
 	if (rebuild->stream)
 		walredo_stream_end(rebuild->stream);
 	if (rebuild->images)
 		BufFileClose(rebuild->images);
 	MemoryContextDelete(rebuild->context);
+}
+
+/* Finds the fork of a block, or adds it if create is set. */
+static ForkEntry *
+find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
+{
+	WalredoTag	key = *tag;
+	ForkSlot   *slot;
+	bool		found = true;
+
+	key.number = 0;
+	slot = create ? forktable_insert(rebuild->forks, key, &found) :
+		forktable_lookup(rebuild->forks, key);
+	if (!found)
+		slot->fork = MemoryContextAllocZero(rebuild->context,
+											sizeof(ForkEntry));
+	return slot ? slot->fork : NULL;
+}
+
+/* The last end that a block of a fork was part of, or NULL. */
+static const ForkEnd *
+last_end(const ForkEntry *fork, uint64 blkno)
+{
+	int			low = 0;
+	int			high = fork->num_ends;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (fork->ends[middle].first_block <= blkno)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 ? &fork->ends[low - 1] : NULL;
+}
+
+/* Has a page take note of the ends of its fork. */
+static inline void
+see_ends(WalredoRebuild *rebuild, PageEntry *page)
+{
+	const ForkEnd *end;
+
+	if (page->fork == NULL || page->ends_seen == page->fork->total_ends)
+		return;
+	end = last_end(page->fork, page->tag.number);
+	if (end != NULL && end->number > page->ends_seen)
+		end_page(rebuild, page, end->end, end->lsn);
+	page->ends_seen = page->fork->total_ends;
 }
 
 /* Finds a page, or adds it. */
@@ -213,7 +316,11 @@ find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
 											sizeof(PageEntry));
 		slot->page->tag = *tag;
 		slot->page->image_slot = -1;
+		slot->page->rmid = -1;
+		if (tag->kind == WALREDO_TAG_REL)
+			slot->page->fork = find_fork(rebuild, tag, true);
 	}
+	see_ends(rebuild, slot->page);
 	return slot->page;
 }
 
@@ -414,12 +521,31 @@ forget_image(WalredoRebuild *rebuild, PageEntry *page)
 	free_chunks(rebuild, detach_pending(page));
 	drop_image(rebuild, page);
 	page->has_start = false;
+	page->start_has_hole = false;
 	page->base_lsn = InvalidXLogRecPtr;
 
 	/* What a child is about to answer is of no use any more. */
 	if (page->replay)
 		page->replay->page = NULL;
 	page->replay = NULL;
+}
+
+/*
+ * Ends what is known of a page, unless it is from a base image that is newer.
+ */
+static void
+end_page(WalredoRebuild *rebuild, PageEntry *page, WalredoPageEnd end,
+		 XLogRecPtr lsn)
+{
+	if (lsn <= page->base_lsn)
+		return;
+	forget_image(rebuild, page);
+	page->num_records = 0;
+	page->first_lsn = InvalidXLogRecPtr;
+	page->last_lsn = InvalidXLogRecPtr;
+	page->rmid = -1;
+	page->end = end;
+	page->end_lsn = lsn;
 }
 
 /* ----------------------------------------
@@ -476,7 +602,7 @@ take_replayed(void *arg, const char *data)
 		}
 	}
 	if (data == NULL)
-		rebuild->ahead_failed = true;
+		rebuild->has_failed = true;
 
 	free_chunks(rebuild, replay->chunks);
 	if (replay->base)
@@ -488,14 +614,37 @@ take_replayed(void *arg, const char *data)
 	pfree(replay);
 }
 
-/* Waits until no child is at any page. */
+/*
+ * Waits until no child is at any page.  Where a child has failed, pages wait as
+ * before.
+ */
 static void
 finish_replays(WalredoRebuild *rebuild)
 {
-	if (rebuild->ahead)
-		walredo_stream_finish(rebuild->ahead);
 	if (rebuild->stream)
 		walredo_stream_finish(rebuild->stream);
+}
+
+/* Fills in a job for the records that wait for a page. */
+static void
+prepare_job(WalredoRebuild *rebuild, PageEntry *page, WalredoRedoJob *job)
+{
+	PendingChunk *chunk = page->chunks;
+	WalredoRequestPiece *pieces;
+
+	pieces = MemoryContextAlloc(rebuild->context, page->num_chunks *
+								sizeof(WalredoRequestPiece));
+	for (int i = 0; i < page->num_chunks; i++)
+	{
+		pieces[i].data = ChunkData(chunk);
+		pieces[i].size = chunk->used;
+		chunk = chunk->next;
+	}
+	job->tag = page->tag;
+	job->base = NULL;
+	job->pieces = pieces;
+	job->npieces = page->num_chunks;
+	job->nrecords = page->num_pending;
 }
 
 /*
@@ -503,44 +652,49 @@ finish_replays(WalredoRebuild *rebuild)
  * for it.  The page is not with a child yet.
  */
 static void
-start_replay(WalredoRebuild *rebuild, PageEntry *page, bool ahead)
+start_replay(WalredoRebuild *rebuild, PageEntry *page)
 {
-	WalredoStream **stream = ahead ? &rebuild->ahead : &rebuild->stream;
 	Replay	   *replay;
-	WalredoRequestPiece *pieces;
-	PendingChunk *chunk;
 
 	Assert(page->replay == NULL);
-	if (*stream == NULL)
+	if (rebuild->stream == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
 
-		*stream = walredo_stream_begin(take_replayed, ahead);
+		rebuild->stream = walredo_stream_begin(take_replayed, true);
 		MemoryContextSwitchTo(old_context);
 	}
 
 	replay = MemoryContextAlloc(rebuild->context, sizeof(Replay));
-	pieces = MemoryContextAlloc(rebuild->context, page->num_chunks *
-								sizeof(WalredoRequestPiece));
-	chunk = page->chunks;
-	for (int i = 0; i < page->num_chunks; i++)
-	{
-		pieces[i].data = ChunkData(chunk);
-		pieces[i].size = chunk->used;
-		chunk = chunk->next;
-	}
-
-	replay->job.tag = page->tag;
-	replay->job.pieces = pieces;
-	replay->job.npieces = page->num_chunks;
-	replay->job.nrecords = page->num_pending;
+	prepare_job(rebuild, page, &replay->job);
 	replay->rebuild = rebuild;
 	replay->page = page;
 	replay->base = detach_image(rebuild, page);
 	replay->job.base = replay->base ? VARDATA(replay->base) : NULL;
 	replay->chunks = detach_pending(page);
 	page->replay = replay;
-	walredo_redo_add(*stream, &replay->job);
+	walredo_redo_add(rebuild->stream, &replay->job);
+}
+
+/*
+ * Has a child replay what waits for one page, and raises what a child fails at.
+ * No child is at any page.
+ */
+static void
+replay_alone(WalredoRebuild *rebuild, PageEntry *page)
+{
+	WalredoRedoJob job;
+	bytea	   *base = copy_image(rebuild, page);
+	PGAlignedBlock image;
+
+	prepare_job(rebuild, page, &job);
+	job.base = base ? VARDATA(base) : NULL;
+	walredo_redo_one(&job, image.data);
+	pfree((void *) job.pieces);
+	if (base)
+		pfree(base);
+	free_chunks(rebuild, detach_pending(page));
+	keep_image(rebuild, page, image.data, BLCKSZ);
 }
 
 /*
@@ -582,10 +736,7 @@ replay_page(WalredoRebuild *rebuild, PageEntry *page)
 {
 	finish_replays(rebuild);
 	if (page->is_waiting)
-	{
-		start_replay(rebuild, page, false);
-		walredo_stream_finish(rebuild->stream);
-	}
+		replay_alone(rebuild, page);
 	else if (page->num_pending > 0)
 		replay_mixed(rebuild, page);
 }
@@ -593,21 +744,24 @@ replay_page(WalredoRebuild *rebuild, PageEntry *page)
 void
 walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 {
-	for (int i = 0; i < MAX_LOOKS && !rebuild->ahead_failed &&
+	for (int i = 0; i < MAX_LOOKS && !rebuild->has_failed &&
 		 !dlist_is_empty(&rebuild->waiting); i++)
 	{
 		PageEntry  *page = dlist_head_element(PageEntry, waiting_node,
 											  &rebuild->waiting);
 
+		see_ends(rebuild, page);
+		if (!page->is_waiting)
+			continue;
 		if (page->replay == NULL &&
 			(page->pending_size >= MANY_PENDING ||
 			 (page->pending_size >= SOME_PENDING &&
 			  lsn - page->last_lsn >= QUIET_DISTANCE)))
 		{
 			/* One more is sent as soon as there is room for it. */
-			if (rebuild->ahead && !walredo_stream_advance(rebuild->ahead))
+			if (rebuild->stream && !walredo_stream_advance(rebuild->stream))
 				return;
-			start_replay(rebuild, page, true);
+			start_replay(rebuild, page);
 		}
 		else
 		{
@@ -615,8 +769,8 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 			dlist_push_tail(&rebuild->waiting, &page->waiting_node);
 		}
 	}
-	if (rebuild->ahead)
-		(void) walredo_stream_advance(rebuild->ahead);
+	if (rebuild->stream)
+		(void) walredo_stream_advance(rebuild->stream);
 }
 
 /* All pages; in memory of the current context. */
@@ -638,7 +792,8 @@ list_pages(WalredoRebuild *rebuild, int *npages)
 }
 
 /*
- * Replays everything that waits, and puts all images into the file.
+ * Replays everything that waits, and puts all images into the file.  Records of
+ * a page that a child fails at go on waiting.
  */
 static void
 flush(WalredoRebuild *rebuild)
@@ -649,12 +804,15 @@ flush(WalredoRebuild *rebuild)
 	finish_replays(rebuild);
 	for (int i = 0; i < npages; i++)
 	{
+		see_ends(rebuild, pages[i]);
 		if (pages[i]->is_waiting)
-			start_replay(rebuild, pages[i], false);
+			start_replay(rebuild, pages[i]);
 	}
+	finish_replays(rebuild);
 	for (int i = 0; i < npages; i++)
 	{
-		replay_page(rebuild, pages[i]);
+		if (!pages[i]->is_waiting && pages[i]->num_pending > 0)
+			replay_mixed(rebuild, pages[i]);
 		if (pages[i]->image != NULL && WalredoTagIsPage(&pages[i]->tag))
 			put_in_file(rebuild, pages[i]);
 	}
@@ -728,6 +886,18 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 	finish_replays(rebuild);
 }
 
+uint64
+walredo_rebuild_fork_blocks(WalredoRebuild *rebuild)
+{
+	for (int i = rebuild->end_of_fork - 1; i >= rebuild->next_page; i--)
+	{
+		see_ends(rebuild, rebuild->sorted[i]);
+		if (rebuild->sorted[i]->num_records > 0)
+			return rebuild->sorted[i]->tag.number + 1;
+	}
+	return 0;
+}
+
 /* Replays the next pages of the fork, those that a child is needed for. */
 static void
 replay_next(WalredoRebuild *rebuild)
@@ -737,50 +907,111 @@ replay_next(WalredoRebuild *rebuild)
 	for (int i = rebuild->next_page;
 		 i < rebuild->end_of_fork && n < PAGES_AT_ONCE; i++)
 	{
+		see_ends(rebuild, rebuild->sorted[i]);
 		if (rebuild->sorted[i]->is_waiting)
 		{
-			start_replay(rebuild, rebuild->sorted[i], false);
+			start_replay(rebuild, rebuild->sorted[i]);
 			n++;
 		}
 	}
-	walredo_stream_finish(rebuild->stream);
+	finish_replays(rebuild);
 }
 
-const bytea *
-walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag)
+/* What is known of a page, but for its image. */
+static void
+describe_page(const PageEntry *page, WalredoRebuiltPage *result)
 {
+	memset(result, 0, sizeof(*result));
+	result->is_waiting = page->is_waiting;
+	result->end = page->end;
+	result->end_lsn = page->end_lsn;
+	result->num_records = page->num_records;
+	result->first_lsn = page->first_lsn;
+	result->last_lsn = page->last_lsn;
+	result->rmid = page->rmid;
+}
+
+/* Adds its image, which must not be used if it lacks contents. */
+static void
+add_image(const PageEntry *page, bytea *image, WalredoRebuiltPage *result)
+{
+	if (image != NULL && page->start_has_hole &&
+		walredo_hole_has_contents(page->tag.forknum, VARDATA(image)))
+		result->is_incomplete = true;
+	else
+		result->image = image;
+}
+
+bool
+walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
+					 WalredoRebuiltPage *result)
+{
+	PageEntry  *page;
+
 	leave_page(rebuild);
-	while (rebuild->next_page < rebuild->end_of_fork)
+	if (rebuild->next_page >= rebuild->end_of_fork)
+		return false;
+
+	page = rebuild->sorted[rebuild->next_page];
+	see_ends(rebuild, page);
+	if (page->is_waiting)
+		replay_next(rebuild);
+	else if (page->num_pending > 0)
+		replay_mixed(rebuild, page);
+	rebuild->next_page++;
+
+	if (page->in_file)
 	{
-		PageEntry  *page = rebuild->sorted[rebuild->next_page];
+		MemoryContext old_context = CurrentMemoryContext;
 
-		if (page->is_waiting)
-			replay_next(rebuild);
-		else if (page->num_pending > 0)
-			replay_mixed(rebuild, page);
-		rebuild->next_page++;
-
-		if (page->in_file)
-		{
-			MemoryContext old_context = CurrentMemoryContext;
-
-			MemoryContextSwitchTo(rebuild->context);
-			rebuild->from_file = read_from_file(rebuild, page);
-			MemoryContextSwitchTo(old_context);
-		}
-		else if (page->image == NULL)
-			continue;
-		rebuild->last_page = page;
-		*tag = page->tag;
-		return page->image ? page->image : rebuild->from_file;
+		MemoryContextSwitchTo(rebuild->context);
+		rebuild->from_file = read_from_file(rebuild, page);
+		MemoryContextSwitchTo(old_context);
 	}
-	return NULL;
+	rebuild->last_page = page;
+	*tag = page->tag;
+	describe_page(page, result);
+	if (!page->is_waiting)
+		add_image(page, page->image ? page->image : rebuild->from_file,
+				  result);
+	return true;
 }
 
 void
 walredo_rebuild_forget(WalredoRebuild *rebuild)
 {
 	drop_image(rebuild, rebuild->last_page);
+}
+
+void
+walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
+						  const WalredoTag *tag, bool with_image)
+{
+	PageEntry  *page = find_page(rebuild, tag);
+	PageEntry  *from = find_page(source, tag);
+
+	forget_image(rebuild, page);
+	if (with_image)
+	{
+		bytea	   *image;
+
+		replay_page(source, from);
+		image = copy_image(source, from);
+		if (image != NULL)
+		{
+			keep_image(rebuild, page, VARDATA(image),
+					   VARSIZE(image) - VARHDRSZ);
+			pfree(image);
+			page->has_start = true;
+			page->start_has_hole = from->start_has_hole;
+		}
+	}
+	page->end = from->end;
+	page->end_lsn = from->end_lsn;
+	page->num_records = from->num_records;
+	page->first_lsn = from->first_lsn;
+	page->last_lsn = from->last_lsn;
+	page->rmid = from->rmid;
 }
 
 void
@@ -802,52 +1033,29 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 }
 
 /*
- * CREATE DATABASE logs the pages of the visibility map as if they were of the
- * usual layout, in which what is between pd_lower and pd_upper is free.  But
- * that is where the bits are, so the log has an empty page of each.  That
- * does to replicate a database, since a map may have too few bits; but it is
- * not what the page was.  No other record has an image of a map page with a
- * hole.
- */
-bool
-walredo_record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
-{
-	WalredoBlockIterator iter;
-
-	if (!walredo_record_will_init(tag, record))
-		return false;
-	if (WalredoRecordIsNative(record) ||
-		tag->forknum != VISIBILITYMAP_FORKNUM)
-		return true;
-
-	walredo_block_iterator_init(&iter, (const XLogRecord *) record->u.data);
-	while (walredo_block_iterator_next(&iter))
-	{
-		if (iter.block.forknum == VISIBILITYMAP_FORKNUM &&
-			iter.block.blkno == tag->number && iter.block.image_has_hole)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Takes note of a record of a page.  True if it has to be kept.
+ * Takes note of a record of a page, of which xlogrecord is NULL if it is native.
+ * True if it has to be kept.
  */
 static inline bool
 note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
-			bool starts_page)
+			const XLogRecord *xlogrecord, bool starts_page,
+			bool image_has_hole)
 {
 	page->num_records++;
 	if (page->num_records == 1)
 		page->first_lsn = lsn;
 	page->last_lsn = lsn;
+	if (xlogrecord != NULL && xlogrecord->xl_rmid != RM_XLOG_ID &&
+		RmgrIdIsBuiltin(xlogrecord->xl_rmid))
+		page->rmid = xlogrecord->xl_rmid;
 
 	if (starts_page)
 	{
 		/* Whatever was before does not matter any more. */
 		forget_image(rebuild, page);
 		page->has_start = true;
-		page->truncated = false;
+		page->start_has_hole = image_has_hole;
+		page->end = WALREDO_NOT_ENDED;
 		return true;
 	}
 
@@ -877,21 +1085,23 @@ void
 walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 					const WalredoRecord *record)
 {
-	bool		starts_page = walredo_record_starts_page(tag, record);
 	PageEntry  *page;
 
-	if (OnlyChildChanges(tag))
+	if (!WalredoRecordIsNative(record) && tag->kind == WALREDO_TAG_REL)
 	{
-		/* No native record is about such a page. */
-		Assert(!WalredoRecordIsNative(record));
-		walredo_rebuild_add_block(rebuild, tag,
-								  (const XLogRecord *) record->u.data,
-								  record->lsn, starts_page);
+		const XLogRecord *xlogrecord = (const XLogRecord *) record->u.data;
+		WalredoBlockRef block;
+
+		if (!walredo_xlogrecord_find_block(xlogrecord, tag, &block))
+			elog(ERROR, "WAL record does not name the block");
+		walredo_rebuild_add_block(rebuild, tag, xlogrecord, record->lsn,
+								  &block);
 		return;
 	}
 
 	page = find_page(rebuild, tag);
-	if (!note_record(rebuild, page, record->lsn, starts_page))
+	if (!note_record(rebuild, page, record->lsn, NULL,
+					 walredo_record_will_init(tag, record), false))
 		return;
 	memcpy(add_pending_record(rebuild, page, VARSIZE(record)), record,
 		   VARSIZE(record));
@@ -901,17 +1111,28 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
 void
 walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
 						  const XLogRecord *xlogrecord, XLogRecPtr end_lsn,
-						  bool starts_page)
+						  const WalredoBlockRef *block)
 {
 	PageEntry  *page = find_page(rebuild, tag);
+	bool		starts_page = block->will_init;
 
-	if (!note_record(rebuild, page, end_lsn, starts_page))
+	if (!RmgrIdIsBuiltin(xlogrecord->xl_rmid))
+	{
+		/* Only an image needs no redo routine. */
+		starts_page = block->has_image;
+		if (!starts_page)
+		{
+			end_page(rebuild, page, WALREDO_UNKNOWN_CHANGE, end_lsn);
+			(void) note_record(rebuild, page, end_lsn, xlogrecord, false,
+							   false);
+			return;
+		}
+	}
+	if (!note_record(rebuild, page, end_lsn, xlogrecord, starts_page,
+					 block->image_has_hole))
 		return;
 
-	/* A child would not take it: refuse it as always. */
-	if (xlogrecord->xl_tot_len > WALREDO_MAX_RECORD_SIZE)
-		(void) walredo_record_make(WALREDO_POSTGRES, end_lsn,
-								   xlogrecord->xl_tot_len);
+	walredo_record_check_replay_size(end_lsn, xlogrecord->xl_tot_len);
 
 	if (OnlyChildChanges(tag))
 	{
@@ -936,21 +1157,62 @@ walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
 }
 
 void
-walredo_rebuild_truncate(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
-						 BlockNumber nblocks, XLogRecPtr lsn)
+walredo_rebuild_end_fork(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
+						 BlockNumber first_block, WalredoPageEnd end,
+						 XLogRecPtr lsn)
 {
-	pagetable_iterator iter;
-	PageSlot   *slot;
+	ForkEntry  *fork = find_fork(rebuild, fork_tag, true);
+	ForkEnd    *last;
 
-	pagetable_start_iterate(rebuild->pages, &iter);
-	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
+	while (fork->num_ends > 0 &&
+		   fork->ends[fork->num_ends - 1].first_block >= first_block)
+		fork->num_ends--;
+	if (fork->num_ends == fork->max_ends)
 	{
-		if (walredo_tag_same_fork(&slot->tag, fork_tag) &&
-			slot->tag.number >= nblocks && lsn > slot->page->base_lsn)
-		{
-			forget_image(rebuild, slot->page);
-			slot->page->truncated = true;
-		}
+		Size		size;
+
+		fork->max_ends = Max(4, 2 * fork->max_ends);
+		size = fork->max_ends * sizeof(ForkEnd);
+		fork->ends = fork->ends ? repalloc_huge(fork->ends, size) :
+			MemoryContextAlloc(rebuild->context, size);
+	}
+	last = &fork->ends[fork->num_ends++];
+	last->number = ++fork->total_ends;
+	last->first_block = first_block;
+	last->end = end;
+	last->lsn = lsn;
+}
+
+void
+walredo_rebuild_end_page(WalredoRebuild *rebuild, const WalredoTag *tag,
+						 WalredoPageEnd end, XLogRecPtr lsn)
+{
+	end_page(rebuild, find_page(rebuild, tag), end, lsn);
+}
+
+void
+walredo_rebuild_reset(WalredoRebuild *rebuild)
+{
+	pagetable_iterator page_iter;
+	PageSlot   *page_slot;
+	forktable_iterator fork_iter;
+	ForkSlot   *fork_slot;
+
+	pagetable_start_iterate(rebuild->pages, &page_iter);
+	while ((page_slot = pagetable_iterate(rebuild->pages, &page_iter)) != NULL)
+	{
+		PageEntry  *page = page_slot->page;
+
+		page->base_lsn = InvalidXLogRecPtr;
+		end_page(rebuild, page, WALREDO_NOT_ENDED, PG_UINT64_MAX);
+		page->end_lsn = InvalidXLogRecPtr;
+		page->ends_seen = 0;
+	}
+	forktable_start_iterate(rebuild->forks, &fork_iter);
+	while ((fork_slot = forktable_iterate(rebuild->forks, &fork_iter)) != NULL)
+	{
+		fork_slot->fork->num_ends = 0;
+		fork_slot->fork->total_ends = 0;
 	}
 }
 
@@ -959,16 +1221,27 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 					WalredoRebuiltPage *result)
 {
 	PageSlot   *slot = pagetable_lookup(rebuild->pages, *tag);
-	PageEntry  *page;
 
-	memset(result, 0, sizeof(*result));
 	if (slot == NULL)
+	{
+		ForkEntry  *fork = NULL;
+		const ForkEnd *end = NULL;
+
+		memset(result, 0, sizeof(*result));
+		result->rmid = -1;
+		if (tag->kind == WALREDO_TAG_REL)
+			fork = find_fork(rebuild, tag, false);
+		if (fork != NULL)
+			end = last_end(fork, tag->number);
+		if (end != NULL)
+		{
+			result->end = end->end;
+			result->end_lsn = end->lsn;
+		}
 		return;
-	page = slot->page;
-	replay_page(rebuild, page);
-	result->image = copy_image(rebuild, page);
-	result->num_records = page->num_records;
-	result->first_lsn = page->first_lsn;
-	result->last_lsn = page->last_lsn;
-	result->truncated = page->truncated;
+	}
+	see_ends(rebuild, slot->page);
+	replay_page(rebuild, slot->page);
+	describe_page(slot->page, result);
+	add_image(slot->page, copy_image(rebuild, slot->page), result);
 }

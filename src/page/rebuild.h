@@ -23,6 +23,8 @@
 #include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
+#include "record/xlogrecord.h"
+#include "wal/lower.h"
 
 typedef struct WalredoRebuild WalredoRebuild;
 
@@ -31,17 +33,40 @@ typedef struct WalredoRebuiltPage
 {
 	/*
 	 * The image, or NULL if there is none: because no record of the page came
-	 * (num_records is 0), or none that initializes it or has an image of it.
+	 * (num_records is 0), or none that initializes it or has an image of it,
+	 * or because of what the next fields say.
 	 */
 	bytea	   *image;
 
-	/* Records of the page, and the end LSNs of the first and last of them. */
+	/*
+	 * The image in WAL that the page starts from lacks contents: see
+	 * walredo_hole_has_contents().
+	 */
+	bool		is_incomplete;
+
+	/*
+	 * Its records have not been replayed, and walredo_rebuild_get() would have
+	 * to, or raise why it cannot.  Set by walredo_rebuild_next() only.
+	 */
+	bool		is_waiting;
+
+	/*
+	 * How what was known of the page has ended, and the end LSN of the record
+	 * that ended it, unless a later record made the page anew.
+	 */
+	WalredoPageEnd end;
+	XLogRecPtr	end_lsn;
+
+	/*
+	 * Records of the page since then, and the end LSNs of the first and last
+	 * of them.
+	 */
 	uint64		num_records;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn;
 
-	/* The page was cut off with the end of its fork, and not made again. */
-	bool		truncated;
+	/* The resource manager of the last that was no mere image, or -1. */
+	int			rmid;
 } WalredoRebuiltPage;
 
 /*
@@ -56,26 +81,31 @@ extern void walredo_rebuild_set_base(WalredoRebuild *rebuild,
 									 const bytea *base);
 
 /*
- * True if a page can be made from the record alone.  Besides
- * walredo_record_will_init() this takes that an image in it is all of the page.
+ * Gives a page of one rebuild all that another knows of it, as if its records
+ * had come; its image only with with_image.
  */
-extern bool walredo_record_starts_page(const WalredoTag *tag,
-									   const WalredoRecord *record);
+extern void walredo_rebuild_copy_page(WalredoRebuild *rebuild,
+									  WalredoRebuild *source,
+									  const WalredoTag *tag, bool with_image);
 
-/* Adds a record, which is copied.  Records of a page come in LSN order. */
+/*
+ * Adds a record, which is copied.  Records of a page come in LSN order.  A
+ * record of a resource manager that is not known ends what is known of the
+ * page, unless it has an image of it.
+ */
 extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 								const WalredoTag *tag,
 								const WalredoRecord *record);
 
 /*
  * The same for a whole WAL record, at least a sound one, which names the block
- * of the tag.  end_lsn is where it ends, and starts_page what
- * walredo_record_starts_page() would say.
+ * of the tag.  end_lsn is where it ends, and block what it says of the block.
  */
 extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
 									  const WalredoTag *tag,
 									  const XLogRecord *xlogrecord,
-									  XLogRecPtr end_lsn, bool starts_page);
+									  XLogRecPtr end_lsn,
+									  const WalredoBlockRef *block);
 
 /*
  * Has a child replay some of what waits, and does not wait until it has.  To be
@@ -85,13 +115,20 @@ extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
 
 /*
- * Ends all pages of a fork from nblocks on, as if no record of them had come.
- * fork_tag names any block of the fork, and lsn is the end of the record that
- * cuts it off: a base image that is newer stays.
+ * Ends all pages of a fork from first_block on, or one page of any kind, as if
+ * no record of them had come.  fork_tag names any block of the fork, and lsn is
+ * the end of the record that does it: a base image that is newer stays.
  */
-extern void walredo_rebuild_truncate(WalredoRebuild *rebuild,
+extern void walredo_rebuild_end_fork(WalredoRebuild *rebuild,
 									 const WalredoTag *fork_tag,
-									 BlockNumber nblocks, XLogRecPtr lsn);
+									 BlockNumber first_block,
+									 WalredoPageEnd end, XLogRecPtr lsn);
+extern void walredo_rebuild_end_page(WalredoRebuild *rebuild,
+									 const WalredoTag *tag,
+									 WalredoPageEnd end, XLogRecPtr lsn);
+
+/* Forgets all that has been added, and all that has ended. */
+extern void walredo_rebuild_reset(WalredoRebuild *rebuild);
 
 /*
  * Begins to go through the pages of a fork, of which fork_tag names any block.
@@ -101,12 +138,19 @@ extern void walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 									   const WalredoTag *fork_tag);
 
 /*
- * The image of the next page that there is one of, in block order, or NULL.
- * Valid until the next call.  Many are replayed at once, so that it is faster
- * than to get one page after the other; no child is in use when it returns.
+ * How many blocks the fork must have had for the records that have been added,
+ * after what has ended; 0 if there are none.
  */
-extern const bytea *walredo_rebuild_next(WalredoRebuild *rebuild,
-										 WalredoTag *tag);
+extern uint64 walredo_rebuild_fork_blocks(WalredoRebuild *rebuild);
+
+/*
+ * The next page of the fork that anything is known of, in block order.  False
+ * if there is none.  The image is valid until the next call.  Many are replayed
+ * at once, so that it is faster than to get one page after the other; no child
+ * is in use when it returns.
+ */
+extern bool walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
+								 WalredoRebuiltPage *page);
 
 /*
  * Forgets the image that walredo_rebuild_next() has returned last.  What
@@ -116,7 +160,8 @@ extern void walredo_rebuild_forget(WalredoRebuild *rebuild);
 
 /*
  * What has become of a page, with all records that were added.  The image is
- * in the current memory context.
+ * in the current memory context.  If a child fails at it, raises that, and the
+ * rebuild is as before.
  */
 extern void walredo_rebuild_get(WalredoRebuild *rebuild,
 								const WalredoTag *tag,

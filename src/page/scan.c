@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * scan.c
- *	  The part of the log that is about certain pages.
+ *	  The part of WAL that is about certain pages.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -14,10 +14,11 @@
 #include "access/rmgr.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "page/scan.h"
 #include "record/xlogrecord.h"
 
-/* Records between two calls of walredo_fork_scan_next(). */
+/* Records that one call of walredo_fork_scan_next() reads. */
 #define RECORDS_AT_ONCE		1024
 
 /* A relation of which forks are wanted. */
@@ -60,43 +61,79 @@ walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 	return scan;
 }
 
+/* Looks at what the current record does to files. */
+static void
+find_end(WalredoPageScan *scan, const XLogRecord *record, XLogRecPtr end_lsn)
+{
+	WalredoRecordHeaders headers;
+	WalredoFileChange *changes;
+	int			nchanges;
+
+	scan->end = WALREDO_NOT_ENDED;
+	scan->end_from = PG_UINT64_MAX;
+	if (!walredo_may_change_files(record))
+		return;
+
+	walredo_xlogrecord_headers(record, &headers);
+	nchanges = walredo_file_changes(scan->lowering, record, &headers, end_lsn,
+									&changes);
+	for (int i = 0; i < nchanges; i++)
+	{
+		uint64		from = walredo_file_change_from(&changes[i],
+													&scan->filter.tag);
+
+		if (from < scan->end_from &&
+			(scan->filter.whole_fork || from <= scan->filter.tag.number))
+		{
+			scan->end = changes[i].end;
+			scan->end_from = from;
+		}
+	}
+}
+
 bool
 walredo_page_scan_next(WalredoPageScan *scan)
 {
-	while (walredo_reader_next(scan->reader))
+	bool		is_record;
+
+	do
 	{
-		const XLogRecord *record = walredo_reader_record(scan->reader);
+		const XLogRecord *record;
 		XLogRecPtr	end_lsn;
 
-		/* Most records do not. */
-		if (!walredo_lower_may_concern(record, &scan->filter.tag,
-									   scan->filter.whole_fork))
-			continue;
+		is_record = walredo_reader_next(scan->reader);
+		scan->has_restarted |= walredo_reader_has_restarted(scan->reader);
+		if (!is_record)
+			return false;
 
+		record = walredo_reader_record(scan->reader);
 		end_lsn = walredo_reader_end_lsn(scan->reader);
-		scan->num_records = walredo_lower(scan->lowering, record, end_lsn,
-										  &scan->filter.tag,
-										  scan->filter.whole_fork,
-										  &scan->records);
-		scan->truncated_to = walredo_lower_truncation(record, end_lsn,
-													  &scan->filter.tag);
-		if (scan->num_records > 0)
-			return true;
-		if (scan->truncated_to != InvalidBlockNumber &&
-			(scan->filter.whole_fork ||
-			 scan->filter.tag.number >= scan->truncated_to))
-			return true;
-	}
-	return false;
+		find_end(scan, record, end_lsn);
+
+		/* Most records do not change the page. */
+		scan->num_records = 0;
+		if (walredo_lower_may_concern(record, &scan->filter.tag,
+									  scan->filter.whole_fork))
+			scan->num_records = walredo_lower(scan->lowering, record, end_lsn,
+											  &scan->filter.tag,
+											  scan->filter.whole_fork,
+											  &scan->records);
+	} while (scan->num_records == 0 && scan->end == WALREDO_NOT_ENDED);
+	return true;
 }
 
 void
-walredo_page_scan_feed(WalredoPageScan *scan, WalredoRebuild *rebuild)
+walredo_page_scan_add(WalredoPageScan *scan, WalredoRebuild *rebuild)
 {
-	if (scan->truncated_to != InvalidBlockNumber)
-		walredo_rebuild_truncate(rebuild, &scan->filter.tag,
-								 scan->truncated_to,
-								 walredo_reader_end_lsn(scan->reader));
+	XLogRecPtr	end_lsn = walredo_reader_end_lsn(scan->reader);
+
+	if (scan->end != WALREDO_NOT_ENDED && scan->filter.whole_fork)
+		walredo_rebuild_end_fork(rebuild, &scan->filter.tag,
+								 (BlockNumber) scan->end_from, scan->end,
+								 end_lsn);
+	else if (scan->end != WALREDO_NOT_ENDED)
+		walredo_rebuild_end_page(rebuild, &scan->filter.tag, scan->end,
+								 end_lsn);
 	for (int i = 0; i < scan->num_records; i++)
 		walredo_rebuild_add(rebuild, &scan->records[i].tag,
 							scan->records[i].record);
@@ -162,8 +199,8 @@ walredo_fork_scan_position(WalredoForkScan *scan)
  * What a record does to pages of a fork that it does not name.
  */
 static void
-feed_lowered(WalredoForkScan *scan, WalredoRebuild *rebuild,
-			 const WalredoRecordHeaders *headers, const WalredoTag *fork)
+add_unnamed(WalredoForkScan *scan, WalredoRebuild *rebuild,
+			const WalredoRecordHeaders *headers, const WalredoTag *fork)
 {
 	WalredoPageRecord *pairs;
 	int			npairs;
@@ -178,36 +215,87 @@ feed_lowered(WalredoForkScan *scan, WalredoRebuild *rebuild,
 		walredo_rebuild_add(rebuild, &pairs[i].tag, pairs[i].record);
 }
 
-/*
- * A record that may truncate a relation.
- */
+/* Ends what is known of a relation's forks, as far as a change of files does. */
 static void
-feed_truncation(WalredoForkScan *scan, WalredoRebuild *rebuild,
-				const WalredoRecordHeaders *headers)
+end_forks(const WantedRelation *relation, const WalredoFileChange *change,
+		  XLogRecPtr end_lsn, WalredoRebuild *rebuild)
 {
-	const XLogRecord *record = walredo_reader_record(scan->reader);
-	XLogRecPtr	end_lsn = walredo_reader_end_lsn(scan->reader);
-	RelFileLocator locator;
-	WantedRelation *relation;
-
-	if (!walredo_lower_truncated_relation(record, end_lsn, &locator))
-		return;
-	relation = wanted_lookup(scan->wanted, locator);
-	if (relation == NULL)
-		return;
-
 	for (ForkNumber forknum = 0; forknum <= MAX_FORKNUM; forknum++)
 	{
-		WalredoTag	fork = walredo_tag_of_block(&locator, forknum, 0);
-		BlockNumber nblocks;
+		WalredoTag	fork = walredo_tag_of_block(&relation->locator, forknum, 0);
+		uint64		from;
 
 		if (!ForkIsWanted(relation, forknum))
 			continue;
-		nblocks = walredo_lower_truncation(record, end_lsn, &fork);
-		if (nblocks != InvalidBlockNumber)
-			walredo_rebuild_truncate(rebuild, &fork, nblocks, end_lsn);
-		if (forknum == VISIBILITYMAP_FORKNUM)
-			feed_lowered(scan, rebuild, headers, &fork);
+		from = walredo_file_change_from(change, &fork);
+		if (from != PG_UINT64_MAX)
+			walredo_rebuild_end_fork(rebuild, &fork, (BlockNumber) from,
+									 change->end, end_lsn);
+	}
+}
+
+/*
+ * A record that may create, truncate, replace or remove files.
+ */
+static void
+add_file_changes(WalredoForkScan *scan, WalredoRebuild *rebuild,
+				 const WalredoRecordHeaders *headers)
+{
+	XLogRecPtr	end_lsn = walredo_reader_end_lsn(scan->reader);
+	WalredoFileChange *changes;
+	int			nchanges;
+
+	nchanges = walredo_file_changes(scan->lowering,
+									walredo_reader_record(scan->reader),
+									headers, end_lsn, &changes);
+	for (int i = 0; i < nchanges; i++)
+	{
+		const WalredoFileChange *change = &changes[i];
+		WantedRelation *relation;
+
+		if (change->scope == WALREDO_SCOPE_FORK ||
+			change->scope == WALREDO_SCOPE_RELATION)
+		{
+			relation = wanted_lookup(scan->wanted,
+									 walredo_tag_locator(&change->tag));
+			if (relation != NULL)
+				end_forks(relation, change, end_lsn, rebuild);
+		}
+		else if (change->scope == WALREDO_SCOPE_DATABASE ||
+				 change->scope == WALREDO_SCOPE_TABLESPACE)
+		{
+			wanted_iterator iter;
+
+			wanted_start_iterate(scan->wanted, &iter);
+			while ((relation = wanted_iterate(scan->wanted, &iter)) != NULL)
+				end_forks(relation, change, end_lsn, rebuild);
+		}
+	}
+}
+
+/*
+ * The visibility map page through which a relation is truncated.
+ */
+static void
+add_truncated_map(WalredoForkScan *scan, WalredoRebuild *rebuild,
+				  const WalredoRecordHeaders *headers)
+{
+	WalredoPageRecord *pairs;
+	int			npairs;
+
+	npairs =
+		walredo_lower_with_headers(scan->lowering,
+								   walredo_reader_record(scan->reader),
+								   headers,
+								   walredo_reader_end_lsn(scan->reader), NULL,
+								   false, &pairs);
+	for (int i = 0; i < npairs; i++)
+	{
+		WantedRelation *relation =
+			wanted_lookup(scan->wanted, walredo_tag_locator(&pairs[i].tag));
+
+		if (relation != NULL && ForkIsWanted(relation, pairs[i].tag.forknum))
+			walredo_rebuild_add(rebuild, &pairs[i].tag, pairs[i].record);
 	}
 }
 
@@ -215,7 +303,7 @@ feed_truncation(WalredoForkScan *scan, WalredoRebuild *rebuild,
  * Blocks that a record names.  Few records are about more than one.
  */
 static void
-feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
+add_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
 			const WalredoRecordHeaders *headers)
 {
 	const XLogRecord *record = walredo_reader_record(scan->reader);
@@ -230,8 +318,7 @@ feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
 	{
 		const WalredoBlockRef *block = &blocks[i];
 		WalredoTag	tag;
-		bool		starts_page;
-		bool		is_map;
+		WalredoBlockRef merged;
 		int			j;
 
 		/* Blocks of a record mostly are of one relation. */
@@ -253,7 +340,7 @@ feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
 			{
 				tag = walredo_tag_of_block(&block->locator,
 										   VISIBILITYMAP_FORKNUM, 0);
-				feed_lowered(scan, rebuild, headers, &tag);
+				add_unnamed(scan, rebuild, headers, &tag);
 			}
 			if (block->forknum == VISIBILITYMAP_FORKNUM)
 				continue;
@@ -262,8 +349,7 @@ feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
 			continue;
 
 		/* A record is replayed once, even if it names a block twice. */
-		is_map = (block->forknum == VISIBILITYMAP_FORKNUM);
-		starts_page = block->will_init && !(is_map && block->image_has_hole);
+		merged = *block;
 		for (j = 0; j < nblocks; j++)
 		{
 			if (j == i || blocks[j].blkno != block->blkno ||
@@ -272,17 +358,16 @@ feed_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
 				continue;
 			if (j < i)
 				break;
-			starts_page = starts_page || blocks[j].will_init;
-			if (is_map && blocks[j].image_has_hole)
-				starts_page = false;
+			merged.will_init |= blocks[j].will_init;
+			merged.has_image &= blocks[j].has_image;
+			merged.image_has_hole |= blocks[j].image_has_hole;
 		}
 		if (j < nblocks)
 			continue;
 
 		tag = walredo_tag_of_block(&block->locator, block->forknum,
 								   block->blkno);
-		walredo_rebuild_add_block(rebuild, &tag, record, end_lsn,
-								  starts_page);
+		walredo_rebuild_add_block(rebuild, &tag, record, end_lsn, &merged);
 	}
 }
 
@@ -293,18 +378,23 @@ walredo_fork_scan_next(WalredoForkScan *scan, WalredoRebuild *rebuild)
 	{
 		WalredoRecordHeaders headers;
 		const XLogRecord *record;
+		bool		is_record = walredo_reader_next(scan->reader);
 
-		if (!walredo_reader_next(scan->reader))
+		if (walredo_reader_has_restarted(scan->reader))
+			walredo_rebuild_reset(rebuild);
+		if (!is_record)
 			return false;
 		record = walredo_reader_record(scan->reader);
 		walredo_xlogrecord_headers(record, &headers);
 		if (headers.error != NULL)
 			walredo_report_broken_record(walredo_reader_end_lsn(scan->reader),
 										 headers.error);
+		if (walredo_may_change_files(record))
+			add_file_changes(scan, rebuild, &headers);
 		if (record->xl_rmid == RM_SMGR_ID)
-			feed_truncation(scan, rebuild, &headers);
+			add_truncated_map(scan, rebuild, &headers);
 		else
-			feed_blocks(scan, rebuild, &headers);
+			add_blocks(scan, rebuild, &headers);
 	}
 	walredo_rebuild_advance(rebuild, walredo_reader_end_lsn(scan->reader));
 	return true;
@@ -317,4 +407,50 @@ walredo_fork_scan_end(WalredoForkScan *scan)
 	walredo_reader_end(scan->reader);
 	wanted_destroy(scan->wanted);
 	pfree(scan);
+}
+
+bool
+walredo_find_created_file(const WalredoTag *tags, int ntags,
+						  XLogRecPtr start_lsn, WalredoTag *found,
+						  XLogRecPtr *created_lsn)
+{
+	WalredoReader *reader = walredo_reader_begin(NULL, start_lsn,
+												 WALREDO_END_OF_LOG);
+	WalredoLowering *lowering = walredo_lowering_create();
+	bool		is_found = false;
+
+	while (walredo_reader_next(reader))
+	{
+		const XLogRecord *record = walredo_reader_record(reader);
+		WalredoRecordHeaders headers;
+		WalredoFileChange *changes;
+		int			nchanges;
+
+		if (!walredo_may_change_files(record))
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		walredo_xlogrecord_headers(record, &headers);
+		nchanges = walredo_file_changes(lowering, record, &headers,
+										walredo_reader_end_lsn(reader),
+										&changes);
+		for (int i = 0; i < nchanges; i++)
+		{
+			if ((changes[i].end != WALREDO_FILE_CREATED &&
+				 changes[i].end != WALREDO_FILE_COPIED) ||
+				changes[i].scope == WALREDO_SCOPE_FORK)
+				continue;
+			for (int j = 0; j < ntags; j++)
+			{
+				if (walredo_file_change_from(&changes[i], &tags[j]) ==
+					PG_UINT64_MAX)
+					continue;
+				*found = tags[j];
+				*created_lsn = walredo_reader_end_lsn(reader);
+				is_found = true;
+			}
+		}
+	}
+	walredo_lowering_free(lowering);
+	walredo_reader_end(reader);
+	return is_found;
 }

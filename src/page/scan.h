@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * scan.h
- *	  The part of the log that is about certain pages.
+ *	  The part of WAL that is about certain pages.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -42,10 +42,19 @@ typedef struct WalredoPageScan
 	int			num_records;
 
 	/*
-	 * The current record cuts the fork to this many blocks;
-	 * InvalidBlockNumber if it does not.
+	 * How the current record ends pages of the filter without naming them, and
+	 * the first page of the fork that it does so to; WALREDO_NOT_ENDED if it
+	 * does not.
 	 */
-	BlockNumber truncated_to;
+	WalredoPageEnd end;
+	uint64		end_from;
+
+	/*
+	 * What came before the current record, or, at the end of WAL, before that,
+	 * is separated from it by WAL that was removed before it could be read.  To
+	 * be reset by who has taken note of it.
+	 */
+	bool		has_restarted;
 
 	WalredoLowering *lowering;
 } WalredoPageScan;
@@ -60,8 +69,8 @@ extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 extern bool walredo_page_scan_next(WalredoPageScan *scan);
 
 /* Adds what the current record does to a rebuild. */
-extern void walredo_page_scan_feed(WalredoPageScan *scan,
-								   WalredoRebuild *rebuild);
+extern void walredo_page_scan_add(WalredoPageScan *scan,
+								  WalredoRebuild *rebuild);
 
 extern void walredo_page_scan_end(WalredoPageScan *scan);
 
@@ -79,18 +88,32 @@ extern WalredoForkScan *walredo_fork_scan_begin(const WalredoTag *forks,
 												int nforks,
 												XLogRecPtr end_lsn);
 
-/* Where the log that is read begins and ends, and how far it has been read. */
+/*
+ * Where the WAL that is read begins, about where it ends, and the end LSN of the
+ * last record that was read.  The last is where another scan can go on.
+ */
 extern XLogRecPtr walredo_fork_scan_first_lsn(WalredoForkScan *scan);
 extern XLogRecPtr walredo_fork_scan_last_lsn(WalredoForkScan *scan);
 extern XLogRecPtr walredo_fork_scan_position(WalredoForkScan *scan);
 
 /*
- * Adds what some of the next records do to a rebuild.  False at the end of the
- * log.
+ * Adds what some of the next records do to a rebuild.  False at the end of WAL.
+ * If WAL has been removed before it could be read, the rebuild begins anew with
+ * what there still is.
  */
 extern bool walredo_fork_scan_next(WalredoForkScan *scan,
 								   WalredoRebuild *rebuild);
 
 extern void walredo_fork_scan_end(WalredoForkScan *scan);
+
+/*
+ * Looks for files of relations that the server's own WAL creates, or replaces by
+ * a copy, from start_lsn on.  The tags name any block of the relations.  True if
+ * there is one; then *found is the tag of the last of them, and *created_lsn the
+ * end LSN of the record.
+ */
+extern bool walredo_find_created_file(const WalredoTag *tags, int ntags,
+									  XLogRecPtr start_lsn, WalredoTag *found,
+									  XLogRecPtr *created_lsn);
 
 #endif							/* WALREDO_PAGE_SCAN_H */

@@ -1,33 +1,40 @@
 /*-------------------------------------------------------------------------
  *
  * verify.c
- *	  Checking the pages of a relation against the log that made them.
+ *	  Checking the pages of a relation against the WAL that made them.
  *
- * The log is read once, up to where it ends at the start, for all forks that
- * are to be checked.  Then the pages of one after the other are rebuilt as of
+ * WAL is read once, up to where it ends at the start, for all forks that are to
+ * be checked.  Then the pages of one fork after the other are rebuilt as of
  * then, and the server's own are read through its buffers, and compared under
  * the resource manager's mask.  A page that was not changed meanwhile must be
  * equal.  Pages that are equal without a mask are done with at once.
  *
- * All relations are locked, as pg_dump does it, from before the log is read
- * until their pages are compared.  If one were truncated in between, it would
- * lack blocks that the log has made.
+ * Nobody is kept from work.  While WAL is read, no lock is held.  A fork is
+ * compared in windows of some blocks, and the relation is locked only while the
+ * pages of a window are read.  So between the end of the WAL that was read and
+ * the window, others may have changed pages, and truncated or extended the fork;
+ * or the relation has got another file, and is then looked at anew.
  *
- * Others may write to the relation all the time.  A page that was changed after
- * the point up to which the log was read shows that by its LSN.  Such a page
- * is copied, the log is read on as far as that LSN, and the copy is compared
- * with the page rebuilt as of exactly that LSN, so there is no race to lose
- * and no need to try again until a busy page holds still.
+ * What does not agree with the rebuild, and what shows by its LSN that it was
+ * changed since, is copied.  When the window's pages have been read and the lock
+ * has been released, WAL is read on, up to where it ended while the lock was
+ * held, and each copy is compared with the page rebuilt as of exactly the copy's
+ * LSN.  So there is no race to lose, and no need to try again until a busy page
+ * holds still.
  *
  * A page of the visibility map does not show every change: bits are cleared
- * without a new LSN.  Where such a page differs, the log is read on and the
- * page is read again, a few times.  A change on its way is in the log a moment
- * later; damage stays.
+ * without a new LSN.  Where such a page differs, WAL is read on and the page is
+ * read again, a few times.  A change on its way is in WAL a moment later; damage
+ * stays.
  *
  * What a page's LSN cannot be trusted for is to say that a page is equal: the
  * server does not stamp every change (hint bits; an all-visible flag without
  * checksums), and damage may leave the LSN alone.  So contents are compared
  * first, and the LSNs only serve to say what is wrong.
+ *
+ * The caller's settings must not change what is read: with zero_damaged_pages a
+ * damaged page would become an empty one, for everybody, as it stays in shared
+ * buffers.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -43,7 +50,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
@@ -52,77 +58,101 @@
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify.h"
+#include "portability/instr_time.h"
 #include "redo/redo.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/smgr.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/wait_event.h"
 
-/* Changed pages that are kept until the log is read on for them. */
-#define MAX_CHANGED_PAGES	1024
+/*
+ * The most blocks of a window, the most of them that are copied, and the time
+ * after which it ends, as the relation is locked meanwhile.
+ */
+#define WINDOW_BLOCKS			4096
+#define WINDOW_COPIES			512
+#define WINDOW_MS				100
+
+/* Pages that are masked together. */
+#define PAGES_MASKED_AT_ONCE	64
 
 /* How often, and after what time, to look again at a visibility map page. */
-#define MAP_PAGE_TRIES		10
-#define MAP_PAGE_DELAY_MS	50
+#define MAP_PAGE_TRIES			10
+#define MAP_PAGE_DELAY_MS		50
+
+/* How long the startup process may take to publish what it has replayed. */
+#define REPLAY_WAIT_MS			30000
 
 /* Runs of different bytes that a DETAIL names. */
-#define MAX_REPORTED_RUNS	5
+#define MAX_REPORTED_RUNS		5
 
-/* Pages that differ and are kept until they are masked together. */
-#define MAX_DOUBTS			64
+/*
+ * How often a relation that gets another file while WAL is read is looked at
+ * anew, before it is locked meanwhile.
+ */
+#define MAX_UNLOCKED_ROUNDS		2
 
-/* A page that was changed after the rebuild. */
-typedef struct ChangedPage
+/* What is known of a block of the window. */
+typedef enum BlockState
+{
+	BLOCK_SETTLED,				/* status and detail are the result */
+	BLOCK_DIFFERS,				/* from the rebuild, perhaps under a mask only */
+	BLOCK_CHANGED,				/* WAL must be read on to compare the copy */
+	BLOCK_MISSING,				/* WAL must be read on to know if it was cut */
+	BLOCK_GONE					/* there is nothing to report */
+} BlockState;
+
+typedef struct BlockCheck
 {
 	BlockNumber blkno;
-	char	   *live;			/* a copy */
-} ChangedPage;
-
-/* A page that differs, perhaps only in what a mask leaves out. */
-typedef struct Doubt
-{
-	BlockNumber blkno;
-	XLogRecPtr	live_lsn;
-	XLogRecPtr	rebuilt_lsn;
-	PGAlignedBlock live;
-	PGAlignedBlock rebuilt;
-
-	/* Under the mask. */
-	PGAlignedBlock masked_live;
-	PGAlignedBlock masked_rebuilt;
-} Doubt;
+	BlockState	state;
+	XLogRecPtr	page_lsn;
+	WalredoVerifyStatus status;
+	const char *detail;
+	WalredoRebuiltPage rebuilt; /* its image: a copy, while it is needed */
+	char	   *live;			/* a copy of BLCKSZ bytes, or NULL */
+	XLogRecPtr	limit;			/* no record after it is in the page */
+} BlockCheck;
 
 typedef struct Verification
 {
-	Oid			relid;
-	Relation	rel;			/* while it is open */
-	WalredoPageFilter filter;	/* the fork */
-	RmgrId		rmid;			/* whose mask is used */
-	BlockNumber nblocks;
-	BlockNumber num_reported;
-	uint8	   *settled;		/* a bit a block: it has been reported */
-	MemoryContext block_context;	/* reset for each block */
-	BufferAccessStrategy strategy;
+	const WalredoVerifySink *sink;
 	WalredoRebuild *rebuild;
-	XLogRecPtr	log_start;		/* the rebuild has the log from here ... */
-	XLogRecPtr	log_end;		/* ... to here */
-	WalredoVerifyReport report;
-	void	   *report_arg;
+	XLogRecPtr	wal_start;		/* the rebuild has WAL from here ... */
+	XLogRecPtr	wal_end;		/* ... to here, where a record ends */
 
-	int			num_changed;
-	ChangedPage changed[MAX_CHANGED_PAGES];
-	MemoryContext changed_context;	/* of their copies */
+	/* The fork. */
+	Oid			relid;
+	WalredoTag	tag;			/* of its block 0 */
+	RmgrId		rmid;			/* whose mask is used if WAL does not tell */
+	bool		is_locked;
+	Relation	rel;			/* while it is locked */
+	BlockNumber nblocks;		/* that are checked */
+	BlockNumber blocks_done;
+	WalredoVerifyPhase phase;
+	Oid			progress_relid;
+	BufferAccessStrategy strategy;
 
-	int			num_doubts;
-	Doubt	   *doubts;			/* MAX_DOUBTS of them */
+	/* The window. */
+	MemoryContext window_context;	/* reset after each */
+	bool		fork_exists;
+	BlockNumber fork_blocks;	/* of the fork, at its beginning */
+	XLogRecPtr	begin_lsn;		/* where WAL ended then, ... */
+	XLogRecPtr	end_lsn;		/* ... and after its pages were read */
+	int			num_blocks;
+	int			num_copies;
+	BlockCheck		blocks[WINDOW_BLOCKS];
 } Verification;
 
 static WalredoTag
 block_tag(const Verification *v, BlockNumber blkno)
 {
-	WalredoTag	tag = v->filter.tag;
+	WalredoTag	tag = v->tag;
 
 	tag.number = blkno;
 	return tag;
@@ -132,10 +162,10 @@ static void
 report(Verification *v, BlockNumber blkno, XLogRecPtr page_lsn,
 	   WalredoVerifyStatus status, const char *detail)
 {
-	WalredoVerdict verdict = {v->relid, v->filter.tag.forknum, blkno, page_lsn,
+	WalredoVerifyResult result = {v->relid, v->tag.forknum, blkno, page_lsn,
 	status, detail};
 
-	v->report(&verdict, v->report_arg);
+	v->sink->report(&result, v->sink->arg);
 }
 
 /* The position up to which pages can have changed by now. */
@@ -148,48 +178,62 @@ current_lsn(void)
 }
 
 /*
- * Which resource manager's mask goes with a relation's pages.
+ * Tells what is being done; the relation is none while WAL is read for many.
  */
-static RmgrId
-mask_of_relation(Relation rel)
+static void
+show_progress(Verification *v)
 {
-	switch (rel->rd_rel->relam)
-	{
-		case HEAP_TABLE_AM_OID:
-			return RM_HEAP_ID;
-		case BTREE_AM_OID:
-			return RM_BTREE_ID;
-		case HASH_AM_OID:
-			return RM_HASH_ID;
-		case GIST_AM_OID:
-			return RM_GIST_ID;
-		case GIN_AM_OID:
-			return RM_GIN_ID;
-		case SPGIST_AM_OID:
-			return RM_SPGIST_ID;
-		case BRIN_AM_OID:
-			return RM_BRIN_ID;
-		default:
-			/* Access methods of extensions use generic WAL. */
-			return RM_GENERIC_ID;
-	}
+	pgstat_progress_start_command(WALREDO_PROGRESS_COMMAND, v->progress_relid);
+	pgstat_progress_update_param(WALREDO_PROGRESS_PHASE, v->phase);
+	pgstat_progress_update_param(WALREDO_PROGRESS_FORK, v->tag.forknum);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, v->nblocks);
+	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
+								 v->blocks_done);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->wal_start);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_END, v->wal_end);
+	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
+								 v->phase == WALREDO_PHASE_READING ?
+								 v->wal_start : v->wal_end);
 }
 
-/* Something to do with a page that may be damaged. */
-typedef struct PageWork
+/* ----------------------------------------
+ * Errors that are results
+ * ----------------------------------------
+ */
+
+/* Something to do that may fail because of damage. */
+typedef struct Attempt
 {
 	Verification *v;
 	BlockNumber blkno;
-	char	   *page;
-} PageWork;
+	RmgrId		rmid;
+	char	   *page;			/* BLCKSZ bytes */
+	WalredoRebuild *rebuild;
+	WalredoRebuiltPage *rebuilt;
+} Attempt;
+
+bool
+walredo_error_is_about_data(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):
+		case ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK):
+		case ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE):
+			return false;
+		default:
+			return true;
+	}
+}
 
 /*
  * Does it in a subtransaction, as the server cleans up after an error at the
- * end of a transaction only.  If it fails in a way that may be the page's
- * fault, returns the error, else NULL.  A cancel, say, is not.
+ * end of a transaction only.  If it fails in a way that says something about the
+ * data, returns the error, else NULL.
  */
 static ErrorData *
-try_on_page(void (*function) (PageWork *), PageWork *work)
+attempt(void (*function) (Attempt *), Attempt *work)
 {
 	MemoryContext old_context = CurrentMemoryContext;
 	ResourceOwner old_owner = CurrentResourceOwner;
@@ -209,15 +253,50 @@ try_on_page(void (*function) (PageWork *), PageWork *work)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 
-		if (error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
-			error->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
-			error->sqlerrcode != ERRCODE_IO_ERROR)
+		if (!walredo_error_is_about_data(error))
 			ReThrowError(error);
+
+		/* The end of a subtransaction has ended the display of progress. */
+		show_progress(work->v);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old_context);
 	CurrentResourceOwner = old_owner;
 	return error;
+}
+
+/* ----------------------------------------
+ * Comparison
+ * ----------------------------------------
+ */
+
+/*
+ * Which resource manager's mask goes with a relation's pages, as far as can be
+ * told from its access method's handler.
+ */
+static RmgrId
+mask_of_relation(Relation rel)
+{
+	if (RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))
+		return RM_HEAP_ID;
+	switch (rel->rd_amhandler)
+	{
+		case F_BTHANDLER:
+			return RM_BTREE_ID;
+		case F_HASHHANDLER:
+			return RM_HASH_ID;
+		case F_GISTHANDLER:
+			return RM_GIST_ID;
+		case F_GINHANDLER:
+			return RM_GIN_ID;
+		case F_SPGHANDLER:
+			return RM_SPGIST_ID;
+		case F_BRINHANDLER:
+			return RM_BRIN_ID;
+		default:
+			/* Access methods of extensions use generic WAL. */
+			return RM_GENERIC_ID;
+	}
 }
 
 /*
@@ -232,59 +311,32 @@ is_equal(const char *a, const char *b)
 	return memcmp(a + first, b + first, BLCKSZ - first) == 0;
 }
 
+static bool
+is_all_zero(const char *bytes, Size size)
+{
+	return size == 0 ||
+		(bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
 /*
- * Masks all pages in doubt, both images of each, together.  False if that
- * failed, and they are in no certain state.
+ * Is a page as the server makes one without logging it, when it extends a fork:
+ * all zeroes, or with an empty page's header and no LSN?
  */
 static bool
-mask_doubts(Verification *v)
+is_unlogged_page(ForkNumber forknum, const char *page)
 {
-	WalredoStream *stream = walredo_mask_begin();
-	int			njobs = 2 * v->num_doubts;
-	WalredoMaskJob *jobs = palloc(njobs * sizeof(WalredoMaskJob));
-	bool		done = true;
+	PageHeader	header = (PageHeader) page;
 
-	for (int i = 0; i < njobs; i++)
-	{
-		Doubt	   *doubt = &v->doubts[i / 2];
-
-		jobs[i].rmid = v->rmid;
-		jobs[i].blkno = doubt->blkno;
-		jobs[i].page = i % 2 == 0 ? doubt->masked_live.data :
-			doubt->masked_rebuilt.data;
-		walredo_mask_add(stream, &jobs[i]);
-	}
-	walredo_stream_end(stream);
-	for (int i = 0; i < njobs; i++)
-		done = done && jobs[i].done;
-	pfree(jobs);
-	return done;
-}
-
-static void
-mask_page(PageWork *work)
-{
-	walredo_mask_page(work->v->rmid, work->blkno, work->page);
-}
-
-/*
- * Masks a page in doubt alone.  Masking follows what is in a page, so that it
- * may fail on a broken one, and the child with it.  If it fails on the live
- * page only, that one is to blame; then both are left as they are.
- */
-static void
-mask_doubt(Verification *v, Doubt *doubt)
-{
-	PageWork	work = {v, doubt->blkno, doubt->masked_live.data};
-	ErrorData  *error = try_on_page(mask_page, &work);
-
-	work.page = doubt->masked_rebuilt.data;
-	mask_page(&work);
-	if (error != NULL)
-	{
-		doubt->masked_live = doubt->live;
-		doubt->masked_rebuilt = doubt->rebuilt;
-	}
+	if (is_all_zero(page, BLCKSZ))
+		return true;
+	return PageGetLSN((Page) page) == InvalidXLogRecPtr &&
+		header->pd_lower == SizeOfPageHeaderData &&
+		header->pd_upper == header->pd_special &&
+		header->pd_special <= BLCKSZ &&
+		header->pd_special > SizeOfPageHeaderData &&
+		(forknum != VISIBILITYMAP_FORKNUM ||
+		 is_all_zero(page + SizeOfPageHeaderData,
+					 BLCKSZ - SizeOfPageHeaderData));
 }
 
 /* Which bytes differ, as the end of a sentence. */
@@ -314,358 +366,829 @@ describe_difference(const char *a, const char *b)
 	return buf.data;
 }
 
+static void
+settle(BlockCheck *block, WalredoVerifyStatus status, const char *detail)
+{
+	block->state = BLOCK_SETTLED;
+	block->status = status;
+	block->detail = detail;
+}
+
 /*
- * Reports on all pages in doubt, of which there are none then.
+ * Settles a block that WAL has no image of to compare the page with.
+ */
+static void
+settle_without_image(Verification *v, BlockCheck *block, const char *live)
+{
+	const WalredoRebuiltPage *page = &block->rebuilt;
+	bool		is_new = is_all_zero(live, BLCKSZ);
+	char	   *end_lsn = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
+
+	if (page->is_incomplete)
+		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+			   "The image that WAL has of it lacks a part of its contents.");
+	else if (page->end == WALREDO_UNKNOWN_CHANGE)
+		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+			   psprintf("The record at %s has changed it, and its resource manager is not known.",
+						end_lsn));
+	else if (page->end == WALREDO_FILE_COPIED)
+		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+			   psprintf("Its file was copied at %s, which did not log its pages, and WAL has no image of it since.",
+						end_lsn));
+	else if (page->end != WALREDO_NOT_ENDED && page->num_records > 0)
+		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+			   psprintf(page->end == WALREDO_TRUNCATED ?
+						"It was cut off at %s, and WAL has no image of it since." :
+						"Its file was made at %s, and WAL has no image of it since.",
+						end_lsn));
+	else if (page->end != WALREDO_NOT_ENDED &&
+			 is_unlogged_page(v->tag.forknum, live))
+		settle(block, WALREDO_VERIFY_OK, NULL);
+	else if (page->end == WALREDO_TRUNCATED)
+		settle(block, WALREDO_VERIFY_MISMATCH,
+			   psprintf("It was cut off at %s with the end of the relation, and not made again, but is not empty.",
+						end_lsn));
+	else if (page->end != WALREDO_NOT_ENDED)
+		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+			   psprintf("Its file was made at %s, and WAL has no record of it since.",
+						end_lsn));
+	else if (page->num_records > 0)
+		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+			   psprintf("%sWAL, which begins at %X/%X, has no image of it.",
+						is_new ? "The page is all zeroes. " : "",
+						LSN_FORMAT_ARGS(v->wal_start)));
+	else
+		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+			   psprintf("%sWAL, which begins at %X/%X, has no record of it.",
+						is_new ? "The page is all zeroes. " : "",
+						LSN_FORMAT_ARGS(v->wal_start)));
+}
+
+/*
+ * Compares a page with what WAL makes of it, as far as this takes no mask:
+ * settles the block, or leaves it as one that differs.
+ */
+static void
+compare(Verification *v, BlockCheck *block, const char *live)
+{
+	if (block->rebuilt.image == NULL)
+		settle_without_image(v, block, live);
+	else if (is_equal(live, VARDATA(block->rebuilt.image)))
+		settle(block, WALREDO_VERIFY_OK, NULL);
+	else
+		block->state = BLOCK_DIFFERS;
+}
+
+/* The mask for a block's page. */
+static RmgrId
+block_mask(const Verification *v, const BlockCheck *block)
+{
+	return block->rebuilt.rmid >= 0 ? (RmgrId) block->rebuilt.rmid : v->rmid;
+}
+
+/*
+ * Settles a block whose masked images are given: both are equal, or this is a
+ * mismatch.
+ */
+static void
+settle_masked(BlockCheck *block, const char *live, const char *rebuilt)
+{
+	XLogRecPtr	rebuilt_lsn = PageGetLSN((Page) VARDATA(block->rebuilt.image));
+	char	   *difference;
+
+	if (memcmp(live, rebuilt, BLCKSZ) == 0)
+	{
+		settle(block, WALREDO_VERIFY_OK, NULL);
+		return;
+	}
+	difference = describe_difference(live, rebuilt);
+	if (is_all_zero(block->live, BLCKSZ))
+		settle(block, WALREDO_VERIFY_MISMATCH,
+			   psprintf("The page is all zeroes, and by WAL it has LSN %X/%X.",
+						LSN_FORMAT_ARGS(rebuilt_lsn)));
+	else if (block->page_lsn < rebuilt_lsn)
+		settle(block, WALREDO_VERIFY_MISMATCH,
+			   psprintf("A write was lost: the page has LSN %X/%X, but WAL has changed it up to %X/%X. Bytes that differ: %s.",
+						LSN_FORMAT_ARGS(block->page_lsn),
+						LSN_FORMAT_ARGS(rebuilt_lsn), difference));
+	else
+		settle(block, WALREDO_VERIFY_MISMATCH,
+			   psprintf("The page has LSN %X/%X, and by WAL it has %X/%X. Bytes that differ: %s.",
+						LSN_FORMAT_ARGS(block->page_lsn),
+						LSN_FORMAT_ARGS(rebuilt_lsn), difference));
+}
+
+static void
+mask_page(Attempt *work)
+{
+	walredo_mask_page(work->rmid, work->blkno, work->page);
+}
+
+/*
+ * Masks the two images of one block alone.  Masking follows what is in a page,
+ * so that it may fail on a broken one, and the child with it.  If it fails on
+ * either, both are left as they are, so that they differ.
+ */
+static void
+mask_alone(Verification *v, const BlockCheck *block, char *live, char *rebuilt)
+{
+	PGAlignedBlock live_copy;
+	PGAlignedBlock rebuilt_copy;
+	Attempt		work = {v, block->blkno, block_mask(v, block)};
+
+	memcpy(live_copy.data, live, BLCKSZ);
+	memcpy(rebuilt_copy.data, rebuilt, BLCKSZ);
+	work.page = live_copy.data;
+	if (attempt(mask_page, &work) != NULL)
+		return;
+	work.page = rebuilt_copy.data;
+	if (attempt(mask_page, &work) != NULL)
+		return;
+	memcpy(live, live_copy.data, BLCKSZ);
+	memcpy(rebuilt, rebuilt_copy.data, BLCKSZ);
+}
+
+/*
+ * Settles up to PAGES_MASKED_AT_ONCE blocks that differ.
  *
  * A page of the visibility map looks to the heap's mask as if it had nothing
  * in it, so that all of it would be masked.
  */
 static void
-settle_doubts(Verification *v)
+settle_some_masked(Verification *v, BlockCheck **blocks, int nblocks)
 {
-	for (int i = 0; i < v->num_doubts; i++)
-	{
-		Doubt	   *doubt = &v->doubts[i];
+	PGAlignedBlock *pages = palloc(2 * nblocks * sizeof(PGAlignedBlock));
+	WalredoMaskJob *jobs = palloc(2 * nblocks * sizeof(WalredoMaskJob));
+	bool		done = true;
 
-		mask_page_lsn_and_checksum(doubt->live.data);
-		mask_page_lsn_and_checksum(doubt->rebuilt.data);
-		doubt->masked_live = doubt->live;
-		doubt->masked_rebuilt = doubt->rebuilt;
-	}
-	if (v->num_doubts > 0 &&
-		v->filter.tag.forknum != VISIBILITYMAP_FORKNUM &&
-		!mask_doubts(v))
+	for (int i = 0; i < nblocks; i++)
 	{
-		/* One of them may be broken. */
-		for (int i = 0; i < v->num_doubts; i++)
+		memcpy(pages[2 * i].data, blocks[i]->live, BLCKSZ);
+		memcpy(pages[2 * i + 1].data, VARDATA(blocks[i]->rebuilt.image),
+			   BLCKSZ);
+	}
+	for (int i = 0; i < 2 * nblocks; i++)
+	{
+		mask_page_lsn_and_checksum(pages[i].data);
+		jobs[i].rmid = block_mask(v, blocks[i / 2]);
+		jobs[i].blkno = blocks[i / 2]->blkno;
+		jobs[i].page = pages[i].data;
+	}
+
+	if (v->tag.forknum != VISIBILITYMAP_FORKNUM)
+	{
+		WalredoStream *stream = walredo_mask_begin();
+
+		for (int i = 0; i < 2 * nblocks; i++)
+			walredo_mask_add(stream, &jobs[i]);
+		walredo_stream_end(stream);
+		for (int i = 0; i < 2 * nblocks; i++)
+			done = done && jobs[i].done;
+	}
+	for (int i = 0; i < nblocks; i++)
+	{
+		char	   *live = pages[2 * i].data;
+		char	   *rebuilt = pages[2 * i + 1].data;
+
+		if (!done)
 		{
-			v->doubts[i].masked_live = v->doubts[i].live;
-			v->doubts[i].masked_rebuilt = v->doubts[i].rebuilt;
-			mask_doubt(v, &v->doubts[i]);
+			/* One of all these pages may be broken. */
+			memcpy(live, blocks[i]->live, BLCKSZ);
+			memcpy(rebuilt, VARDATA(blocks[i]->rebuilt.image), BLCKSZ);
+			mask_page_lsn_and_checksum(live);
+			mask_page_lsn_and_checksum(rebuilt);
+			mask_alone(v, blocks[i], live, rebuilt);
 		}
+		settle_masked(blocks[i], live, rebuilt);
 	}
-
-	for (int i = 0; i < v->num_doubts; i++)
-	{
-		Doubt	   *doubt = &v->doubts[i];
-		char	   *difference;
-
-		if (memcmp(doubt->masked_live.data, doubt->masked_rebuilt.data,
-				   BLCKSZ) == 0)
-		{
-			report(v, doubt->blkno, doubt->live_lsn, WALREDO_VERIFY_OK, NULL);
-			continue;
-		}
-		difference = describe_difference(doubt->masked_live.data,
-										 doubt->masked_rebuilt.data);
-		report(v, doubt->blkno, doubt->live_lsn, WALREDO_VERIFY_MISMATCH,
-			   doubt->live_lsn < doubt->rebuilt_lsn ?
-			   psprintf("A write was lost: the page has LSN %X/%X, but the log has changed it up to %X/%X. Bytes that differ: %s.",
-						LSN_FORMAT_ARGS(doubt->live_lsn),
-						LSN_FORMAT_ARGS(doubt->rebuilt_lsn), difference) :
-			   psprintf("The page has LSN %X/%X, and by the log it has %X/%X. Bytes that differ: %s.",
-						LSN_FORMAT_ARGS(doubt->live_lsn),
-						LSN_FORMAT_ARGS(doubt->rebuilt_lsn), difference));
-	}
-	v->num_doubts = 0;
+	pfree(jobs);
+	pfree(pages);
 }
 
+/* Settles all blocks of the window that differ. */
 static void
-add_doubt(Verification *v, BlockNumber blkno, const char *live,
-		  const char *rebuilt)
+settle_differing(Verification *v)
 {
-	Doubt	   *doubt = &v->doubts[v->num_doubts++];
+	BlockCheck	   *blocks[PAGES_MASKED_AT_ONCE];
+	int			n = 0;
 
-	doubt->blkno = blkno;
-	doubt->live_lsn = PageGetLSN((Page) live);
-	doubt->rebuilt_lsn = PageGetLSN((Page) rebuilt);
-	memcpy(doubt->live.data, live, BLCKSZ);
-	memcpy(doubt->rebuilt.data, rebuilt, BLCKSZ);
-	if (v->num_doubts == MAX_DOUBTS)
-		settle_doubts(v);
+	for (int i = 0; i < v->num_blocks; i++)
+	{
+		if (v->blocks[i].state == BLOCK_DIFFERS)
+			blocks[n++] = &v->blocks[i];
+		if (n == PAGES_MASKED_AT_ONCE || (i == v->num_blocks - 1 && n > 0))
+		{
+			settle_some_masked(v, blocks, n);
+			n = 0;
+		}
+	}
 }
 
+/* ----------------------------------------
+ * Pages of the server's and of the rebuild
+ * ----------------------------------------
+ */
+
 static void
-copy_live_page(PageWork *work)
+copy_live_page(Attempt *work)
 {
 	Buffer		buffer = ReadBufferExtended(work->v->rel,
-											work->v->filter.tag.forknum,
-											work->blkno, RBM_NORMAL,
-											work->v->strategy);
+											work->v->tag.forknum, work->blkno,
+											RBM_NORMAL, work->v->strategy);
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	memcpy(work->page, BufferGetPage(buffer), BLCKSZ);
+
+	/*
+	 * Who sets a hint bit holds a share lock, too, and may stamp the page at
+	 * this moment.
+	 */
+	if (!PageIsNew((Page) work->page))
+		PageSetLSN((Page) work->page, BufferGetLSNAtomic(buffer));
 	UnlockReleaseBuffer(buffer);
 }
 
 /*
  * Copies a page out of the server's buffers.  On an error, such as a wrong
- * checksum, returns what the server says, else NULL.
- */
-static char *
-read_live_page(Verification *v, BlockNumber blkno, char *page)
-{
-	PageWork	work = {v, blkno, page};
-	ErrorData  *error = try_on_page(copy_live_page, &work);
-
-	if (error == NULL)
-		return NULL;
-	return psprintf("The server cannot read it: %s.", error->message);
-}
-
-/*
- * Compares a page of the server's with what the log makes of it, and reports,
- * at the latest with the next settle_doubts().
- */
-static void
-judge(Verification *v, BlockNumber blkno, const char *live,
-	  const WalredoRebuiltPage *page)
-{
-	XLogRecPtr	live_lsn = PageGetLSN((Page) live);
-
-	if (page->image == NULL)
-	{
-		const char *detail;
-
-		if (page->truncated)
-			detail = "The log says that it was cut off with the end of the relation.";
-		else if (page->num_records == 0)
-			detail = psprintf("The log, which begins at %X/%X, has no record of it.",
-							  LSN_FORMAT_ARGS(v->log_start));
-		else
-			detail = psprintf("The log, which begins at %X/%X, has no image of it.",
-							  LSN_FORMAT_ARGS(v->log_start));
-		report(v, blkno, live_lsn,
-			   page->truncated && !PageIsNew((Page) live) ?
-			   WALREDO_VERIFY_MISMATCH : WALREDO_VERIFY_UNVERIFIABLE, detail);
-		return;
-	}
-
-	if (is_equal(live, VARDATA(page->image)))
-		report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
-	else
-		add_doubt(v, blkno, live, VARDATA(page->image));
-}
-
-/*
- * Reads the log on for the pages that were changed after the rebuild, and
- * judges each as of its own LSN.
- */
-static void
-judge_changed(Verification *v)
-{
-	WalredoRebuild *rebuild;
-	WalredoPageScan *scan;
-	XLogRecPtr	last = InvalidXLogRecPtr;
-
-	if (v->num_changed == 0)
-		return;
-
-	rebuild = walredo_rebuild_create();
-	for (int i = 0; i < v->num_changed; i++)
-	{
-		ChangedPage *changed = &v->changed[i];
-		WalredoTag	tag = block_tag(v, changed->blkno);
-		WalredoRebuiltPage page;
-
-		last = Max(last, PageGetLSN((Page) changed->live));
-		walredo_rebuild_get(v->rebuild, &tag, &page);
-		if (page.image != NULL)
-		{
-			walredo_rebuild_set_base(rebuild, &tag, page.image);
-			pfree(page.image);
-		}
-	}
-
-	scan = walredo_page_scan_begin(&v->filter, NULL, v->log_end, last);
-	while (walredo_page_scan_next(scan))
-	{
-		for (int i = 0; i < scan->num_records; i++)
-		{
-			WalredoPageRecord *record = &scan->records[i];
-
-			for (int j = 0; j < v->num_changed; j++)
-			{
-				ChangedPage *changed = &v->changed[j];
-
-				if (changed->blkno == record->tag.number &&
-					record->record->lsn <= PageGetLSN((Page) changed->live))
-					walredo_rebuild_add(rebuild, &record->tag,
-										record->record);
-			}
-		}
-	}
-	walredo_page_scan_end(scan);
-
-	for (int i = 0; i < v->num_changed; i++)
-	{
-		ChangedPage *changed = &v->changed[i];
-		WalredoTag	tag = block_tag(v, changed->blkno);
-		WalredoRebuiltPage page;
-
-		walredo_rebuild_get(rebuild, &tag, &page);
-		judge(v, changed->blkno, changed->live, &page);
-	}
-
-	walredo_rebuild_free(rebuild);
-	MemoryContextReset(v->changed_context);
-	v->num_changed = 0;
-}
-
-/*
- * Looks again at a page of the visibility map that differs.  Returns true if
- * it has come to be equal.  live is the page as read last.
+ * checksum, settles the block and returns false.
  */
 static bool
-map_page_settles(Verification *v, const WalredoTag *tag, char *live,
-				 WalredoRebuiltPage *page)
+read_live_page(Verification *v, BlockCheck *block, char *page)
 {
-	bytea	   *base = page->image; /* as of log_end */
+	Attempt		work = {.v = v,.blkno = block->blkno,.page = page};
+	ErrorData  *error = attempt(copy_live_page, &work);
 
-	for (int i = 0; i < MAP_PAGE_TRIES; i++)
-	{
-		WalredoRebuild *rebuild = walredo_rebuild_create();
-		WalredoPageFilter filter = {.tag = *tag};
-		WalredoPageScan *scan;
-		char	   *error;
-
-		/* Whoever changes the page is about to log it, or has just done so. */
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 MAP_PAGE_DELAY_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-
-		error = read_live_page(v, (BlockNumber) tag->number, live);
-		if (error != NULL)
-			return false;
-
-		walredo_rebuild_set_base(rebuild, tag, base);
-		scan = walredo_page_scan_begin(&filter, NULL, v->log_end,
-									   WALREDO_END_OF_LOG);
-		while (walredo_page_scan_next(scan))
-			walredo_page_scan_feed(scan, rebuild);
-		walredo_page_scan_end(scan);
-		walredo_rebuild_get(rebuild, tag, page);
-		walredo_rebuild_free(rebuild);
-
-		/* It may have been cut off meanwhile. */
-		if (page->image == NULL || is_equal(live, VARDATA(page->image)))
-			return true;
-	}
-	return false;
-}
-
-static void
-verify_block(Verification *v, BlockNumber blkno)
-{
-	PGAlignedBlock live;
-	WalredoTag	tag = block_tag(v, blkno);
-	WalredoRebuiltPage page;
-	XLogRecPtr	live_lsn;
-	char	   *error;
-
-	error = read_live_page(v, blkno, live.data);
 	if (error != NULL)
 	{
-		report(v, blkno, InvalidXLogRecPtr, WALREDO_VERIFY_MISMATCH, error);
-		return;
-	}
-	live_lsn = PageGetLSN((Page) live.data);
-
-	if (live_lsn > v->log_end &&
-		v->filter.tag.forknum != VISIBILITYMAP_FORKNUM)
-	{
-		XLogRecPtr	now = current_lsn();
-
-		if (live_lsn > now)
-		{
-			report(v, blkno, live_lsn, WALREDO_VERIFY_MISMATCH,
-				   psprintf("The page has LSN %X/%X, which is past the end of the log at %X/%X.",
-							LSN_FORMAT_ARGS(live_lsn), LSN_FORMAT_ARGS(now)));
-			return;
-		}
-		v->changed[v->num_changed].blkno = blkno;
-		v->changed[v->num_changed].live =
-			MemoryContextAlloc(v->changed_context, BLCKSZ);
-		memcpy(v->changed[v->num_changed].live, live.data, BLCKSZ);
-		if (++v->num_changed == MAX_CHANGED_PAGES)
-			judge_changed(v);
-		return;
-	}
-
-	walredo_rebuild_get(v->rebuild, &tag, &page);
-	if (v->filter.tag.forknum == VISIBILITYMAP_FORKNUM &&
-		page.image != NULL &&
-		!is_equal(live.data, VARDATA(page.image)) &&
-		map_page_settles(v, &tag, live.data, &page))
-	{
-		report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
-		return;
-	}
-	judge(v, blkno, live.data, &page);
-}
-
-/*
- * Looks at a page that has been rebuilt, and reports if it is equal, or is not
- * there.  False if it takes a mask or another look.
- */
-static bool
-settle_page(Verification *v, BlockNumber blkno, const char *rebuilt)
-{
-	PGAlignedBlock live;
-	XLogRecPtr	live_lsn;
-
-	if (blkno >= v->nblocks)
-	{
-		report(v, blkno, InvalidXLogRecPtr, WALREDO_VERIFY_MISMATCH,
-			   psprintf("A write was lost: the fork has %u blocks only.",
-						v->nblocks));
-		return true;
-	}
-	if (read_live_page(v, blkno, live.data) != NULL)
+		settle(block, WALREDO_VERIFY_MISMATCH,
+			   psprintf("The server cannot read it: %s.", error->message));
 		return false;
-	live_lsn = PageGetLSN((Page) live.data);
-	if (live_lsn > v->log_end || !is_equal(live.data, rebuilt))
-		return false;
-
-	report(v, blkno, live_lsn, WALREDO_VERIFY_OK, NULL);
-	v->settled[blkno / 8] |= 1 << (blkno % 8);
-	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
-								 ++v->num_reported);
+	}
+	block->page_lsn = PageGetLSN((Page) page);
 	return true;
 }
 
+static void
+get_rebuilt_page(Attempt *work)
+{
+	WalredoTag	tag = block_tag(work->v, work->blkno);
+
+	walredo_rebuild_get(work->rebuild, &tag, work->rebuilt);
+}
+
 /*
- * Settles what it can of the pages that have been rebuilt, whose images are
- * not needed any more.
+ * Gets a page out of a rebuild.  If it cannot be made, settles the block and
+ * returns false.
+ */
+static bool
+get_rebuilt(Verification *v, WalredoRebuild *rebuild, BlockCheck *block)
+{
+	Attempt		work = {.v = v,.blkno = block->blkno,.rebuild = rebuild,
+	.rebuilt = &block->rebuilt};
+	ErrorData  *error = attempt(get_rebuilt_page, &work);
+
+	if (error == NULL)
+		return true;
+	settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+		   psprintf("It cannot be rebuilt: %s. %s", error->message,
+					error->detail ? error->detail : ""));
+	return false;
+}
+
+/*
+ * Can a page have this LSN by now?
+ *
+ * On a standby, the startup process stamps a page before it says that it has
+ * replayed the record.  It says before which record it is replaying, though.
+ */
+static bool
+lsn_is_reached(XLogRecPtr lsn)
+{
+	if (lsn <= current_lsn())
+		return true;
+	if (!RecoveryInProgress() || lsn > GetCurrentReplayRecPtr(NULL))
+		return lsn <= current_lsn();
+
+	for (int waited = 0; waited < REPLAY_WAIT_MS && lsn > current_lsn();
+		 waited++)
+	{
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return lsn <= current_lsn();
+}
+
+/* ----------------------------------------
+ * WAL since the rebuild
+ * ----------------------------------------
+ */
+
+/* WAL that is read on. */
+typedef struct LaterWal
+{
+	Attempt		attempt;		/* first: that is what is tried */
+	WalredoPageFilter filter;
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn;
+	WalredoRebuild *rebuild;
+	BlockCheck	  **blocks;			/* those that are wanted, in order */
+	int			nblocks;
+} LaterWal;
+
+static void
+read_later_wal(Attempt *arg)
+{
+	LaterWal   *later = (LaterWal *) arg;
+	WalredoPageScan *scan;
+
+	scan = walredo_page_scan_begin(&later->filter, NULL, later->start_lsn,
+								   later->end_lsn);
+	while (walredo_page_scan_next(scan))
+	{
+		int			wanted = 0;
+
+		if (scan->has_restarted)
+			walredo_rebuild_reset(later->rebuild);
+		scan->has_restarted = false;
+
+		/* Leave out what is not wanted, and is in later copies only. */
+		for (int i = 0; i < scan->num_records; i++)
+		{
+			WalredoPageRecord *record = &scan->records[i];
+			int			low = 0;
+			int			high = later->nblocks;
+
+			while (low < high)
+			{
+				int			middle = low + (high - low) / 2;
+
+				if (later->blocks[middle]->blkno < record->tag.number)
+					low = middle + 1;
+				else
+					high = middle;
+			}
+			if (low < later->nblocks &&
+				later->blocks[low]->blkno == record->tag.number &&
+				record->record->lsn <= later->blocks[low]->limit)
+				scan->records[wanted++] = *record;
+		}
+		scan->num_records = wanted;
+		walredo_page_scan_add(scan, later->rebuild);
+	}
+	if (scan->has_restarted)
+		walredo_rebuild_reset(later->rebuild);
+	walredo_page_scan_end(scan);
+}
+
+/*
+ * A rebuild of some blocks of the fork with WAL up to end_lsn, or up to the LSN
+ * of each block's copy.
+ *
+ * It begins with what is known as of the end of the WAL that was read.  Should
+ * WAL since then have been removed, it is made from what there still is.
+ */
+static WalredoRebuild *
+rebuild_later(Verification *v, BlockCheck **blocks, int nblocks,
+			  XLogRecPtr end_lsn)
+{
+	WalredoRebuild *rebuild = walredo_rebuild_create();
+	LaterWal	later = {.attempt.v = v,.blocks = blocks,.nblocks = nblocks};
+	ErrorData  *error;
+
+	for (int i = 0; i < nblocks; i++)
+	{
+		WalredoTag	tag = block_tag(v, blocks[i]->blkno);
+
+		walredo_rebuild_copy_page(rebuild, v->rebuild, &tag,
+								  blocks[i]->state != BLOCK_MISSING);
+	}
+	if (end_lsn <= v->wal_end)
+		return rebuild;
+
+	later.filter.tag = block_tag(v, nblocks == 1 ? blocks[0]->blkno : 0);
+	later.filter.whole_fork = (nblocks > 1);
+	later.start_lsn = v->wal_end;
+	later.end_lsn = end_lsn;
+	later.rebuild = rebuild;
+	error = attempt(read_later_wal, &later.attempt);
+	if (error == NULL)
+		return rebuild;
+	if (error->sqlerrcode != ERRCODE_UNDEFINED_FILE)
+		ReThrowError(error);
+
+	/* What the first rebuild had ended with the subtransaction. */
+	later.rebuild = rebuild = walredo_rebuild_create();
+	later.start_lsn = WALREDO_START_OF_LOG;
+	read_later_wal(&later.attempt);
+	return rebuild;
+}
+
+/*
+ * Settles the blocks of the window that take WAL since the rebuild.  No lock is
+ * needed.
  */
 static void
-settle_pages(Verification *v)
+settle_changed(Verification *v)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(v->block_context);
-	const bytea *image;
-	WalredoTag	tag;
+	BlockCheck	   *blocks[WINDOW_BLOCKS];
+	int			nblocks = 0;
+	WalredoRebuild *rebuild;
 
-	walredo_rebuild_begin_fork(v->rebuild, &v->filter.tag);
-	while ((image = walredo_rebuild_next(v->rebuild, &tag)) != NULL)
+	for (int i = 0; i < v->num_blocks; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (settle_page(v, (BlockNumber) tag.number, VARDATA(image)))
-			walredo_rebuild_forget(v->rebuild);
-		MemoryContextReset(v->block_context);
+		if (v->blocks[i].state == BLOCK_CHANGED ||
+			v->blocks[i].state == BLOCK_MISSING)
+			blocks[nblocks++] = &v->blocks[i];
 	}
-	MemoryContextSwitchTo(old_context);
+	if (nblocks == 0)
+		return;
+
+	for (int i = 0; i < nblocks; i++)
+		blocks[i]->limit = blocks[i]->state == BLOCK_MISSING ?
+			v->begin_lsn : blocks[i]->page_lsn;
+	rebuild = rebuild_later(v, blocks, nblocks, v->end_lsn);
+	for (int i = 0; i < nblocks; i++)
+	{
+		BlockCheck	   *block = blocks[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (!get_rebuilt(v, rebuild, block))
+			continue;
+		if (block->state == BLOCK_CHANGED)
+			compare(v, block, block->live);
+		else if (block->rebuilt.num_records == 0 &&
+				 block->rebuilt.end_lsn > v->wal_end)
+			block->state = BLOCK_GONE;	/* cut off since */
+		else
+			settle(block, WALREDO_VERIFY_MISMATCH,
+				   v->fork_exists ?
+				   psprintf("The block is missing: the fork has %u blocks only.",
+							v->fork_blocks) :
+				   "The block is missing, as the fork has no file.");
+	}
+	settle_differing(v);
+	walredo_rebuild_free(rebuild);
 }
+
+/*
+ * Settles a page of the visibility map, by looking again if need be.
+ */
+static void
+settle_map_page(Verification *v, BlockCheck *block)
+{
+	PGAlignedBlock live;
+
+	for (int i = 0; i <= MAP_PAGE_TRIES; i++)
+	{
+		if (i > 0)
+		{
+			/* Whoever changes the page is about to log it, or has done so. */
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 i == 1 ? 1 : MAP_PAGE_DELAY_MS, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+
+		block->state = BLOCK_CHANGED;
+		if (!read_live_page(v, block, live.data))
+			return;
+		if (!lsn_is_reached(block->page_lsn))
+		{
+			settle(block, WALREDO_VERIFY_MISMATCH,
+				   psprintf("The page has LSN %X/%X, which is past the end of WAL at %X/%X.",
+							LSN_FORMAT_ARGS(block->page_lsn),
+							LSN_FORMAT_ARGS(current_lsn())));
+			return;
+		}
+
+		if (i > 0)
+		{
+			WalredoRebuild *rebuild;
+
+			/* Its LSN does not tell which of them it has. */
+			block->limit = current_lsn();
+			rebuild = rebuild_later(v, &block, 1, block->limit);
+			if (!get_rebuilt(v, rebuild, block))
+				return;
+			walredo_rebuild_free(rebuild);
+		}
+		compare(v, block, live.data);
+		if (block->state == BLOCK_SETTLED &&
+			block->status != WALREDO_VERIFY_MISMATCH)
+			return;
+	}
+
+	if (block->state == BLOCK_DIFFERS)
+	{
+		block->live = live.data;
+		settle_some_masked(v, &block, 1);
+		block->live = NULL;
+	}
+}
+
+/* ----------------------------------------
+ * Windows
+ * ----------------------------------------
+ */
+
+/*
+ * Looks at a block that the fork has, of which block->rebuilt is what WAL makes.
+ */
+static void
+look_at_block(Verification *v, BlockCheck *block)
+{
+	PGAlignedBlock live;
+
+	if (v->tag.forknum == VISIBILITYMAP_FORKNUM)
+	{
+		settle_map_page(v, block);
+		return;
+	}
+	if (!read_live_page(v, block, live.data))
+		return;
+
+	if (block->page_lsn > v->wal_end)
+	{
+		if (!lsn_is_reached(block->page_lsn))
+		{
+			settle(block, WALREDO_VERIFY_MISMATCH,
+				   psprintf("The page has LSN %X/%X, which is past the end of WAL at %X/%X.",
+							LSN_FORMAT_ARGS(block->page_lsn),
+							LSN_FORMAT_ARGS(current_lsn())));
+			return;
+		}
+		block->state = BLOCK_CHANGED;
+	}
+	else
+	{
+		compare(v, block, live.data);
+
+		/* It may have been cut off, and be a new page. */
+		if (block->state == BLOCK_SETTLED &&
+			block->status == WALREDO_VERIFY_MISMATCH)
+			block->state = BLOCK_CHANGED;
+	}
+
+	if (block->state != BLOCK_SETTLED)
+	{
+		block->live = palloc(BLCKSZ);
+		memcpy(block->live, live.data, BLCKSZ);
+		v->num_copies++;
+	}
+	if (block->state == BLOCK_DIFFERS)
+		block->rebuilt.image =
+			DatumGetByteaPCopy(PointerGetDatum(block->rebuilt.image));
+	else
+		block->rebuilt.image = NULL;
+}
+
+/* How a fork is found when its relation is opened. */
+typedef enum ForkCondition
+{
+	FORK_THERE,
+	FORK_REPLACED,				/* the relation has another file now */
+	FORK_DROPPED				/* the relation is not there any more */
+} ForkCondition;
+
+/* Does the fork exist, and how long is it? */
+static void
+measure_fork(Verification *v, Relation rel)
+{
+	ForkNumber	forknum = v->tag.forknum;
+
+	v->fork_exists = smgrexists(RelationGetSmgr(rel), forknum);
+	v->fork_blocks = v->fork_exists ?
+		RelationGetNumberOfBlocksInFork(rel, forknum) : 0;
+}
+
+/*
+ * Locks the relation, and looks whether it and the fork can be opened.  A
+ * subtransaction passes its locks on, but no open relation.
+ */
+static void
+lock_fork(Attempt *work)
+{
+	Verification *v = work->v;
+	Relation	rel = try_relation_open(v->relid, AccessShareLock);
+
+	v->is_locked = (rel != NULL);
+	if (rel == NULL)
+		return;
+	measure_fork(v, rel);
+	relation_close(rel, NoLock);
+}
+
+/*
+ * Opens and locks the fork's relation, for a window.
+ *
+ * *error is why its files, or its entries in catalogs, cannot be read.
+ */
+static ForkCondition
+begin_window(Verification *v, ErrorData **error)
+{
+	Attempt		work = {.v = v};
+	RelFileLocator locator = walredo_tag_locator(&v->tag);
+
+	/* What WAL has made before this, the fork must have. */
+	v->begin_lsn = current_lsn();
+	*error = attempt(lock_fork, &work);
+	if (*error != NULL)
+		return FORK_THERE;
+	if (!v->is_locked)
+		return FORK_DROPPED;
+	v->rel = relation_open(v->relid, NoLock);
+	if (RelFileLocatorEquals(RelationGetLocator(v->rel), locator))
+		return FORK_THERE;
+	relation_close(v->rel, AccessShareLock);
+	return FORK_REPLACED;
+}
+
+/*
+ * Has the window end here?
+ */
+static bool
+window_is_full(Verification *v, instr_time begin)
+{
+	instr_time	now;
+
+	if (v->num_blocks == WINDOW_BLOCKS || v->num_copies >= WINDOW_COPIES)
+		return true;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, begin);
+	return INSTR_TIME_GET_MILLISEC(now) >= WINDOW_MS;
+}
+
+/* The next page that the rebuild has of the fork. */
+typedef struct NextPage
+{
+	bool		is_there;
+	WalredoTag	tag;
+	WalredoRebuiltPage page;
+} NextPage;
+
+/*
+ * What the rebuild has of a block.  False if it cannot be made, and the block is
+ * settled.
+ */
+static bool
+find_rebuilt(Verification *v, BlockCheck *block, NextPage *next)
+{
+	MemoryContext old_context;
+
+	while (next->is_there && next->tag.number < block->blkno)
+	{
+		/* Replay that is due for many pages must not end with the window. */
+		old_context = MemoryContextSwitchTo(MemoryContextGetParent(v->window_context));
+		next->is_there = walredo_rebuild_next(v->rebuild, &next->tag,
+											  &next->page);
+		MemoryContextSwitchTo(old_context);
+	}
+	if (next->is_there && next->tag.number == block->blkno &&
+		!next->page.is_waiting)
+	{
+		block->rebuilt = next->page;
+		return true;
+	}
+	return get_rebuilt(v, v->rebuild, block);
+}
+
+/*
+ * Compares a fork with the rebuild.  False if the relation has got another file,
+ * so that it has to be looked at anew.
+ */
+static bool
+compare_fork(Verification *v)
+{
+	MemoryContext fork_context = AllocSetContextCreate(CurrentMemoryContext,
+													   "walredo fork",
+													   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(fork_context);
+	NextPage	next;
+	BlockNumber known_blocks;
+	BlockNumber blkno = 0;
+	BlockNumber end = 0;
+	bool		is_first = true;
+	ForkCondition condition = FORK_THERE;
+
+	v->strategy = GetAccessStrategy(BAS_BULKREAD);
+	v->window_context = AllocSetContextCreate(fork_context, "walredo window",
+											  ALLOCSET_DEFAULT_SIZES);
+	v->phase = WALREDO_PHASE_COMPARING;
+	v->progress_relid = v->relid;
+	v->blocks_done = 0;
+
+	walredo_rebuild_begin_fork(v->rebuild, &v->tag);
+	known_blocks = (BlockNumber) walredo_rebuild_fork_blocks(v->rebuild);
+	next.is_there = walredo_rebuild_next(v->rebuild, &next.tag, &next.page);
+
+	do
+	{
+		ErrorData  *error;
+		instr_time	begin;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(v->window_context);
+		MemoryContextSwitchTo(v->window_context);
+		v->num_blocks = 0;
+		v->num_copies = 0;
+		INSTR_TIME_SET_CURRENT(begin);
+
+		condition = begin_window(v, &error);
+		if (error != NULL)
+		{
+			report(v, InvalidBlockNumber, InvalidXLogRecPtr,
+				   WALREDO_VERIFY_MISMATCH,
+				   psprintf("The server cannot read it: %s.", error->message));
+			break;
+		}
+		if (condition != FORK_THERE)
+			break;
+		if (is_first)
+		{
+			v->nblocks = v->fork_blocks;
+			show_progress(v);
+			is_first = false;
+			if (!v->fork_exists && known_blocks == 0 &&
+				v->tag.forknum != VISIBILITYMAP_FORKNUM)
+				report(v, InvalidBlockNumber, InvalidXLogRecPtr,
+					   WALREDO_VERIFY_MISMATCH, "Its file is missing.");
+		}
+		end = Max(v->nblocks, known_blocks);
+
+		while (blkno < end && !window_is_full(v, begin))
+		{
+			BlockCheck	   *block = &v->blocks[v->num_blocks++];
+
+			CHECK_FOR_INTERRUPTS();
+			memset(block, 0, sizeof(BlockCheck));
+			block->blkno = blkno++;
+			if (block->blkno >= v->fork_blocks)
+			{
+				/* Cut off since, unless WAL says that it must be there. */
+				block->state = block->blkno < known_blocks ?
+					BLOCK_MISSING : BLOCK_GONE;
+				continue;
+			}
+			if (!find_rebuilt(v, block, &next))
+				continue;
+			look_at_block(v, block);
+
+			/* An image that is not needed any more makes room. */
+			if (block->state == BLOCK_SETTLED && next.is_there &&
+				next.tag.number == block->blkno)
+				walredo_rebuild_forget(v->rebuild);
+		}
+		v->end_lsn = current_lsn();
+		relation_close(v->rel, AccessShareLock);
+
+		settle_differing(v);
+		for (int i = 0; i < v->num_blocks; i++)
+		{
+			BlockCheck	   *block = &v->blocks[i];
+
+			/* It may have been cut off, and be a new page. */
+			if (block->live != NULL && block->state == BLOCK_SETTLED &&
+				block->status == WALREDO_VERIFY_MISMATCH)
+				block->state = BLOCK_CHANGED;
+		}
+		settle_changed(v);
+
+		for (int i = 0; i < v->num_blocks; i++)
+		{
+			BlockCheck	   *block = &v->blocks[i];
+
+			if (block->state != BLOCK_GONE)
+				report(v, block->blkno, block->page_lsn, block->status,
+					   block->detail);
+		}
+		v->blocks_done += v->num_blocks;
+		pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
+									 v->blocks_done);
+	} while (blkno < end);
+
+	FreeAccessStrategy(v->strategy);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(fork_context);
+	v->sink->end_fork(condition != FORK_REPLACED, v->sink->arg);
+	return condition != FORK_REPLACED;
+}
+
+/* ----------------------------------------
+ * Forks
+ * ----------------------------------------
+ */
 
 /*
  * All blocks of a fork that there is no point in looking at.
  */
 static void
-report_all(Verification *v, BlockNumber nblocks, WalredoVerifyStatus status,
-		   const char *detail)
+report_all(Verification *v, WalredoVerifyStatus status, const char *detail)
 {
-	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
+	for (BlockNumber blkno = 0; blkno < v->fork_blocks; blkno++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		report(v, blkno, InvalidXLogRecPtr, status, detail);
@@ -673,185 +1196,225 @@ report_all(Verification *v, BlockNumber nblocks, WalredoVerifyStatus status,
 }
 
 /*
- * Looks at a fork before the log is read.  False if there is nothing to be
- * read about it, and what there is to say has been reported.
+ * Looks at a fork, whose relation is open, before WAL is read.  False if there
+ * is nothing to be read about it, and what there is to say has been reported.
  */
 static bool
-begin_fork(Verification *v)
+begin_fork(Verification *v, Relation rel)
 {
-	BlockNumber nblocks;
-	ForkNumber	forknum = v->filter.tag.forknum;
-	RelFileLocator locator = RelationGetLocator(v->rel);
+	RelFileLocator locator = RelationGetLocator(rel);
+	ForkNumber	forknum = v->tag.forknum;
+	bool		is_unlogged =
+		rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
 
-	if (!smgrexists(RelationGetSmgr(v->rel), forknum))
+	/* Some forks need not be there, and only tables have a visibility map. */
+	measure_fork(v, rel);
+	if (!v->fork_exists &&
+		(forknum == FSM_FORKNUM ||
+		 (forknum == INIT_FORKNUM && !is_unlogged) ||
+		 (forknum == VISIBILITYMAP_FORKNUM &&
+		  !RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))))
 		return false;
-	nblocks = RelationGetNumberOfBlocksInFork(v->rel, forknum);
 
 	if (forknum == FSM_FORKNUM)
 	{
-		report_all(v, nblocks, WALREDO_VERIFY_UNLOGGED,
+		report_all(v, WALREDO_VERIFY_UNLOGGED,
 				   "The free space map is not logged.");
 		return false;
 	}
-	if (v->rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT &&
-		forknum != INIT_FORKNUM)
+	if (is_unlogged && forknum != INIT_FORKNUM)
 	{
-		report_all(v, nblocks, WALREDO_VERIFY_UNLOGGED,
-				   "The relation is not logged.");
+		if (!v->fork_exists && forknum == MAIN_FORKNUM)
+			report(v, InvalidBlockNumber, InvalidXLogRecPtr,
+				   WALREDO_VERIFY_MISMATCH, "Its file is missing.");
+		report_all(v, WALREDO_VERIFY_UNLOGGED, "The relation is not logged.");
 		return false;
 	}
-	if (v->rel->rd_rel->relkind == RELKIND_SEQUENCE)
+	if (v->fork_exists && rel->rd_rel->relkind == RELKIND_SEQUENCE)
 	{
-		report_all(v, nblocks, WALREDO_VERIFY_UNVERIFIABLE,
+		report_all(v, WALREDO_VERIFY_UNVERIFIABLE,
 				   "A sequence is logged ahead of its use, so that its page is never equal.");
 		return false;
 	}
 
-	v->filter.tag = walredo_tag_of_block(&locator, forknum, 0);
-	v->filter.whole_fork = true;
-	v->rmid = mask_of_relation(v->rel);
-	v->nblocks = nblocks;
+	v->tag = walredo_tag_of_block(&locator, forknum, 0);
+	v->rmid = mask_of_relation(rel);
+	v->nblocks = v->fork_blocks;
 	return true;
 }
 
-/* Tells what is being done; the relation is none while the log is read. */
-static void
-show_progress(Verification *v, WalredoVerifyPhase phase, Oid relid)
+/* A fork that takes reading WAL. */
+typedef struct LoggedFork
 {
-	pgstat_progress_start_command(WALREDO_PROGRESS_COMMAND, relid);
-	pgstat_progress_update_param(WALREDO_PROGRESS_PHASE, phase);
-	pgstat_progress_update_param(WALREDO_PROGRESS_FORK,
-								 v->filter.tag.forknum);
-	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, v->nblocks);
-	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->log_start);
-	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_END, v->log_end);
-	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
-								 phase == WALREDO_PHASE_READING ?
-								 v->log_start : v->log_end);
+	WalredoVerifyFork fork;
+	WalredoTag	tag;
+	RmgrId		rmid;
+	bool		is_locked;
+} LoggedFork;
+
+/* What there is to do with one of the forks that were asked for. */
+typedef struct ForkAttempt
+{
+	Attempt		attempt;		/* first: that is what is tried */
+	bool		keep_lock;
+	bool		is_logged;
+	LoggedFork *logged;
+} ForkAttempt;
+
+static void
+look_at_fork(Attempt *arg)
+{
+	ForkAttempt *work = (ForkAttempt *) arg;
+	Verification *v = work->attempt.v;
+	Relation	rel = try_relation_open(v->relid, AccessShareLock);
+
+	/* It may be dropped at any time. */
+	work->is_logged = false;
+	if (rel == NULL)
+		return;
+	work->is_logged = begin_fork(v, rel);
+	work->logged->tag = v->tag;
+	work->logged->rmid = v->rmid;
+	work->logged->is_locked = work->is_logged && work->keep_lock;
+	relation_close(rel,
+				   work->logged->is_locked ? NoLock : AccessShareLock);
 }
 
 /*
- * Compares a fork of an open relation with the rebuild.
+ * Reads WAL for all forks of the list.
  */
 static void
-compare_fork(Verification *v)
+read_wal(Verification *v, const LoggedFork *forks, int nforks)
 {
-	MemoryContext fork_context = AllocSetContextCreate(CurrentMemoryContext,
-													   "walredo fork",
-													   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(fork_context);
-
-	/* What the log has made up to its end, the relation must have. */
-	v->nblocks = RelationGetNumberOfBlocksInFork(v->rel,
-												 v->filter.tag.forknum);
-	v->num_reported = 0;
-	show_progress(v, WALREDO_PHASE_COMPARING, v->relid);
-
-	v->settled = MemoryContextAllocExtended(fork_context, v->nblocks / 8 + 1,
-											MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	v->strategy = GetAccessStrategy(BAS_BULKREAD);
-	v->changed_context = AllocSetContextCreate(fork_context,
-											   "walredo changed pages",
-											   ALLOCSET_DEFAULT_SIZES);
-	v->num_changed = 0;
-	v->num_doubts = 0;
-	v->doubts = palloc(MAX_DOUBTS * sizeof(Doubt));
-	v->block_context = AllocSetContextCreate(fork_context, "walredo block",
-											 ALLOCSET_DEFAULT_SIZES);
-
-	settle_pages(v);
-	for (BlockNumber blkno = 0; blkno < v->nblocks; blkno++)
-	{
-		if (v->settled[blkno / 8] & (1 << (blkno % 8)))
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextSwitchTo(v->block_context);
-		verify_block(v, blkno);
-		MemoryContextReset(v->block_context);
-		pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
-									 ++v->num_reported);
-	}
-	MemoryContextSwitchTo(fork_context);
-	judge_changed(v);
-	settle_doubts(v);
-
-	FreeAccessStrategy(v->strategy);
-	MemoryContextSwitchTo(old_context);
-	MemoryContextDelete(fork_context);
-}
-
-void
-walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
-					 WalredoVerifyReport report_function, void *arg)
-{
-	Verification *v = palloc0(sizeof(Verification));
-	WalredoTag *tags = palloc(Max(nforks, 1) * sizeof(WalredoTag));
-	Oid		   *relids = palloc(Max(nforks, 1) * sizeof(Oid));
-	RmgrId	   *rmids = palloc(Max(nforks, 1) * sizeof(RmgrId));
+	WalredoTag *tags = palloc(nforks * sizeof(WalredoTag));
 	WalredoForkScan *scan;
-	BlockNumber nblocks = 0;
-	int			nlogged = 0;
 
-	v->report = report_function;
-	v->report_arg = arg;
 	for (int i = 0; i < nforks; i++)
-	{
-		v->relid = forks[i].relid;
-		v->filter.tag.forknum = forks[i].forknum;
-
-		/* It may be dropped at any time. */
-		v->rel = try_relation_open(v->relid, AccessShareLock);
-		if (v->rel == NULL)
-			continue;
-		if (begin_fork(v))
-		{
-			tags[nlogged] = v->filter.tag;
-			relids[nlogged] = v->relid;
-			rmids[nlogged] = v->rmid;
-			nblocks = v->nblocks > MaxBlockNumber - nblocks ?
-				MaxBlockNumber : nblocks + v->nblocks;
-			nlogged++;
-
-			/* The lock stays. */
-			relation_close(v->rel, NoLock);
-		}
-		else
-			relation_close(v->rel, AccessShareLock);
-	}
-	if (nlogged == 0)
-		return;
-
+		tags[i] = forks[i].tag;
 	v->rebuild = walredo_rebuild_create();
-	scan = walredo_fork_scan_begin(tags, nlogged, WALREDO_END_OF_LOG);
-	v->log_start = walredo_fork_scan_first_lsn(scan);
-	v->log_end = walredo_fork_scan_last_lsn(scan);
-	v->nblocks = nblocks;
-	v->filter.tag = tags[0];
-	show_progress(v, WALREDO_PHASE_READING,
-				  nlogged == 1 ? relids[0] : InvalidOid);
+	scan = walredo_fork_scan_begin(tags, nforks, WALREDO_END_OF_LOG);
+	v->wal_start = walredo_fork_scan_first_lsn(scan);
+	v->wal_end = walredo_fork_scan_last_lsn(scan);
+	v->tag = tags[0];
+	v->phase = WALREDO_PHASE_READING;
+	v->progress_relid = nforks == 1 ? forks[0].fork.relid : InvalidOid;
+	v->blocks_done = 0;
+	show_progress(v);
 	while (walredo_fork_scan_next(scan, v->rebuild))
 	{
 		CHECK_FOR_INTERRUPTS();
 		pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
 									 walredo_fork_scan_position(scan));
 	}
-	walredo_fork_scan_end(scan);
 
+	/* Its beginning may have been removed meanwhile. */
+	v->wal_start = walredo_fork_scan_first_lsn(scan);
+	v->wal_end = walredo_fork_scan_position(scan);
+	walredo_fork_scan_end(scan);
+	pfree(tags);
+}
+
+/*
+ * Checks forks.  Those that have to be looked at anew are moved to the front of
+ * the list; returns how many these are.
+ */
+static int
+verify_round(Verification *v, WalredoVerifyFork *forks, int nforks,
+			 bool keep_locks)
+{
+	LoggedFork *logged = MemoryContextAllocHuge(CurrentMemoryContext,
+												nforks * sizeof(LoggedFork));
+	BlockNumber nblocks = 0;
+	Oid			failed_relid = InvalidOid;
+	int			nlogged = 0;
+	int			num_anew = 0;
+
+	v->phase = WALREDO_PHASE_READING;
+	for (int i = 0; i < nforks; i++)
+	{
+		LoggedFork *fork = &logged[nlogged];
+		ForkAttempt work = {.attempt.v = v,.keep_lock = keep_locks,
+		.logged = fork};
+		ErrorData  *error;
+
+		/* That a relation cannot be opened is said once. */
+		if (forks[i].relid == failed_relid)
+			continue;
+
+		CHECK_FOR_INTERRUPTS();
+		memset(fork, 0, sizeof(LoggedFork));
+		fork->fork = forks[i];
+		v->relid = v->progress_relid = forks[i].relid;
+		v->tag.forknum = forks[i].forknum;
+		v->nblocks = v->blocks_done = 0;
+		error = attempt(look_at_fork, &work.attempt);
+		if (error != NULL)
+		{
+			report(v, InvalidBlockNumber, InvalidXLogRecPtr,
+				   WALREDO_VERIFY_MISMATCH,
+				   psprintf("The server cannot read it: %s.", error->message));
+			failed_relid = forks[i].relid;
+		}
+		v->sink->end_fork(true, v->sink->arg);
+		if (error != NULL || !work.is_logged)
+			continue;
+		nblocks = v->nblocks > MaxBlockNumber - nblocks ?
+			MaxBlockNumber : nblocks + v->nblocks;
+		nlogged++;
+	}
+	if (nlogged == 0)
+	{
+		pfree(logged);
+		return 0;
+	}
+
+	v->nblocks = nblocks;
+	read_wal(v, logged, nlogged);
 	for (int i = 0; i < nlogged; i++)
 	{
-		v->relid = relids[i];
-		v->rmid = rmids[i];
-		v->filter.tag = tags[i];
-		v->filter.whole_fork = true;
-		v->rel = relation_open(v->relid, NoLock);
-		compare_fork(v);
-		relation_close(v->rel, AccessShareLock);
+		LoggedFork *fork = &logged[i];
+
+		v->relid = fork->fork.relid;
+		v->tag = fork->tag;
+		v->rmid = fork->rmid;
+		if (!compare_fork(v))
+			forks[num_anew++] = fork->fork;
+		if (fork->is_locked)
+			UnlockRelationOid(v->relid, AccessShareLock);
 	}
+	walredo_rebuild_free(v->rebuild);
+	pfree(logged);
+	return num_anew;
+}
+
+void
+walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
+					 const WalredoVerifySink *sink)
+{
+	Verification *v = palloc0(sizeof(Verification));
+	WalredoVerifyFork *left = palloc(Max(nforks, 1) *
+									 sizeof(WalredoVerifyFork));
+	bool		save_zero_damaged_pages = zero_damaged_pages;
+	bool		save_ignore_checksum_failure = ignore_checksum_failure;
+
+	v->sink = sink;
+	memcpy(left, forks, nforks * sizeof(WalredoVerifyFork));
+	PG_TRY();
+	{
+		zero_damaged_pages = false;
+		ignore_checksum_failure = false;
+		for (int round = 0; nforks > 0; round++)
+			nforks = verify_round(v, left, nforks,
+								  round >= MAX_UNLOCKED_ROUNDS);
+	}
+	PG_FINALLY();
+	{
+		zero_damaged_pages = save_zero_damaged_pages;
+		ignore_checksum_failure = save_ignore_checksum_failure;
+	}
+	PG_END_TRY();
 	pgstat_progress_end_command();
 
-	walredo_rebuild_free(v->rebuild);
-	pfree(rmids);
-	pfree(relids);
-	pfree(tags);
+	pfree(left);
 	pfree(v);
 }

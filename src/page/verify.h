@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify.h
- *	  Checking the pages of a relation against the log that made them.
+ *	  Checking the pages of a relation against the WAL that made them.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -35,16 +35,32 @@ typedef struct WalredoVerifyFork
 	ForkNumber	forknum;
 } WalredoVerifyFork;
 
-/* What was found of a block. */
-typedef struct WalredoVerdict
+/* What was found of a block, or of a fork as a whole. */
+typedef struct WalredoVerifyResult
 {
 	Oid			relid;
 	ForkNumber	forknum;
-	BlockNumber blkno;
+	BlockNumber blkno;			/* InvalidBlockNumber: the fork as a whole */
 	XLogRecPtr	page_lsn;		/* InvalidXLogRecPtr if it was not read */
 	WalredoVerifyStatus status;
 	const char *detail;			/* a sentence, or NULL */
-} WalredoVerdict;
+} WalredoVerifyResult;
+
+/* What is done with results. */
+typedef struct WalredoVerifySink
+{
+	/* Takes a result, of which nothing stays. */
+	void		(*report) (const WalredoVerifyResult *result, void *arg);
+
+	/*
+	 * Called after the last result of a fork: all that were reported since the
+	 * last such call are to be kept, or forgotten, because the relation has got
+	 * another file in between, and will be looked at anew.
+	 */
+	void		(*end_fork) (bool keep, void *arg);
+
+	void	   *arg;
+} WalredoVerifySink;
 
 /*
  * A verification in progress shows in the server's own command progress, under
@@ -66,21 +82,26 @@ typedef enum WalredoVerifyProgress
 
 typedef enum WalredoVerifyPhase
 {
-	WALREDO_PHASE_READING,		/* the log */
+	WALREDO_PHASE_READING,		/* WAL */
 	WALREDO_PHASE_COMPARING		/* pages */
 } WalredoVerifyPhase;
 
-typedef void (*WalredoVerifyReport) (const WalredoVerdict *verdict, void *arg);
-
 /*
  * Checks every block of forks, each of which is given once, and reports each
- * exactly once, in no certain order.  The log is read once for all of them.
+ * exactly once, in block order.  WAL is read once for all of them.
  *
- * A relation that is not there any more is left out.  The others are locked
- * until they are done with, which keeps them from being truncated.  They must
- * have storage, and not be temporary ones of another session.
+ * A relation that is not there any more is left out.  What cannot be looked at,
+ * because of damage to its files or to catalogs, is reported, and the others are
+ * checked all the same.  Relations are locked one at a time, each for a moment.
+ * They must have storage, and not be temporary ones.
  */
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
-								 WalredoVerifyReport report, void *arg);
+								 const WalredoVerifySink *sink);
+
+/*
+ * Does an error say something about the data that were looked at?  A cancel, a
+ * lack of resources or a conflict does not.
+ */
+extern bool walredo_error_is_about_data(const ErrorData *error);
 
 #endif							/* WALREDO_VERIFY_H */

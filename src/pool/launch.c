@@ -250,7 +250,7 @@ bool
 walredo_template_launch(WalredoTemplate *template, char *error,
 						Size error_size)
 {
-	char	   *argv[4 + 2 * (lengthof(template_settings) + 3) + 2];
+	char	   *argv[4 + 2 * (lengthof(template_settings) + 5) + 2];
 	char	   *envp[6];
 	int			nargs = 0;
 	int			nenvs = 0;
@@ -280,6 +280,14 @@ walredo_template_launch(WalredoTemplate *template, char *error,
 	argv[nargs++] = psprintf("dynamic_library_path=%s", Dynamic_library_path);
 	argv[nargs++] = "-c";
 	argv[nargs++] = "shared_preload_libraries=walredo";
+
+	/* Neither may be less than two segments, whose size can be up to 1 GB. */
+	argv[nargs++] = "-c";
+	argv[nargs++] = psprintf("min_wal_size=%d",
+							 2 * (wal_segment_size / (1024 * 1024)));
+	argv[nargs++] = "-c";
+	argv[nargs++] = psprintf("max_wal_size=%d",
+							 2 * (wal_segment_size / (1024 * 1024)));
 
 	/*
 	 * With it, and so in such a server's log, redo sets the LSN of a heap

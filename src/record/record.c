@@ -163,24 +163,43 @@ static void record_check_xids(const WalredoRecord *rec,
 static void record_check_members(const WalredoRecord *rec);
 static WalredoRecord *record_scan_tail(WalredoScan *scan, WalredoRecord *rec);
 
+static inline Size
+max_body_size(uint8 kind)
+{
+	return record_layouts[kind].tail == TAIL_BYTES ?
+		WALREDO_MAX_RECORD_SIZE : WALREDO_MAX_NATIVE_SIZE;
+}
+
 WalredoRecord *
 walredo_record_make(WalredoRecordKind kind, XLogRecPtr lsn, Size body_size)
 {
 	WalredoRecord *rec;
 
-	if (body_size > WALREDO_MAX_RECORD_SIZE)
+	if (body_size > max_body_size(kind))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("record of kind \"%s\" is too large",
 						walredo_record_kind_name(kind)),
-				 errdetail("It would take %zu bytes, but the limit is %d.",
-						   body_size, WALREDO_MAX_RECORD_SIZE)));
+				 errdetail("It would take %zu bytes, but the limit is %zu.",
+						   body_size, max_body_size(kind))));
 
 	rec = palloc0(WALREDO_RECORD_HDRSZ + body_size);
 	SET_VARSIZE(rec, WALREDO_RECORD_HDRSZ + body_size);
 	rec->kind = kind;
 	rec->lsn = lsn;
 	return rec;
+}
+
+void
+walredo_record_check_replay_size(XLogRecPtr end_lsn, Size size)
+{
+	if (size > WALREDO_MAX_REPLAY_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("WAL record is too large to be replayed"),
+				 errdetail("The record at %X/%X has %zu bytes, but the limit is %d.",
+						   LSN_FORMAT_ARGS(end_lsn), size,
+						   WALREDO_MAX_REPLAY_SIZE)));
 }
 
 const char *
@@ -245,7 +264,7 @@ walredo_record_validate(const WalredoRecord *rec)
 
 	layout = record_layout(rec);
 	body_size = WalredoRecordBodySize(rec);
-	if (body_size > WALREDO_MAX_RECORD_SIZE ||
+	if (body_size > max_body_size(rec->kind) ||
 		body_size < layout->fixed_size)
 		record_invalid(rec, "Its body of %zu bytes has a wrong length.",
 					   body_size);

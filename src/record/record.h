@@ -48,10 +48,19 @@ typedef enum WalredoRecordKind
 #define WALREDO_RECORD_NKINDS	(WALREDO_REPLACE + 1)
 
 /*
- * No body is longer than this.  PostgreSQL itself can log longer records, but
- * none of those that change a page comes near it.
+ * No body is longer than this.  A WAL record, or an object that one holds as a
+ * whole, is as long as the server lets it be (XLogRecordMaxSize), and fits into
+ * palloc's limit with a row around it.  Others are about one page.
  */
-#define WALREDO_MAX_RECORD_SIZE	(16 * 1024 * 1024)
+#define WALREDO_MAX_RECORD_SIZE	(1020 * 1024 * 1024)
+#define WALREDO_MAX_NATIVE_SIZE	(16 * 1024 * 1024)
+
+/*
+ * A wal-redo child is given no longer WAL record than this.  PostgreSQL itself
+ * logs longer ones, such as messages and ends of transactions, but none of
+ * those that change a block of a relation comes near it.
+ */
+#define WALREDO_MAX_REPLAY_SIZE	(16 * 1024 * 1024)
 
 /* Flag bits.  Both belong to WALREDO_POSTGRES alone. */
 #define WALREDO_WILL_INIT_GIVEN	0x01	/* the caller said if it initializes */
@@ -128,6 +137,9 @@ typedef struct WalredoRecord
 
 #define WALREDO_RECORD_HDRSZ	offsetof(WalredoRecord, u)
 
+/* True for all kinds but WALREDO_POSTGRES. */
+#define WalredoRecordIsNative(rec)	((rec)->kind != WALREDO_POSTGRES)
+
 /* Bytes of u, and how many entries the arrays in u have. */
 #define WalredoRecordBodySize(rec) \
 	(VARSIZE(rec) - WALREDO_RECORD_HDRSZ)
@@ -147,7 +159,7 @@ typedef struct WalredoRecord
 
 /*
  * A zeroed record with room for body_size bytes in u, palloc'd.  ERROR 54000
- * if that is more than WALREDO_MAX_RECORD_SIZE.
+ * if that is more than its kind may have.
  */
 extern WalredoRecord *walredo_record_make(WalredoRecordKind kind,
 										  XLogRecPtr lsn, Size body_size);
@@ -161,6 +173,11 @@ extern WalredoRecord *walredo_record_make(WalredoRecordKind kind,
  * header, as long as it says, with the right CRC.
  */
 extern void walredo_record_validate(const WalredoRecord *rec);
+
+/*
+ * ERROR 54000 if a WAL record of that size cannot be replayed by a child.
+ */
+extern void walredo_record_check_replay_size(XLogRecPtr end_lsn, Size size);
 
 /* The kind's name, as in the text form. */
 extern const char *walredo_record_kind_name(WalredoRecordKind kind);

@@ -88,7 +88,8 @@ take_image_header(WalredoBlockIterator *iter)
 	}
 	iter->data_size += length;
 	iter->block.image_has_hole = hole_length > 0;
-	if ((info & BKPIMAGE_APPLY) != 0)
+	iter->block.has_image = (info & BKPIMAGE_APPLY) != 0;
+	if (iter->block.has_image)
 		iter->block.will_init = true;
 	return true;
 }
@@ -160,6 +161,7 @@ next_block(WalredoBlockIterator *iter)
 			return false;
 		}
 		block->will_init = (block->flags & BKPBLOCK_WILL_INIT) != 0;
+		block->has_image = false;
 		block->image_has_hole = false;
 
 		if ((block->flags & BKPBLOCK_HAS_IMAGE) != 0 &&
@@ -262,6 +264,7 @@ plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 		block->flags = header.fork_flags;
 		block->forknum = header.fork_flags & BKPBLOCK_FORK_MASK;
 		block->will_init = (header.fork_flags & BKPBLOCK_WILL_INIT) != 0;
+		block->has_image = false;
 		block->image_has_hole = false;
 		if ((header.fork_flags & BKPBLOCK_HAS_IMAGE) != 0 ||
 			((header.fork_flags & BKPBLOCK_HAS_DATA) != 0) !=
@@ -319,29 +322,61 @@ walredo_xlogrecord_headers(const XLogRecord *record,
 	read_headers(record, headers);
 }
 
+static inline bool
+is_block(const WalredoBlockRef *block, const WalredoTag *tag)
+{
+	return block->blkno == tag->number && block->forknum == tag->forknum &&
+		LocatorRelNumber(block->locator) == tag->relNumber &&
+		LocatorDbOid(block->locator) == tag->dbOid &&
+		LocatorSpcOid(block->locator) == tag->spcOid;
+}
+
 bool
-walredo_xlogrecord_names_block(const XLogRecord *record,
-							   const WalredoTag *tag, bool *will_init)
+walredo_xlogrecord_find_block(const XLogRecord *record, const WalredoTag *tag,
+							  WalredoBlockRef *found)
 {
 	WalredoRecordHeaders headers;
-	bool		found = false;
+	bool		is_found = false;
 
 	read_headers(record, &headers);
 	for (int i = 0; i < headers.num_blocks; i++)
 	{
 		const WalredoBlockRef *block = &headers.blocks[i];
 
-		if (block->blkno == tag->number && block->forknum == tag->forknum &&
-			LocatorRelNumber(block->locator) == tag->relNumber &&
-			LocatorDbOid(block->locator) == tag->dbOid &&
-			LocatorSpcOid(block->locator) == tag->spcOid)
+		if (!is_block(block, tag))
+			continue;
+		if (!is_found)
+			*found = *block;
+		else
 		{
-			*will_init = found ? *will_init || block->will_init :
-				block->will_init;
-			found = true;
+			found->will_init |= block->will_init;
+			found->has_image &= block->has_image;
+			found->image_has_hole |= block->image_has_hole;
 		}
+		is_found = true;
 	}
-	return found;
+	return is_found;
+}
+
+bool
+walredo_xlogrecord_names_block(const XLogRecord *record,
+							   const WalredoTag *tag, bool *will_init)
+{
+	WalredoBlockRef block;
+
+	if (!walredo_xlogrecord_find_block(record, tag, &block))
+		return false;
+	*will_init = block.will_init;
+	return true;
+}
+
+bool
+walredo_xlogrecord_has_image(const XLogRecord *record, const WalredoTag *tag)
+{
+	WalredoBlockRef block;
+
+	return walredo_xlogrecord_find_block(record, tag, &block) &&
+		block.has_image;
 }
 
 bool

@@ -38,6 +38,12 @@ typedef struct WalredoBlockRef
 	/* Redo makes the page without looking at what it was. */
 	bool		will_init;
 
+	/*
+	 * It has an image that redo restores, whatever the resource manager.  An
+	 * image that is there for wal_consistency_checking only does not count.
+	 */
+	bool		has_image;
+
 	/* It has an image from whose middle a part was left out, as free space. */
 	bool		image_has_hole;
 } WalredoBlockRef;
@@ -89,12 +95,28 @@ extern pg_crc32c walredo_xlogrecord_crc(const XLogRecord *record);
 extern const char *walredo_xlogrecord_check(const XLogRecord *record);
 
 /*
+ * Looks for the block that a tag of a relation names.  False if the record does
+ * not refer to it.  If it does so more than once, *block has what all of these
+ * references say.
+ */
+extern bool walredo_xlogrecord_find_block(const XLogRecord *record,
+										  const WalredoTag *tag,
+										  WalredoBlockRef *block);
+
+/*
  * Whether a record refers to the block that a tag of a relation names, and if
  * so, in *will_init, whether redo needs no image of it.
  */
 extern bool walredo_xlogrecord_names_block(const XLogRecord *record,
 										   const WalredoTag *tag,
 										   bool *will_init);
+
+/*
+ * Whether redo does no more to the block that a tag of a relation names than
+ * to restore an image of it: what can be done without the resource manager.
+ */
+extern bool walredo_xlogrecord_has_image(const XLogRecord *record,
+										 const WalredoTag *tag);
 
 /*
  * False if a record cannot change the block of a relation that a tag names,

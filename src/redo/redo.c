@@ -43,6 +43,10 @@ typedef struct PostgresRun
 
 #define RECORD_HEAD_SIZE	(WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_LSN_SIZE)
 
+StaticAssertDecl(WALREDO_MAX_REPLAY_SIZE + WALREDO_WIRE_LSN_SIZE <=
+				 WALREDO_WIRE_MAX_PAYLOAD,
+				 "a child must take what is sent to it");
+
 Size
 walredo_request_record_size(const XLogRecord *record)
 {
@@ -250,6 +254,29 @@ walredo_record_will_init(const WalredoTag *tag, const WalredoRecord *record)
 	return (record->flags & WALREDO_WILL_INIT) != 0;
 }
 
+/*
+ * Sees whether a child can replay the record.  It knows the server's own
+ * resource managers only; of a record of another it can restore an image, as
+ * all of them do.
+ */
+static void
+check_replayable(const WalredoTag *tag, const WalredoRecord *record)
+{
+	const XLogRecord *xlogrecord = RecordXLogRecord(record);
+
+	walredo_record_check_replay_size(record->lsn, xlogrecord->xl_tot_len);
+	if (RmgrIdIsCustom(xlogrecord->xl_rmid) &&
+		!walredo_xlogrecord_has_image(xlogrecord, tag))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replay WAL record of an unknown resource manager"),
+				 errdetail("The record at %X/%X is of the resource manager with ID %u, and has no full-page image of %s.",
+						   LSN_FORMAT_ARGS(record->lsn),
+						   xlogrecord->xl_rmid,
+						   walredo_tag_to_cstring(tag)),
+				 errhint("Begin with a later record that has an image of the page.")));
+}
+
 static void
 no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 {
@@ -394,6 +421,7 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 			if (!walredo_record_will_init(tag, records[end]) && end == i &&
 				image == NULL)
 				no_base_image(tag, records[end]);
+			check_replayable(tag, records[end]);
 		}
 		if (end > i)
 			image = apply_postgres_run(tag, image, records + i, end - i);
@@ -413,6 +441,15 @@ walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job)
 	false};
 
 	walredo_stream_add(stream, &request);
+}
+
+void
+walredo_redo_one(WalredoRedoJob *job, char *page)
+{
+	WalredoRequest request = {send_job, describe_job, job, job->nrecords,
+	false};
+
+	walredo_pool_request(&request, page);
 }
 
 static void
@@ -500,6 +537,10 @@ walredo_describe_record(const WalredoRecord *record)
 	WalredoRequest request = {send_describe, describe_describe,
 	unconstify(WalredoRecord *, record), 0, false};
 	PGAlignedBlock text;
+
+	/* It changes a page that no child is asked for, but it is there. */
+	if (WalredoRecordBodySize(record) > WALREDO_MAX_REPLAY_SIZE)
+		return pstrdup("");
 
 	walredo_pool_request(&request, text.data);
 

@@ -69,6 +69,12 @@ typedef struct WalredoRedoJob
 extern void walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job);
 
 /*
+ * The same for a job alone, without a stream: puts the resulting page, of BLCKSZ
+ * bytes, into page, and raises what walredo_pool_request() does.
+ */
+extern void walredo_redo_one(WalredoRedoJob *job, char *page);
+
+/*
  * True if the record makes the page without an image of what it was.  ERROR
  * 22023 if it is a WAL record that is not about the page at all, or was given
  * as one that initializes it and does not.
@@ -101,7 +107,8 @@ extern void walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job);
 
 /*
  * The text that the record's resource manager describes it with; palloc'd.
- * The record is WALREDO_POSTGRES.
+ * Empty if that is not the server's own, or if the record is longer than a
+ * child is given.  The record is WALREDO_POSTGRES.
  */
 extern char *walredo_describe_record(const WalredoRecord *record);
 

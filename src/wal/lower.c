@@ -29,7 +29,10 @@
 #include "access/xact.h"
 #include "access/xlog_internal.h"
 #include "catalog/storage_xlog.h"
+#include "commands/dbcommands_xlog.h"
+#include "commands/tablespace.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "record/slru.h"
 #include "record/visibilitymap.h"
@@ -62,7 +65,28 @@ struct WalredoLowering
 	WalredoPageRecord *pairs;
 	int			num_pairs;
 	int			max_pairs;
+
+	/*
+	 * What of the result is asked for: pairs from number first_pair on, until
+	 * their records have taken max_size bytes.  next_pair is the number of the
+	 * pair that will be made next, whether it is asked for or not.
+	 */
+	uint64		first_pair;
+	uint64		next_pair;
+	Size		max_size;
+	Size		size;
+
+	/* The result of walredo_file_changes(). */
+	WalredoFileChange *changes;
+	int			num_changes;
+	int			max_changes;
 };
+
+/* A record may name millions of transactions: how often to look for a cancel */
+#define XIDS_BETWEEN_INTERRUPTS		0x10000
+
+/* About what a pair takes beside the body of its record. */
+#define PAIR_OVERHEAD				(sizeof(WalredoPageRecord) + 64)
 
 static void broken(XLogRecPtr end_lsn, const char *fmt,...)
 			pg_attribute_printf(2, 3);
@@ -152,26 +176,48 @@ wanted(WalredoLowering *lowering, const WalredoTag *tag)
 		only->relNumber == tag->relNumber;
 }
 
-/*
- * Adds a pair, and returns its record with body_size bytes to be filled in.
- */
-static WalredoRecord *
-add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
-	Size body_size)
+/* Have as many pairs been made as may be at a time? */
+static bool
+is_full(WalredoLowering *lowering)
 {
-	MemoryContext old_cxt;
+	return lowering->size >= lowering->max_size;
+}
+
+/*
+ * Passes over the next pair if it comes before those that are asked for.  Who
+ * makes pairs by the million asks before each, and ends when is_full(); for
+ * others add_pair() sees to both.
+ */
+static bool
+pass_over(WalredoLowering *lowering)
+{
+	if (lowering->next_pair >= lowering->first_pair)
+		return false;
+	lowering->next_pair++;
+	return true;
+}
+
+/*
+ * Adds a pair.  Several may have one record.
+ */
+static void
+add_pair(WalredoLowering *lowering, const WalredoTag *tag,
+		 WalredoRecord *record)
+{
 	WalredoPageRecord *pair;
 
 	if (!walredo_tag_is_valid(tag))
 		broken(lowering->end_lsn, "It names a page that cannot be.");
+	if (is_full(lowering) || pass_over(lowering))
+		return;
 
-	old_cxt = MemoryContextSwitchTo(lowering->context);
 	if (lowering->num_pairs == lowering->max_pairs)
 	{
 		lowering->max_pairs = Max(8, lowering->max_pairs * 2);
 		if (lowering->pairs == NULL)
-			lowering->pairs = palloc(lowering->max_pairs *
-									 sizeof(WalredoPageRecord));
+			lowering->pairs = MemoryContextAlloc(lowering->context,
+												 lowering->max_pairs *
+												 sizeof(WalredoPageRecord));
 		else
 			lowering->pairs = repalloc(lowering->pairs,
 									   lowering->max_pairs *
@@ -180,10 +226,35 @@ add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
 
 	pair = &lowering->pairs[lowering->num_pairs++];
 	pair->tag = *tag;
-	pair->record = walredo_record_make(kind, lowering->end_lsn, body_size);
-	MemoryContextSwitchTo(old_cxt);
+	pair->record = record;
+	lowering->next_pair++;
+	lowering->size += PAIR_OVERHEAD;
+}
 
-	return pair->record;
+/* Makes a record that lives as long as the result. */
+static WalredoRecord *
+make_record(WalredoLowering *lowering, WalredoRecordKind kind, Size body_size)
+{
+	MemoryContext old_cxt = MemoryContextSwitchTo(lowering->context);
+	WalredoRecord *record;
+
+	record = walredo_record_make(kind, lowering->end_lsn, body_size);
+	MemoryContextSwitchTo(old_cxt);
+	return record;
+}
+
+/*
+ * Adds a pair, and returns its record with body_size bytes to be filled in.
+ */
+static WalredoRecord *
+add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
+	Size body_size)
+{
+	WalredoRecord *record = make_record(lowering, kind, body_size);
+
+	add_pair(lowering, tag, record);
+	lowering->size += body_size;
+	return record;
 }
 
 static WalredoTag
@@ -201,43 +272,63 @@ slru_tag(WalredoTagKind kind, uint64 pageno)
  * ----------------------------------------
  */
 
+/* Do two references of a record name the same block? */
+static bool
+same_block(const WalredoBlockRef *a, const WalredoBlockRef *b)
+{
+	return a->blkno == b->blkno && a->forknum == b->forknum &&
+		RelFileLocatorEquals(a->locator, b->locator);
+}
+
 /*
  * The blocks that the record names.  The whole record stands for what happens
- * to each.
+ * to each.  A record is long compared with what it names, so there are no more
+ * than two copies of it: for blocks that it initializes, and for others.
  */
 static void
 lower_blocks(WalredoLowering *lowering)
 {
-	int			first = lowering->num_pairs;
+	const WalredoRecordHeaders *headers = lowering->headers;
+	WalredoRecord *copies[2] = {NULL, NULL};
 
-	for (int i = 0; i < lowering->headers->num_blocks; i++)
+	for (int i = 0; i < headers->num_blocks; i++)
 	{
-		const WalredoBlockRef *block = &lowering->headers->blocks[i];
+		const WalredoBlockRef *block = &headers->blocks[i];
 		WalredoTag	tag = walredo_tag_of_block(&block->locator,
 											   block->forknum, block->blkno);
-		WalredoRecord *rec;
+		bool		will_init = false;
+		WalredoRecord **copy;
 		int			j;
 
 		if (!wanted(lowering, &tag))
 			continue;
 
 		/* A record is replayed once, even if it names a page twice. */
-		for (j = first; j < lowering->num_pairs; j++)
+		for (j = 0; j < i && !same_block(&headers->blocks[j], block); j++)
+			;
+		if (j < i)
+			continue;
+		for (; j < headers->num_blocks; j++)
 		{
-			if (memcmp(&lowering->pairs[j].tag, &tag, sizeof(tag)) == 0)
-				break;
+			if (headers->blocks[j].will_init &&
+				same_block(&headers->blocks[j], block))
+				will_init = true;
 		}
-		if (j < lowering->num_pairs)
-			rec = lowering->pairs[j].record;
-		else
+
+		if (is_full(lowering) || pass_over(lowering))
+			continue;
+		copy = &copies[will_init ? 1 : 0];
+		if (*copy == NULL)
 		{
-			rec = add(lowering, &tag, WALREDO_POSTGRES,
-					  lowering->record->xl_tot_len);
-			memcpy(rec->u.data, lowering->record, lowering->record->xl_tot_len);
-			rec->flags = WALREDO_WILL_INIT_GIVEN;
+			*copy = make_record(lowering, WALREDO_POSTGRES,
+								lowering->record->xl_tot_len);
+			memcpy((*copy)->u.data, lowering->record,
+				   lowering->record->xl_tot_len);
+			(*copy)->flags = WALREDO_WILL_INIT_GIVEN;
+			if (will_init)
+				(*copy)->flags |= WALREDO_WILL_INIT;
 		}
-		if (block->will_init)
-			rec->flags |= WALREDO_WILL_INIT;
+		add_pair(lowering, &tag, *copy);
 	}
 }
 
@@ -456,6 +547,61 @@ lower_smgr(WalredoLowering *lowering)
  * ----------------------------------------
  */
 
+/* The page of an SLRU that a transaction is on. */
+typedef uint64 (*PageOfXid) (TransactionId xid);
+
+/*
+ * Goes through transactions by pages: *run becomes the next run of those that
+ * are on one page, from *next on, which is moved behind it.  Returns the run's
+ * length, 0 if there are no more.
+ *
+ * If a single page is wanted, all that are on it make one run: a hostile record
+ * has them in turn with others, and a run for each would take a multiple of the
+ * record's memory.
+ */
+static int
+next_run(WalredoLowering *lowering, PageOfXid page_of,
+		 const TransactionId *xids, int nxids, int *next,
+		 const TransactionId **run)
+{
+	bool		one_page = lowering->only != NULL && !lowering->whole_fork;
+	TransactionId *found = NULL;
+	int			length = 0;
+	uint64		pageno;
+	int			i = *next;
+
+	if (i >= nxids)
+		return 0;
+
+	pageno = one_page ? lowering->only->number : page_of(xids[i]);
+	for (; i < nxids; i++)
+	{
+		if (i % XIDS_BETWEEN_INTERRUPTS == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (page_of(xids[i]) == pageno)
+		{
+			if (one_page && found == NULL)
+				found = MemoryContextAlloc(lowering->context,
+										   (nxids - i) * sizeof(TransactionId));
+			if (one_page)
+				found[length] = xids[i];
+			length++;
+		}
+		else if (!one_page)
+			break;
+	}
+	*run = one_page ? found : xids + *next;
+	*next = i;
+	return length;
+}
+
+/* Are pages of an SLRU of this kind wanted? */
+static bool
+wanted_kind(WalredoLowering *lowering, WalredoTagKind kind)
+{
+	return lowering->only == NULL || lowering->only->kind == kind;
+}
+
 /*
  * Sets the status of transactions that are all on the CLOG page of the first.
  */
@@ -466,7 +612,7 @@ set_page_status(WalredoLowering *lowering, WalredoRecordKind kind,
 	WalredoTag	tag = slru_tag(WALREDO_TAG_CLOG, walredo_clog_page(xids[0]));
 	WalredoRecord *rec;
 
-	if (!wanted(lowering, &tag))
+	if (!wanted(lowering, &tag) || pass_over(lowering))
 		return;
 	rec = add(lowering, &tag, kind, nxids * sizeof(TransactionId));
 	memcpy(rec->u.xids, xids, nxids * sizeof(TransactionId));
@@ -479,16 +625,14 @@ static void
 set_status_by_pages(WalredoLowering *lowering, WalredoRecordKind kind,
 					const TransactionId *xids, int nxids)
 {
-	int			first = 0;
+	int			next = 0;
+	int			n;
+	const TransactionId *run;
 
-	for (int i = 1; i <= nxids; i++)
-	{
-		if (i < nxids &&
-			walredo_clog_page(xids[i]) == walredo_clog_page(xids[first]))
-			continue;
-		set_page_status(lowering, kind, xids + first, i - first);
-		first = i;
-	}
+	while (!is_full(lowering) &&
+		   (n = next_run(lowering, walredo_clog_page, xids, nxids, &next,
+						 &run)) > 0)
+		set_page_status(lowering, kind, run, n);
 }
 
 /*
@@ -505,6 +649,8 @@ set_tree_status(WalredoLowering *lowering, WalredoRecordKind kind,
 {
 	int			on_first = 1;
 
+	if (!wanted_kind(lowering, WALREDO_TAG_CLOG))
+		return;
 	while (on_first < nxids &&
 		   walredo_clog_page(xids[on_first]) == walredo_clog_page(xids[0]))
 		on_first++;
@@ -512,6 +658,8 @@ set_tree_status(WalredoLowering *lowering, WalredoRecordKind kind,
 	if (kind == WALREDO_CLOG_SET_COMMITTED && on_first < nxids)
 		set_status_by_pages(lowering, WALREDO_CLOG_SET_SUBCOMMITTED,
 							xids + on_first, nxids - on_first);
+	if (is_full(lowering))
+		return;
 	set_page_status(lowering, kind, xids, on_first);
 	if (on_first < nxids)
 		set_status_by_pages(lowering, kind, xids + on_first, nxids - on_first);
@@ -527,27 +675,27 @@ static void
 set_tree_commit_ts(WalredoLowering *lowering, const TransactionId *xids,
 				   int nxids, TimestampTz timestamp)
 {
-	int			first = 0;
+	int			next = 0;
+	int			n;
+	const TransactionId *run;
 
-	for (int i = 1; i <= nxids; i++)
+	if (!wanted_kind(lowering, WALREDO_TAG_COMMIT_TS))
+		return;
+	while (!is_full(lowering) &&
+		   (n = next_run(lowering, walredo_commit_ts_page, xids, nxids, &next,
+						 &run)) > 0)
 	{
-		uint64		pageno = walredo_commit_ts_page(xids[first]);
-		WalredoTag	tag = slru_tag(WALREDO_TAG_COMMIT_TS, pageno);
+		WalredoTag	tag = slru_tag(WALREDO_TAG_COMMIT_TS,
+								   walredo_commit_ts_page(run[0]));
 		WalredoRecord *rec;
 
-		if (i < nxids && walredo_commit_ts_page(xids[i]) == pageno)
+		if (!wanted(lowering, &tag) || pass_over(lowering))
 			continue;
-		if (wanted(lowering, &tag))
-		{
-			rec = add(lowering, &tag, WALREDO_COMMIT_TS_SET,
-					  offsetof(WalredoCommitTs, xids) +
-					  (i - first) * sizeof(TransactionId));
-			rec->u.commit_ts.timestamp = timestamp;
-			rec->u.commit_ts.origin = lowering->headers->origin;
-			memcpy(rec->u.commit_ts.xids, xids + first,
-				   (i - first) * sizeof(TransactionId));
-		}
-		first = i;
+		rec = add(lowering, &tag, WALREDO_COMMIT_TS_SET,
+				  offsetof(WalredoCommitTs, xids) + n * sizeof(TransactionId));
+		rec->u.commit_ts.timestamp = timestamp;
+		rec->u.commit_ts.origin = lowering->headers->origin;
+		memcpy(rec->u.commit_ts.xids, run, n * sizeof(TransactionId));
 	}
 }
 
@@ -608,6 +756,8 @@ lower_xact_end(WalredoLowering *lowering, bool commit, bool prepared)
 	xids[0] = prepared ? twophase_xid : lowering->record->xl_xid;
 	for (int i = 0; i < nxids; i++)
 	{
+		if (i % XIDS_BETWEEN_INTERRUPTS == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (!TransactionIdIsNormal(xids[i]))
 			broken(lowering->end_lsn, "Transaction %u is not a normal one.",
 				   xids[i]);
@@ -872,7 +1022,8 @@ walredo_lower_may_concern(const XLogRecord *record, const WalredoTag *tag,
 		case WALREDO_TAG_REL:
 
 			/* A truncation has the relation in its main data. */
-			return rmid == RM_SMGR_ID ||
+			return (rmid == RM_SMGR_ID &&
+					tag->forknum == VISIBILITYMAP_FORKNUM) ||
 				walredo_xlogrecord_may_concern(record, tag, whole_fork);
 		case WALREDO_TAG_CLOG:
 			return rmid == RM_XACT_ID || rmid == RM_CLOG_ID;
@@ -912,7 +1063,24 @@ walredo_lowering_create(void)
 	lowering->context = AllocSetContextCreate(CurrentMemoryContext,
 											  "walredo lowering",
 											  ALLOCSET_DEFAULT_SIZES);
+	lowering->max_size = SIZE_MAX;
 	return lowering;
+}
+
+int
+walredo_lower_part(WalredoLowering *lowering, const XLogRecord *record,
+				   XLogRecPtr end_lsn, uint64 first_pair, Size max_size,
+				   WalredoPageRecord **pairs, bool *more)
+{
+	int			num_pairs;
+
+	lowering->first_pair = first_pair;
+	lowering->max_size = max_size;
+	num_pairs = walredo_lower(lowering, record, end_lsn, NULL, false, pairs);
+	*more = is_full(lowering);
+	lowering->first_pair = 0;
+	lowering->max_size = SIZE_MAX;
+	return num_pairs;
 }
 
 int
@@ -940,6 +1108,8 @@ walredo_lower_with_headers(WalredoLowering *lowering, const XLogRecord *record,
 	lowering->pairs = NULL;
 	lowering->num_pairs = 0;
 	lowering->max_pairs = 0;
+	lowering->next_pair = 0;
+	lowering->size = 0;
 	lowering->only = only;
 	lowering->whole_fork = whole_fork;
 	set_record(lowering, record, headers, end_lsn);
@@ -984,36 +1154,9 @@ void
 walredo_lowering_free(WalredoLowering *lowering)
 {
 	MemoryContextDelete(lowering->context);
+	if (lowering->changes != NULL)
+		pfree(lowering->changes);
 	pfree(lowering);
-}
-
-/*
- * Reads the truncation of a relation out of a storage manager's record.  Not
- * inlined: what it takes is large, and few records come here.
- */
-static pg_noinline bool
-read_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
-				xl_smgr_truncate *xlrec)
-{
-	WalredoLowering lowering = {0};
-	WalredoRecordHeaders headers;
-
-	walredo_xlogrecord_headers(record, &headers);
-	set_record(&lowering, record, &headers, end_lsn);
-	return take_truncation(&lowering, xlrec);
-}
-
-bool
-walredo_lower_truncated_relation(const XLogRecord *record, XLogRecPtr end_lsn,
-								 RelFileLocator *locator)
-{
-	xl_smgr_truncate xlrec;
-
-	if (record->xl_rmid != RM_SMGR_ID ||
-		!read_truncation(record, end_lsn, &xlrec))
-		return false;
-	*locator = SmgrTruncateLocator(xlrec);
-	return true;
 }
 
 void
@@ -1022,28 +1165,409 @@ walredo_report_broken_record(XLogRecPtr end_lsn, const char *error)
 	broken(end_lsn, "%s", error);
 }
 
-BlockNumber
-walredo_lower_truncation(const XLogRecord *record, XLogRecPtr end_lsn,
-						 const WalredoTag *fork_tag)
+/* ----------------------------------------
+ * Files
+ * ----------------------------------------
+ */
+
+static void
+add_file_change(WalredoLowering *lowering, WalredoPageEnd end,
+				WalredoFileScope scope, const WalredoTag *tag)
 {
-	xl_smgr_truncate xlrec;
+	WalredoFileChange *change;
+
+	if (lowering->num_changes == lowering->max_changes)
+	{
+		Size		size;
+
+		lowering->max_changes = Max(8, lowering->max_changes * 2);
+		size = lowering->max_changes * sizeof(WalredoFileChange);
+		if (lowering->changes == NULL)
+			lowering->changes =
+				MemoryContextAlloc(MemoryContextGetParent(lowering->context),
+								   size);
+		else
+			lowering->changes = repalloc_huge(lowering->changes, size);
+	}
+	change = &lowering->changes[lowering->num_changes++];
+	change->end = end;
+	change->scope = scope;
+	change->tag = *tag;
+}
+
+/*
+ * As smgr_redo() in src/backend/catalog/storage.c.
+ *
+ * A file is created under a number that no other file has, so what WAL knows
+ * from before is about a file that had this number once.  The main fork is the
+ * first to be created.  The free space map is left out, as it is not logged.
+ */
+static void
+smgr_file_changes(WalredoLowering *lowering)
+{
+	xl_smgr_truncate truncate;
+	Cursor		cursor = lowering->main_data;
 	WalredoTag	tag;
 
-	if (record->xl_rmid != RM_SMGR_ID || fork_tag->kind != WALREDO_TAG_REL ||
-		!read_truncation(record, end_lsn, &xlrec))
-		return InvalidBlockNumber;
+	if (take_truncation(lowering, &truncate))
+	{
+		BlockNumber map_blocks = walredo_vm_page(truncate.blkno);
 
-	tag = walredo_tag_of_block(&SmgrTruncateLocator(xlrec), fork_tag->forknum,
-							   fork_tag->number);
-	if (memcmp(&tag, fork_tag, sizeof(tag)) != 0)
-		return InvalidBlockNumber;
+		if (walredo_vm_byte(truncate.blkno) != 0 ||
+			walredo_vm_bit(truncate.blkno) != 0)
+			map_blocks++;
+		if ((truncate.flags & SMGR_TRUNCATE_HEAP) != 0)
+		{
+			tag = walredo_tag_of_block(&SmgrTruncateLocator(truncate),
+									   MAIN_FORKNUM, truncate.blkno);
+			add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_FORK,
+							&tag);
+		}
+		if ((truncate.flags & SMGR_TRUNCATE_VM) != 0)
+		{
+			tag = walredo_tag_of_block(&SmgrTruncateLocator(truncate),
+									   VISIBILITYMAP_FORKNUM, map_blocks);
+			add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_FORK,
+							&tag);
+		}
+	}
+	else if ((lowering->record->xl_info & ~XLR_INFO_MASK) == XLOG_SMGR_CREATE)
+	{
+		xl_smgr_create create;
 
-	if (tag.forknum == MAIN_FORKNUM && (xlrec.flags & SMGR_TRUNCATE_HEAP) != 0)
-		return xlrec.blkno;
-	if (tag.forknum == VISIBILITYMAP_FORKNUM &&
-		(xlrec.flags & SMGR_TRUNCATE_VM) != 0)
-		return walredo_vm_page(xlrec.blkno) +
-			(walredo_vm_byte(xlrec.blkno) != 0 ||
-			 walredo_vm_bit(xlrec.blkno) != 0);
-	return InvalidBlockNumber;
+		take(lowering, &cursor, &create, sizeof(create));
+		if (create.forkNum < MAIN_FORKNUM || create.forkNum > MAX_FORKNUM)
+			broken(lowering->end_lsn, "It creates a fork that cannot be.");
+		tag = walredo_tag_of_block(&SmgrCreateLocator(create), create.forkNum,
+								   0);
+		add_file_change(lowering, WALREDO_FILE_CREATED,
+						create.forkNum == MAIN_FORKNUM ?
+						WALREDO_SCOPE_RELATION : WALREDO_SCOPE_FORK, &tag);
+	}
+}
+
+/*
+ * As dbase_redo() in src/backend/commands/dbcommands.c.
+ */
+static void
+dbase_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	WalredoTag	tag = {.kind = WALREDO_TAG_REL};
+
+	switch (lowering->record->xl_info & ~XLR_INFO_MASK)
+	{
+		case XLOG_DBASE_CREATE_FILE_COPY:
+			{
+				xl_dbase_create_file_copy_rec xlrec;
+
+				take(lowering, &cursor, &xlrec, sizeof(xlrec));
+				tag.spcOid = xlrec.tablespace_id;
+				tag.dbOid = xlrec.db_id;
+				add_file_change(lowering, WALREDO_FILE_COPIED,
+								WALREDO_SCOPE_DATABASE, &tag);
+				break;
+			}
+		case XLOG_DBASE_CREATE_WAL_LOG:
+			{
+				xl_dbase_create_wal_log_rec xlrec;
+
+				take(lowering, &cursor, &xlrec, sizeof(xlrec));
+				tag.spcOid = xlrec.tablespace_id;
+				tag.dbOid = xlrec.db_id;
+				add_file_change(lowering, WALREDO_FILE_CREATED,
+								WALREDO_SCOPE_DATABASE, &tag);
+				break;
+			}
+		case XLOG_DBASE_DROP:
+			{
+				xl_dbase_drop_rec xlrec;
+				int			n;
+
+				take(lowering, &cursor, &xlrec.db_id, sizeof(xlrec.db_id));
+				tag.dbOid = xlrec.db_id;
+				n = take_count(lowering, &cursor, sizeof(Oid));
+				for (int i = 0; i < n; i++)
+				{
+					take(lowering, &cursor, &tag.spcOid, sizeof(Oid));
+					add_file_change(lowering, WALREDO_FILE_REMOVED,
+									WALREDO_SCOPE_DATABASE, &tag);
+				}
+				break;
+			}
+		default:
+			break;
+	}
+}
+
+/*
+ * As tblspc_redo() in src/backend/commands/tablespace.c.  A tablespace must be
+ * empty to be dropped, but what WAL knows of its files ends in any case.
+ */
+static void
+tblspc_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	WalredoTag	tag = {.kind = WALREDO_TAG_REL};
+	xl_tblspc_drop_rec xlrec;
+
+	if ((lowering->record->xl_info & ~XLR_INFO_MASK) != XLOG_TBLSPC_DROP)
+		return;
+	take(lowering, &cursor, &xlrec, sizeof(xlrec));
+	tag.spcOid = xlrec.ts_id;
+	add_file_change(lowering, WALREDO_FILE_REMOVED, WALREDO_SCOPE_TABLESPACE,
+					&tag);
+}
+
+/*
+ * The files that the end of a transaction removes: those of relations that it
+ * has dropped, or, if it aborts, has created; and the state of a prepared
+ * transaction, which ends with it.
+ *
+ * As xact_redo() in src/backend/access/transam/xact.c.
+ */
+static void
+xact_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	uint32		xinfo = 0;
+	WalredoTag	tag;
+
+	switch (lowering->record->xl_info & XLOG_XACT_OPMASK)
+	{
+		case XLOG_XACT_COMMIT:
+		case XLOG_XACT_COMMIT_PREPARED:
+		case XLOG_XACT_ABORT:
+		case XLOG_XACT_ABORT_PREPARED:
+			break;
+		default:
+			return;
+	}
+
+	take(lowering, &cursor, NULL, sizeof(TimestampTz));
+	if (lowering->record->xl_info & XLOG_XACT_HAS_INFO)
+		take(lowering, &cursor, &xinfo, sizeof(xinfo));
+	if (xinfo & XACT_XINFO_HAS_DBINFO)
+		take(lowering, &cursor, NULL, sizeof(xl_xact_dbinfo));
+	if (xinfo & XACT_XINFO_HAS_SUBXACTS)
+		skip_array(lowering, &cursor, sizeof(TransactionId));
+	if (xinfo & XACT_XINFO_HAS_RELFILELOCATORS)
+	{
+		int			n = take_count(lowering, &cursor, sizeof(RelFileLocator));
+
+		for (int i = 0; i < n; i++)
+		{
+			RelFileLocator locator;
+
+			take(lowering, &cursor, &locator, sizeof(locator));
+			tag = walredo_tag_of_block(&locator, MAIN_FORKNUM, 0);
+			add_file_change(lowering, WALREDO_FILE_REMOVED,
+							WALREDO_SCOPE_RELATION, &tag);
+		}
+	}
+	if (xinfo & XACT_XINFO_HAS_TWOPHASE)
+	{
+		TransactionId xid;
+		bool		is_commit =
+			(lowering->record->xl_info & XLOG_XACT_OPMASK) ==
+			XLOG_XACT_COMMIT_PREPARED;
+
+		if (xinfo & XACT_XINFO_HAS_DROPPED_STATS)
+			skip_array(lowering, &cursor, sizeof(xl_xact_stats_item));
+		if (is_commit && (xinfo & XACT_XINFO_HAS_INVALS))
+			skip_array(lowering, &cursor, sizeof(SharedInvalidationMessage));
+		take(lowering, &cursor, &xid, sizeof(xid));
+		tag = slru_tag(WALREDO_TAG_TWOPHASE, xid);
+		add_file_change(lowering, WALREDO_FILE_REMOVED, WALREDO_SCOPE_OBJECT,
+						&tag);
+	}
+}
+
+/*
+ * As clog_redo() and commit_ts_redo(): both records begin with the page that
+ * becomes the first.
+ */
+static void
+slru_file_changes(WalredoLowering *lowering, WalredoTagKind kind)
+{
+	Cursor		cursor = lowering->main_data;
+	LoggedSlruPage pageno;
+	WalredoTag	tag;
+
+	take(lowering, &cursor, &pageno, sizeof(pageno));
+	if (pageno < 0)
+		broken(lowering->end_lsn, "It names a page that cannot be.");
+	tag = slru_tag(kind, pageno);
+	add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_SLRU, &tag);
+}
+
+/*
+ * As multixact_redo() in src/backend/access/transam/multixact.c.  Offsets are
+ * kept from the multixact before the oldest on: see PerformOffsetsTruncation().
+ */
+static void
+multixact_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	xl_multixact_truncate xlrec;
+	MultiXactId oldest;
+	WalredoTag	tag;
+
+	take(lowering, &cursor, &xlrec, SizeOfMultiXactTruncate);
+	oldest = MultiXactTruncateOldest(xlrec);
+	oldest = oldest > FirstMultiXactId ? oldest - 1 : MaxMultiXactId;
+	tag = slru_tag(WALREDO_TAG_MULTIXACT_OFFSETS,
+				   walredo_mxact_offset_page(oldest));
+	add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_SLRU, &tag);
+
+	tag = slru_tag(WALREDO_TAG_MULTIXACT_MEMBERS,
+				   walredo_mxact_member_page(MultiXactTruncateOffset(xlrec)));
+	add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_SLRU, &tag);
+}
+
+bool
+walredo_may_change_files(const XLogRecord *record)
+{
+	uint8		info = record->xl_info & ~XLR_INFO_MASK;
+
+	switch (record->xl_rmid)
+	{
+		case RM_SMGR_ID:
+		case RM_DBASE_ID:
+		case RM_TBLSPC_ID:
+			return true;
+		case RM_XACT_ID:
+
+			/* Files and two-phase states are in its additional information. */
+			return (record->xl_info & XLOG_XACT_HAS_INFO) != 0;
+		case RM_CLOG_ID:
+			return info == CLOG_TRUNCATE;
+		case RM_COMMIT_TS_ID:
+			return info == COMMIT_TS_TRUNCATE;
+		case RM_MULTIXACT_ID:
+			return info == XLOG_MULTIXACT_TRUNCATE_ID;
+		default:
+			return false;
+	}
+}
+
+int
+walredo_file_changes(WalredoLowering *lowering, const XLogRecord *record,
+					 const WalredoRecordHeaders *headers, XLogRecPtr end_lsn,
+					 WalredoFileChange **changes)
+{
+	lowering->num_changes = 0;
+	if (!walredo_may_change_files(record))
+		return 0;
+	set_record(lowering, record, headers, end_lsn);
+
+	switch (record->xl_rmid)
+	{
+		case RM_SMGR_ID:
+			smgr_file_changes(lowering);
+			break;
+		case RM_DBASE_ID:
+			dbase_file_changes(lowering);
+			break;
+		case RM_TBLSPC_ID:
+			tblspc_file_changes(lowering);
+			break;
+		case RM_XACT_ID:
+			xact_file_changes(lowering);
+			break;
+		case RM_CLOG_ID:
+			slru_file_changes(lowering, WALREDO_TAG_CLOG);
+			break;
+		case RM_COMMIT_TS_ID:
+			slru_file_changes(lowering, WALREDO_TAG_COMMIT_TS);
+			break;
+		case RM_MULTIXACT_ID:
+			multixact_file_changes(lowering);
+			break;
+		default:
+			break;
+	}
+	*changes = lowering->changes;
+	return lowering->num_changes;
+}
+
+/*
+ * Is a page of an SLRU in a segment that goes when the SLRU is truncated?
+ *
+ * As SimpleLruTruncate() in src/backend/access/transam/slru.c: a segment goes
+ * if its first and its last page are before the cutoff.  What is before what
+ * wraps around, as the entries' numbers do, which all have 32 bits but for
+ * multixact members of newer servers.
+ */
+static bool
+slru_segment_precedes(const WalredoTag *tag, const WalredoTag *cutoff)
+{
+	uint64		first = tag->number - tag->number % SLRU_PAGES_PER_SEGMENT;
+	uint64		last = first + SLRU_PAGES_PER_SEGMENT - 1;
+	uint64		per_page = 1;
+
+	switch ((WalredoTagKind) tag->kind)
+	{
+		case WALREDO_TAG_CLOG:
+			per_page = WALREDO_CLOG_XACTS_PER_PAGE;
+			break;
+		case WALREDO_TAG_COMMIT_TS:
+			per_page = WALREDO_COMMIT_TS_XACTS_PER_PAGE;
+			break;
+		case WALREDO_TAG_MULTIXACT_OFFSETS:
+			per_page = WALREDO_MXACT_OFFSETS_PER_PAGE;
+			break;
+		case WALREDO_TAG_MULTIXACT_MEMBERS:
+			if (sizeof(MultiXactOffset) > sizeof(uint32))
+				return last < cutoff->number;
+			per_page = WALREDO_MXACT_MEMBERS_PER_PAGE;
+			break;
+		default:
+			return false;
+	}
+	return (int32) ((uint32) ((first - cutoff->number) * per_page)) < 0 &&
+		(int32) ((uint32) ((last - cutoff->number) * per_page)) < 0;
+}
+
+uint64
+walredo_file_change_from(const WalredoFileChange *change,
+						 const WalredoTag *tag)
+{
+	bool		applies = false;
+
+	/* The relation map of a database is one of its files. */
+	if (change->tag.kind != tag->kind &&
+		!(tag->kind == WALREDO_TAG_RELMAP &&
+		  (change->scope == WALREDO_SCOPE_DATABASE ||
+		   change->scope == WALREDO_SCOPE_TABLESPACE)))
+		return PG_UINT64_MAX;
+
+	switch (change->scope)
+	{
+		case WALREDO_SCOPE_OBJECT:
+			applies = change->tag.number == tag->number;
+			break;
+		case WALREDO_SCOPE_FORK:
+			if (walredo_tag_same_fork(&change->tag, tag))
+				return change->tag.number;
+			break;
+		case WALREDO_SCOPE_RELATION:
+			applies = change->tag.relNumber == tag->relNumber &&
+				change->tag.dbOid == tag->dbOid &&
+				change->tag.spcOid == tag->spcOid;
+			break;
+		case WALREDO_SCOPE_DATABASE:
+			applies = change->tag.dbOid == tag->dbOid &&
+				change->tag.spcOid == tag->spcOid;
+			break;
+		case WALREDO_SCOPE_TABLESPACE:
+			applies = change->tag.spcOid == tag->spcOid;
+			break;
+		case WALREDO_SCOPE_SLRU:
+			applies = slru_segment_precedes(tag, &change->tag);
+			break;
+	}
+	if (!applies)
+		return PG_UINT64_MAX;
+	return tag->kind == WALREDO_TAG_REL ? 0 : tag->number;
 }

@@ -40,8 +40,9 @@ extern WalredoLowering *walredo_lowering_create(void);
 /*
  * Lowers a record that ends at end_lsn.  Returns the number of pairs, which
  * may be none, and the pairs in *pairs, in the order in which redo makes the
- * changes; one page can be in it several times.  They are valid until the
- * next call.
+ * changes; one page can be in it several times, and one record belong to
+ * several pairs, so nobody may write into it.  They are valid until the next
+ * call.
  *
  * only, if not NULL, says which page is wanted, or with whole_fork that all
  * pages of its fork, or of its SLRU, are.  Other pages are left out, and a
@@ -54,13 +55,23 @@ extern WalredoLowering *walredo_lowering_create(void);
  * Commit timestamps come with every commit: the log does not tell whether
  * the server that reads it keeps them.
  *
- * What ends a page is not among the changes: truncation of an SLRU, the end
- * of a transaction's two-phase state, the drop of a relation.  For truncation
- * of a relation see below.
+ * What ends pages without naming them is not among the changes: see
+ * walredo_file_changes().
  */
 extern int	walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
 						  XLogRecPtr end_lsn, const WalredoTag *only,
 						  bool whole_fork, WalredoPageRecord **pairs);
+
+/*
+ * As walredo_lower(), of all pages, but only a part of the result: from pair
+ * number first_pair on, counted from 0, until their records have taken max_size
+ * bytes.  That is for who does not know the record: one of four bytes a
+ * transaction can make three pairs of each.  *more says that more may follow.
+ */
+extern int	walredo_lower_part(WalredoLowering *lowering,
+							   const XLogRecord *record, XLogRecPtr end_lsn,
+							   uint64 first_pair, Size max_size,
+							   WalredoPageRecord **pairs, bool *more);
 
 /*
  * Can a record change such pages?  Most cannot, and this is cheaper than to
@@ -85,22 +96,61 @@ extern int	walredo_lower_with_headers(WalredoLowering *lowering,
 extern void walredo_lowering_free(WalredoLowering *lowering);
 
 /*
- * To how many blocks a record cuts the fork of which fork_tag names any
- * block, or InvalidBlockNumber if it does not.  The free space map, which is
- * not logged, is not looked at.  Requires and raises what walredo_lower()
- * does.
+ * How what WAL knows of a page can come to an end, other than by a record that
+ * makes the page anew.
  */
-extern BlockNumber walredo_lower_truncation(const XLogRecord *record,
-											XLogRecPtr end_lsn,
-											const WalredoTag *fork_tag);
+typedef enum WalredoPageEnd
+{
+	WALREDO_NOT_ENDED,
+	WALREDO_TRUNCATED,			/* the fork, or the SLRU, was truncated */
+	WALREDO_FILE_REMOVED,		/* the file, or the two-phase state, is gone */
+	WALREDO_FILE_CREATED,		/* a new, empty file has taken its place */
+	WALREDO_FILE_COPIED,		/* a copy has, whose pages are not logged */
+	WALREDO_UNKNOWN_CHANGE		/* by a resource manager that is not known */
+} WalredoPageEnd;
+
+/* Which pages a change of files is about. */
+typedef enum WalredoFileScope
+{
+	WALREDO_SCOPE_OBJECT,		/* the one that the tag names */
+	WALREDO_SCOPE_FORK,			/* the tag's fork, from the tag's block on */
+	WALREDO_SCOPE_RELATION,		/* all forks of the tag's relation */
+	WALREDO_SCOPE_DATABASE,		/* all files of a database in a tablespace */
+	WALREDO_SCOPE_TABLESPACE,	/* all files in a tablespace */
+	WALREDO_SCOPE_SLRU			/* segments wholly before the tag's page */
+} WalredoFileScope;
+
+/* What a WAL record does to files, without naming the pages in them. */
+typedef struct WalredoFileChange
+{
+	WalredoPageEnd end;
+	WalredoFileScope scope;
+	WalredoTag	tag;
+} WalredoFileChange;
 
 /*
- * True if a record truncates a relation, and in *locator which.  Requires and
- * raises what walredo_lower() does.
+ * Can a record create, truncate, replace or remove files?  Few can, and this
+ * is cheap.  The record must be sound.
  */
-extern bool walredo_lower_truncated_relation(const XLogRecord *record,
-											 XLogRecPtr end_lsn,
-											 RelFileLocator *locator);
+extern bool walredo_may_change_files(const XLogRecord *record);
+
+/*
+ * What a record does to files, in *changes.  Returns how many changes there
+ * are; they are valid until the next call.  Requires and raises what
+ * walredo_lower() does.
+ */
+extern int	walredo_file_changes(WalredoLowering *lowering,
+								 const XLogRecord *record,
+								 const WalredoRecordHeaders *headers,
+								 XLogRecPtr end_lsn,
+								 WalredoFileChange **changes);
+
+/*
+ * The first page, of those in the tag's fork, that a change ends.  For a tag
+ * of another kind, the tag's own number or none.  PG_UINT64_MAX if none.
+ */
+extern uint64 walredo_file_change_from(const WalredoFileChange *change,
+									   const WalredoTag *tag);
 
 /* The ERROR that walredo_lower() raises; error is a sentence. */
 extern void walredo_report_broken_record(XLogRecPtr end_lsn,

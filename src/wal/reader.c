@@ -80,6 +80,16 @@ struct WalredoReader
 	XLogRecPtr	limit;			/* no byte at or after it may be read */
 	bool		to_end;			/* end_lsn is not known: find the end */
 	bool		done;
+	bool		end_reported;
+
+	/*
+	 * A range of the server's own WAL that has no given start may go on
+	 * behind WAL that is removed while it is read.
+	 */
+	bool		open_start;		/* it is such a range */
+	bool		may_restart;	/* ... and the caller knows of it */
+	bool		restarted;		/* the last walredo_reader_next() did so */
+	XLogRecPtr	removed_lsn;	/* wanted, and found to be removed, or 0 */
 
 	/* What was read last. */
 	char	   *buf;			/* READ_CHUNK bytes */
@@ -104,6 +114,7 @@ struct WalredoReader
 	bool		pending;		/* found by begin, not yet handed out */
 };
 
+static XLogRecPtr before_page_header(XLogRecPtr lsn);
 static void look_at_own_log(WalredoReader *reader);
 static void look_at_directory(WalredoReader *reader);
 static List *read_history(WalredoReader *reader, TimeLineID tli);
@@ -113,8 +124,12 @@ static int	open_regular_file(const char *path);
 static int	open_segment(WalredoReader *reader, XLogSegNo segno,
 						 TimeLineID *tli, XLogRecPtr *valid_end);
 static bool read_long_header(const char *path, XLogLongPageHeader header);
+static void follow_own_timeline(WalredoReader *reader);
 static XLogSegNo newest_segment(WalredoReader *reader);
 static XLogRecPtr start_of_log(WalredoReader *reader);
+static XLogRecPtr first_removed(WalredoReader *reader, XLogRecPtr from,
+								XLogRecPtr to);
+static void report_missing(WalredoReader *reader, XLogRecPtr lsn);
 static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
 					const char *errormsg);
 static void load_chunk(WalredoReader *reader, XLogRecPtr pageptr);
@@ -122,6 +137,9 @@ static char *read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need);
 static bool find_first(WalredoReader *reader, XLogRecPtr start_lsn);
 static inline bool next_at_hand(WalredoReader *reader);
 static bool next_record(WalredoReader *reader);
+static void stay_in_range(WalredoReader *reader);
+static void report_end(WalredoReader *reader);
+static bool restart(WalredoReader *reader);
 static inline bool record_header_ok(WalredoReader *reader, XLogRecPtr lsn,
 									const XLogRecord *record);
 static const char *check_record_header(WalredoReader *reader, XLogRecPtr lsn,
@@ -139,6 +157,15 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 					 XLogRecPtr end_lsn)
 {
 	WalredoReader *reader;
+	bool		to_end = (end_lsn == WALREDO_END_OF_LOG);
+
+	/* In these terms the server's own WAL ends, so that they compare. */
+	if (directory == NULL)
+	{
+		start_lsn = before_page_header(start_lsn);
+		if (!to_end)
+			end_lsn = before_page_header(end_lsn);
+	}
 
 	if (start_lsn > end_lsn)
 		ereport(ERROR,
@@ -149,7 +176,7 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 						   LSN_FORMAT_ARGS(end_lsn))));
 
 	reader = palloc0(sizeof(WalredoReader));
-	reader->to_end = (end_lsn == WALREDO_END_OF_LOG);
+	reader->to_end = to_end;
 	reader->end_lsn = end_lsn;
 	reader->own = (directory == NULL);
 
@@ -191,8 +218,12 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 		look_at_directory(reader);
 
 	if (start_lsn == WALREDO_START_OF_LOG && reader->end_lsn > start_lsn)
+	{
 		start_lsn = start_of_log(reader);
+		reader->open_start = reader->own;
+	}
 	reader->first_lsn = start_lsn;
+	reader->next_lsn = start_lsn;
 
 	/* Nothing to read is nothing that can be missing. */
 	if (start_lsn == reader->end_lsn)
@@ -211,6 +242,9 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 	reader->assembled_size = 4 * XLOG_BLCKSZ;
 	reader->assembled = palloc(reader->assembled_size);
 
+	/* Nothing has been handed out yet: WAL may begin later by now. */
+	reader->may_restart = reader->open_start;
+
 	if (find_first(reader, start_lsn))
 	{
 		/* A start within a record moves on to the next one. */
@@ -219,20 +253,48 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 			reader->pending = next_record(reader);
 		} while (reader->pending && reader->start_lsn < start_lsn);
 	}
+	if (reader->removed_lsn != InvalidXLogRecPtr)
+		reader->pending = restart(reader);
+
+	if (!reader->pending)
+		stay_in_range(reader);
+
+	reader->restarted = false;
+	reader->may_restart = false;
 
 	return reader;
+}
+
+void
+walredo_reader_allow_restart(WalredoReader *reader)
+{
+	reader->may_restart = reader->open_start;
+}
+
+bool
+walredo_reader_has_restarted(WalredoReader *reader)
+{
+	return reader->restarted;
 }
 
 bool
 walredo_reader_next(WalredoReader *reader)
 {
+	reader->restarted = false;
+
 	if (reader->pending)
 	{
 		reader->pending = false;
 		return true;
 	}
 
-	return next_at_hand(reader) || next_record(reader);
+	if (next_at_hand(reader) || next_record(reader))
+		return true;
+	if (reader->removed_lsn != InvalidXLogRecPtr && restart(reader))
+		return true;
+
+	report_end(reader);
+	return false;
 }
 
 const XLogRecord *
@@ -250,7 +312,7 @@ walredo_reader_start_lsn(WalredoReader *reader)
 XLogRecPtr
 walredo_reader_end_lsn(WalredoReader *reader)
 {
-	return reader->next_lsn;
+	return reader->pending ? reader->start_lsn : reader->next_lsn;
 }
 
 XLogRecPtr
@@ -329,6 +391,28 @@ own_log_end(TimeLineID *tli)
 }
 
 /*
+ * The same place in the server's own WAL, but not within or right after the
+ * header of a page.
+ *
+ * Where the next record will begin may be after the header of a page that does
+ * not exist yet; the record before it ends before that header.  (0/0, which
+ * stands for something else, comes out of nothing but 0/0: there is no WAL in
+ * that page.)
+ */
+static XLogRecPtr
+before_page_header(XLogRecPtr lsn)
+{
+	uint32		offset = lsn % XLOG_BLCKSZ;
+	bool		is_long = (XLogSegmentOffset(lsn - offset,
+											 wal_segment_size) == 0);
+
+	if (lsn > offset &&
+		offset <= (is_long ? SizeOfXLogLongPHD : SizeOfXLogShortPHD))
+		lsn -= offset;
+	return lsn;
+}
+
+/*
  * Sees to it that what was logged up to end_lsn can be read.  It need not be
  * on disk yet: other sessions commit asynchronously, or have not committed.
  */
@@ -336,26 +420,12 @@ static void
 flush_own_log(WalredoReader *reader)
 {
 	XLogRecPtr	last;
-	uint32		page_offset;
 
 	if (RecoveryInProgress())
 		return;
 
-	/*
-	 * Where the next record will begin is after the header of a page that may
-	 * not exist yet, and there is nothing to flush of such a page.
-	 */
-	last = GetXLogInsertRecPtr();
-	page_offset = last % XLOG_BLCKSZ;
-	if (page_offset <= SizeOfXLogLongPHD)
-	{
-		XLogRecPtr	begin = last - page_offset;
-
-		if (reader->end_lsn > begin && reader->end_lsn <= last)
-			reader->end_lsn = begin;
-		last = begin;
-	}
-
+	/* There is nothing to flush of a page that does not exist yet. */
+	last = before_page_header(GetXLogInsertRecPtr());
 	if (reader->to_end)
 		XLogFlush(last);
 	else if (reader->end_lsn <= last)
@@ -442,6 +512,26 @@ look_at_directory(WalredoReader *reader)
 	set_segment_size(reader, header.xlp_seg_size);
 	reader->state->system_identifier = header.xlp_sysid;
 	reader->history = read_history(reader, reader->tli);
+}
+
+/*
+ * A standby may have been promoted, or have followed its upstream to another
+ * timeline.  What was valid stays so, but is found in the new timeline's file,
+ * if it was in the last one.
+ */
+static void
+follow_own_timeline(WalredoReader *reader)
+{
+	TimeLineID	tli;
+
+	(void) own_log_end(&tli);
+	if (tli != reader->tli)
+	{
+		list_free_deep(reader->history);
+		reader->history = NIL;
+		reader->history = read_history(reader, tli);
+		reader->tli = tli;
+	}
 }
 
 static void
@@ -764,8 +854,46 @@ start_of_log(WalredoReader *reader)
  */
 
 /*
- * The log cannot be read further than to lsn, within the range: ends the scan
- * if that may be where the log ends, and reports an error if not.
+ * The first place from one LSN to another whose segment is not there any more,
+ * or InvalidXLogRecPtr.
+ */
+static XLogRecPtr
+first_removed(WalredoReader *reader, XLogRecPtr from, XLogRecPtr to)
+{
+	XLogRecPtr	lsn = from;
+
+	while (lsn <= to)
+	{
+		XLogSegNo	segno = lsn / reader->segsize;
+		TimeLineID	tli;
+		XLogRecPtr	valid_end;
+		int			fd = open_segment(reader, segno, &tli, &valid_end);
+
+		if (fd < 0)
+			return lsn;
+		CloseTransientFile(fd);
+		if (valid_end <= Min(to, (segno + 1) * reader->segsize - 1))
+			return Max(lsn, valid_end);
+		lsn = (segno + 1) * reader->segsize;
+	}
+	return InvalidXLogRecPtr;
+}
+
+static void
+report_missing(WalredoReader *reader, XLogRecPtr lsn)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FILE),
+			 errmsg("WAL segment \"%s\" is missing",
+					walredo_reader_segment_name(reader, lsn)),
+			 errdetail("It is not in directory \"%s\", and WAL is wanted from %X/%X on.",
+					   reader->directory, LSN_FORMAT_ARGS(lsn))));
+}
+
+/*
+ * WAL cannot be read further than to lsn, within the range: ends the scan if
+ * that may be where WAL ends, or if the caller can go on behind WAL that has
+ * been removed, and reports an error if not.
  *
  * errormsg says what is wrong there; NULL means that the segment is missing.
  */
@@ -777,22 +905,31 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 	if (reader->to_end && newest_segment(reader) <= lsn / reader->segsize)
 		return;
 
+	/*
+	 * The server removes old segments, or gives them new names and overwrites
+	 * them.  We may have one open meanwhile, so that its pages seem to be
+	 * broken.  No name of an old segment comes back.
+	 */
+	if (reader->may_restart)
+	{
+		follow_own_timeline(reader);
+		reader->removed_lsn =
+			first_removed(reader, Min(reader->next_lsn, lsn), lsn);
+		if (reader->removed_lsn != InvalidXLogRecPtr)
+			return;
+	}
+
 	if (errormsg == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("WAL segment \"%s\" is missing",
-						walredo_reader_segment_name(reader, lsn)),
-				 errdetail("It is not in directory \"%s\", and the log is wanted from %X/%X on.",
-						   reader->directory, LSN_FORMAT_ARGS(lsn))));
+		report_missing(reader, lsn);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("no valid WAL record at %X/%X",
 					LSN_FORMAT_ARGS(reader->next_lsn)),
-			 errdetail("The log in directory \"%s\" is broken or ends there: %s.",
+			 errdetail("WAL in directory \"%s\" is broken or ends there: %s.",
 					   reader->directory, errormsg),
 			 (!reader->own && !reader->to_end) ?
-			 errhint("Use FFFFFFFF/FFFFFFFF as end LSN to read as far as the log goes.") : 0));
+			 errhint("Use FFFFFFFF/FFFFFFFF as end LSN to read as far as WAL goes.") : 0));
 }
 
 /*
@@ -815,21 +952,7 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 	reader->buf_start = reader->buf_end = pageptr;
 
 	if (reader->own)
-	{
-		/*
-		 * A standby may have been promoted, or have followed its upstream to
-		 * another timeline.  What was valid stays so, but is found in the new
-		 * timeline's file, if it was in the last one.
-		 */
-		(void) own_log_end(&tli);
-		if (tli != reader->tli)
-		{
-			list_free_deep(reader->history);
-			reader->history = NIL;
-			reader->history = read_history(reader, tli);
-			reader->tli = tli;
-		}
-	}
+		follow_own_timeline(reader);
 
 	fd = open_segment(reader, segno, &tli, &valid_end);
 	if (fd < 0 || valid_end <= pageptr)
@@ -871,6 +994,17 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 
 	reader->timeline_ends = (valid_end <= pageptr + length);
 	reader->buf_end = Min(pageptr + length, valid_end);
+}
+
+/*
+ * The size of a page's header, if it is valid.  A caller wants no more than
+ * that before it knows more: a record can end right after a short header.
+ */
+static uint32
+page_header_size(WalredoReader *reader, XLogRecPtr pageptr)
+{
+	return XLogSegmentOffset(pageptr, reader->segsize) == 0 ?
+		SizeOfXLogLongPHD : SizeOfXLogShortPHD;
 }
 
 /*
@@ -922,7 +1056,7 @@ read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
 		XLogPageHeader header = (XLogPageHeader) page;
 
 		/* The long header is read by the function below. */
-		if (reader->buf_end - pageptr < SizeOfXLogLongPHD)
+		if (reader->buf_end - pageptr < XLogPageHeaderSize(header))
 			errormsg = "the file ends within the page's header";
 		else if (!XLogReaderValidatePageHeader(reader->state, pageptr, page))
 			errormsg = pstrdup(reader->state->errormsg_buf);
@@ -972,7 +1106,7 @@ find_first(WalredoReader *reader, XLogRecPtr start_lsn)
 	for (;;)
 	{
 		XLogPageHeader header = (XLogPageHeader)
-			read_page(reader, pageptr, SizeOfXLogShortPHD);
+			read_page(reader, pageptr, page_header_size(reader, pageptr));
 		uint32		header_size;
 
 		if (header == NULL)
@@ -1030,7 +1164,8 @@ next_record(WalredoReader *reader)
 {
 	XLogRecPtr	lsn;
 	XLogRecPtr	pageptr;
-	XLogRecPtr	prev_end = reader->next_lsn;
+	XLogRecPtr	next_lsn;
+	XLogRecPtr	from = reader->next_lsn;
 	uint32		offset;
 	uint32		header_size;
 	uint32		total_len;
@@ -1041,11 +1176,11 @@ next_record(WalredoReader *reader)
 
 	reader->at_hand = 0;
 
-restart:
+skip:
 	if (reader->done)
 		return false;
 
-	lsn = reader->next_lsn;
+	lsn = from;
 	offset = lsn % XLOG_BLCKSZ;
 	pageptr = lsn - offset;
 
@@ -1057,7 +1192,8 @@ restart:
 		return false;
 	}
 
-	page = read_page(reader, pageptr, Max(offset, SizeOfXLogLongPHD));
+	page = read_page(reader, pageptr,
+					 Max(offset, page_header_size(reader, pageptr)));
 	if (page == NULL)
 		return false;
 
@@ -1107,7 +1243,7 @@ restart:
 	{
 		if (read_page(reader, pageptr, offset + total_len) == NULL)
 			return false;
-		reader->next_lsn = lsn + MAXALIGN(total_len);
+		next_lsn = lsn + MAXALIGN(total_len);
 	}
 	else
 	{
@@ -1124,8 +1260,9 @@ restart:
 			XLogPageHeader header;
 
 			pageptr += XLOG_BLCKSZ;
-			header = (XLogPageHeader) read_page(reader, pageptr,
-												SizeOfXLogLongPHD);
+			header = (XLogPageHeader)
+				read_page(reader, pageptr,
+						  page_header_size(reader, pageptr));
 			if (header == NULL)
 				return false;
 
@@ -1135,8 +1272,8 @@ restart:
 			 */
 			if (header->xlp_info & XLP_FIRST_IS_OVERWRITE_CONTRECORD)
 			{
-				reader->next_lsn = pageptr;
-				goto restart;
+				from = pageptr;
+				goto skip;
 			}
 
 			if ((header->xlp_info & XLP_FIRST_IS_CONTRECORD) == 0)
@@ -1187,29 +1324,31 @@ restart:
 			}
 		} while (done < total_len);
 
-		reader->next_lsn = pageptr + header_size + MAXALIGN(length);
+		next_lsn = pageptr + header_size + MAXALIGN(length);
 	}
 
 	if (!record_crc_ok(record))
 	{
-		reader->next_lsn = lsn;
 		stop_at(reader, pageptr, "incorrect checksum of the record");
 		return false;
 	}
 
 	/* A switch record reaches to the end of its segment. */
-	if (is_switch(record) &&
-		XLogSegmentOffset(reader->next_lsn, reader->segsize) != 0)
-		reader->next_lsn += reader->segsize -
-			XLogSegmentOffset(reader->next_lsn, reader->segsize);
+	if (is_switch(record) && XLogSegmentOffset(next_lsn, reader->segsize) != 0)
+		next_lsn += reader->segsize -
+			XLogSegmentOffset(next_lsn, reader->segsize);
 
-	if (reader->next_lsn > reader->end_lsn)
+	if (next_lsn > reader->end_lsn)
 	{
-		reader->next_lsn = prev_end;
 		reader->done = true;
 		return false;
 	}
 
+	/*
+	 * Only now, as callers and later scans go on from there, which must not
+	 * be within a record.
+	 */
+	reader->next_lsn = next_lsn;
 	reader->start_lsn = lsn;
 	reader->record = record;
 
@@ -1221,6 +1360,69 @@ restart:
 				Min(reader->limit, reader->end_lsn));
 
 	return true;
+}
+
+/*
+ * No record was found from the begin of the range on.  The place where one was
+ * looked for may be before the range, or after it, in a record that crosses
+ * its begin or its end; but a scan that goes on from there takes up where this
+ * one ended.
+ */
+static void
+stay_in_range(WalredoReader *reader)
+{
+	reader->next_lsn = Max(reader->next_lsn, reader->first_lsn);
+	reader->next_lsn = Min(reader->next_lsn, reader->end_lsn);
+}
+
+/*
+ * Says how far WAL was read, once.
+ */
+static void
+report_end(WalredoReader *reader)
+{
+	if (reader->end_reported)
+		return;
+	reader->end_reported = true;
+
+	ereport(DEBUG1,
+			(errmsg_internal("read WAL in \"%s\" from %X/%X to %X/%X of at most %X/%X",
+							 reader->directory,
+							 LSN_FORMAT_ARGS(reader->first_lsn),
+							 LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)),
+							 LSN_FORMAT_ARGS(walredo_reader_last_lsn(reader)))));
+}
+
+/*
+ * WAL at removed_lsn is gone: moves to the first record that is there now.
+ * More may go meanwhile.
+ */
+static bool
+restart(WalredoReader *reader)
+{
+	bool		found;
+
+	do
+	{
+		XLogRecPtr	removed_lsn = reader->removed_lsn;
+		XLogRecPtr	first_lsn = start_of_log(reader);
+
+		/* WAL as far as the end of the range is gone. */
+		if (first_lsn <= removed_lsn)
+			report_missing(reader, removed_lsn);
+
+		reader->removed_lsn = InvalidXLogRecPtr;
+		reader->restarted = true;
+		reader->done = false;
+		reader->first_lsn = first_lsn;
+		reader->start_lsn = InvalidXLogRecPtr;
+		reader->at_hand = 0;
+		found = find_first(reader, first_lsn) && next_record(reader);
+	} while (reader->removed_lsn != InvalidXLogRecPtr);
+
+	if (!found)
+		stay_in_range(reader);
+	return found;
 }
 
 /*

@@ -19,10 +19,10 @@
 
 typedef struct WalredoReader WalredoReader;
 
-/* As the start of a range: where the log without a gap up to its end begins. */
+/* As the start of a range: where WAL without a gap up to its end begins. */
 #define WALREDO_START_OF_LOG	InvalidXLogRecPtr
 
-/* As the end of a range: as far as the log goes. */
+/* As the end of a range: as far as WAL goes. */
 #define WALREDO_END_OF_LOG	PG_UINT64_MAX
 
 /*
@@ -54,20 +54,53 @@ extern WalredoReader *walredo_reader_begin(const char *directory,
 extern bool walredo_reader_next(WalredoReader *reader);
 
 /*
- * The record that walredo_reader_next() found, and where it begins and ends:
- * the whole record as it was logged, of rec->xl_tot_len bytes, page headers
- * removed.  Its checksum is right, but nothing in it has been looked at.
+ * The server's own WAL may be removed while it is read.  That is an error,
+ * unless the range has WALREDO_START_OF_LOG and the caller says by this, before
+ * the first walredo_reader_next(), that it can go on behind a gap.  Then the
+ * reader goes on where WAL without a gap up to the end of the range begins now.
+ * (What is removed before walredo_reader_begin() returns is never an error
+ * with WALREDO_START_OF_LOG.)
+ */
+extern void walredo_reader_allow_restart(WalredoReader *reader);
+
+/*
+ * Did the last call of walredo_reader_next() go on behind a gap?  Then all
+ * that was read before is separated by the gap from what that call found,
+ * whether it found a record or the end of the range, and
+ * walredo_reader_first_lsn() is where WAL begins after the gap.  It is so
+ * until the next call.
+ */
+extern bool walredo_reader_has_restarted(WalredoReader *reader);
+
+/*
+ * The record that walredo_reader_next() found, and where it begins: the whole
+ * record as it was logged, of rec->xl_tot_len bytes, page headers removed.  Its
+ * checksum is right, but nothing in it has been looked at.
  */
 extern const XLogRecord *walredo_reader_record(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
+
+/*
+ * How far WAL has been read: where the last record that walredo_reader_next()
+ * found ends, also after it has returned false.  If it has found none, a place
+ * in the range before which no record begins.  So this is never in the middle
+ * of a record of which a part was read: a scan that begins here sees just what
+ * comes after the records that this one saw.  In the server's own WAL it is
+ * before a page's header where it might be right after it.
+ */
 extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
 
-/* Where the range begins; with WALREDO_START_OF_LOG, where that was. */
+/*
+ * Where the range begins; with WALREDO_START_OF_LOG, where WAL without a gap
+ * begins, which can be in the middle of a record.
+ */
 extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
 
 /*
- * Where the range ends; with WALREDO_END_OF_LOG in the server's own log, where
- * that was.
+ * Where the range ends; with WALREDO_END_OF_LOG in the server's own WAL, how
+ * far that was known to be on disk, or replayed.  It may be in the middle of a
+ * record, as WAL is flushed by pages: a scan that begins there would miss that
+ * record.  To read on, begin at walredo_reader_end_lsn().
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 

@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * hole.c
+ *	  Page images from whose middle live contents were left out.
+ *
+ * Who logs an image of a page says whether the page has the standard layout, in
+ * which what is between pd_lower and pd_upper is free.  Then these bytes are left
+ * out, and replay makes them zeroes.  CREATE DATABASE with the strategy wal_log
+ * says so of all pages that it copies (RelationCopyStorageUsingBuffer() in
+ * src/backend/storage/buffer/bufmgr.c), since it cannot know them, and of some
+ * this is not true.  Such an image is no page to start from.
+ *
+ * What kind of page it is, is seen at its end, where each access method keeps a
+ * mark of its own that other methods avoid, as pg_filedump needs it: see
+ * HASHO_PAGE_ID, for example.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/page/hole.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/brin_page.h"
+#include "access/ginblock.h"
+#include "access/hash.h"
+#include "access/nbtree.h"
+#include "page/hole.h"
+#include "storage/bufpage.h"
+
+/*
+ * Where an access method keeps a metapage's or a bitmap's contents right after
+ * the page header.  Since PostgreSQL 11 it sets pd_lower to their end; before,
+ * it left it at their beginning, and pg_upgrade does not change that.
+ */
+static bool
+is_old_special_page(uint16 special_size, const char *special)
+{
+	if (special_size == MAXALIGN(sizeof(HashPageOpaqueData)))
+	{
+		HashPageOpaqueData opaque;
+		BTPageOpaqueData btree;
+
+		memcpy(&opaque, special, sizeof(opaque));
+		if (opaque.hasho_page_id == HASHO_PAGE_ID)
+			return (opaque.hasho_flag & (LH_META_PAGE | LH_BITMAP_PAGE)) != 0;
+		memcpy(&btree, special, sizeof(btree));
+		return (btree.btpo_flags & BTP_META) != 0;
+	}
+	if (special_size == MAXALIGN(sizeof(GinPageOpaqueData)))
+	{
+		GinPageOpaqueData opaque;
+
+		memcpy(&opaque, special, sizeof(opaque));
+		return (opaque.flags & GIN_META) != 0 ||
+			((opaque.flags & GIN_DATA) != 0 && opaque.maxoff > 0);
+	}
+	return false;
+}
+
+bool
+walredo_hole_has_contents(ForkNumber forknum, const char *page)
+{
+	PageHeaderData header;
+	uint16		special_size;
+	const char *special;
+
+	/* Maps keep their contents in all of the page. */
+	if (forknum == VISIBILITYMAP_FORKNUM || forknum == FSM_FORKNUM)
+		return true;
+
+	memcpy(&header, page, SizeOfPageHeaderData);
+	if (header.pd_special < SizeOfPageHeaderData || header.pd_special > BLCKSZ)
+		return false;
+	special_size = BLCKSZ - header.pd_special;
+	special = page + header.pd_special;
+
+	/* A BRIN index's map from ranges to summaries never sets pd_lower. */
+	if (special_size == MAXALIGN(sizeof(BrinSpecialSpace)))
+	{
+		BrinSpecialSpace brin;
+
+		memcpy(&brin, special, sizeof(brin));
+		if (brin.vector[MAXALIGN(1) / sizeof(uint16) - 1] ==
+			BRIN_PAGETYPE_REVMAP)
+			return true;
+	}
+	return header.pd_lower <= SizeOfPageHeaderData &&
+		is_old_special_page(special_size, special);
+}
