@@ -427,9 +427,10 @@ sub right_or_younger
 sub by_name
 {
 	my ($name, $database, $relation, $manager, $lsn, $page, $blocks) = @_;
+	my $noted = defined $page ? "'$page'" : 'NULL';
 
 	right_or_younger("$name, page_at", $database, $relation, $lsn,
-		"SELECT walredo_page_mask('$manager', walredo_page_at('$relation', 'main', 0, '$lsn'), 0) = walredo_page_mask('$manager', '$page', 0)",
+		"SELECT walredo_page_mask('$manager', walredo_page_at('$relation', 'main', 0, '$lsn'), 0) = walredo_page_mask('$manager', @{[defined $page ? "'$page'" : 'NULL']}, 0)",
 		't');
 	right_or_younger("$name, pages_at", $database, $relation, $lsn,
 		"SELECT count(*) FROM walredo_pages_at('$relation', 'main', '$lsn')",
@@ -522,7 +523,7 @@ foreach my $place ([ 'postgres', 'later' ], [ 'later', 't' ], [ 'later_copy', 't
 {
 	my ($database, $relation) = @$place;
 
-	by_name("made later, $database", $database, $relation, 'Heap', $lsn, '',
+	by_name("made later, $database", $database, $relation, 'Heap', $lsn, undef,
 		'an error');
 }
 
