@@ -66,7 +66,8 @@ record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
 }
 
 /*
- * Does the image of a page that has been made from a record alone lack contents?
+ * Does the image of a page that has been made from a record alone lack
+ * contents?
  */
 static bool
 image_is_incomplete(const WalredoTag *tag, const WalredoRecord *record,
@@ -159,8 +160,8 @@ check_is_logged(ForkNumber forknum)
 }
 
 /*
- * The first place from start_lsn on where WAL has all it takes to make the page,
- * or InvalidXLogRecPtr.
+ * The first place from start_lsn on where WAL has all it takes to make the
+ * page, or InvalidXLogRecPtr.
  */
 static XLogRecPtr
 first_start_after(const WalredoPageFilter *filter, const char *directory,
@@ -176,7 +177,7 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 		for (int i = 0; i < scan->num_records; i++)
 		{
 			if (record_starts_page(&filter->tag,
-										   scan->records[i].record))
+								   scan->records[i].record))
 				found = scan->records[i].record->lsn;
 		}
 	}
@@ -324,8 +325,8 @@ forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
 }
 
 /*
- * The image of a page as of lsn.  relid is the relation that has been asked for,
- * of which the tag is the address now, or InvalidOid.
+ * The image of a page as of lsn.  relid is the relation that has been asked
+ * for, of which the tag is the address now, or InvalidOid.
  */
 static bytea *
 page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,

@@ -176,8 +176,8 @@ scan_pg_class(ClassScan *work)
 }
 
 /*
- * The same in a subtransaction.  False if pg_class could not be read, because of
- * damage to it; then the list is as before.
+ * The same in a subtransaction.  False if pg_class could not be read, because
+ * of damage to it; then the list is as before.
  */
 static bool
 try_scan_pg_class(ClassScan *work)

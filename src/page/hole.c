@@ -3,12 +3,13 @@
  * hole.c
  *	  Page images from whose middle live contents were left out.
  *
- * Who logs an image of a page says whether the page has the standard layout, in
- * which what is between pd_lower and pd_upper is free.  Then these bytes are left
- * out, and replay makes them zeroes.  CREATE DATABASE with the strategy wal_log
- * says so of all pages that it copies (RelationCopyStorageUsingBuffer() in
- * src/backend/storage/buffer/bufmgr.c), since it cannot know them, and of some
- * this is not true.  Such an image is no page to start from.
+ * Who logs an image of a page says whether the page has the standard layout,
+ * in which what is between pd_lower and pd_upper is free.  Then these bytes
+ * are left out, and replay makes them zeroes.  CREATE DATABASE with the
+ * strategy wal_log says so of all pages that it copies
+ * (RelationCopyStorageUsingBuffer() in src/backend/storage/buffer/bufmgr.c),
+ * since it cannot know them, and of some this is not true.  Such an image is
+ * no page to start from.
  *
  * What kind of page it is, is seen at its end, where each access method keeps a
  * mark of its own that other methods avoid, as pg_filedump needs it: see

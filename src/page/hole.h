@@ -17,9 +17,9 @@
 #include "common/relpath.h"
 
 /*
- * Does a page of a fork keep contents between pd_lower and pd_upper, so that an
- * image of it that was logged with a hole lacks them?  page is BLCKSZ bytes that
- * may be anything.
+ * Does a page of a fork keep contents between pd_lower and pd_upper, so that
+ * an image of it that was logged with a hole lacks them?  page is BLCKSZ bytes
+ * that may be anything.
  */
 extern bool walredo_hole_has_contents(ForkNumber forknum, const char *page);
 

@@ -1033,8 +1033,8 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 }
 
 /*
- * Takes note of a record of a page, of which xlogrecord is NULL if it is native.
- * True if it has to be kept.
+ * Takes note of a record of a page, of which xlogrecord is NULL if it is
+ * native. True if it has to be kept.
  */
 static inline bool
 note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,

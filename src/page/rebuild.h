@@ -45,8 +45,8 @@ typedef struct WalredoRebuiltPage
 	bool		is_incomplete;
 
 	/*
-	 * Its records have not been replayed, and walredo_rebuild_get() would have
-	 * to, or raise why it cannot.  Set by walredo_rebuild_next() only.
+	 * Its records have not been replayed, and walredo_rebuild_get() would
+	 * have to, or raise why it cannot.  Set by walredo_rebuild_next() only.
 	 */
 	bool		is_waiting;
 

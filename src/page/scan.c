@@ -215,7 +215,7 @@ add_unnamed(WalredoForkScan *scan, WalredoRebuild *rebuild,
 		walredo_rebuild_add(rebuild, &pairs[i].tag, pairs[i].record);
 }
 
-/* Ends what is known of a relation's forks, as far as a change of files does. */
+/* Ends what is known of a relation's forks, as a change of files does. */
 static void
 end_forks(const WantedRelation *relation, const WalredoFileChange *change,
 		  XLogRecPtr end_lsn, WalredoRebuild *rebuild)
@@ -304,7 +304,7 @@ add_truncated_map(WalredoForkScan *scan, WalredoRebuild *rebuild,
  */
 static void
 add_blocks(WalredoForkScan *scan, WalredoRebuild *rebuild,
-			const WalredoRecordHeaders *headers)
+		   const WalredoRecordHeaders *headers)
 {
 	const XLogRecord *record = walredo_reader_record(scan->reader);
 	XLogRecPtr	end_lsn = walredo_reader_end_lsn(scan->reader);

@@ -42,17 +42,17 @@ typedef struct WalredoPageScan
 	int			num_records;
 
 	/*
-	 * How the current record ends pages of the filter without naming them, and
-	 * the first page of the fork that it does so to; WALREDO_NOT_ENDED if it
-	 * does not.
+	 * How the current record ends pages of the filter without naming them,
+	 * and the first page of the fork that it does so to; WALREDO_NOT_ENDED if
+	 * it does not.
 	 */
 	WalredoPageEnd end;
 	uint64		end_from;
 
 	/*
-	 * What came before the current record, or, at the end of WAL, before that,
-	 * is separated from it by WAL that was removed before it could be read.  To
-	 * be reset by who has taken note of it.
+	 * What came before the current record, or, at the end of WAL, before
+	 * that, is separated from it by WAL that was removed before it could be
+	 * read.  To be reset by who has taken note of it.
 	 */
 	bool		has_restarted;
 
@@ -89,8 +89,8 @@ extern WalredoForkScan *walredo_fork_scan_begin(const WalredoTag *forks,
 												XLogRecPtr end_lsn);
 
 /*
- * Where the WAL that is read begins, about where it ends, and the end LSN of the
- * last record that was read.  The last is where another scan can go on.
+ * Where the WAL that is read begins, about where it ends, and the end LSN of
+ * the last record that was read.  The last is where another scan can go on.
  */
 extern XLogRecPtr walredo_fork_scan_first_lsn(WalredoForkScan *scan);
 extern XLogRecPtr walredo_fork_scan_last_lsn(WalredoForkScan *scan);
@@ -107,10 +107,10 @@ extern bool walredo_fork_scan_next(WalredoForkScan *scan,
 extern void walredo_fork_scan_end(WalredoForkScan *scan);
 
 /*
- * Looks for files of relations that the server's own WAL creates, or replaces by
- * a copy, from start_lsn on.  The tags name any block of the relations.  True if
- * there is one; then *found is the tag of the last of them, and *created_lsn the
- * end LSN of the record.
+ * Looks for files of relations that the server's own WAL creates, or replaces
+ * by a copy, from start_lsn on.  The tags name any block of the relations.
+ * True if there is one; then *found is the tag of the last of them, and
+ * *created_lsn the end LSN of the record.
  */
 extern bool walredo_find_created_file(const WalredoTag *tags, int ntags,
 									  XLogRecPtr start_lsn, WalredoTag *found,

@@ -10,22 +10,22 @@
  * equal.  Pages that are equal without a mask are done with at once.
  *
  * Nobody is kept from work.  While WAL is read, no lock is held.  A fork is
- * compared in windows of some blocks, and the relation is locked only while the
- * pages of a window are read.  So between the end of the WAL that was read and
- * the window, others may have changed pages, and truncated or extended the fork;
- * or the relation has got another file, and is then looked at anew.
+ * compared in windows of some blocks, and the relation is locked only while
+ * the pages of a window are read.  So between the end of the WAL that was read
+ * and the window, others may have changed pages, and truncated or extended the
+ * fork; or the relation has got another file, and is then looked at anew.
  *
  * What does not agree with the rebuild, and what shows by its LSN that it was
- * changed since, is copied.  When the window's pages have been read and the lock
- * has been released, WAL is read on, up to where it ended while the lock was
- * held, and each copy is compared with the page rebuilt as of exactly the copy's
- * LSN.  So there is no race to lose, and no need to try again until a busy page
- * holds still.
+ * changed since, is copied.  When the window's pages have been read and the
+ * lock has been released, WAL is read on, up to where it ended while the lock
+ * was held, and each copy is compared with the page rebuilt as of exactly the
+ * copy's LSN.  So there is no race to lose, and no need to try again until a
+ * busy page holds still.
  *
  * A page of the visibility map does not show every change: bits are cleared
- * without a new LSN.  Where such a page differs, WAL is read on and the page is
- * read again, a few times.  A change on its way is in WAL a moment later; damage
- * stays.
+ * without a new LSN.  Where such a page differs, WAL is read on and the page
+ * is read again, a few times.  A change on its way is in WAL a moment later;
+ * damage stays.
  *
  * What a page's LSN cannot be trusted for is to say that a page is equal: the
  * server does not stamp every change (hint bits; an all-visible flag without
@@ -101,7 +101,7 @@
 typedef enum BlockState
 {
 	BLOCK_SETTLED,				/* status and detail are the result */
-	BLOCK_DIFFERS,				/* from the rebuild, perhaps under a mask only */
+	BLOCK_DIFFERS,				/* from the rebuild, perhaps not under a mask */
 	BLOCK_CHANGED,				/* WAL must be read on to compare the copy */
 	BLOCK_MISSING,				/* WAL must be read on to know if it was cut */
 	BLOCK_GONE					/* there is nothing to report */
@@ -130,7 +130,6 @@ typedef struct Verification
 	Oid			relid;
 	WalredoTag	tag;			/* of its block 0 */
 	RmgrId		rmid;			/* whose mask is used if WAL does not tell */
-	bool		is_locked;
 	Relation	rel;			/* while it is locked */
 	BlockNumber nblocks;		/* that are checked */
 	BlockNumber blocks_done;
@@ -146,7 +145,7 @@ typedef struct Verification
 	XLogRecPtr	end_lsn;		/* ... and after its pages were read */
 	int			num_blocks;
 	int			num_copies;
-	BlockCheck		blocks[WINDOW_BLOCKS];
+	BlockCheck	blocks[WINDOW_BLOCKS];
 } Verification;
 
 static WalredoTag
@@ -210,6 +209,7 @@ typedef struct Attempt
 	char	   *page;			/* BLCKSZ bytes */
 	WalredoRebuild *rebuild;
 	WalredoRebuiltPage *rebuilt;
+	bool		is_there;		/* the relation: set by the attempt */
 } Attempt;
 
 bool
@@ -229,8 +229,8 @@ walredo_error_is_about_data(const ErrorData *error)
 
 /*
  * Does it in a subtransaction, as the server cleans up after an error at the
- * end of a transaction only.  If it fails in a way that says something about the
- * data, returns the error, else NULL.
+ * end of a transaction only.  If it fails in a way that says something about
+ * the data, returns the error, else NULL.
  */
 static ErrorData *
 attempt(void (*function) (Attempt *), Attempt *work)
@@ -569,7 +569,7 @@ settle_some_masked(Verification *v, BlockCheck **blocks, int nblocks)
 static void
 settle_differing(Verification *v)
 {
-	BlockCheck	   *blocks[PAGES_MASKED_AT_ONCE];
+	BlockCheck *blocks[PAGES_MASKED_AT_ONCE];
 	int			n = 0;
 
 	for (int i = 0; i < v->num_blocks; i++)
@@ -694,7 +694,7 @@ typedef struct LaterWal
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	end_lsn;
 	WalredoRebuild *rebuild;
-	BlockCheck	  **blocks;			/* those that are wanted, in order */
+	BlockCheck **blocks;		/* those that are wanted, in order */
 	int			nblocks;
 } LaterWal;
 
@@ -793,7 +793,7 @@ rebuild_later(Verification *v, BlockCheck **blocks, int nblocks,
 static void
 settle_changed(Verification *v)
 {
-	BlockCheck	   *blocks[WINDOW_BLOCKS];
+	BlockCheck *blocks[WINDOW_BLOCKS];
 	int			nblocks = 0;
 	WalredoRebuild *rebuild;
 
@@ -812,7 +812,7 @@ settle_changed(Verification *v)
 	rebuild = rebuild_later(v, blocks, nblocks, v->end_lsn);
 	for (int i = 0; i < nblocks; i++)
 	{
-		BlockCheck	   *block = blocks[i];
+		BlockCheck *block = blocks[i];
 
 		CHECK_FOR_INTERRUPTS();
 		if (!get_rebuilt(v, rebuild, block))
@@ -896,7 +896,8 @@ settle_map_page(Verification *v, BlockCheck *block)
  */
 
 /*
- * Looks at a block that the fork has, of which block->rebuilt is what WAL makes.
+ * Looks at a block that the fork has, of which block->rebuilt is what WAL
+ * makes.
  */
 static void
 look_at_block(Verification *v, BlockCheck *block)
@@ -965,17 +966,14 @@ measure_fork(Verification *v, Relation rel)
 		RelationGetNumberOfBlocksInFork(rel, forknum) : 0;
 }
 
-/*
- * Locks the relation, and looks whether it and the fork can be opened.  A
- * subtransaction passes its locks on, but no open relation.
- */
+/* Looks whether the relation, which is locked, and the fork can be opened. */
 static void
-lock_fork(Attempt *work)
+look_at_locked_fork(Attempt *work)
 {
 	Verification *v = work->v;
-	Relation	rel = try_relation_open(v->relid, AccessShareLock);
+	Relation	rel = try_relation_open(v->relid, NoLock);
 
-	v->is_locked = (rel != NULL);
+	work->is_there = (rel != NULL);
 	if (rel == NULL)
 		return;
 	measure_fork(v, rel);
@@ -995,16 +993,21 @@ begin_window(Verification *v, ErrorData **error)
 
 	/* What WAL has made before this, the fork must have. */
 	v->begin_lsn = current_lsn();
-	*error = attempt(lock_fork, &work);
+
+	/* A lock that a subtransaction takes would be the transaction's. */
+	LockRelationOid(v->relid, AccessShareLock);
+	*error = attempt(look_at_locked_fork, &work);
+	if (*error == NULL && work.is_there)
+	{
+		v->rel = relation_open(v->relid, NoLock);
+		if (RelFileLocatorEquals(RelationGetLocator(v->rel), locator))
+			return FORK_THERE;
+		relation_close(v->rel, NoLock);
+	}
+	UnlockRelationOid(v->relid, AccessShareLock);
 	if (*error != NULL)
 		return FORK_THERE;
-	if (!v->is_locked)
-		return FORK_DROPPED;
-	v->rel = relation_open(v->relid, NoLock);
-	if (RelFileLocatorEquals(RelationGetLocator(v->rel), locator))
-		return FORK_THERE;
-	relation_close(v->rel, AccessShareLock);
-	return FORK_REPLACED;
+	return work.is_there ? FORK_REPLACED : FORK_DROPPED;
 }
 
 /*
@@ -1031,22 +1034,15 @@ typedef struct NextPage
 } NextPage;
 
 /*
- * What the rebuild has of a block.  False if it cannot be made, and the block is
- * settled.
+ * What the rebuild has of a block.  False if it cannot be made, and the block
+ * is settled.
  */
 static bool
 find_rebuilt(Verification *v, BlockCheck *block, NextPage *next)
 {
-	MemoryContext old_context;
-
 	while (next->is_there && next->tag.number < block->blkno)
-	{
-		/* Replay that is due for many pages must not end with the window. */
-		old_context = MemoryContextSwitchTo(MemoryContextGetParent(v->window_context));
 		next->is_there = walredo_rebuild_next(v->rebuild, &next->tag,
 											  &next->page);
-		MemoryContextSwitchTo(old_context);
-	}
 	if (next->is_there && next->tag.number == block->blkno &&
 		!next->page.is_waiting)
 	{
@@ -1057,8 +1053,8 @@ find_rebuilt(Verification *v, BlockCheck *block, NextPage *next)
 }
 
 /*
- * Compares a fork with the rebuild.  False if the relation has got another file,
- * so that it has to be looked at anew.
+ * Compares a fork with the rebuild.  False if the relation has got another
+ * file, so that it has to be looked at anew.
  */
 static bool
 compare_fork(Verification *v)
@@ -1121,7 +1117,7 @@ compare_fork(Verification *v)
 
 		while (blkno < end && !window_is_full(v, begin))
 		{
-			BlockCheck	   *block = &v->blocks[v->num_blocks++];
+			BlockCheck *block = &v->blocks[v->num_blocks++];
 
 			CHECK_FOR_INTERRUPTS();
 			memset(block, 0, sizeof(BlockCheck));
@@ -1148,7 +1144,7 @@ compare_fork(Verification *v)
 		settle_differing(v);
 		for (int i = 0; i < v->num_blocks; i++)
 		{
-			BlockCheck	   *block = &v->blocks[i];
+			BlockCheck *block = &v->blocks[i];
 
 			/* It may have been cut off, and be a new page. */
 			if (block->live != NULL && block->state == BLOCK_SETTLED &&
@@ -1159,7 +1155,7 @@ compare_fork(Verification *v)
 
 		for (int i = 0; i < v->num_blocks; i++)
 		{
-			BlockCheck	   *block = &v->blocks[i];
+			BlockCheck *block = &v->blocks[i];
 
 			if (block->state != BLOCK_GONE)
 				report(v, block->blkno, block->page_lsn, block->status,
@@ -1256,7 +1252,6 @@ typedef struct LoggedFork
 typedef struct ForkAttempt
 {
 	Attempt		attempt;		/* first: that is what is tried */
-	bool		keep_lock;
 	bool		is_logged;
 	LoggedFork *logged;
 } ForkAttempt;
@@ -1266,7 +1261,7 @@ look_at_fork(Attempt *arg)
 {
 	ForkAttempt *work = (ForkAttempt *) arg;
 	Verification *v = work->attempt.v;
-	Relation	rel = try_relation_open(v->relid, AccessShareLock);
+	Relation	rel = try_relation_open(v->relid, NoLock);
 
 	/* It may be dropped at any time. */
 	work->is_logged = false;
@@ -1275,9 +1270,7 @@ look_at_fork(Attempt *arg)
 	work->is_logged = begin_fork(v, rel);
 	work->logged->tag = v->tag;
 	work->logged->rmid = v->rmid;
-	work->logged->is_locked = work->is_logged && work->keep_lock;
-	relation_close(rel,
-				   work->logged->is_locked ? NoLock : AccessShareLock);
+	relation_close(rel, NoLock);
 }
 
 /*
@@ -1333,8 +1326,7 @@ verify_round(Verification *v, WalredoVerifyFork *forks, int nforks,
 	for (int i = 0; i < nforks; i++)
 	{
 		LoggedFork *fork = &logged[nlogged];
-		ForkAttempt work = {.attempt.v = v,.keep_lock = keep_locks,
-		.logged = fork};
+		ForkAttempt work = {.attempt.v = v,.logged = fork};
 		ErrorData  *error;
 
 		/* That a relation cannot be opened is said once. */
@@ -1347,7 +1339,11 @@ verify_round(Verification *v, WalredoVerifyFork *forks, int nforks,
 		v->relid = v->progress_relid = forks[i].relid;
 		v->tag.forknum = forks[i].forknum;
 		v->nblocks = v->blocks_done = 0;
+		LockRelationOid(v->relid, AccessShareLock);
 		error = attempt(look_at_fork, &work.attempt);
+		fork->is_locked = keep_locks && error == NULL && work.is_logged;
+		if (!fork->is_locked)
+			UnlockRelationOid(v->relid, AccessShareLock);
 		if (error != NULL)
 		{
 			report(v, InvalidBlockNumber, InvalidXLogRecPtr,

@@ -53,9 +53,9 @@ typedef struct WalredoVerifySink
 	void		(*report) (const WalredoVerifyResult *result, void *arg);
 
 	/*
-	 * Called after the last result of a fork: all that were reported since the
-	 * last such call are to be kept, or forgotten, because the relation has got
-	 * another file in between, and will be looked at anew.
+	 * Called after the last result of a fork: all that were reported since
+	 * the last such call are to be kept, or forgotten, because the relation
+	 * has got another file in between, and will be looked at anew.
 	 */
 	void		(*end_fork) (bool keep, void *arg);
 
@@ -90,10 +90,10 @@ typedef enum WalredoVerifyPhase
  * Checks every block of forks, each of which is given once, and reports each
  * exactly once, in block order.  WAL is read once for all of them.
  *
- * A relation that is not there any more is left out.  What cannot be looked at,
- * because of damage to its files or to catalogs, is reported, and the others are
- * checked all the same.  Relations are locked one at a time, each for a moment.
- * They must have storage, and not be temporary ones.
+ * A relation that is not there any more is left out.  What cannot be looked
+ * at, because of damage to its files or to catalogs, is reported, and the
+ * others are checked all the same.  Relations are locked one at a time, each
+ * for a moment. They must have storage, and not be temporary ones.
  */
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 								 const WalredoVerifySink *sink);

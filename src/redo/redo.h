@@ -69,8 +69,8 @@ typedef struct WalredoRedoJob
 extern void walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job);
 
 /*
- * The same for a job alone, without a stream: puts the resulting page, of BLCKSZ
- * bytes, into page, and raises what walredo_pool_request() does.
+ * The same for a job alone, without a stream: puts the resulting page, of
+ * BLCKSZ bytes, into page, and raises what walredo_pool_request() does.
  */
 extern void walredo_redo_one(WalredoRedoJob *job, char *page);
 
