@@ -300,6 +300,9 @@ lower_run(const char *data, Size size)
 	WalredoPageRecord *pairs;
 	WalredoTag *tags;
 	int			npairs;
+	WalredoRecordHeaders headers;
+	WalredoFileChange *changes;
+	int			nchanges;
 
 	if (size < sizeof(end_lsn) + SizeOfXLogRecord)
 		return;
@@ -352,8 +355,16 @@ lower_run(const char *data, Size size)
 		if (found < expected)
 			fuzz_fail("lowering for a fork gives %d records instead of %d or more",
 					  found, expected);
+	}
 
-		(void) walredo_lower_truncation(record, end_lsn, &tags[i]);
+	/* What it does to files, and to which of these pages' files. */
+	walredo_xlogrecord_headers(record, &headers);
+	nchanges = walredo_file_changes(lowering, record, &headers, end_lsn,
+									&changes);
+	for (int i = 0; i < nchanges; i++)
+	{
+		for (int j = 0; j < Min(npairs, 3); j++)
+			(void) walredo_file_change_from(&changes[i], &tags[j]);
 	}
 	walredo_lowering_free(lowering);
 }
