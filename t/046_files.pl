@@ -430,7 +430,7 @@ sub by_name
 	my $noted = defined $page ? "'$page'" : 'NULL';
 
 	right_or_younger("$name, page_at", $database, $relation, $lsn,
-		"SELECT walredo_page_mask('$manager', walredo_page_at('$relation', 'main', 0, '$lsn'), 0) = walredo_page_mask('$manager', @{[defined $page ? "'$page'" : 'NULL']}, 0)",
+		"SELECT walredo_page_mask('$manager', walredo_page_at('$relation', 'main', 0, '$lsn'), 0) = walredo_page_mask('$manager', $noted, 0)",
 		't');
 	right_or_younger("$name, pages_at", $database, $relation, $lsn,
 		"SELECT count(*) FROM walredo_pages_at('$relation', 'main', '$lsn')",
