@@ -316,6 +316,9 @@ lower_run(const char *data, Size size)
 
 	lowering = walredo_lowering_create();
 	npairs = walredo_lower(lowering, record, end_lsn, NULL, false, &pairs);
+	walredo_xlogrecord_headers(record, &headers);
+	nchanges = walredo_file_changes(lowering, record, &headers, end_lsn,
+									&changes);
 
 	fuzz_accepted = true;
 	tags = palloc(Max(npairs, 1) * sizeof(WalredoTag));
@@ -342,7 +345,8 @@ lower_run(const char *data, Size size)
 		}
 		found = walredo_lower(lowering, record, end_lsn, &tags[i], false,
 							  &pairs);
-		if (found != expected)
+		/* What is done to one page in parts may come as a whole. */
+		if (found < 1 || found > expected)
 			fuzz_fail("lowering for one page gives %d records instead of %d",
 					  found, expected);
 		for (int j = 0; j < found; j++)
@@ -357,10 +361,7 @@ lower_run(const char *data, Size size)
 					  found, expected);
 	}
 
-	/* What it does to files, and to which of these pages' files. */
-	walredo_xlogrecord_headers(record, &headers);
-	nchanges = walredo_file_changes(lowering, record, &headers, end_lsn,
-									&changes);
+	/* Which of these pages' files it changes. */
 	for (int i = 0; i < nchanges; i++)
 	{
 		for (int j = 0; j < Min(npairs, 3); j++)

@@ -15,6 +15,7 @@
 #include "access/htup_details.h"
 #include "access/rmgr.h"
 #include "api/api.h"
+#include "catalog/pg_class.h"
 #include "common/relpath.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -157,6 +158,20 @@ check_is_logged(ForkNumber forknum)
 				 errmsg("cannot rebuild pages of a free space map"),
 				 errdetail("WAL may have images of them, but changes of a free space map are not logged."),
 				 errhint("Read the page as it is now with get_raw_page(), or let VACUUM make it anew.")));
+}
+
+/* ERROR if WAL has nothing of a fork of a relation. */
+static void
+check_is_logged_relation(Oid relid, ForkNumber forknum)
+{
+	check_is_logged(forknum);
+	if (forknum != INIT_FORKNUM &&
+		get_rel_persistence(relid) == RELPERSISTENCE_UNLOGGED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" is not logged",
+						get_rel_name(relid)),
+				 errdetail("WAL has no page of an unlogged relation but those of its init fork.")));
 }
 
 /*
@@ -337,7 +352,10 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
 
-	check_is_logged(tag->kind == WALREDO_TAG_REL ? tag->forknum : MAIN_FORKNUM);
+	if (OidIsValid(relid))
+		check_is_logged_relation(relid, tag->forknum);
+	else if (tag->kind == WALREDO_TAG_REL)
+		check_is_logged(tag->forknum);
 	filter.tag = *tag;
 	set_base(rebuild, tag, base, lsn);
 
@@ -461,7 +479,7 @@ add_fork(PagesScan *scan, Oid relid, const char *name)
 {
 	scan->relids[scan->nforks] = relid;
 	walredo_tag_of_relation(relid, name, 0, &scan->forks[scan->nforks]);
-	check_is_logged(scan->forks[scan->nforks].forknum);
+	check_is_logged_relation(relid, scan->forks[scan->nforks].forknum);
 	scan->nforks++;
 }
 
@@ -546,8 +564,14 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 				continue;
 			}
 			for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
-				add_fork(scan, lfirst_oid(lc),
-						 forkNames[walredo_logged_forks[i]]);
+			{
+				ForkNumber	forknum = walredo_logged_forks[i];
+
+				if (forknum == INIT_FORKNUM ||
+					get_rel_persistence(lfirst_oid(lc)) !=
+					RELPERSISTENCE_UNLOGGED)
+					add_fork(scan, lfirst_oid(lc), forkNames[forknum]);
+			}
 		}
 		read_pages(scan, PG_GETARG_LSN(2));
 		funcctx->user_fctx = scan;

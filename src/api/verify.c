@@ -243,7 +243,7 @@ all_relations(void)
 		if (!complete)
 			ereport(WARNING,
 					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("could not read all of \"%s\"", "pg_class"),
+					 errmsg("could not read all of pg_class"),
 					 errdetail("Relations whose entries cannot be read are not verified.")));
 	}
 	list_sort(work.relids, list_oid_cmp);
