@@ -53,9 +53,16 @@ sub int_to_lsn
 	return sprintf('%X/%X', $lsn >> 32, $lsn & 0xFFFFFFFF);
 }
 
+# LSNs without the leading zeroes that a pg_lsn has since PostgreSQL 19.
+sub plain
+{
+	return shift =~ s{/0+(?=[0-9A-F])}{/}gr;
+}
+
 sub insert_lsn
 {
-	return $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+	return plain(
+		$node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()'));
 }
 
 # The records of a range, one line each, and how far it has been read.
@@ -69,7 +76,7 @@ SQL
 	die $stderr if $ret != 0;
 	$stderr =~ m{read WAL in "pg_wal" from (\S+) to (\S+) of at most (\S+)}
 	  or die "no message about the end: $stderr";
-	return { lines => [ split /\n/, $stdout ], from => $1, to => $2, last => $3 };
+	return { lines => [ split /\n/, plain($stdout) ], from => $1, to => $2, last => $3 };
 }
 
 #
@@ -143,7 +150,7 @@ for my $rest (0, 8, 16, 24)
 # A switch record reaches to the end of its segment.
 {
 	my $start = insert_lsn();
-	my $switch = $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+	my $switch = plain($node->safe_psql('postgres', 'SELECT pg_switch_wal()'));
 	my $scan = scan($start, $switch);
 	is_deeply($scan->{lines}, [], 'a switch record does not end where it is told to');
 	my $next = scan($scan->{to}, $open_end);
@@ -244,7 +251,7 @@ SQL
 	for my $name ('open', 'long')
 	{
 		my $out = $session{$name}->query('FETCH ALL FROM c');
-		my @got = split /\n/, $out;
+		my @got = split /\n/, plain($out);
 
 		# One had some more records at hand already.
 		my $more = @got - @after;
@@ -281,7 +288,7 @@ sub read_directory
 \\set VERBOSITY verbose
 SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end', '$dir');
 SQL
-	my @lines = split /\n/, $stdout;
+	my @lines = split /\n/, plain($stdout);
 	return {
 		lines => \@lines,
 		to => @lines ? (split /\|/, $lines[-1])[1] : undef,
@@ -295,13 +302,6 @@ sub segment_name
 	my ($tli, $lsn) = @_;
 	my $segno = int(lsn_to_int($lsn) / $segment_size);
 	return sprintf('%08X%08X%08X', $tli, $segno >> 12, $segno & 0xFFF);
-}
-
-# An LSN as messages have it: with leading zeroes since PostgreSQL 19 or not.
-sub printed
-{
-	my ($hi, $lo) = split m{/}, shift;
-	return qr{$hi/0*$lo};
 }
 
 my $scratch = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
@@ -385,12 +385,12 @@ sub last_file
 	my @want = grep { lsn_to_int((split /\|/)[1]) <= $limit } @{ $all->{lines} };
 	is($got->{error}, '', "last file $name: no error");
 	is_deeply($got->{lines}, \@want, '... what is before that is read');
-	my $to = printed((split /\|/, $want[-1])[1]);
+	my $to = (split /\|/, $want[-1])[1];
 	my ($warning) = @{ $got->{warnings} };
 	if (defined $problem)
 	{
 		is(@{ $got->{warnings} }, 1, '... and there is a warning');
-		like($warning // '', qr{^(\w+: +)?WAL was read up to $to, .*file "\Q$file\E"( after it cannot be used)?: $problem},
+		like($warning // '', qr{^(\w+: +)?WAL was read up to \Q$to\E, .*file "\Q$file\E"( after it cannot be used)?: $problem},
 			'... that says where and why');
 	}
 	else
@@ -467,7 +467,7 @@ last_file('compressed, after one that is not there',
 	$got = read_directory($node, $dir, '0/0', $open_end);
 	is_deeply($got->{lines}, \@in_last, 'older segments are compressed');
 	like("@{ $got->{warnings} }",
-		qr{WAL is read from @{[printed($before_last)]} on, as file "$third.gz" before it cannot be used: it is not a plain},
+		qr{WAL is read from \Q$before_last\E on, as file "$third.gz" before it cannot be used: it is not a plain},
 		'... which is said');
 }
 
@@ -547,7 +547,8 @@ $node_end = fill_and_switch($node) foreach 1 .. 4;
 $clone->poll_query_until('postgres',
 	"SELECT count(*) = 0 FROM pg_ls_archive_statusdir() WHERE name ~ 'ready'");
 
-my ($switch) = slurp_file("$clone_archive/00000002.history") =~ /^1\t(\S+)/m;
+my ($switch) =
+  plain(slurp_file("$clone_archive/00000002.history")) =~ /^1\t(\S+)/m;
 my $partial = segment_name(1, $switch) . '.partial';
 ok(-f "$clone_archive/$partial", 'a promotion has left a partial segment');
 
@@ -556,8 +557,9 @@ sub records_of
 	my ($server, $start, $end) = @_;
 	return [
 		split /\n/,
-		$server->safe_psql('postgres',
-			"SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end')")
+		plain(
+			$server->safe_psql('postgres',
+				"SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end')"))
 	];
 }
 my $of_node = records_of($node, $common, $node_end);
@@ -596,7 +598,7 @@ cmp_ok(scalar(@of_both), '>', 100, 'there are records before the switch');
 	is_deeply($got->{lines}, \@of_both, 'the old timeline is read up to the switch');
 	my $missing = segment_name(2, $switch);
 	like("@{ $got->{warnings} }",
-		qr{WAL was read up to @{[printed($switch)]}, as segment "$missing" is missing},
+		qr{WAL was read up to \Q$switch\E, as segment "$missing" is missing},
 		'... where the new one is missing');
 
 	unlink grep { m{/([0-9A-F]{24})} && $1 ge segment_name(1, $switch) } glob "$dir/*";
