@@ -394,6 +394,8 @@ walredo_reader_end(WalredoReader *reader)
 		pfree(reader->buf);
 	if (reader->assembled != NULL)
 		pfree(reader->assembled);
+	if (reader->stop_reason != NULL)
+		pfree(reader->stop_reason);
 	pfree(reader);
 }
 
