@@ -39,7 +39,8 @@ OBJS = \
 	src/stats/stats.o \
 	src/wal/lower.o \
 	src/wal/names.o \
-	src/wal/reader.o
+	src/wal/reader.o \
+	src/wal/timeline.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql
