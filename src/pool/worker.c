@@ -839,6 +839,36 @@ worker_exit(int code, Datum arg)
 			child_gone(i);
 		}
 	}
+
+	if (pool->is_private)
+	{
+		walredo_directory_lock();
+		walredo_directory_forget(DatumGetUInt32(arg));
+		walredo_directory_unlock();
+
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->worker_ended = true;
+		for (int i = 0; i < pool->max_waiters; i++)
+		{
+			if (WalredoPoolWaiters(pool)[i].ticket != 0)
+				SetLatch(WalredoPoolWaiters(pool)[i].latch);
+		}
+		LWLockRelease(&pool->lock);
+	}
+}
+
+/* True if the session that has the pool for itself is done with it. */
+static bool
+end_requested(void)
+{
+	bool		result;
+
+	if (!pool->is_private)
+		return false;
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	result = pool->end_requested;
+	LWLockRelease(&pool->lock);
+	return result;
 }
 
 static void
@@ -871,20 +901,20 @@ quit_at_once(void)
 }
 
 void
-walredo_pool_fill_worker(BackgroundWorker *worker, bool is_private)
+walredo_pool_fill_worker(BackgroundWorker *worker, pid_t session_pid)
 {
 	memset(worker, 0, sizeof(*worker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker->bgw_start_time = BgWorkerStart_ConsistentState;
 	worker->bgw_restart_time =
-		is_private ? BGW_NEVER_RESTART : WORKER_RESTART_SECONDS;
+		session_pid != 0 ? BGW_NEVER_RESTART : WORKER_RESTART_SECONDS;
 	strlcpy(worker->bgw_library_name, "walredo",
 			sizeof(worker->bgw_library_name));
 	strlcpy(worker->bgw_function_name, "walredo_worker_main",
 			sizeof(worker->bgw_function_name));
-	if (is_private)
+	if (session_pid != 0)
 		snprintf(worker->bgw_name, sizeof(worker->bgw_name),
-				 "walredo worker for PID %d", MyProcPid);
+				 "walredo worker for PID %d", (int) session_pid);
 	else
 		strlcpy(worker->bgw_name, "walredo worker", sizeof(worker->bgw_name));
 	strlcpy(worker->bgw_type, "walredo worker", sizeof(worker->bgw_type));
@@ -920,7 +950,7 @@ walredo_worker_main(Datum main_arg)
 		pool = walredo_pool_in_shmem();
 
 	walredo_stats_attach(&pool->stats);
-	before_shmem_exit(worker_exit, 0);
+	before_shmem_exit(worker_exit, main_arg);
 	start_listening();
 
 	turn_context = AllocSetContextCreate(TopMemoryContext, "walredo worker",
@@ -938,7 +968,7 @@ walredo_worker_main(Datum main_arg)
 
 		if (quit_requested)
 			quit_at_once();
-		if (ShutdownRequestPending)
+		if (ShutdownRequestPending || end_requested())
 			proc_exit(pool->is_private ? 0 : 1);
 		if (ConfigReloadPending)
 		{
