@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "access/parallel.h"
+#include "commands/dbcommands.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -409,6 +410,28 @@ walredo_pool_expect_requests(void)
  */
 
 /*
+ * The names of our database and of a role, for those who look at processes.
+ */
+static const char *
+tenant_title(Oid role)
+{
+	static char title[WALREDO_TITLE_SIZE];
+	static Oid	title_role = InvalidOid;
+
+	if (role != title_role)
+	{
+		char	   *database_name = get_database_name(MyDatabaseId);
+		char	   *role_name = GetUserNameFromId(role, true);
+
+		snprintf(title, sizeof(title), "%s %s",
+				 database_name ? database_name : "?",
+				 role_name ? role_name : "?");
+		title_role = role;
+	}
+	return title;
+}
+
+/*
  * Takes a slot that needs no waiting for.
  *
  * A child that serves this tenant and is idle is taken at once, of several the
@@ -420,7 +443,7 @@ walredo_pool_expect_requests(void)
  * those the one idle for longest.
  */
 static bool
-take_slot(Oid database, Oid role)
+take_slot(Oid database, Oid role, const char *title)
 {
 	int			usable = WalredoPoolUsableSlots(pool);
 	int			idle = -1;
@@ -480,6 +503,7 @@ take_slot(Oid database, Oid role)
 		slot->state = SLOT_LAUNCHING;
 		slot->database = database;
 		slot->role = role;
+		strlcpy(slot->title, title, sizeof(slot->title));
 		walredo_pool_wake_worker(pool);
 	}
 	my_slot = found;
@@ -488,7 +512,7 @@ take_slot(Oid database, Oid role)
 
 /* Joins the queue of those who wait for a slot. */
 static void
-begin_waiting(Oid database, Oid role)
+begin_waiting(Oid database, Oid role, const char *title)
 {
 	WalredoWaiter *waiters = WalredoPoolWaiters(pool);
 
@@ -503,6 +527,7 @@ begin_waiting(Oid database, Oid role)
 			waiters[i].latch = MyLatch;
 			waiters[i].database = database;
 			waiters[i].role = role;
+			strlcpy(waiters[i].title, title, sizeof(waiters[i].title));
 			waiters[i].slot = -1;
 			waiters[i].since = GetCurrentTimestamp();
 			pool->num_waiters++;
@@ -565,11 +590,12 @@ acquire_slot(void)
 {
 	Oid			database = MyDatabaseId;
 	Oid			role = GetUserId();
+	const char *title = tenant_title(role);
 	TimestampTz deadline;
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	if (!take_slot(database, role))
-		begin_waiting(database, role);
+	if (!take_slot(database, role, title))
+		begin_waiting(database, role, title);
 	LWLockRelease(&pool->lock);
 
 	/* There is no limit to this wait: others may have long work to do. */

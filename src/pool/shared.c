@@ -343,6 +343,7 @@ walredo_pool_slot_free(WalredoPool *pool, int slotno)
 		slot->state = SLOT_LAUNCHING;
 		slot->database = first->database;
 		slot->role = first->role;
+		memcpy(slot->title, first->title, sizeof(slot->title));
 		walredo_pool_wake_worker(pool);
 	}
 	SetLatch(first->latch);

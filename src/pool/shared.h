@@ -53,6 +53,7 @@
 #include "datatype/timestamp.h"
 #include "pool/pool.h"
 #include "postmaster/bgworker.h"
+#include "proto/proto.h"
 #include "storage/dsm.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -82,6 +83,7 @@ typedef struct WalredoSlot
 	/* Whom the child serves. */
 	Oid			database;
 	Oid			role;
+	char		title[WALREDO_TITLE_SIZE];	/* their names, as they were */
 
 	/* The child.  Its number differs from that of any child before it. */
 	uint64		child_number;	/* 0 if there is none */
@@ -111,6 +113,7 @@ typedef struct WalredoWaiter
 	Latch	   *latch;
 	Oid			database;
 	Oid			role;
+	char		title[WALREDO_TITLE_SIZE];
 	int			slot;			/* the slot that it was given, or -1 */
 	TimestampTz since;
 } WalredoWaiter;
