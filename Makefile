@@ -8,6 +8,7 @@ OBJS = \
 	src/api/page.o \
 	src/api/record.o \
 	src/api/stats.o \
+	src/api/support.o \
 	src/api/tag.o \
 	src/api/verify.o \
 	src/api/wal.o \
