@@ -15,7 +15,7 @@ use Test::More;
 
 our @EXPORT = qw($page_size $clog_per_page $commit_ts_per_page
   $members_per_page offsets_per_page checkpoint_lsn slurp_page page_sql
-  is_page make_record overwrite_record poison);
+  is_page make_record sealed_record overwrite_record poison);
 
 our $page_size = 8192;
 
@@ -138,6 +138,16 @@ sub make_record
 	my $body = $headers . $data . ($main // '');
 	my $header = pack 'LLQCCS', 24 + length $body, 0, 0, $info, $rmid, 0;
 	return $header . pack('L', _crc32c($body . $header)) . $body;
+}
+
+# A record with the checksum that goes with its other bytes.
+sub sealed_record
+{
+	my $record = shift;
+
+	substr($record, 20, 4) =
+	  pack('L', _crc32c(substr($record, 24) . substr($record, 0, 20)));
+	return $record;
 }
 
 # Writes a record over the one at that LSN, in a directory of segments of 1 MB.

@@ -17,9 +17,13 @@
 #include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "record/tag.h"
+#include "wal/reader.h"
 
 /* ERROR 42501 unless the caller may read the server's log. */
 extern void walredo_check_may_read_log(void);
+
+/* WARNING that there is a gap before what a reader reads next. */
+extern void walredo_warn_of_gap(WalredoReader *reader);
 
 /* A text argument as a C string, or NULL for a null. */
 extern char *walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno);

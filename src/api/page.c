@@ -127,6 +127,9 @@ walredo_page_records(PG_FUNCTION_ARGS)
 		const XLogRecord *xlogrecord = walredo_reader_record(scan->reader);
 		MemoryContext old_context = MemoryContextSwitchTo(row_context);
 
+		if (scan->has_restarted)
+			walredo_warn_of_gap(scan->reader);
+		scan->has_restarted = false;
 		for (int i = 0; i < scan->num_records; i++)
 		{
 			Datum		values[5];
@@ -144,6 +147,8 @@ walredo_page_records(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(row_context);
 	}
+	if (scan->has_restarted)
+		walredo_warn_of_gap(scan->reader);
 	walredo_page_scan_end(scan);
 	return (Datum) 0;
 }
@@ -683,6 +688,9 @@ walredo_page_history(PG_FUNCTION_ARGS)
 				start_lsn < walredo_reader_first_lsn(scan->reader))
 				report_missing_start(scan, start_lsn);
 			forget_before_gap(scan, rebuild, NULL, InvalidXLogRecPtr);
+			if (in_range)
+				walredo_warn_of_gap(scan->reader);
+			current = NULL;
 		}
 		if (walredo_reader_start_lsn(scan->reader) < start_lsn)
 		{

@@ -84,6 +84,18 @@ walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
 }
 
+void
+walredo_warn_of_gap(WalredoReader *reader)
+{
+	XLogRecPtr	first_lsn = walredo_reader_first_lsn(reader);
+
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_FILE),
+			 errmsg("WAL before %X/%X was removed while it was read",
+					LSN_FORMAT_ARGS(first_lsn)),
+			 errdetail("The records that follow come after a gap.")));
+}
+
 /*
  * The arguments of a function that scans a range of the log: start_lsn,
  * end_lsn, and a directory that may be NULL, from argument argno on.
@@ -147,15 +159,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 
 	found = walredo_reader_next(scan->reader);
 	if (walredo_reader_has_restarted(scan->reader))
-	{
-		XLogRecPtr	first_lsn = walredo_reader_first_lsn(scan->reader);
-
-		ereport(WARNING,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("WAL before %X/%X was removed while it was read",
-						LSN_FORMAT_ARGS(first_lsn)),
-				 errdetail("The records that follow come after a gap.")));
-	}
+		walredo_warn_of_gap(scan->reader);
 	if (!found)
 		SRF_RETURN_DONE(funcctx);
 

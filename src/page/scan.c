@@ -57,6 +57,7 @@ walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 
 	scan->filter = *filter;
 	scan->reader = walredo_reader_begin(directory, start_lsn, end_lsn);
+	walredo_reader_allow_restart(scan->reader);
 	scan->lowering = walredo_lowering_create();
 	return scan;
 }
@@ -68,11 +69,6 @@ find_end(WalredoPageScan *scan, const XLogRecord *record, XLogRecPtr end_lsn)
 	WalredoRecordHeaders headers;
 	WalredoFileChange *changes;
 	int			nchanges;
-
-	scan->end = WALREDO_NOT_ENDED;
-	scan->end_from = PG_UINT64_MAX;
-	if (!walredo_may_change_files(record))
-		return;
 
 	walredo_xlogrecord_headers(record, &headers);
 	nchanges = walredo_file_changes(scan->lowering, record, &headers, end_lsn,
@@ -94,32 +90,40 @@ find_end(WalredoPageScan *scan, const XLogRecord *record, XLogRecPtr end_lsn)
 bool
 walredo_page_scan_next(WalredoPageScan *scan)
 {
-	bool		is_record;
-
-	do
+	scan->num_records = 0;
+	scan->end = WALREDO_NOT_ENDED;
+	scan->end_from = PG_UINT64_MAX;
+	while (walredo_reader_next(scan->reader))
 	{
-		const XLogRecord *record;
+		const XLogRecord *record = walredo_reader_record(scan->reader);
+		bool		may_end = walredo_may_change_files(record);
 		XLogRecPtr	end_lsn;
 
-		is_record = walredo_reader_next(scan->reader);
-		scan->has_restarted |= walredo_reader_has_restarted(scan->reader);
-		if (!is_record)
-			return false;
+		if (walredo_reader_has_restarted(scan->reader))
+			scan->has_restarted = true;
 
-		record = walredo_reader_record(scan->reader);
-		end_lsn = walredo_reader_end_lsn(scan->reader);
-		find_end(scan, record, end_lsn);
-
-		/* Most records do not change the page. */
-		scan->num_records = 0;
-		if (walredo_lower_may_concern(record, &scan->filter.tag,
-									  scan->filter.whole_fork))
+		/* Most records do nothing to the page. */
+		if (!walredo_lower_may_concern(record, &scan->filter.tag,
+									   scan->filter.whole_fork))
+		{
+			if (!may_end)
+				continue;
+		}
+		else
+		{
+			end_lsn = walredo_reader_end_lsn(scan->reader);
 			scan->num_records = walredo_lower(scan->lowering, record, end_lsn,
 											  &scan->filter.tag,
 											  scan->filter.whole_fork,
 											  &scan->records);
-	} while (scan->num_records == 0 && scan->end == WALREDO_NOT_ENDED);
-	return true;
+		}
+		if (may_end)
+			find_end(scan, record, walredo_reader_end_lsn(scan->reader));
+		if (scan->num_records > 0 || scan->end != WALREDO_NOT_ENDED)
+			return true;
+	}
+	scan->has_restarted |= walredo_reader_has_restarted(scan->reader);
+	return false;
 }
 
 void
@@ -173,6 +177,7 @@ walredo_fork_scan_begin(const WalredoTag *forks, int nforks,
 	}
 
 	scan->reader = walredo_reader_begin(NULL, WALREDO_START_OF_LOG, end_lsn);
+	walredo_reader_allow_restart(scan->reader);
 	scan->lowering = walredo_lowering_create();
 	return scan;
 }

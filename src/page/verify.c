@@ -1220,7 +1220,9 @@ begin_fork(Verification *v, Relation rel)
 	}
 	if (is_unlogged && forknum != INIT_FORKNUM)
 	{
-		if (!v->fork_exists && forknum == MAIN_FORKNUM)
+		/* A standby has the init fork only, and makes the others of it. */
+		if (!v->fork_exists && forknum == MAIN_FORKNUM &&
+			!RecoveryInProgress())
 			report(v, InvalidBlockNumber, InvalidXLogRecPtr,
 				   WALREDO_VERIFY_MISMATCH, "Its file is missing.");
 		report_all(v, WALREDO_VERIFY_UNLOGGED, "The relation is not logged.");

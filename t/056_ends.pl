@@ -1,0 +1,257 @@
+# Where what WAL knows of a page ends without a file of a relation: segments of
+# SLRUs, relation maps, states of prepared transactions; and a change by a
+# resource manager that nobody here knows.  How long ends of very many pages
+# take, and progress after a page that cannot be read.
+#
+# Seen to fail:
+# - when truncations of SLRUs, or ends of prepared transactions, ended nothing;
+# - when a segment of an SLRU ended with the one after it;
+# - when a relation map stayed when its database was dropped;
+# - when the record of an unknown resource manager was left out;
+# - when each truncation looked at all pages;
+# - when progress was not shown again after an error.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+use WalredoDamage;
+use WalredoPages;
+
+my $open_end = 'FFFFFFFF/FFFFFFFF';
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init(extra => ['--wal-segsize=1']);
+$node->append_conf('postgresql.conf', <<'CONF');
+autovacuum = off
+checkpoint_timeout = 1h
+max_prepared_transactions = 2
+max_wal_size = 10GB
+track_commit_timestamp = on
+wal_keep_size = 1GB
+CONF
+
+# Transactions begin in the third segment of pg_xact, and the ninetieth of
+# pg_commit_ts, so that vacuuming removes the others.
+my $segment = 32 * $clog_per_page;
+my $xid = 2 * $segment + 10;
+my $data = $node->data_dir;
+system_or_bail('pg_resetwal', '-x', $xid, '-D', $data);
+foreach my $file ('pg_xact/0001', 'pg_xact/0002', 'pg_commit_ts/0000')
+{
+	append_to_file("$data/$file", "\0" x (32 * $page_size));
+}
+$node->start;
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION walredo;
+CREATE EXTENSION pageinspect;
+SQL
+
+sub lsn
+{
+	return $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
+}
+
+# A page that is given a base is there before an LSN, and not at its end.
+sub ends
+{
+	my ($tag, $base, $before, $message, $name) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is( $node->safe_psql('postgres',
+			"SELECT walredo_page_at('$tag'::walredo_tag, '$before', $base) IS NOT NULL"),
+		't',
+		"$name: before");
+	like(
+		error_of($node, 'postgres',
+			"SELECT length(walredo_page_at('$tag'::walredo_tag, '$open_end', $base))"),
+		$message,
+		"$name: after");
+	return;
+}
+
+#
+# Segments of SLRUs
+#
+
+my $zeroes = "decode(repeat('00', 8192), 'hex')";
+my $before = lsn();
+$node->safe_psql('postgres', <<'SQL');
+UPDATE pg_database SET datallowconn = true;
+CHECKPOINT;
+SQL
+$node->command_ok([ 'vacuumdb', '--all', '--freeze', '-p', $node->port,
+		'-h', $node->host ],
+	'all is vacuumed');
+$node->safe_psql('postgres', 'CHECKPOINT');
+ok(!-e "$data/pg_xact/0001", 'segments of pg_xact are gone');
+ok(-e "$data/pg_xact/0002", '... but the last');
+foreach my $page ('0000 blk 0', '0001 blk 31')
+{
+	ends("slru pg_xact/$page", $zeroes, $before,
+		qr/does not exist at .*cut off at/s,
+		"pg_xact/$page");
+}
+is( $node->safe_psql('postgres',
+		"SELECT length(walredo_page_at('slru pg_xact/0002 blk 0'::walredo_tag, '$open_end', $zeroes))"
+	),
+	8192,
+	'the segment that is left is left');
+ends('slru pg_commit_ts/0000 blk 0', $zeroes, $before,
+	qr/does not exist at .*cut off at/s, 'pg_commit_ts');
+
+#
+# States of prepared transactions
+#
+
+foreach my $end ('COMMIT PREPARED', 'ROLLBACK PREPARED')
+{
+	my $id = $node->safe_psql('postgres', <<'SQL');
+BEGIN;
+CREATE TABLE prepared ();
+SELECT txid_current();
+PREPARE TRANSACTION 'p';
+SQL
+	my $prepared = lsn();
+
+	$node->safe_psql('postgres', "$end 'p'");
+	ends("twophase $id", 'NULL', $prepared,
+		qr/does not exist at .*was removed at/s, $end);
+	$node->safe_psql('postgres', 'DROP TABLE IF EXISTS prepared');
+}
+
+#
+# Relation maps
+#
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE DATABASE mapped;
+SQL
+$node->safe_psql('mapped', 'VACUUM FULL pg_class');
+my $map = $node->safe_psql('postgres', <<'SQL');
+SELECT 'relmap 1663/' || oid FROM pg_database WHERE datname = 'mapped'
+SQL
+my $mapped = lsn();
+$node->safe_psql('postgres', 'DROP DATABASE mapped');
+ends($map, 'NULL', $mapped, qr/does not exist at .*was removed at/s,
+	'the map of a database that is dropped');
+
+#
+# A resource manager that is not known
+#
+
+# The third insertion is made one of resource manager 200, in pg_wal itself.
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE changed AS SELECT g AS i FROM generate_series(1, 3) g;
+INSERT INTO changed VALUES (4);
+SQL
+my $made = lsn();
+$node->safe_psql('postgres', 'INSERT INTO changed VALUES (5)');
+my $foreign = lsn();
+my ($start, $rec) = split /\|/, $node->safe_psql('postgres', <<SQL);
+SELECT r.start_lsn, encode(r.rec, 'hex')
+FROM walredo_wal_records('$made', '$foreign') r
+WHERE r.resource_manager = 'Heap'
+SQL
+$rec = pack 'H*', $rec;
+substr($rec, 17, 1) = chr 200;
+overwrite_record("$data/pg_wal", $start, sealed_record($rec));
+
+like($node->safe_psql('postgres', "SELECT status, detail FROM walredo_verify('changed')"),
+	qr/^unverifiable\|The record at .* has changed it, and its resource manager is not known\.$/,
+	'an unknown change: unverifiable');
+like(
+	error_of($node, 'postgres', "SELECT walredo_page_at('changed', 0, '$foreign')"),
+	qr/cannot rebuild .*resource manager is not known/s,
+	'... and cannot be rebuilt');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) FROM heap_page_items(walredo_page_at('changed', 0, '$made'))
+SQL
+	4, '... but before it');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT record_type, page IS NULL FROM walredo_page_history(
+	walredo_tag('changed', 'main', 0), '$made', '$open_end')
+SQL
+	'UNKNOWN (0)|t', '... and has a place in the history');
+$node->safe_psql('postgres', <<'SQL');
+CHECKPOINT;
+INSERT INTO changed VALUES (6);
+SQL
+is( $node->safe_psql('postgres', "SELECT status FROM walredo_verify('changed')"),
+	'ok', '... until the next image');
+
+#
+# Progress after a page that cannot be read
+#
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE long WITH (fillfactor = 10) AS
+	SELECT g AS i, repeat('x', 700) AS t FROM generate_series(1, 5000) g;
+SQL
+my $file = path_of($node, 'postgres', 'long');
+$node->stop;
+overwrite($file, 0, 'damaged');
+$node->start;
+my $session = $node->background_psql('postgres');
+$session->query_until(qr/begun/, <<'SQL');
+\echo begun
+SELECT count(*) FROM generate_series(1, 1000) g,
+	LATERAL walredo_verify(('long' || left(g::text, 0))::regclass);
+SQL
+ok( $node->poll_query_until('postgres', <<'SQL'),
+SELECT count(*) = 1 FROM walredo_verify_progress
+WHERE phase = 'comparing pages' AND blocks_done > 0 AND blocks_total > 1000
+	AND relid = 'long'::regclass
+SQL
+	'progress is shown after a page that cannot be read');
+$node->safe_psql('postgres', <<'SQL');
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE query ~ 'generate_series\(1, 1000\)' AND pid <> pg_backend_pid();
+SQL
+$session->{run}->finish;
+
+#
+# Very many ends
+#
+
+# One table is truncated a thousand times; others have very many pages in WAL.
+sub seconds_to_verify
+{
+	my $begin = time;
+
+	is( $node->safe_psql('postgres', <<'SQL'),
+SELECT count(*) FILTER (WHERE status = 'mismatch')
+FROM walredo_verify_all('{cut, wide}')
+SQL
+		0, 'no mismatch');
+	return time - $begin;
+}
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE cut (i int);
+CREATE TABLE wide WITH (fillfactor = 10) AS
+	SELECT g AS i, repeat('x', 700) AS t FROM generate_series(1, 20000) g;
+SQL
+my $once = seconds_to_verify();
+my $sql = join '', map { <<'SQL' } 1 .. 1000;
+INSERT INTO cut VALUES (1);
+DELETE FROM cut;
+VACUUM cut;
+SQL
+$node->safe_psql('postgres', $sql);
+is( $node->safe_psql('postgres', <<'SQL') > 900 ? 'many' : 'few',
+SELECT count(*) FROM walredo_wal_records('0/0', 'FFFFFFFF/FFFFFFFF')
+WHERE resource_manager = 'Storage' AND record_type = 'TRUNCATE'
+SQL
+	'many', 'truncated very often');
+my $often = seconds_to_verify();
+diag("20,000 pages: $once seconds, $often with 1,000 truncations");
+cmp_ok($often, '<', 3 * $once + 2, 'truncations cost no look at all pages');
+
+done_testing();
