@@ -330,8 +330,8 @@ INSERT INTO own_$client SELECT g, 'own' FROM generate_series(1, 500) g;
 SQL
 }
 push @loads, map { { arguments => $_, starts => 0 } } (
-	[ 'writes', 7, \%writes, '-R', '400' ],
-	[ 'changes', 3, \%changes, '-R', '10' ],
+	[ 'writes', 7, \%writes, '-R', '250' ],
+	[ 'changes', 3, \%changes, '-R', '8' ],
 	[ 'heavy', 1, \%heavy, '-R', '1' ]);
 start_load($_) foreach @loads;
 
