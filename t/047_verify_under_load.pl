@@ -314,6 +314,9 @@ sub end_loads
 	return;
 }
 
+# Also if this test is stopped; the servers' own end comes after that.
+$SIG{INT} = $SIG{TERM} = sub { exit 1 };
+
 END
 {
 	my $status = $?;
