@@ -427,11 +427,12 @@ sub right_or_younger
 sub by_name
 {
 	my ($name, $database, $relation, $manager, $lsn, $page, $blocks) = @_;
-	my $noted = defined $page ? "'$page'" : 'NULL';
+	my $call = "walredo_page_at('$relation', 'main', 0, '$lsn')";
+	my $sql = !defined $page
+	  ? "SELECT length($call)"
+	  : "SELECT walredo_page_mask('$manager', $call, 0) = walredo_page_mask('$manager', '$page', 0)";
 
-	right_or_younger("$name, page_at", $database, $relation, $lsn,
-		"SELECT walredo_page_mask('$manager', walredo_page_at('$relation', 'main', 0, '$lsn'), 0) = walredo_page_mask('$manager', $noted, 0)",
-		't');
+	right_or_younger("$name, page_at", $database, $relation, $lsn, $sql, 't');
 	right_or_younger("$name, pages_at", $database, $relation, $lsn,
 		"SELECT count(*) FROM walredo_pages_at('$relation', 'main', '$lsn')",
 		$blocks);

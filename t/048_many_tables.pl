@@ -1,7 +1,7 @@
 # Very many tables, with the default settings: a verification of them all leaves
 # the shared lock table to others, and keeps nobody from a table for long.
 #
-# TABLES is how many there are, 4000 if it is not set.
+# VERIFY_TABLES is how many there are, 4000 if it is not set.
 #
 # Seen to fail on code that locked all relations before it read WAL: it ran out
 # of shared memory, or others did, and ALTER TABLE waited until all was done.
@@ -18,7 +18,7 @@ use Test::More;
 use Time::HiRes qw(time);
 use WalredoSessions;
 
-my $tables = $ENV{TABLES} || 4000;
+my $tables = $ENV{VERIFY_TABLES} || 4000;
 my $opened = int($tables * 3 / 8);
 
 my $node = PostgreSQL::Test::Cluster->new('main');

@@ -72,9 +72,10 @@ UPDATE tail SET i = i;
 UPDATE one SET i = i;
 DELETE FROM tree WHERE i % 2 = 0;
 INSERT INTO tree SELECT g FROM generate_series(2, 6000, 2) g;
+SELECT min(ctid) AS place FROM one WHERE ctid >= '(7,0)' AND ctid < '(8,0)' \gset
 SELECT pg_switch_wal();
 UPDATE tail SET i = i WHERE i % 5 = 0;
-UPDATE one SET i = i WHERE ctid = (SELECT min(ctid) FROM one WHERE ctid >= '(7,0)');
+DELETE FROM one WHERE ctid = :'place';
 INSERT INTO tree SELECT g FROM generate_series(1, 6000, 20) g;
 CHECKPOINT;
 CHECKPOINT;
@@ -177,7 +178,7 @@ my ($rows, $errors) = ask($node, 'postgres', <<'SQL');
 SELECT relation, fork, status, count(*) FROM walredo_verify_all()
 WHERE relation >= 16384 GROUP BY 1, 2, 3
 SQL
-is($errors, '', 'all can be verified');
+unlike($errors, qr/ERROR:/, 'all can be verified');
 my @all = split /\n/, $rows;
 my %all;
 foreach my $row (@all)
