@@ -921,7 +921,7 @@ set_signal_handlers(void)
 	pqsignal(SIGQUIT, handle_quit);
 
 	/* There is no query that could be cancelled. */
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, PG_SIG_IGN);
 }
 
 /*
