@@ -66,8 +66,8 @@ struct WalredoLowering
 
 	/*
 	 * What of the result is asked for: pairs from number first_pair on, until
-	 * their records have taken max_size bytes.  next_pair is the number of the
-	 * pair that will be made next, whether it is asked for or not.
+	 * their records have taken max_size bytes.  next_pair is the number of
+	 * the pair that will be made next, whether it is asked for or not.
 	 */
 	uint64		first_pair;
 	uint64		next_pair;
