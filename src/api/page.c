@@ -187,9 +187,8 @@ static XLogRecPtr
 first_start_after(const WalredoPageFilter *filter, const char *directory,
 				  XLogRecPtr start_lsn)
 {
-	WalredoPageScan *scan = walredo_page_scan_begin(filter, directory,
-													start_lsn,
-													WALREDO_END_OF_LOG);
+	WalredoPageScan *scan = walredo_page_scan_begin_search(filter, directory,
+														   start_lsn);
 	XLogRecPtr	found = InvalidXLogRecPtr;
 
 	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))
