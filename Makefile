@@ -8,6 +8,7 @@ OBJS = \
 	src/api/page.o \
 	src/api/record.o \
 	src/api/stats.o \
+	src/api/support.o \
 	src/api/tag.o \
 	src/api/verify.o \
 	src/api/wal.o \
@@ -39,7 +40,8 @@ OBJS = \
 	src/stats/stats.o \
 	src/wal/lower.o \
 	src/wal/names.o \
-	src/wal/reader.o
+	src/wal/reader.o \
+	src/wal/timeline.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql

@@ -417,11 +417,19 @@ GRANT EXECUTE ON FUNCTION walredo_replace(pg_lsn, bytea)
 -- Replay
 --
 
+CREATE FUNCTION walredo_support(internal)
+RETURNS internal
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walredo_support(internal) IS
+	'planner support for functions that replay records';
+REVOKE ALL ON FUNCTION walredo_support(internal) FROM PUBLIC;
+
 CREATE FUNCTION walredo_apply(tag walredo_tag, base bytea,
 	records walredo_record[])
 RETURNS bytea
 AS 'MODULE_PATHNAME'
-LANGUAGE C IMMUTABLE PARALLEL SAFE;
+LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT walredo_support;
 COMMENT ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[]) IS
 	'applies records to the image of a page, in order';
 REVOKE ALL ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
@@ -433,7 +441,7 @@ CREATE FUNCTION walredo_page_mask(resource_manager text, page bytea,
 	blkno int8)
 RETURNS bytea
 AS 'MODULE_PATHNAME'
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE SUPPORT walredo_support;
 COMMENT ON FUNCTION walredo_page_mask(text, bytea, int8) IS
 	'masks what replay need not reproduce, as wal_consistency_checking does';
 REVOKE ALL ON FUNCTION walredo_page_mask(text, bytea, int8) FROM PUBLIC;
@@ -443,7 +451,7 @@ GRANT EXECUTE ON FUNCTION walredo_page_mask(text, bytea, int8)
 CREATE FUNCTION walredo_ping()
 RETURNS float8
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE SUPPORT walredo_support;
 COMMENT ON FUNCTION walredo_ping() IS
 	'time in milliseconds that a wal-redo child takes to answer';
 REVOKE ALL ON FUNCTION walredo_ping() FROM PUBLIC;

@@ -24,6 +24,7 @@ oldest_version=15
 
 scratch=			# the one directory that holds all
 job=				# process group of what job() runs
+background=()		# processes that run until the script ends
 as_server=()		# prefix of commands that the server's user runs
 
 say()
@@ -331,6 +332,7 @@ cleanup()
 		kill -TERM -- "-$job" 2>/dev/null
 		wait "$job" 2>/dev/null
 	fi
+	[ ${#background[@]} -eq 0 ] || kill "${background[@]}" 2>/dev/null
 	end_processes
 	rm -rf "$scratch"
 	exit $status

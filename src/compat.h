@@ -165,6 +165,15 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 	relpathperm(locator, forknum)
 #endif
 
+/* PostgreSQL 16 has one function for the rights to all sorts of objects. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_function_aclcheck(oid, role) \
+	object_aclcheck(ProcedureRelationId, oid, role, ACL_EXECUTE)
+#else
+#define walredo_function_aclcheck(oid, role) \
+	pg_proc_aclcheck(oid, role, ACL_EXECUTE)
+#endif
+
 /* PostgreSQL 18 would start processes for I/O. */
 #if PG_VERSION_NUM >= 180000
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"

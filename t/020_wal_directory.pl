@@ -365,22 +365,20 @@ for my $offset (0 .. 3, 7, 8 .. 15, 24 .. 39)
 	$dir = copy_of($archive, 'flipped');
 	flip_byte("$dir/$middle_segment", $offset);
 	$stderr = scan_error($dir, $start, $end);
-	like($stderr, qr{XX001: no valid WAL record at},
+	like(
+		$stderr,
+		$offset >= 24 && $offset < 32
+		? qr{XX001: WAL segments of different database systems in}
+		: qr{XX001: no valid WAL record at},
 		"byte $offset of a segment is broken");
 }
 
-# Another server's segment: the system identifier differs
-like($stderr, qr/DETAIL/, 'details are given');
-$dir = copy_of($archive, 'foreign');
-patch("$dir/$middle_segment", 24, 'whatever');
-$stderr = scan_error($dir, $start, $end);
-like($stderr, qr/XX001: .*different database system/s, 'foreign segment');
-
 # Another segment size than the first file's
+like($stderr, qr/DETAIL/, 'details are given');
+$dir = copy_of($archive, 'size');
 patch("$dir/$middle_segment", 32, pack('L', 16 * 1024 * 1024));
 $stderr = scan_error($dir, $start, $end);
-like($stderr, qr/XX001: .*different database system/s,
-	'segment of another size');
+like($stderr, qr/XX001: .*incorrect segment size/s, 'segment of another size');
 my $first_segment = (sort grep { /^[0-9A-F]{24}$/ } slurp_dir($dir))[0];
 for my $size (0, 1, 12345678, 512 * 1024, 2**31, 2**32 - 1)
 {
@@ -547,10 +545,10 @@ like($stderr, qr/58P01: WAL segment "$missing" is missing/,
 
 # A hostile history
 for my $text (
-	"nonsense\n", "1\n", "1\t0/\n", "\0\n", "2\t0/3000000\tself\n",
+	"nonsense\n", "1\n", "1\t0/\n", "2\t0/3000000\tself\n",
 	"3\t0/3000000\tchild\n", "1\t0/3000000\n1\t0/4000000\n",
-	"0\t0/3000000\tnone\n", "1\t0/0\tnever\n", 'x' x (2 * 1024 * 1024),
-	"# a comment\n\n   \n1 not an lsn\n")
+	'x' x (2 * 1024 * 1024), "# a comment\n\n   \n1 not an lsn\n",
+	"1\t0/3000000\t" . 'x' x 2000 . "\n")
 {
 	unlink "$dir/$history";
 	append_to_file("$dir/$history", $text);

@@ -5,17 +5,27 @@
 # - when a record that ends within 16 bytes after a page's header was not read
 #   if it was the last one;
 # - when the flush position was given for the end of what was read;
-# - when a segment that was removed meanwhile was an error.
+# - when a segment that was removed meanwhile was an error;
+# - when the newest timeline was followed in a directory of the server's own
+#   system; when a timeline had to be left after it began; when a timeline that
+#   was left before it began was taken for one that holds WAL;
+# - when another system's segment was taken for one that is there;
+# - when files with .partial, or with another suffix, were not looked at, and
+#   when nothing was said about where WAL ends.
 
 use strict;
 use warnings;
 
+use File::Copy qw(copy move);
+use File::Path qw(rmtree);
+use File::Spec;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $page_size = 8192;
+my $segment_size = 1024 * 1024;
 my $open_end = 'FFFFFFFF/FFFFFFFF';
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -43,9 +53,29 @@ sub int_to_lsn
 	return sprintf('%X/%X', $lsn >> 32, $lsn & 0xFFFFFFFF);
 }
 
+# LSNs without the leading zeroes that a pg_lsn has since PostgreSQL 19.
+sub plain
+{
+	return shift =~ s{/0+(?=[0-9A-F])}{/}gr;
+}
+
 sub insert_lsn
 {
-	return $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+	return plain(
+		$node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()'));
+}
+
+# Of a line "start_lsn|end_lsn"
+sub record_length
+{
+	my ($start, $end) = map { lsn_to_int($_) } split /\|/, shift;
+	return $end - $start;
+}
+
+sub ends_segment
+{
+	my ($start, $end) = split /\|/, shift;
+	return lsn_to_int($end) % $segment_size == 0;
 }
 
 # The records of a range, one line each, and how far it has been read.
@@ -59,7 +89,7 @@ SQL
 	die $stderr if $ret != 0;
 	$stderr =~ m{read WAL in "pg_wal" from (\S+) to (\S+) of at most (\S+)}
 	  or die "no message about the end: $stderr";
-	return { lines => [ split /\n/, $stdout ], from => $1, to => $2, last => $3 };
+	return { lines => [ split /\n/, plain($stdout) ], from => $1, to => $2, last => $3 };
 }
 
 #
@@ -108,24 +138,28 @@ for my $rest (0, 8, 16, 24)
 
 # No record ends in the range, or none begins.
 {
-	my $start = insert_lsn();
+	my $before = insert_lsn();
 	$node->safe_psql('postgres',
 		"SELECT pg_logical_emit_message(true, 'm', repeat('m', 50000))");
-	my $all = scan($start, $open_end);
-	my $length = lsn_to_int((split /\|/, $all->{lines}[0])[1]) - lsn_to_int($start);
-	for my $offset (1, 1000, 10000, 30000, $length - 1)
+	my $all = scan($before, $open_end);
+
+	# Begin with the message.
+	my @lines = @{ $all->{lines} };
+	shift @lines while record_length($lines[0]) < 50000;
+	my ($message, @others) = @lines;
+	my ($start) = split /\|/, $message;
+	my $from = scan($start, $start)->{to};
+	for my $offset (1, 1000, 10000, 30000, record_length($message) - 1)
 	{
 		my $inside = int_to_lsn(lsn_to_int($start) + $offset);
-		is(scan($start, $inside)->{to}, $all->{from}, "end at byte $offset of a record");
+		is(scan($start, $inside)->{to}, $from, "end at byte $offset of a record");
 
 		# From there on everything but that record is seen.
 		my $empty = scan($inside, $inside);
 		is($empty->{to}, $inside, '... an empty range ends there');
 		my $part = scan($inside, int_to_lsn(lsn_to_int($inside) + 1));
 		is_deeply($part->{lines}, [], '... no record begins and ends within it');
-		is_deeply(
-			[ map { @{ scan($_, $open_end)->{lines} } } $part->{to} ],
-			[ @{ $all->{lines} }[ 1 .. $#{ $all->{lines} } ] ],
+		is_deeply(scan($part->{to}, $all->{to})->{lines}, \@others,
 			'... and reading on from its end gives the next one');
 	}
 }
@@ -133,47 +167,49 @@ for my $rest (0, 8, 16, 24)
 # A switch record reaches to the end of its segment.
 {
 	my $start = insert_lsn();
-	my $switch = $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+	my $switch = plain($node->safe_psql('postgres', 'SELECT pg_switch_wal()'));
 	my $scan = scan($start, $switch);
-	is_deeply($scan->{lines}, [], 'a switch record does not end where it is told to');
+	ok(!(grep { ends_segment($_) } @{ $scan->{lines} }),
+		'a switch record does not end where it is told to');
 	my $next = scan($scan->{to}, $open_end);
-	is_deeply([ (split /\|/, $next->{lines}[0])[0], lsn_to_int((split /\|/, $next->{lines}[0])[1]) % (1024 * 1024) ],
-		[ $start, 0 ], '... and is the first of the next scan');
+	ok(ends_segment($next->{lines}[0]), '... and is the first of the next scan');
 }
 
-# Two scans that meet where the first one ended, under load: as one scan.
+# Two scans that meet where the first one ended, under load: as one scan.  What
+# is flushed ends in the middle of a record while some insert long ones, which do
+# not fit into the buffers.
 {
 	my $script = $node->basedir . '/load.sql';
 	append_to_file($script, <<'SQL');
-\set long random(1, 60000)
-SELECT pg_logical_emit_message(true, 'load', repeat('l', :long));
+\set long random(1, 4000000)
+SELECT pg_logical_emit_message(false, 'load', repeat('l', :long));
 SQL
 	my ($out, $err) = ('', '');
 	my $load = IPC::Run::start(
 		[
-			'pgbench', '-n', '-c', '8', '-T', '120', '-f', $script,
+			'pgbench', '-n', '-c', '6', '-t', '200', '-f', $script,
 			'-h', $node->host, '-p', $node->port, 'postgres'
 		],
 		'>', \$out, '2>', \$err);
 	my $start = insert_lsn();
-	my ($rounds, $inside, $wrong, $records) = (0, 0, 0, 0);
+	my ($inside, $wrong, $records) = (0, 0, 0);
 
-	# A few ends in the middle of a record are soon seen.
-	while ($rounds < 100 && ($rounds < 10 || $inside < 5))
+	# It is soon seen, unless the load has ended before.
+	for (my $rounds = 0; $load->pumpable && ($rounds < 10 || $inside < 3); $rounds++)
 	{
 		my $first = scan($start, $open_end);
 		my $second = scan($first->{to}, $open_end);
 		my $both = scan($start, $second->{to});
 		my @parts = (@{ $first->{lines} }, @{ $second->{lines} });
-		$rounds++;
 		$records += @parts;
 		$inside++ if $first->{to} ne $first->{last};
 		$wrong++ if "@parts" ne "@{ $both->{lines} }" || $both->{to} ne $second->{to};
 		$start = $second->{to};
+		$load->pump_nb;
 	}
 	$load->kill_kill;
-	cmp_ok($records, '>', 100, "records in $rounds rounds");
-	cmp_ok($inside, '>', 0, "WAL ended in the middle of a record $inside times");
+	cmp_ok($records, '>', 10, 'there is load');
+	cmp_ok($inside, '>', 0, 'WAL ended in the middle of a record');
 	is($wrong, 0, 'two scans that meet see what one sees');
 }
 
@@ -190,23 +226,25 @@ SQL
 	$node->safe_psql('postgres',
 		"SELECT pg_logical_emit_message(false, 'm', repeat('m', 4000000)); $filler");
 
+	my %session;
+	my $whole = scan('0/0', $open_end);
+	my $all = $whole->{lines};
+	my @before = grep { lsn_to_int((split /\|/)[0]) < lsn_to_int($long) } @$all;
+	push @before, $all->[@before] while record_length($all->[@before]) < 4000000;
+	my @after = @$all[ @before + 1 .. $#$all ];
+	cmp_ok(record_length($all->[@before]), '>', 4000000, 'the long record is there');
+
 	# Scans that are in the middle while what they want next is removed: from
 	# the start of WAL or a given one, about to read the long record or not;
 	# and one of whose range nothing will be left.
 	my %range = (
-		open => [ '0/0', $open_end, 10 ],
-		long => [ '0/0', $open_end, -1 ],
-		given => [ $first, $open_end, 10 ],
+		open => [ '0/0', $whole->{to}, 10 ],
+		long => [ '0/0', $whole->{to}, scalar @before ],
+		given => [ $first, $whole->{to}, 10 ],
 		gone => [ '0/0', $long, 10 ]);
-	my %session;
-	my $all = scan('0/0', $open_end)->{lines};
-	my @before = grep { lsn_to_int((split /\|/)[0]) < lsn_to_int($long) } @$all;
-	my @after = @$all[ @before + 1 .. $#$all ];
-	is((split /\|/, $all->[@before])[0], $long, 'the long record is there');
 	for my $name (sort keys %range)
 	{
 		my ($start, $end, $skip) = @{ $range{$name} };
-		$skip = @before if $skip < 0;
 		$session{$name} = $node->background_psql('postgres', on_error_stop => 0);
 		$session{$name}->query_safe(
 			"BEGIN; DECLARE c CURSOR FOR SELECT (r).start_lsn, (r).end_lsn "
@@ -225,7 +263,8 @@ SQL
 	$node->safe_psql('postgres', 'CHECKPOINT');
 	my $left = $node->safe_psql('postgres',
 		q{SELECT min(name) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'});
-	my $left_lsn = int_to_lsn(hex(substr($left, 16)) * 2**20);
+	my $left_lsn =
+	  int_to_lsn(hex(substr($left, 8, 8)) * 2**32 + hex(substr($left, 16)) * $segment_size);
 	cmp_ok(lsn_to_int($left_lsn), '>', lsn_to_int($long) + 2**20,
 		'what is left begins in the long record');
 	cmp_ok(lsn_to_int($left_lsn), '<', lsn_to_int((split /\|/, $after[0])[0]) - 2**20,
@@ -234,7 +273,7 @@ SQL
 	for my $name ('open', 'long')
 	{
 		my $out = $session{$name}->query('FETCH ALL FROM c');
-		my @got = split /\n/, $out;
+		my @got = split /\n/, plain($out);
 
 		# One had some more records at hand already.
 		my $more = @got - @after;
@@ -258,5 +297,428 @@ SQL
 	is_deeply([ @{ $scan->{lines} }[ 0 .. $#after ] ], \@after, '... with the same records');
 }
 
-$node->stop;
+#
+# Directories
+#
+
+# The records of a range in a directory, one line each; where the last of them
+# ends; warnings; the error.
+sub read_directory
+{
+	my ($reader, $dir, $start, $end) = @_;
+	my ($ret, $stdout, $stderr) = $reader->psql('postgres', <<SQL);
+\\set VERBOSITY verbose
+SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end', '$dir');
+SQL
+	my @lines = split /\n/, plain($stdout);
+	return {
+		lines => \@lines,
+		to => @lines ? (split /\|/, $lines[-1])[1] : undef,
+		warnings => [ $stderr =~ /WARNING:  (.*)/g ],
+		error => $ret == 0 ? '' : $stderr
+	};
+}
+
+sub segment_name
+{
+	my ($tli, $lsn) = @_;
+	my $segno = int(lsn_to_int($lsn) / $segment_size);
+	return sprintf('%08X%08X%08X', $tli, $segno >> 12, $segno & 0xFFF);
+}
+
+my $scratch = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
+
+sub copy_of
+{
+	my ($dir, $name) = @_;
+	my $to = "$scratch/$name";
+	rmtree($to);
+	mkdir $to or die "mkdir $to: $!";
+	copy("$dir/$_", "$to/$_") || die "copy $_: $!"
+	  foreach grep { -f "$dir/$_" } slurp_dir($dir);
+	return $to;
+}
+
+sub overwrite
+{
+	my ($file, $offset, $bytes) = @_;
+	open my $fh, '+<:raw', $file or die "$file: $!";
+	seek $fh, $offset, 0;
+	print $fh $bytes;
+	close $fh;
+}
+
+# Some segments of the server's, each with records up to its end.
+my $growing = "$scratch/growing";
+mkdir $growing;
+$node->append_conf('postgresql.conf', <<CONF);
+archive_mode = on
+archive_command = 'cp "%p" "$growing/%f"'
+max_wal_senders = 5
+CONF
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET wal_keep_size = '1GB'; ALTER SYSTEM RESET max_wal_size");
+$node->restart;
+
+my $fill = "SELECT count(pg_logical_emit_message(false, 'f', repeat('f', 3000))) "
+  . "FROM generate_series(1, 200)";
+
+sub fill_and_switch
+{
+	my $server = shift;
+	my $lsn = $server->safe_psql('postgres', "$fill; SELECT pg_switch_wal()");
+	$lsn =~ s/.*\n//s;
+	my $tli = $server->safe_psql('postgres',
+		'SELECT timeline_id FROM pg_control_checkpoint()');
+	my $name = segment_name($tli, $lsn);
+	$server->poll_query_until('postgres',
+		"SELECT last_archived_wal >= '$name' FROM pg_stat_archiver")
+	  or die "$name was not archived";
+	return int_to_lsn((int(lsn_to_int($lsn) / $segment_size) + 1) * $segment_size);
+}
+
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+my $first_lsn = int_to_lsn(
+	int(lsn_to_int(insert_lsn()) / $segment_size) * $segment_size);
+my $last_lsn;
+$last_lsn = fill_and_switch($node) foreach 1 .. 4;
+my $archive = copy_of($growing, 'archive');
+unlink grep { m{/([0-9A-F]{24})\b} && $1 lt segment_name(1, $first_lsn) }
+  glob "$archive/*";
+my ($first, $second, $third, $last) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($archive);
+is($first, segment_name(1, $first_lsn), 'there are four segments');
+my $all = read_directory($node, $archive, '0/0', $open_end);
+is_deeply($all, { lines => $all->{lines}, to => $last_lsn, warnings => [], error => '' },
+	'an archive of whole segments is read, with no warning');
+is_deeply($all->{lines}, scan($first_lsn, $last_lsn)->{lines}, '... as pg_wal is');
+my @in_last = grep { lsn_to_int((split /\|/)[0]) >= lsn_to_int($last_lsn) - $segment_size }
+  @{ $all->{lines} };
+my $before_last = int_to_lsn(lsn_to_int($last_lsn) - $segment_size);
+
+# The last file, as it should not be.  WAL that is before what is wrong is
+# read, and a warning names the file and says how far.
+sub last_file
+{
+	my ($name, $spoil, $file, $offset, $problem) = @_;
+	my $dir = copy_of($archive, 'last');
+	$spoil->("$dir/$last", $dir);
+	my $got = read_directory($node, $dir, '0/0', $open_end);
+	my $limit = lsn_to_int($before_last) + $offset;
+	my @want = grep { lsn_to_int((split /\|/)[1]) <= $limit } @{ $all->{lines} };
+	is($got->{error}, '', "last file $name: no error");
+	is_deeply($got->{lines}, \@want, '... what is before that is read');
+	my $to = (split /\|/, $want[-1])[1];
+	my ($warning) = @{ $got->{warnings} };
+	if (defined $problem)
+	{
+		is(@{ $got->{warnings} }, 1, '... and there is a warning');
+		like($warning // '', qr{^(\w+: +)?WAL was read up to \Q$to\E, .*file "\Q$file\E"( after it cannot be used)?: $problem},
+			'... that says where and why');
+	}
+	else
+	{
+		is_deeply($got->{warnings}, [], '... without a warning');
+	}
+	return;
+}
+
+my $record = $in_last[ @in_last / 2 ];
+my $start_of_record = lsn_to_int((split /\|/, $record)[0]) % $segment_size;
+
+last_file('whole', sub { }, $last, $segment_size);
+last_file('partial', sub { move($_[0], "$_[0].partial") }, "$last.partial", $segment_size);
+last_file('whole and partial',
+	sub { append_to_file("$_[0].partial", 'nonsense') }, $last, $segment_size);
+last_file('partial, with zeroes after a record',
+	sub {
+		move($_[0], "$_[0].partial");
+		overwrite("$_[0].partial", $start_of_record, "\0" x ($segment_size - $start_of_record));
+	},
+	"$last.partial", $start_of_record, 'invalid record length 0');
+last_file('empty', sub { truncate($_[0], 0) }, $last, 0, '.* only 0 bytes');
+last_file('cut in its first header', sub { truncate($_[0], 30) }, $last, 0,
+	'.* only 30 bytes');
+last_file('cut in a page', sub { truncate($_[0], 100_000) }, $last, 100_000,
+	'.* only \d+ bytes');
+last_file('cut between pages', sub { truncate($_[0], 13 * 8192) }, $last,
+	13 * 8192, '.* only 0 bytes');
+last_file('cut in a record', sub { truncate($_[0], $start_of_record + 10) },
+	$last, $start_of_record + 10, '.* only \d+ bytes');
+last_file('of zeroes', sub { overwrite($_[0], 0, "\0" x $segment_size) }, $last,
+	0, '.*invalid magic number 0000');
+last_file('with the contents of an old one',
+	sub { copy("$_[1]/$first", $_[0]) }, $last, 0, '.*unexpected pageaddr');
+last_file('with a broken record',
+	sub { overwrite($_[0], $start_of_record + 20, "\1\2\3\4") }, $last,
+	$start_of_record, 'incorrect checksum');
+foreach my $suffix ('.gz', '.lz4', '.zst', '-0123abcd.gz')
+{
+	last_file("with suffix $suffix", sub { move($_[0], "$_[0]$suffix") },
+		"$last$suffix", 0, 'it is not a plain segment');
+}
+last_file('whole and compressed', sub { copy($_[0], "$_[0].gz") }, $last, $segment_size);
+last_file('with a backup history file',
+	sub { append_to_file("$_[0].00000028.backup", 'x'); },
+	$last, $segment_size);
+
+# After a gap that nothing plain follows
+last_file('compressed, after one that is not there',
+	sub { move($_[0], sprintf('%s/%s.gz', $_[1], segment_name(1, int_to_lsn(lsn_to_int($last_lsn) + $segment_size)))); },
+	segment_name(1, int_to_lsn(lsn_to_int($last_lsn) + $segment_size)) . '.gz', 0,
+	'it is not a plain segment');
+
+# Damage that is not in the last file is an error, and so is what is missing
+# in a range.
+{
+	my $dir = copy_of($archive, 'middle');
+	truncate("$dir/$third", 100_000);
+	my $got = read_directory($node, $dir, '0/0', $open_end);
+	like($got->{error}, qr/XX001: no valid WAL record at/, 'a damaged file in the middle');
+
+	$dir = copy_of($archive, 'middle');
+	move("$dir/$third", "$dir/$third.gz");
+	foreach my $end ($open_end, $last_lsn)
+	{
+		$got = read_directory($node, $dir, $first_lsn, $end);
+		like($got->{error},
+			qr/58P01: WAL segment "$third" is missing.*HINT:  There is file "$third.gz", but it is not a plain segment/s,
+			'a compressed file in the middle');
+	}
+
+	# WAL begins after it if it need not begin before.
+	$got = read_directory($node, $dir, '0/0', $open_end);
+	is_deeply($got->{lines}, \@in_last, 'older segments are compressed');
+	like("@{ $got->{warnings} }",
+		qr{WAL is read from \Q$before_last\E on, as file "$third.gz" before it cannot be used: it is not a plain},
+		'... which is said');
+}
+
+# pg_wal, by its name, goes on behind what was read, and that is no news.
+{
+	my $got = read_directory($node, 'pg_wal', '0/0', $open_end);
+	is($got->{error}, '', 'pg_wal as a directory');
+	is_deeply($got->{warnings}, [], '... gives no warning');
+}
+
+#
+# Two systems' segments in one directory
+#
+
+my $other = PostgreSQL::Test::Cluster->new('other');
+$other->init(extra => ['--wal-segsize=1']);
+$other->append_conf('postgresql.conf', "autovacuum = off\nwal_keep_size = 1GB");
+$other->start;
+$other->safe_psql('postgres', 'CREATE EXTENSION walredo');
+$other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_switch_wal()");
+{
+	my $other_wal = $other->data_dir . '/pg_wal';
+	my ($foreign, $foreign2) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($other_wal);
+	my $next = segment_name(1, $last_lsn);
+
+	# Before, after, and of another version
+	my $dir = copy_of($archive, 'two');
+	copy("$other_wal/$foreign", "$dir/" . segment_name(1, int_to_lsn(lsn_to_int($first_lsn) - $segment_size)));
+	copy("$other_wal/$foreign", "$dir/$foreign");
+	overwrite("$dir/$foreign", 0, "\x01");
+	copy("$other_wal/$foreign2", "$dir/$foreign2");
+	copy("$other_wal/$foreign2", "$dir/$next");
+	my $got = read_directory($node, $dir, '0/0', $open_end);
+	is_deeply($got->{lines}, $all->{lines}, "this server's segments are read");
+	is($got->{error}, '', '... without an error');
+	like("@{ $got->{warnings} }",
+		qr/file "\w+" before it cannot be used: it is of the database system .*file "$next" after it cannot be used: it is of the database system/,
+		'... and it is said where there are others');
+
+	# In a gap
+	copy("$other_wal/$foreign2", "$dir/$third");
+	$got = read_directory($node, $dir, $first_lsn, $last_lsn);
+	like($got->{error}, qr/58P01: WAL segment "$third" is missing.*HINT: .*of the database system with identifier/s,
+		'a gap with a segment of another system is a gap');
+
+	# Each server sees its own.
+	copy("$other_wal/$foreign", "$dir/$foreign");
+	$got = read_directory($other, $dir, '0/0', $open_end);
+	is($got->{error}, '', "the other server sees its own");
+	is_deeply(
+		$got->{lines},
+		[ grep { lsn_to_int((split /\|/)[1]) < lsn_to_int($got->{to}) + 1 }
+			@{ read_directory($other, $other_wal, (split /\|/, $got->{lines}[0])[0], $open_end)->{lines} } ],
+		'... as in its pg_wal');
+}
+
+#
+# Timelines of servers of one system
+#
+
+$node->backup('b');
+my $clone = PostgreSQL::Test::Cluster->new('clone');
+$clone->init_from_backup($node, 'b', has_streaming => 1);
+my $clone_archive = "$scratch/clone";
+mkdir $clone_archive;
+$clone->append_conf('postgresql.conf',
+	qq{archive_command = 'cp "%p" "$clone_archive/%f"'});
+$clone->start;
+my $common = insert_lsn();
+$node->safe_psql('postgres',
+	"CREATE TABLE kept AS SELECT 1 AS i; $fill; CHECKPOINT");
+my $target = insert_lsn();
+$node->safe_psql('postgres', $fill);
+$node->wait_for_catchup($clone);
+$clone->promote;
+my $clone_end;
+$clone_end = fill_and_switch($clone) foreach 1 .. 2;
+my $node_end;
+$node_end = fill_and_switch($node) foreach 1 .. 4;
+$clone->poll_query_until('postgres',
+	"SELECT count(*) = 0 FROM pg_ls_archive_statusdir() WHERE name ~ 'ready'");
+
+my ($switch) =
+  plain(slurp_file("$clone_archive/00000002.history")) =~ /^1\t(\S+)/m;
+my $partial = segment_name(1, $switch) . '.partial';
+ok(-f "$clone_archive/$partial", 'a promotion has left a partial segment');
+
+sub records_of
+{
+	my ($server, $start, $end) = @_;
+	return [
+		split /\n/,
+		plain(
+			$server->safe_psql('postgres',
+				"SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end')"))
+	];
+}
+my $of_node = records_of($node, $common, $node_end);
+my $of_clone = records_of($clone, $common, $clone_end);
+my @of_both = grep { lsn_to_int((split /\|/)[1]) <= lsn_to_int($switch) } @$of_node;
+cmp_ok(scalar(@of_both), '>', 100, 'there are records before the switch');
+
+# One archive for all: each server follows its own timeline.
+{
+	my $dir = copy_of($growing, 'one');
+	copy("$clone_archive/$_", "$dir/$_") foreach slurp_dir($clone_archive);
+	is_deeply(read_directory($node, $dir, $common, $node_end)->{lines},
+		$of_node, 'the old timeline is followed by the server that is on it');
+	my $got = read_directory($node, $dir, $common, $open_end);
+	is_deeply($got->{lines}, $of_node, '... up to its end');
+	is_deeply($got->{warnings}, [], '... which is clean');
+	is_deeply(read_directory($clone, $dir, $common, $clone_end)->{lines},
+		$of_clone, 'the new timeline is followed by the server that is on it');
+
+	# Its history may be in pg_wal only, but must not be another's.
+	unlink "$dir/00000002.history";
+	is_deeply(read_directory($clone, $dir, $common, $clone_end)->{lines},
+		$of_clone, '... also without its history file there');
+	append_to_file("$dir/00000002.history", "1\t0/1234568\tanother promotion\n");
+	$got = read_directory($clone, $dir, $common, $clone_end);
+	like($got->{error}, qr/XX001: history of timeline 2 in directory ".*" is not this server's/,
+		'... and not with the history of another timeline 2');
+	is_deeply(read_directory($node, $dir, $common, $node_end)->{lines},
+		$of_node, '... which is nothing to a server on timeline 1');
+}
+
+# Parents' segments only, of which the last may be partial
+{
+	my $dir = copy_of($growing, 'parents');
+	my $got = read_directory($clone, $dir, $common, $open_end);
+	is_deeply($got->{lines}, \@of_both, 'the old timeline is read up to the switch');
+	my $missing = segment_name(2, $switch);
+	like("@{ $got->{warnings} }",
+		qr{WAL was read up to \Q$switch\E, as segment "$missing" is missing},
+		'... where the new one is missing');
+
+	unlink grep { m{/([0-9A-F]{24})} && $1 ge segment_name(1, $switch) } glob "$dir/*";
+	copy("$clone_archive/$partial", "$dir/$partial");
+	foreach my $server ($node, $clone)
+	{
+		$got = read_directory($server, $dir, $common, $open_end);
+		is_deeply($got->{lines}, \@of_both, 'the partial one is read up to the switch');
+		is(scalar(@{ $got->{warnings} }), 1, '... with a warning');
+	}
+}
+
+# None of the own timeline: the newest
+{
+	my $dir = copy_of($clone_archive, 'newest');
+	unlink "$dir/$partial";
+	my $got = read_directory($node, $dir, int_to_lsn(lsn_to_int($clone_end) - $segment_size), $open_end);
+	is($got->{error}, '', "only another timeline's segments are there");
+	is($got->{to}, $clone_end, '... which are read');
+}
+
+# Switches that go back: a server that was restored to before its promotion,
+# and promoted again, has left timeline 2 before that began.  Or at once.  And
+# what the server takes no offence at in a history file.
+foreach my $text (
+	"1\t" . int_to_lsn(lsn_to_int($switch) + 3 * $segment_size) . "\n2\t$switch\n",
+	"1\t$switch\n2\t$switch\n",
+	"0\t0/28\r\n\n# comment\n 1\t$switch of\0no interest\r\n\0\n 2 $switch")
+{
+	my $dir = copy_of($growing, 'back');
+	unlink grep { m{/00000001(\w+)} && "00000001$1" gt segment_name(1, $switch) } glob "$dir/*";
+	foreach my $name (grep { /^00000002[0-9A-F]{16}$/ } slurp_dir($clone_archive))
+	{
+		copy("$clone_archive/$name", "$dir/00000003" . substr($name, 8));
+	}
+	append_to_file("$dir/00000003.history", $text);
+
+	# A server of another system follows the newest timeline.
+	my $got = read_directory($other, $dir, $common, $clone_end);
+	is_deeply($got->{lines}, $of_clone, 'a history that goes back')
+	  or diag($got->{error});
+
+	# Without its first file the parent's is good up to the switch, although the
+	# parent went on.  A timeline that holds nothing has a copy in its own first
+	# file.
+	my $name = segment_name(3, $switch);
+	rename "$dir/$name", "$scratch/$name";
+	foreach my $tli (1, 2)
+	{
+		if ($tli == 2)
+		{
+			next if $text =~ /^1.*\n2\t/ && $text !~ /^1\t$switch/;
+			rename "$scratch/$name", "$dir/" . segment_name(2, $switch);
+			unlink "$dir/" . segment_name(1, $switch);
+		}
+		$got = read_directory($other, $dir, $common, $switch);
+		is_deeply($got->{lines}, \@of_both, "... of timeline $tli up to the switch")
+		  or diag($got->{error});
+		$got = read_directory($other, $dir, $common, $clone_end);
+		like($got->{error}, qr/58P01: WAL segment "$name" is missing/,
+			'... and no further');
+	}
+}
+
+# A server that does so: it is restored from the same backup to before the
+# promotion, follows the latest timeline as recovery does, and is promoted.
+{
+	my $dir = copy_of($growing, 'restore');
+	copy("$clone_archive/$_", "$dir/$_") foreach slurp_dir($clone_archive);
+	my $again = PostgreSQL::Test::Cluster->new('again');
+	$again->init_from_backup($node, 'b');
+	$again->append_conf('postgresql.conf', <<CONF);
+restore_command = 'cp "$dir/%f" "%p"'
+archive_command = 'cp "%p" "$dir/%f"'
+recovery_target_lsn = '$target'
+recovery_target_action = promote
+CONF
+	$again->set_recovery_mode;
+	$again->start;
+	$again->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()')
+	  or die 'not promoted';
+	my ($left) = plain(slurp_file($again->data_dir . '/pg_wal/00000003.history')) =~ /^2\t(\S+)/m;
+	cmp_ok(lsn_to_int($left), '<', lsn_to_int($switch), 'timeline 2 was left before it began');
+	my $end = fill_and_switch($again);
+
+	my $of_again = records_of($again, $common, $end);
+	my @before = grep { lsn_to_int((split /\|/)[1]) <= lsn_to_int($left) } @$of_node;
+	is_deeply([ @$of_again[ 0 .. $#before ] ], \@before, '... which its server reads');
+	is(plain((split /\|/, $of_again->[-1])[1]), $end, '... to the end');
+	is_deeply(read_directory($again, $dir, $common, $end)->{lines}, $of_again,
+		'... also where all have archived to');
+	is($again->safe_psql('postgres', "SELECT status FROM walredo_verify('kept')"),
+		'ok', '... and verifies a table with');
+	$again->stop;
+}
+
+$_->stop foreach $node, $other, $clone;
 done_testing();

@@ -5,7 +5,8 @@
 # Seen to fail:
 # - when a history began after the gap that it was to lead across;
 # - when records older than a base image of the visibility map were applied to
-#   it.
+#   it;
+# - when the end of WAL, as the start of a range, was in the future.
 
 use strict;
 use warnings;
@@ -192,6 +193,13 @@ like(
 	   DETAIL:\ \ The\ log\ from\ [0-9A-F]+/[0-9A-F]+\ to\ \Q$left_at\E\ has\ no\ record\ of\ it\.\n
 	   HINT:\ \ .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}x,
 	'the missing segment is named');
+
+# The end of WAL, which the message looks beyond, is as good as any LSN.
+like(
+	error_of(sprintf($block, 'FFFFFFFF/FFFFFFFF')),
+	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ FFFFFFFF/FFFFFFFF\n
+	   .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}xs,
+	'so it is at the end of WAL');
 
 # Its first change after the checkpoint brings an image: from there on it can.
 $node->safe_psql('postgres', "UPDATE t SET t = 'with an image' WHERE i = 1");

@@ -7,13 +7,16 @@ package WalredoProcesses;
 # snapshot, so one look at it may miss one; those who wait look again.
 #
 # Seen to fail: nothing_is_left() with children that nobody kills or waits for,
-# and with directories and segments of children that nobody removes.
+# and with directories and segments of children that nobody removes; and, where
+# nobody watches, beside a server that is started and killed again and again.
 
 use strict;
 use warnings;
 
 use Exporter qw(import);
 use File::Find;
+use FindBin;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -228,12 +231,53 @@ sub strange_files
 	return join "\n", sort @found;
 }
 
+# Shared memory of other servers, which may be killed while tests run, as keys of
+# a hash.  Who is watching it knows: a process for each data directory.
+my %watchers;
+
+sub _watch_segments
+{
+	my $directory = shift;
+
+	return if $watchers{$directory};
+	my $output = PostgreSQL::Test::Utils::tempdir() . '/segments';
+	my $pid = fork();
+	die "could not fork: $!" unless defined $pid;
+	if ($pid == 0)
+	{
+		# Without our END blocks, if it fails
+		open(STDOUT, '>', $output)
+		  && exec($^X, "$FindBin::RealBin/../test/watch_segments.pl",
+			$directory);
+		POSIX::_exit(1);
+	}
+	$watchers{$directory} = { pid => $pid, output => $output };
+	wait_for { slurp_proc($output) =~ /^ready$/m }
+	  or die 'segments are not watched';
+	return;
+}
+
+END
+{
+	local $?;
+
+	kill 'TERM', map { $_->{pid} } values %watchers;
+	waitpid($_->{pid}, 0) foreach values %watchers;
+}
+
+sub _foreign_segments
+{
+	my $directory = shift;
+
+	return map { $_ => 1 } split /\n/,
+	  slurp_proc($watchers{$directory}{output});
+}
+
 # System V segments that nobody is attached to, and files of POSIX segments
-# that nobody has mapped, as keys of a hash.  Nothing tells whose they were, so
-# another server of the same user that is killed meanwhile seems to be a leak of
-# ours.
+# that nobody has mapped, but for those of other servers, as keys of a hash.
 sub _unused_segments
 {
+	my $directory = shift;
 	my %unused;
 
 	foreach my $line (split /\n/, slurp_proc('/proc/sysvipc/shm'))
@@ -252,6 +296,8 @@ sub _unused_segments
 		}
 	}
 	$unused{"file $_"} = 1 foreach keys %files;
+	my %foreign = _foreign_segments($directory);
+	delete @unused{ keys %foreign };
 	return %unused;
 }
 
@@ -290,10 +336,11 @@ sub left_before
 {
 	my $node = shift;
 
+	_watch_segments($node->data_dir);
 	return {
 		node => $node,
 		files => strange_files($node),
-		segments => { _unused_segments() }
+		segments => { _unused_segments($node->data_dir) }
 	};
 }
 
@@ -307,7 +354,7 @@ sub left_over
 
 	wait_for
 	{
-		my %unused = _unused_segments();
+		my %unused = _unused_segments($node->data_dir);
 		my @left = strange_processes($node);
 		delete @unused{ keys %{ $before->{segments} } };
 		push @left, sort keys %unused;

@@ -41,6 +41,7 @@
 #include "storage/pg_shmem.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
+#include "utils/ps_status.h"
 #include "utils/resowner.h"
 
 /*
@@ -111,6 +112,18 @@ walredo_child_is_wanted(void)
 	return !IsPostmasterEnvironment && getenv(WALREDO_CHILD_ENV) != NULL;
 }
 
+/*
+ * Shows what this process is, in the place of what it was started with.  The
+ * server shows nothing for a process without a postmaster.
+ */
+static void
+set_title(const char *title)
+{
+	IsUnderPostmaster = true;
+	init_ps_display(title);
+	IsUnderPostmaster = false;
+}
+
 void
 walredo_child_init(void)
 {
@@ -123,6 +136,7 @@ walredo_child_init(void)
 	if (getppid() != worker_pid)
 		_exit(1);
 
+	set_title("walredo template");
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = child_main;
 }
@@ -357,6 +371,7 @@ child_main(void)
 {
 	sigjmp_buf	local_sigjmp_buf;
 	const char *failed;
+	char		title[sizeof("walredo child for ") + WALREDO_TITLE_SIZE];
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -403,9 +418,10 @@ child_main(void)
 	if (failed != NULL)
 		fail_to_start(failed);
 
-	template_serve();
+	snprintf(title, sizeof(title), "walredo child for %s", template_serve());
 
 	(void) prctl(PR_SET_NAME, "walredo child");
+	set_title(title);
 	failed = sandbox_enter(worker_pid);
 	if (failed != NULL)
 		fail_to_start(failed);

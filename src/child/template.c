@@ -127,15 +127,15 @@ fork_sibling(void)
 #endif
 }
 
-void
+const char *
 template_serve(void)
 {
+	static WalredoTemplateOrder order;
 	int32		answer = WALREDO_TEMPLATE_READY;
 
 	for (;;)
 	{
 		int			fds[3];
-		char		order;
 		pid_t		pid;
 
 		if (send(STDIN_FILENO, &answer, sizeof(answer),
@@ -158,7 +158,8 @@ template_serve(void)
 					_exit(1);
 			}
 			MyProcPid = getpid();
-			return;
+			order.title[WALREDO_TITLE_SIZE - 1] = '\0';
+			return order.title;
 		}
 		answer = pid > 0 ? pid : -errno;
 		for (int i = 0; i < lengthof(fds); i++)

@@ -20,9 +20,9 @@ extern const char *template_unshare_memory(void);
 
 /*
  * Forks children on order, see proto.h.  Returns in each of them, with the
- * descriptors of the order as 0, 1 and 2; in the template itself it does not
- * return.
+ * descriptors of the order as 0, 1 and 2, and whom it serves; in the template
+ * itself it does not return.
  */
-extern void template_serve(void);
+extern const char *template_serve(void);
 
 #endif							/* WALREDO_TEMPLATE_H */

@@ -30,6 +30,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "access/parallel.h"
+#include "commands/dbcommands.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -44,6 +46,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -80,10 +83,10 @@
 
 /*
  * A session waits for its own pool while the worker kills the child of an
- * earlier request.
+ * earlier request, or while another of its processes uses the child.
  */
 #define PRIVATE_SLOTS		1
-#define PRIVATE_WAITERS		1
+#define PRIVATE_WAITERS		(1 + max_worker_processes)
 
 /* The pipes of a child, and what it takes to wait for them. */
 typedef struct Connection
@@ -139,7 +142,10 @@ struct WalredoPipe
 /* The pool that this session uses, and what belongs to it alone. */
 static WalredoPool *pool = NULL;
 static dsm_segment *private_segment = NULL;
+
+/* The private pool's worker, if it was this process that registered it. */
 static BackgroundWorkerHandle *private_worker = NULL;
+static bool private_worker_started = false;
 
 static Connection connections[WALREDO_MAX_CHILDREN];
 static WalredoPipe *request_pipe = NULL;
@@ -168,29 +174,63 @@ static void release_resources(ResourceReleasePhase phase, bool is_commit,
 							  bool is_top_level, void *arg);
 
 /*
- * Ends the private pool.  Its worker kills the child, and is waited for, so
- * that nothing of the session's is left when it has ended.
+ * Waits until the worker of our private pool, which another process of this
+ * session has registered, has come to its end.
  */
 static void
-end_private_pool(void)
+wait_for_private_worker(void)
 {
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
+
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->end_requested = true;
+	walredo_pool_wake_worker(pool);
+	while (!pool->worker_ended && GetCurrentTimestamp() < deadline)
+	{
+		LWLockRelease(&pool->lock);
+		pg_usleep(1000L);
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	}
+	LWLockRelease(&pool->lock);
+}
+
+/*
+ * Leaves the private pool; with is_dead, nobody else can use it any more
+ * either.  The last to leave has its worker end, which kills the child, and
+ * waits for that, so that nothing of the session's is left when it has ended.
+ */
+static void
+leave_private_pool(bool is_dead)
+{
+	bool		is_last;
+
 	/* The next pool numbers its children from the start. */
 	for (int i = 0; i < PRIVATE_SLOTS; i++)
 		close_connection(&connections[i]);
 
+	walredo_directory_lock();
+	is_last = walredo_directory_leave(dsm_segment_handle(private_segment));
+	if (is_dead)
+		walredo_directory_forget(dsm_segment_handle(private_segment));
+	walredo_directory_unlock();
+
+	if (is_last || is_dead)
+	{
+		if (private_worker != NULL)
+		{
+			TerminateBackgroundWorker(private_worker);
+			(void) WaitForBackgroundWorkerShutdown(private_worker);
+		}
+		else
+			wait_for_private_worker();
+	}
 	if (private_worker != NULL)
-	{
-		TerminateBackgroundWorker(private_worker);
-		(void) WaitForBackgroundWorkerShutdown(private_worker);
 		pfree(private_worker);
-		private_worker = NULL;
-	}
-	if (private_segment != NULL)
-	{
-		walredo_stats_attach(NULL);
-		dsm_detach(private_segment);
-		private_segment = NULL;
-	}
+	private_worker = NULL;
+	walredo_stats_attach(NULL);
+	dsm_detach(private_segment);
+	private_segment = NULL;
 	pool = NULL;
 }
 
@@ -199,34 +239,39 @@ client_exit(int code, Datum arg)
 {
 	abandon();
 	if (private_segment != NULL)
-		end_private_pool();
+		leave_private_pool(false);
+}
+
+/* The process ID of the backend that this session is known by. */
+static pid_t
+session_pid(void)
+{
+	if (IsParallelWorker() && MyProc->lockGroupLeader != NULL)
+		return MyProc->lockGroupLeader->pid;
+	return MyProcPid;
 }
 
 /*
  * Makes a pool for this session alone: one slot in a dynamic segment, and a
- * worker of its own.
+ * worker of its own, which need not have started yet.  False if there can be no
+ * further worker.
  */
-static void
-begin_private_pool(void)
+static bool
+make_private_pool(void)
 {
+	dsm_segment *segment;
 	BackgroundWorker worker;
 	MemoryContext old_context;
 	bool		registered;
-	pid_t		pid;
 
-	/*
-	 * From here on, client_exit() and the next call find what there is to
-	 * clean up, however far this one gets.
-	 */
-	private_segment = dsm_create(walredo_pool_shared_size(PRIVATE_SLOTS,
-														  PRIVATE_WAITERS), 0);
-	dsm_pin_mapping(private_segment);
-	pool = dsm_segment_address(private_segment);
-	walredo_pool_shared_init(pool, true, PRIVATE_SLOTS, PRIVATE_WAITERS);
+	segment = dsm_create(walredo_pool_shared_size(PRIVATE_SLOTS,
+												  PRIVATE_WAITERS), 0);
+	dsm_pin_mapping(segment);
+	walredo_pool_shared_init(dsm_segment_address(segment), true,
+							 PRIVATE_SLOTS, PRIVATE_WAITERS);
 
-	walredo_pool_fill_worker(&worker, true);
-	worker.bgw_main_arg =
-		UInt32GetDatum(dsm_segment_handle(private_segment));
+	walredo_pool_fill_worker(&worker, session_pid());
+	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
 	worker.bgw_notify_pid = MyProcPid;
 
 	old_context = MemoryContextSwitchTo(TopMemoryContext);
@@ -235,33 +280,68 @@ begin_private_pool(void)
 	if (!registered)
 	{
 		private_worker = NULL;
-		end_private_pool();
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not register a background worker for WAL redo"),
-				 errhint("Increase max_worker_processes, or add walredo to shared_preload_libraries so that all sessions share one worker.")));
+		dsm_detach(segment);
+		return false;
 	}
-	if (WaitForBackgroundWorkerStartup(private_worker, &pid) != BGWH_STARTED)
-	{
-		end_private_pool();
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start a background worker for WAL redo"),
-				 errhint("More details may be available in the server log.")));
-	}
+	private_worker_started = false;
+	private_segment = segment;
+	walredo_directory_enter(session_pid(), dsm_segment_handle(segment));
+	return true;
 }
 
+/*
+ * Takes part in the pool of this session, which is made if there is none.
+ * False if it cannot be.
+ */
+static bool
+join_private_pool(void)
+{
+	dsm_handle	handle;
+
+	/*
+	 * An error in between releases the lock.  What has been made before it is
+	 * in private_segment, or is of no use to anybody and goes with this
+	 * process.
+	 */
+	walredo_directory_lock();
+	handle = walredo_directory_find(session_pid());
+	if (handle != DSM_HANDLE_INVALID)
+	{
+		private_segment = dsm_attach(handle);
+		if (private_segment != NULL)
+		{
+			dsm_pin_mapping(private_segment);
+			walredo_directory_join(handle);
+		}
+		else
+			walredo_directory_forget(handle);
+	}
+	if (private_segment != NULL || make_private_pool())
+		pool = dsm_segment_address(private_segment);
+	walredo_directory_unlock();
+	return pool != NULL;
+}
+
+/*
+ * True if the worker of our private pool is no more.  One that another process
+ * has registered may still be about to start.
+ */
 static bool
 private_worker_is_gone(void)
 {
 	pid_t		pid;
+	bool		ended;
 
-	return private_worker == NULL ||
-		GetBackgroundWorkerPid(private_worker, &pid) != BGWH_STARTED;
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	ended = pool->worker_ended;
+	LWLockRelease(&pool->lock);
+	if (ended || private_worker == NULL)
+		return ended;
+	return GetBackgroundWorkerPid(private_worker, &pid) == BGWH_STOPPED;
 }
 
 static void
-attach_pool(void)
+prepare_pool(void)
 {
 	static bool first_time = true;
 
@@ -279,19 +359,77 @@ attach_pool(void)
 
 	/* Somebody may have terminated our worker. */
 	if (private_segment != NULL && private_worker_is_gone())
-		end_private_pool();
+		leave_private_pool(true);
 
 	if (pool == NULL)
 		pool = walredo_pool_in_shmem();
-	if (pool == NULL)
-		begin_private_pool();
+}
+
+static void
+attach_pool(void)
+{
+	pid_t		pid;
+
+	prepare_pool();
+	if (pool == NULL && !join_private_pool())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not register a background worker for WAL redo"),
+				 errhint("Increase max_worker_processes, or add walredo to shared_preload_libraries so that all sessions share one worker.")));
+	if (private_worker != NULL && !private_worker_started)
+	{
+		if (WaitForBackgroundWorkerStartup(private_worker,
+										   &pid) != BGWH_STARTED)
+		{
+			leave_private_pool(true);
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("could not start a background worker for WAL redo"),
+					 errhint("More details may be available in the server log.")));
+		}
+		private_worker_started = true;
+	}
 	walredo_stats_attach(&pool->stats);
+}
+
+void
+walredo_pool_expect_requests(void)
+{
+	if (!walredo_enabled || IsParallelWorker())
+		return;
+	prepare_pool();
+
+	/* If there is no room for a worker now, there may be when it is needed. */
+	if (pool == NULL)
+		(void) join_private_pool();
 }
 
 /* ----------------------------------------------------------------
  *		Slots
  * ----------------------------------------------------------------
  */
+
+/*
+ * The names of our database and of a role, for those who look at processes.
+ */
+static const char *
+tenant_title(Oid role)
+{
+	static char title[WALREDO_TITLE_SIZE];
+	static Oid	title_role = InvalidOid;
+
+	if (role != title_role)
+	{
+		char	   *database_name = get_database_name(MyDatabaseId);
+		char	   *role_name = GetUserNameFromId(role, true);
+
+		snprintf(title, sizeof(title), "%s %s",
+				 database_name ? database_name : "?",
+				 role_name ? role_name : "?");
+		title_role = role;
+	}
+	return title;
+}
 
 /*
  * Takes a slot that needs no waiting for.
@@ -305,7 +443,7 @@ attach_pool(void)
  * those the one idle for longest.
  */
 static bool
-take_slot(Oid database, Oid role)
+take_slot(Oid database, Oid role, const char *title)
 {
 	int			usable = WalredoPoolUsableSlots(pool);
 	int			idle = -1;
@@ -365,6 +503,7 @@ take_slot(Oid database, Oid role)
 		slot->state = SLOT_LAUNCHING;
 		slot->database = database;
 		slot->role = role;
+		strlcpy(slot->title, title, sizeof(slot->title));
 		walredo_pool_wake_worker(pool);
 	}
 	my_slot = found;
@@ -373,7 +512,7 @@ take_slot(Oid database, Oid role)
 
 /* Joins the queue of those who wait for a slot. */
 static void
-begin_waiting(Oid database, Oid role)
+begin_waiting(Oid database, Oid role, const char *title)
 {
 	WalredoWaiter *waiters = WalredoPoolWaiters(pool);
 
@@ -388,6 +527,7 @@ begin_waiting(Oid database, Oid role)
 			waiters[i].latch = MyLatch;
 			waiters[i].database = database;
 			waiters[i].role = role;
+			strlcpy(waiters[i].title, title, sizeof(waiters[i].title));
 			waiters[i].slot = -1;
 			waiters[i].since = GetCurrentTimestamp();
 			pool->num_waiters++;
@@ -450,11 +590,12 @@ acquire_slot(void)
 {
 	Oid			database = MyDatabaseId;
 	Oid			role = GetUserId();
+	const char *title = tenant_title(role);
 	TimestampTz deadline;
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	if (!take_slot(database, role))
-		begin_waiting(database, role);
+	if (!take_slot(database, role, title))
+		begin_waiting(database, role, title);
 	LWLockRelease(&pool->lock);
 
 	/* There is no limit to this wait: others may have long work to do. */
@@ -464,8 +605,16 @@ acquire_slot(void)
 		if (WalredoPoolWaiters(pool)[my_waiter].slot >= 0)
 			end_waiting();
 		LWLockRelease(&pool->lock);
-		if (my_waiter >= 0)
-			wait_latch(wait_for_child, 0);
+		if (my_waiter < 0)
+			break;
+		if (private_segment != NULL && private_worker_is_gone())
+		{
+			/* So is the pool; whoever has the child will not pass it on. */
+			abandon();
+			attach_pool();
+			return acquire_slot();
+		}
+		wait_latch(wait_for_child, 0);
 	}
 
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -1243,7 +1392,7 @@ end_exchange(WalredoPipe *pipe, const WalredoRequest *requests, int answered,
 	/* Our own worker may still be about to end; the next is another. */
 	if (pipe->failure != FAILURE_NONE && private_segment != NULL &&
 		grave->worker_ended)
-		end_private_pool();
+		leave_private_pool(true);
 }
 
 /*

@@ -160,6 +160,13 @@ typedef struct WalredoChildInfo
 extern WalredoChildInfo *walredo_pool_children(int *nchildren);
 
 /*
+ * Has a session that has no pool yet begin one, as it is about to make
+ * requests, perhaps in parallel workers: these take places of background
+ * workers that the pool needs, too.  Does nothing if that is not possible.
+ */
+extern void walredo_pool_expect_requests(void);
+
+/*
  * Makes this process count, and read figures, where its pool does, if it has
  * one.
  */

@@ -7,11 +7,11 @@
  * postgres binary in single-user mode, taken over (see child/template.c).  It
  * insists on a data directory, but what it looks for there is little: the
  * version, the control file (a copy of the server's own, since it says with
- * which page and segment sizes the binary is to work), and a few empty
- * directories.  The template takes no more than 10 ms or so to go past all
- * that, and then the directory is removed.  Should the server die in between,
- * the directory has a name that the server's own start-up removes: that of a
- * temporary file.
+ * which page and segment sizes the binary is to work, but without the secret in
+ * it), and a few empty directories.  The template takes no more than 10 ms or
+ * so to go past all that, and then the directory is removed.  Should the server
+ * die in between, the directory has a name that the server's own start-up
+ * removes: that of a temporary file.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -43,6 +43,7 @@
 #include "port/pg_crc32c.h"
 #include "proto/proto.h"
 #include "storage/fd.h"
+#include "utils/guc.h"
 
 /* Where the server keeps temporary files, relative to its data directory. */
 #define TEMP_FILES_DIR		"base/" PG_TEMP_FILES_DIR
@@ -163,6 +164,23 @@ read_control_file(char *contents)
 }
 
 /*
+ * Takes out of a control file what is nobody's business in a child: from the
+ * nonce, the server makes the salts that it shows to those who try to log in as
+ * a role that does not exist, which would tell them from real ones.
+ */
+static void
+clear_secrets(char *contents)
+{
+	ControlFileData *control = (ControlFileData *) contents;
+
+	memset(control->mock_authentication_nonce, 0,
+		   sizeof(control->mock_authentication_nonce));
+	INIT_CRC32C(control->crc);
+	COMP_CRC32C(control->crc, contents, offsetof(ControlFileData, crc));
+	FIN_CRC32C(control->crc);
+}
+
+/*
  * Makes the template's data directory.  On failure errno is set, and failed
  * says what could not be done.
  */
@@ -194,6 +212,7 @@ make_data_directory(const char *directory, const char **failed)
 	*failed = "read the control file";
 	if (!read_control_file(control.data))
 		return false;
+	clear_secrets(control.data);
 	*failed = "copy the control file";
 	return make_file(directory, XLOG_CONTROL_FILE, control.data,
 					 PG_CONTROL_FILE_SIZE);
@@ -250,7 +269,7 @@ bool
 walredo_template_launch(WalredoTemplate *template, char *error,
 						Size error_size)
 {
-	char	   *argv[4 + 2 * (lengthof(template_settings) + 5) + 2];
+	char	   *argv[4 + 2 * (lengthof(template_settings) + 6) + 2];
 	char	   *envp[6];
 	int			nargs = 0;
 	int			nenvs = 0;
@@ -280,6 +299,8 @@ walredo_template_launch(WalredoTemplate *template, char *error,
 	argv[nargs++] = psprintf("dynamic_library_path=%s", Dynamic_library_path);
 	argv[nargs++] = "-c";
 	argv[nargs++] = "shared_preload_libraries=walredo";
+	argv[nargs++] = "-c";
+	argv[nargs++] = psprintf("cluster_name=%s", cluster_name);
 
 	/* Neither may be less than two segments, whose size can be up to 1 GB. */
 	argv[nargs++] = "-c";
@@ -378,14 +399,15 @@ walredo_template_hear(WalredoTemplate *template)
  * is to blame.
  */
 static pid_t
-order_child(WalredoTemplate *template, const int fds[3])
+order_child(WalredoTemplate *template, const int fds[3], const char *title)
 {
-	const char	order = WALREDO_TEMPLATE_ORDER;
+	WalredoTemplateOrder order = {WALREDO_TEMPLATE_ORDER};
 	struct pollfd pollfd = {template->order_fd, POLLIN, 0};
 	int32		answer;
 	int			rc;
 
 	template->ready = false;
+	strlcpy(order.title, title, sizeof(order.title));
 	if (!walredo_send_fds(template->order_fd, &order, sizeof(order), fds, 3,
 						  MSG_DONTWAIT))
 		return -1;
@@ -412,7 +434,7 @@ order_child(WalredoTemplate *template, const int fds[3])
 
 bool
 walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
-					 char *error, Size error_size)
+					 const char *title, char *error, Size error_size)
 {
 	int			in[2] = {-1, -1};
 	int			out[2] = {-1, -1};
@@ -436,7 +458,7 @@ walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 	ends[0] = in[0];
 	ends[1] = out[1];
 	ends[2] = err[1];
-	child->pid = order_child(template, ends);
+	child->pid = order_child(template, ends, title);
 	if (child->pid < 0)
 	{
 		child->pid = 0;

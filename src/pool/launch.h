@@ -55,13 +55,14 @@ extern bool walredo_template_launch(WalredoTemplate *template, char *error,
 extern bool walredo_template_hear(WalredoTemplate *template);
 
 /*
- * Starts a child.  On failure the reason is in error.  If the template is not
- * ready any more then, it must be killed, and has perhaps forked a child that
- * the parent does not know of; that one will end, as its pipes are closed.
+ * Starts a child; title says whom it serves.  On failure the reason is in
+ * error.  If the template is not ready any more then, it must be killed, and
+ * has perhaps forked a child that the parent does not know of; that one will
+ * end, as its pipes are closed.
  */
 extern bool walredo_child_launch(WalredoTemplate *template,
-								 WalredoChild *child, char *error,
-								 Size error_size);
+								 WalredoChild *child, const char *title,
+								 char *error, Size error_size);
 
 /*
  * Both kill and reap a process, and close our ends of its pipes but for

@@ -30,24 +30,62 @@ static WalredoPool *shmem_pool = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-/*
- * The server counts the kinds of locks that extensions ask for, and never
- * takes a number back.  So all pools share one, which is kept in the server's
- * main shared memory; the few bytes come out of its reserve if the library
- * was not preloaded.
- */
-static int
-lock_tranche(void)
+/* A private pool, and how many processes use it. */
+typedef struct DirectoryEntry
 {
-	int		   *tranche;
+	pid_t		session_pid;	/* 0 if the entry is free */
+	dsm_handle	handle;
+	int			users;
+} DirectoryEntry;
+
+/*
+ * What is kept in the server's main shared memory in any case.  The few bytes
+ * come out of its reserve if the library was not preloaded.
+ *
+ * Each private pool has a background worker, so there is an entry for as many
+ * as there can be of those.
+ */
+typedef struct Directory
+{
+	/*
+	 * The server counts the kinds of locks that extensions ask for, and never
+	 * takes a number back.  So all pools share one.
+	 */
+	int			tranche;
+
+	LWLock		lock;			/* protects the entries */
+	int			num_entries;
+	DirectoryEntry entries[FLEXIBLE_ARRAY_MEMBER];
+} Directory;
+
+static Directory *directory = NULL;
+
+static Size
+directory_size(void)
+{
+	return add_size(offsetof(Directory, entries),
+					mul_size(max_worker_processes, sizeof(DirectoryEntry)));
+}
+
+static Directory *
+get_directory(void)
+{
 	bool		found;
 
+	if (directory != NULL)
+		return directory;
+
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	tranche = ShmemInitStruct("walredo tranche", sizeof(int), &found);
+	directory = ShmemInitStruct("walredo directory", directory_size(), &found);
 	if (!found)
-		*tranche = walredo_new_tranche_id("walredo");
+	{
+		memset(directory, 0, directory_size());
+		directory->tranche = walredo_new_tranche_id("walredo");
+		LWLockInitialize(&directory->lock, directory->tranche);
+		directory->num_entries = max_worker_processes;
+	}
 	LWLockRelease(AddinShmemInitLock);
-	return *tranche;
+	return directory;
 }
 
 /*
@@ -56,7 +94,93 @@ lock_tranche(void)
 void
 walredo_pool_register_tranche(void)
 {
-	walredo_register_tranche(lock_tranche(), "walredo");
+	walredo_register_tranche(get_directory()->tranche, "walredo");
+}
+
+void
+walredo_directory_lock(void)
+{
+	LWLockAcquire(&get_directory()->lock, LW_EXCLUSIVE);
+}
+
+void
+walredo_directory_unlock(void)
+{
+	LWLockRelease(&get_directory()->lock);
+}
+
+/* The entry of that session, or else of that pool; NULL if there is none. */
+static DirectoryEntry *
+find_entry(pid_t session_pid, dsm_handle handle)
+{
+	Assert(LWLockHeldByMe(&get_directory()->lock));
+
+	for (int i = 0; i < directory->num_entries; i++)
+	{
+		DirectoryEntry *entry = &directory->entries[i];
+
+		if (session_pid != 0 ? entry->session_pid == session_pid :
+			entry->session_pid != 0 && entry->handle == handle)
+			return entry;
+	}
+	return NULL;
+}
+
+dsm_handle
+walredo_directory_find(pid_t session_pid)
+{
+	DirectoryEntry *entry = find_entry(session_pid, DSM_HANDLE_INVALID);
+
+	return entry != NULL ? entry->handle : DSM_HANDLE_INVALID;
+}
+
+void
+walredo_directory_enter(pid_t session_pid, dsm_handle handle)
+{
+	Assert(find_entry(session_pid, DSM_HANDLE_INVALID) == NULL);
+
+	for (int i = 0; i < directory->num_entries; i++)
+	{
+		DirectoryEntry *entry = &directory->entries[i];
+
+		if (entry->session_pid != 0)
+			continue;
+		entry->session_pid = session_pid;
+		entry->handle = handle;
+		entry->users = 1;
+		return;
+	}
+}
+
+void
+walredo_directory_join(dsm_handle handle)
+{
+	DirectoryEntry *entry = find_entry(0, handle);
+
+	if (entry != NULL)
+		entry->users++;
+}
+
+bool
+walredo_directory_leave(dsm_handle handle)
+{
+	DirectoryEntry *entry = find_entry(0, handle);
+
+	if (entry == NULL)
+		return true;
+	if (--entry->users > 0)
+		return false;
+	entry->session_pid = 0;
+	return true;
+}
+
+void
+walredo_directory_forget(dsm_handle handle)
+{
+	DirectoryEntry *entry = find_entry(0, handle);
+
+	if (entry != NULL)
+		entry->session_pid = 0;
 }
 
 Size
@@ -73,7 +197,7 @@ walredo_pool_shared_init(WalredoPool *pool, bool is_private, int num_slots,
 						 int max_waiters)
 {
 	memset(pool, 0, walredo_pool_shared_size(num_slots, max_waiters));
-	LWLockInitialize(&pool->lock, lock_tranche());
+	LWLockInitialize(&pool->lock, get_directory()->tranche);
 	walredo_stats_init(&pool->stats);
 	pool->is_private = is_private;
 	pool->num_slots = num_slots;
@@ -98,7 +222,7 @@ pool_shmem_request(void)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(walredo_pool_shared_size(WALREDO_MAX_CHILDREN,
 													shmem_max_waiters()));
-	RequestAddinShmemSpace(sizeof(int));
+	RequestAddinShmemSpace(directory_size());
 }
 
 static void
@@ -110,6 +234,8 @@ pool_shmem_startup(void)
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
 
+	/* After a crash, the server's memory is made anew. */
+	directory = NULL;
 	pool = ShmemInitStruct("walredo",
 						   walredo_pool_shared_size(WALREDO_MAX_CHILDREN,
 													shmem_max_waiters()),
@@ -130,7 +256,7 @@ walredo_pool_init_shared(void)
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = pool_shmem_startup;
 
-	walredo_pool_fill_worker(&worker, false);
+	walredo_pool_fill_worker(&worker, 0);
 	RegisterBackgroundWorker(&worker);
 }
 
@@ -217,6 +343,7 @@ walredo_pool_slot_free(WalredoPool *pool, int slotno)
 		slot->state = SLOT_LAUNCHING;
 		slot->database = first->database;
 		slot->role = first->role;
+		memcpy(slot->title, first->title, sizeof(slot->title));
 		walredo_pool_wake_worker(pool);
 	}
 	SetLatch(first->latch);

@@ -8,6 +8,11 @@
  * is preloaded, and in a dynamic segment of the session that made it when it
  * is not; the code is the same.
  *
+ * A pool in a dynamic segment serves one session: the backend that began it and
+ * the parallel workers of that, whichever needed it first.  They find it by the
+ * backend's process ID in a directory in the server's main shared memory, and
+ * the last of them to end has its worker end, too.
+ *
  * Each child has a slot, and each slot a state.  A slot is somebody's if it
  * has an owner, a backend.
  *
@@ -30,7 +35,9 @@
  *
  * Locking: pool->lock protects everything but what is set once before the
  * worker starts.  It is held for a few instructions at a time, never while
- * waiting or making system calls.
+ * waiting or making system calls.  The directory has a lock of its own, which
+ * is held while a session's pool is looked for, made or left; pool->lock is
+ * never taken before it.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -46,6 +53,8 @@
 #include "datatype/timestamp.h"
 #include "pool/pool.h"
 #include "postmaster/bgworker.h"
+#include "proto/proto.h"
+#include "storage/dsm.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "stats/stats.h"
@@ -74,6 +83,7 @@ typedef struct WalredoSlot
 	/* Whom the child serves. */
 	Oid			database;
 	Oid			role;
+	char		title[WALREDO_TITLE_SIZE];	/* their names, as they were */
 
 	/* The child.  Its number differs from that of any child before it. */
 	uint64		child_number;	/* 0 if there is none */
@@ -103,6 +113,7 @@ typedef struct WalredoWaiter
 	Latch	   *latch;
 	Oid			database;
 	Oid			role;
+	char		title[WALREDO_TITLE_SIZE];
 	int			slot;			/* the slot that it was given, or -1 */
 	TimestampTz since;
 } WalredoWaiter;
@@ -116,6 +127,10 @@ typedef struct WalredoPool
 	 */
 	pid_t		worker_pid;
 	Latch	   *worker_latch;
+
+	/* A private pool: its worker must end, and has killed all children. */
+	bool		end_requested;
+	bool		worker_ended;
 
 	/*
 	 * Where the worker listens, to hand out the ends of pipes: a name in the
@@ -161,9 +176,33 @@ extern void walredo_pool_wake_worker(WalredoPool *pool);
 extern WalredoWaiter *walredo_pool_first_waiter(WalredoPool *pool);
 extern void walredo_pool_slot_free(WalredoPool *pool, int slotno);
 
-/* worker.c */
+/*
+ * The directory of private pools.  It can be locked without a pool; all others
+ * must be called with it locked.
+ *
+ * find gives the pool of the session whose backend has that process ID, and
+ * DSM_HANDLE_INVALID if there is none.  enter adds one that has one user; it
+ * does nothing if there is no room, and then no other process of the session
+ * will find it.  join and leave count users; leave is true if there are no
+ * others, and forgets the pool then.  forget does so in any case.  None of them
+ * minds a pool that is not there.
+ */
+extern void walredo_directory_lock(void);
+extern void walredo_directory_unlock(void);
+extern dsm_handle walredo_directory_find(pid_t session_pid);
+extern void walredo_directory_enter(pid_t session_pid, dsm_handle handle);
+extern void walredo_directory_join(dsm_handle handle);
+extern bool walredo_directory_leave(dsm_handle handle);
+extern void walredo_directory_forget(dsm_handle handle);
+
+/*
+ * worker.c
+ *
+ * fill_worker says what to register: the worker of the server's pool, or if
+ * session_pid is not 0, that of the session whose backend has that process ID.
+ */
 extern PGDLLEXPORT void walredo_worker_main(Datum main_arg);
 extern void walredo_pool_fill_worker(BackgroundWorker *worker,
-									 bool is_private);
+									 pid_t session_pid);
 
 #endif							/* WALREDO_POOL_SHARED_H */

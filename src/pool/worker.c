@@ -114,6 +114,10 @@ static WaitEventSet *wait_set = NULL;
 /* SIGQUIT: leave at once, without touching shared memory. */
 static volatile sig_atomic_t quit_requested = false;
 
+/* SIGTERM, and that it was from the postmaster: the server is shut down. */
+static volatile sig_atomic_t end_of_worker = false;
+static volatile sig_atomic_t end_of_server = false;
+
 /* The worker is about to exit. */
 static bool worker_is_ending = false;
 
@@ -342,6 +346,7 @@ launch(int slotno)
 	WorkerChild *child = &children[slotno];
 	char		ping[WALREDO_WIRE_HEADER_SIZE];
 	char		error[WALREDO_LAST_WORDS_SIZE];
+	char		title[WALREDO_TITLE_SIZE];
 
 	if (child->launch_deadline == 0)
 	{
@@ -360,8 +365,12 @@ launch(int slotno)
 	if (!template.ready)
 		return true;
 
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	memcpy(title, pool->slots[slotno].title, sizeof(title));
+	LWLockRelease(&pool->lock);
+
 	forget_wait_set();
-	if (!walredo_child_launch(&template, &child->process, error,
+	if (!walredo_child_launch(&template, &child->process, title, error,
 							  sizeof(error)))
 	{
 		if (template.ready)
@@ -839,6 +848,36 @@ worker_exit(int code, Datum arg)
 			child_gone(i);
 		}
 	}
+
+	if (pool->is_private)
+	{
+		walredo_directory_lock();
+		walredo_directory_forget(DatumGetUInt32(arg));
+		walredo_directory_unlock();
+
+		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		pool->worker_ended = true;
+		for (int i = 0; i < pool->max_waiters; i++)
+		{
+			if (WalredoPoolWaiters(pool)[i].ticket != 0)
+				SetLatch(WalredoPoolWaiters(pool)[i].latch);
+		}
+		LWLockRelease(&pool->lock);
+	}
+}
+
+/* True if the session that has the pool for itself is done with it. */
+static bool
+end_requested(void)
+{
+	bool		result;
+
+	if (!pool->is_private)
+		return false;
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	result = pool->end_requested;
+	LWLockRelease(&pool->lock);
+	return result;
 }
 
 static void
@@ -849,6 +888,40 @@ handle_quit(SIGNAL_ARGS)
 	quit_requested = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
+}
+
+/*
+ * To be told to end by the postmaster is a normal end.  If somebody else says
+ * so, the worker of the server's pool is to be started again, which its exit
+ * code has to ask for.
+ */
+static void
+handle_terminate(int signo, siginfo_t *info, void *context)
+{
+	int			save_errno = errno;
+
+	if (info->si_pid == PostmasterPid)
+		end_of_server = true;
+	end_of_worker = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+set_signal_handlers(void)
+{
+	struct sigaction terminate = {
+		.sa_sigaction = handle_terminate,
+		.sa_flags = SA_RESTART | SA_SIGINFO
+	};
+
+	sigemptyset(&terminate.sa_mask);
+	(void) sigaction(SIGTERM, &terminate, NULL);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGQUIT, handle_quit);
+
+	/* There is no query that could be cancelled. */
+	pqsignal(SIGINT, SIG_IGN);
 }
 
 /*
@@ -871,20 +944,23 @@ quit_at_once(void)
 }
 
 void
-walredo_pool_fill_worker(BackgroundWorker *worker, bool is_private)
+walredo_pool_fill_worker(BackgroundWorker *worker, pid_t session_pid)
 {
 	memset(worker, 0, sizeof(*worker));
-	worker->bgw_flags = BGWORKER_SHMEM_ACCESS;
+
+	/* It connects to no database, but this has pg_stat_activity show it. */
+	worker->bgw_flags =
+		BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_ConsistentState;
 	worker->bgw_restart_time =
-		is_private ? BGW_NEVER_RESTART : WORKER_RESTART_SECONDS;
+		session_pid != 0 ? BGW_NEVER_RESTART : WORKER_RESTART_SECONDS;
 	strlcpy(worker->bgw_library_name, "walredo",
 			sizeof(worker->bgw_library_name));
 	strlcpy(worker->bgw_function_name, "walredo_worker_main",
 			sizeof(worker->bgw_function_name));
-	if (is_private)
+	if (session_pid != 0)
 		snprintf(worker->bgw_name, sizeof(worker->bgw_name),
-				 "walredo worker for PID %d", MyProcPid);
+				 "walredo worker for PID %d", (int) session_pid);
 	else
 		strlcpy(worker->bgw_name, "walredo worker", sizeof(worker->bgw_name));
 	strlcpy(worker->bgw_type, "walredo worker", sizeof(worker->bgw_type));
@@ -900,9 +976,7 @@ walredo_worker_main(Datum main_arg)
 	dsm_handle	handle = DatumGetUInt32(main_arg);
 	MemoryContext turn_context;
 
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGQUIT, handle_quit);
+	set_signal_handlers();
 	BackgroundWorkerUnblockSignals();
 
 	walredo_pool_register_tranche();
@@ -920,7 +994,8 @@ walredo_worker_main(Datum main_arg)
 		pool = walredo_pool_in_shmem();
 
 	walredo_stats_attach(&pool->stats);
-	before_shmem_exit(worker_exit, 0);
+	before_shmem_exit(worker_exit, main_arg);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	start_listening();
 
 	turn_context = AllocSetContextCreate(TopMemoryContext, "walredo worker",
@@ -938,8 +1013,11 @@ walredo_worker_main(Datum main_arg)
 
 		if (quit_requested)
 			quit_at_once();
-		if (ShutdownRequestPending)
-			proc_exit(pool->is_private ? 0 : 1);
+		if (end_of_worker || end_requested())
+			proc_exit(pool->is_private || end_of_server ? 0 : 1);
+
+		/* Others may wait for all who could have a file open, for instance. */
+		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;

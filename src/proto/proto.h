@@ -46,14 +46,24 @@
 
 /*
  * What the worker and its template (see child/template.c) say to each other
- * over a SOCK_SEQPACKET socket, the template's standard input.  An order is
- * the byte below, with the descriptors that are to be a new child's 0, 1 and
- * 2.  Each answer is an int32: the child's process ID, or a negative errno if
- * there is none.  The template begins with an answer to no order, when it is
- * ready.
+ * over a SOCK_SEQPACKET socket, the template's standard input.  An order is as
+ * below, with the descriptors that are to be a new child's 0, 1 and 2.  Each
+ * answer is an int32: the child's process ID, or a negative errno if there is
+ * none.  The template begins with an answer to no order, when it is ready.
  */
 #define WALREDO_TEMPLATE_ORDER	'F'
 #define WALREDO_TEMPLATE_READY	0
+
+/* Room for the names of a database and of a role. */
+#define WALREDO_TITLE_SIZE		(2 * NAMEDATALEN)
+
+typedef struct WalredoTemplateOrder
+{
+	char		type;			/* WALREDO_TEMPLATE_ORDER */
+
+	/* Whom the child serves, for its title; ends with a zero byte. */
+	char		title[WALREDO_TITLE_SIZE];
+} WalredoTemplateOrder;
 
 typedef enum WalredoMessageType
 {

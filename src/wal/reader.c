@@ -15,7 +15,7 @@
  *
  * The server's own pg_wal is read in the same way as any other directory.
  * Only the knowledge about it is better: segment size, system identifier,
- * newest timeline, and how far the log goes come from the server.
+ * the timeline, and how far WAL goes come from the server.
  *
  * No file stays open between two reads.  A set-returning function may be left
  * in the middle, and its caller may roll back a subtransaction and go on
@@ -36,7 +36,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "access/timeline.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
@@ -49,6 +48,7 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 #include "wal/reader.h"
+#include "wal/timeline.h"
 
 /* Bytes read at once.  Large enough that opening the file is not felt. */
 #define READ_CHUNK	(16 * XLOG_BLCKSZ)
@@ -59,27 +59,29 @@
  */
 #define MAX_RECORD_LENGTH	(1020 * 1024 * 1024)
 
-/*
- * A history file has a line for each change of timeline.  One that is longer
- * than this is something else.
- */
-#define MAX_HISTORY_LENGTH	(1024 * 1024)
+/* Where a segment's name ends that is followed by .partial or the like. */
+#define SUFFIX(name)	((name) + XLOG_FNAME_LEN)
 
 struct WalredoReader
 {
 	XLogReaderState *state;		/* for the validation of pages only */
 
-	/* Where the log is, and what of it is wanted. */
+	/* Where WAL is, and what of it is wanted. */
 	char		directory[MAXPGPATH];
-	bool		own;			/* it is the server's own pg_wal */
+	bool		own;			/* it is read as the server's own */
+	bool		quiet;			/* what is wrong is the end of the range */
 	int			segsize;
-	TimeLineID	tli;			/* newest timeline, the one to follow */
-	List	   *history;		/* TimeLineHistoryEntry's, newest first */
+	TimeLineID	tli;			/* the timeline to follow */
+	List	   *history;		/* WalredoTimelines, newest first */
 	XLogRecPtr	first_lsn;		/* where the range begins */
 	XLogRecPtr	end_lsn;		/* no record that ends after it is wanted */
 	XLogRecPtr	limit;			/* no byte at or after it may be read */
 	bool		to_end;			/* end_lsn is not known: find the end */
 	bool		done;
+
+	/* Where WAL could not be read further, and why; NULL: it is missing. */
+	XLogRecPtr	stop_lsn;
+	char	   *stop_reason;
 	bool		end_reported;
 
 	/*
@@ -92,6 +94,7 @@ struct WalredoReader
 	XLogRecPtr	removed_lsn;	/* wanted, and found to be removed, or 0 */
 
 	/* What was read last. */
+	char		file[MAXFNAMELEN];	/* its name in the directory */
 	char	   *buf;			/* READ_CHUNK bytes */
 	XLogRecPtr	buf_start;		/* a page boundary */
 	XLogRecPtr	buf_end;		/* valid bytes are before it */
@@ -114,21 +117,31 @@ struct WalredoReader
 	bool		pending;		/* found by begin, not yet handed out */
 };
 
+static WalredoReader *begin(const char *directory, XLogRecPtr start_lsn,
+							XLogRecPtr end_lsn, bool quiet);
 static XLogRecPtr before_page_header(XLogRecPtr lsn);
 static void look_at_own_log(WalredoReader *reader);
 static void look_at_directory(WalredoReader *reader);
-static List *read_history(WalredoReader *reader, TimeLineID tli);
-static bool entry_covers(const TimeLineHistoryEntry *entry, XLogSegNo segno,
-						 int segsize);
+static List *read_history(WalredoReader *reader, const char *directory,
+						  TimeLineID tli, bool *found);
+static bool is_segment_name(const char *name);
+static bool is_regular_file(const char *directory, const char *name);
+static bool in_history(WalredoReader *reader, TimeLineID tli,
+					   XLogSegNo segno);
 static int	open_regular_file(const char *path);
-static int	open_segment(WalredoReader *reader, XLogSegNo segno,
+static int	open_segment(WalredoReader *reader, XLogRecPtr lsn,
 						 TimeLineID *tli, XLogRecPtr *valid_end);
 static bool read_long_header(const char *path, XLogLongPageHeader header);
 static void follow_own_timeline(WalredoReader *reader);
+static const char *segment_problem(WalredoReader *reader, const char *name,
+								   XLogSegNo segno);
 static XLogSegNo newest_segment(WalredoReader *reader);
 static XLogRecPtr start_of_log(WalredoReader *reader);
 static XLogRecPtr first_removed(WalredoReader *reader, XLogRecPtr from,
 								XLogRecPtr to);
+static bool find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to,
+						  char *name, char **problem);
+static void report_start(WalredoReader *reader);
 static void report_missing(WalredoReader *reader, XLogRecPtr lsn);
 static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
 					const char *errormsg);
@@ -156,6 +169,19 @@ WalredoReader *
 walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 					 XLogRecPtr end_lsn)
 {
+	return begin(directory, start_lsn, end_lsn, false);
+}
+
+WalredoReader *
+walredo_reader_begin_search(const char *directory, XLogRecPtr start_lsn)
+{
+	return begin(directory, start_lsn, WALREDO_END_OF_LOG, true);
+}
+
+static WalredoReader *
+begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
+	  bool quiet)
+{
 	WalredoReader *reader;
 	bool		to_end = (end_lsn == WALREDO_END_OF_LOG);
 
@@ -179,6 +205,7 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 	reader->to_end = to_end;
 	reader->end_lsn = end_lsn;
 	reader->own = (directory == NULL);
+	reader->quiet = quiet;
 
 	if (reader->own)
 	{
@@ -204,6 +231,11 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 		{
 			reader->end_lsn = last;
 			reader->to_end = false;
+
+			/* From the end on, wherever that is, there is nothing. */
+			if (start_lsn == WALREDO_END_OF_LOG ||
+				(quiet && start_lsn > last))
+				start_lsn = last;
 		}
 		if (start_lsn > last || reader->end_lsn > last)
 			ereport(ERROR,
@@ -221,6 +253,8 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 	{
 		start_lsn = start_of_log(reader);
 		reader->open_start = reader->own;
+		reader->first_lsn = start_lsn;
+		report_start(reader);
 	}
 	reader->first_lsn = start_lsn;
 	reader->next_lsn = start_lsn;
@@ -338,11 +372,12 @@ walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 	/* Name the file that would be best. */
 	foreach(lc, reader->history)
 	{
-		TimeLineHistoryEntry *entry = lfirst(lc);
+		WalredoTimeline *timeline = lfirst(lc);
 
-		if (entry_covers(entry, segno, reader->segsize))
+		if (timeline->begin < timeline->end &&
+			walredo_timeline_covers(timeline, segno, reader->segsize))
 		{
-			tli = entry->tli;
+			tli = timeline->tli;
 			break;
 		}
 	}
@@ -359,6 +394,8 @@ walredo_reader_end(WalredoReader *reader)
 		pfree(reader->buf);
 	if (reader->assembled != NULL)
 		pfree(reader->assembled);
+	if (reader->stop_reason != NULL)
+		pfree(reader->stop_reason);
 	pfree(reader);
 }
 
@@ -380,7 +417,7 @@ set_segment_size(WalredoReader *reader, int segsize)
 				 errmsg("out of memory")));
 }
 
-/* The newest timeline of the running server, and how far its log is valid. */
+/* The timeline of the running server, and how far its WAL is valid. */
 static XLogRecPtr
 own_log_end(TimeLineID *tli)
 {
@@ -439,15 +476,177 @@ look_at_own_log(WalredoReader *reader)
 	reader->limit = own_log_end(&reader->tli);
 	set_segment_size(reader, wal_segment_size);
 	reader->state->system_identifier = GetSystemIdentifier();
-	reader->history = read_history(reader, reader->tli);
+	reader->history = read_history(reader, XLOGDIR, reader->tli, NULL);
+}
+
+/*
+ * Is a file that is named as a segment one of this PostgreSQL version?  Gets
+ * its header.
+ */
+static bool
+is_valid_segment(WalredoReader *reader, const char *name,
+				 XLogLongPageHeader header)
+{
+	char		path[MAXPGPATH];
+
+	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
+	return read_long_header(path, header) &&
+		header->std.xlp_magic == XLOG_PAGE_MAGIC &&
+		(header->std.xlp_info & XLP_LONG_HEADER) != 0 &&
+		IsValidWalSegSize(header->xlp_seg_size);
+}
+
+/*
+ * Which database system's WAL is meant, of those that the directory holds
+ * segments of: this server's, or else the only one.  Gets a header of it.
+ *
+ * One segment is enough to know if it is this server's, and so it nearly always
+ * is in an archive of it.
+ */
+static void
+choose_system(WalredoReader *reader, const char *first,
+			  XLogLongPageHeader header)
+{
+	bool		first_is_valid = is_valid_segment(reader, first, header);
+	char		other[MAXFNAMELEN] = "";
+	uint64		other_sysid = 0;
+	DIR		   *dir;
+	struct dirent *de;
+
+	if (first_is_valid && header->xlp_sysid == GetSystemIdentifier())
+		return;
+
+	dir = AllocateDir(reader->directory);
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		XLogLongPageHeaderData another;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if (!is_segment_name(de->d_name) ||
+			!is_regular_file(reader->directory, de->d_name) ||
+			!is_valid_segment(reader, de->d_name, &another))
+			continue;
+
+		if (another.xlp_sysid == GetSystemIdentifier())
+		{
+			*header = another;
+			FreeDir(dir);
+			return;
+		}
+		if (first_is_valid && another.xlp_sysid != header->xlp_sysid &&
+			(other[0] == '\0' || strcmp(de->d_name, other) < 0))
+		{
+			strlcpy(other, de->d_name, sizeof(other));
+			other_sysid = another.xlp_sysid;
+		}
+	}
+	FreeDir(dir);
+
+	if (!first_is_valid)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid WAL segment \"%s\"", first),
+				 errdetail("The first segment in directory \"%s\" does not begin with a valid page header of this PostgreSQL version.",
+						   reader->directory)));
+	if (other[0] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("WAL segments of different database systems in directory \"%s\"",
+						reader->directory),
+				 errdetail("Segment \"%s\" is of the system with identifier " UINT64_FORMAT ", segment \"%s\" of " UINT64_FORMAT ".",
+						   first, header->xlp_sysid, other, other_sysid),
+				 errhint("Put the segments of each system into a directory of their own.")));
+}
+
+/* The order in which segments are asked whose they are: whole ones first. */
+static bool
+comes_before(const char *name, const char *other)
+{
+	bool		is_whole = IsXLogFileName(name);
+
+	if (is_whole != IsXLogFileName(other))
+		return is_whole;
+	return strcmp(name, other) < 0;
+}
+
+/*
+ * Does the directory hold a segment of the history?
+ */
+static bool
+holds_history(WalredoReader *reader)
+{
+	DIR		   *dir = AllocateDir(reader->directory);
+	struct dirent *de;
+	bool		found = false;
+
+	while (!found && (de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		TimeLineID	tli;
+		XLogSegNo	segno;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if (!is_segment_name(de->d_name))
+			continue;
+		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
+		found = in_history(reader, tli, segno);
+	}
+	FreeDir(dir);
+
+	return found;
+}
+
+/*
+ * Follows this server's own timeline in a directory of its own system.  False
+ * if the directory holds no WAL of that timeline or its ancestors.
+ *
+ * Other servers of the same system may archive to the same place: restored
+ * copies, which were promoted to timelines that this server does not know.  Two
+ * of them may even have promoted to timelines with one number.
+ */
+static bool
+follow_own_in_directory(WalredoReader *reader)
+{
+	bool		found_own;
+	bool		found_there;
+	List	   *own_history;
+	List	   *history;
+	TimeLineID	tli;
+
+	(void) own_log_end(&tli);
+	own_history = read_history(reader, XLOGDIR, tli, &found_own);
+	history = read_history(reader, reader->directory, tli, &found_there);
+
+	reader->history = found_own ? own_history : history;
+	if (!holds_history(reader))
+	{
+		list_free_deep(own_history);
+		list_free_deep(history);
+		reader->history = NIL;
+		return false;
+	}
+	if (found_own && found_there &&
+		!walredo_timeline_histories_equal(own_history, history))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("history of timeline %u in directory \"%s\" is not this server's",
+						tli, reader->directory),
+				 errdetail("Another server of the same system has made a timeline with that number, and segments of it cannot be told from this server's."),
+				 errhint("Remove the files of the other server from the directory.")));
+
+	reader->tli = tli;
+	list_free_deep(found_own ? history : own_history);
+	return true;
 }
 
 /*
  * Learns from the files of a directory what the server would tell.
  *
- * The timeline to follow is the newest one that has a segment or a history
- * file.  Segment size and system identifier are those of the first segment;
- * every further segment's header is checked against them when it is read.
+ * The timeline to follow is this server's own in a directory of this system,
+ * or else the newest one that has a segment or a history file.  Segment size
+ * and system identifier are those of a segment; every other segment's header
+ * is checked against them when it is read.
  */
 static void
 look_at_directory(WalredoReader *reader)
@@ -455,15 +654,15 @@ look_at_directory(WalredoReader *reader)
 	DIR		   *dir;
 	struct dirent *de;
 	char		first[MAXFNAMELEN] = "";
-	char		path[MAXPGPATH];
+	TimeLineID	newest = 0;
 	XLogLongPageHeaderData header;
 
 	dir = AllocateDir(reader->directory);
 	while ((de = ReadDir(dir, reader->directory)) != NULL)
 	{
-		bool		is_segment = IsXLogFileName(de->d_name);
+		bool		is_segment = is_segment_name(de->d_name);
+		bool		is_first;
 		TimeLineID	tli;
-		struct stat st;
 
 		CHECK_FOR_INTERRUPTS();
 
@@ -473,20 +672,18 @@ look_at_directory(WalredoReader *reader)
 		/* The name begins with eight hexadecimal digits. */
 		if (sscanf(de->d_name, "%08X", &tli) != 1 || tli == 0)
 			continue;
-		if (tli <= reader->tli &&
-			!(is_segment &&
-			  (first[0] == '\0' || strcmp(de->d_name, first) < 0)))
+		is_first = is_segment &&
+			(first[0] == '\0' || comes_before(de->d_name, first));
+		if (tli <= newest && !is_first)
 			continue;
 
 		/* It teaches something new, if it is a file at all. */
-		snprintf(path, sizeof(path), "%s/%s", reader->directory, de->d_name);
-		if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+		if (!is_regular_file(reader->directory, de->d_name))
 			continue;
 
-		if (tli > reader->tli)
-			reader->tli = tli;
-		if (is_segment &&
-			(first[0] == '\0' || strcmp(de->d_name, first) < 0))
+		if (tli > newest)
+			newest = tli;
+		if (is_first)
 			strlcpy(first, de->d_name, sizeof(first));
 	}
 	FreeDir(dir);
@@ -497,21 +694,17 @@ look_at_directory(WalredoReader *reader)
 				 errmsg("no WAL segments in directory \"%s\"",
 						reader->directory)));
 
-	snprintf(path, sizeof(path), "%s/%s", reader->directory, first);
-	if (!read_long_header(path, &header) ||
-		header.std.xlp_magic != XLOG_PAGE_MAGIC ||
-		(header.std.xlp_info & XLP_LONG_HEADER) == 0 ||
-		!IsValidWalSegSize(header.xlp_seg_size))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid WAL segment \"%s\"", first),
-				 errdetail("The first segment in directory \"%s\" does not begin with a valid page header of this PostgreSQL version.",
-						   reader->directory)));
-
+	choose_system(reader, first, &header);
 	reader->limit = PG_UINT64_MAX;
 	set_segment_size(reader, header.xlp_seg_size);
 	reader->state->system_identifier = header.xlp_sysid;
-	reader->history = read_history(reader, reader->tli);
+
+	if (header.xlp_sysid == GetSystemIdentifier() &&
+		follow_own_in_directory(reader))
+		return;
+
+	reader->tli = newest;
+	reader->history = read_history(reader, reader->directory, newest, NULL);
 }
 
 /*
@@ -529,135 +722,76 @@ follow_own_timeline(WalredoReader *reader)
 	{
 		list_free_deep(reader->history);
 		reader->history = NIL;
-		reader->history = read_history(reader, tli);
+		reader->history = read_history(reader, XLOGDIR, tli, NULL);
 		reader->tli = tli;
 	}
 }
 
-static void
-invalid_history(const char *path, int line, const char *problem)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("invalid timeline history file \"%s\"", path),
-			 line > 0 ? errdetail("Line %d: %s.", line, problem) :
-			 errdetail("%s.", problem)));
-}
-
 /*
- * The history of a timeline, newest entry first, palloc'd.
- *
- * As readTimeLineHistory() in src/backend/access/transam/timeline.c, but for
- * any directory and with every number checked.  A timeline without a history
- * file has no parents.
+ * The history of a timeline out of a directory, in the reader's context.  A
+ * timeline without a history file has no parents.
  */
 static List *
-read_history(WalredoReader *reader, TimeLineID tli)
+read_history(WalredoReader *reader, const char *directory, TimeLineID tli,
+			 bool *found)
 {
-	List	   *history = NIL;
-	TimeLineHistoryEntry *entry;
+	MemoryContext old_cxt =
+		MemoryContextSwitchTo(GetMemoryChunkContext(reader));
+	List	   *history;
 	char		name[MAXFNAMELEN];
 	char		path[MAXPGPATH];
-	TimeLineID	last_tli = 0;
-	XLogRecPtr	last_end = InvalidXLogRecPtr;
-	MemoryContext cxt = GetMemoryChunkContext(reader);
-	MemoryContext old_cxt = MemoryContextSwitchTo(cxt);
 	int			fd;
 
 	TLHistoryFileName(name, tli);
-	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
-
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	fd = open_regular_file(path);
-	if (fd >= 0)
-	{
-		char	   *text = palloc(MAX_HISTORY_LENGTH + 1);
-		char	   *line;
-		char	   *next;
-		Size		length = 0;
-		int			lineno = 0;
-
-		for (;;)
-		{
-			int			n = read(fd, text + length,
-								 MAX_HISTORY_LENGTH + 1 - length);
-
-			if (n < 0)
-				ereport(ERROR,
-						(errcode_for_file_access(),
-						 errmsg("could not read file \"%s\": %m", path)));
-			length += n;
-			if (length > MAX_HISTORY_LENGTH)
-				invalid_history(path, 0, "The file is too long");
-			if (n == 0)
-				break;
-		}
-		CloseTransientFile(fd);
-		text[length] = '\0';
-		if (strlen(text) != length)
-			invalid_history(path, 0, "The file holds a zero byte");
-
-		for (line = text; line != NULL && *line != '\0'; line = next)
-		{
-			TimeLineID	parent;
-			uint32		hi;
-			uint32		lo;
-
-			lineno++;
-			next = strchr(line, '\n');
-			if (next != NULL)
-				*next++ = '\0';
-
-			line += strspn(line, " \t\r\f\v");
-			if (*line == '\0' || *line == '#')
-				continue;
-
-			if (sscanf(line, "%u\t%X/%X", &parent, &hi, &lo) != 3)
-				invalid_history(path, lineno,
-								"a timeline and the LSN where it ends are expected");
-			if (parent <= last_tli || parent >= tli)
-				invalid_history(path, lineno,
-								"timelines must be in increasing sequence and less than the file's own");
-
-			entry = palloc(sizeof(TimeLineHistoryEntry));
-			entry->tli = parent;
-			entry->begin = last_end;
-			entry->end = ((uint64) hi) << 32 | lo;
-			if (entry->end <= last_end)
-				invalid_history(path, lineno,
-								"ends of timelines must be in increasing sequence");
-			history = lcons(entry, history);
-
-			last_tli = parent;
-			last_end = entry->end;
-		}
-		pfree(text);
-	}
-	else if (errno != ENOENT)
+	if (fd < 0 && errno != ENOENT)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s\": %m", path)));
 
-	entry = palloc(sizeof(TimeLineHistoryEntry));
-	entry->tli = tli;
-	entry->begin = last_end;
-	entry->end = InvalidXLogRecPtr;
-	history = lcons(entry, history);
+	history = walredo_timeline_history(tli, fd, path);
+	if (fd >= 0)
+		CloseTransientFile(fd);
+	if (found != NULL)
+		*found = (fd >= 0);
 
 	MemoryContextSwitchTo(old_cxt);
 
 	return history;
 }
 
-/*
- * Does a segment hold log of this part of the history?
- */
+/* A whole segment, or one that pg_receivewal or a promotion left unfinished? */
 static bool
-entry_covers(const TimeLineHistoryEntry *entry, XLogSegNo segno, int segsize)
+is_segment_name(const char *name)
 {
-	if (segno < entry->begin / segsize)
-		return false;
-	return XLogRecPtrIsInvalid(entry->end) ||
-		segno <= (entry->end - 1) / segsize;
+	return IsXLogFileName(name) || IsPartialXLogFileName(name);
+}
+
+/* Can a timeline's segment hold a part of the history? */
+static bool
+in_history(WalredoReader *reader, TimeLineID tli, XLogSegNo segno)
+{
+	ListCell   *lc;
+
+	foreach(lc, reader->history)
+	{
+		WalredoTimeline *timeline = lfirst(lc);
+
+		if (timeline->tli == tli)
+			return walredo_timeline_covers(timeline, segno, reader->segsize);
+	}
+	return false;
+}
+
+static bool
+is_regular_file(const char *directory, const char *name)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 /*
@@ -683,43 +817,75 @@ open_regular_file(const char *path)
 }
 
 /*
- * Opens the file of a segment, or returns -1 if there is none.
+ * Is it the header of another database system's segment?  Also one of another
+ * major version, as pg_upgrade leaves in an archive.
+ */
+static bool
+is_foreign(WalredoReader *reader, const XLogLongPageHeaderData *header)
+{
+	return (header->std.xlp_magic & 0xFF00) == (XLOG_PAGE_MAGIC & 0xFF00) &&
+		(header->std.xlp_info & XLP_LONG_HEADER) != 0 &&
+		header->xlp_sysid != reader->state->system_identifier;
+}
+
+/*
+ * Opens the file of the segment that lsn is in, or returns -1 if there is none
+ * that is good there.
  *
  * Where a segment holds a change of timeline, the newest timeline's file is
  * taken: the server copies to it what went before.  Should only a parent's
  * file be there, it is good as far as the parent's timeline goes, and
  * *valid_end says how far that is.
+ *
+ * In a directory of this server's WAL another system's file is as none.
  */
 static int
-open_segment(WalredoReader *reader, XLogSegNo segno, TimeLineID *tli,
+open_segment(WalredoReader *reader, XLogRecPtr lsn, TimeLineID *tli,
 			 XLogRecPtr *valid_end)
 {
+	static const char *const suffixes[] = {"", ".partial"};
+	XLogSegNo	segno = lsn / reader->segsize;
 	ListCell   *lc;
 
 	foreach(lc, reader->history)
 	{
-		TimeLineHistoryEntry *entry = lfirst(lc);
-		char		name[MAXFNAMELEN];
-		char		path[MAXPGPATH];
-		int			fd;
+		WalredoTimeline *timeline = lfirst(lc);
 
-		if (!entry_covers(entry, segno, reader->segsize))
+		if (lsn >= timeline->end ||
+			!walredo_timeline_covers(timeline, segno, reader->segsize))
 			continue;
 
-		XLogFileName(name, entry->tli, segno, reader->segsize);
-		snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
-		fd = open_regular_file(path);
-		if (fd >= 0)
+		for (int i = 0; i < lengthof(suffixes); i++)
 		{
-			*tli = entry->tli;
-			*valid_end = XLogRecPtrIsInvalid(entry->end) ?
-				PG_UINT64_MAX : entry->end;
+			XLogLongPageHeaderData header;
+			char		path[MAXPGPATH];
+			int			fd;
+
+			XLogFileName(reader->file, timeline->tli, segno, reader->segsize);
+			strlcat(reader->file, suffixes[i], MAXFNAMELEN);
+			snprintf(path, sizeof(path), "%s/%s", reader->directory,
+					 reader->file);
+			fd = open_regular_file(path);
+			if (fd < 0)
+			{
+				if (errno == ENOENT)
+					continue;
+				ereport(ERROR,
+						(errcode_for_file_access(),
+						 errmsg("could not open file \"%s\": %m", path)));
+			}
+			if (!reader->own &&
+				pg_pread(fd, &header, sizeof(header), 0) == sizeof(header) &&
+				is_foreign(reader, &header))
+			{
+				CloseTransientFile(fd);
+				continue;
+			}
+
+			*tli = timeline->tli;
+			*valid_end = timeline->end;
 			return fd;
 		}
-		if (errno != ENOENT)
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not open file \"%s\": %m", path)));
 	}
 
 	return -1;
@@ -755,10 +921,40 @@ read_long_header(const char *path, XLogLongPageHeader header)
 }
 
 /*
- * The newest segment of the log in the directory, or 0 if there is none.
+ * Says why a file does not begin as the segment that it is named as, or
+ * returns NULL if it does.
  *
  * A name does not tell: a server keeps old segments under names of segments
  * to come.  Such a file's first page still has its old address.
+ */
+static const char *
+segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno)
+{
+	XLogLongPageHeaderData header;
+	char		path[MAXPGPATH];
+
+	if (strcmp(SUFFIX(name), "") != 0 && strcmp(SUFFIX(name), ".partial") != 0)
+		return "it is not a plain segment, it may be compressed";
+	if (!is_regular_file(reader->directory, name))
+		return "it is not a regular file";
+
+	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
+	if (!read_long_header(path, &header))
+		return "it is empty, or ends within its first page's header";
+	if (is_foreign(reader, &header))
+		return psprintf("it is of the database system with identifier " UINT64_FORMAT,
+						header.xlp_sysid);
+	if (header.std.xlp_magic != XLOG_PAGE_MAGIC ||
+		(header.std.xlp_info & XLP_LONG_HEADER) == 0)
+		return "it does not begin with a valid page header";
+	if (header.std.xlp_pageaddr != segno * reader->segsize)
+		return psprintf("it holds what was at %X/%X",
+						LSN_FORMAT_ARGS(header.std.xlp_pageaddr));
+	return NULL;
+}
+
+/*
+ * The newest segment of WAL in the directory, or 0 if there is none.
  */
 static XLogSegNo
 newest_segment(WalredoReader *reader)
@@ -770,40 +966,16 @@ newest_segment(WalredoReader *reader)
 	dir = AllocateDir(reader->directory);
 	while ((de = ReadDir(dir, reader->directory)) != NULL)
 	{
-		XLogLongPageHeaderData header;
-		char		path[MAXPGPATH];
 		TimeLineID	tli;
 		XLogSegNo	segno;
-		ListCell   *lc;
-		struct stat st;
 
 		CHECK_FOR_INTERRUPTS();
 
-		if (!IsXLogFileName(de->d_name))
+		if (!is_segment_name(de->d_name))
 			continue;
 		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
-		if (segno <= newest)
-			continue;
-
-		foreach(lc, reader->history)
-		{
-			TimeLineHistoryEntry *entry = lfirst(lc);
-
-			if (entry->tli == tli &&
-				entry_covers(entry, segno, reader->segsize))
-				break;
-		}
-		if (lc == NULL)
-			continue;
-
-		snprintf(path, sizeof(path), "%s/%s", reader->directory, de->d_name);
-		if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
-			continue;
-		if (read_long_header(path, &header) &&
-			header.std.xlp_magic == XLOG_PAGE_MAGIC &&
-			(header.std.xlp_info & XLP_LONG_HEADER) != 0 &&
-			header.std.xlp_pageaddr == segno * reader->segsize &&
-			header.xlp_sysid == reader->state->system_identifier)
+		if (segno > newest && in_history(reader, tli, segno) &&
+			segment_problem(reader, de->d_name, segno) == NULL)
 			newest = segno;
 	}
 	FreeDir(dir);
@@ -812,20 +984,23 @@ newest_segment(WalredoReader *reader)
 }
 
 /*
- * Where the log begins that goes on to the end of the range without a gap.
+ * Where WAL begins that goes on to the end of the range without a gap.
  */
 static XLogRecPtr
 start_of_log(WalredoReader *reader)
 {
 	XLogSegNo	segno;
 	XLogSegNo	first;
+	XLogRecPtr	lsn;
 
 	if (reader->to_end)
 		segno = newest_segment(reader);
 	else
 		segno = (reader->end_lsn - 1) / reader->segsize;
 
+	/* Of the last segment the begin is enough, the others must be whole. */
 	first = segno;
+	lsn = segno * reader->segsize;
 	for (;;)
 	{
 		TimeLineID	tli;
@@ -834,18 +1009,106 @@ start_of_log(WalredoReader *reader)
 
 		CHECK_FOR_INTERRUPTS();
 
-		fd = open_segment(reader, segno, &tli, &valid_end);
+		fd = open_segment(reader, lsn, &tli, &valid_end);
 		if (fd < 0)
 			break;
 		CloseTransientFile(fd);
 		first = segno;
 		if (segno == 0)
 			break;
+		lsn = segno * reader->segsize - 1;
 		segno--;
 	}
 
 	/* No record begins at the very beginning. */
 	return Max(first * reader->segsize, 1);
+}
+
+/*
+ * Looks for the first file in the directory that is named as a segment of the
+ * history in the given range, and cannot be used as it is.
+ */
+static bool
+find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
+			  char **problem)
+{
+	DIR		   *dir = AllocateDir(reader->directory);
+	struct dirent *de;
+	XLogSegNo	found = 0;
+
+	name[0] = '\0';
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		TimeLineID	tli;
+		XLogSegNo	segno;
+		char		plain[MAXFNAMELEN];
+		const char *its_problem;
+
+		CHECK_FOR_INTERRUPTS();
+
+		/* Archives add a suffix, some with a checksum before it. */
+		if (strspn(de->d_name, "0123456789ABCDEF") != XLOG_FNAME_LEN ||
+			strlen(de->d_name) >= MAXFNAMELEN ||
+			strstr(de->d_name, ".backup") != NULL)
+			continue;
+		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
+		if (segno < from || segno > to || !in_history(reader, tli, segno) ||
+			(name[0] != '\0' && (segno > found ||
+								 (segno == found &&
+								  strcmp(de->d_name, name) > 0))))
+			continue;
+
+		/* Nobody needs it if the plain one is there. */
+		strlcpy(plain, de->d_name, XLOG_FNAME_LEN + 1);
+		if (*SUFFIX(de->d_name) != '\0' &&
+			is_regular_file(reader->directory, plain))
+			continue;
+
+		its_problem = segment_problem(reader, de->d_name, segno);
+		if (its_problem == NULL)
+			continue;
+		strlcpy(name, de->d_name, MAXFNAMELEN);
+		*problem = pstrdup(its_problem);
+		found = segno;
+	}
+	FreeDir(dir);
+
+	return name[0] != '\0';
+}
+
+/*
+ * Says so if WAL seems to begin where it does only because what is before it
+ * cannot be used.
+ */
+static void
+report_start(WalredoReader *reader)
+{
+	XLogSegNo	segno = reader->first_lsn / reader->segsize;
+	char		name[MAXFNAMELEN];
+	char	   *problem;
+
+	if (reader->own || reader->quiet || segno == 0 ||
+		!find_unusable(reader, segno - 1, segno - 1, name, &problem))
+		return;
+
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("WAL is read from %X/%X on, as file \"%s\" before it cannot be used: %s",
+					LSN_FORMAT_ARGS(reader->first_lsn), name, problem)));
+}
+
+/*
+ * Is the directory the server's own pg_wal?
+ */
+static bool
+is_own_directory(WalredoReader *reader)
+{
+	struct stat st;
+	struct stat own;
+
+	return reader->own ||
+		(stat(reader->directory, &st) == 0 && stat(XLOGDIR, &own) == 0 &&
+		 st.st_dev == own.st_dev && st.st_ino == own.st_ino);
 }
 
 /* ----------------------------------------
@@ -864,17 +1127,14 @@ first_removed(WalredoReader *reader, XLogRecPtr from, XLogRecPtr to)
 
 	while (lsn <= to)
 	{
-		XLogSegNo	segno = lsn / reader->segsize;
 		TimeLineID	tli;
 		XLogRecPtr	valid_end;
-		int			fd = open_segment(reader, segno, &tli, &valid_end);
+		int			fd = open_segment(reader, lsn, &tli, &valid_end);
 
 		if (fd < 0)
 			return lsn;
 		CloseTransientFile(fd);
-		if (valid_end <= Min(to, (segno + 1) * reader->segsize - 1))
-			return Max(lsn, valid_end);
-		lsn = (segno + 1) * reader->segsize;
+		lsn = Min(valid_end, (lsn / reader->segsize + 1) * reader->segsize);
 	}
 	return InvalidXLogRecPtr;
 }
@@ -882,12 +1142,20 @@ first_removed(WalredoReader *reader, XLogRecPtr from, XLogRecPtr to)
 static void
 report_missing(WalredoReader *reader, XLogRecPtr lsn)
 {
+	XLogSegNo	segno = lsn / reader->segsize;
+	char		name[MAXFNAMELEN];
+	char	   *problem;
+	bool		unusable = !reader->own &&
+		find_unusable(reader, segno, segno, name, &problem);
+
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FILE),
 			 errmsg("WAL segment \"%s\" is missing",
 					walredo_reader_segment_name(reader, lsn)),
 			 errdetail("It is not in directory \"%s\", and WAL is wanted from %X/%X on.",
-					   reader->directory, LSN_FORMAT_ARGS(lsn))));
+					   reader->directory, LSN_FORMAT_ARGS(lsn)),
+			 unusable ?
+			 errhint("There is file \"%s\", but %s.", name, problem) : 0));
 }
 
 /*
@@ -902,6 +1170,12 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 {
 	reader->done = true;
 	reader->record = NULL;
+	reader->stop_lsn = lsn;
+	if (errormsg != NULL)
+		reader->stop_reason =
+			MemoryContextStrdup(GetMemoryChunkContext(reader), errormsg);
+	if (reader->quiet)
+		return;
 	if (reader->to_end && newest_segment(reader) <= lsn / reader->segsize)
 		return;
 
@@ -954,11 +1228,9 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 	if (reader->own)
 		follow_own_timeline(reader);
 
-	fd = open_segment(reader, segno, &tli, &valid_end);
-	if (fd < 0 || valid_end <= pageptr)
+	fd = open_segment(reader, pageptr, &tli, &valid_end);
+	if (fd < 0)
 	{
-		if (fd >= 0)
-			CloseTransientFile(fd);
 		if (pageptr >= reader->end_lsn)
 			reader->done = true;
 		else
@@ -976,15 +1248,12 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 
 		if (n < 0)
 		{
-			char		name[MAXFNAMELEN];
-
 			if (errno == EINTR)
 				continue;
-			XLogFileName(name, tli, segno, reader->segsize);
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not read WAL segment \"%s\", offset %zu: %m",
-							name, offset + length)));
+							reader->file, offset + length)));
 		}
 		if (n == 0)
 			break;
@@ -1008,7 +1277,7 @@ page_header_size(WalredoReader *reader, XLogRecPtr pageptr)
 }
 
 /*
- * A page of the log, with a valid header, of which at least the first need
+ * A page of WAL, with a valid header, of which at least the first need
  * bytes can be used.  NULL if it is not there and the scan ends.  It stays in
  * place until the next call for another page.
  */
@@ -1377,10 +1646,20 @@ stay_in_range(WalredoReader *reader)
 
 /*
  * Says how far WAL was read, once.
+ *
+ * In a directory WAL that ends in a file, or before one that cannot be used,
+ * may be all there is, or may lack what is damaged: who wants all there is
+ * must be told.  It ends as it should with a segment that is full, or ended by
+ * a switch.
  */
 static void
 report_end(WalredoReader *reader)
 {
+	XLogRecPtr	end_lsn = walredo_reader_end_lsn(reader);
+	XLogRecPtr	last_lsn = walredo_reader_last_lsn(reader);
+	char		name[MAXFNAMELEN];
+	char	   *problem;
+
 	if (reader->end_reported)
 		return;
 	reader->end_reported = true;
@@ -1389,8 +1668,32 @@ report_end(WalredoReader *reader)
 			(errmsg_internal("read WAL in \"%s\" from %X/%X to %X/%X of at most %X/%X",
 							 reader->directory,
 							 LSN_FORMAT_ARGS(reader->first_lsn),
-							 LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)),
-							 LSN_FORMAT_ARGS(walredo_reader_last_lsn(reader)))));
+							 LSN_FORMAT_ARGS(end_lsn),
+							 LSN_FORMAT_ARGS(last_lsn))));
+
+	if (!reader->to_end || reader->quiet ||
+		reader->stop_lsn == InvalidXLogRecPtr || is_own_directory(reader))
+		return;
+
+	if (reader->stop_reason != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("WAL was read up to %X/%X, not to the end of file \"%s\": %s",
+						LSN_FORMAT_ARGS(end_lsn), reader->file,
+						reader->stop_reason)));
+	else if (find_unusable(reader, reader->stop_lsn / reader->segsize,
+						   PG_UINT64_MAX, name, &problem))
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("WAL was read up to %X/%X, as file \"%s\" after it cannot be used: %s",
+						LSN_FORMAT_ARGS(end_lsn), name, problem)));
+	else if (XLogSegmentOffset(reader->stop_lsn, reader->segsize) != 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("WAL was read up to %X/%X, as segment \"%s\" is missing",
+						LSN_FORMAT_ARGS(end_lsn),
+						walredo_reader_segment_name(reader,
+													reader->stop_lsn))));
 }
 
 /*

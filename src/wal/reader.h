@@ -32,20 +32,35 @@ typedef struct WalredoReader WalredoReader;
  * directory that holds segment files; a relative one is taken from the data
  * directory.  Records are returned up to those that end at or before end_lsn.
  *
- * In the server's own log end_lsn may not be beyond what is flushed (or, on a
+ * In the server's own WAL end_lsn may not be beyond what is flushed (or, on a
  * standby, replayed), and WALREDO_END_OF_LOG stands for just that.  In another
- * directory a log that ends before end_lsn is an error, which says where it
+ * directory WAL that ends before end_lsn is an error, which says where it
  * ends; with WALREDO_END_OF_LOG the range goes on to the first place that
- * holds no valid record, if no later segment of the same history is there.
+ * holds no valid record, if no later segment of the same history is there.  A
+ * WARNING says where that was, unless it is the end of a segment and nothing
+ * that has a later segment's name is there.  So does one if WAL seems to
+ * begin where it does because of a file that cannot be used.
+ *
+ * A directory may hold WAL of several timelines and systems.  WAL of this
+ * server's system, on the timeline that this server is on and its ancestors,
+ * is meant if there is any; else the newest timeline of the only system.
  *
  * The reader lives in the current memory context and holds no descriptor
  * between calls, so it may be abandoned at any time.  ERROR 22023 if the range
- * makes no sense, 58P01 naming the segment if one is missing, XX001 if the log
- * is broken.
+ * makes no sense, 58P01 naming the segment if one is missing, XX001 if WAL is
+ * broken.
  */
 extern WalredoReader *walredo_reader_begin(const char *directory,
 										   XLogRecPtr start_lsn,
 										   XLogRecPtr end_lsn);
+
+/*
+ * The same to the end of WAL, for a search on behalf of an error message: the
+ * range ends wherever WAL is missing or broken, in silence, and is empty if
+ * start_lsn is after the end.
+ */
+extern WalredoReader *walredo_reader_begin_search(const char *directory,
+												  XLogRecPtr start_lsn);
 
 /*
  * Moves to the next record.  False at the end of the range.  The record stays

@@ -1,0 +1,214 @@
+/*-------------------------------------------------------------------------
+ *
+ * timeline.c
+ *	  Which timeline's segments hold which part of WAL.
+ *
+ * A history file lists the ancestors of a timeline, each with the LSN where it
+ * was left.  It is read as readTimeLineHistory() in
+ * src/backend/access/transam/timeline.c reads it, so that what a server has
+ * written and works with is not refused here: IDs rise, but nothing is said
+ * of LSNs.  They need not rise.  A server that is restored to a point before
+ * its last promotion, and promoted there, has followed the latest timeline's
+ * history and left that timeline before it began:
+ *
+ *		1	0/5000000
+ *		2	0/4000000
+ *
+ * is the history of timeline 3.  Which timeline an LSN is on is what
+ * tliOfPointInHistory() says: the newest one whose range it is in.  So timeline
+ * 2 holds nothing, and timeline 1 ends where timeline 3 begins.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * IDENTIFICATION
+ *	  src/wal/timeline.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+#include <unistd.h>
+
+#include "wal/timeline.h"
+
+/*
+ * A history file has a line for each change of timeline.  One that is longer
+ * than this is something else.
+ */
+#define MAX_HISTORY_LENGTH	(1024 * 1024)
+
+static void
+invalid_history(const char *path, int line, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("invalid timeline history file \"%s\"", path),
+			 line > 0 ? errdetail("Line %d: %s.", line, problem) :
+			 errdetail("%s.", problem)));
+}
+
+/* All of the file, palloc'd. */
+static char *
+read_file(int fd, const char *path, Size *length)
+{
+	char	   *text = palloc(MAX_HISTORY_LENGTH + 1);
+
+	*length = 0;
+	for (;;)
+	{
+		int			n = read(fd, text + *length,
+							 MAX_HISTORY_LENGTH + 1 - *length);
+
+		if (n < 0)
+		{
+			if (errno == EINTR)
+				continue;
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not read file \"%s\": %m", path)));
+		}
+		*length += n;
+		if (*length > MAX_HISTORY_LENGTH)
+			invalid_history(path, 0, "The file is too long");
+		if (n == 0)
+			return text;
+	}
+}
+
+/*
+ * The next line as fgets() gives it to the server: with its end, and in pieces
+ * if it does not fit.
+ */
+static bool
+next_line(const char **text, const char *end, char *line, Size size)
+{
+	Size		length = Min(size - 1, (Size) (end - *text));
+	const char *newline;
+
+	if (length == 0)
+		return false;
+
+	newline = memchr(*text, '\n', length);
+	if (newline != NULL)
+		length = newline + 1 - *text;
+	memcpy(line, *text, length);
+	line[length] = '\0';
+	*text += length;
+	return true;
+}
+
+/*
+ * Sets where each timeline of a list, newest first, ends in this history, as
+ * opposed to where it was left, and drops those that no LSN can be on.
+ */
+static List *
+set_ends(List *history)
+{
+	XLogRecPtr	limit = PG_UINT64_MAX;	/* begin of newer ones */
+
+	for (int i = 0; i < list_length(history); i++)
+	{
+		WalredoTimeline *timeline = list_nth(history, i);
+
+		if (limit == InvalidXLogRecPtr)
+			return list_truncate(history, i);
+
+		/* 0/0 is no end to the server. */
+		if (timeline->end == InvalidXLogRecPtr || timeline->end > limit)
+			timeline->end = limit;
+		if (timeline->begin < timeline->end)
+			limit = timeline->begin;
+	}
+	return history;
+}
+
+List *
+walredo_timeline_history(TimeLineID tli, int fd, const char *path)
+{
+	List	   *history = NIL;
+	WalredoTimeline *timeline;
+	TimeLineID	last_tli = 0;
+	XLogRecPtr	last_end = InvalidXLogRecPtr;
+
+	/* The first timeline has no parents, and the server looks for no file. */
+	if (fd >= 0 && tli != 1)
+	{
+		char		line[MAXPGPATH];
+		Size		length;
+		char	   *file = read_file(fd, path, &length);
+		const char *text = file;
+		int			lineno = 0;
+
+		while (next_line(&text, file + length, line, sizeof(line)))
+		{
+			const char *start = line;
+			TimeLineID	parent;
+			uint32		hi;
+			uint32		lo;
+
+			lineno++;
+			while (isspace((unsigned char) *start))
+				start++;
+			if (*start == '\0' || *start == '#')
+				continue;
+
+			/* What else is in the line is of no interest. */
+			if (sscanf(line, "%u\t%X/%X", &parent, &hi, &lo) != 3)
+				invalid_history(path, lineno,
+								"a timeline and the LSN where it ends are expected");
+			if (history != NIL && parent <= last_tli)
+				invalid_history(path, lineno,
+								"timelines must be in increasing sequence");
+
+			timeline = palloc(sizeof(WalredoTimeline));
+			timeline->tli = parent;
+			timeline->begin = last_end;
+			timeline->end = ((uint64) hi) << 32 | lo;
+			history = lcons(timeline, history);
+
+			last_tli = parent;
+			last_end = timeline->end;
+		}
+		pfree(file);
+
+		if (history != NIL && tli <= last_tli)
+			invalid_history(path, 0,
+							"Timelines in it must be less than the file's own");
+	}
+
+	timeline = palloc(sizeof(WalredoTimeline));
+	timeline->tli = tli;
+	timeline->begin = last_end;
+	timeline->end = InvalidXLogRecPtr;
+
+	return set_ends(lcons(timeline, history));
+}
+
+bool
+walredo_timeline_histories_equal(const List *a, const List *b)
+{
+	ListCell   *lca;
+	ListCell   *lcb;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(lca, a, lcb, b)
+	{
+		WalredoTimeline *ta = lfirst(lca);
+		WalredoTimeline *tb = lfirst(lcb);
+
+		if (ta->tli != tb->tli || ta->begin != tb->begin ||
+			ta->end != tb->end)
+			return false;
+	}
+	return true;
+}
+
+bool
+walredo_timeline_covers(const WalredoTimeline *timeline, XLogSegNo segno,
+						int segsize)
+{
+	return segno >= timeline->begin / segsize &&
+		segno <= (timeline->end - 1) / segsize;
+}

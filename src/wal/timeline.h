@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * timeline.h
+ *	  Which timeline's segments hold which part of WAL.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/wal/timeline.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_TIMELINE_H
+#define WALREDO_TIMELINE_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+#include "nodes/pg_list.h"
+
+/*
+ * A timeline in the history of another one.  What is before begin in its first
+ * segment is a copy of what its parent has there.  What is at or after end is
+ * not part of the history.
+ *
+ * A timeline that was left again before it began (see timeline.c) has an end
+ * that is not after its begin.  Only the copy in its first segment is of use.
+ */
+typedef struct WalredoTimeline
+{
+	TimeLineID	tli;
+	XLogRecPtr	begin;
+	XLogRecPtr	end;			/* PG_UINT64_MAX if it is open */
+} WalredoTimeline;
+
+/*
+ * The history of a timeline: a list of WalredoTimeline, newest first, palloc'd.
+ *
+ * fd is the open history file, or negative if there is none: then the timeline
+ * has no parents.  path is for messages.  ERROR XX001 if the server would not
+ * accept the file.
+ */
+extern List *walredo_timeline_history(TimeLineID tli, int fd,
+									  const char *path);
+
+/* Do two histories say the same? */
+extern bool walredo_timeline_histories_equal(const List *a, const List *b);
+
+/* Can a segment of the timeline hold a part of the history? */
+extern bool walredo_timeline_covers(const WalredoTimeline *timeline,
+									XLogSegNo segno, int segsize);
+
+#endif							/* WALREDO_TIMELINE_H */
