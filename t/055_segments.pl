@@ -313,7 +313,8 @@ is( join('', ask($restored, 'postgres',
 	1,
 	'never a row of the other timeline');
 
-# As a server writes it once more: blank lines, comments, equal LSNs.
+# As servers and people write them: blank lines, comments, equal LSNs.  By a
+# server of another system, which has no history of its own to compare with.
 my $files = copied_archive('histories', $again->archive_dir);
 my $current = $restored->safe_psql('postgres',
 	'SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
@@ -334,7 +335,7 @@ foreach my $text (
 	open(my $fh, '>', "$files/00000003.history") or die "open: $!";
 	print $fh $text;
 	close $fh;
-	my ($count, $messages) = ask($restored, 'postgres',
+	my ($count, $messages) = ask($main, 'postgres',
 		"SELECT count(*) > 100 FROM walredo_wal_records('0/0', '$far', '$files')"
 	);
 	is($count . ($messages =~ /ERROR/ ? $messages : ''),
@@ -346,7 +347,7 @@ foreach my $text ("nonsense\n", "2\t$branch\n1\t$branch\n", "1\n")
 	print $fh $text;
 	close $fh;
 	like(
-		error_of($restored, 'postgres',
+		error_of($main, 'postgres',
 			"SELECT count(*) FROM walredo_wal_records('0/0', '$far', '$files')"),
 		qr/ERROR:.*history/,
 		'no history file: ' . ($text =~ s/\s+/ /gr));
