@@ -72,8 +72,8 @@ walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 }
 
 WalredoPageScan *
-walredo_page_scan_begin_search(const WalredoPageFilter *filter,
-							   const char *directory, XLogRecPtr start_lsn)
+walredo_page_scan_seek(const WalredoPageFilter *filter,
+					   const char *directory, XLogRecPtr start_lsn)
 {
 	return begin_page_scan(filter,
 						   walredo_reader_begin_search(directory, start_lsn));

@@ -66,9 +66,9 @@ extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 												XLogRecPtr end_lsn);
 
 /* The same as walredo_reader_begin_search(). */
-extern WalredoPageScan *walredo_page_scan_begin_search(const WalredoPageFilter *filter,
-													   const char *directory,
-													   XLogRecPtr start_lsn);
+extern WalredoPageScan *walredo_page_scan_seek(const WalredoPageFilter *filter,
+											   const char *directory,
+											   XLogRecPtr start_lsn);
 
 /* Moves to the next record of WAL that is about one of the pages. */
 extern bool walredo_page_scan_next(WalredoPageScan *scan);
