@@ -896,7 +896,7 @@ handle_quit(SIGNAL_ARGS)
  * code has to ask for.
  */
 static void
-handle_terminate(int signo, siginfo_t *info, void *context)
+handle_terminate(int signo, siginfo_t * info, void *context)
 {
 	int			save_errno = errno;
 
