@@ -87,9 +87,10 @@ template_unshare_memory(void)
 	return "unshare memory here";
 }
 
-void
+const char *
 template_serve(void)
 {
+	return "nobody";
 }
 
 /* Gives out the input in pieces of uneven sizes, as a pipe may do. */

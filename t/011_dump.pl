@@ -206,7 +206,7 @@ my @values = (
 	[ 'XX001', 'walredo_record', pack('CCQ>Na24', 0, 0, 1, 24, '') ],
 	[ '22023', 'walredo_record', pack('CCQ>Na24', 0, 2, 1, 24, '') ],
 	[ '22P03', 'walredo_record', pack('CCQ>Na24', 10, 0, 1, 23, '') ],
-	[ '54000', 'walredo_record', pack('CCQ>N', 10, 0, 1, 2**24 + 1) . ("\0" x (2**24 + 1)) ]);
+	[ '54000', 'walredo_record', pack('CCQ>N', 3, 0, 1, 2**22 + 1) . (pack('N', 3) x (2**22 + 1)) ]);
 
 foreach my $case (@values)
 {

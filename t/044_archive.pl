@@ -190,14 +190,14 @@ my $left_at = current_lsn() =~ s{/0+(?=.)}{/}r;		# as in messages
 like(
 	error_of(sprintf($block, $left_at)),
 	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ \Q$left_at\E\n
-	   DETAIL:\ \ The\ log\ from\ [0-9A-F]+/[0-9A-F]+\ to\ \Q$left_at\E\ has\ no\ record\ of\ it\.\n
+	   DETAIL:\ \ WAL\ from\ [0-9A-F]+/[0-9A-F]+\ to\ \Q$left_at\E\ has\ no\ record\ of\ it\.\n
 	   HINT:\ \ .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}x,
 	'the missing segment is named');
 
 # The end of WAL, which the message looks beyond, is as good as any LSN.
 like(
 	error_of(sprintf($block, 'FFFFFFFF/FFFFFFFF')),
-	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ FFFFFFFF/FFFFFFFF\n
+	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ [0-9A-F]+/[0-9A-F]+\n
 	   .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}xs,
 	'so it is at the end of WAL');
 
@@ -309,7 +309,7 @@ like(
 	'no records across the gap, which is named');
 like(
 	error_of(
-		"SELECT walredo_page_at(walredo_tag('t', 'main', 99999), '$lsn{alive}', NULL::bytea, '$archive')"),
+		"SELECT walredo_page_at('rel 1663/5/1 blk 0'::walredo_tag, '$lsn{alive}', NULL::bytea, '$archive')"),
 	qr{22023: cannot rebuild },
 	'a look ahead for a message ends at the gap');
 

@@ -706,6 +706,11 @@ walredo_page_history(PG_FUNCTION_ARGS)
 			in_range = true;
 		}
 
+		/* That its file is created says nothing of a page that was not there. */
+		if (scan->end == WALREDO_FILE_CREATED && scan->num_records == 0 &&
+			current == NULL)
+			continue;
+
 		old_context = MemoryContextSwitchTo(row_context);
 		image = scan->end != WALREDO_NOT_ENDED ? NULL : current;
 		for (int i = 0; i < scan->num_records; i++)
