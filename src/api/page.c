@@ -706,7 +706,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 			in_range = true;
 		}
 
-		/* That its file is created says nothing of a page that was not there. */
+		/* That a file is created is no change of a page that was not there. */
 		if (scan->end == WALREDO_FILE_CREATED && scan->num_records == 0 &&
 			current == NULL)
 			continue;
