@@ -417,19 +417,19 @@ GRANT EXECUTE ON FUNCTION walredo_replace(pg_lsn, bytea)
 -- Replay
 --
 
-CREATE FUNCTION walredo_support(internal)
+CREATE FUNCTION _walredo_support(internal)
 RETURNS internal
-AS 'MODULE_PATHNAME'
+AS 'MODULE_PATHNAME', 'walredo_support'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION walredo_support(internal) IS
+COMMENT ON FUNCTION _walredo_support(internal) IS
 	'planner support for functions that replay records';
-REVOKE ALL ON FUNCTION walredo_support(internal) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _walredo_support(internal) FROM PUBLIC;
 
 CREATE FUNCTION walredo_apply(tag walredo_tag, base bytea,
 	records walredo_record[])
 RETURNS bytea
 AS 'MODULE_PATHNAME'
-LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT walredo_support;
+LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT _walredo_support;
 COMMENT ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[]) IS
 	'applies records to the image of a page, in order';
 REVOKE ALL ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
@@ -441,7 +441,7 @@ CREATE FUNCTION walredo_page_mask(resource_manager text, page bytea,
 	blkno int8)
 RETURNS bytea
 AS 'MODULE_PATHNAME'
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE SUPPORT walredo_support;
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE SUPPORT _walredo_support;
 COMMENT ON FUNCTION walredo_page_mask(text, bytea, int8) IS
 	'masks what replay need not reproduce, as wal_consistency_checking does';
 REVOKE ALL ON FUNCTION walredo_page_mask(text, bytea, int8) FROM PUBLIC;
@@ -451,7 +451,7 @@ GRANT EXECUTE ON FUNCTION walredo_page_mask(text, bytea, int8)
 CREATE FUNCTION walredo_ping()
 RETURNS float8
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE STRICT PARALLEL SAFE SUPPORT walredo_support;
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE SUPPORT _walredo_support;
 COMMENT ON FUNCTION walredo_ping() IS
 	'time in milliseconds that a wal-redo child takes to answer';
 REVOKE ALL ON FUNCTION walredo_ping() FROM PUBLIC;

@@ -278,27 +278,72 @@ static const int lower_errors[] = {
 	0
 };
 
-/* Does what a record does to its page, and lets nothing go wrong. */
-static void
-apply_native(const WalredoPageRecord *pair)
+/*
+ * Does what records do to a page, of those that are for it, and lets nothing go
+ * wrong.
+ */
+static bytea *
+apply_native(const WalredoTag *tag, const WalredoPageRecord *pairs, int npairs)
 {
 	bytea	   *image = palloc(VARHDRSZ + BLCKSZ);
 
 	memset(VARDATA(image), 0x55, BLCKSZ);
 	SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
-	image = walredo_native_apply(&pair->tag, pair->record, image);
-	if (WalredoTagIsPage(&pair->tag) && VARSIZE(image) != VARHDRSZ + BLCKSZ)
-		fuzz_fail("a page of %u bytes", VARSIZE(image) - VARHDRSZ);
+	for (int i = 0; i < npairs; i++)
+	{
+		if (memcmp(tag, &pairs[i].tag, sizeof(WalredoTag)) != 0 ||
+			!WalredoRecordIsNative(pairs[i].record))
+			continue;
+		image = walredo_native_apply(tag, pairs[i].record, image);
+		if (WalredoTagIsPage(tag) && VARSIZE(image) != VARHDRSZ + BLCKSZ)
+			fuzz_fail("a page of %u bytes", VARSIZE(image) - VARHDRSZ);
+	}
+	return image;
+}
+
+/*
+ * Asks for a few pairs at a time: all together they are those that come at
+ * once.
+ */
+static void
+check_parts(WalredoLowering *lowering, const XLogRecord *record,
+			XLogRecPtr end_lsn, const WalredoPageRecord *pairs, int npairs)
+{
+	WalredoPageRecord *part;
+	int			first = 0;
+	bool		more = true;
+
+	while (more)
+	{
+		int			n = walredo_lower_part(lowering, record, end_lsn, first,
+										   200, &part, &more);
+
+		if (n > npairs - first || (n == 0 && more))
+			fuzz_fail("a part of %d pairs from %d of %d on", n, first, npairs);
+		for (int i = 0; i < n; i++)
+		{
+			const WalredoPageRecord *pair = &pairs[first + i];
+
+			if (memcmp(&part[i].tag, &pair->tag, sizeof(WalredoTag)) != 0 ||
+				VARSIZE(part[i].record) != VARSIZE(pair->record) ||
+				memcmp(part[i].record, pair->record,
+					   VARSIZE(pair->record)) != 0)
+				fuzz_fail("pair %d differs in a part", first + i);
+		}
+		first += n;
+	}
+	if (first != npairs)
+		fuzz_fail("%d pairs in parts, %d at once", first, npairs);
 }
 
 static void
 lower_run(const char *data, Size size)
 {
 	WalredoLowering *lowering;
+	WalredoLowering *other;
 	XLogRecord *record;
 	XLogRecPtr	end_lsn;
 	WalredoPageRecord *pairs;
-	WalredoTag *tags;
 	int			npairs;
 	WalredoRecordHeaders headers;
 	WalredoFileChange *changes;
@@ -321,52 +366,58 @@ lower_run(const char *data, Size size)
 									&changes);
 
 	fuzz_accepted = true;
-	tags = palloc(Max(npairs, 1) * sizeof(WalredoTag));
 	for (int i = 0; i < npairs; i++)
 	{
 		if (!walredo_tag_is_valid(&pairs[i].tag))
 			fuzz_fail("lowering gives an invalid tag");
 		walredo_record_validate(pairs[i].record);
-		if (WalredoRecordIsNative(pairs[i].record))
-			apply_native(&pairs[i]);
-		tags[i] = pairs[i].tag;
+		(void) apply_native(&pairs[i].tag, &pairs[i], 1);
 	}
+	other = walredo_lowering_create();
+	check_parts(other, record, end_lsn, pairs, npairs);
 
-	/* If just one page is wanted, no other may come, and none be missing. */
+	/*
+	 * If just one page is wanted, no other may come, and nothing be missing
+	 * that is done to it, in fewer records or as many.
+	 */
 	for (int i = 0; i < Min(npairs, 3); i++)
 	{
+		const WalredoTag *tag = &pairs[i].tag;
+		WalredoPageRecord *own;
+		bytea	   *expected_image = apply_native(tag, pairs, npairs);
+		bytea	   *image;
 		int			expected = 0;
 		int			found;
 
 		for (int j = 0; j < npairs; j++)
 		{
-			if (memcmp(&tags[i], &tags[j], sizeof(WalredoTag)) == 0)
+			if (memcmp(tag, &pairs[j].tag, sizeof(WalredoTag)) == 0)
 				expected++;
 		}
-		found = walredo_lower(lowering, record, end_lsn, &tags[i], false,
-							  &pairs);
-		/* What is done to one page in parts may come as a whole. */
-		if (found < 1 || found > expected)
+		found = walredo_lower(other, record, end_lsn, tag, false, &own);
+		if (found == 0 || found > expected)
 			fuzz_fail("lowering for one page gives %d records instead of %d",
 					  found, expected);
 		for (int j = 0; j < found; j++)
 		{
-			if (memcmp(&tags[i], &pairs[j].tag, sizeof(WalredoTag)) != 0)
+			if (memcmp(tag, &own[j].tag, sizeof(WalredoTag)) != 0)
 				fuzz_fail("lowering for one page gives another page");
 		}
-		found = walredo_lower(lowering, record, end_lsn, &tags[i], true,
-							  &pairs);
+		image = apply_native(tag, own, found);
+		if (VARSIZE(image) != VARSIZE(expected_image) ||
+			memcmp(VARDATA(image), VARDATA(expected_image),
+				   VARSIZE(image) - VARHDRSZ) != 0)
+			fuzz_fail("lowering for one page does something else to it");
+		found = walredo_lower(other, record, end_lsn, tag, true, &own);
 		if (found < expected)
 			fuzz_fail("lowering for a fork gives %d records instead of %d or more",
 					  found, expected);
-	}
 
-	/* Which of these pages' files it changes. */
-	for (int i = 0; i < nchanges; i++)
-	{
-		for (int j = 0; j < Min(npairs, 3); j++)
-			(void) walredo_file_change_from(&changes[i], &tags[j]);
+		/* Whether its file is one of those that the record changes. */
+		for (int j = 0; j < nchanges; j++)
+			(void) walredo_file_change_from(&changes[j], tag);
 	}
+	walredo_lowering_free(other);
 	walredo_lowering_free(lowering);
 }
 

@@ -96,6 +96,11 @@ typedef int LoggedSlruPage;
 #define InvalidReplOriginId	InvalidRepOriginId
 #endif
 
+/* PostgreSQL 19 has signal handlers with more arguments. */
+#if PG_VERSION_NUM < 190000
+#define PG_SIG_IGN				SIG_IGN
+#endif
+
 /* PostgreSQL 19 keeps a buffer's locks and pins in 64 bits. */
 #if PG_VERSION_NUM >= 190000
 #define walredo_read_buffer_state(desc)	pg_atomic_read_u64(&(desc)->state)

@@ -626,6 +626,18 @@ substr($state, 8, 4) = pack('L', 0);
 decode_is(forge(header($XACT, 0x10, 5000), main_data($state)),
 	qr/^XX001/, 'state of no transaction');
 
+
+# A large one, in a record that names a block, too: two parts of the result
+substr($state, 8, 4) = pack('L', 5000);
+my $long_state = $state . 'x' x 100_000;
+substr($long_state, 4, 4) = pack('L', length($long_state) + 4);
+decode_is(
+	forge(
+		header($XACT, 0x10, 5000),
+		pack('CCSLLLL', 0, 0, 0, 1663, 5, 16384, 3) . main_data($long_state)),
+	qr/^twophase 5000 .*replace contents=\S*\nrel 1663\/5\/16384 blk 3 /,
+	'a long state, and a block');
+
 # Multixacts
 sub multixact
 {

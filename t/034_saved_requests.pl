@@ -3,7 +3,7 @@
 # Seen to fail: "off", "on" and "limit" with walredo.save_failed_requests and
 # WALREDO_BUNDLE_MAX_FILES not looked at, "modes" with those that the umask
 # gives, "replay" with replayed requests saved again and with the last record
-# left out of a file, "names" without the check of a name, "files" with a child
+# left out of a file, "size" with no limit to it, "names" without the check of a name, "files" with a child
 # that is used again, and with a file read to its end for a child that is gone.
 
 use strict;
@@ -163,6 +163,32 @@ like(
 	qr/LOG:  failed request is not saved\n.*DETAIL:  Directory "walredo_failed_requests" has 32 files already\./,
 	'limit: and the log says so');
 unlink map { "$dir/$_" } grep { $_ ne $name } saved();
+
+# One of 45 MB, or almost; a second one does not fit, but a short one does, and
+# none does that has more than there may be in all.
+my $large = sub {
+	return "SELECT walredo_apply(tag, NULL,
+		array_fill(walredo_postgres(lsn, rec), ARRAY[$_[0]]) ||
+		walredo_postgres(lsn, poison)) FROM request";
+};
+my $record_length = $node->safe_psql('postgres',
+	'SELECT octet_length(rec) + 13 FROM request');
+my $many = int(45_000_000 / $record_length);
+my $long = "SET walredo.timeout = '60s';" . $on;
+$log_start = -s $node->logfile;
+run_query("$long " . $large->($many));
+is(scalar(saved()), 2, 'size: one is saved');
+run_query("$long " . $large->($many));
+is(scalar(saved()), 2, 'size: another one is not');
+like(
+	slurp_file($node->logfile, $log_start),
+	qr/LOG:  failed request is not saved\n.*DETAIL:  It has 4\d{7} bytes, and those in directory "walredo_failed_requests" have 4\d{7}\. The limit for all is 67108864\./,
+	'size: and the log says so');
+run_query("$on $bad");
+is(scalar(saved()), 3, 'size: a short one is saved');
+unlink map { "$dir/$_" } grep { $_ ne $name } saved();
+run_query("$long " . $large->(2 * $many));
+is(scalar(saved()), 1, 'size: one that is too large is not');
 
 #
 # Privileges

@@ -307,6 +307,12 @@ like(
 	),
 	qr{58P01: WAL segment "$gap" is missing},
 	'no records across the gap, which is named');
+like(
+	error_of(
+		"SELECT walredo_page_at(walredo_tag('t', 'main', 99999), '$lsn{alive}', NULL::bytea, '$archive')"),
+	qr{22023: cannot rebuild },
+	'a look ahead for a message ends at the gap');
+
 # What is before it and after it can be read.
 is( $node->safe_psql('postgres', <<SQL),
 SELECT count(*) > 100 FROM expected

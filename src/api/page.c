@@ -181,15 +181,15 @@ check_is_logged_relation(Oid relid, ForkNumber forknum)
 
 /*
  * The first place from start_lsn on where WAL has all it takes to make the
- * page, or InvalidXLogRecPtr.
+ * page, or InvalidXLogRecPtr.  It is for a message, so that WAL which is
+ * missing there is no error.
  */
 static XLogRecPtr
 first_start_after(const WalredoPageFilter *filter, const char *directory,
 				  XLogRecPtr start_lsn)
 {
-	WalredoPageScan *scan = walredo_page_scan_begin(filter, directory,
-													start_lsn,
-													WALREDO_END_OF_LOG);
+	WalredoPageScan *scan = walredo_page_scan_seek(filter, directory,
+												   start_lsn);
 	XLogRecPtr	found = InvalidXLogRecPtr;
 
 	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))

@@ -29,7 +29,7 @@
 PG_FUNCTION_INFO_V1(walredo_support);
 
 /*
- * walredo_support(internal)
+ * _walredo_support(internal)
  *
  * The planner asks to simplify the call once for each, while it plans; whether
  * the role may execute the function it looks at later only.

@@ -386,6 +386,8 @@ child_main(void)
 
 	if (sigsetjmp(local_sigjmp_buf, 1) != 0)
 	{
+		/* What it points to is not on the stack any more. */
+		error_context_stack = NULL;
 		EmitErrorReport();
 		_exit(1);
 	}

@@ -49,17 +49,34 @@ struct WalredoForkScan
 
 #define ForkIsWanted(relation, forknum)	(((relation)->forks >> (forknum)) & 1)
 
-WalredoPageScan *
-walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
-						XLogRecPtr start_lsn, XLogRecPtr end_lsn)
+static WalredoPageScan *
+begin_page_scan(const WalredoPageFilter *filter, WalredoReader *reader)
 {
 	WalredoPageScan *scan = palloc0(sizeof(WalredoPageScan));
 
 	scan->filter = *filter;
-	scan->reader = walredo_reader_begin(directory, start_lsn, end_lsn);
-	walredo_reader_allow_restart(scan->reader);
+	scan->reader = reader;
 	scan->lowering = walredo_lowering_create();
 	return scan;
+}
+
+WalredoPageScan *
+walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
+						XLogRecPtr start_lsn, XLogRecPtr end_lsn)
+{
+	WalredoReader *reader = walredo_reader_begin(directory, start_lsn,
+												 end_lsn);
+
+	walredo_reader_allow_restart(reader);
+	return begin_page_scan(filter, reader);
+}
+
+WalredoPageScan *
+walredo_page_scan_seek(const WalredoPageFilter *filter,
+					   const char *directory, XLogRecPtr start_lsn)
+{
+	return begin_page_scan(filter,
+						   walredo_reader_begin_search(directory, start_lsn));
 }
 
 /* Looks at what the current record does to files. */

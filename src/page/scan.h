@@ -65,7 +65,12 @@ extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 												XLogRecPtr start_lsn,
 												XLogRecPtr end_lsn);
 
-/* Moves to the next record of the log that is about one of the pages. */
+/* The same as walredo_reader_begin_search(). */
+extern WalredoPageScan *walredo_page_scan_seek(const WalredoPageFilter *filter,
+											   const char *directory,
+											   XLogRecPtr start_lsn);
+
+/* Moves to the next record of WAL that is about one of the pages. */
 extern bool walredo_page_scan_next(WalredoPageScan *scan);
 
 /* Adds what the current record does to a rebuild. */

@@ -9,8 +9,8 @@
  * need be.
  *
  * The files hold pages and records of whoever made the request, so they are
- * the server's alone to read.  There is a limit to their number, since whoever
- * may make requests may make bad ones.
+ * the server's alone to read.  There are limits to their number and size, since
+ * whoever may make requests may make bad ones.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -20,7 +20,9 @@
  */
 #include "postgres.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +34,10 @@
 
 /* Bytes of a file that are sent at a time. */
 #define REPLAY_CHUNK	65536
+
+/* How often to try to lock the directory, and how long to wait in between. */
+#define LOCK_TRIES		100
+#define LOCK_RETRY_MS	10
 
 /* A file that is being written, or sent. */
 typedef struct Bundle
@@ -57,30 +63,118 @@ put_into_file(const char *data, Size size, void *arg)
 	}
 }
 
-/* How many files there are already; -1 if the directory cannot be read. */
+static void
+add_size_of_piece(const char *data, Size size, void *arg)
+{
+	*(uint64 *) arg += size;
+}
+
+/*
+ * How many files there are already, and their bytes; -1 if the directory cannot
+ * be read.
+ */
 static int
-count_files(void)
+count_files(uint64 *bytes)
 {
 	DIR		   *dir = AllocateDir(WALREDO_BUNDLE_DIR);
 	struct dirent *de;
 	int			n = 0;
 
+	*bytes = 0;
 	if (dir == NULL)
 		return -1;
 	while ((de = ReadDirExtended(dir, WALREDO_BUNDLE_DIR, LOG)) != NULL)
 	{
-		if (de->d_name[0] != '.')
-			n++;
+		struct stat file;
+
+		if (de->d_name[0] == '.')
+			continue;
+		n++;
+		if (fstatat(dirfd(dir), de->d_name, &file, AT_SYMLINK_NOFOLLOW) == 0)
+			*bytes += file.st_size;
 	}
 	FreeDir(dir);
 	return n;
 }
 
+/*
+ * Whether the directory, which lock_fd is open on, has room for a request of
+ * that size.  If so, it is locked: whoever saves a request at the same time
+ * must count this one.
+ */
+static bool
+make_room(int lock_fd, uint64 size)
+{
+	uint64		bytes;
+	int			nfiles;
+
+	for (int i = 0; flock(lock_fd, LOCK_EX | LOCK_NB) != 0; i++)
+	{
+		if (i == LOCK_TRIES)
+		{
+			ereport(LOG,
+					(errmsg("failed request is not saved"),
+					 errdetail("Another one is still being saved.")));
+			return false;
+		}
+		pg_usleep(LOCK_RETRY_MS * 1000L);
+	}
+
+	nfiles = count_files(&bytes);
+	if (nfiles < 0 || nfiles >= WALREDO_BUNDLE_MAX_FILES)
+	{
+		ereport(LOG,
+				(errmsg("failed request is not saved"),
+				 errdetail("Directory \"%s\" has %d files already.",
+						   WALREDO_BUNDLE_DIR, nfiles)));
+		return false;
+	}
+	if (bytes + size > WALREDO_BUNDLE_MAX_SIZE)
+	{
+		ereport(LOG,
+				(errmsg("failed request is not saved"),
+				 errdetail("It has " UINT64_FORMAT " bytes, and those in directory \"%s\" have " UINT64_FORMAT ". The limit for all is " UINT64_FORMAT ".",
+						   size, WALREDO_BUNDLE_DIR, bytes,
+						   WALREDO_BUNDLE_MAX_SIZE)));
+		return false;
+	}
+	return true;
+}
+
+/* Writes the request into a file of its own. */
+static void
+save_request(const WalredoRequest *request, Bundle *bundle)
+{
+	bundle->name = psprintf("%d-" INT64_FORMAT, MyProcPid,
+							(int64) GetCurrentTimestamp());
+	bundle->fd = open(psprintf("%s/%s", WALREDO_BUNDLE_DIR, bundle->name),
+					  O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+					  S_IRUSR | S_IWUSR);
+	if (bundle->fd < 0)
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s/%s\": %m",
+						WALREDO_BUNDLE_DIR, bundle->name)));
+		return;
+	}
+	walredo_request_write(request, put_into_file, bundle);
+	if (bundle->fd < 0)
+		return;
+	close(bundle->fd);
+	bundle->fd = -1;
+	ereport(LOG,
+			(errmsg("saved failed request as \"%s/%s\"",
+					WALREDO_BUNDLE_DIR, bundle->name)));
+}
+
 void
 walredo_bundle_save(const WalredoRequest *request)
 {
-	Bundle		bundle;
-	int			nfiles;
+	static Bundle bundle;
+	static int	lock_fd;
+	MemoryContext context = CurrentMemoryContext;
+	uint64		size = 0;
 
 	if (mkdir(WALREDO_BUNDLE_DIR, S_IRWXU) != 0 && errno != EEXIST)
 	{
@@ -90,36 +184,40 @@ walredo_bundle_save(const WalredoRequest *request)
 						WALREDO_BUNDLE_DIR)));
 		return;
 	}
-	nfiles = count_files();
-	if (nfiles < 0 || nfiles >= WALREDO_BUNDLE_MAX_FILES)
-	{
-		ereport(LOG,
-				(errmsg("failed request is not saved"),
-				 errdetail("Directory \"%s\" has %d files already.",
-						   WALREDO_BUNDLE_DIR, nfiles)));
-		return;
-	}
-
-	bundle.name = psprintf("%d-" INT64_FORMAT, MyProcPid,
-						   (int64) GetCurrentTimestamp());
-	bundle.fd = open(psprintf("%s/%s", WALREDO_BUNDLE_DIR, bundle.name),
-					 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-					 S_IRUSR | S_IWUSR);
-	if (bundle.fd < 0)
+	lock_fd = open(WALREDO_BUNDLE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (lock_fd < 0)
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
-				 errmsg("could not create file \"%s/%s\": %m",
-						WALREDO_BUNDLE_DIR, bundle.name)));
+				 errmsg("could not open directory \"%s\": %m",
+						WALREDO_BUNDLE_DIR)));
 		return;
 	}
-	walredo_request_write(request, put_into_file, &bundle);
-	if (bundle.fd < 0)
-		return;
-	close(bundle.fd);
-	ereport(LOG,
-			(errmsg("saved failed request as \"%s/%s\"",
-					WALREDO_BUNDLE_DIR, bundle.name)));
+
+	/* The caller is about to report something worse than want of memory. */
+	bundle.fd = -1;
+	PG_TRY();
+	{
+		walredo_request_write(request, add_size_of_piece, &size);
+		if (make_room(lock_fd, size))
+			save_request(request, &bundle);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		ereport(LOG,
+				(errmsg("failed request is not saved"),
+				 errdetail_internal("%s", error->message)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	if (bundle.fd >= 0)
+		close(bundle.fd);
+	close(lock_fd);
 }
 
 static void

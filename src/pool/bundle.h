@@ -19,8 +19,12 @@
 /* Where they are, below the data directory. */
 #define WALREDO_BUNDLE_DIR		"walredo_failed_requests"
 
-/* No more files than this are kept; it is for the user to remove them. */
+/*
+ * No more files than this are kept, and no more bytes in all of them; it is for
+ * the user to remove them.
+ */
 #define WALREDO_BUNDLE_MAX_FILES	32
+#define WALREDO_BUNDLE_MAX_SIZE		((uint64) 64 * 1024 * 1024)
 
 /*
  * Saves a request, in the form in which it goes to a child.  Raises no error:

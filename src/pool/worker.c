@@ -896,7 +896,7 @@ handle_quit(SIGNAL_ARGS)
  * code has to ask for.
  */
 static void
-handle_terminate(int signo, siginfo_t *info, void *context)
+handle_terminate(int signo, siginfo_t * info, void *context)
 {
 	int			save_errno = errno;
 
@@ -921,7 +921,7 @@ set_signal_handlers(void)
 	pqsignal(SIGQUIT, handle_quit);
 
 	/* There is no query that could be cancelled. */
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, PG_SIG_IGN);
 }
 
 /*

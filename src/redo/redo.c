@@ -205,11 +205,15 @@ static char *
 describe_job(void *arg)
 {
 	WalredoRedoJob *job = arg;
-	const WalredoRequestPiece *last = &job->pieces[job->npieces - 1];
+	const WalredoRequestPiece *last;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn = InvalidXLogRecPtr;
 	RmgrId		rmid = 0;
 
+	if (job->npieces == 0)
+		return psprintf("It was to give %s back.",
+						walredo_tag_to_cstring(&job->tag));
+	last = &job->pieces[job->npieces - 1];
 	(void) look_at_message(job->pieces[0].data, &first_lsn, &rmid);
 	for (Size at = 0; at < last->size;)
 		at += look_at_message(last->data + at, &last_lsn, &rmid);

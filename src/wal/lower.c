@@ -198,9 +198,9 @@ pass_over(WalredoLowering *lowering)
 }
 
 /*
- * Adds a pair.  Several may have one record.
+ * Adds a pair.  Several may have one record.  False if it is not asked for.
  */
-static void
+static bool
 add_pair(WalredoLowering *lowering, const WalredoTag *tag,
 		 WalredoRecord *record)
 {
@@ -209,7 +209,7 @@ add_pair(WalredoLowering *lowering, const WalredoTag *tag,
 	if (!walredo_tag_is_valid(tag))
 		broken(lowering->end_lsn, "It names a page that cannot be.");
 	if (is_full(lowering) || pass_over(lowering))
-		return;
+		return false;
 
 	if (lowering->num_pairs == lowering->max_pairs)
 	{
@@ -229,6 +229,7 @@ add_pair(WalredoLowering *lowering, const WalredoTag *tag,
 	pair->record = record;
 	lowering->next_pair++;
 	lowering->size += PAIR_OVERHEAD;
+	return true;
 }
 
 /* Makes a record that lives as long as the result. */
@@ -252,8 +253,8 @@ add(WalredoLowering *lowering, const WalredoTag *tag, WalredoRecordKind kind,
 {
 	WalredoRecord *record = make_record(lowering, kind, body_size);
 
-	add_pair(lowering, tag, record);
-	lowering->size += body_size;
+	if (add_pair(lowering, tag, record))
+		lowering->size += body_size;
 	return record;
 }
 
@@ -328,7 +329,7 @@ lower_blocks(WalredoLowering *lowering)
 			if (will_init)
 				(*copy)->flags |= WALREDO_WILL_INIT;
 		}
-		add_pair(lowering, &tag, *copy);
+		(void) add_pair(lowering, &tag, *copy);
 	}
 }
 
