@@ -230,9 +230,9 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 	locator = walredo_tag_locator(&tag);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("file of relation \"%s\" did not exist at %X/%X",
+			 errmsg("relation \"%s\" had another file, or did not exist, at %X/%X",
 					relname ? relname : "(dropped)", LSN_FORMAT_ARGS(lsn)),
-			 errdetail("Its file \"%s\" was created at %X/%X. Before that, the relation had another file, or did not exist.",
+			 errdetail("Its file \"%s\" was created at %X/%X.",
 					   walredo_relation_path(locator, MAIN_FORKNUM),
 					   LSN_FORMAT_ARGS(created)),
 			 errhint("Give the address of a page of the file that the relation had then, as a walredo_tag.")));

@@ -1200,14 +1200,13 @@ begin_fork(Verification *v, Relation rel)
 {
 	RelFileLocator locator = RelationGetLocator(rel);
 	ForkNumber	forknum = v->tag.forknum;
-	bool		is_unlogged =
-		rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
+	char		persistence = rel->rd_rel->relpersistence;
 
 	/* Some forks need not be there, and only tables have a visibility map. */
 	measure_fork(v, rel);
 	if (!v->fork_exists &&
 		(forknum == FSM_FORKNUM ||
-		 (forknum == INIT_FORKNUM && !is_unlogged) ||
+		 (forknum == INIT_FORKNUM && persistence != RELPERSISTENCE_UNLOGGED) ||
 		 (forknum == VISIBILITYMAP_FORKNUM &&
 		  !RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))))
 		return false;
@@ -1218,7 +1217,7 @@ begin_fork(Verification *v, Relation rel)
 				   "The free space map is not logged.");
 		return false;
 	}
-	if (is_unlogged && forknum != INIT_FORKNUM)
+	if (persistence != RELPERSISTENCE_PERMANENT && forknum != INIT_FORKNUM)
 	{
 		/* A standby has the init fork only, and makes the others of it. */
 		if (!v->fork_exists && forknum == MAIN_FORKNUM &&
