@@ -2,10 +2,10 @@
 # less than a page, or more; and those of resource managers that walredo does
 # not know.
 #
-# Seen to fail: "short" with walredo_image_is_short() always false, in the
-# session and in the child; "no byte of anybody's" with the session's check
-# only; "foreign" with the child's refusal of all resource managers that it
-# does not know, and without the LSN; "no image" with no check in the session.
+# Seen to fail: "short" and "no byte of anybody's" with
+# walredo_image_is_short() always false; "whole" with that for pglz, too;
+# "foreign" with the child's refusal of all resource managers that it does not
+# know, and without the LSN; "no image" with no check in the session.
 
 use strict;
 use warnings;

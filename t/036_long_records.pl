@@ -1,9 +1,9 @@
 # WAL records of more than 16 MB, which is more than a wal-redo child is given:
 # they are read, decoded and kept like others, and only replay is refused.
 #
-# Seen to fail: with the limit for all records, as it was, every test but
-# "replay", and "replay" with none, as the child ends then; "history" with the
-# child asked to describe a long commit.
+# Seen to fail: what is said of a message, with the limit for all records, as it
+# was; "replay" with none, as the child ends then; "history" with the child asked
+# to describe a long commit.
 
 use strict;
 use warnings;

@@ -3,10 +3,10 @@
 # first, and it ends with the last of them.
 #
 # Seen to fail: "one worker" and "few places" with a pool for each process, as it
-# was; "no place to spare" without walredo_support(); "terminated" with a pool
-# that is not forgotten when its worker ends; "only in workers" with a pool that
-# nobody ends but who made it, and with one that ends with who made it;
-# "permission" without the look at it.
+# was; "no place to spare" without walredo_support(); "nothing is left" with a
+# pool that is not forgotten when its worker ends, and both this and "only in
+# workers" with one that nobody ends but who made it; "permission" without the
+# look at it.
 
 use strict;
 use warnings;

@@ -1,10 +1,9 @@
 # What an administrator sees of walredo's processes, and what is in their memory.
 #
 # Seen to fail: "secret" with the control file copied as it is; "title" with
-# what a process was started with; "activity" with a worker without a
-# connection; "barrier" with a worker that looks at no interrupts; "cancel" with
-# the server's own handler; "exit code" with a worker that ends in one way only,
-# and "terminated" with the other one.
+# what a process was started with; "barrier" with a worker that looks at no
+# interrupts; "cancel" with the server's own handler; "exit code" with a worker
+# that ends in one way only, and "terminated" with the other one.
 
 use strict;
 use warnings;
