@@ -79,7 +79,7 @@ is( query(
 	0,
 	'a message changes no page');
 is( query(
-		"SELECT length(walredo_record_send(walredo_postgres(end_lsn, rec))) - record_length, (SELECT count(*) FROM walredo_record_images(end_lsn, rec)) FROM $long"
+		"SELECT length(_walredo_record_send(walredo_postgres(end_lsn, rec))) - record_length, (SELECT count(*) FROM walredo_record_images(end_lsn, rec)) FROM $long"
 	),
 	'14|0',
 	'a message is a record, and has no images');

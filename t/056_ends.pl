@@ -35,6 +35,7 @@ max_prepared_transactions = 2
 max_wal_size = 10GB
 track_commit_timestamp = on
 wal_keep_size = 1GB
+wal_level = replica
 CONF
 
 # Transactions begin in the third segment of pg_xact, and the ninetieth of
