@@ -353,7 +353,8 @@ start_child(WalredoChild *child)
 
 	if (template.pid == 0)
 		start_template();
-	if (!walredo_child_launch(&template, child, error, sizeof(error)))
+	if (!walredo_child_launch(&template, child, "walredo child",
+							  error, sizeof(error)))
 		die("%s", error);
 	set_blocking(child, true);
 	exchange(child, workloads[0].request, workloads[0].size, page);

@@ -259,8 +259,15 @@ SELECT count(*) > 9000 FROM walredo_wal_records('0/0', 'FFFFFFFF/FFFFFFFF')
 WHERE resource_manager = 'Storage' AND record_type = 'TRUNCATE'
 SQL
 	't', 'truncated very often');
-my $often = seconds_to_verify();
+
+# The machine may be busy with something else for a moment.
+my $often;
+foreach (1 .. 3)
+{
+	$often = seconds_to_verify();
+	last if $often < 1.4 * $once + 0.1;
+}
 diag("20,000 pages: $once seconds, $often with 10,000 truncations");
-cmp_ok($often, '<', 3 * $once + 1, 'truncations cost no look at all pages');
+cmp_ok($often, '<', 1.4 * $once + 0.1, 'truncations cost no look at all pages');
 
 done_testing();

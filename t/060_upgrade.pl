@@ -307,7 +307,7 @@ SQL
 	'walredo_page_mask(text,bytea,bigint)' =>
 	  "SELECT md5(\@.walredo_page_mask('Heap', ext.get_raw_page('public.u', 0), 0))",
 	'walredo_ping()' => "SELECT \@.walredo_ping() > 0",
-	'walredo_support(internal)' => "EXPLAIN SELECT \@.walredo_ping()",
+	'_walredo_support(internal)' => "EXPLAIN SELECT \@.walredo_ping()",
 	'walredo_replay_request(text)' =>
 	  "SELECT \@.walredo_replay_request('absent')",
 	'walredo_wal_records(pg_lsn,pg_lsn,text)' =>
