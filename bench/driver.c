@@ -88,6 +88,8 @@ char		my_exec_path[MAXPGPATH];
 int			MyProcPid;
 char	   *Dynamic_library_path = "$libdir";
 bool		wal_log_hints = false;
+char	   *cluster_name = "";
+int			wal_segment_size = DEFAULT_XLOG_SEG_SIZE;
 
 static WalredoTemplate template;
 static const char *floor_program;
