@@ -106,10 +106,21 @@ verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 	tuplestore_end(sink.fork);
 }
 
-/* ERROR unless a relation is one that can be looked at. */
+/*
+ * ERROR unless a relation is one that can be looked at.
+ *
+ * It may have been dropped since its name was looked up.  Then it is an error,
+ * too, as no rows would mean that it has no blocks.
+ */
 static void
-check_relation(Relation rel)
+check_relation(Oid relid)
 {
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
 	if (!RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -120,6 +131,7 @@ check_relation(Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot verify temporary tables of other sessions")));
+	relation_close(rel, AccessShareLock);
 }
 
 /*
@@ -129,15 +141,12 @@ Datum
 walredo_verify(PG_FUNCTION_ARGS)
 {
 	WalredoVerifyFork fork;
-	Relation	rel;
 
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	walredo_check_may_read_log();
 
-	rel = relation_open(fork.relid, AccessShareLock);
-	check_relation(rel);
-	relation_close(rel, AccessShareLock);
+	check_relation(fork.relid);
 	verify_forks(fcinfo, &fork, 1, false);
 	return (Datum) 0;
 }
@@ -271,12 +280,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 	{
 		relids = walredo_getarg_relations(fcinfo, 0);
 		foreach(lc, relids)
-		{
-			Relation	rel = relation_open(lfirst_oid(lc), AccessShareLock);
-
-			check_relation(rel);
-			relation_close(rel, AccessShareLock);
-		}
+			check_relation(lfirst_oid(lc));
 	}
 
 	forks = palloc(Max(list_length(relids), 1) * WALREDO_NUM_LOGGED_FORKS *
