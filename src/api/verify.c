@@ -15,7 +15,6 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
 #include "common/relpath.h"
@@ -28,7 +27,6 @@
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -134,6 +132,12 @@ check_relation(Oid relid)
 	relation_close(rel, AccessShareLock);
 }
 
+static void
+check_relation_arg(void *arg)
+{
+	check_relation(*(Oid *) arg);
+}
+
 /*
  * walredo_verify(relname regclass, fork text)
  */
@@ -161,8 +165,9 @@ typedef struct ClassScan
 } ClassScan;
 
 static void
-scan_pg_class(ClassScan *work)
+scan_pg_class(void *arg)
 {
+	ClassScan  *work = arg;
 	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
 	TableScanDesc scan;
 	HeapTuple	tuple;
@@ -185,41 +190,18 @@ scan_pg_class(ClassScan *work)
 }
 
 /*
- * The same in a subtransaction.  False if pg_class could not be read, because
+ * Adds to the list what it can.  False if pg_class could not be read, because
  * of damage to it; then the list is as before.
  */
 static bool
 try_scan_pg_class(ClassScan *work)
 {
-	MemoryContext old_context = CurrentMemoryContext;
-	ResourceOwner old_owner = CurrentResourceOwner;
-	List	   *volatile relids = list_copy(work->relids);
-	volatile bool done = false;
+	List	   *relids = list_copy(work->relids);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old_context);
-	PG_TRY();
-	{
-		scan_pg_class(work);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(old_context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (!walredo_error_is_about_data(error))
-			ReThrowError(error);
-		work->relids = relids;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old_context);
-	CurrentResourceOwner = old_owner;
-	return done;
+	if (walredo_attempt(scan_pg_class, work) == NULL)
+		return true;
+	work->relids = relids;
+	return false;
 }
 
 /*
@@ -280,7 +262,17 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 	{
 		relids = walredo_getarg_relations(fcinfo, 0);
 		foreach(lc, relids)
-			check_relation(lfirst_oid(lc));
+		{
+			Oid			relid = lfirst_oid(lc);
+			ErrorData  *error = walredo_attempt(check_relation_arg, &relid);
+
+			/* That it cannot be opened will be a result. */
+			if (error != NULL &&
+				(error->sqlerrcode == ERRCODE_UNDEFINED_TABLE ||
+				 error->sqlerrcode == ERRCODE_WRONG_OBJECT_TYPE ||
+				 error->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED))
+				ReThrowError(error);
+		}
 	}
 
 	forks = palloc(Max(list_length(relids), 1) * WALREDO_NUM_LOGGED_FORKS *

@@ -204,6 +204,7 @@ show_progress(Verification *v)
 typedef struct Attempt
 {
 	Verification *v;
+	void		(*function) (struct Attempt *work);
 	BlockNumber blkno;
 	RmgrId		rmid;
 	char	   *page;			/* BLCKSZ bytes */
@@ -212,8 +213,8 @@ typedef struct Attempt
 	bool		is_there;		/* the relation: set by the attempt */
 } Attempt;
 
-bool
-walredo_error_is_about_data(const ErrorData *error)
+static bool
+is_about_data(const ErrorData *error)
 {
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
@@ -227,13 +228,8 @@ walredo_error_is_about_data(const ErrorData *error)
 	}
 }
 
-/*
- * Does it in a subtransaction, as the server cleans up after an error at the
- * end of a transaction only.  If it fails in a way that says something about
- * the data, returns the error, else NULL.
- */
-static ErrorData *
-attempt(void (*function) (Attempt *), Attempt *work)
+ErrorData *
+walredo_attempt(void (*function) (void *arg), void *arg)
 {
 	MemoryContext old_context = CurrentMemoryContext;
 	ResourceOwner old_owner = CurrentResourceOwner;
@@ -243,7 +239,7 @@ attempt(void (*function) (Attempt *), Attempt *work)
 	MemoryContextSwitchTo(old_context);
 	PG_TRY();
 	{
-		function(work);
+		function(arg);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -252,16 +248,35 @@ attempt(void (*function) (Attempt *), Attempt *work)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-
-		if (!walredo_error_is_about_data(error))
+		if (!is_about_data(error))
 			ReThrowError(error);
-
-		/* The end of a subtransaction has ended the display of progress. */
-		show_progress(work->v);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old_context);
 	CurrentResourceOwner = old_owner;
+	return error;
+}
+
+static void
+call_attempt(void *arg)
+{
+	Attempt    *work = arg;
+
+	work->function(work);
+}
+
+/* The same for an attempt of a verification, whose progress is shown on. */
+static ErrorData *
+attempt(void (*function) (Attempt *), Attempt *work)
+{
+	ErrorData  *error;
+
+	work->function = function;
+	error = walredo_attempt(call_attempt, work);
+
+	/* The end of a failed subtransaction has ended the display of progress. */
+	if (error != NULL)
+		show_progress(work->v);
 	return error;
 }
 
@@ -494,7 +509,7 @@ mask_alone(Verification *v, const BlockCheck *block, char *live, char *rebuilt)
 {
 	PGAlignedBlock live_copy;
 	PGAlignedBlock rebuilt_copy;
-	Attempt		work = {v, block->blkno, block_mask(v, block)};
+	Attempt		work = {.v = v,.blkno = block->blkno,.rmid = block_mask(v, block)};
 
 	memcpy(live_copy.data, live, BLCKSZ);
 	memcpy(rebuilt_copy.data, rebuilt, BLCKSZ);

@@ -99,9 +99,12 @@ extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 								 const WalredoVerifySink *sink);
 
 /*
- * Does an error say something about the data that were looked at?  A cancel, a
- * lack of resources or a conflict does not.
+ * Calls a function in a subtransaction, as the server cleans up after an error
+ * at the end of a transaction only.  If it fails in a way that says something
+ * about the data that it looked at, returns the error, which is palloc'd, else
+ * NULL.  A cancel, a lack of resources or a conflict says nothing about the
+ * data, and is raised.
  */
-extern bool walredo_error_is_about_data(const ErrorData *error);
+extern ErrorData *walredo_attempt(void (*function) (void *arg), void *arg);
 
 #endif							/* WALREDO_VERIFY_H */
