@@ -487,14 +487,24 @@ sub make_damage
 
 	$settle->();
 	my $blocks = (-s $file) / $page_size;
-	my $block = $sort eq 'lost end' ? $blocks - 1 : int rand($blocks - 1);
-	my $old = read_block($file, $block);
+	my @old = map { read_block($file, $_) } 0 .. $blocks - 1;
 	$damaged_after = query('SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
 	query('UPDATE quiet SET n = n + 1; UPDATE quiet SET n = n + 1');
 	query('VACUUM quiet');
 	$settle->();
 	$blocks = (-s $file) / $page_size;
-	$block = $blocks - 1 if $sort eq 'lost end';
+
+	# Of those that WAL has made since, as nothing is known of others.
+	my @changed =
+	  grep { $_ > $#old || $old[$_] ne read_block($file, $_) } 0 .. $blocks - 1;
+	my @inner = grep { $_ <= $#old && $_ < $blocks - 1 } @changed;
+	@inner or die 'no block was written';
+	my $block = $inner[ rand @inner ];
+	if ($sort eq 'lost end')
+	{
+		$sort = 'bytes' if $changed[-1] != $blocks - 1;
+		$block = $blocks - 1 if $sort eq 'lost end';
+	}
 	my $new = read_block($file, $block);
 	my $mend = sub {
 		wait_until_evicted($node, 'quiet');
@@ -509,8 +519,7 @@ sub make_damage
 	}
 	elsif ($sort eq 'lost write')
 	{
-		$old ne $new or die 'the block was not written';
-		write_block($file, $block, $old);
+		write_block($file, $block, $old[$block]);
 	}
 	elsif ($sort eq 'page of zeroes')
 	{
