@@ -70,9 +70,11 @@ typedef int LoggedSlruPage;
 #if PG_VERSION_NUM >= 190000
 #define MultiXactTruncateOldest(xlrec)	((xlrec).oldestMulti)
 #define MultiXactTruncateOffset(xlrec)	((xlrec).oldestOffset)
+#define MultiXactTruncateFirstOffset(xlrec)	0
 #else
 #define MultiXactTruncateOldest(xlrec)	((xlrec).endTruncOff)
 #define MultiXactTruncateOffset(xlrec)	((xlrec).endTruncMemb)
+#define MultiXactTruncateFirstOffset(xlrec)	((xlrec).startTruncMemb)
 #endif
 
 /* PostgreSQL 17 numbers processes, and so names a temp relation's owner. */

@@ -159,6 +159,7 @@ walredo_verify(PG_FUNCTION_ARGS)
 typedef struct ClassScan
 {
 	MemoryContext context;		/* of the list */
+	Snapshot	snapshot;
 	BlockNumber first_block;
 	BlockNumber num_blocks;
 	List	   *relids;
@@ -172,8 +173,8 @@ scan_pg_class(void *arg)
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
-	scan = table_beginscan_strat(pg_class, GetTransactionSnapshot(), 0, NULL,
-								 false, false);
+	scan = table_beginscan_strat(pg_class, work->snapshot, 0, NULL, false,
+								 false);
 	heap_setscanlimits(scan, work->first_block, work->num_blocks);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
@@ -213,10 +214,12 @@ try_scan_pg_class(ClassScan *work)
 static List *
 all_relations(void)
 {
-	ClassScan	work = {CurrentMemoryContext, 0, InvalidBlockNumber, NIL};
+	ClassScan	work = {CurrentMemoryContext, NULL, 0, InvalidBlockNumber, NIL};
 	Relation	pg_class;
 	BlockNumber nblocks;
 
+	/* One for all, so that no row is missed that moves from page to page. */
+	work.snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	if (!try_scan_pg_class(&work))
 	{
 		bool		complete = true;
@@ -237,6 +240,7 @@ all_relations(void)
 					 errmsg("could not read all of pg_class"),
 					 errdetail("Relations whose entries cannot be read are not verified.")));
 	}
+	UnregisterSnapshot(work.snapshot);
 	list_sort(work.relids, list_oid_cmp);
 	list_deduplicate_oid(work.relids);
 	return work.relids;

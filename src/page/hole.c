@@ -25,8 +25,10 @@
 
 #include "access/brin_page.h"
 #include "access/ginblock.h"
+#include "access/gist.h"
 #include "access/hash.h"
 #include "access/nbtree.h"
+#include "access/spgist_private.h"
 #include "page/hole.h"
 #include "storage/bufpage.h"
 
@@ -38,6 +40,21 @@
 static bool
 is_old_special_page(uint16 special_size, const char *special)
 {
+	uint16		page_id;
+
+	/* These two have a mark of their own where others have flags. */
+	memcpy(&page_id, special + special_size - sizeof(page_id),
+		   sizeof(page_id));
+	if (page_id == GIST_PAGE_ID)
+		return false;
+	if (page_id == SPGIST_PAGE_ID &&
+		special_size == MAXALIGN(sizeof(SpGistPageOpaqueData)))
+	{
+		SpGistPageOpaqueData opaque;
+
+		memcpy(&opaque, special, sizeof(opaque));
+		return (opaque.flags & SPGIST_META) != 0;
+	}
 	if (special_size == MAXALIGN(sizeof(HashPageOpaqueData)))
 	{
 		HashPageOpaqueData opaque;
@@ -72,7 +89,8 @@ walredo_hole_has_contents(ForkNumber forknum, const char *page)
 		return true;
 
 	memcpy(&header, page, SizeOfPageHeaderData);
-	if (header.pd_special < SizeOfPageHeaderData || header.pd_special > BLCKSZ)
+	if (header.pd_special < SizeOfPageHeaderData ||
+		header.pd_special > BLCKSZ - sizeof(uint16))
 		return false;
 	special_size = BLCKSZ - header.pd_special;
 	special = page + header.pd_special;
@@ -82,10 +100,14 @@ walredo_hole_has_contents(ForkNumber forknum, const char *page)
 	{
 		BrinSpecialSpace brin;
 
+		uint16		type;
+
 		memcpy(&brin, special, sizeof(brin));
-		if (brin.vector[MAXALIGN(1) / sizeof(uint16) - 1] ==
-			BRIN_PAGETYPE_REVMAP)
+		type = brin.vector[MAXALIGN(1) / sizeof(uint16) - 1];
+		if (type == BRIN_PAGETYPE_REVMAP)
 			return true;
+		if (type == BRIN_PAGETYPE_META)
+			return header.pd_lower <= SizeOfPageHeaderData;
 	}
 	return header.pd_lower <= SizeOfPageHeaderData &&
 		is_old_special_page(special_size, special);

@@ -35,6 +35,7 @@
 #include "storage/buffile.h"
 #include "storage/bufpage.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 /*
  * Memory for records of one page that wait to be replayed, one after the
@@ -113,6 +114,7 @@ typedef struct PageEntry
 	bool		has_start;		/* there is an image, or pending begins one */
 	bool		start_has_hole; /* ... which is an image with a hole */
 	bool		is_waiting;		/* in the list of those with pending records */
+	bool		has_failed;		/* a child, at the records that are pending */
 	WalredoPageEnd end;
 	XLogRecPtr	end_lsn;
 	int			rmid;			/* as in WalredoRebuiltPage */
@@ -201,6 +203,7 @@ typedef struct ForkSlot
 struct WalredoRebuild
 {
 	MemoryContext context;		/* all of it is in here */
+	ResourceOwner owner;		/* of the file */
 	MemoryContext data_context; /* records that wait, and images */
 	Size		data_size;		/* what is in there */
 	Size		data_limit;
@@ -217,6 +220,7 @@ struct WalredoRebuild
 	int			num_sorted;
 	int			next_page;		/* of those sorted */
 	int			end_of_fork;
+	int			replayed_to;	/* all before it have been given to a child */
 	PageEntry  *last_page;		/* that was returned, or NULL */
 	bytea	   *from_file;		/* its image, if it is not kept in memory */
 };
@@ -234,6 +238,7 @@ walredo_rebuild_create(void)
 													 sizeof(WalredoRebuild));
 
 	rebuild->context = context;
+	rebuild->owner = CurrentResourceOwner;
 	rebuild->data_context = AllocSetContextCreate(context, "walredo records",
 												  ALLOCSET_DEFAULT_SIZES);
 	rebuild->data_limit = (Size) maintenance_work_mem * 1024;
@@ -373,8 +378,12 @@ put_in_file(WalredoRebuild *rebuild, PageEntry *page)
 	if (rebuild->images == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
+		ResourceOwner old_owner = CurrentResourceOwner;
 
+		/* It must not end with a subtransaction that is under way. */
+		CurrentResourceOwner = rebuild->owner;
 		rebuild->images = BufFileCreateTemp(false);
+		CurrentResourceOwner = old_owner;
 		MemoryContextSwitchTo(old_context);
 	}
 	if (page->image_slot < 0)
@@ -522,6 +531,7 @@ forget_image(WalredoRebuild *rebuild, PageEntry *page)
 	drop_image(rebuild, page);
 	page->has_start = false;
 	page->start_has_hole = false;
+	page->has_failed = false;
 	page->base_lsn = InvalidXLogRecPtr;
 
 	/* What a child is about to answer is of no use any more. */
@@ -689,7 +699,9 @@ replay_alone(WalredoRebuild *rebuild, PageEntry *page)
 
 	prepare_job(rebuild, page, &job);
 	job.base = base ? VARDATA(base) : NULL;
+	page->has_failed = true;
 	walredo_redo_one(&job, image.data);
+	page->has_failed = false;
 	pfree((void *) job.pieces);
 	if (base)
 		pfree(base);
@@ -805,7 +817,7 @@ flush(WalredoRebuild *rebuild)
 	for (int i = 0; i < npages; i++)
 	{
 		see_ends(rebuild, pages[i]);
-		if (pages[i]->is_waiting)
+		if (pages[i]->is_waiting && !pages[i]->has_failed)
 			start_replay(rebuild, pages[i]);
 	}
 	finish_replays(rebuild);
@@ -817,6 +829,10 @@ flush(WalredoRebuild *rebuild)
 			put_in_file(rebuild, pages[i]);
 	}
 	pfree(pages);
+
+	/* What cannot be replayed must not cause this again with every record. */
+	if (rebuild->data_size > rebuild->data_limit / 2)
+		rebuild->data_limit = 2 * rebuild->data_size;
 }
 
 static int
@@ -882,6 +898,7 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 		   walredo_tag_same_fork(&rebuild->sorted[rebuild->end_of_fork]->tag,
 								 fork_tag))
 		rebuild->end_of_fork++;
+	rebuild->replayed_to = rebuild->next_page;
 	leave_page(rebuild);
 	finish_replays(rebuild);
 }
@@ -908,11 +925,12 @@ replay_next(WalredoRebuild *rebuild)
 		 i < rebuild->end_of_fork && n < PAGES_AT_ONCE; i++)
 	{
 		see_ends(rebuild, rebuild->sorted[i]);
-		if (rebuild->sorted[i]->is_waiting)
+		if (rebuild->sorted[i]->is_waiting && !rebuild->sorted[i]->has_failed)
 		{
 			start_replay(rebuild, rebuild->sorted[i]);
 			n++;
 		}
+		rebuild->replayed_to = i + 1;
 	}
 	finish_replays(rebuild);
 }
@@ -955,7 +973,11 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 	page = rebuild->sorted[rebuild->next_page];
 	see_ends(rebuild, page);
 	if (page->is_waiting)
-		replay_next(rebuild);
+	{
+		/* After a failure, those that were sent together are tried alone. */
+		if (rebuild->next_page >= rebuild->replayed_to)
+			replay_next(rebuild);
+	}
 	else if (page->num_pending > 0)
 		replay_mixed(rebuild, page);
 	rebuild->next_page++;

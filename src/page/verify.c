@@ -19,7 +19,7 @@
  * changed since, is copied.  When the window's pages have been read and the
  * lock has been released, WAL is read on, up to where it ended while the lock
  * was held, and each copy is compared with the page rebuilt as of exactly the
- * copy's LSN.  So there is no race to lose, and no need to try again until a
+ * copy's LSN.  So there is no need to try again until a
  * busy page holds still.
  *
  * A page of the visibility map does not show every change: bits are cleared
@@ -97,6 +97,16 @@
  */
 #define MAX_UNLOCKED_ROUNDS		2
 
+/* How many forks are looked at, in a round in which they are locked. */
+#define MAX_LOCKED_FORKS		8
+
+/*
+ * Each window with a page that was changed reads WAL on from where the first
+ * reading ended.  When this has become more, and a good part of what was read
+ * then, WAL is read anew for what is left.
+ */
+#define MAX_LATER_WAL			(256 * 1024 * 1024)
+
 /* What is known of a block of the window. */
 typedef enum BlockState
 {
@@ -125,6 +135,8 @@ typedef struct Verification
 	WalredoRebuild *rebuild;
 	XLogRecPtr	wal_start;		/* the rebuild has WAL from here ... */
 	XLogRecPtr	wal_end;		/* ... to here, where a record ends */
+	bool		keep_locks;		/* relations are locked until compared */
+	bool		has_paused;		/* as WAL is to be read anew */
 
 	/* The fork. */
 	Oid			relid;
@@ -389,6 +401,21 @@ settle(BlockCheck *block, WalredoVerifyStatus status, const char *detail)
 	block->detail = detail;
 }
 
+/* What has become of a page with its file, as the middle of a sentence. */
+static const char *
+end_verb(WalredoPageEnd end)
+{
+	switch (end)
+	{
+		case WALREDO_TRUNCATED:
+			return "cut off";
+		case WALREDO_FILE_REMOVED:
+			return "removed with its file";
+		default:
+			return "given a new file";
+	}
+}
+
 /*
  * Settles a block that WAL has no image of to compare the page with.
  */
@@ -412,10 +439,8 @@ settle_without_image(Verification *v, BlockCheck *block, const char *live)
 						end_lsn));
 	else if (page->end != WALREDO_NOT_ENDED && page->num_records > 0)
 		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
-			   psprintf(page->end == WALREDO_TRUNCATED ?
-						"It was cut off at %s, and WAL has no image of it since." :
-						"Its file was made at %s, and WAL has no image of it since.",
-						end_lsn));
+			   psprintf("It was %s at %s, and WAL has no image of it since.",
+						end_verb(page->end), end_lsn));
 	else if (page->end != WALREDO_NOT_ENDED &&
 			 is_unlogged_page(v->tag.forknum, live))
 		settle(block, WALREDO_VERIFY_OK, NULL);
@@ -425,8 +450,8 @@ settle_without_image(Verification *v, BlockCheck *block, const char *live)
 						end_lsn));
 	else if (page->end != WALREDO_NOT_ENDED)
 		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
-			   psprintf("Its file was made at %s, and WAL has no record of it since.",
-						end_lsn));
+			   psprintf("It was %s at %s, and WAL has no record of it since.",
+						end_verb(page->end), end_lsn));
 	else if (page->num_records > 0)
 		settle(block, WALREDO_VERIFY_UNVERIFIABLE,
 			   psprintf("%sWAL, which begins at %X/%X, has no image of it.",
@@ -509,7 +534,8 @@ mask_alone(Verification *v, const BlockCheck *block, char *live, char *rebuilt)
 {
 	PGAlignedBlock live_copy;
 	PGAlignedBlock rebuilt_copy;
-	Attempt		work = {.v = v,.blkno = block->blkno,.rmid = block_mask(v, block)};
+	Attempt		work = {.v = v,.blkno = block->blkno,
+	.rmid = block_mask(v, block)};
 
 	memcpy(live_copy.data, live, BLCKSZ);
 	memcpy(rebuilt_copy.data, rebuilt, BLCKSZ);
@@ -635,7 +661,9 @@ read_live_page(Verification *v, BlockCheck *block, char *page)
 
 	if (error != NULL)
 	{
-		settle(block, WALREDO_VERIFY_MISMATCH,
+		/* An internal error may have another reason than the page. */
+		settle(block, error->sqlerrcode == ERRCODE_INTERNAL_ERROR ?
+			   WALREDO_VERIFY_UNVERIFIABLE : WALREDO_VERIFY_MISMATCH,
 			   psprintf("The server cannot read it: %s.", error->message));
 		return false;
 	}
@@ -665,7 +693,8 @@ get_rebuilt(Verification *v, WalredoRebuild *rebuild, BlockCheck *block)
 	if (error == NULL)
 		return true;
 	settle(block, WALREDO_VERIFY_UNVERIFIABLE,
-		   psprintf("It cannot be rebuilt: %s. %s", error->message,
+		   psprintf("It cannot be rebuilt: %s.%s%s", error->message,
+					error->detail ? " " : "",
 					error->detail ? error->detail : ""));
 	return false;
 }
@@ -763,16 +792,18 @@ read_later_wal(Attempt *arg)
  * of each block's copy.
  *
  * It begins with what is known as of the end of the WAL that was read.  Should
- * WAL since then have been removed, it is made from what there still is.
+ * WAL since then have been removed, it is made from what there still is, and
+ * *has_gap is set: then nothing is known of what was in between.
  */
 static WalredoRebuild *
 rebuild_later(Verification *v, BlockCheck **blocks, int nblocks,
-			  XLogRecPtr end_lsn)
+			  XLogRecPtr end_lsn, bool *has_gap)
 {
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	LaterWal	later = {.attempt.v = v,.blocks = blocks,.nblocks = nblocks};
 	ErrorData  *error;
 
+	*has_gap = false;
 	for (int i = 0; i < nblocks; i++)
 	{
 		WalredoTag	tag = block_tag(v, blocks[i]->blkno);
@@ -791,10 +822,14 @@ rebuild_later(Verification *v, BlockCheck **blocks, int nblocks,
 	error = attempt(read_later_wal, &later.attempt);
 	if (error == NULL)
 		return rebuild;
-	if (error->sqlerrcode != ERRCODE_UNDEFINED_FILE)
+
+	/* A segment that is used again while it is read looks damaged. */
+	if (error->sqlerrcode != ERRCODE_UNDEFINED_FILE &&
+		error->sqlerrcode != ERRCODE_DATA_CORRUPTED)
 		ReThrowError(error);
 
-	/* What the first rebuild had ended with the subtransaction. */
+	*has_gap = true;
+	walredo_rebuild_free(rebuild);
 	later.rebuild = rebuild = walredo_rebuild_create();
 	later.start_lsn = WALREDO_START_OF_LOG;
 	read_later_wal(&later.attempt);
@@ -811,6 +846,7 @@ settle_changed(Verification *v)
 	BlockCheck *blocks[WINDOW_BLOCKS];
 	int			nblocks = 0;
 	WalredoRebuild *rebuild;
+	bool		has_gap;
 
 	for (int i = 0; i < v->num_blocks; i++)
 	{
@@ -821,10 +857,12 @@ settle_changed(Verification *v)
 	if (nblocks == 0)
 		return;
 
+	/* The LSN of a page of the visibility map does not tell what it has. */
 	for (int i = 0; i < nblocks; i++)
-		blocks[i]->limit = blocks[i]->state == BLOCK_MISSING ?
-			v->begin_lsn : blocks[i]->page_lsn;
-	rebuild = rebuild_later(v, blocks, nblocks, v->end_lsn);
+		blocks[i]->limit = blocks[i]->state == BLOCK_MISSING ? v->begin_lsn :
+			v->tag.forknum == VISIBILITYMAP_FORKNUM ? v->end_lsn :
+			blocks[i]->page_lsn;
+	rebuild = rebuild_later(v, blocks, nblocks, v->end_lsn, &has_gap);
 	for (int i = 0; i < nblocks; i++)
 	{
 		BlockCheck *block = blocks[i];
@@ -837,6 +875,9 @@ settle_changed(Verification *v)
 		else if (block->rebuilt.num_records == 0 &&
 				 block->rebuilt.end_lsn > v->wal_end)
 			block->state = BLOCK_GONE;	/* cut off since */
+		else if (block->rebuilt.num_records == 0 && has_gap)
+			settle(block, WALREDO_VERIFY_UNVERIFIABLE,
+				   "The fork does not have it, and WAL that may have truncated the fork has been removed.");
 		else
 			settle(block, WALREDO_VERIFY_MISMATCH,
 				   v->fork_exists ?
@@ -848,67 +889,39 @@ settle_changed(Verification *v)
 	walredo_rebuild_free(rebuild);
 }
 
-/*
- * Settles a page of the visibility map, by looking again if need be.
- */
-static void
-settle_map_page(Verification *v, BlockCheck *block)
-{
-	PGAlignedBlock live;
-
-	for (int i = 0; i <= MAP_PAGE_TRIES; i++)
-	{
-		if (i > 0)
-		{
-			/* Whoever changes the page is about to log it, or has done so. */
-			(void) WaitLatch(MyLatch,
-							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 i == 1 ? 1 : MAP_PAGE_DELAY_MS, PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
-
-		block->state = BLOCK_CHANGED;
-		if (!read_live_page(v, block, live.data))
-			return;
-		if (!lsn_is_reached(block->page_lsn))
-		{
-			settle(block, WALREDO_VERIFY_MISMATCH,
-				   psprintf("The page has LSN %X/%X, which is past the end of WAL at %X/%X.",
-							LSN_FORMAT_ARGS(block->page_lsn),
-							LSN_FORMAT_ARGS(current_lsn())));
-			return;
-		}
-
-		if (i > 0)
-		{
-			WalredoRebuild *rebuild;
-
-			/* Its LSN does not tell which of them it has. */
-			block->limit = current_lsn();
-			rebuild = rebuild_later(v, &block, 1, block->limit);
-			if (!get_rebuilt(v, rebuild, block))
-				return;
-			walredo_rebuild_free(rebuild);
-		}
-		compare(v, block, live.data);
-		if (block->state == BLOCK_SETTLED &&
-			block->status != WALREDO_VERIFY_MISMATCH)
-			return;
-	}
-
-	if (block->state == BLOCK_DIFFERS)
-	{
-		block->live = live.data;
-		settle_some_masked(v, &block, 1);
-		block->live = NULL;
-	}
-}
-
 /* ----------------------------------------
  * Windows
  * ----------------------------------------
  */
+
+/*
+ * True, and the block is settled, if a page has an LSN that it cannot have.
+ */
+static bool
+is_past_end(BlockCheck *block)
+{
+	if (lsn_is_reached(block->page_lsn))
+		return false;
+	settle(block, WALREDO_VERIFY_MISMATCH,
+		   psprintf("The page has LSN %X/%X, which is past the end of WAL at %X/%X.",
+					LSN_FORMAT_ARGS(block->page_lsn),
+					LSN_FORMAT_ARGS(current_lsn())));
+	return true;
+}
+
+/*
+ * Must WAL be read on before a block that is settled as a mismatch is one?  If
+ * its page was cut off since, it is there anew, and is either as new or has an
+ * LSN from after that.  Of the visibility map nothing is certain.
+ */
+static bool
+takes_later_wal(Verification *v, const BlockCheck *block, const char *live)
+{
+	return block->state == BLOCK_SETTLED &&
+		block->status == WALREDO_VERIFY_MISMATCH &&
+		(v->tag.forknum == VISIBILITYMAP_FORKNUM ||
+		 is_unlogged_page(v->tag.forknum, live));
+}
 
 /*
  * Looks at a block that the fork has, of which block->rebuilt is what WAL
@@ -919,33 +932,19 @@ look_at_block(Verification *v, BlockCheck *block)
 {
 	PGAlignedBlock live;
 
-	if (v->tag.forknum == VISIBILITYMAP_FORKNUM)
-	{
-		settle_map_page(v, block);
-		return;
-	}
 	if (!read_live_page(v, block, live.data))
 		return;
 
 	if (block->page_lsn > v->wal_end)
 	{
-		if (!lsn_is_reached(block->page_lsn))
-		{
-			settle(block, WALREDO_VERIFY_MISMATCH,
-				   psprintf("The page has LSN %X/%X, which is past the end of WAL at %X/%X.",
-							LSN_FORMAT_ARGS(block->page_lsn),
-							LSN_FORMAT_ARGS(current_lsn())));
+		if (is_past_end(block))
 			return;
-		}
 		block->state = BLOCK_CHANGED;
 	}
 	else
 	{
 		compare(v, block, live.data);
-
-		/* It may have been cut off, and be a new page. */
-		if (block->state == BLOCK_SETTLED &&
-			block->status == WALREDO_VERIFY_MISMATCH)
+		if (takes_later_wal(v, block, live.data))
 			block->state = BLOCK_CHANGED;
 	}
 
@@ -1026,6 +1025,59 @@ begin_window(Verification *v, ErrorData **error)
 }
 
 /*
+ * Looks again, a few times, at pages of the visibility map that differ.  Each
+ * look is a window of its own.
+ *
+ * Who changes such a page is about to log it, or has logged what the copy does
+ * not have yet.
+ */
+static void
+look_again(Verification *v)
+{
+	for (int i = 0; i < v->num_blocks; i++)
+	{
+		BlockCheck *block = &v->blocks[i];
+
+		for (int n = 0; n < MAP_PAGE_TRIES && block->live != NULL &&
+			 takes_later_wal(v, block, block->live); n++)
+		{
+			WalredoRebuild *rebuild;
+			ErrorData  *error;
+			bool		has_gap;
+			bool		is_read = false;
+
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 n == 0 ? 1 : MAP_PAGE_DELAY_MS,
+							 PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+
+			/* If the relation has changed, the next window will see it. */
+			if (begin_window(v, &error) != FORK_THERE || error != NULL)
+				return;
+			if (block->blkno < v->fork_blocks)
+				is_read = read_live_page(v, block, block->live) &&
+					!is_past_end(block);
+			else
+				block->state = BLOCK_GONE;
+			block->limit = current_lsn();
+			relation_close(v->rel, AccessShareLock);
+			if (!is_read)
+				break;
+
+			block->state = BLOCK_CHANGED;
+			rebuild = rebuild_later(v, &block, 1, block->limit, &has_gap);
+			if (get_rebuilt(v, rebuild, block))
+				compare(v, block, block->live);
+			walredo_rebuild_free(rebuild);
+			if (block->state == BLOCK_DIFFERS)
+				settle_some_masked(v, &block, 1);
+		}
+	}
+}
+
+/*
  * Has the window end here?
  */
 static bool
@@ -1039,6 +1091,32 @@ window_is_full(Verification *v, instr_time begin)
 	INSTR_TIME_SUBTRACT(now, begin);
 	return INSTR_TIME_GET_MILLISEC(now) >= WINDOW_MS;
 }
+
+/* Is it time to read WAL anew? */
+static bool
+later_wal_is_long(const Verification *v)
+{
+	XLogRecPtr	now = current_lsn();
+
+	return !v->keep_locks && now > v->wal_end &&
+		now - v->wal_end > Max(MAX_LATER_WAL,
+							   (v->wal_end - v->wal_start) / 4);
+}
+
+/* A fork that is left to be checked, from a block on. */
+typedef struct ForkWork
+{
+	WalredoVerifyFork fork;
+	BlockNumber first_block;
+} ForkWork;
+
+/* What became of it. */
+typedef enum ForkResult
+{
+	FORK_DONE,
+	FORK_ANEW,					/* it has another file now */
+	FORK_PAUSED					/* WAL is to be read anew for the rest */
+} ForkResult;
 
 /* The next page that the rebuild has of the fork. */
 typedef struct NextPage
@@ -1068,11 +1146,11 @@ find_rebuilt(Verification *v, BlockCheck *block, NextPage *next)
 }
 
 /*
- * Compares a fork with the rebuild.  False if the relation has got another
- * file, so that it has to be looked at anew.
+ * Compares a fork with the rebuild, from work->first_block on, which is moved
+ * if a part is left.
  */
-static bool
-compare_fork(Verification *v)
+static ForkResult
+compare_fork(Verification *v, ForkWork *work)
 {
 	MemoryContext fork_context = AllocSetContextCreate(CurrentMemoryContext,
 													   "walredo fork",
@@ -1080,8 +1158,9 @@ compare_fork(Verification *v)
 	MemoryContext old_context = MemoryContextSwitchTo(fork_context);
 	NextPage	next;
 	BlockNumber known_blocks;
-	BlockNumber blkno = 0;
+	BlockNumber blkno = work->first_block;
 	BlockNumber end = 0;
+	ForkResult	result = FORK_DONE;
 	bool		is_first = true;
 	ForkCondition condition = FORK_THERE;
 
@@ -1090,7 +1169,7 @@ compare_fork(Verification *v)
 											  ALLOCSET_DEFAULT_SIZES);
 	v->phase = WALREDO_PHASE_COMPARING;
 	v->progress_relid = v->relid;
-	v->blocks_done = 0;
+	v->blocks_done = blkno;
 
 	walredo_rebuild_begin_fork(v->rebuild, &v->tag);
 	known_blocks = (BlockNumber) walredo_rebuild_fork_blocks(v->rebuild);
@@ -1123,7 +1202,7 @@ compare_fork(Verification *v)
 			v->nblocks = v->fork_blocks;
 			show_progress(v);
 			is_first = false;
-			if (!v->fork_exists && known_blocks == 0 &&
+			if (!v->fork_exists && known_blocks == 0 && blkno == 0 &&
 				v->tag.forknum != VISIBILITYMAP_FORKNUM)
 				report(v, InvalidBlockNumber, InvalidXLogRecPtr,
 					   WALREDO_VERIFY_MISMATCH, "Its file is missing.");
@@ -1161,12 +1240,12 @@ compare_fork(Verification *v)
 		{
 			BlockCheck *block = &v->blocks[i];
 
-			/* It may have been cut off, and be a new page. */
-			if (block->live != NULL && block->state == BLOCK_SETTLED &&
-				block->status == WALREDO_VERIFY_MISMATCH)
+			if (block->live != NULL && takes_later_wal(v, block, block->live))
 				block->state = BLOCK_CHANGED;
 		}
 		settle_changed(v);
+		if (v->tag.forknum == VISIBILITYMAP_FORKNUM)
+			look_again(v);
 
 		for (int i = 0; i < v->num_blocks; i++)
 		{
@@ -1179,13 +1258,24 @@ compare_fork(Verification *v)
 		v->blocks_done += v->num_blocks;
 		pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
 									 v->blocks_done);
-	} while (blkno < end);
+		if (blkno < end && later_wal_is_long(v))
+			result = FORK_PAUSED;
+	} while (blkno < end && result == FORK_DONE);
+
+	if (condition == FORK_REPLACED && work->first_block == 0)
+		result = FORK_ANEW;
+	else if (condition == FORK_REPLACED)
+		report(v, InvalidBlockNumber, InvalidXLogRecPtr,
+			   WALREDO_VERIFY_UNVERIFIABLE,
+			   psprintf("The relation got another file when blocks before %u had been verified.",
+						blkno));
+	work->first_block = result == FORK_PAUSED ? blkno : 0;
 
 	FreeAccessStrategy(v->strategy);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(fork_context);
-	v->sink->end_fork(condition != FORK_REPLACED, v->sink->arg);
-	return condition != FORK_REPLACED;
+	v->sink->end_fork(result != FORK_ANEW, v->sink->arg);
+	return result;
 }
 
 /* ----------------------------------------
@@ -1226,6 +1316,19 @@ begin_fork(Verification *v, Relation rel)
 		  !RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))))
 		return false;
 
+	/*
+	 * The build writes past shared buffers.  If we read pages of it there,
+	 * they would stay there as they were before.
+	 */
+	if (rel->rd_rel->relkind == RELKIND_INDEX && !rel->rd_index->indisready)
+	{
+		if (forknum == MAIN_FORKNUM)
+			report(v, InvalidBlockNumber, InvalidXLogRecPtr,
+				   WALREDO_VERIFY_UNVERIFIABLE,
+				   "The index is being built concurrently, or this has failed.");
+		return false;
+	}
+
 	if (forknum == FSM_FORKNUM)
 	{
 		report_all(v, WALREDO_VERIFY_UNLOGGED,
@@ -1258,7 +1361,7 @@ begin_fork(Verification *v, Relation rel)
 /* A fork that takes reading WAL. */
 typedef struct LoggedFork
 {
-	WalredoVerifyFork fork;
+	ForkWork	work;
 	WalredoTag	tag;
 	RmgrId		rmid;
 	bool		is_locked;
@@ -1306,7 +1409,7 @@ read_wal(Verification *v, const LoggedFork *forks, int nforks)
 	v->wal_end = walredo_fork_scan_last_lsn(scan);
 	v->tag = tags[0];
 	v->phase = WALREDO_PHASE_READING;
-	v->progress_relid = nforks == 1 ? forks[0].fork.relid : InvalidOid;
+	v->progress_relid = nforks == 1 ? forks[0].work.fork.relid : InvalidOid;
 	v->blocks_done = 0;
 	show_progress(v);
 	while (walredo_fork_scan_next(scan, v->rebuild))
@@ -1324,40 +1427,40 @@ read_wal(Verification *v, const LoggedFork *forks, int nforks)
 }
 
 /*
- * Checks forks.  Those that have to be looked at anew are moved to the front of
- * the list; returns how many these are.
+ * Checks forks.  Those that are left are moved to the front of the list;
+ * returns how many these are.
  */
 static int
-verify_round(Verification *v, WalredoVerifyFork *forks, int nforks,
-			 bool keep_locks)
+verify_round(Verification *v, ForkWork *forks, int nforks)
 {
 	LoggedFork *logged = MemoryContextAllocHuge(CurrentMemoryContext,
 												nforks * sizeof(LoggedFork));
+	int			nlooked = v->keep_locks ? Min(nforks, MAX_LOCKED_FORKS) : nforks;
 	BlockNumber nblocks = 0;
 	Oid			failed_relid = InvalidOid;
 	int			nlogged = 0;
-	int			num_anew = 0;
+	int			nleft = 0;
 
 	v->phase = WALREDO_PHASE_READING;
-	for (int i = 0; i < nforks; i++)
+	for (int i = 0; i < nlooked; i++)
 	{
 		LoggedFork *fork = &logged[nlogged];
 		ForkAttempt work = {.attempt.v = v,.logged = fork};
 		ErrorData  *error;
 
 		/* That a relation cannot be opened is said once. */
-		if (forks[i].relid == failed_relid)
+		if (forks[i].fork.relid == failed_relid)
 			continue;
 
 		CHECK_FOR_INTERRUPTS();
 		memset(fork, 0, sizeof(LoggedFork));
-		fork->fork = forks[i];
-		v->relid = v->progress_relid = forks[i].relid;
-		v->tag.forknum = forks[i].forknum;
+		fork->work = forks[i];
+		v->relid = v->progress_relid = forks[i].fork.relid;
+		v->tag.forknum = forks[i].fork.forknum;
 		v->nblocks = v->blocks_done = 0;
 		LockRelationOid(v->relid, AccessShareLock);
 		error = attempt(look_at_fork, &work.attempt);
-		fork->is_locked = keep_locks && error == NULL && work.is_logged;
+		fork->is_locked = v->keep_locks && error == NULL && work.is_logged;
 		if (!fork->is_locked)
 			UnlockRelationOid(v->relid, AccessShareLock);
 		if (error != NULL)
@@ -1365,7 +1468,7 @@ verify_round(Verification *v, WalredoVerifyFork *forks, int nforks,
 			report(v, InvalidBlockNumber, InvalidXLogRecPtr,
 				   WALREDO_VERIFY_MISMATCH,
 				   psprintf("The server cannot read it: %s.", error->message));
-			failed_relid = forks[i].relid;
+			failed_relid = forks[i].fork.relid;
 		}
 		v->sink->end_fork(true, v->sink->arg);
 		if (error != NULL || !work.is_logged)
@@ -1374,29 +1477,36 @@ verify_round(Verification *v, WalredoVerifyFork *forks, int nforks,
 			MaxBlockNumber : nblocks + v->nblocks;
 		nlogged++;
 	}
-	if (nlogged == 0)
-	{
-		pfree(logged);
-		return 0;
-	}
 
-	v->nblocks = nblocks;
-	read_wal(v, logged, nlogged);
+	if (nlogged > 0)
+	{
+		v->nblocks = nblocks;
+		read_wal(v, logged, nlogged);
+	}
+	v->has_paused = false;
 	for (int i = 0; i < nlogged; i++)
 	{
 		LoggedFork *fork = &logged[i];
+		ForkResult	result = FORK_PAUSED;
 
-		v->relid = fork->fork.relid;
+		v->relid = fork->work.fork.relid;
 		v->tag = fork->tag;
 		v->rmid = fork->rmid;
-		if (!compare_fork(v))
-			forks[num_anew++] = fork->fork;
+		if (!later_wal_is_long(v))
+			result = compare_fork(v, &fork->work);
+		if (result != FORK_DONE)
+			forks[nleft++] = fork->work;
+		v->has_paused |= (result == FORK_PAUSED);
 		if (fork->is_locked)
 			UnlockRelationOid(v->relid, AccessShareLock);
 	}
-	walredo_rebuild_free(v->rebuild);
+	if (nlogged > 0)
+		walredo_rebuild_free(v->rebuild);
 	pfree(logged);
-	return num_anew;
+
+	memmove(forks + nleft, forks + nlooked,
+			(nforks - nlooked) * sizeof(ForkWork));
+	return nleft + nforks - nlooked;
 }
 
 void
@@ -1404,20 +1514,26 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 					 const WalredoVerifySink *sink)
 {
 	Verification *v = palloc0(sizeof(Verification));
-	WalredoVerifyFork *left = palloc(Max(nforks, 1) *
-									 sizeof(WalredoVerifyFork));
+	ForkWork   *left = palloc0(Max(nforks, 1) * sizeof(ForkWork));
 	bool		save_zero_damaged_pages = zero_damaged_pages;
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
 
 	v->sink = sink;
-	memcpy(left, forks, nforks * sizeof(WalredoVerifyFork));
+	for (int i = 0; i < nforks; i++)
+		left[i].fork = forks[i];
 	PG_TRY();
 	{
+		int			rounds = 0;
+
 		zero_damaged_pages = false;
 		ignore_checksum_failure = false;
-		for (int round = 0; nforks > 0; round++)
-			nforks = verify_round(v, left, nforks,
-								  round >= MAX_UNLOCKED_ROUNDS);
+		while (nforks > 0)
+		{
+			v->keep_locks = rounds >= MAX_UNLOCKED_ROUNDS;
+			nforks = verify_round(v, left, nforks);
+			if (!v->has_paused)
+				rounds++;
+		}
 	}
 	PG_FINALLY();
 	{

@@ -28,6 +28,7 @@
 #include "access/rmgr.h"
 #include "access/xact.h"
 #include "access/xlog_internal.h"
+#include "catalog/pg_control.h"
 #include "catalog/storage_xlog.h"
 #include "commands/dbcommands_xlog.h"
 #include "commands/tablespace.h"
@@ -1194,6 +1195,7 @@ add_file_change(WalredoLowering *lowering, WalredoPageEnd end,
 	change->end = end;
 	change->scope = scope;
 	change->tag = *tag;
+	change->first_page = 0;
 }
 
 /*
@@ -1424,6 +1426,27 @@ multixact_file_changes(WalredoLowering *lowering)
 	tag = slru_tag(WALREDO_TAG_MULTIXACT_MEMBERS,
 				   walredo_mxact_member_page(MultiXactTruncateOffset(xlrec)));
 	add_file_change(lowering, WALREDO_TRUNCATED, WALREDO_SCOPE_SLRU, &tag);
+	lowering->changes[lowering->num_changes - 1].first_page =
+		walredo_mxact_member_page(MultiXactTruncateFirstOffset(xlrec));
+}
+
+/*
+ * All files of pg_commit_ts go when commit timestamps are switched off.
+ *
+ * As xlog_redo() in src/backend/access/transam/xlog.c, which calls
+ * CommitTsParameterChange().
+ */
+static void
+xlog_file_changes(WalredoLowering *lowering)
+{
+	Cursor		cursor = lowering->main_data;
+	xl_parameter_change xlrec;
+	WalredoTag	tag = slru_tag(WALREDO_TAG_COMMIT_TS, 0);
+
+	take(lowering, &cursor, &xlrec, sizeof(xlrec));
+	if (!xlrec.track_commit_timestamp)
+		add_file_change(lowering, WALREDO_FILE_REMOVED, WALREDO_SCOPE_KIND,
+						&tag);
 }
 
 bool
@@ -1441,6 +1464,8 @@ walredo_may_change_files(const XLogRecord *record)
 
 			/* Files and two-phase states are in its additional information. */
 			return (record->xl_info & XLOG_XACT_HAS_INFO) != 0;
+		case RM_XLOG_ID:
+			return info == XLOG_PARAMETER_CHANGE;
 		case RM_CLOG_ID:
 			return info == CLOG_TRUNCATE;
 		case RM_COMMIT_TS_ID:
@@ -1476,6 +1501,9 @@ walredo_file_changes(WalredoLowering *lowering, const XLogRecord *record,
 		case RM_XACT_ID:
 			xact_file_changes(lowering);
 			break;
+		case RM_XLOG_ID:
+			xlog_file_changes(lowering);
+			break;
 		case RM_CLOG_ID:
 			slru_file_changes(lowering, WALREDO_TAG_CLOG);
 			break;
@@ -1497,13 +1525,19 @@ walredo_file_changes(WalredoLowering *lowering, const XLogRecord *record,
  *
  * As SimpleLruTruncate() in src/backend/access/transam/slru.c: a segment goes
  * if its first and its last page are before the cutoff.  What is before what
- * wraps around, as the entries' numbers do, which all have 32 bits but for
- * multixact members of newer servers.
+ * wraps around, as the entries' numbers do, which have 32 bits.
+ *
+ * Members of multixacts may take more than half of their numbers.  So where
+ * these have 32 bits, it is segments from one to another that go, as
+ * PerformMembersTruncation() in multixact.c has it; where they have more, they
+ * do not wrap around.
  */
 static bool
-slru_segment_precedes(const WalredoTag *tag, const WalredoTag *cutoff)
+slru_segment_precedes(const WalredoTag *tag, const WalredoFileChange *change)
 {
-	uint64		first = tag->number - tag->number % SLRU_PAGES_PER_SEGMENT;
+	uint64		cutoff = change->tag.number;
+	uint64		segment = tag->number / SLRU_PAGES_PER_SEGMENT;
+	uint64		first = segment * SLRU_PAGES_PER_SEGMENT;
 	uint64		last = first + SLRU_PAGES_PER_SEGMENT - 1;
 	uint64		per_page = 1;
 
@@ -1520,14 +1554,23 @@ slru_segment_precedes(const WalredoTag *tag, const WalredoTag *cutoff)
 			break;
 		case WALREDO_TAG_MULTIXACT_MEMBERS:
 			if (sizeof(MultiXactOffset) > sizeof(uint32))
-				return last < cutoff->number;
-			per_page = WALREDO_MXACT_MEMBERS_PER_PAGE;
-			break;
+				return last < cutoff;
+			else
+			{
+				uint64		from = change->first_page / SLRU_PAGES_PER_SEGMENT;
+				uint64		to = cutoff / SLRU_PAGES_PER_SEGMENT;
+				uint64		total =
+					walredo_mxact_member_page(PG_UINT32_MAX) /
+					SLRU_PAGES_PER_SEGMENT + 1;
+
+				return (segment + total - from) % total <
+					(to + total - from) % total;
+			}
 		default:
 			return false;
 	}
-	return (int32) ((uint32) ((first - cutoff->number) * per_page)) < 0 &&
-		(int32) ((uint32) ((last - cutoff->number) * per_page)) < 0;
+	return (int32) ((uint32) ((first - cutoff) * per_page)) < 0 &&
+		(int32) ((uint32) ((last - cutoff) * per_page)) < 0;
 }
 
 uint64
@@ -1565,7 +1608,10 @@ walredo_file_change_from(const WalredoFileChange *change,
 			applies = change->tag.spcOid == tag->spcOid;
 			break;
 		case WALREDO_SCOPE_SLRU:
-			applies = slru_segment_precedes(tag, &change->tag);
+			applies = slru_segment_precedes(tag, change);
+			break;
+		case WALREDO_SCOPE_KIND:
+			applies = true;
 			break;
 	}
 	if (!applies)

@@ -117,7 +117,8 @@ typedef enum WalredoFileScope
 	WALREDO_SCOPE_RELATION,		/* all forks of the tag's relation */
 	WALREDO_SCOPE_DATABASE,		/* all files of a database in a tablespace */
 	WALREDO_SCOPE_TABLESPACE,	/* all files in a tablespace */
-	WALREDO_SCOPE_SLRU			/* segments wholly before the tag's page */
+	WALREDO_SCOPE_SLRU,			/* segments wholly before the tag's page */
+	WALREDO_SCOPE_KIND			/* all pages of the tag's kind */
 } WalredoFileScope;
 
 /* What a WAL record does to files, without naming the pages in them. */
@@ -126,6 +127,9 @@ typedef struct WalredoFileChange
 	WalredoPageEnd end;
 	WalredoFileScope scope;
 	WalredoTag	tag;
+
+	/* Of multixact members: segments only from that of this page on. */
+	uint64		first_page;
 } WalredoFileChange;
 
 /*
