@@ -5,8 +5,8 @@
 # Clients write to tables with all sorts of indexes, make, drop, truncate, move
 # and rewrite tables and databases, prepare transactions, and vacuum, with WAL
 # buffers so small that the end of WAL is often within a record, buffers so few
-# that pages come and go, and many checkpoints, which remove WAL that is being
-# read.
+# that pages come and go, little memory for rebuilt pages, and many checkpoints,
+# which remove WAL that is being read.
 #
 # VERIFY_ROUNDS is how many rounds there are, 6 if it is not set.  VERIFY_SEED
 # chooses the damage and what is looked at; that of the clients cannot be repeated.
@@ -55,6 +55,7 @@ $primary->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'walredo'
 wal_buffers = 32kB
 shared_buffers = 4MB
+maintenance_work_mem = 1MB
 checkpoint_timeout = 30s
 max_wal_size = 64MB
 min_wal_size = 2MB

@@ -1,12 +1,14 @@
 # Where what WAL knows of a page ends without a file of a relation: segments of
-# SLRUs, relation maps, states of prepared transactions; and a change by a
-# resource manager that nobody here knows.  How long ends of very many pages
+# SLRUs, relation maps, states of prepared transactions; a change by a resource
+# manager that nobody here knows; an index that is being built.  How long ends of very many pages
 # take, and progress after a page that cannot be read.
 #
 # Seen to fail:
 # - when truncations of SLRUs, or ends of prepared transactions, ended nothing;
 # - when a segment of an SLRU ended with the one after it;
 # - when a relation map stayed when its database was dropped;
+# - when commit timestamps stayed after they had been switched off;
+# - when an index was looked at while it was built;
 # - when the record of an unknown resource manager was left out;
 # - when each truncation looked at all pages;
 # - when progress was not shown again after an error.
@@ -144,6 +146,24 @@ ends($map, 'NULL', $mapped, qr/does not exist at .*was removed at/s,
 	'the map of a database that is dropped');
 
 #
+# Commit timestamps, which all go when they are switched off
+#
+
+$node->safe_psql('postgres', 'CREATE TABLE committed ()');
+my $kept = lsn();
+my $commit_ts = 'slru '
+  . $node->safe_psql('postgres',
+	"SELECT format('pg_commit_ts/%s blk %s', lpad(upper(to_hex(p / 32)), 4, '0'), p % 32) FROM (SELECT txid_current() / $commit_ts_per_page AS p) t"
+  );
+foreach my $setting ('off', 'on')
+{
+	$node->append_conf('postgresql.conf', "track_commit_timestamp = $setting");
+	$node->restart;
+}
+ends($commit_ts, $zeroes, $kept, qr/does not exist at .*was removed at/s,
+	'commit timestamps that are switched off');
+
+#
 # A resource manager that is not known
 #
 
@@ -186,6 +206,33 @@ INSERT INTO changed VALUES (6);
 SQL
 is( $node->safe_psql('postgres', "SELECT status FROM walredo_verify('changed')"),
 	'ok', '... until the next image');
+
+#
+# An index that is being built
+#
+
+# The build writes past shared buffers, so that a page which is read there now
+# stays as it is now.
+my $writer = $node->background_psql('postgres');
+$writer->query_safe('BEGIN; INSERT INTO changed VALUES (7)');
+my $builder = $node->background_psql('postgres');
+$builder->query_until(qr/begun/, <<'SQL');
+\echo begun
+CREATE INDEX CONCURRENTLY changed_i ON changed (i);
+SQL
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_index WHERE indexrelid = to_regclass('changed_i')"),
+	'an index is being built');
+like($node->safe_psql('postgres', "SELECT blkno IS NULL, status, detail FROM walredo_verify('changed_i')"),
+	qr/^t\|unverifiable\|The index is being built/, '... and is not looked at');
+$writer->query_safe('COMMIT');
+$writer->quit;
+ok( $node->poll_query_until('postgres',
+		"SELECT indisvalid FROM pg_index WHERE indexrelid = 'changed_i'::regclass"),
+	'... until it is there');
+is( $node->safe_psql('postgres', "SELECT DISTINCT status FROM walredo_verify('changed_i')"),
+	'ok', '... and then it is');
+$builder->quit;
 
 #
 # Progress after a page that cannot be read
