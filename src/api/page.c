@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * page.c
- *	  SQL functions that make pages from the log, and show how they came to
+ *	  SQL functions that make pages from WAL, and show how they came to
  *	  be.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -518,7 +518,7 @@ end_pages_scan(Datum arg)
  * _walredo_read_pages(relations, fork, lsn)
  *
  * What walredo_pages_at() and walredo_pages_at_all() have under their columns,
- * as their definitions in SQL say: a row a block that the log can make, fork by
+ * as their definitions in SQL say: one row per block that WAL can make, fork by
  * fork, in block order.  All forks that are logged if fork is null.
  *
  * Rows are returned one by one: a page is in memory no more often than it must

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify.c
- *	  SQL function that checks a relation's pages against the log.
+ *	  SQL function that checks a relation's pages against WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * rebuild.c
- *	  Pages made from the records that the log has of them.
+ *	  Pages made from the records that WAL has of them.
  *
  * A page's records are of no use before the first that makes an image of its
  * own (unless a base image was given), and none before the last such record
  * is needed.  So the records that wait for a page are dropped whenever another
  * image of it comes.
  *
- * A child has nothing to do as long as the log is being read, so it is given
+ * A child has nothing to do as long as WAL is being read, so it is given
  * pages that are unlikely to be changed again soon, and those that have many
  * records.  If more records come for them later, they are replayed on the image
  * that it has made.  If it fails, the records wait as before: they may yet turn
@@ -66,7 +66,7 @@ typedef struct PendingChunk
 
 /*
  * When a page is replayed ahead of time: when so many bytes of records wait for
- * it, or fewer, and for so many bytes of the log none has come.  It is a matter
+ * it, or fewer, and for so many bytes of WAL none has come.  It is a matter
  * of some 10 kB to send an image there and back, and that is for nothing if
  * more records come.
  */
@@ -74,7 +74,7 @@ typedef struct PendingChunk
 #define SOME_PENDING		(4 * 1024)
 #define QUIET_DISTANCE		(1024 * 1024)
 
-/* Pages to look at for that before the log is read on. */
+/* Pages to look at for that before WAL is read on. */
 #define MAX_LOOKS			64
 
 /* Pages that are replayed before the first of them is returned. */

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * rebuild.h
- *	  Pages made from the records that the log has of them.
+ *	  Pages made from the records that WAL has of them.
  *
- * A rebuild takes records of any number of pages in the order of the log, and
+ * A rebuild takes records of any number of pages in the order of WAL, and
  * keeps for each page the newest image, as far as it can be made.  Records
  * wait until there are many, so that a child replays those of one page in one
  * go.  Memory is bounded: what is more than maintenance_work_mem goes to a
@@ -109,7 +109,7 @@ extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
 
 /*
  * Has a child replay some of what waits, and does not wait until it has.  To be
- * called every now and then, with the position up to which the log was added.
+ * called every now and then, with the position up to which WAL was added.
  * What fails is left for later, when it may not be needed any more.
  */
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);

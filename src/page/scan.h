@@ -27,12 +27,12 @@ typedef struct WalredoPageFilter
 } WalredoPageFilter;
 
 /*
- * A scan of the log.  Its fields are for reading.
+ * A scan of WAL.  Callers may read its fields, but not change them.
  */
 typedef struct WalredoPageScan
 {
 	WalredoPageFilter filter;
-	WalredoReader *reader;		/* at the current record of the log */
+	WalredoReader *reader;		/* at the current record */
 
 	/*
 	 * What the current record does to pages of the filter, in the order in
@@ -86,7 +86,7 @@ extern void walredo_page_scan_end(WalredoPageScan *scan);
 typedef struct WalredoForkScan WalredoForkScan;
 
 /*
- * Begins at the start of the log.  The tags name any block of their forks,
+ * Begins at the start of WAL.  The tags name any block of their forks,
  * which are forks of relations, and are not needed later.
  */
 extern WalredoForkScan *walredo_fork_scan_begin(const WalredoTag *forks,

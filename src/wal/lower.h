@@ -52,7 +52,7 @@ extern WalredoLowering *walredo_lowering_create(void);
  * and that the checksum is right; nothing else is relied on.  ERROR XX001 if
  * the record contradicts itself.
  *
- * Commit timestamps come with every commit: the log does not tell whether
+ * Commit timestamps come with every commit: WAL does not tell whether
  * the server that reads it keeps them.
  *
  * What ends pages without naming them is not among the changes: see
