@@ -1435,12 +1435,14 @@ verify_round(Verification *v, ForkWork *forks, int nforks)
 {
 	LoggedFork *logged = MemoryContextAllocHuge(CurrentMemoryContext,
 												nforks * sizeof(LoggedFork));
-	int			nlooked = v->keep_locks ? Min(nforks, MAX_LOCKED_FORKS) : nforks;
+	int			nlooked = nforks;
 	BlockNumber nblocks = 0;
 	Oid			failed_relid = InvalidOid;
 	int			nlogged = 0;
 	int			nleft = 0;
 
+	if (v->keep_locks)
+		nlooked = Min(nforks, MAX_LOCKED_FORKS);
 	v->phase = WALREDO_PHASE_READING;
 	for (int i = 0; i < nlooked; i++)
 	{
