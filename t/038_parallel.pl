@@ -17,6 +17,7 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 use WalredoProcesses;
 use WalredoSessions;
 
@@ -165,6 +166,51 @@ is((run_query($session, $mask))[0], $answer, 'cancelled: the next query');
 $session->quit;
 ok(wait_for { !workers($node) }, 'nothing is left of the session');
 nothing_is_left($before, 'parallel queries');
+
+#
+# The worker cannot start: the session has the library from elsewhere
+#
+
+sub set_library_path
+{
+	my $setting = shift;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM $setting");
+	$node->reload;
+	return;
+}
+
+set_library_path(q{SET dynamic_library_path = '/nonexistent'});
+$node->poll_query_until('postgres',
+	q{SELECT current_setting('dynamic_library_path') = '/nonexistent'});
+$session = session($node);
+run_query($session,
+	"$parallel; SET parallel_leader_participation = off; SET walredo.timeout = '2s'; SET statement_timeout = '30s'"
+);
+
+# The leader begins the pool, and makes no request itself.
+my $start = time();
+$log_size = -s $node->logfile;
+like((run_query($session, $mask))[1],
+	qr/could not start a (?:background worker for WAL redo|wal-redo child)/,
+	'no worker: an error');
+cmp_ok(time() - $start, '<', 12, 'no worker: in time');
+
+# None of those who wait for the first is forgotten when there is another.
+$log_size = -s $node->logfile;
+begin_query($session, $mask);
+ok( wait_for
+	{
+		slurp_file($node->logfile, $log_size) =~
+		  /could not access file "walredo"/;
+	},
+	'a late worker: the first has failed');
+set_library_path('RESET dynamic_library_path');
+my ($late, $late_errors) = end_query($session);
+is($late, $answer, 'a late worker: the answer') or diag $late_errors;
+$session->quit;
+ok(wait_for { !workers($node) }, 'a late worker: nothing is left');
+nothing_is_left($before, 'workers that did not start');
 
 #
 # There are few places: one is the launcher's of logical replication

@@ -857,11 +857,7 @@ worker_exit(int code, Datum arg)
 
 		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 		pool->worker_ended = true;
-		for (int i = 0; i < pool->max_waiters; i++)
-		{
-			if (WalredoPoolWaiters(pool)[i].ticket != 0)
-				SetLatch(WalredoPoolWaiters(pool)[i].latch);
-		}
+		walredo_pool_wake_backends(pool);
 		LWLockRelease(&pool->lock);
 	}
 }
@@ -993,6 +989,9 @@ walredo_worker_main(Datum main_arg)
 	else
 		pool = walredo_pool_in_shmem();
 
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->worker_started = true;
+	LWLockRelease(&pool->lock);
 	walredo_stats_attach(&pool->stats);
 	before_shmem_exit(worker_exit, main_arg);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
