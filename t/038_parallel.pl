@@ -6,7 +6,9 @@
 # was; "no place to spare" without walredo_support(); "nothing is left" with a
 # pool that is not forgotten when its worker ends, and both this and "only in
 # workers" with one that nobody ends but who made it; "permission" without the
-# look at it.
+# look at it; "in time" and "a late worker" with processes that wait for a worker
+# which only the one that registered it knows to be no more; "planned" with a
+# segment that must be made.
 
 use strict;
 use warnings;
@@ -232,6 +234,48 @@ foreach my $places (5, 4, 3, 2)
 	$session->quit;
 	ok(wait_for { !workers($node) }, "$name: nothing is left");
 }
+
+#
+# There is no room for another segment of shared memory
+#
+
+# All that there can be are in use: one for each Gather, until the query ends.
+$node->append_conf('postgresql.conf', <<'CONF');
+max_connections = 4
+superuser_reserved_connections = 0
+max_wal_senders = 0
+autovacuum_max_workers = 1
+CONF
+restart_with(2);
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION result_of(query text) RETURNS text
+	LANGUAGE plpgsql PARALLEL RESTRICTED AS $$
+	DECLARE result text;
+	BEGIN
+		EXECUTE query INTO result;
+		RETURN result;
+	END $$;
+});
+my $gathers =
+	join(' CROSS JOIN ',
+		map { "(SELECT count(*) AS n FROM t) AS t$_" } 1 .. 250)
+  . ' WHERE '
+  . join(' + ', map { "t$_.n" } 1 .. 250)
+  . ' > 0';
+$session = session($node);
+run_query($session,
+	'SET max_parallel_workers_per_gather = 1; SET join_collapse_limit = 1');
+my ($plan, $plan_errors) = run_query($session,
+	"SELECT result_of(\$\$EXPLAIN $mask\$\$) FROM $gathers");
+like($plan, qr/Aggregate/, 'no segment left: planned') or diag $plan_errors;
+like(
+	(run_query($session, "SELECT result_of(\$\$$mask\$\$) FROM $gathers"))[1],
+	qr/too many dynamic shared memory segments/,
+	'no segment left: an error');
+is((run_query($session, $mask))[0],
+	$answer, 'no segment left: afterwards there are');
+$session->quit;
+ok(wait_for { !workers($node) }, 'no segment left: nothing is left');
 
 # None at all.
 restart_with(1);

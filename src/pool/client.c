@@ -274,10 +274,11 @@ session_pid(void)
 /*
  * Makes a pool for this session alone: one slot in a dynamic segment, and a
  * worker of its own, which need not have started yet.  False if there can be no
- * further worker.
+ * further worker.  If the server has no room for a further segment, that is an
+ * ERROR, or with quietly, false as well.
  */
 static bool
-make_private_pool(void)
+make_private_pool(bool quietly)
 {
 	dsm_segment *segment;
 	BackgroundWorker worker;
@@ -285,7 +286,10 @@ make_private_pool(void)
 	bool		registered;
 
 	segment = dsm_create(walredo_pool_shared_size(PRIVATE_SLOTS,
-												  PRIVATE_WAITERS), 0);
+												  PRIVATE_WAITERS),
+						 quietly ? DSM_CREATE_NULL_IF_MAXSEGMENTS : 0);
+	if (segment == NULL)
+		return false;
 	dsm_pin_mapping(segment);
 	walredo_pool_shared_init(dsm_segment_address(segment), true,
 							 PRIVATE_SLOTS, PRIVATE_WAITERS);
@@ -311,10 +315,10 @@ make_private_pool(void)
 
 /*
  * Takes part in the pool of this session, which is made if there is none.
- * False if it cannot be.
+ * False if it cannot be; quietly is as for make_private_pool().
  */
 static bool
-join_private_pool(void)
+join_private_pool(bool quietly)
 {
 	dsm_handle	handle;
 
@@ -336,7 +340,7 @@ join_private_pool(void)
 		else
 			walredo_directory_forget(handle);
 	}
-	if (private_segment != NULL || make_private_pool())
+	if (private_segment != NULL || make_private_pool(quietly))
 		pool = dsm_segment_address(private_segment);
 	walredo_directory_unlock();
 	return pool != NULL;
@@ -404,7 +408,7 @@ attach_pool(void)
 	pid_t		pid;
 
 	prepare_pool();
-	if (pool == NULL && !join_private_pool())
+	if (pool == NULL && !join_private_pool(false))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not register a background worker for WAL redo"),
@@ -432,9 +436,9 @@ walredo_pool_expect_requests(void)
 		return;
 	prepare_pool();
 
-	/* If there is no room for a worker now, there may be when it is needed. */
+	/* If there is no room for a pool now, there may be when it is needed. */
 	if (pool == NULL)
-		(void) join_private_pool();
+		(void) join_private_pool(true);
 }
 
 /* ----------------------------------------------------------------
