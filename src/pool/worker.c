@@ -49,6 +49,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "storage/sinval.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -1007,9 +1008,6 @@ walredo_worker_main(Datum main_arg)
 		int			nevents;
 		static uint32 wait_event_info = 0;
 
-		MemoryContextSwitchTo(turn_context);
-		MemoryContextReset(turn_context);
-
 		if (quit_requested)
 			quit_at_once();
 		if (end_of_worker || end_requested())
@@ -1017,6 +1015,18 @@ walredo_worker_main(Datum main_arg)
 
 		/* Others may wait for all who could have a file open, for instance. */
 		CHECK_FOR_INTERRUPTS();
+
+		/*
+		 * The worker uses no catalogs, but like all who are connected, even
+		 * to no database, it is sent what changes in them, and keeps the
+		 * queue from being cleaned up until it has read it.
+		 */
+		ProcessCatchupInterrupt();
+
+		/* That may have been in a transaction, which has its own contexts. */
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
+
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
