@@ -170,7 +170,8 @@ ok(wait_for { !workers($node) }, 'nothing is left of the session');
 nothing_is_left($before, 'parallel queries');
 
 #
-# The worker cannot start: the session has the library from elsewhere
+# The worker cannot start: it does not find the library, which the session and
+# its parallel workers do
 #
 
 sub set_library_path
@@ -187,7 +188,7 @@ $node->poll_query_until('postgres',
 	q{SELECT current_setting('dynamic_library_path') = '/nonexistent'});
 $session = session($node);
 run_query($session,
-	"$parallel; SET parallel_leader_participation = off; SET walredo.timeout = '2s'; SET statement_timeout = '30s'"
+	"$parallel; SET parallel_leader_participation = off; SET walredo.timeout = '2s'; SET statement_timeout = '30s'; SET dynamic_library_path = '\$libdir'"
 );
 
 # The leader begins the pool, and makes no request itself.

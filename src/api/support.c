@@ -5,10 +5,10 @@
  *	  run in parallel is planned.
  *
  * Where the library was not preloaded, the pool has a background worker of its
- * own.  If the query is executed in parallel, workers are started for it, and if
- * they take the last places that there are for background workers, the pool's
- * worker finds none any more.  So it is registered before them.  The planner
- * itself learns nothing from this function.
+ * own.  If the query is executed in parallel, workers are started for it, and
+ * if they take the last places that there are for background workers, the
+ * pool's worker finds none any more.  So it is registered before them.  The
+ * planner itself learns nothing from this function.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
