@@ -466,7 +466,7 @@ COMMENT ON FUNCTION walredo_replay_request(text) IS
 REVOKE ALL ON FUNCTION walredo_replay_request(text) FROM PUBLIC;
 
 --
--- The log
+-- WAL
 --
 
 -- walredo_wal_records() is SQL that the planner puts into the query around it,
@@ -595,7 +595,7 @@ GRANT EXECUTE ON FUNCTION walredo_record_images(pg_lsn, bytea)
 	TO pg_read_server_files;
 
 --
--- Pages from the log
+-- Pages from WAL
 --
 
 CREATE FUNCTION walredo_page_records(tag walredo_tag, start_lsn pg_lsn,
@@ -609,7 +609,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text) IS
-	'what the log has done to a page';
+	'what WAL has done to a page';
 REVOKE ALL ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
@@ -621,7 +621,7 @@ RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text) IS
-	'a page as it was at an LSN, from the log';
+	'a page as it was at an LSN, from WAL';
 REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
@@ -633,7 +633,7 @@ RETURNS bytea
 AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn) IS
-	'a block of a relation as it was at an LSN, from the log';
+	'a block of a relation as it was at an LSN, from WAL';
 REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
@@ -652,7 +652,7 @@ GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, int8, pg_lsn)
 -- Where nothing tells the types of the arguments, as in a call with nothing but
 -- quoted literals, PostgreSQL prefers functions that take strings.  So it comes
 -- here, where the text tells which of the functions above is meant.  Arguments
--- have no names, for that a call which uses some never means these.
+-- have no names, so that a call with named arguments never means these.
 
 CREATE FUNCTION walredo_page_at(text, text, text)
 RETURNS bytea
@@ -702,7 +702,7 @@ BEGIN ATOMIC
 		WHERE $1 IS NOT NULL AND $2 IS NOT NULL) r;
 END;
 COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) IS
-	'all blocks of a fork that the log can rebuild, as they were at an LSN';
+	'all blocks of a fork that WAL can rebuild, as they were at an LSN';
 REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn)
 	TO pg_read_server_files;
@@ -719,7 +719,7 @@ BEGIN ATOMIC
 	FROM (SELECT _walredo_read_pages($1, NULL, $2) AS row) r;
 END;
 COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) IS
-	'all blocks of relations that the log can rebuild, as they were at an LSN';
+	'all blocks of relations that WAL can rebuild, as they were at an LSN';
 REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn)
 	TO pg_read_server_files;
@@ -765,7 +765,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION walredo_verify(regclass, text) IS
-	'compares every block of a fork with what the log makes of it';
+	'compares every block of a fork with what WAL makes of it';
 REVOKE ALL ON FUNCTION walredo_verify(regclass, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text)
 	TO pg_read_server_files;
@@ -781,13 +781,13 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION walredo_verify_all(regclass[]) IS
-	'compares every block of relations, or of the database, with what the log makes of it';
+	'compares every block of relations, or of the database, with what WAL makes of it';
 REVOKE ALL ON FUNCTION walredo_verify_all(regclass[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[])
 	TO pg_read_server_files;
 
 --
--- Figures
+-- Statistics
 --
 
 CREATE FUNCTION _walredo_get_stat(
@@ -870,7 +870,7 @@ RETURNS void
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_stat_reset() IS
-	'sets all figures of walredo_stat to zero';
+	'sets all statistics of walredo_stat to zero';
 REVOKE ALL ON FUNCTION walredo_stat_reset() FROM PUBLIC;
 
 CREATE FUNCTION _walredo_get_verify_progress(

@@ -3,13 +3,14 @@
 # Seen to fail: "off", "on" and "limit" with walredo.save_failed_requests and
 # WALREDO_BUNDLE_MAX_FILES not looked at, "modes" with those that the umask
 # gives, "replay" with replayed requests saved again and with the last record
-# left out of a file, "size" with no limit to it, "names" without the check of a name, "files" with a child
-# that is used again, and with a file read to its end for a child that is gone.
+# left out of a file, "size" with no limit to it, "lock" without one, "names"
+# without the check of a name, "files" with a child that is used again, and with a
+# file read to its end for a child that is gone.
 
 use strict;
 use warnings;
 
-use Fcntl qw(:mode);
+use Fcntl qw(:flock :mode);
 use FindBin;
 use lib $FindBin::RealBin;
 
@@ -163,6 +164,18 @@ like(
 	qr/LOG:  failed request is not saved\n.*DETAIL:  Directory "walredo_failed_requests" has 32 files already\./,
 	'limit: and the log says so');
 unlink map { "$dir/$_" } grep { $_ ne $name } saved();
+
+# Somebody else is counting them.
+open(my $lock, '<', $dir) or die "could not open $dir: $!";
+flock($lock, LOCK_EX) or die "could not lock $dir: $!";
+$log_start = -s $node->logfile;
+run_query("$on $bad");
+like(
+	slurp_file($node->logfile, $log_start),
+	qr/LOG:  failed request is not saved\n.*DETAIL:  Another one is still being saved\./,
+	'lock: the log says so');
+is(join(' ', saved()), $name, 'lock: nothing is saved meanwhile');
+close $lock;
 
 # One of 45 MB, or almost; a second one does not fit, but a short one does, and
 # none does that has more than there may be in all.

@@ -6,7 +6,9 @@
 # was; "no place to spare" without walredo_support(); "nothing is left" with a
 # pool that is not forgotten when its worker ends, and both this and "only in
 # workers" with one that nobody ends but who made it; "permission" without the
-# look at it.
+# look at it; "in time" and "a late worker" with processes that wait for a worker
+# which only the one that registered it knows to be no more; "planned" with a
+# segment that must be made.
 
 use strict;
 use warnings;
@@ -17,6 +19,7 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 use WalredoProcesses;
 use WalredoSessions;
 
@@ -167,6 +170,52 @@ ok(wait_for { !workers($node) }, 'nothing is left of the session');
 nothing_is_left($before, 'parallel queries');
 
 #
+# The worker cannot start: it does not find the library, which the session and
+# its parallel workers do
+#
+
+sub set_library_path
+{
+	my $setting = shift;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM $setting");
+	$node->reload;
+	return;
+}
+
+set_library_path(q{SET dynamic_library_path = '/nonexistent'});
+$node->poll_query_until('postgres',
+	q{SELECT current_setting('dynamic_library_path') = '/nonexistent'});
+$session = session($node);
+run_query($session,
+	"$parallel; SET parallel_leader_participation = off; SET walredo.timeout = '2s'; SET statement_timeout = '30s'; SET dynamic_library_path = '\$libdir'"
+);
+
+# The leader begins the pool, and makes no request itself.
+my $start = time();
+$log_size = -s $node->logfile;
+like((run_query($session, $mask))[1],
+	qr/could not start a (?:background worker for WAL redo|wal-redo child)/,
+	'no worker: an error');
+cmp_ok(time() - $start, '<', 12, 'no worker: in time');
+
+# None of those who wait for the first is forgotten when there is another.
+$log_size = -s $node->logfile;
+begin_query($session, $mask);
+ok( wait_for
+	{
+		slurp_file($node->logfile, $log_size) =~
+		  /could not access file "walredo"/;
+	},
+	'a late worker: the first has failed');
+set_library_path('RESET dynamic_library_path');
+my ($late, $late_errors) = end_query($session);
+is($late, $answer, 'a late worker: the answer') or diag $late_errors;
+$session->quit;
+ok(wait_for { !workers($node) }, 'a late worker: nothing is left');
+nothing_is_left($before, 'workers that did not start');
+
+#
 # There are few places: one is the launcher's of logical replication
 #
 
@@ -186,6 +235,48 @@ foreach my $places (5, 4, 3, 2)
 	$session->quit;
 	ok(wait_for { !workers($node) }, "$name: nothing is left");
 }
+
+#
+# There is no room for another segment of shared memory
+#
+
+# All that there can be are in use: one for each Gather, until the query ends.
+$node->append_conf('postgresql.conf', <<'CONF');
+max_connections = 4
+superuser_reserved_connections = 0
+max_wal_senders = 0
+autovacuum_max_workers = 1
+CONF
+restart_with(2);
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION result_of(query text) RETURNS text
+	LANGUAGE plpgsql PARALLEL RESTRICTED AS $$
+	DECLARE result text;
+	BEGIN
+		EXECUTE query INTO result;
+		RETURN result;
+	END $$;
+});
+my $gathers =
+	join(' CROSS JOIN ',
+		map { "(SELECT count(*) AS n FROM t) AS t$_" } 1 .. 250)
+  . ' WHERE '
+  . join(' + ', map { "t$_.n" } 1 .. 250)
+  . ' > 0';
+$session = session($node);
+run_query($session,
+	'SET max_parallel_workers_per_gather = 1; SET join_collapse_limit = 1');
+my ($plan, $plan_errors) = run_query($session,
+	"SELECT result_of(\$\$EXPLAIN $mask\$\$) FROM $gathers");
+like($plan, qr/Aggregate/, 'no segment left: planned') or diag $plan_errors;
+like(
+	(run_query($session, "SELECT result_of(\$\$$mask\$\$) FROM $gathers"))[1],
+	qr/too many dynamic shared memory segments/,
+	'no segment left: an error');
+is((run_query($session, $mask))[0],
+	$answer, 'no segment left: afterwards there are');
+$session->quit;
+ok(wait_for { !workers($node) }, 'no segment left: nothing is left');
 
 # None at all.
 restart_with(1);

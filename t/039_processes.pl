@@ -2,8 +2,9 @@
 #
 # Seen to fail: "secret" with the control file copied as it is; "title" with
 # what a process was started with; "barrier" with a worker that looks at no
-# interrupts; "cancel" with the server's own handler; "exit code" with a worker
-# that ends in one way only, and "terminated" with the other one.
+# interrupts; "invalidation messages" with one that reads none; "cancel" with the
+# server's own handler; "exit code" with a worker that ends in one way only, and
+# "terminated" with the other one.
 
 use strict;
 use warnings;
@@ -161,6 +162,26 @@ foreach my $preload ('', 'walredo')
 		timeout => 30,
 		timed_out => \my $timed_out);
 	ok(!$timed_out, "$how: barrier");
+
+	# Half of what the queue of invalidation messages holds, several times.
+	$node->safe_psql('postgres', 'ALTER SYSTEM SET log_min_messages = debug4');
+	$node->reload;
+	my $log_begin = -s $node->logfile;
+	my $are_read;
+	foreach my $round (1 .. 30)
+	{
+		$node->safe_psql('postgres', q{DO $$ BEGIN
+			FOR i IN 1 .. 100 LOOP
+				EXECUTE 'CREATE TEMP TABLE t' || i || ' (i int, t text)';
+			END LOOP;
+		END $$});
+		$are_read = slurp_file($node->logfile, $log_begin) =~
+		  /\[$worker\] .*sinval catchup complete/;
+		last if $are_read;
+	}
+	ok($are_read, "$how: invalidation messages are read");
+	$node->safe_psql('postgres', 'ALTER SYSTEM RESET log_min_messages');
+	$node->reload;
 
 	#
 	# Its end

@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * support.c
- *	  What the planner learns about functions that replay records.
+ *	  Planner support function: starts the session's pool while a query that may
+ *	  run in parallel is planned.
  *
- * Nothing, in fact; but that a query with such a function is being planned is
- * the moment to begin the session's pool, where the library was not preloaded.
- * If the query is executed in parallel, workers are started for it, and if they
- * take the last places that there are for background workers, the pool's own
- * worker finds none any more.
+ * Where the library was not preloaded, the pool has a background worker of its
+ * own.  If the query is executed in parallel, workers are started for it, and
+ * if they take the last places that there are for background workers, the
+ * pool's worker finds none any more.  So it is registered before them.  The
+ * planner itself learns nothing from this function.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

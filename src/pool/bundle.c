@@ -46,6 +46,18 @@ typedef struct Bundle
 	int			fd;
 } Bundle;
 
+/* Closes and removes a file that was not written as a whole. */
+static void
+remove_file(Bundle *bundle)
+{
+	char		path[MAXPGPATH];
+
+	close(bundle->fd);
+	bundle->fd = -1;
+	snprintf(path, sizeof(path), "%s/%s", WALREDO_BUNDLE_DIR, bundle->name);
+	(void) unlink(path);
+}
+
 static void
 put_into_file(const char *data, Size size, void *arg)
 {
@@ -57,9 +69,7 @@ put_into_file(const char *data, Size size, void *arg)
 				(errcode_for_file_access(),
 				 errmsg("could not write file \"%s/%s\": %m",
 						WALREDO_BUNDLE_DIR, bundle->name)));
-		close(bundle->fd);
-		bundle->fd = -1;
-		(void) unlink(psprintf("%s/%s", WALREDO_BUNDLE_DIR, bundle->name));
+		remove_file(bundle);
 	}
 }
 
@@ -70,8 +80,8 @@ add_size_of_piece(const char *data, Size size, void *arg)
 }
 
 /*
- * How many files there are already, and their bytes; -1 if the directory cannot
- * be read.
+ * How many files there are already, and their bytes; -1, with errno set, if the
+ * directory cannot be read.
  */
 static int
 count_files(uint64 *bytes)
@@ -110,6 +120,15 @@ make_room(int lock_fd, uint64 size)
 
 	for (int i = 0; flock(lock_fd, LOCK_EX | LOCK_NB) != 0; i++)
 	{
+		if (errno != EWOULDBLOCK && errno != EINTR)
+		{
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("failed request is not saved"),
+					 errdetail("Could not lock directory \"%s\": %m.",
+							   WALREDO_BUNDLE_DIR)));
+			return false;
+		}
 		if (i == LOCK_TRIES)
 		{
 			ereport(LOG,
@@ -121,7 +140,16 @@ make_room(int lock_fd, uint64 size)
 	}
 
 	nfiles = count_files(&bytes);
-	if (nfiles < 0 || nfiles >= WALREDO_BUNDLE_MAX_FILES)
+	if (nfiles < 0)
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("failed request is not saved"),
+				 errdetail("Could not read directory \"%s\": %m.",
+						   WALREDO_BUNDLE_DIR)));
+		return false;
+	}
+	if (nfiles >= WALREDO_BUNDLE_MAX_FILES)
 	{
 		ereport(LOG,
 				(errmsg("failed request is not saved"),
@@ -215,8 +243,10 @@ walredo_bundle_save(const WalredoRequest *request)
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
+
+	/* Half a request is of no use, and would count for the limits. */
 	if (bundle.fd >= 0)
-		close(bundle.fd);
+		remove_file(&bundle);
 	close(lock_fd);
 }
 

@@ -82,6 +82,9 @@
  */
 #define BURY_TIMEOUT_MS		5000
 
+/* How often those who wait for a slot see whether their own worker lives. */
+#define WORKER_CHECK_MS		1000
+
 /*
  * A session waits for its own pool while the worker kills the child of an
  * earlier request, or while another of its processes uses the child.
@@ -175,8 +178,24 @@ static void release_resources(ResourceReleasePhase phase, bool is_commit,
 							  bool is_top_level, void *arg);
 
 /*
+ * Says in our private pool that its worker must end, and that nobody can use
+ * the pool any more.  All who wait for a child are woken up: if the worker has
+ * never come to life, nobody else tells them.
+ */
+static void
+request_end_of_pool(void)
+{
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->end_requested = true;
+	walredo_pool_wake_worker(pool);
+	walredo_pool_wake_backends(pool);
+	LWLockRelease(&pool->lock);
+}
+
+/*
  * Waits until the worker of our private pool, which another process of this
- * session has registered, has come to its end.
+ * session has registered and which was told to end, has come to its end.  One
+ * that has not come to life may never do so, and will end at once if it does.
  */
 static void
 wait_for_private_worker(void)
@@ -184,14 +203,13 @@ wait_for_private_worker(void)
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
 
-	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	pool->end_requested = true;
-	walredo_pool_wake_worker(pool);
-	while (!pool->worker_ended && GetCurrentTimestamp() < deadline)
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	while (pool->worker_started && !pool->worker_ended &&
+		   GetCurrentTimestamp() < deadline)
 	{
 		LWLockRelease(&pool->lock);
 		pg_usleep(1000L);
-		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+		LWLockAcquire(&pool->lock, LW_SHARED);
 	}
 	LWLockRelease(&pool->lock);
 }
@@ -218,6 +236,7 @@ leave_private_pool(bool is_dead)
 
 	if (is_last || is_dead)
 	{
+		request_end_of_pool();
 		if (private_worker != NULL)
 		{
 			TerminateBackgroundWorker(private_worker);
@@ -255,10 +274,11 @@ session_pid(void)
 /*
  * Makes a pool for this session alone: one slot in a dynamic segment, and a
  * worker of its own, which need not have started yet.  False if there can be no
- * further worker.
+ * further worker.  If the server has no room for a further segment, that is an
+ * ERROR, or with quietly, false as well.
  */
 static bool
-make_private_pool(void)
+make_private_pool(bool quietly)
 {
 	dsm_segment *segment;
 	BackgroundWorker worker;
@@ -266,7 +286,10 @@ make_private_pool(void)
 	bool		registered;
 
 	segment = dsm_create(walredo_pool_shared_size(PRIVATE_SLOTS,
-												  PRIVATE_WAITERS), 0);
+												  PRIVATE_WAITERS),
+						 quietly ? DSM_CREATE_NULL_IF_MAXSEGMENTS : 0);
+	if (segment == NULL)
+		return false;
 	dsm_pin_mapping(segment);
 	walredo_pool_shared_init(dsm_segment_address(segment), true,
 							 PRIVATE_SLOTS, PRIVATE_WAITERS);
@@ -292,10 +315,10 @@ make_private_pool(void)
 
 /*
  * Takes part in the pool of this session, which is made if there is none.
- * False if it cannot be.
+ * False if it cannot be; quietly is as for make_private_pool().
  */
 static bool
-join_private_pool(void)
+join_private_pool(bool quietly)
 {
 	dsm_handle	handle;
 
@@ -317,15 +340,16 @@ join_private_pool(void)
 		else
 			walredo_directory_forget(handle);
 	}
-	if (private_segment != NULL || make_private_pool())
+	if (private_segment != NULL || make_private_pool(quietly))
 		pool = dsm_segment_address(private_segment);
 	walredo_directory_unlock();
 	return pool != NULL;
 }
 
 /*
- * True if the worker of our private pool is no more.  One that another process
- * has registered may still be about to start.
+ * True if the worker of our private pool is no more, or was told to end.  One
+ * that another process has registered may still be about to start, or may have
+ * failed to, which only that process can learn from the server.
  */
 static bool
 private_worker_is_gone(void)
@@ -334,11 +358,23 @@ private_worker_is_gone(void)
 	bool		ended;
 
 	LWLockAcquire(&pool->lock, LW_SHARED);
-	ended = pool->worker_ended;
+	ended = pool->worker_ended || pool->end_requested;
 	LWLockRelease(&pool->lock);
 	if (ended || private_worker == NULL)
 		return ended;
 	return GetBackgroundWorkerPid(private_worker, &pid) == BGWH_STOPPED;
+}
+
+/* True if the worker of our private pool has not come to life yet. */
+static bool
+private_worker_is_missing(void)
+{
+	bool		missing;
+
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	missing = !pool->worker_started;
+	LWLockRelease(&pool->lock);
+	return missing;
 }
 
 static void
@@ -372,7 +408,7 @@ attach_pool(void)
 	pid_t		pid;
 
 	prepare_pool();
-	if (pool == NULL && !join_private_pool())
+	if (pool == NULL && !join_private_pool(false))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not register a background worker for WAL redo"),
@@ -400,9 +436,9 @@ walredo_pool_expect_requests(void)
 		return;
 	prepare_pool();
 
-	/* If there is no room for a worker now, there may be when it is needed. */
+	/* If there is no room for a pool now, there may be when it is needed. */
 	if (pool == NULL)
-		(void) join_private_pool();
+		(void) join_private_pool(true);
 }
 
 /* ----------------------------------------------------------------
@@ -599,23 +635,38 @@ acquire_slot(void)
 		begin_waiting(database, role, title);
 	LWLockRelease(&pool->lock);
 
-	/* There is no limit to this wait: others may have long work to do. */
+	/*
+	 * There is no limit to this wait: others may have long work to do.  But
+	 * nobody does any while the worker has not come to life, and if it does
+	 * not in the time that a child may take to start, it is not waited for
+	 * any longer.  This is looked at now and then, since nobody would say so
+	 * if whoever else waits for the worker gives up.
+	 */
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										   walredo_timeout);
 	while (my_waiter >= 0)
 	{
+		TimestampTz now = GetCurrentTimestamp();
+
 		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 		if (WalredoPoolWaiters(pool)[my_waiter].slot >= 0)
 			end_waiting();
 		LWLockRelease(&pool->lock);
 		if (my_waiter < 0)
 			break;
-		if (private_segment != NULL && private_worker_is_gone())
+		if (private_segment != NULL &&
+			(private_worker_is_gone() ||
+			 (now >= deadline && private_worker_is_missing())))
 		{
 			/* So is the pool; whoever has the child will not pass it on. */
 			abandon();
+			leave_private_pool(true);
 			attach_pool();
 			return acquire_slot();
 		}
-		wait_latch(wait_for_child, 0);
+		wait_latch(wait_for_child,
+				   private_segment == NULL ? 0 :
+				   TimestampTzPlusMilliseconds(now, WORKER_CHECK_MS));
 	}
 
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -745,8 +796,10 @@ bury_child(WalredoSlot *grave)
 		}
 		LWLockRelease(&pool->lock);
 
+		/* A worker that has not come to life has no child to kill. */
 		if (GetCurrentTimestamp() >= deadline ||
-			(private_segment != NULL && private_worker_is_gone()))
+			(private_segment != NULL &&
+			 (private_worker_is_gone() || private_worker_is_missing())))
 		{
 			abandon();
 			return false;
@@ -1379,9 +1432,13 @@ end_exchange(WalredoPipe *pipe, const WalredoRequest *requests, int answered,
 	else if (!bury_child(grave))
 	{
 		memset(grave, 0, sizeof(*grave));
-		strlcpy(grave->last_words, "(unknown, since its worker ended)",
+		grave->launch_failed = (private_segment != NULL &&
+								private_worker_is_missing());
+		strlcpy(grave->last_words, grave->launch_failed ?
+				"(none, since its worker did not start)" :
+				"(unknown, since its worker ended)",
 				sizeof(grave->last_words));
-		grave->was_killed = true;
+		grave->was_killed = !grave->launch_failed;
 		grave->worker_ended = (private_segment != NULL);
 	}
 

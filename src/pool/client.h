@@ -162,7 +162,8 @@ extern WalredoChildInfo *walredo_pool_children(int *nchildren);
 /*
  * Has a session that has no pool yet begin one, as it is about to make
  * requests, perhaps in parallel workers: these take places of background
- * workers that the pool needs, too.  Does nothing if that is not possible.
+ * workers that the pool needs, too.  Does nothing if the server has no room for
+ * another worker or another segment of shared memory.
  */
 extern void walredo_pool_expect_requests(void);
 

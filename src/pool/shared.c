@@ -280,6 +280,29 @@ walredo_pool_wake_worker(WalredoPool *pool)
 }
 
 /*
+ * Makes all backends that wait for a slot, or for the child in theirs, look at
+ * the pool.
+ */
+void
+walredo_pool_wake_backends(WalredoPool *pool)
+{
+	WalredoWaiter *waiters = WalredoPoolWaiters(pool);
+
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	for (int i = 0; i < pool->num_slots; i++)
+	{
+		if (pool->slots[i].owner_latch != NULL)
+			SetLatch(pool->slots[i].owner_latch);
+	}
+	for (int i = 0; i < pool->max_waiters; i++)
+	{
+		if (waiters[i].ticket != 0)
+			SetLatch(waiters[i].latch);
+	}
+}
+
+/*
  * Of the backends that wait for a slot, the one that has waited longest; NULL
  * if none waits.
  */

@@ -128,7 +128,11 @@ typedef struct WalredoPool
 	pid_t		worker_pid;
 	Latch	   *worker_latch;
 
-	/* A private pool: its worker must end, and has killed all children. */
+	/*
+	 * A private pool: its worker has come to life; it must end, and nobody
+	 * may use the pool any more; it has killed all children.
+	 */
+	bool		worker_started;
 	bool		end_requested;
 	bool		worker_ended;
 
@@ -173,6 +177,7 @@ extern Size walredo_pool_shared_size(int num_slots, int max_waiters);
 extern void walredo_pool_shared_init(WalredoPool *pool, bool is_private,
 									 int num_slots, int max_waiters);
 extern void walredo_pool_wake_worker(WalredoPool *pool);
+extern void walredo_pool_wake_backends(WalredoPool *pool);
 extern WalredoWaiter *walredo_pool_first_waiter(WalredoPool *pool);
 extern void walredo_pool_slot_free(WalredoPool *pool, int slotno);
 

@@ -49,6 +49,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "storage/sinval.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -857,11 +858,7 @@ worker_exit(int code, Datum arg)
 
 		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 		pool->worker_ended = true;
-		for (int i = 0; i < pool->max_waiters; i++)
-		{
-			if (WalredoPoolWaiters(pool)[i].ticket != 0)
-				SetLatch(WalredoPoolWaiters(pool)[i].latch);
-		}
+		walredo_pool_wake_backends(pool);
 		LWLockRelease(&pool->lock);
 	}
 }
@@ -993,6 +990,9 @@ walredo_worker_main(Datum main_arg)
 	else
 		pool = walredo_pool_in_shmem();
 
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	pool->worker_started = true;
+	LWLockRelease(&pool->lock);
 	walredo_stats_attach(&pool->stats);
 	before_shmem_exit(worker_exit, main_arg);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
@@ -1008,9 +1008,6 @@ walredo_worker_main(Datum main_arg)
 		int			nevents;
 		static uint32 wait_event_info = 0;
 
-		MemoryContextSwitchTo(turn_context);
-		MemoryContextReset(turn_context);
-
 		if (quit_requested)
 			quit_at_once();
 		if (end_of_worker || end_requested())
@@ -1018,6 +1015,18 @@ walredo_worker_main(Datum main_arg)
 
 		/* Others may wait for all who could have a file open, for instance. */
 		CHECK_FOR_INTERRUPTS();
+
+		/*
+		 * The worker uses no catalogs, but like all who are connected, even
+		 * to no database, it is sent what changes in them, and keeps the
+		 * queue from being cleaned up until it has read it.
+		 */
+		ProcessCatchupInterrupt();
+
+		/* That may have been in a transaction, which has its own contexts. */
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
+
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
