@@ -20,9 +20,11 @@ use File::Copy qw(copy move);
 use File::Path qw(rmtree);
 use File::Spec;
 use IPC::Run;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $page_size = 8192;
 my $segment_size = 1024 * 1024;
@@ -472,7 +474,7 @@ last_file('compressed, after one that is not there',
 {
 	my $dir = copy_of($archive, 'middle');
 	truncate("$dir/$third", 100_000);
-	my $got = read_directory($node, $dir, '0/0', $open_end);
+	my $got = read_directory($node, $dir, $first_lsn, $open_end);
 	like($got->{error}, qr/XX001: no valid WAL record at/, 'a damaged file in the middle');
 
 	$dir = copy_of($archive, 'middle');
@@ -544,6 +546,91 @@ $other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_s
 		[ grep { lsn_to_int((split /\|/)[1]) < lsn_to_int($got->{to}) + 1 }
 			@{ read_directory($other, $other_wal, (split /\|/, $got->{lines}[0])[0], $open_end)->{lines} } ],
 		'... as in its pg_wal');
+}
+
+#
+# Directories in which little, or not all, can be used
+#
+
+sub segment_after
+{
+	my ($lsn, $count) = @_;
+	return segment_name(1, int_to_lsn(lsn_to_int($lsn) + $count * $segment_size));
+}
+
+# The records that begin in a segment or after it
+sub records_from
+{
+	my $name = shift;
+	return [ grep { segment_name(1, (split /\|/)[0]) ge $name } @{ $all->{lines} } ];
+}
+
+# No segment is what its name says.
+{
+	my $dir = copy_of($archive, 'misnamed');
+	unlink "$dir/$_" foreach $first, $second, $last;
+	my $name = segment_after($last_lsn, 6);
+	my $empty = segment_after($last_lsn, 7);
+	move("$dir/$third", "$dir/$name");
+	foreach my $try (1, 2)
+	{
+		append_to_file("$dir/$empty", '') if $try == 2;
+		my $got = read_directory($node, $dir, '0/0', $open_end);
+		like($got->{error},
+			qr/58P01: no usable WAL segments of timeline 1 in directory "\Q$dir\E".*HINT:  There is file "$name", but it holds what was at/s,
+			'an old segment under a new name only');
+		$got = read_directory($node, $dir, $first_lsn, $open_end);
+		like($got->{error}, qr/58P01: WAL segment "$first" is missing/,
+			'... from a given start on');
+	}
+}
+
+# A start after the end of WAL
+{
+	foreach my $start ('1/3000001', int_to_lsn(lsn_to_int($last_lsn) + $segment_size))
+	{
+		my $got = read_directory($node, $archive, $start, $open_end);
+		my $name = segment_name(1, $start);
+		like($got->{error}, qr/58P01: WAL segment "$name" is missing/,
+			"a start after the end of WAL: $start");
+	}
+	foreach my $start ($last_lsn, int_to_lsn(lsn_to_int($last_lsn) + 40))
+	{
+		is_deeply(read_directory($node, $archive, $start, $open_end),
+			{ lines => [], to => undef, warnings => [], error => '' },
+			"a start at the end of WAL: $start");
+	}
+}
+
+# A partial segment that gets its name while it is looked for: pg_receivewal
+# renames it when it is full.  That it is looked for at that moment is chance,
+# but there are a thousand chances.
+{
+	my $dir = copy_of($archive, 'renamed');
+	my ($whole, $part) = ("$dir/$last", "$dir/$last.partial");
+	rename $whole, $part;
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		for (my $until = time + 60; time < $until && !-f "$dir/stop";)
+		{
+			rename $part, $whole;
+			usleep(300);
+			link $whole, $part;
+			unlink $whole;
+			usleep(300);
+		}
+		POSIX::_exit(0);
+	}
+	my ($ret, $ends, $stderr) = $node->psql('postgres', <<SQL);
+SET client_min_messages = error;
+SELECT DISTINCT (SELECT max(end_lsn)
+	FROM walredo_wal_records('$before_last', '$open_end', CASE WHEN i > 0 THEN '$dir' END))
+FROM generate_series(1, 2000) i
+SQL
+	append_to_file("$dir/stop", '');
+	waitpid $pid, 0;
+	is(plain($ends) . $stderr, $last_lsn, 'a segment that is renamed meanwhile is read');
 }
 
 #

@@ -80,6 +80,7 @@ struct WalredoReader
 	bool		done;
 
 	/* Where WAL could not be read further, and why; NULL: it is missing. */
+	bool		stopped;
 	XLogRecPtr	stop_lsn;
 	char	   *stop_reason;
 	bool		end_reported;
@@ -143,6 +144,8 @@ static bool find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to,
 						  char *name, char **problem);
 static void report_start(WalredoReader *reader);
 static void report_missing(WalredoReader *reader, XLogRecPtr lsn);
+static bool may_end_at(WalredoReader *reader, XLogRecPtr lsn,
+					   const char *errormsg);
 static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
 					const char *errormsg);
 static void load_chunk(WalredoReader *reader, XLogRecPtr pageptr);
@@ -843,7 +846,8 @@ static int
 open_segment(WalredoReader *reader, XLogRecPtr lsn, TimeLineID *tli,
 			 XLogRecPtr *valid_end)
 {
-	static const char *const suffixes[] = {"", ".partial"};
+	/* pg_receivewal renames a file when it is full, perhaps right now. */
+	static const char *const suffixes[] = {"", ".partial", ""};
 	XLogSegNo	segno = lsn / reader->segsize;
 	ListCell   *lc;
 
@@ -984,6 +988,25 @@ newest_segment(WalredoReader *reader)
 }
 
 /*
+ * The directory has files named as segments, but none is one of the history.
+ */
+static void
+report_none_usable(WalredoReader *reader)
+{
+	char		name[MAXFNAMELEN];
+	char	   *problem;
+	bool		unusable = find_unusable(reader, 0, PG_UINT64_MAX, name,
+										 &problem);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FILE),
+			 errmsg("no usable WAL segments of timeline %u in directory \"%s\"",
+					reader->tli, reader->directory),
+			 unusable ?
+			 errhint("There is file \"%s\", but %s.", name, problem) : 0));
+}
+
+/*
  * Where WAL begins that goes on to the end of the range without a gap.
  */
 static XLogRecPtr
@@ -994,7 +1017,11 @@ start_of_log(WalredoReader *reader)
 	XLogRecPtr	lsn;
 
 	if (reader->to_end)
+	{
 		segno = newest_segment(reader);
+		if (segno == 0 && !reader->quiet)
+			report_none_usable(reader);
+	}
 	else
 		segno = (reader->end_lsn - 1) / reader->segsize;
 
@@ -1159,6 +1186,28 @@ report_missing(WalredoReader *reader, XLogRecPtr lsn)
 }
 
 /*
+ * May WAL in a directory end at lsn?  Not if a later segment is there.  Nor
+ * where a segment is missing that does not follow the newest one: that is a
+ * gap, or a place that WAL has not reached.
+ */
+static bool
+may_end_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
+{
+	XLogSegNo	segno = lsn / reader->segsize;
+	XLogSegNo	newest = newest_segment(reader);
+
+	/* What was read is there, perhaps with a new name by now. */
+	newest = Max(newest, reader->state->seg.ws_segno);
+	if (errormsg != NULL)
+		return newest <= segno;
+
+	/* A timeline can end within a segment, of which its own file is there. */
+	if (newest == segno)
+		return XLogSegmentOffset(lsn, reader->segsize) != 0;
+	return newest != 0 && newest + 1 == segno;
+}
+
+/*
  * WAL cannot be read further than to lsn, within the range: ends the scan if
  * that may be where WAL ends, or if the caller can go on behind WAL that has
  * been removed, and reports an error if not.
@@ -1170,13 +1219,14 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 {
 	reader->done = true;
 	reader->record = NULL;
+	reader->stopped = true;
 	reader->stop_lsn = lsn;
 	if (errormsg != NULL)
 		reader->stop_reason =
 			MemoryContextStrdup(GetMemoryChunkContext(reader), errormsg);
 	if (reader->quiet)
 		return;
-	if (reader->to_end && newest_segment(reader) <= lsn / reader->segsize)
+	if (reader->to_end && may_end_at(reader, lsn, errormsg))
 		return;
 
 	/*
@@ -1229,6 +1279,11 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 		follow_own_timeline(reader);
 
 	fd = open_segment(reader, pageptr, &tli, &valid_end);
+
+	/* A segment that has come meanwhile is not missing. */
+	if (fd < 0 && reader->to_end && !reader->quiet &&
+		newest_segment(reader) == segno)
+		fd = open_segment(reader, pageptr, &tli, &valid_end);
 	if (fd < 0)
 	{
 		if (pageptr >= reader->end_lsn)
@@ -1671,8 +1726,8 @@ report_end(WalredoReader *reader)
 							 LSN_FORMAT_ARGS(end_lsn),
 							 LSN_FORMAT_ARGS(last_lsn))));
 
-	if (!reader->to_end || reader->quiet ||
-		reader->stop_lsn == InvalidXLogRecPtr || is_own_directory(reader))
+	if (!reader->to_end || reader->quiet || !reader->stopped ||
+		is_own_directory(reader))
 		return;
 
 	if (reader->stop_reason != NULL)
