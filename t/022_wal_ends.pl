@@ -633,6 +633,26 @@ SQL
 	is(plain($ends) . $stderr, $last_lsn, 'a segment that is renamed meanwhile is read');
 }
 
+# Segments and history files of another system, of timelines that are none of
+# this one's
+{
+	my ($foreign) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($other->data_dir . '/pg_wal');
+	$foreign = $other->data_dir . "/pg_wal/$foreign";
+	my $dir = copy_of($archive, 'timelines');
+	move("$dir/$_", "$dir/00000002" . substr($_, 8)) foreach $first, $second, $third, $last;
+	my $of_two = read_directory($node, $dir, '0/0', $open_end);
+	is_deeply($of_two->{lines}, $all->{lines}, "a restored copy's timeline is read");
+	foreach my $name (map { $_ . substr($foreign, -16) } '00000005', '00000001')
+	{
+		copy($foreign, "$dir/$name");
+		append_to_file("$dir/00000007.history", "1\t0/3000000\n") if $name =~ /^00000005/;
+		is_deeply(read_directory($node, $dir, '0/0', $open_end), $of_two,
+			"... also with another system's $name");
+		is_deeply(read_directory($node, $dir, $first_lsn, $last_lsn)->{lines}, $all->{lines},
+			'... and with a given range');
+	}
+}
+
 #
 # Timelines of servers of one system
 #

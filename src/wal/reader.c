@@ -499,67 +499,14 @@ is_valid_segment(WalredoReader *reader, const char *name,
 		IsValidWalSegSize(header->xlp_seg_size);
 }
 
-/*
- * Which database system's WAL is meant, of those that the directory holds
- * segments of: this server's, or else the only one.  Gets a header of it.
- *
- * One segment is enough to know if it is this server's, and so it nearly always
- * is in an archive of it.
- */
-static void
-choose_system(WalredoReader *reader, const char *first,
-			  XLogLongPageHeader header)
+/* The timeline in a segment's or a history file's name; 0 is none. */
+static TimeLineID
+timeline_of(const char *name)
 {
-	bool		first_is_valid = is_valid_segment(reader, first, header);
-	char		other[MAXFNAMELEN] = "";
-	uint64		other_sysid = 0;
-	DIR		   *dir;
-	struct dirent *de;
+	TimeLineID	tli;
 
-	if (first_is_valid && header->xlp_sysid == GetSystemIdentifier())
-		return;
-
-	dir = AllocateDir(reader->directory);
-	while ((de = ReadDir(dir, reader->directory)) != NULL)
-	{
-		XLogLongPageHeaderData another;
-
-		CHECK_FOR_INTERRUPTS();
-
-		if (!is_segment_name(de->d_name) ||
-			!is_regular_file(reader->directory, de->d_name) ||
-			!is_valid_segment(reader, de->d_name, &another))
-			continue;
-
-		if (another.xlp_sysid == GetSystemIdentifier())
-		{
-			*header = another;
-			FreeDir(dir);
-			return;
-		}
-		if (first_is_valid && another.xlp_sysid != header->xlp_sysid &&
-			(other[0] == '\0' || strcmp(de->d_name, other) < 0))
-		{
-			strlcpy(other, de->d_name, sizeof(other));
-			other_sysid = another.xlp_sysid;
-		}
-	}
-	FreeDir(dir);
-
-	if (!first_is_valid)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid WAL segment \"%s\"", first),
-				 errdetail("The first segment in directory \"%s\" does not begin with a valid page header of this PostgreSQL version.",
-						   reader->directory)));
-	if (other[0] != '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("WAL segments of different database systems in directory \"%s\"",
-						reader->directory),
-				 errdetail("Segment \"%s\" is of the system with identifier " UINT64_FORMAT ", segment \"%s\" of " UINT64_FORMAT ".",
-						   first, header->xlp_sysid, other, other_sysid),
-				 errhint("Put the segments of each system into a directory of their own.")));
+	/* The name begins with eight hexadecimal digits. */
+	return sscanf(name, "%08X", &tli) == 1 ? tli : 0;
 }
 
 /* The order in which segments are asked whose they are: whole ones first. */
@@ -574,7 +521,77 @@ comes_before(const char *name, const char *other)
 }
 
 /*
- * Does the directory hold a segment of the history?
+ * Which database system's WAL is meant, of those that the directory holds
+ * segments of: this server's, or else the only one.  Gets a header of it.
+ *
+ * One segment is enough to know if it is this server's, and so it nearly always
+ * is in an archive of it.
+ */
+static void
+choose_system(WalredoReader *reader, const char *first,
+			  XLogLongPageHeader header)
+{
+	/* The first valid segment, and the first of another system than that. */
+	char		names[2][MAXFNAMELEN] = {"", ""};
+	XLogLongPageHeaderData headers[2];
+	DIR		   *dir;
+	struct dirent *de;
+
+	if (is_valid_segment(reader, first, header) &&
+		header->xlp_sysid == GetSystemIdentifier())
+		return;
+
+	dir = AllocateDir(reader->directory);
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		XLogLongPageHeaderData another;
+		int			i;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if (!is_segment_name(de->d_name) || timeline_of(de->d_name) == 0 ||
+			!is_regular_file(reader->directory, de->d_name) ||
+			!is_valid_segment(reader, de->d_name, &another))
+			continue;
+
+		if (another.xlp_sysid == GetSystemIdentifier())
+		{
+			*header = another;
+			FreeDir(dir);
+			return;
+		}
+		i = names[0][0] != '\0' && another.xlp_sysid != headers[0].xlp_sysid;
+		if (names[i][0] == '\0' ||
+			(another.xlp_sysid == headers[i].xlp_sysid &&
+			 comes_before(de->d_name, names[i])))
+		{
+			strlcpy(names[i], de->d_name, MAXFNAMELEN);
+			headers[i] = another;
+		}
+	}
+	FreeDir(dir);
+
+	if (names[0][0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid WAL segment \"%s\"", first),
+				 errdetail("No segment in directory \"%s\" begins with a valid page header of this PostgreSQL version.",
+						   reader->directory)));
+	if (names[1][0] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("WAL segments of different database systems in directory \"%s\"",
+						reader->directory),
+				 errdetail("Segment \"%s\" is of the system with identifier " UINT64_FORMAT ", segment \"%s\" of " UINT64_FORMAT ".",
+						   names[0], headers[0].xlp_sysid,
+						   names[1], headers[1].xlp_sysid),
+				 errhint("Put the segments of each system into a directory of their own.")));
+	*header = headers[0];
+}
+
+/*
+ * Does the directory hold a segment of the history, and of the system that is
+ * read?
  */
 static bool
 holds_history(WalredoReader *reader)
@@ -587,13 +604,17 @@ holds_history(WalredoReader *reader)
 	{
 		TimeLineID	tli;
 		XLogSegNo	segno;
+		XLogLongPageHeaderData header;
 
 		CHECK_FOR_INTERRUPTS();
 
 		if (!is_segment_name(de->d_name))
 			continue;
 		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
-		found = in_history(reader, tli, segno);
+		found = in_history(reader, tli, segno) &&
+			is_regular_file(reader->directory, de->d_name) &&
+			is_valid_segment(reader, de->d_name, &header) &&
+			header.xlp_sysid == reader->state->system_identifier;
 	}
 	FreeDir(dir);
 
@@ -644,6 +665,47 @@ follow_own_in_directory(WalredoReader *reader)
 }
 
 /*
+ * The newest timeline that has a segment of the system that is read, or a
+ * history file.  Whose a history file is cannot be known if there are other
+ * systems' segments, too.
+ */
+static TimeLineID
+newest_timeline(WalredoReader *reader)
+{
+	DIR		   *dir = AllocateDir(reader->directory);
+	struct dirent *de;
+	TimeLineID	newest = 0;
+	TimeLineID	newest_history = 0;
+	bool		is_mixed = false;
+
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		bool		is_segment = is_segment_name(de->d_name);
+		TimeLineID	tli;
+		XLogLongPageHeaderData header;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if ((!is_segment && !IsTLHistoryFileName(de->d_name)) ||
+			!is_regular_file(reader->directory, de->d_name))
+			continue;
+
+		tli = timeline_of(de->d_name);
+		if (!is_segment)
+			newest_history = Max(newest_history, tli);
+		else if (!is_valid_segment(reader, de->d_name, &header))
+			continue;
+		else if (header.xlp_sysid == reader->state->system_identifier)
+			newest = Max(newest, tli);
+		else
+			is_mixed = true;
+	}
+	FreeDir(dir);
+
+	return is_mixed ? newest : Max(newest, newest_history);
+}
+
+/*
  * Learns from the files of a directory what the server would tell.
  *
  * The timeline to follow is this server's own in a directory of this system,
@@ -657,36 +719,16 @@ look_at_directory(WalredoReader *reader)
 	DIR		   *dir;
 	struct dirent *de;
 	char		first[MAXFNAMELEN] = "";
-	TimeLineID	newest = 0;
 	XLogLongPageHeaderData header;
 
 	dir = AllocateDir(reader->directory);
 	while ((de = ReadDir(dir, reader->directory)) != NULL)
 	{
-		bool		is_segment = is_segment_name(de->d_name);
-		bool		is_first;
-		TimeLineID	tli;
-
 		CHECK_FOR_INTERRUPTS();
 
-		if (!is_segment && !IsTLHistoryFileName(de->d_name))
-			continue;
-
-		/* The name begins with eight hexadecimal digits. */
-		if (sscanf(de->d_name, "%08X", &tli) != 1 || tli == 0)
-			continue;
-		is_first = is_segment &&
-			(first[0] == '\0' || comes_before(de->d_name, first));
-		if (tli <= newest && !is_first)
-			continue;
-
-		/* It teaches something new, if it is a file at all. */
-		if (!is_regular_file(reader->directory, de->d_name))
-			continue;
-
-		if (tli > newest)
-			newest = tli;
-		if (is_first)
+		if (is_segment_name(de->d_name) && timeline_of(de->d_name) != 0 &&
+			(first[0] == '\0' || comes_before(de->d_name, first)) &&
+			is_regular_file(reader->directory, de->d_name))
 			strlcpy(first, de->d_name, sizeof(first));
 	}
 	FreeDir(dir);
@@ -706,8 +748,9 @@ look_at_directory(WalredoReader *reader)
 		follow_own_in_directory(reader))
 		return;
 
-	reader->tli = newest;
-	reader->history = read_history(reader, reader->directory, newest, NULL);
+	reader->tli = newest_timeline(reader);
+	reader->history = read_history(reader, reader->directory, reader->tli,
+								   NULL);
 }
 
 /*
