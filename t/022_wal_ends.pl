@@ -653,6 +653,58 @@ SQL
 	}
 }
 
+# Another system's directory, whose first segments are damaged
+{
+	my $other_wal = $other->data_dir . '/pg_wal';
+	my ($one, $two) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($other_wal);
+	my $dir = "$scratch/damaged";
+	mkdir $dir;
+	copy("$other_wal/$_", "$dir/$_") foreach $one, $two;
+	my $whole = read_directory($node, $dir, '0/0', $open_end);
+	is($whole->{error}, '', "another system's segments");
+	truncate("$dir/$one", 0);
+	my $got = read_directory($node, $dir, '0/0', $open_end);
+	is($got->{error}, '', '... of which the first is empty');
+	is($got->{to}, $whole->{to}, '... are read to the same end');
+	like("@{ $got->{warnings} }", qr/as file "$one" before it cannot be used: it is empty/,
+		'... and it is said that it is');
+	truncate("$dir/$two", 10);
+	$got = read_directory($node, $dir, '0/0', $open_end);
+	like($got->{error}, qr/XX001: invalid WAL segment "$one"/, '... or none is whole');
+}
+
+# WAL begins after a gap, and after a segment that is cut.
+foreach my $end ($open_end, $last_lsn)
+{
+	my $dir = copy_of($archive, 'gap');
+	unlink "$dir/$second";
+	my $from = int_to_lsn(lsn_to_int($before_last) - $segment_size);
+	my $got = read_directory($node, $dir, '0/0', $end);
+	is($got->{error}, '', 'WAL from after a gap on');
+	is_deeply($got->{lines}, records_from($third), '... is read');
+	is(scalar(@{ $got->{warnings} }), 1, '... with one warning');
+	like($got->{warnings}[0],
+		qr{WAL is read from \Q$from\E on, as segment "$second" before it is missing},
+		'... which names what is missing');
+
+	foreach my $cut ($first, $second)
+	{
+		foreach my $length (0, 100_000)
+		{
+			$dir = copy_of($archive, 'cut');
+			truncate("$dir/$cut", $length);
+			$got = read_directory($node, $dir, '0/0', $end);
+			my $after = $cut eq $first ? $second : $third;
+			is($got->{error}, '', "WAL from after a segment of $length bytes on");
+			is_deeply($got->{lines}, records_from($after), '... is read');
+			is(scalar(@{ $got->{warnings} }), 1, '... with one warning');
+			my $problem = $length ? 'it is shorter than a segment' : 'it is empty';
+			like($got->{warnings}[0], qr/as file "$cut" before it cannot be used: $problem/,
+				'... which names it');
+		}
+	}
+}
+
 #
 # Timelines of servers of one system
 #

@@ -135,13 +135,13 @@ static int	open_segment(WalredoReader *reader, XLogRecPtr lsn,
 static bool read_long_header(const char *path, XLogLongPageHeader header);
 static void follow_own_timeline(WalredoReader *reader);
 static const char *segment_problem(WalredoReader *reader, const char *name,
-								   XLogSegNo segno);
-static XLogSegNo newest_segment(WalredoReader *reader);
+								   XLogSegNo segno, bool whole);
+static XLogSegNo newest_segment(WalredoReader *reader, XLogSegNo before);
 static XLogRecPtr start_of_log(WalredoReader *reader);
 static XLogRecPtr first_removed(WalredoReader *reader, XLogRecPtr from,
 								XLogRecPtr to);
 static bool find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to,
-						  char *name, char **problem);
+						  bool whole, char *name, char **problem);
 static void report_start(WalredoReader *reader);
 static void report_missing(WalredoReader *reader, XLogRecPtr lsn);
 static bool may_end_at(WalredoReader *reader, XLogRecPtr lsn,
@@ -968,17 +968,19 @@ read_long_header(const char *path, XLogLongPageHeader header)
 }
 
 /*
- * Says why a file does not begin as the segment that it is named as, or
- * returns NULL if it does.
+ * Says why a file does not begin as the segment that it is named as, or, if a
+ * whole one is wanted, is not all of it; returns NULL if there is no reason.
  *
  * A name does not tell: a server keeps old segments under names of segments
  * to come.  Such a file's first page still has its old address.
  */
 static const char *
-segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno)
+segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno,
+				bool whole)
 {
 	XLogLongPageHeaderData header;
 	char		path[MAXPGPATH];
+	struct stat st;
 
 	if (strcmp(SUFFIX(name), "") != 0 && strcmp(SUFFIX(name), ".partial") != 0)
 		return "it is not a plain segment, it may be compressed";
@@ -997,14 +999,17 @@ segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno)
 	if (header.std.xlp_pageaddr != segno * reader->segsize)
 		return psprintf("it holds what was at %X/%X",
 						LSN_FORMAT_ARGS(header.std.xlp_pageaddr));
+	if (whole && stat(path, &st) == 0 && st.st_size < reader->segsize)
+		return "it is shorter than a segment";
 	return NULL;
 }
 
 /*
- * The newest segment of WAL in the directory, or 0 if there is none.
+ * The newest segment of WAL in the directory before a given one, or 0 if there
+ * is none.
  */
 static XLogSegNo
-newest_segment(WalredoReader *reader)
+newest_segment(WalredoReader *reader, XLogSegNo before)
 {
 	DIR		   *dir;
 	struct dirent *de;
@@ -1021,8 +1026,9 @@ newest_segment(WalredoReader *reader)
 		if (!is_segment_name(de->d_name))
 			continue;
 		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
-		if (segno > newest && in_history(reader, tli, segno) &&
-			segment_problem(reader, de->d_name, segno) == NULL)
+		if (segno > newest && segno < before &&
+			in_history(reader, tli, segno) &&
+			segment_problem(reader, de->d_name, segno, false) == NULL)
 			newest = segno;
 	}
 	FreeDir(dir);
@@ -1038,8 +1044,8 @@ report_none_usable(WalredoReader *reader)
 {
 	char		name[MAXFNAMELEN];
 	char	   *problem;
-	bool		unusable = find_unusable(reader, 0, PG_UINT64_MAX, name,
-										 &problem);
+	bool		unusable = find_unusable(reader, 0, PG_UINT64_MAX, false,
+										 name, &problem);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FILE),
@@ -1061,7 +1067,7 @@ start_of_log(WalredoReader *reader)
 
 	if (reader->to_end)
 	{
-		segno = newest_segment(reader);
+		segno = newest_segment(reader, PG_UINT64_MAX);
 		if (segno == 0 && !reader->quiet)
 			report_none_usable(reader);
 	}
@@ -1076,13 +1082,19 @@ start_of_log(WalredoReader *reader)
 		TimeLineID	tli;
 		XLogRecPtr	valid_end;
 		int			fd;
+		struct stat st;
+		bool		is_good;
 
 		CHECK_FOR_INTERRUPTS();
 
 		fd = open_segment(reader, lsn, &tli, &valid_end);
 		if (fd < 0)
 			break;
+		is_good = XLogSegmentOffset(lsn, reader->segsize) == 0 ||
+			(fstat(fd, &st) == 0 && st.st_size >= reader->segsize);
 		CloseTransientFile(fd);
+		if (!is_good)
+			break;
 		first = segno;
 		if (segno == 0)
 			break;
@@ -1096,11 +1108,12 @@ start_of_log(WalredoReader *reader)
 
 /*
  * Looks for the first file in the directory that is named as a segment of the
- * history in the given range, and cannot be used as it is.
+ * history in the given range, and cannot be used as it is; or, if whole ones
+ * are wanted, not all of it.
  */
 static bool
-find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
-			  char **problem)
+find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, bool whole,
+			  char *name, char **problem)
 {
 	DIR		   *dir = AllocateDir(reader->directory);
 	struct dirent *de;
@@ -1134,7 +1147,7 @@ find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
 			is_regular_file(reader->directory, plain))
 			continue;
 
-		its_problem = segment_problem(reader, de->d_name, segno);
+		its_problem = segment_problem(reader, de->d_name, segno, whole);
 		if (its_problem == NULL)
 			continue;
 		strlcpy(name, de->d_name, MAXFNAMELEN);
@@ -1144,27 +1157,6 @@ find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
 	FreeDir(dir);
 
 	return name[0] != '\0';
-}
-
-/*
- * Says so if WAL seems to begin where it does only because what is before it
- * cannot be used.
- */
-static void
-report_start(WalredoReader *reader)
-{
-	XLogSegNo	segno = reader->first_lsn / reader->segsize;
-	char		name[MAXFNAMELEN];
-	char	   *problem;
-
-	if (reader->own || reader->quiet || segno == 0 ||
-		!find_unusable(reader, segno - 1, segno - 1, name, &problem))
-		return;
-
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("WAL is read from %X/%X on, as file \"%s\" before it cannot be used: %s",
-					LSN_FORMAT_ARGS(reader->first_lsn), name, problem)));
 }
 
 /*
@@ -1179,6 +1171,39 @@ is_own_directory(WalredoReader *reader)
 	return reader->own ||
 		(stat(reader->directory, &st) == 0 && stat(XLOGDIR, &own) == 0 &&
 		 st.st_dev == own.st_dev && st.st_ino == own.st_ino);
+}
+
+/*
+ * Says so if WAL seems to begin where it does only because what is before it
+ * cannot be used, or is missing while older segments are there.
+ */
+static void
+report_start(WalredoReader *reader)
+{
+	XLogSegNo	segno = reader->first_lsn / reader->segsize;
+	char		name[MAXFNAMELEN];
+	char	   *problem;
+
+	if (reader->own || reader->quiet || segno == 0)
+		return;
+
+	if (!find_unusable(reader, segno - 1, segno - 1, true, name, &problem))
+	{
+		/* The server removes the oldest of its own, and that is no gap. */
+		if (newest_segment(reader, segno) != 0 && !is_own_directory(reader))
+			ereport(WARNING,
+					(errcode(ERRCODE_UNDEFINED_FILE),
+					 errmsg("WAL is read from %X/%X on, as segment \"%s\" before it is missing",
+							LSN_FORMAT_ARGS(reader->first_lsn),
+							walredo_reader_segment_name(reader,
+														reader->first_lsn - 1))));
+		return;
+	}
+
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("WAL is read from %X/%X on, as file \"%s\" before it cannot be used: %s",
+					LSN_FORMAT_ARGS(reader->first_lsn), name, problem)));
 }
 
 /* ----------------------------------------
@@ -1216,7 +1241,7 @@ report_missing(WalredoReader *reader, XLogRecPtr lsn)
 	char		name[MAXFNAMELEN];
 	char	   *problem;
 	bool		unusable = !reader->own &&
-		find_unusable(reader, segno, segno, name, &problem);
+		find_unusable(reader, segno, segno, false, name, &problem);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FILE),
@@ -1237,7 +1262,7 @@ static bool
 may_end_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 {
 	XLogSegNo	segno = lsn / reader->segsize;
-	XLogSegNo	newest = newest_segment(reader);
+	XLogSegNo	newest = newest_segment(reader, PG_UINT64_MAX);
 
 	/* What was read is there, perhaps with a new name by now. */
 	newest = Max(newest, reader->state->seg.ws_segno);
@@ -1325,7 +1350,7 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 
 	/* A segment that has come meanwhile is not missing. */
 	if (fd < 0 && reader->to_end && !reader->quiet &&
-		newest_segment(reader) == segno)
+		newest_segment(reader, PG_UINT64_MAX) == segno)
 		fd = open_segment(reader, pageptr, &tli, &valid_end);
 	if (fd < 0)
 	{
@@ -1780,7 +1805,7 @@ report_end(WalredoReader *reader)
 						LSN_FORMAT_ARGS(end_lsn), reader->file,
 						reader->stop_reason)));
 	else if (find_unusable(reader, reader->stop_lsn / reader->segsize,
-						   PG_UINT64_MAX, name, &problem))
+						   PG_UINT64_MAX, false, name, &problem))
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("WAL was read up to %X/%X, as file \"%s\" after it cannot be used: %s",
