@@ -11,7 +11,13 @@
 #   was left before it began was taken for one that holds WAL;
 # - when another system's segment was taken for one that is there;
 # - when files with .partial, or with another suffix, were not looked at, and
-#   when nothing was said about where WAL ends.
+#   when nothing was said about where WAL ends;
+# - when a directory of misnamed segments, or a start after its end, was an empty
+#   range; when a segment that was renamed meanwhile was the end; when another
+#   system's segment decided which timeline is followed; when a gap before the
+#   start, or a cut segment there, was passed over or an error; when what is no
+#   file after the last segment was an error, also in a search for a message;
+#   when any bytes of a file's name got into a message.
 
 use strict;
 use warnings;
@@ -437,13 +443,13 @@ last_file('partial, with zeroes after a record',
 		overwrite("$_[0].partial", $start_of_record, "\0" x ($segment_size - $start_of_record));
 	},
 	"$last.partial", $start_of_record, 'invalid record length 0');
-last_file('empty', sub { truncate($_[0], 0) }, $last, 0, '.* only 0 bytes');
+last_file('empty', sub { truncate($_[0], 0) }, $last, 0, 'the file ends at');
 last_file('cut in its first header', sub { truncate($_[0], 30) }, $last, 0,
 	'.* only 30 bytes');
 last_file('cut in a page', sub { truncate($_[0], 100_000) }, $last, 100_000,
 	'.* only \d+ bytes');
 last_file('cut between pages', sub { truncate($_[0], 13 * 8192) }, $last,
-	13 * 8192, '.* only 0 bytes');
+	13 * 8192, 'the file ends at');
 last_file('cut in a record', sub { truncate($_[0], $start_of_record + 10) },
 	$last, $start_of_record + 10, '.* only \d+ bytes');
 last_file('of zeroes', sub { overwrite($_[0], 0, "\0" x $segment_size) }, $last,
@@ -703,6 +709,40 @@ foreach my $end ($open_end, $last_lsn)
 				'... which names it');
 		}
 	}
+}
+
+# What is no file, or cannot be opened, after the last segment
+foreach my $kind ('directory', 'FIFO', 'dangling link', 'link to itself')
+{
+	my $dir = copy_of($archive, 'nofile');
+	my $name = segment_after($last_lsn, 0);
+	if ($kind eq 'directory') { mkdir "$dir/$name" }
+	elsif ($kind eq 'FIFO') { POSIX::mkfifo("$dir/$name", 0700) }
+	else { symlink $kind eq 'dangling link' ? 'nowhere' : $name, "$dir/$name" }
+
+	my $got = read_directory($node, $dir, '0/0', $open_end);
+	is($got->{error}, '', "a $kind after the last segment");
+	is_deeply($got->{lines}, $all->{lines}, '... all is read');
+	like("@{ $got->{warnings} }", qr/as file "$name" after it cannot be used: it is not a regular file/,
+		'... and the file is named');
+
+	# An error message that looks further is not lost.
+	my ($ret, $stdout, $stderr) = $node->psql('postgres',
+		"SELECT walredo_page_at('rel 1663/5/99999 blk 0', '$before_last', NULL, '$dir')");
+	like($stderr, qr/cannot rebuild rel /, '... which is nothing to an error message')
+}
+
+# Names that nobody gives a segment
+{
+	my $dir = copy_of($archive, 'names');
+	my $name = segment_after($last_lsn, 0);
+	copy("$dir/$last", "$dir/$name.$_") || die "copy: $!" foreach "x\xff", "x\nLOG:  x", 'a b';
+
+	# This one's number does not fit, and its page's address is what is left.
+	copy("$dir/$last", "$dir/00000001FFFFFFFFFFFFFFFF");
+	overwrite("$dir/00000001FFFFFFFFFFFFFFFF", 8, pack('L2', 0xFFF00000, 0x000FFFFE));
+	is_deeply(read_directory($node, $dir, '0/0', $open_end), $all,
+		'names that nobody gives a segment are passed over');
 }
 
 #

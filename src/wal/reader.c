@@ -127,12 +127,16 @@ static List *read_history(WalredoReader *reader, const char *directory,
 						  TimeLineID tli, bool *found);
 static bool is_segment_name(const char *name);
 static bool is_regular_file(const char *directory, const char *name);
+static bool parse_name(WalredoReader *reader, const char *name,
+					   TimeLineID *tli, XLogSegNo *segno);
 static bool in_history(WalredoReader *reader, TimeLineID tli,
 					   XLogSegNo segno);
 static int	open_regular_file(const char *path);
+static void report_not_opened(const char *path);
 static int	open_segment(WalredoReader *reader, XLogRecPtr lsn,
 						 TimeLineID *tli, XLogRecPtr *valid_end);
-static bool read_long_header(const char *path, XLogLongPageHeader header);
+static const char *read_long_header(const char *path,
+									XLogLongPageHeader header);
 static void follow_own_timeline(WalredoReader *reader);
 static const char *segment_problem(WalredoReader *reader, const char *name,
 								   XLogSegNo segno, bool whole);
@@ -493,7 +497,7 @@ is_valid_segment(WalredoReader *reader, const char *name,
 	char		path[MAXPGPATH];
 
 	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
-	return read_long_header(path, header) &&
+	return read_long_header(path, header) == NULL &&
 		header->std.xlp_magic == XLOG_PAGE_MAGIC &&
 		(header->std.xlp_info & XLP_LONG_HEADER) != 0 &&
 		IsValidWalSegSize(header->xlp_seg_size);
@@ -572,11 +576,20 @@ choose_system(WalredoReader *reader, const char *first,
 	FreeDir(dir);
 
 	if (names[0][0] == '\0')
+	{
+		char		path[MAXPGPATH];
+		const char *problem;
+
+		snprintf(path, sizeof(path), "%s/%s", reader->directory, first);
+		problem = read_long_header(path, header);
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("invalid WAL segment \"%s\"", first),
 				 errdetail("No segment in directory \"%s\" begins with a valid page header of this PostgreSQL version.",
-						   reader->directory)));
+						   reader->directory),
+				 problem != NULL ?
+				 errhint("There is file \"%s\", but %s.", first, problem) : 0));
+	}
 	if (names[1][0] != '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -608,9 +621,9 @@ holds_history(WalredoReader *reader)
 
 		CHECK_FOR_INTERRUPTS();
 
-		if (!is_segment_name(de->d_name))
+		if (!is_segment_name(de->d_name) ||
+			!parse_name(reader, de->d_name, &tli, &segno))
 			continue;
-		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
 		found = in_history(reader, tli, segno) &&
 			is_regular_file(reader->directory, de->d_name) &&
 			is_valid_segment(reader, de->d_name, &header) &&
@@ -792,9 +805,7 @@ read_history(WalredoReader *reader, const char *directory, TimeLineID tli,
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	fd = open_regular_file(path);
 	if (fd < 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
+		report_not_opened(path);
 
 	history = walredo_timeline_history(tli, fd, path);
 	if (fd >= 0)
@@ -812,6 +823,21 @@ static bool
 is_segment_name(const char *name)
 {
 	return IsXLogFileName(name) || IsPartialXLogFileName(name);
+}
+
+/*
+ * What a segment's name says.  False if it cannot be one's name: its second
+ * part is less than the number of segments in 4 GB.
+ */
+static bool
+parse_name(WalredoReader *reader, const char *name, TimeLineID *tli,
+		   XLogSegNo *segno)
+{
+	char		plain[MAXFNAMELEN];
+
+	XLogFromFileName(name, tli, segno, reader->segsize);
+	XLogFileName(plain, *tli, *segno, reader->segsize);
+	return strncmp(name, plain, XLOG_FNAME_LEN) == 0;
 }
 
 /* Can a timeline's segment hold a part of the history? */
@@ -842,7 +868,8 @@ is_regular_file(const char *directory, const char *name)
 
 /*
  * Opens a file for reading, until the end of the subtransaction at the
- * latest.  A negative result sets errno.
+ * latest.  A negative result sets errno, to EISDIR for all that is no regular
+ * file.
  *
  * The directory may be anyone's, so the name may be that of a FIFO, and
  * opening one must not wait for a writer.
@@ -855,11 +882,39 @@ open_regular_file(const char *path)
 	struct stat st;
 
 	if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
+	{
+		CloseTransientFile(fd);
+		errno = EISDIR;
+		return -1;
+	}
+
+	return fd;
+}
+
+static void
+report_not_opened(const char *path)
+{
+	if (errno == EISDIR)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a regular file", path)));
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not open file \"%s\": %m", path)));
+}
 
-	return fd;
+/*
+ * Is a file that could not be opened, as errno says, as none?  To a search it
+ * always is.  A scan that ends wherever WAL does says what is wrong with the
+ * file if it ends there, or before it.
+ */
+static bool
+is_as_none(WalredoReader *reader)
+{
+	return errno == ENOENT || reader->quiet ||
+		(reader->to_end && (errno == EISDIR || errno == EACCES ||
+							errno == EPERM || errno == ELOOP ||
+							errno == ENXIO));
 }
 
 /*
@@ -915,11 +970,9 @@ open_segment(WalredoReader *reader, XLogRecPtr lsn, TimeLineID *tli,
 			fd = open_regular_file(path);
 			if (fd < 0)
 			{
-				if (errno == ENOENT)
+				if (is_as_none(reader))
 					continue;
-				ereport(ERROR,
-						(errcode_for_file_access(),
-						 errmsg("could not open file \"%s\": %m", path)));
+				report_not_opened(path);
 			}
 			if (!reader->own &&
 				pg_pread(fd, &header, sizeof(header), 0) == sizeof(header) &&
@@ -939,32 +992,28 @@ open_segment(WalredoReader *reader, XLogRecPtr lsn, TimeLineID *tli,
 }
 
 /*
- * The long header at the beginning of a segment file.  False if the file is
- * too short for one, or not there any more.
+ * The long header at the beginning of a segment file.  Says why there is none
+ * to read, or returns NULL.
  */
-static bool
+static const char *
 read_long_header(const char *path, XLogLongPageHeader header)
 {
 	int			fd = open_regular_file(path);
 	int			n;
+	const char *problem = NULL;
 
 	if (fd < 0)
-	{
-		if (errno == ENOENT)
-			return false;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
-	}
+		return errno == EISDIR ? "it is not a regular file" :
+			psprintf("it cannot be opened: %m");
 
 	n = pg_pread(fd, header, sizeof(XLogLongPageHeaderData), 0);
 	if (n < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read file \"%s\": %m", path)));
+		problem = psprintf("it cannot be read: %m");
+	else if (n < sizeof(XLogLongPageHeaderData))
+		problem = "it is empty, or ends within its first page's header";
 	CloseTransientFile(fd);
 
-	return n == sizeof(XLogLongPageHeaderData);
+	return problem;
 }
 
 /*
@@ -981,6 +1030,7 @@ segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno,
 	XLogLongPageHeaderData header;
 	char		path[MAXPGPATH];
 	struct stat st;
+	const char *problem;
 
 	if (strcmp(SUFFIX(name), "") != 0 && strcmp(SUFFIX(name), ".partial") != 0)
 		return "it is not a plain segment, it may be compressed";
@@ -988,8 +1038,9 @@ segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno,
 		return "it is not a regular file";
 
 	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
-	if (!read_long_header(path, &header))
-		return "it is empty, or ends within its first page's header";
+	problem = read_long_header(path, &header);
+	if (problem != NULL)
+		return problem;
 	if (is_foreign(reader, &header))
 		return psprintf("it is of the database system with identifier " UINT64_FORMAT,
 						header.xlp_sysid);
@@ -1023,9 +1074,9 @@ newest_segment(WalredoReader *reader, XLogSegNo before)
 
 		CHECK_FOR_INTERRUPTS();
 
-		if (!is_segment_name(de->d_name))
+		if (!is_segment_name(de->d_name) ||
+			!parse_name(reader, de->d_name, &tli, &segno))
 			continue;
-		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
 		if (segno > newest && segno < before &&
 			in_history(reader, tli, segno) &&
 			segment_problem(reader, de->d_name, segno, false) == NULL)
@@ -1106,6 +1157,15 @@ start_of_log(WalredoReader *reader)
 	return Max(first * reader->segsize, 1);
 }
 
+/* Are all characters printable ones, without spaces? */
+static bool
+is_plain_ascii(const char *name)
+{
+	while (*name > ' ' && *name < 0x7f)
+		name++;
+	return *name == '\0';
+}
+
 /*
  * Looks for the first file in the directory that is named as a segment of the
  * history in the given range, and cannot be used as it is; or, if whole ones
@@ -1129,12 +1189,16 @@ find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, bool whole,
 
 		CHECK_FOR_INTERRUPTS();
 
-		/* Archives add a suffix, some with a checksum before it. */
+		/*
+		 * Archives add a suffix, some with a checksum before it.  What nobody
+		 * names a file must not get into a message.
+		 */
 		if (strspn(de->d_name, "0123456789ABCDEF") != XLOG_FNAME_LEN ||
 			strlen(de->d_name) >= MAXFNAMELEN ||
-			strstr(de->d_name, ".backup") != NULL)
+			strstr(de->d_name, ".backup") != NULL ||
+			!is_plain_ascii(de->d_name) ||
+			!parse_name(reader, de->d_name, &tli, &segno))
 			continue;
-		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
 		if (segno < from || segno > to || !in_history(reader, tli, segno) ||
 			(name[0] != '\0' && (segno > found ||
 								 (segno == found &&
@@ -1189,14 +1253,15 @@ report_start(WalredoReader *reader)
 
 	if (!find_unusable(reader, segno - 1, segno - 1, true, name, &problem))
 	{
+		const char *missing =
+			walredo_reader_segment_name(reader, reader->first_lsn - 1);
+
 		/* The server removes the oldest of its own, and that is no gap. */
 		if (newest_segment(reader, segno) != 0 && !is_own_directory(reader))
 			ereport(WARNING,
 					(errcode(ERRCODE_UNDEFINED_FILE),
 					 errmsg("WAL is read from %X/%X on, as segment \"%s\" before it is missing",
-							LSN_FORMAT_ARGS(reader->first_lsn),
-							walredo_reader_segment_name(reader,
-														reader->first_lsn - 1))));
+							LSN_FORMAT_ARGS(reader->first_lsn), missing)));
 		return;
 	}
 
@@ -1373,6 +1438,8 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 		{
 			if (errno == EINTR)
 				continue;
+			if (reader->quiet)
+				break;
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not read WAL segment \"%s\", offset %zu: %m",
@@ -1431,7 +1498,9 @@ read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
 			else if (reader->timeline_ends)
 				stop_at(reader, reader->buf_end, NULL);
 			else
-				stop_at(reader, pageptr,
+				stop_at(reader, pageptr, reader->buf_end == pageptr ?
+						psprintf("the file ends at %X/%X",
+								 LSN_FORMAT_ARGS(pageptr)) :
 						psprintf("of the page at %X/%X only %u bytes are there",
 								 LSN_FORMAT_ARGS(pageptr),
 								 (uint32) (reader->buf_end - pageptr)));
