@@ -326,7 +326,7 @@ for my $to ($end, $open_end)
 }
 truncate("$dir/$middle_segment", 0);
 $stderr = scan_error($dir, $start, $end);
-like($stderr, qr/XX001: .*only 0 bytes/s, 'empty segment');
+like($stderr, qr/XX001: .*the file ends at/s, 'empty segment');
 $dir = copy_of($archive, 'truncated last');
 truncate("$dir/$last_segment", 100);
 $stderr = scan_error($dir, $start, $end);
@@ -384,7 +384,7 @@ for my $size (0, 1, 12345678, 512 * 1024, 2**31, 2**32 - 1)
 {
 	patch("$dir/$first_segment", 32, pack('L', $size));
 	$stderr = scan_error($dir, $start, $end);
-	like($stderr, qr/XX001: invalid WAL segment "$first_segment"/,
+	like($stderr, qr/XX001: .*incorrect segment size/s,
 		"impossible segment size $size");
 }
 

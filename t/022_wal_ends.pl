@@ -11,7 +11,13 @@
 #   was left before it began was taken for one that holds WAL;
 # - when another system's segment was taken for one that is there;
 # - when files with .partial, or with another suffix, were not looked at, and
-#   when nothing was said about where WAL ends.
+#   when nothing was said about where WAL ends;
+# - when a directory of misnamed segments, or a start after its end, was an empty
+#   range; when a segment that was renamed meanwhile was the end; when another
+#   system's segment decided which timeline is followed; when a gap before the
+#   start, or a cut segment there, was passed over or an error; when what is no
+#   file after the last segment was an error, also in a search for a message;
+#   when any bytes of a file's name got into a message.
 
 use strict;
 use warnings;
@@ -20,9 +26,11 @@ use File::Copy qw(copy move);
 use File::Path qw(rmtree);
 use File::Spec;
 use IPC::Run;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $page_size = 8192;
 my $segment_size = 1024 * 1024;
@@ -435,13 +443,13 @@ last_file('partial, with zeroes after a record',
 		overwrite("$_[0].partial", $start_of_record, "\0" x ($segment_size - $start_of_record));
 	},
 	"$last.partial", $start_of_record, 'invalid record length 0');
-last_file('empty', sub { truncate($_[0], 0) }, $last, 0, '.* only 0 bytes');
+last_file('empty', sub { truncate($_[0], 0) }, $last, 0, 'the file ends at');
 last_file('cut in its first header', sub { truncate($_[0], 30) }, $last, 0,
 	'.* only 30 bytes');
 last_file('cut in a page', sub { truncate($_[0], 100_000) }, $last, 100_000,
 	'.* only \d+ bytes');
 last_file('cut between pages', sub { truncate($_[0], 13 * 8192) }, $last,
-	13 * 8192, '.* only 0 bytes');
+	13 * 8192, 'the file ends at');
 last_file('cut in a record', sub { truncate($_[0], $start_of_record + 10) },
 	$last, $start_of_record + 10, '.* only \d+ bytes');
 last_file('of zeroes', sub { overwrite($_[0], 0, "\0" x $segment_size) }, $last,
@@ -472,7 +480,7 @@ last_file('compressed, after one that is not there',
 {
 	my $dir = copy_of($archive, 'middle');
 	truncate("$dir/$third", 100_000);
-	my $got = read_directory($node, $dir, '0/0', $open_end);
+	my $got = read_directory($node, $dir, $first_lsn, $open_end);
 	like($got->{error}, qr/XX001: no valid WAL record at/, 'a damaged file in the middle');
 
 	$dir = copy_of($archive, 'middle');
@@ -544,6 +552,197 @@ $other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_s
 		[ grep { lsn_to_int((split /\|/)[1]) < lsn_to_int($got->{to}) + 1 }
 			@{ read_directory($other, $other_wal, (split /\|/, $got->{lines}[0])[0], $open_end)->{lines} } ],
 		'... as in its pg_wal');
+}
+
+#
+# Directories in which little, or not all, can be used
+#
+
+sub segment_after
+{
+	my ($lsn, $count) = @_;
+	return segment_name(1, int_to_lsn(lsn_to_int($lsn) + $count * $segment_size));
+}
+
+# The records that begin in a segment or after it
+sub records_from
+{
+	my $name = shift;
+	return [ grep { segment_name(1, (split /\|/)[0]) ge $name } @{ $all->{lines} } ];
+}
+
+# No segment is what its name says.
+{
+	my $dir = copy_of($archive, 'misnamed');
+	unlink "$dir/$_" foreach $first, $second, $last;
+	my $name = segment_after($last_lsn, 6);
+	my $empty = segment_after($last_lsn, 7);
+	move("$dir/$third", "$dir/$name");
+	foreach my $try (1, 2)
+	{
+		append_to_file("$dir/$empty", '') if $try == 2;
+		my $got = read_directory($node, $dir, '0/0', $open_end);
+		like($got->{error},
+			qr/58P01: no usable WAL segments of timeline 1 in directory "\Q$dir\E".*HINT:  There is file "$name", but it holds what was at/s,
+			'an old segment under a new name only');
+		$got = read_directory($node, $dir, $first_lsn, $open_end);
+		like($got->{error}, qr/58P01: WAL segment "$first" is missing/,
+			'... from a given start on');
+	}
+}
+
+# A start after the end of WAL
+{
+	foreach my $start ('1/3000001', int_to_lsn(lsn_to_int($last_lsn) + $segment_size))
+	{
+		my $got = read_directory($node, $archive, $start, $open_end);
+		my $name = segment_name(1, $start);
+		like($got->{error}, qr/58P01: WAL segment "$name" is missing/,
+			"a start after the end of WAL: $start");
+	}
+	foreach my $start ($last_lsn, int_to_lsn(lsn_to_int($last_lsn) + 40))
+	{
+		is_deeply(read_directory($node, $archive, $start, $open_end),
+			{ lines => [], to => undef, warnings => [], error => '' },
+			"a start at the end of WAL: $start");
+	}
+}
+
+# A partial segment that gets its name while it is looked for: pg_receivewal
+# renames it when it is full.  That it is looked for at that moment is chance,
+# but there are a thousand chances.
+{
+	my $dir = copy_of($archive, 'renamed');
+	my ($whole, $part) = ("$dir/$last", "$dir/$last.partial");
+	rename $whole, $part;
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		for (my $until = time + 60; time < $until && !-f "$dir/stop";)
+		{
+			rename $part, $whole;
+			usleep(300);
+			link $whole, $part;
+			unlink $whole;
+			usleep(300);
+		}
+		POSIX::_exit(0);
+	}
+	my ($ret, $ends, $stderr) = $node->psql('postgres', <<SQL);
+SET client_min_messages = error;
+SELECT DISTINCT (SELECT max(end_lsn)
+	FROM walredo_wal_records('$before_last', '$open_end', CASE WHEN i > 0 THEN '$dir' END))
+FROM generate_series(1, 2000) i
+SQL
+	append_to_file("$dir/stop", '');
+	waitpid $pid, 0;
+	is(plain($ends) . $stderr, $last_lsn, 'a segment that is renamed meanwhile is read');
+}
+
+# Segments and history files of another system, of timelines that are none of
+# this one's
+{
+	my ($foreign) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($other->data_dir . '/pg_wal');
+	$foreign = $other->data_dir . "/pg_wal/$foreign";
+	my $dir = copy_of($archive, 'timelines');
+	move("$dir/$_", "$dir/00000002" . substr($_, 8)) foreach $first, $second, $third, $last;
+	my $of_two = read_directory($node, $dir, '0/0', $open_end);
+	is_deeply($of_two->{lines}, $all->{lines}, "a restored copy's timeline is read");
+	foreach my $name (map { $_ . substr($foreign, -16) } '00000005', '00000001')
+	{
+		copy($foreign, "$dir/$name");
+		append_to_file("$dir/00000007.history", "1\t0/3000000\n") if $name =~ /^00000005/;
+		is_deeply(read_directory($node, $dir, '0/0', $open_end), $of_two,
+			"... also with another system's $name");
+		is_deeply(read_directory($node, $dir, $first_lsn, $last_lsn)->{lines}, $all->{lines},
+			'... and with a given range');
+	}
+}
+
+# Another system's directory, whose first segments are damaged
+{
+	my $other_wal = $other->data_dir . '/pg_wal';
+	my ($one, $two) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($other_wal);
+	my $dir = "$scratch/damaged";
+	mkdir $dir;
+	copy("$other_wal/$_", "$dir/$_") foreach $one, $two;
+	my $whole = read_directory($node, $dir, '0/0', $open_end);
+	is($whole->{error}, '', "another system's segments");
+	truncate("$dir/$one", 0);
+	my $got = read_directory($node, $dir, '0/0', $open_end);
+	is($got->{error}, '', '... of which the first is empty');
+	is($got->{to}, $whole->{to}, '... are read to the same end');
+	like("@{ $got->{warnings} }", qr/as file "$one" before it cannot be used: it is empty/,
+		'... and it is said that it is');
+	truncate("$dir/$two", 10);
+	$got = read_directory($node, $dir, '0/0', $open_end);
+	like($got->{error}, qr/XX001: invalid WAL segment "$one"/, '... or none is whole');
+}
+
+# WAL begins after a gap, and after a segment that is cut.
+foreach my $end ($open_end, $last_lsn)
+{
+	my $dir = copy_of($archive, 'gap');
+	unlink "$dir/$second";
+	my $from = int_to_lsn(lsn_to_int($before_last) - $segment_size);
+	my $got = read_directory($node, $dir, '0/0', $end);
+	is($got->{error}, '', 'WAL from after a gap on');
+	is_deeply($got->{lines}, records_from($third), '... is read');
+	is(scalar(@{ $got->{warnings} }), 1, '... with one warning');
+	like($got->{warnings}[0],
+		qr{WAL is read from \Q$from\E on, as segment "$second" before it is missing},
+		'... which names what is missing');
+
+	foreach my $cut ($first, $second)
+	{
+		foreach my $length (0, 100_000)
+		{
+			$dir = copy_of($archive, 'cut');
+			truncate("$dir/$cut", $length);
+			$got = read_directory($node, $dir, '0/0', $end);
+			my $after = $cut eq $first ? $second : $third;
+			is($got->{error}, '', "WAL from after a segment of $length bytes on");
+			is_deeply($got->{lines}, records_from($after), '... is read');
+			is(scalar(@{ $got->{warnings} }), 1, '... with one warning');
+			my $problem = $length ? 'it is shorter than a segment' : 'it is empty';
+			like($got->{warnings}[0], qr/as file "$cut" before it cannot be used: $problem/,
+				'... which names it');
+		}
+	}
+}
+
+# What is no file, or cannot be opened, after the last segment
+foreach my $kind ('directory', 'FIFO', 'dangling link', 'link to itself')
+{
+	my $dir = copy_of($archive, 'nofile');
+	my $name = segment_after($last_lsn, 0);
+	if ($kind eq 'directory') { mkdir "$dir/$name" }
+	elsif ($kind eq 'FIFO') { POSIX::mkfifo("$dir/$name", 0700) }
+	else { symlink $kind eq 'dangling link' ? 'nowhere' : $name, "$dir/$name" }
+
+	my $got = read_directory($node, $dir, '0/0', $open_end);
+	is($got->{error}, '', "a $kind after the last segment");
+	is_deeply($got->{lines}, $all->{lines}, '... all is read');
+	like("@{ $got->{warnings} }", qr/as file "$name" after it cannot be used: it is not a regular file/,
+		'... and the file is named');
+
+	# An error message that looks further is not lost.
+	my ($ret, $stdout, $stderr) = $node->psql('postgres',
+		"SELECT walredo_page_at('rel 1663/5/99999 blk 0', '$before_last', NULL, '$dir')");
+	like($stderr, qr/cannot rebuild rel /, '... which is nothing to an error message')
+}
+
+# Names that nobody gives a segment
+{
+	my $dir = copy_of($archive, 'names');
+	my $name = segment_after($last_lsn, 0);
+	copy("$dir/$last", "$dir/$name.$_") || die "copy: $!" foreach "x\xff", "x\nLOG:  x", 'a b';
+
+	# This one's number does not fit, and its page's address is what is left.
+	copy("$dir/$last", "$dir/00000001FFFFFFFFFFFFFFFF");
+	overwrite("$dir/00000001FFFFFFFFFFFFFFFF", 8, pack('L2', 0xFFF00000, 0x000FFFFE));
+	is_deeply(read_directory($node, $dir, '0/0', $open_end), $all,
+		'names that nobody gives a segment are passed over');
 }
 
 #

@@ -80,6 +80,7 @@ struct WalredoReader
 	bool		done;
 
 	/* Where WAL could not be read further, and why; NULL: it is missing. */
+	bool		stopped;
 	XLogRecPtr	stop_lsn;
 	char	   *stop_reason;
 	bool		end_reported;
@@ -126,23 +127,29 @@ static List *read_history(WalredoReader *reader, const char *directory,
 						  TimeLineID tli, bool *found);
 static bool is_segment_name(const char *name);
 static bool is_regular_file(const char *directory, const char *name);
+static bool parse_name(WalredoReader *reader, const char *name,
+					   TimeLineID *tli, XLogSegNo *segno);
 static bool in_history(WalredoReader *reader, TimeLineID tli,
 					   XLogSegNo segno);
 static int	open_regular_file(const char *path);
+static void report_not_opened(const char *path);
 static int	open_segment(WalredoReader *reader, XLogRecPtr lsn,
 						 TimeLineID *tli, XLogRecPtr *valid_end);
-static bool read_long_header(const char *path, XLogLongPageHeader header);
+static const char *read_long_header(const char *path,
+									XLogLongPageHeader header);
 static void follow_own_timeline(WalredoReader *reader);
 static const char *segment_problem(WalredoReader *reader, const char *name,
-								   XLogSegNo segno);
-static XLogSegNo newest_segment(WalredoReader *reader);
+								   XLogSegNo segno, bool whole);
+static XLogSegNo newest_segment(WalredoReader *reader, XLogSegNo before);
 static XLogRecPtr start_of_log(WalredoReader *reader);
 static XLogRecPtr first_removed(WalredoReader *reader, XLogRecPtr from,
 								XLogRecPtr to);
 static bool find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to,
-						  char *name, char **problem);
+						  bool whole, char *name, char **problem);
 static void report_start(WalredoReader *reader);
 static void report_missing(WalredoReader *reader, XLogRecPtr lsn);
+static bool may_end_at(WalredoReader *reader, XLogRecPtr lsn,
+					   const char *errormsg);
 static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
 					const char *errormsg);
 static void load_chunk(WalredoReader *reader, XLogRecPtr pageptr);
@@ -490,73 +497,20 @@ is_valid_segment(WalredoReader *reader, const char *name,
 	char		path[MAXPGPATH];
 
 	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
-	return read_long_header(path, header) &&
+	return read_long_header(path, header) == NULL &&
 		header->std.xlp_magic == XLOG_PAGE_MAGIC &&
 		(header->std.xlp_info & XLP_LONG_HEADER) != 0 &&
 		IsValidWalSegSize(header->xlp_seg_size);
 }
 
-/*
- * Which database system's WAL is meant, of those that the directory holds
- * segments of: this server's, or else the only one.  Gets a header of it.
- *
- * One segment is enough to know if it is this server's, and so it nearly always
- * is in an archive of it.
- */
-static void
-choose_system(WalredoReader *reader, const char *first,
-			  XLogLongPageHeader header)
+/* The timeline in a segment's or a history file's name; 0 is none. */
+static TimeLineID
+timeline_of(const char *name)
 {
-	bool		first_is_valid = is_valid_segment(reader, first, header);
-	char		other[MAXFNAMELEN] = "";
-	uint64		other_sysid = 0;
-	DIR		   *dir;
-	struct dirent *de;
+	TimeLineID	tli;
 
-	if (first_is_valid && header->xlp_sysid == GetSystemIdentifier())
-		return;
-
-	dir = AllocateDir(reader->directory);
-	while ((de = ReadDir(dir, reader->directory)) != NULL)
-	{
-		XLogLongPageHeaderData another;
-
-		CHECK_FOR_INTERRUPTS();
-
-		if (!is_segment_name(de->d_name) ||
-			!is_regular_file(reader->directory, de->d_name) ||
-			!is_valid_segment(reader, de->d_name, &another))
-			continue;
-
-		if (another.xlp_sysid == GetSystemIdentifier())
-		{
-			*header = another;
-			FreeDir(dir);
-			return;
-		}
-		if (first_is_valid && another.xlp_sysid != header->xlp_sysid &&
-			(other[0] == '\0' || strcmp(de->d_name, other) < 0))
-		{
-			strlcpy(other, de->d_name, sizeof(other));
-			other_sysid = another.xlp_sysid;
-		}
-	}
-	FreeDir(dir);
-
-	if (!first_is_valid)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid WAL segment \"%s\"", first),
-				 errdetail("The first segment in directory \"%s\" does not begin with a valid page header of this PostgreSQL version.",
-						   reader->directory)));
-	if (other[0] != '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("WAL segments of different database systems in directory \"%s\"",
-						reader->directory),
-				 errdetail("Segment \"%s\" is of the system with identifier " UINT64_FORMAT ", segment \"%s\" of " UINT64_FORMAT ".",
-						   first, header->xlp_sysid, other, other_sysid),
-				 errhint("Put the segments of each system into a directory of their own.")));
+	/* The name begins with eight hexadecimal digits. */
+	return sscanf(name, "%08X", &tli) == 1 ? tli : 0;
 }
 
 /* The order in which segments are asked whose they are: whole ones first. */
@@ -571,7 +525,86 @@ comes_before(const char *name, const char *other)
 }
 
 /*
- * Does the directory hold a segment of the history?
+ * Which database system's WAL is meant, of those that the directory holds
+ * segments of: this server's, or else the only one.  Gets a header of it.
+ *
+ * One segment is enough to know if it is this server's, and so it nearly always
+ * is in an archive of it.
+ */
+static void
+choose_system(WalredoReader *reader, const char *first,
+			  XLogLongPageHeader header)
+{
+	/* The first valid segment, and the first of another system than that. */
+	char		names[2][MAXFNAMELEN] = {"", ""};
+	XLogLongPageHeaderData headers[2];
+	DIR		   *dir;
+	struct dirent *de;
+
+	if (is_valid_segment(reader, first, header) &&
+		header->xlp_sysid == GetSystemIdentifier())
+		return;
+
+	dir = AllocateDir(reader->directory);
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		XLogLongPageHeaderData another;
+		int			i;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if (!is_segment_name(de->d_name) || timeline_of(de->d_name) == 0 ||
+			!is_regular_file(reader->directory, de->d_name) ||
+			!is_valid_segment(reader, de->d_name, &another))
+			continue;
+
+		if (another.xlp_sysid == GetSystemIdentifier())
+		{
+			*header = another;
+			FreeDir(dir);
+			return;
+		}
+		i = names[0][0] != '\0' && another.xlp_sysid != headers[0].xlp_sysid;
+		if (names[i][0] == '\0' ||
+			(another.xlp_sysid == headers[i].xlp_sysid &&
+			 comes_before(de->d_name, names[i])))
+		{
+			strlcpy(names[i], de->d_name, MAXFNAMELEN);
+			headers[i] = another;
+		}
+	}
+	FreeDir(dir);
+
+	if (names[0][0] == '\0')
+	{
+		char		path[MAXPGPATH];
+		const char *problem;
+
+		snprintf(path, sizeof(path), "%s/%s", reader->directory, first);
+		problem = read_long_header(path, header);
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid WAL segment \"%s\"", first),
+				 errdetail("No segment in directory \"%s\" begins with a valid page header of this PostgreSQL version.",
+						   reader->directory),
+				 problem != NULL ?
+				 errhint("There is file \"%s\", but %s.", first, problem) : 0));
+	}
+	if (names[1][0] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("WAL segments of different database systems in directory \"%s\"",
+						reader->directory),
+				 errdetail("Segment \"%s\" is of the system with identifier " UINT64_FORMAT ", segment \"%s\" of " UINT64_FORMAT ".",
+						   names[0], headers[0].xlp_sysid,
+						   names[1], headers[1].xlp_sysid),
+				 errhint("Put the segments of each system into a directory of their own.")));
+	*header = headers[0];
+}
+
+/*
+ * Does the directory hold a segment of the history, and of the system that is
+ * read?
  */
 static bool
 holds_history(WalredoReader *reader)
@@ -584,13 +617,17 @@ holds_history(WalredoReader *reader)
 	{
 		TimeLineID	tli;
 		XLogSegNo	segno;
+		XLogLongPageHeaderData header;
 
 		CHECK_FOR_INTERRUPTS();
 
-		if (!is_segment_name(de->d_name))
+		if (!is_segment_name(de->d_name) ||
+			!parse_name(reader, de->d_name, &tli, &segno))
 			continue;
-		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
-		found = in_history(reader, tli, segno);
+		found = in_history(reader, tli, segno) &&
+			is_regular_file(reader->directory, de->d_name) &&
+			is_valid_segment(reader, de->d_name, &header) &&
+			header.xlp_sysid == reader->state->system_identifier;
 	}
 	FreeDir(dir);
 
@@ -641,6 +678,47 @@ follow_own_in_directory(WalredoReader *reader)
 }
 
 /*
+ * The newest timeline that has a segment of the system that is read, or a
+ * history file.  Whose a history file is cannot be known if there are other
+ * systems' segments, too.
+ */
+static TimeLineID
+newest_timeline(WalredoReader *reader)
+{
+	DIR		   *dir = AllocateDir(reader->directory);
+	struct dirent *de;
+	TimeLineID	newest = 0;
+	TimeLineID	newest_history = 0;
+	bool		is_mixed = false;
+
+	while ((de = ReadDir(dir, reader->directory)) != NULL)
+	{
+		bool		is_segment = is_segment_name(de->d_name);
+		TimeLineID	tli;
+		XLogLongPageHeaderData header;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if ((!is_segment && !IsTLHistoryFileName(de->d_name)) ||
+			!is_regular_file(reader->directory, de->d_name))
+			continue;
+
+		tli = timeline_of(de->d_name);
+		if (!is_segment)
+			newest_history = Max(newest_history, tli);
+		else if (!is_valid_segment(reader, de->d_name, &header))
+			continue;
+		else if (header.xlp_sysid == reader->state->system_identifier)
+			newest = Max(newest, tli);
+		else
+			is_mixed = true;
+	}
+	FreeDir(dir);
+
+	return is_mixed ? newest : Max(newest, newest_history);
+}
+
+/*
  * Learns from the files of a directory what the server would tell.
  *
  * The timeline to follow is this server's own in a directory of this system,
@@ -654,36 +732,16 @@ look_at_directory(WalredoReader *reader)
 	DIR		   *dir;
 	struct dirent *de;
 	char		first[MAXFNAMELEN] = "";
-	TimeLineID	newest = 0;
 	XLogLongPageHeaderData header;
 
 	dir = AllocateDir(reader->directory);
 	while ((de = ReadDir(dir, reader->directory)) != NULL)
 	{
-		bool		is_segment = is_segment_name(de->d_name);
-		bool		is_first;
-		TimeLineID	tli;
-
 		CHECK_FOR_INTERRUPTS();
 
-		if (!is_segment && !IsTLHistoryFileName(de->d_name))
-			continue;
-
-		/* The name begins with eight hexadecimal digits. */
-		if (sscanf(de->d_name, "%08X", &tli) != 1 || tli == 0)
-			continue;
-		is_first = is_segment &&
-			(first[0] == '\0' || comes_before(de->d_name, first));
-		if (tli <= newest && !is_first)
-			continue;
-
-		/* It teaches something new, if it is a file at all. */
-		if (!is_regular_file(reader->directory, de->d_name))
-			continue;
-
-		if (tli > newest)
-			newest = tli;
-		if (is_first)
+		if (is_segment_name(de->d_name) && timeline_of(de->d_name) != 0 &&
+			(first[0] == '\0' || comes_before(de->d_name, first)) &&
+			is_regular_file(reader->directory, de->d_name))
 			strlcpy(first, de->d_name, sizeof(first));
 	}
 	FreeDir(dir);
@@ -703,8 +761,9 @@ look_at_directory(WalredoReader *reader)
 		follow_own_in_directory(reader))
 		return;
 
-	reader->tli = newest;
-	reader->history = read_history(reader, reader->directory, newest, NULL);
+	reader->tli = newest_timeline(reader);
+	reader->history = read_history(reader, reader->directory, reader->tli,
+								   NULL);
 }
 
 /*
@@ -746,9 +805,7 @@ read_history(WalredoReader *reader, const char *directory, TimeLineID tli,
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	fd = open_regular_file(path);
 	if (fd < 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
+		report_not_opened(path);
 
 	history = walredo_timeline_history(tli, fd, path);
 	if (fd >= 0)
@@ -766,6 +823,21 @@ static bool
 is_segment_name(const char *name)
 {
 	return IsXLogFileName(name) || IsPartialXLogFileName(name);
+}
+
+/*
+ * What a segment's name says.  False if it cannot be one's name: its second
+ * part is less than the number of segments in 4 GB.
+ */
+static bool
+parse_name(WalredoReader *reader, const char *name, TimeLineID *tli,
+		   XLogSegNo *segno)
+{
+	char		plain[MAXFNAMELEN];
+
+	XLogFromFileName(name, tli, segno, reader->segsize);
+	XLogFileName(plain, *tli, *segno, reader->segsize);
+	return strncmp(name, plain, XLOG_FNAME_LEN) == 0;
 }
 
 /* Can a timeline's segment hold a part of the history? */
@@ -796,7 +868,8 @@ is_regular_file(const char *directory, const char *name)
 
 /*
  * Opens a file for reading, until the end of the subtransaction at the
- * latest.  A negative result sets errno.
+ * latest.  A negative result sets errno, to EISDIR for all that is no regular
+ * file.
  *
  * The directory may be anyone's, so the name may be that of a FIFO, and
  * opening one must not wait for a writer.
@@ -809,11 +882,39 @@ open_regular_file(const char *path)
 	struct stat st;
 
 	if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
+	{
+		CloseTransientFile(fd);
+		errno = EISDIR;
+		return -1;
+	}
+
+	return fd;
+}
+
+static void
+report_not_opened(const char *path)
+{
+	if (errno == EISDIR)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a regular file", path)));
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not open file \"%s\": %m", path)));
+}
 
-	return fd;
+/*
+ * Is a file that could not be opened, as errno says, as none?  To a search it
+ * always is.  A scan that ends wherever WAL does says what is wrong with the
+ * file if it ends there, or before it.
+ */
+static bool
+is_as_none(WalredoReader *reader)
+{
+	return errno == ENOENT || reader->quiet ||
+		(reader->to_end && (errno == EISDIR || errno == EACCES ||
+							errno == EPERM || errno == ELOOP ||
+							errno == ENXIO));
 }
 
 /*
@@ -843,7 +944,8 @@ static int
 open_segment(WalredoReader *reader, XLogRecPtr lsn, TimeLineID *tli,
 			 XLogRecPtr *valid_end)
 {
-	static const char *const suffixes[] = {"", ".partial"};
+	/* pg_receivewal renames a file when it is full, perhaps right now. */
+	static const char *const suffixes[] = {"", ".partial", ""};
 	XLogSegNo	segno = lsn / reader->segsize;
 	ListCell   *lc;
 
@@ -868,11 +970,9 @@ open_segment(WalredoReader *reader, XLogRecPtr lsn, TimeLineID *tli,
 			fd = open_regular_file(path);
 			if (fd < 0)
 			{
-				if (errno == ENOENT)
+				if (is_as_none(reader))
 					continue;
-				ereport(ERROR,
-						(errcode_for_file_access(),
-						 errmsg("could not open file \"%s\": %m", path)));
+				report_not_opened(path);
 			}
 			if (!reader->own &&
 				pg_pread(fd, &header, sizeof(header), 0) == sizeof(header) &&
@@ -892,46 +992,45 @@ open_segment(WalredoReader *reader, XLogRecPtr lsn, TimeLineID *tli,
 }
 
 /*
- * The long header at the beginning of a segment file.  False if the file is
- * too short for one, or not there any more.
+ * The long header at the beginning of a segment file.  Says why there is none
+ * to read, or returns NULL.
  */
-static bool
+static const char *
 read_long_header(const char *path, XLogLongPageHeader header)
 {
 	int			fd = open_regular_file(path);
 	int			n;
+	const char *problem = NULL;
 
 	if (fd < 0)
-	{
-		if (errno == ENOENT)
-			return false;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
-	}
+		return errno == EISDIR ? "it is not a regular file" :
+			psprintf("it cannot be opened: %m");
 
 	n = pg_pread(fd, header, sizeof(XLogLongPageHeaderData), 0);
 	if (n < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read file \"%s\": %m", path)));
+		problem = psprintf("it cannot be read: %m");
+	else if (n < sizeof(XLogLongPageHeaderData))
+		problem = "it is empty, or ends within its first page's header";
 	CloseTransientFile(fd);
 
-	return n == sizeof(XLogLongPageHeaderData);
+	return problem;
 }
 
 /*
- * Says why a file does not begin as the segment that it is named as, or
- * returns NULL if it does.
+ * Says why a file does not begin as the segment that it is named as, or, if a
+ * whole one is wanted, is not all of it; returns NULL if there is no reason.
  *
  * A name does not tell: a server keeps old segments under names of segments
  * to come.  Such a file's first page still has its old address.
  */
 static const char *
-segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno)
+segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno,
+				bool whole)
 {
 	XLogLongPageHeaderData header;
 	char		path[MAXPGPATH];
+	struct stat st;
+	const char *problem;
 
 	if (strcmp(SUFFIX(name), "") != 0 && strcmp(SUFFIX(name), ".partial") != 0)
 		return "it is not a plain segment, it may be compressed";
@@ -939,8 +1038,9 @@ segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno)
 		return "it is not a regular file";
 
 	snprintf(path, sizeof(path), "%s/%s", reader->directory, name);
-	if (!read_long_header(path, &header))
-		return "it is empty, or ends within its first page's header";
+	problem = read_long_header(path, &header);
+	if (problem != NULL)
+		return problem;
 	if (is_foreign(reader, &header))
 		return psprintf("it is of the database system with identifier " UINT64_FORMAT,
 						header.xlp_sysid);
@@ -950,14 +1050,17 @@ segment_problem(WalredoReader *reader, const char *name, XLogSegNo segno)
 	if (header.std.xlp_pageaddr != segno * reader->segsize)
 		return psprintf("it holds what was at %X/%X",
 						LSN_FORMAT_ARGS(header.std.xlp_pageaddr));
+	if (whole && stat(path, &st) == 0 && st.st_size < reader->segsize)
+		return "it is shorter than a segment";
 	return NULL;
 }
 
 /*
- * The newest segment of WAL in the directory, or 0 if there is none.
+ * The newest segment of WAL in the directory before a given one, or 0 if there
+ * is none.
  */
 static XLogSegNo
-newest_segment(WalredoReader *reader)
+newest_segment(WalredoReader *reader, XLogSegNo before)
 {
 	DIR		   *dir;
 	struct dirent *de;
@@ -971,16 +1074,36 @@ newest_segment(WalredoReader *reader)
 
 		CHECK_FOR_INTERRUPTS();
 
-		if (!is_segment_name(de->d_name))
+		if (!is_segment_name(de->d_name) ||
+			!parse_name(reader, de->d_name, &tli, &segno))
 			continue;
-		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
-		if (segno > newest && in_history(reader, tli, segno) &&
-			segment_problem(reader, de->d_name, segno) == NULL)
+		if (segno > newest && segno < before &&
+			in_history(reader, tli, segno) &&
+			segment_problem(reader, de->d_name, segno, false) == NULL)
 			newest = segno;
 	}
 	FreeDir(dir);
 
 	return newest;
+}
+
+/*
+ * The directory has files named as segments, but none is one of the history.
+ */
+static void
+report_none_usable(WalredoReader *reader)
+{
+	char		name[MAXFNAMELEN];
+	char	   *problem;
+	bool		unusable = find_unusable(reader, 0, PG_UINT64_MAX, false,
+										 name, &problem);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FILE),
+			 errmsg("no usable WAL segments of timeline %u in directory \"%s\"",
+					reader->tli, reader->directory),
+			 unusable ?
+			 errhint("There is file \"%s\", but %s.", name, problem) : 0));
 }
 
 /*
@@ -994,7 +1117,11 @@ start_of_log(WalredoReader *reader)
 	XLogRecPtr	lsn;
 
 	if (reader->to_end)
-		segno = newest_segment(reader);
+	{
+		segno = newest_segment(reader, PG_UINT64_MAX);
+		if (segno == 0 && !reader->quiet)
+			report_none_usable(reader);
+	}
 	else
 		segno = (reader->end_lsn - 1) / reader->segsize;
 
@@ -1006,13 +1133,19 @@ start_of_log(WalredoReader *reader)
 		TimeLineID	tli;
 		XLogRecPtr	valid_end;
 		int			fd;
+		struct stat st;
+		bool		is_good;
 
 		CHECK_FOR_INTERRUPTS();
 
 		fd = open_segment(reader, lsn, &tli, &valid_end);
 		if (fd < 0)
 			break;
+		is_good = XLogSegmentOffset(lsn, reader->segsize) == 0 ||
+			(fstat(fd, &st) == 0 && st.st_size >= reader->segsize);
 		CloseTransientFile(fd);
+		if (!is_good)
+			break;
 		first = segno;
 		if (segno == 0)
 			break;
@@ -1024,13 +1157,23 @@ start_of_log(WalredoReader *reader)
 	return Max(first * reader->segsize, 1);
 }
 
+/* Are all characters printable ones, without spaces? */
+static bool
+is_plain_ascii(const char *name)
+{
+	while (*name > ' ' && *name < 0x7f)
+		name++;
+	return *name == '\0';
+}
+
 /*
  * Looks for the first file in the directory that is named as a segment of the
- * history in the given range, and cannot be used as it is.
+ * history in the given range, and cannot be used as it is; or, if whole ones
+ * are wanted, not all of it.
  */
 static bool
-find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
-			  char **problem)
+find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, bool whole,
+			  char *name, char **problem)
 {
 	DIR		   *dir = AllocateDir(reader->directory);
 	struct dirent *de;
@@ -1046,12 +1189,16 @@ find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
 
 		CHECK_FOR_INTERRUPTS();
 
-		/* Archives add a suffix, some with a checksum before it. */
+		/*
+		 * Archives add a suffix, some with a checksum before it.  What nobody
+		 * names a file must not get into a message.
+		 */
 		if (strspn(de->d_name, "0123456789ABCDEF") != XLOG_FNAME_LEN ||
 			strlen(de->d_name) >= MAXFNAMELEN ||
-			strstr(de->d_name, ".backup") != NULL)
+			strstr(de->d_name, ".backup") != NULL ||
+			!is_plain_ascii(de->d_name) ||
+			!parse_name(reader, de->d_name, &tli, &segno))
 			continue;
-		XLogFromFileName(de->d_name, &tli, &segno, reader->segsize);
 		if (segno < from || segno > to || !in_history(reader, tli, segno) ||
 			(name[0] != '\0' && (segno > found ||
 								 (segno == found &&
@@ -1064,7 +1211,7 @@ find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
 			is_regular_file(reader->directory, plain))
 			continue;
 
-		its_problem = segment_problem(reader, de->d_name, segno);
+		its_problem = segment_problem(reader, de->d_name, segno, whole);
 		if (its_problem == NULL)
 			continue;
 		strlcpy(name, de->d_name, MAXFNAMELEN);
@@ -1074,27 +1221,6 @@ find_unusable(WalredoReader *reader, XLogSegNo from, XLogSegNo to, char *name,
 	FreeDir(dir);
 
 	return name[0] != '\0';
-}
-
-/*
- * Says so if WAL seems to begin where it does only because what is before it
- * cannot be used.
- */
-static void
-report_start(WalredoReader *reader)
-{
-	XLogSegNo	segno = reader->first_lsn / reader->segsize;
-	char		name[MAXFNAMELEN];
-	char	   *problem;
-
-	if (reader->own || reader->quiet || segno == 0 ||
-		!find_unusable(reader, segno - 1, segno - 1, name, &problem))
-		return;
-
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("WAL is read from %X/%X on, as file \"%s\" before it cannot be used: %s",
-					LSN_FORMAT_ARGS(reader->first_lsn), name, problem)));
 }
 
 /*
@@ -1109,6 +1235,40 @@ is_own_directory(WalredoReader *reader)
 	return reader->own ||
 		(stat(reader->directory, &st) == 0 && stat(XLOGDIR, &own) == 0 &&
 		 st.st_dev == own.st_dev && st.st_ino == own.st_ino);
+}
+
+/*
+ * Says so if WAL seems to begin where it does only because what is before it
+ * cannot be used, or is missing while older segments are there.
+ */
+static void
+report_start(WalredoReader *reader)
+{
+	XLogSegNo	segno = reader->first_lsn / reader->segsize;
+	char		name[MAXFNAMELEN];
+	char	   *problem;
+
+	if (reader->own || reader->quiet || segno == 0)
+		return;
+
+	if (!find_unusable(reader, segno - 1, segno - 1, true, name, &problem))
+	{
+		const char *missing =
+			walredo_reader_segment_name(reader, reader->first_lsn - 1);
+
+		/* The server removes the oldest of its own, and that is no gap. */
+		if (newest_segment(reader, segno) != 0 && !is_own_directory(reader))
+			ereport(WARNING,
+					(errcode(ERRCODE_UNDEFINED_FILE),
+					 errmsg("WAL is read from %X/%X on, as segment \"%s\" before it is missing",
+							LSN_FORMAT_ARGS(reader->first_lsn), missing)));
+		return;
+	}
+
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("WAL is read from %X/%X on, as file \"%s\" before it cannot be used: %s",
+					LSN_FORMAT_ARGS(reader->first_lsn), name, problem)));
 }
 
 /* ----------------------------------------
@@ -1146,7 +1306,7 @@ report_missing(WalredoReader *reader, XLogRecPtr lsn)
 	char		name[MAXFNAMELEN];
 	char	   *problem;
 	bool		unusable = !reader->own &&
-		find_unusable(reader, segno, segno, name, &problem);
+		find_unusable(reader, segno, segno, false, name, &problem);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FILE),
@@ -1156,6 +1316,28 @@ report_missing(WalredoReader *reader, XLogRecPtr lsn)
 					   reader->directory, LSN_FORMAT_ARGS(lsn)),
 			 unusable ?
 			 errhint("There is file \"%s\", but %s.", name, problem) : 0));
+}
+
+/*
+ * May WAL in a directory end at lsn?  Not if a later segment is there.  Nor
+ * where a segment is missing that does not follow the newest one: that is a
+ * gap, or a place that WAL has not reached.
+ */
+static bool
+may_end_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
+{
+	XLogSegNo	segno = lsn / reader->segsize;
+	XLogSegNo	newest = newest_segment(reader, PG_UINT64_MAX);
+
+	/* What was read is there, perhaps with a new name by now. */
+	newest = Max(newest, reader->state->seg.ws_segno);
+	if (errormsg != NULL)
+		return newest <= segno;
+
+	/* A timeline can end within a segment, of which its own file is there. */
+	if (newest == segno)
+		return XLogSegmentOffset(lsn, reader->segsize) != 0;
+	return newest != 0 && newest + 1 == segno;
 }
 
 /*
@@ -1170,13 +1352,14 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 {
 	reader->done = true;
 	reader->record = NULL;
+	reader->stopped = true;
 	reader->stop_lsn = lsn;
 	if (errormsg != NULL)
 		reader->stop_reason =
 			MemoryContextStrdup(GetMemoryChunkContext(reader), errormsg);
 	if (reader->quiet)
 		return;
-	if (reader->to_end && newest_segment(reader) <= lsn / reader->segsize)
+	if (reader->to_end && may_end_at(reader, lsn, errormsg))
 		return;
 
 	/*
@@ -1229,6 +1412,11 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 		follow_own_timeline(reader);
 
 	fd = open_segment(reader, pageptr, &tli, &valid_end);
+
+	/* A segment that has come meanwhile is not missing. */
+	if (fd < 0 && reader->to_end && !reader->quiet &&
+		newest_segment(reader, PG_UINT64_MAX) == segno)
+		fd = open_segment(reader, pageptr, &tli, &valid_end);
 	if (fd < 0)
 	{
 		if (pageptr >= reader->end_lsn)
@@ -1250,6 +1438,8 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 		{
 			if (errno == EINTR)
 				continue;
+			if (reader->quiet)
+				break;
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not read WAL segment \"%s\", offset %zu: %m",
@@ -1308,7 +1498,9 @@ read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
 			else if (reader->timeline_ends)
 				stop_at(reader, reader->buf_end, NULL);
 			else
-				stop_at(reader, pageptr,
+				stop_at(reader, pageptr, reader->buf_end == pageptr ?
+						psprintf("the file ends at %X/%X",
+								 LSN_FORMAT_ARGS(pageptr)) :
 						psprintf("of the page at %X/%X only %u bytes are there",
 								 LSN_FORMAT_ARGS(pageptr),
 								 (uint32) (reader->buf_end - pageptr)));
@@ -1671,8 +1863,8 @@ report_end(WalredoReader *reader)
 							 LSN_FORMAT_ARGS(end_lsn),
 							 LSN_FORMAT_ARGS(last_lsn))));
 
-	if (!reader->to_end || reader->quiet ||
-		reader->stop_lsn == InvalidXLogRecPtr || is_own_directory(reader))
+	if (!reader->to_end || reader->quiet || !reader->stopped ||
+		is_own_directory(reader))
 		return;
 
 	if (reader->stop_reason != NULL)
@@ -1682,7 +1874,7 @@ report_end(WalredoReader *reader)
 						LSN_FORMAT_ARGS(end_lsn), reader->file,
 						reader->stop_reason)));
 	else if (find_unusable(reader, reader->stop_lsn / reader->segsize,
-						   PG_UINT64_MAX, name, &problem))
+						   PG_UINT64_MAX, false, name, &problem))
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("WAL was read up to %X/%X, as file \"%s\" after it cannot be used: %s",

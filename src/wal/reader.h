@@ -39,7 +39,7 @@ typedef struct WalredoReader WalredoReader;
  * holds no valid record, if no later segment of the same history is there.  A
  * WARNING says where that was, unless it is the end of a segment and nothing
  * that has a later segment's name is there.  So does one if WAL seems to
- * begin where it does because of a file that cannot be used.
+ * begin where it does because of a file that cannot be used, or a gap.
  *
  * A directory may hold WAL of several timelines and systems.  WAL of this
  * server's system, on the timeline that this server is on and its ancestors,

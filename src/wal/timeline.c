@@ -127,6 +127,7 @@ List *
 walredo_timeline_history(TimeLineID tli, int fd, const char *path)
 {
 	List	   *history = NIL;
+	List	   *newest_first = NIL;
 	WalredoTimeline *timeline;
 	TimeLineID	last_tli = 0;
 	XLogRecPtr	last_end = InvalidXLogRecPtr;
@@ -165,7 +166,7 @@ walredo_timeline_history(TimeLineID tli, int fd, const char *path)
 			timeline->tli = parent;
 			timeline->begin = last_end;
 			timeline->end = ((uint64) hi) << 32 | lo;
-			history = lcons(timeline, history);
+			history = lappend(history, timeline);
 
 			last_tli = parent;
 			last_end = timeline->end;
@@ -182,7 +183,13 @@ walredo_timeline_history(TimeLineID tli, int fd, const char *path)
 	timeline->begin = last_end;
 	timeline->end = InvalidXLogRecPtr;
 
-	return set_ends(lcons(timeline, history));
+	/* lcons() would move all that is in the list, each time. */
+	newest_first = lappend(newest_first, timeline);
+	for (int i = list_length(history) - 1; i >= 0; i--)
+		newest_first = lappend(newest_first, list_nth(history, i));
+	list_free(history);
+
+	return set_ends(newest_first);
 }
 
 bool
