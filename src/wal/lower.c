@@ -1440,11 +1440,12 @@ static void
 xlog_file_changes(WalredoLowering *lowering)
 {
 	Cursor		cursor = lowering->main_data;
-	xl_parameter_change xlrec;
+	char		xlrec[sizeof(xl_parameter_change)];
 	WalredoTag	tag = slru_tag(WALREDO_TAG_COMMIT_TS, 0);
 
-	take(lowering, &cursor, &xlrec, sizeof(xlrec));
-	if (!xlrec.track_commit_timestamp)
+	/* Not as a struct: a byte from elsewhere need not be a valid bool. */
+	take(lowering, &cursor, xlrec, sizeof(xlrec));
+	if (xlrec[offsetof(xl_parameter_change, track_commit_timestamp)] == 0)
 		add_file_change(lowering, WALREDO_FILE_REMOVED, WALREDO_SCOPE_KIND,
 						&tag);
 }
