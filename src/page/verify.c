@@ -93,12 +93,10 @@
 
 /*
  * How often a relation that gets another file while WAL is read is looked at
- * anew, before it is locked meanwhile.
+ * anew, before it is locked meanwhile.  That is done for one at a time, as
+ * whoever waits for a lock while holding another may be in a deadlock.
  */
-#define MAX_UNLOCKED_ROUNDS		2
-
-/* How many forks are looked at, in a round in which they are locked. */
-#define MAX_LOCKED_FORKS		8
+#define MAX_UNLOCKED_ROUNDS		5
 
 /*
  * Each window with a page that was changed reads WAL on from where the first
@@ -1442,7 +1440,7 @@ verify_round(Verification *v, ForkWork *forks, int nforks)
 	int			nleft = 0;
 
 	if (v->keep_locks)
-		nlooked = Min(nforks, MAX_LOCKED_FORKS);
+		nlooked = 1;
 	v->phase = WALREDO_PHASE_READING;
 	for (int i = 0; i < nlooked; i++)
 	{
