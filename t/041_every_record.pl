@@ -144,7 +144,8 @@ SQL
 	'pages have the end LSNs of their records');
 
 # Nothing the server logged an image of has been left out; records that have
-# none are those that change pages without naming them.
+# none are those that change pages without naming them, and, in some minor
+# releases, those that name the first page of a hash bucket to have it locked.
 is( $node->safe_psql('postgres', <<"SQL"),
 SELECT count(*) = (SELECT count(*) FROM checked WHERE has_image)
 FROM walredo_wal_records('$start', '$end') r,
@@ -154,7 +155,10 @@ SQL
 	'all images were compared');
 is( $node->safe_psql('postgres', <<'SQL'),
 SELECT count(*), resource_manager, record_type, min(end_lsn), min(tag::text)
-FROM checked WHERE NOT has_image AND tag::text !~ 'fork vm' GROUP BY 2, 3
+FROM checked WHERE NOT has_image AND tag::text !~ 'fork vm'
+	AND NOT (resource_manager = 'Hash'
+		AND record_type IN ('DELETE', 'MOVE_PAGE_CONTENTS', 'SQUEEZE_PAGE'))
+GROUP BY 2, 3
 SQL
 	'',
 	'all records were checked but those that clear bits of a map');
