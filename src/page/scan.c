@@ -218,7 +218,8 @@ walredo_fork_scan_position(WalredoForkScan *scan)
 }
 
 /*
- * What a record does to pages of a fork that it does not name.
+ * What a record does to pages that it does not name: to those of a fork, or, if
+ * fork is NULL, to all that are wanted.
  */
 static void
 add_unnamed(WalredoForkScan *scan, WalredoRebuild *rebuild,
@@ -232,9 +233,15 @@ add_unnamed(WalredoForkScan *scan, WalredoRebuild *rebuild,
 								   walredo_reader_record(scan->reader),
 								   headers,
 								   walredo_reader_end_lsn(scan->reader), fork,
-								   true, &pairs);
+								   fork != NULL, &pairs);
 	for (int i = 0; i < npairs; i++)
-		walredo_rebuild_add(rebuild, &pairs[i].tag, pairs[i].record);
+	{
+		WantedRelation *relation =
+			wanted_lookup(scan->wanted, walredo_tag_locator(&pairs[i].tag));
+
+		if (relation != NULL && ForkIsWanted(relation, pairs[i].tag.forknum))
+			walredo_rebuild_add(rebuild, &pairs[i].tag, pairs[i].record);
+	}
 }
 
 /* Ends what is known of a relation's forks, as a change of files does. */
@@ -292,32 +299,6 @@ add_file_changes(WalredoForkScan *scan, WalredoRebuild *rebuild,
 			while ((relation = wanted_iterate(scan->wanted, &iter)) != NULL)
 				end_forks(relation, change, end_lsn, rebuild);
 		}
-	}
-}
-
-/*
- * The visibility map page through which a relation is truncated.
- */
-static void
-add_truncated_map(WalredoForkScan *scan, WalredoRebuild *rebuild,
-				  const WalredoRecordHeaders *headers)
-{
-	WalredoPageRecord *pairs;
-	int			npairs;
-
-	npairs =
-		walredo_lower_with_headers(scan->lowering,
-								   walredo_reader_record(scan->reader),
-								   headers,
-								   walredo_reader_end_lsn(scan->reader), NULL,
-								   false, &pairs);
-	for (int i = 0; i < npairs; i++)
-	{
-		WantedRelation *relation =
-			wanted_lookup(scan->wanted, walredo_tag_locator(&pairs[i].tag));
-
-		if (relation != NULL && ForkIsWanted(relation, pairs[i].tag.forknum))
-			walredo_rebuild_add(rebuild, &pairs[i].tag, pairs[i].record);
 	}
 }
 
@@ -413,8 +394,10 @@ walredo_fork_scan_next(WalredoForkScan *scan, WalredoRebuild *rebuild)
 										 headers.error);
 		if (walredo_may_change_files(record))
 			add_file_changes(scan, rebuild, &headers);
+
+		/* A truncation may cut through a page of the visibility map. */
 		if (record->xl_rmid == RM_SMGR_ID)
-			add_truncated_map(scan, rebuild, &headers);
+			add_unnamed(scan, rebuild, &headers, NULL);
 		else
 			add_blocks(scan, rebuild, &headers);
 	}
