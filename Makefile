@@ -3,15 +3,15 @@
 MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
-	src/api/apply.o \
-	src/api/image.o \
-	src/api/page.o \
-	src/api/record.o \
-	src/api/stats.o \
+	src/api/applyfuncs.o \
+	src/api/imagefuncs.o \
+	src/api/pagefuncs.o \
+	src/api/recordfuncs.o \
+	src/api/statfuncs.o \
 	src/api/support.o \
-	src/api/tag.o \
-	src/api/verify.o \
-	src/api/wal.o \
+	src/api/tagfuncs.o \
+	src/api/verifyfuncs.o \
+	src/api/walfuncs.o \
 	src/child/child.o \
 	src/child/redo.o \
 	src/child/sandbox.o \
@@ -25,7 +25,7 @@ OBJS = \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \
-	src/pool/bundle.o \
+	src/pool/saved_request.o \
 	src/pool/client.o \
 	src/pool/launch.o \
 	src/pool/shared.o \
@@ -33,12 +33,12 @@ OBJS = \
 	src/proto/proto.o \
 	src/record/image.o \
 	src/record/record.o \
-	src/record/scan.o \
+	src/record/parse.o \
 	src/record/tag.o \
 	src/record/xlogrecord.o \
-	src/redo/redo.o \
+	src/redo/replay.o \
 	src/stats/stats.o \
-	src/wal/lower.o \
+	src/wal/changes.o \
 	src/wal/names.o \
 	src/wal/reader.o \
 	src/wal/timeline.o

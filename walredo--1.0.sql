@@ -807,8 +807,8 @@ CREATE FUNCTION _walredo_get_stat(
 	OUT launches int8,
 	OUT launch_failures int8,
 	OUT deaths int8,
-	OUT kills_doubt int8,
-	OUT kills_tenant int8,
+	OUT kills_failure int8,
+	OUT kills_role int8,
 	OUT kills_idle int8,
 	OUT kills_size int8,
 	OUT kills_output int8,
@@ -881,9 +881,9 @@ CREATE FUNCTION _walredo_get_verify_progress(
 	OUT phase text,
 	OUT blocks_total int8,
 	OUT blocks_done int8,
-	OUT log_start pg_lsn,
-	OUT log_position pg_lsn,
-	OUT log_end pg_lsn)
+	OUT wal_start_lsn pg_lsn,
+	OUT wal_position_lsn pg_lsn,
+	OUT wal_end_lsn pg_lsn)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'walredo_get_verify_progress'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
@@ -894,7 +894,7 @@ GRANT EXECUTE ON FUNCTION _walredo_get_verify_progress() TO pg_monitor;
 
 CREATE VIEW walredo_verify_progress AS
 	SELECT p.pid, p.datid, d.datname, p.relid, p.fork, p.phase,
-		p.blocks_total, p.blocks_done, p.log_start, p.log_position, p.log_end
+		p.blocks_total, p.blocks_done, p.wal_start_lsn, p.wal_position_lsn, p.wal_end_lsn
 	FROM _walredo_get_verify_progress() p
 		LEFT JOIN pg_database d ON d.oid = p.datid;
 COMMENT ON VIEW walredo_verify_progress IS

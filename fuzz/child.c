@@ -64,31 +64,31 @@ static ResourceOwner child_owner = NULL;
 
 /* What the start of a child calls, which there is none of here. */
 const char *
-sandbox_limit_resources(size_t memory_limit)
+walredo_sandbox_limit_resources(size_t memory_limit)
 {
 	return "limit resources here";
 }
 
 const char *
-sandbox_enter_template(void)
+walredo_sandbox_enter_template(void)
 {
 	return "enter a sandbox here";
 }
 
 const char *
-sandbox_enter(pid_t parent)
+walredo_sandbox_enter(pid_t parent)
 {
 	return "enter a sandbox here";
 }
 
 const char *
-template_unshare_memory(void)
+walredo_template_unshare_memory(void)
 {
 	return "unshare memory here";
 }
 
 const char *
-template_serve(void)
+walredo_template_serve(void)
 {
 	return "nobody";
 }
@@ -194,7 +194,7 @@ start_child(void)
 	MemoryContextSwitchTo(TopMemoryContext);
 	child_owner = ResourceOwnerCreate(NULL, "walredo child");
 	CurrentResourceOwner = child_owner;
-	redo_startup();
+	walredo_redo_startup();
 	input_size = INPUT_BUFFER_SIZE;
 	input = MemoryContextAlloc(TopMemoryContext, input_size);
 

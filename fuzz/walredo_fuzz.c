@@ -41,7 +41,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "wal/lower.h"
+#include "wal/changes.h"
 #include "wal/reader.h"
 
 PG_MODULE_MAGIC;
@@ -492,7 +492,7 @@ reader_run(const char *data, Size size)
 	Size		cut;
 	TimeLineID	tli = 1;
 	XLogRecPtr	start_lsn;
-	XLogRecPtr	end_lsn = WALREDO_END_OF_LOG;
+	XLogRecPtr	end_lsn = WALREDO_END_OF_WAL;
 	XLogRecPtr	last = 0;
 	WalredoReader *reader;
 	DIR		   *dir;
@@ -540,7 +540,7 @@ reader_run(const char *data, Size size)
 	if (!(flags & READER_TO_END))
 		end_lsn = start_lsn + cut * XLOG_BLCKSZ / 16;
 	if (flags & READER_FROM_START)
-		start_lsn = WALREDO_START_OF_LOG;
+		start_lsn = WALREDO_START_OF_WAL;
 
 	reader = walredo_reader_begin(FUZZ_WAL_DIR, start_lsn, end_lsn);
 	while (walredo_reader_next(reader))
@@ -788,8 +788,8 @@ walredo_fuzz_seeds(PG_FUNCTION_ARGS)
 	if (target->seed == NULL)
 		PG_RETURN_INT32(num_seeds);
 
-	reader = walredo_reader_begin(NULL, WALREDO_START_OF_LOG,
-								  WALREDO_END_OF_LOG);
+	reader = walredo_reader_begin(NULL, WALREDO_START_OF_WAL,
+								  WALREDO_END_OF_WAL);
 	while (walredo_reader_next(reader))
 	{
 		const XLogRecord *record = walredo_reader_record(reader);

@@ -50,10 +50,10 @@ foreach my $variant ('held', 'free')
 		[
 			$ENV{CC} || 'cc', '-Wall', '-O1', '-fPIC', '-shared',
 			'-D_GNU_SOURCE', "-I$top/src", "-I$include",
-			'-Wl,--wrap=redo_apply', '-Wl,--wrap=walredo_write',
+			'-Wl,--wrap=walredo_redo_apply', '-Wl,--wrap=walredo_write',
 			$variant eq 'free'
-			? map { "-Wl,--wrap=$_" } qw(sandbox_limit_resources
-			  sandbox_enter_template sandbox_enter)
+			? map { "-Wl,--wrap=$_" } qw(walredo_sandbox_limit_resources
+			  walredo_sandbox_enter_template walredo_sandbox_enter)
 			: (),
 			'-o', "$dir/$variant/walredo.so", "$top/test/bad_child.c",
 			glob("$top/src/child/*.c"), "$top/src/proto/proto.c",
@@ -142,7 +142,7 @@ sub deed
 	my ($worker) = workers($node);
 	my $child = only_child_of($worker);
 	my $launches = (run_query('SELECT launches FROM walredo_stat'))[0];
-	my $log_start = -s $node->logfile;
+	my $wal_start_lsn = -s $node->logfile;
 	my $cpu = cpu_time($worker) + cpu_time($session->{backend});
 	my $memory = memory_of($worker);
 	my $start = time();
@@ -155,7 +155,7 @@ sub deed
 		'<', 50, "$name: nobody runs in circles");
 	cmp_ok(memory_of($worker) - $memory,
 		'<', 1024, "$name: memory of the worker");
-	cmp_ok((-s $node->logfile) - $log_start,
+	cmp_ok((-s $node->logfile) - $wal_start_lsn,
 		'<', 1_000_000, "$name: length of the server's log");
 
 	if ($expected eq 'right')
@@ -175,7 +175,7 @@ sub deed
 		't', "$name: next request");
 	is((run_query('SELECT launches FROM walredo_stat'))[0] - $launches,
 		$expected eq 'right' ? 0 : 1, "$name: launches");
-	return substr(slurp_file($node->logfile), $log_start);
+	return substr(slurp_file($node->logfile), $wal_start_lsn);
 }
 
 foreach my $variant ('held', 'free')

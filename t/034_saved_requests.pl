@@ -1,7 +1,7 @@
 # Requests that a child died of, saved and done again.
 #
 # Seen to fail: "off", "on" and "limit" with walredo.save_failed_requests and
-# WALREDO_BUNDLE_MAX_FILES not looked at, "modes" with those that the umask
+# WALREDO_SAVED_REQUESTS_MAX_FILES not looked at, "modes" with those that the umask
 # gives, "replay" with replayed requests saved again and with the last record
 # left out of a file, "size" with no limit to it, "lock" without one, "names"
 # without the check of a name, "files" with a child that is used again, and with a
@@ -120,13 +120,13 @@ sub write_file
 fails_with($bad, qr/ERROR:  58030:.*$panic/s, 'off');
 ok(!-e $dir, 'off: nothing is saved');
 
-my $log_start = -s $node->logfile;
+my $wal_start_lsn = -s $node->logfile;
 my $on = 'SET walredo.save_failed_requests = on;';
 fails_with("$on $bad", qr/ERROR:  58030:.*$panic/s, 'on');
 my ($name) = saved();
 is(join(' ', saved()), $name, 'on: one file');
 like(
-	slurp_file($node->logfile, $log_start),
+	slurp_file($node->logfile, $wal_start_lsn),
 	qr{LOG:  saved failed request as "walredo_failed_requests/\Q$name\E"},
 	'on: and a line in the log');
 run_query("$on $good; SELECT walredo_apply(tag, NULL, NULL) FROM request");
@@ -142,12 +142,12 @@ is(sprintf('%o', S_IMODE((stat "$dir/$name")[2])), '600', 'modes: file');
 #
 # Replay: the same again
 #
-$log_start = -s $node->logfile;
+$wal_start_lsn = -s $node->logfile;
 fails_with("$on SELECT walredo_replay_request('$name')",
 	qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "\Q$name\E"\. $panic/,
 	'replay');
 is(join(' ', saved()), $name, 'replay: the request is not saved again');
-my @panics = slurp_file($node->logfile, $log_start) =~
+my @panics = slurp_file($node->logfile, $wal_start_lsn) =~
   /wal-redo child \d+: (PANIC:  .*)/g;
 is(scalar @panics, 1, 'replay: one PANIC');
 
@@ -168,10 +168,10 @@ unlink map { "$dir/$_" } grep { $_ ne $name } saved();
 # Somebody else is counting them.
 open(my $lock, '<', $dir) or die "could not open $dir: $!";
 flock($lock, LOCK_EX) or die "could not lock $dir: $!";
-$log_start = -s $node->logfile;
+$wal_start_lsn = -s $node->logfile;
 run_query("$on $bad");
 like(
-	slurp_file($node->logfile, $log_start),
+	slurp_file($node->logfile, $wal_start_lsn),
 	qr/LOG:  failed request is not saved\n.*DETAIL:  Another one is still being saved\./,
 	'lock: the log says so');
 is(join(' ', saved()), $name, 'lock: nothing is saved meanwhile');
@@ -188,13 +188,13 @@ my $record_length = $node->safe_psql('postgres',
 	'SELECT octet_length(rec) + 13 FROM request');
 my $many = int(45_000_000 / $record_length);
 my $long = "SET walredo.timeout = '60s';" . $on;
-$log_start = -s $node->logfile;
+$wal_start_lsn = -s $node->logfile;
 run_query("$long " . $large->($many));
 is(scalar(saved()), 2, 'size: one is saved');
 run_query("$long " . $large->($many));
 is(scalar(saved()), 2, 'size: another one is not');
 like(
-	slurp_file($node->logfile, $log_start),
+	slurp_file($node->logfile, $wal_start_lsn),
 	qr/LOG:  failed request is not saved\n.*DETAIL:  It has 4\d{7} bytes, and those in directory "walredo_failed_requests" have 4\d{7}\. The limit for all is 67108864\./,
 	'size: and the log says so');
 run_query("$on $bad");
@@ -296,10 +296,10 @@ rmdir "$dir/2-2";
 rename $dir, "$dir.old";
 open($file, '>', $dir) or die "could not make $dir: $!";
 close $file;
-$log_start = -s $node->logfile;
+$wal_start_lsn = -s $node->logfile;
 fails_with("$on $bad", qr/ERROR:  58030:.*$panic/s, 'a file for a directory');
 like(
-	slurp_file($node->logfile, $log_start),
+	slurp_file($node->logfile, $wal_start_lsn),
 	qr/LOG:  could not open directory "walredo_failed_requests": Not a directory|LOG:  failed request is not saved/,
 	'a file for a directory: the log says so');
 unlink $dir;

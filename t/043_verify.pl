@@ -243,9 +243,9 @@ WHERE datname = 'postgres' AND relid = 'pgbench_accounts'::regclass
 	AND fork = 'main' AND phase = '$phase'
 	AND blocks_total > 1000
 	AND blocks_done BETWEEN 0 AND blocks_total
-	AND log_position BETWEEN log_start AND log_end
+	AND wal_position_lsn BETWEEN wal_start_lsn AND wal_end_lsn
 	AND CASE phase WHEN 'reading log' THEN blocks_done = 0
-		ELSE log_position = log_end END
+		ELSE wal_position_lsn = wal_end_lsn END
 SQL
 		"progress shows: $phase");
 }

@@ -109,7 +109,7 @@ sub take_turns
 {
 	my ($requests, @sessions) = @_;
 	my $wrong = '';
-	my $stat = 'SELECT launches, kills_tenant FROM walredo_stat';
+	my $stat = 'SELECT launches, kills_role FROM walredo_stat';
 	my ($launches, $kills) = split /\|/, $node->safe_psql('one', $stat);
 
 	for my $i (1 .. $requests)

@@ -61,13 +61,15 @@ PG_MODULE_MAGIC;
 extern PGDLLEXPORT void _PG_init(void);
 extern PGDLLEXPORT void walredo_worker_main(Datum main_arg);
 
-extern void __real_redo_apply(XLogRecPtr lsn, const char *record, uint32 size);
-extern void __wrap_redo_apply(XLogRecPtr lsn, const char *record, uint32 size);
+extern void __real_walredo_redo_apply(XLogRecPtr lsn, const char *record,
+									  uint32 size);
+extern void __wrap_walredo_redo_apply(XLogRecPtr lsn, const char *record,
+									  uint32 size);
 extern bool __real_walredo_write(int fd, const char *buf, size_t size);
 extern bool __wrap_walredo_write(int fd, const char *buf, size_t size);
-extern const char *__wrap_sandbox_limit_resources(size_t memory_limit);
-extern const char *__wrap_sandbox_enter_template(void);
-extern const char *__wrap_sandbox_enter(pid_t parent);
+extern const char *__wrap_walredo_sandbox_limit_resources(size_t memory_limit);
+extern const char *__wrap_walredo_sandbox_enter_template(void);
+extern const char *__wrap_walredo_sandbox_enter(pid_t parent);
 
 static bool dribble = false;
 
@@ -93,19 +95,19 @@ walredo_worker_main(Datum main_arg)
 }
 
 const char *
-__wrap_sandbox_limit_resources(size_t memory_limit)
+__wrap_walredo_sandbox_limit_resources(size_t memory_limit)
 {
 	return NULL;
 }
 
 const char *
-__wrap_sandbox_enter_template(void)
+__wrap_walredo_sandbox_enter_template(void)
 {
 	return NULL;
 }
 
 const char *
-__wrap_sandbox_enter(pid_t parent)
+__wrap_walredo_sandbox_enter(pid_t parent)
 {
 	/* The pipes' ends are still there under the numbers that they came with. */
 	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
@@ -238,11 +240,11 @@ misbehave(BadDeed deed)
 }
 
 void
-__wrap_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
+__wrap_walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 {
 	if (lsn >> 32 == BAD_LSN_HIGH)
 		misbehave((BadDeed) (uint32) lsn);
-	__real_redo_apply(lsn, record, size);
+	__real_walredo_redo_apply(lsn, record, size);
 }
 
 bool

@@ -194,9 +194,9 @@ main(int argc, char **argv)
 
 	old_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	failed = sandbox_limit_resources(MEMORY_LIMIT);
+	failed = walredo_sandbox_limit_resources(MEMORY_LIMIT);
 	if (failed == NULL)
-		failed = sandbox_enter(getppid());
+		failed = walredo_sandbox_enter(getppid());
 	if (failed != NULL)
 	{
 		fprintf(stderr, "could not %s: %m\n", failed);

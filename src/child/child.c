@@ -209,7 +209,7 @@ handle_begin(const char *payload, uint32 size)
 	WalredoWireTag tag;
 
 	walredo_get_tag(payload, &tag);
-	redo_begin(&tag);
+	walredo_redo_begin(&tag);
 	have_block = true;
 }
 
@@ -219,15 +219,15 @@ handle_push(const char *payload, uint32 size)
 	WalredoWireTag tag;
 
 	walredo_get_tag(payload, &tag);
-	redo_push_page(&tag, payload + WALREDO_WIRE_TAG_SIZE);
+	walredo_redo_push_page(&tag, payload + WALREDO_WIRE_TAG_SIZE);
 }
 
 static void
 handle_apply(const char *payload, uint32 size)
 {
-	redo_apply(walredo_get_uint64(payload),
-			   payload + WALREDO_WIRE_LSN_SIZE,
-			   size - WALREDO_WIRE_LSN_SIZE);
+	walredo_redo_apply(walredo_get_uint64(payload),
+					   payload + WALREDO_WIRE_LSN_SIZE,
+					   size - WALREDO_WIRE_LSN_SIZE);
 }
 
 static void
@@ -236,7 +236,7 @@ handle_get(const char *payload, uint32 size)
 	WalredoWireTag tag;
 
 	walredo_get_tag(payload, &tag);
-	answer(redo_get_page(&tag));
+	answer(walredo_redo_get_page(&tag));
 }
 
 static void
@@ -264,8 +264,8 @@ handle_mask(const char *payload, uint32 size)
 	}			masked;
 
 	memcpy(masked.page.data, payload + WALREDO_WIRE_MASK_SIZE, BLCKSZ);
-	redo_mask_page((uint8) payload[0], walredo_get_uint32(payload + 1),
-				   masked.page.data);
+	walredo_redo_mask_page((uint8) payload[0], walredo_get_uint32(payload + 1),
+						   masked.page.data);
 	answer(masked.page.data);
 }
 
@@ -274,9 +274,9 @@ handle_describe(const char *payload, uint32 size)
 {
 	char		text[BLCKSZ];
 
-	redo_describe(walredo_get_uint64(payload),
-				  payload + WALREDO_WIRE_LSN_SIZE,
-				  size - WALREDO_WIRE_LSN_SIZE, text);
+	walredo_redo_describe(walredo_get_uint64(payload),
+						  payload + WALREDO_WIRE_LSN_SIZE,
+						  size - WALREDO_WIRE_LSN_SIZE, text);
 	answer(text);
 }
 
@@ -357,7 +357,7 @@ leave_shared_memory(void)
 		(void) shmctl(shmid, IPC_RMID, NULL);
 	(void) shmdt(UsedShmemSegAddr);
 
-	failed = template_unshare_memory();
+	failed = walredo_template_unshare_memory();
 	if (failed != NULL)
 		fail_to_start(failed);
 }
@@ -394,7 +394,7 @@ child_main(void)
 	PG_exception_stack = &local_sigjmp_buf;
 
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "walredo child");
-	redo_startup();
+	walredo_redo_startup();
 
 	input_size = INPUT_BUFFER_SIZE;
 	input = MemoryContextAlloc(TopMemoryContext, input_size);
@@ -414,17 +414,17 @@ child_main(void)
 	clearenv();
 
 	(void) prctl(PR_SET_NAME, "walredo template");
-	failed = sandbox_limit_resources(CHILD_MEMORY_LIMIT);
+	failed = walredo_sandbox_limit_resources(CHILD_MEMORY_LIMIT);
 	if (failed == NULL)
-		failed = sandbox_enter_template();
+		failed = walredo_sandbox_enter_template();
 	if (failed != NULL)
 		fail_to_start(failed);
 
-	snprintf(title, sizeof(title), "walredo child for %s", template_serve());
+	snprintf(title, sizeof(title), "walredo child for %s", walredo_template_serve());
 
 	(void) prctl(PR_SET_NAME, "walredo child");
 	set_title(title);
-	failed = sandbox_enter(worker_pid);
+	failed = walredo_sandbox_enter(worker_pid);
 	if (failed != NULL)
 		fail_to_start(failed);
 

@@ -175,7 +175,7 @@ make_scratch_relation(int i)
 }
 
 void
-redo_startup(void)
+walredo_redo_startup(void)
 {
 	InRecovery = true;
 
@@ -270,7 +270,7 @@ same_tag(const WalredoWireTag *a, const WalredoWireTag *b)
 }
 
 void
-redo_begin(const WalredoWireTag *tag)
+walredo_redo_begin(const WalredoWireTag *tag)
 {
 	RelFileLocator *locator = &named_relations[TARGET_RELATION].locator;
 
@@ -303,7 +303,7 @@ redo_begin(const WalredoWireTag *tag)
 }
 
 void
-redo_push_page(const WalredoWireTag *tag, const char *page)
+walredo_redo_push_page(const WalredoWireTag *tag, const char *page)
 {
 	if (!same_tag(tag, &target))
 		ereport(ERROR,
@@ -314,7 +314,7 @@ redo_push_page(const WalredoWireTag *tag, const char *page)
 }
 
 const char *
-redo_get_page(const WalredoWireTag *tag)
+walredo_redo_get_page(const WalredoWireTag *tag)
 {
 	if (!same_tag(tag, &target))
 		ereport(ERROR,
@@ -328,7 +328,7 @@ redo_get_page(const WalredoWireTag *tag)
 }
 
 void
-redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
+walredo_redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 {
 	if (!RmgrIdIsValid(rmid) || !RmgrIdExists(rmid))
 		ereport(ERROR,
@@ -552,7 +552,7 @@ restore_target(void)
 }
 
 void
-redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
+walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 {
 	ErrorContextCallback errcallback;
 	RmgrId		rmid;
@@ -653,7 +653,8 @@ redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 }
 
 void
-redo_describe(XLogRecPtr lsn, const char *record, uint32 size, char *text)
+walredo_redo_describe(XLogRecPtr lsn, const char *record, uint32 size,
+					  char *text)
 {
 	StringInfoData buf;
 

@@ -60,7 +60,7 @@
 #define SANDBOX_CPU_LIMIT	86400
 
 const char *
-sandbox_limit_resources(size_t memory_limit)
+walredo_sandbox_limit_resources(size_t memory_limit)
 {
 	struct rlimit limit;
 	FILE	   *statm;
@@ -182,8 +182,8 @@ load_filter(FilterKind kind)
 		ALLOW(close, 0);
 
 		/* A child: a process, not a thread or a namespace. */
-		ALLOW(clone, 1, SCMP_CMP(SANDBOX_CLONE_FLAGS_ARG, SCMP_CMP_EQ,
-								 SANDBOX_CLONE_FLAGS));
+		ALLOW(clone, 1, SCMP_CMP(WALREDO_CLONE_FLAGS_ARG, SCMP_CMP_EQ,
+								 WALREDO_CLONE_FLAGS));
 
 		/* What such a child does before its own filter. */
 		ALLOW(dup3, 0);
@@ -244,7 +244,7 @@ self_test(void)
 }
 
 const char *
-sandbox_enter_template(void)
+walredo_sandbox_enter_template(void)
 {
 	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
 		return "close descriptors";
@@ -254,7 +254,7 @@ sandbox_enter_template(void)
 }
 
 const char *
-sandbox_enter(pid_t parent)
+walredo_sandbox_enter(pid_t parent)
 {
 	const struct rlimit no_files = {0, 0};
 	const char *failed;

@@ -25,11 +25,11 @@
  * its own.  Which argument of the system call has the flags depends on the
  * architecture.
  */
-#define SANDBOX_CLONE_FLAGS		(CLONE_PARENT | SIGCHLD)
+#define WALREDO_CLONE_FLAGS		(CLONE_PARENT | SIGCHLD)
 #ifdef __s390__
-#define SANDBOX_CLONE_FLAGS_ARG	1
+#define WALREDO_CLONE_FLAGS_ARG	1
 #else
-#define SANDBOX_CLONE_FLAGS_ARG	0
+#define WALREDO_CLONE_FLAGS_ARG	0
 #endif
 
 /*
@@ -44,8 +44,8 @@
  * the process dies with its parent, and at once if that is not its parent any
  * more.
  */
-extern const char *sandbox_limit_resources(size_t memory_limit);
-extern const char *sandbox_enter_template(void);
-extern const char *sandbox_enter(pid_t parent);
+extern const char *walredo_sandbox_limit_resources(size_t memory_limit);
+extern const char *walredo_sandbox_enter_template(void);
+extern const char *walredo_sandbox_enter(pid_t parent);
 
 #endif							/* WALREDO_SANDBOX_H */

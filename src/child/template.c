@@ -72,7 +72,7 @@ replace_range(const MemoryRange *range)
 }
 
 const char *
-template_unshare_memory(void)
+walredo_template_unshare_memory(void)
 {
 	MemoryRange ranges[MAX_SHARED_RANGES];
 	int			nranges = 0;
@@ -121,14 +121,14 @@ static pid_t
 fork_sibling(void)
 {
 #ifdef __s390__
-	return syscall(SYS_clone, 0, SANDBOX_CLONE_FLAGS, 0, 0, 0);
+	return syscall(SYS_clone, 0, WALREDO_CLONE_FLAGS, 0, 0, 0);
 #else
-	return syscall(SYS_clone, SANDBOX_CLONE_FLAGS, 0, 0, 0, 0);
+	return syscall(SYS_clone, WALREDO_CLONE_FLAGS, 0, 0, 0, 0);
 #endif
 }
 
 const char *
-template_serve(void)
+walredo_template_serve(void)
 {
 	static WalredoTemplateOrder order;
 	int32		answer = WALREDO_TEMPLATE_READY;

@@ -31,7 +31,7 @@
 #include "page/hole.h"
 #include "page/rebuild.h"
 #include "record/xlogrecord.h"
-#include "redo/redo.h"
+#include "redo/replay.h"
 #include "storage/buffile.h"
 #include "storage/bufpage.h"
 #include "utils/memutils.h"
@@ -139,7 +139,7 @@ typedef struct PageEntry
 /* A page on its way through a child. */
 struct Replay
 {
-	WalredoRedoJob job;			/* first: it is what comes back */
+	WalredoReplayJob job;		/* first: it is what comes back */
 	WalredoRebuild *rebuild;
 	PageEntry  *page;			/* NULL if what comes back is outdated */
 	PendingChunk *chunks;
@@ -637,7 +637,7 @@ finish_replays(WalredoRebuild *rebuild)
 
 /* Fills in a job for the records that wait for a page. */
 static void
-prepare_job(WalredoRebuild *rebuild, PageEntry *page, WalredoRedoJob *job)
+prepare_job(WalredoRebuild *rebuild, PageEntry *page, WalredoReplayJob *job)
 {
 	PendingChunk *chunk = page->chunks;
 	WalredoRequestPiece *pieces;
@@ -683,7 +683,7 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page)
 	replay->job.base = replay->base ? VARDATA(replay->base) : NULL;
 	replay->chunks = detach_pending(page);
 	page->replay = replay;
-	walredo_redo_add(rebuild->stream, &replay->job);
+	walredo_replay_add(rebuild->stream, &replay->job);
 }
 
 /*
@@ -693,14 +693,14 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page)
 static void
 replay_alone(WalredoRebuild *rebuild, PageEntry *page)
 {
-	WalredoRedoJob job;
+	WalredoReplayJob job;
 	bytea	   *base = copy_image(rebuild, page);
 	PGAlignedBlock image;
 
 	prepare_job(rebuild, page, &job);
 	job.base = base ? VARDATA(base) : NULL;
 	page->has_failed = true;
-	walredo_redo_one(&job, image.data);
+	walredo_replay_one(&job, image.data);
 	page->has_failed = false;
 	pfree((void *) job.pieces);
 	if (base)
@@ -733,7 +733,7 @@ replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 	}
 	Assert(n == page->num_pending);
 
-	image = walredo_redo(&page->tag, image, records, n);
+	image = walredo_replay(&page->tag, image, records, n);
 	keep_image(rebuild, page, VARDATA(image), VARSIZE(image) - VARHDRSZ);
 	free_chunks(rebuild, detach_pending(page));
 	pfree(image);

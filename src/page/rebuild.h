@@ -24,7 +24,7 @@
 #include "record/record.h"
 #include "record/tag.h"
 #include "record/xlogrecord.h"
-#include "wal/lower.h"
+#include "wal/changes.h"
 
 typedef struct WalredoRebuild WalredoRebuild;
 

@@ -193,7 +193,7 @@ walredo_fork_scan_begin(const WalredoTag *forks, int nforks,
 		relation->forks |= 1 << forks[i].forknum;
 	}
 
-	scan->reader = walredo_reader_begin(NULL, WALREDO_START_OF_LOG, end_lsn);
+	scan->reader = walredo_reader_begin(NULL, WALREDO_START_OF_WAL, end_lsn);
 	walredo_reader_allow_restart(scan->reader);
 	scan->lowering = walredo_lowering_create();
 	return scan;
@@ -420,7 +420,7 @@ walredo_find_created_file(const WalredoTag *tags, int ntags,
 						  XLogRecPtr *created_lsn)
 {
 	WalredoReader *reader = walredo_reader_begin(NULL, start_lsn,
-												 WALREDO_END_OF_LOG);
+												 WALREDO_END_OF_WAL);
 	WalredoLowering *lowering = walredo_lowering_create();
 	bool		is_found = false;
 

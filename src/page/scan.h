@@ -16,7 +16,7 @@
 
 #include "page/rebuild.h"
 #include "record/tag.h"
-#include "wal/lower.h"
+#include "wal/changes.h"
 #include "wal/reader.h"
 
 /* Which pages a scan is for: the one that tag names, or all of its fork. */

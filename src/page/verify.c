@@ -59,7 +59,7 @@
 #include "page/scan.h"
 #include "page/verify.h"
 #include "portability/instr_time.h"
-#include "redo/redo.h"
+#include "redo/replay.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/latch.h"
@@ -198,9 +198,9 @@ show_progress(Verification *v)
 	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_TOTAL, v->nblocks);
 	pgstat_progress_update_param(WALREDO_PROGRESS_BLOCKS_DONE,
 								 v->blocks_done);
-	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_START, v->wal_start);
-	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_END, v->wal_end);
-	pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
+	pgstat_progress_update_param(WALREDO_PROGRESS_WAL_START, v->wal_start);
+	pgstat_progress_update_param(WALREDO_PROGRESS_WAL_END, v->wal_end);
+	pgstat_progress_update_param(WALREDO_PROGRESS_WAL_POSITION,
 								 v->phase == WALREDO_PHASE_READING ?
 								 v->wal_start : v->wal_end);
 }
@@ -829,7 +829,7 @@ rebuild_later(Verification *v, BlockCheck **blocks, int nblocks,
 	*has_gap = true;
 	walredo_rebuild_free(rebuild);
 	later.rebuild = rebuild = walredo_rebuild_create();
-	later.start_lsn = WALREDO_START_OF_LOG;
+	later.start_lsn = WALREDO_START_OF_WAL;
 	read_later_wal(&later.attempt);
 	return rebuild;
 }
@@ -1402,7 +1402,7 @@ read_wal(Verification *v, const LoggedFork *forks, int nforks)
 	for (int i = 0; i < nforks; i++)
 		tags[i] = forks[i].tag;
 	v->rebuild = walredo_rebuild_create();
-	scan = walredo_fork_scan_begin(tags, nforks, WALREDO_END_OF_LOG);
+	scan = walredo_fork_scan_begin(tags, nforks, WALREDO_END_OF_WAL);
 	v->wal_start = walredo_fork_scan_first_lsn(scan);
 	v->wal_end = walredo_fork_scan_last_lsn(scan);
 	v->tag = tags[0];
@@ -1413,7 +1413,7 @@ read_wal(Verification *v, const LoggedFork *forks, int nforks)
 	while (walredo_fork_scan_next(scan, v->rebuild))
 	{
 		CHECK_FOR_INTERRUPTS();
-		pgstat_progress_update_param(WALREDO_PROGRESS_LOG_POSITION,
+		pgstat_progress_update_param(WALREDO_PROGRESS_WAL_POSITION,
 									 walredo_fork_scan_position(scan));
 	}
 

@@ -36,7 +36,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "pool/bundle.h"
+#include "pool/saved_request.h"
 #include "pool/client.h"
 #include "pool/shared.h"
 #include "portability/instr_time.h"
@@ -80,7 +80,7 @@
  * How long the worker may take to kill and reap a child.  Not walredo.timeout:
  * that may be short, and how the child ended is still wanted then.
  */
-#define BURY_TIMEOUT_MS		5000
+#define REAP_TIMEOUT_MS		5000
 
 /* How often those who wait for a slot see whether their own worker lives. */
 #define WORKER_CHECK_MS		1000
@@ -201,7 +201,7 @@ static void
 wait_for_private_worker(void)
 {
 	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REAP_TIMEOUT_MS);
 
 	LWLockAcquire(&pool->lock, LW_SHARED);
 	while (pool->worker_started && !pool->worker_ended &&
@@ -746,7 +746,7 @@ abandon(void)
 		else
 		{
 			slot->state = SLOT_DOOMED;
-			slot->kill_cause = STAT_KILLS_DOUBT;
+			slot->kill_cause = STAT_KILLS_FAILURE;
 			slot->owner_pid = 0;
 			slot->owner_latch = NULL;
 			walredo_pool_wake_worker(pool);
@@ -777,11 +777,11 @@ release_resources(ResourceReleasePhase phase, bool is_commit,
  * slot as it is then, and lets it go.  False if there is no worker any more.
  */
 static bool
-bury_child(WalredoSlot *grave)
+await_reaping(WalredoSlot *end)
 {
 	WalredoSlot *slot = &pool->slots[my_slot];
 	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BURY_TIMEOUT_MS);
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REAP_TIMEOUT_MS);
 
 	for (;;)
 	{
@@ -791,7 +791,7 @@ bury_child(WalredoSlot *grave)
 		if (slot->state != SLOT_DOOMED)
 		{
 			slot->state = SLOT_DOOMED;
-			slot->kill_cause = STAT_KILLS_DOUBT;
+			slot->kill_cause = STAT_KILLS_FAILURE;
 			walredo_pool_wake_worker(pool);
 		}
 		LWLockRelease(&pool->lock);
@@ -807,7 +807,7 @@ bury_child(WalredoSlot *grave)
 		wait_latch(wait_for_child, deadline);
 	}
 
-	*grave = *slot;
+	*end = *slot;
 	slot->state = SLOT_EMPTY;
 	walredo_pool_slot_free(pool, my_slot);
 	my_slot = -1;
@@ -1260,44 +1260,44 @@ set_deadline(WalredoPipe *pipe)
  * write anywhere.  A child that has answered nothing yet has nothing of them.
  */
 static bool
-is_accident(Failure failure, const WalredoSlot *grave)
+is_accident(Failure failure, const WalredoSlot *end)
 {
 	if (failure != FAILURE_GONE && failure != FAILURE_LAUNCH)
 		return false;
-	if (grave->worker_ended)
+	if (end->worker_ended)
 		return true;
-	if (grave->launch_failed || grave->was_killed)
+	if (end->launch_failed || end->was_killed)
 		return false;
-	return grave->requests > 0 ||
-		(WIFSIGNALED(grave->exit_status) &&
-		 (WTERMSIG(grave->exit_status) == SIGKILL ||
-		  WTERMSIG(grave->exit_status) == SIGTERM));
+	return end->requests > 0 ||
+		(WIFSIGNALED(end->exit_status) &&
+		 (WTERMSIG(end->exit_status) == SIGKILL ||
+		  WTERMSIG(end->exit_status) == SIGTERM));
 }
 
 /*
  * How the child ended, and its last words, for a DETAIL.
  */
 static char *
-describe_end(const WalredoSlot *grave)
+describe_end(const WalredoSlot *end)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	if (grave->launch_failed)
+	if (end->launch_failed)
 		appendStringInfoString(&buf, "The child did not start.");
-	else if (grave->was_killed)
+	else if (end->was_killed)
 		appendStringInfoString(&buf, "The child was killed.");
-	else if (WIFSIGNALED(grave->exit_status))
+	else if (WIFSIGNALED(end->exit_status))
 		appendStringInfo(&buf, "The child was terminated by signal %d: %s.",
-						 WTERMSIG(grave->exit_status),
-						 pg_strsignal(WTERMSIG(grave->exit_status)));
+						 WTERMSIG(end->exit_status),
+						 pg_strsignal(WTERMSIG(end->exit_status)));
 	else
 		appendStringInfo(&buf, "The child exited with exit code %d.",
-						 WEXITSTATUS(grave->exit_status));
+						 WEXITSTATUS(end->exit_status));
 
-	if (grave->last_words[0] != '\0')
+	if (end->stderr_tail[0] != '\0')
 	{
-		appendStringInfo(&buf, " Its last words: %s", grave->last_words);
+		appendStringInfo(&buf, " Its last words: %s", end->stderr_tail);
 		while (buf.len > 0 && buf.data[buf.len - 1] == '\n')
 			buf.data[--buf.len] = '\0';
 	}
@@ -1306,7 +1306,7 @@ describe_end(const WalredoSlot *grave)
 
 static void
 report_failure(const WalredoRequest *request, Failure failure,
-			   const WalredoSlot *grave)
+			   const WalredoSlot *end)
 {
 	const char *message = NULL;
 
@@ -1331,7 +1331,7 @@ report_failure(const WalredoRequest *request, Failure failure,
 			(errcode(ERRCODE_IO_ERROR),
 			 errmsg_internal("%s", _(message)),
 			 errdetail("%s %s", request->describe(request->arg),
-					   describe_end(grave)),
+					   describe_end(end)),
 			 failure == FAILURE_TIMEOUT ?
 			 errhint("The limit is set by walredo.timeout.") : 0));
 }
@@ -1412,12 +1412,12 @@ begin_exchange(WalredoPipe *pipe)
 
 /*
  * Lets go of the child, after the first of the requests have been answered:
- * all that were sent, or the pipe has a failure.  Then *grave is how the child
+ * all that were sent, or the pipe has a failure.  Then *end is how the child
  * ended.
  */
 static void
 end_exchange(WalredoPipe *pipe, const WalredoRequest *requests, int answered,
-			 WalredoSlot *grave)
+			 WalredoSlot *end)
 {
 	instr_time	wait_time = pipe->acquired;
 	instr_time	redo_time;
@@ -1429,17 +1429,17 @@ end_exchange(WalredoPipe *pipe, const WalredoRequest *requests, int answered,
 		release_slot(answered, num_records);
 	else if (pipe->failure == FAILURE_NONE)
 		abandon();				/* who knows what else it was sent */
-	else if (!bury_child(grave))
+	else if (!await_reaping(end))
 	{
-		memset(grave, 0, sizeof(*grave));
-		grave->launch_failed = (private_segment != NULL &&
-								private_worker_is_missing());
-		strlcpy(grave->last_words, grave->launch_failed ?
+		memset(end, 0, sizeof(*end));
+		end->launch_failed = (private_segment != NULL &&
+							  private_worker_is_missing());
+		strlcpy(end->stderr_tail, end->launch_failed ?
 				"(none, since its worker did not start)" :
 				"(unknown, since its worker ended)",
-				sizeof(grave->last_words));
-		grave->was_killed = !grave->launch_failed;
-		grave->worker_ended = (private_segment != NULL);
+				sizeof(end->stderr_tail));
+		end->was_killed = !end->launch_failed;
+		end->worker_ended = (private_segment != NULL);
 	}
 
 	INSTR_TIME_SET_CURRENT(redo_time);
@@ -1449,15 +1449,15 @@ end_exchange(WalredoPipe *pipe, const WalredoRequest *requests, int answered,
 
 	/* Our own worker may still be about to end; the next is another. */
 	if (pipe->failure != FAILURE_NONE && private_segment != NULL &&
-		grave->worker_ended)
+		end->worker_ended)
 		leave_private_pool(true);
 }
 
 /*
- * Has a child answer a request.  If it fails, *grave is how the child ended.
+ * Has a child answer a request.  If it fails, *end is how the child ended.
  */
 static Failure
-make_request(const WalredoRequest *request, char *page, WalredoSlot *grave)
+make_request(const WalredoRequest *request, char *page, WalredoSlot *end)
 {
 	WalredoPipe *pipe = request_pipe;
 	PGAlignedBlock answer;		/* the request may need the page again */
@@ -1474,7 +1474,7 @@ make_request(const WalredoRequest *request, char *page, WalredoSlot *grave)
 		if (pipe->failure == FAILURE_NONE)
 			memcpy(page, answer.data, BLCKSZ);
 	}
-	end_exchange(pipe, request, pipe->failure == FAILURE_NONE ? 1 : 0, grave);
+	end_exchange(pipe, request, pipe->failure == FAILURE_NONE ? 1 : 0, end);
 	return pipe->failure;
 }
 
@@ -1508,18 +1508,18 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 	prepare_requests();
 	for (;;)
 	{
-		WalredoSlot grave;
-		Failure		failure = make_request(request, page, &grave);
+		WalredoSlot end;
+		Failure		failure = make_request(request, page, &end);
 
 		if (failure == FAILURE_NONE)
 			return;
-		if (!is_accident(failure, &grave) || retries >= walredo_max_retries)
+		if (!is_accident(failure, &end) || retries >= walredo_max_retries)
 		{
 			walredo_count(failure_counters[failure], 1);
 			if (walredo_save_failed_requests && !request->is_saved &&
 				failure != FAILURE_LAUNCH)
-				walredo_bundle_save(request);
-			report_failure(request, failure, &grave);
+				walredo_save_request(request);
+			report_failure(request, failure, &end);
 		}
 		walredo_count(STAT_RETRIES, 1);
 		retries++;
@@ -1624,7 +1624,7 @@ static bool
 stream_step(WalredoStream *stream)
 {
 	WalredoPipe *pipe = request_pipe;
-	WalredoSlot grave;
+	WalredoSlot end;
 	int			n;
 
 	if (!stream->is_open)
@@ -1639,7 +1639,7 @@ stream_step(WalredoStream *stream)
 		return true;
 
 	n = stream->answered;
-	end_exchange(pipe, stream->requests, n, &grave);
+	end_exchange(pipe, stream->requests, n, &end);
 	stream->is_open = false;
 	if (pipe->failure == FAILURE_NONE)
 		take_answers(stream, n, false);

@@ -60,7 +60,7 @@
 #include "stats/stats.h"
 
 /* Bytes kept of what a child wrote to standard error, the last ones. */
-#define WALREDO_LAST_WORDS_SIZE	1024
+#define WALREDO_STDERR_TAIL_SIZE	1024
 
 typedef enum WalredoSlotState
 {
@@ -102,7 +102,7 @@ typedef struct WalredoSlot
 	bool		was_killed;		/* it lived until the worker killed it */
 	bool		worker_ended;	/* ... only because it ended itself */
 	int			exit_status;	/* from waitpid() */
-	char		last_words[WALREDO_LAST_WORDS_SIZE];	/* a string */
+	char		stderr_tail[WALREDO_STDERR_TAIL_SIZE];	/* a string */
 } WalredoSlot;
 
 /* A backend that waits for a slot. */

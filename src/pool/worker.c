@@ -78,7 +78,7 @@ typedef struct ProcessOutput
 	size_t		bytes;			/* in all */
 	int			line_length;
 	char		line[CHILD_LINE_SIZE];
-	char		last_words[WALREDO_LAST_WORDS_SIZE];
+	char		stderr_tail[WALREDO_STDERR_TAIL_SIZE];
 } ProcessOutput;
 
 /* What the worker keeps of a slot's child. */
@@ -136,8 +136,8 @@ static void child_gone(int slotno);
 static void
 remember_words(ProcessOutput *output, const char *text, size_t size)
 {
-	size_t		room = sizeof(output->last_words) - 1;
-	size_t		have = strlen(output->last_words);
+	size_t		room = sizeof(output->stderr_tail) - 1;
+	size_t		have = strlen(output->stderr_tail);
 
 	if (size > room)
 	{
@@ -148,11 +148,11 @@ remember_words(ProcessOutput *output, const char *text, size_t size)
 	{
 		size_t		drop = have + size - room;
 
-		memmove(output->last_words, output->last_words + drop, have - drop);
+		memmove(output->stderr_tail, output->stderr_tail + drop, have - drop);
 		have -= drop;
 	}
-	memcpy(output->last_words + have, text, size);
-	output->last_words[have + size] = '\0';
+	memcpy(output->stderr_tail + have, text, size);
+	output->stderr_tail[have + size] = '\0';
 }
 
 static void
@@ -249,7 +249,7 @@ forget_wait_set(void)
  * words.  Touches no shared memory.
  */
 static void
-bury(int slotno, bool *was_killed, int *status)
+reap_child(int slotno, bool *was_killed, int *status)
 {
 	WorkerChild *child = &children[slotno];
 
@@ -285,8 +285,8 @@ template_gone(bool failed)
 
 		if (child->launch_deadline == 0 || child->process.pid != 0)
 			continue;
-		strlcpy(child->output.last_words, template_output.last_words,
-				sizeof(child->output.last_words));
+		strlcpy(child->output.stderr_tail, template_output.stderr_tail,
+				sizeof(child->output.stderr_tail));
 		child_gone(i);
 	}
 }
@@ -296,7 +296,7 @@ template_gone(bool failed)
  * never learned of it.
  */
 static void
-reap_strangers(void)
+reap_unknown_children(void)
 {
 	for (;;)
 	{
@@ -324,7 +324,7 @@ start_template(char *error, Size error_size)
 	if (template.pid != 0)
 		return true;
 
-	reap_strangers();
+	reap_unknown_children();
 	forget_wait_set();
 	if (!walredo_template_launch(&template, error, error_size))
 		return false;
@@ -346,7 +346,7 @@ launch(int slotno)
 {
 	WorkerChild *child = &children[slotno];
 	char		ping[WALREDO_WIRE_HEADER_SIZE];
-	char		error[WALREDO_LAST_WORDS_SIZE];
+	char		error[WALREDO_STDERR_TAIL_SIZE];
 	char		title[WALREDO_TITLE_SIZE];
 
 	if (child->launch_deadline == 0)
@@ -474,7 +474,7 @@ child_gone(int slotno)
 	}
 	LWLockRelease(&pool->lock);
 
-	bury(slotno, &was_killed, &status);
+	reap_child(slotno, &was_killed, &status);
 	if (launch_failed)
 		walredo_count(STAT_LAUNCH_FAILURES, 1);
 
@@ -483,7 +483,7 @@ child_gone(int slotno)
 						slot->child_number != 0);
 	if (!launch_failed)
 		walredo_count(!was_killed ? STAT_DEATHS :
-					  previous_tenants ? STAT_KILLS_TENANT :
+					  previous_tenants ? STAT_KILLS_ROLE :
 					  slot->state == SLOT_DOOMED ? slot->kill_cause :
 					  STAT_KILLS_OUTPUT, 1);
 	slot->child_number = 0;
@@ -502,8 +502,8 @@ child_gone(int slotno)
 		slot->worker_ended = worker_is_ending &&
 			(was_killed || launch_failed);
 		slot->exit_status = status;
-		strlcpy(slot->last_words, child->output.last_words,
-				sizeof(slot->last_words));
+		strlcpy(slot->stderr_tail, child->output.stderr_tail,
+				sizeof(slot->stderr_tail));
 		slot->state = SLOT_DEAD;
 		SetLatch(slot->owner_latch);
 	}
@@ -535,7 +535,7 @@ is_launching(void)
  * at again; -1 if there is no need to.
  */
 static long
-tend_template(TimestampTz now)
+update_template(TimestampTz now)
 {
 	TimestampTz due;
 
@@ -570,10 +570,10 @@ tend_template(TimestampTz now)
  * most, in milliseconds, until something is due; -1 if nothing is.
  */
 static long
-tend_slots(void)
+update_slots(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		timeout = tend_template(now);
+	long		timeout = update_template(now);
 
 	for (int i = 0; i < pool->num_slots; i++)
 	{
@@ -1033,7 +1033,7 @@ walredo_worker_main(Datum main_arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
-		timeout = tend_slots();
+		timeout = update_slots();
 
 		if (wait_event_info == 0)
 			wait_event_info = walredo_wait_event("WalredoWorkerMain",

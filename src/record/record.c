@@ -23,7 +23,7 @@
 #include "utils/builtins.h"
 
 #include "record/record.h"
-#include "record/scan.h"
+#include "record/parse.h"
 #include "record/slru.h"
 #include "record/visibilitymap.h"
 #include "record/xlogrecord.h"
@@ -161,7 +161,7 @@ static void record_check_postgres(const WalredoRecord *rec);
 static void record_check_xids(const WalredoRecord *rec,
 							  const TransactionId *xids, Size nxids);
 static void record_check_members(const WalredoRecord *rec);
-static WalredoRecord *record_scan_tail(WalredoScan *scan, WalredoRecord *rec);
+static WalredoRecord *record_scan_tail(WalredoParser *scan, WalredoRecord *rec);
 
 static inline Size
 max_body_size(uint8 kind)
@@ -494,39 +494,39 @@ walredo_record_to_cstring(const WalredoRecord *rec)
 WalredoRecord *
 walredo_record_from_cstring(const char *str)
 {
-	WalredoScan scan;
+	WalredoParser scan;
 	XLogRecPtr	lsn;
 	WalredoRecord *rec;
 	const RecordLayout *layout;
 	int			kind = 0;
 
-	walredo_scan_begin(&scan, "walredo_record", str);
+	walredo_parse_begin(&scan, "walredo_record", str);
 
-	walredo_scan_blanks(&scan);
-	lsn = walredo_scan_hex(&scan, 1, 8, false, "an LSN") << 32;
-	walredo_scan_literal(&scan, "/");
-	lsn |= walredo_scan_hex(&scan, 1, 8, false, "the rest of an LSN");
+	walredo_parse_blanks(&scan);
+	lsn = walredo_parse_hex(&scan, 1, 8, false, "an LSN") << 32;
+	walredo_parse_literal(&scan, "/");
+	lsn |= walredo_parse_hex(&scan, 1, 8, false, "the rest of an LSN");
 
-	while (!walredo_scan_try_word(&scan, record_layouts[kind].name))
+	while (!walredo_parse_try_word(&scan, record_layouts[kind].name))
 	{
 		if (++kind >= WALREDO_RECORD_NKINDS)
 		{
-			walredo_scan_blanks(&scan);
-			walredo_scan_fail(&scan, "a kind of record");
+			walredo_parse_blanks(&scan);
+			walredo_parse_fail(&scan, "a kind of record");
 		}
 	}
 	layout = &record_layouts[kind];
 	rec = walredo_record_make(kind, lsn, layout->fixed_size);
 
-	walredo_scan_blanks(&scan);
-	if (kind == WALREDO_POSTGRES && walredo_scan_try(&scan, "will_init="))
+	walredo_parse_blanks(&scan);
+	if (kind == WALREDO_POSTGRES && walredo_parse_try(&scan, "will_init="))
 	{
 		rec->flags = WALREDO_WILL_INIT_GIVEN;
-		if (walredo_scan_try(&scan, "true"))
+		if (walredo_parse_try(&scan, "true"))
 			rec->flags |= WALREDO_WILL_INIT;
-		else if (!walredo_scan_try(&scan, "false"))
-			walredo_scan_fail(&scan, "\"true\" or \"false\"");
-		walredo_scan_blanks(&scan);
+		else if (!walredo_parse_try(&scan, "false"))
+			walredo_parse_fail(&scan, "\"true\" or \"false\"");
+		walredo_parse_blanks(&scan);
 	}
 
 	for (int i = 0; i < RECORD_MAX_FIELDS && layout->fields[i].name; i++)
@@ -537,38 +537,38 @@ walredo_record_from_cstring(const char *str)
 
 		if (field->type == FIELD_BLOCK)
 		{
-			if (!walredo_scan_try(&scan, name_and_sign))
+			if (!walredo_parse_try(&scan, name_and_sign))
 			{
 				record_set_field(rec, field, InvalidBlockNumber);
 				continue;
 			}
 		}
 		else
-			walredo_scan_literal(&scan, name_and_sign);
+			walredo_parse_literal(&scan, name_and_sign);
 
 		switch (field->type)
 		{
 			case FIELD_UINT32:
-				value = walredo_scan_number(&scan, PG_UINT32_MAX, "a number");
+				value = walredo_parse_number(&scan, PG_UINT32_MAX, "a number");
 				break;
 			case FIELD_BLOCK:
-				value = walredo_scan_number(&scan, MaxBlockNumber,
-											"a block number");
+				value = walredo_parse_number(&scan, MaxBlockNumber,
+											 "a block number");
 				break;
 			case FIELD_UINT64:
-				value = walredo_scan_number(&scan, PG_UINT64_MAX, "a number");
+				value = walredo_parse_number(&scan, PG_UINT64_MAX, "a number");
 				break;
 			case FIELD_INT64:
-				value = (uint64) walredo_scan_int64(&scan, "a number");
+				value = (uint64) walredo_parse_int64(&scan, "a number");
 				break;
 		}
 		record_set_field(rec, field, value);
-		walredo_scan_blanks(&scan);
+		walredo_parse_blanks(&scan);
 	}
 
 	if (layout->tail != TAIL_NONE)
 		rec = record_scan_tail(&scan, rec);
-	walredo_scan_end(&scan);
+	walredo_parse_end(&scan);
 
 	walredo_record_validate(rec);
 	return rec;
@@ -579,7 +579,7 @@ walredo_record_from_cstring(const char *str)
  * what rec had.
  */
 static WalredoRecord *
-record_scan_tail(WalredoScan *scan, WalredoRecord *rec)
+record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 {
 	const RecordLayout *layout = record_layout(rec);
 	WalredoRecord *result;
@@ -587,17 +587,17 @@ record_scan_tail(WalredoScan *scan, WalredoRecord *rec)
 	Size		ndigits = 0;
 	char	   *tail;
 
-	walredo_scan_literal(scan, psprintf("%s=", layout->tail_name));
+	walredo_parse_literal(scan, psprintf("%s=", layout->tail_name));
 
 	/* count the entries first, so that the limit precedes the allocation */
 	if (layout->tail == TAIL_BYTES)
 	{
-		walredo_scan_literal(scan, "\\x");
+		walredo_parse_literal(scan, "\\x");
 		ndigits = strspn(scan->at, "0123456789abcdefABCDEF");
 		if (ndigits % 2 != 0)
 		{
 			scan->at += ndigits;
-			walredo_scan_fail(scan, "one more hexadecimal digit");
+			walredo_parse_fail(scan, "one more hexadecimal digit");
 		}
 		nentries = ndigits / 2;
 	}
@@ -626,8 +626,8 @@ record_scan_tail(WalredoScan *scan, WalredoRecord *rec)
 		TransactionId xid;
 
 		if (i > 0)
-			walredo_scan_literal(scan, ",");
-		xid = walredo_scan_number(scan, MaxTransactionId, "a transaction ID");
+			walredo_parse_literal(scan, ",");
+		xid = walredo_parse_number(scan, MaxTransactionId, "a transaction ID");
 		if (layout->tail == TAIL_XIDS)
 			((TransactionId *) tail)[i] = xid;
 		else
@@ -636,9 +636,9 @@ record_scan_tail(WalredoScan *scan, WalredoRecord *rec)
 				&result->u.mxact_members.members[i];
 
 			member->xid = xid;
-			walredo_scan_literal(scan, ":");
-			member->status = walredo_scan_number(scan, PG_UINT32_MAX,
-												 "a member's status");
+			walredo_parse_literal(scan, ":");
+			member->status = walredo_parse_number(scan, PG_UINT32_MAX,
+												  "a member's status");
 		}
 	}
 	return result;

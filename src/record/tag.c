@@ -13,7 +13,7 @@
 
 #include "libpq/pqformat.h"
 
-#include "record/scan.h"
+#include "record/parse.h"
 #include "record/slru.h"
 #include "record/tag.h"
 
@@ -49,8 +49,8 @@ static const TagSlruInfo tag_slrus[] = {
 
 #define TagSlru(tag)	(&tag_slrus[(tag)->kind - WALREDO_TAG_CLOG])
 
-static void tag_scan_rel(WalredoScan *scan, WalredoTag *tag);
-static void tag_scan_slru(WalredoScan *scan, WalredoTag *tag);
+static void tag_scan_rel(WalredoParser *scan, WalredoTag *tag);
+static void tag_scan_slru(WalredoParser *scan, WalredoTag *tag);
 
 /*
  * Reads the text form.  Returns a palloc'd tag.  ERROR 22P02 for anything that
@@ -60,35 +60,35 @@ WalredoTag *
 walredo_tag_from_cstring(const char *str)
 {
 	WalredoTag *tag = palloc0(sizeof(WalredoTag));
-	WalredoScan scan;
+	WalredoParser scan;
 
-	walredo_scan_begin(&scan, "walredo_tag", str);
+	walredo_parse_begin(&scan, "walredo_tag", str);
 
-	if (walredo_scan_try_word(&scan, "rel"))
+	if (walredo_parse_try_word(&scan, "rel"))
 		tag_scan_rel(&scan, tag);
-	else if (walredo_scan_try_word(&scan, "slru"))
+	else if (walredo_parse_try_word(&scan, "slru"))
 		tag_scan_slru(&scan, tag);
-	else if (walredo_scan_try_word(&scan, "relmap"))
+	else if (walredo_parse_try_word(&scan, "relmap"))
 	{
 		tag->kind = WALREDO_TAG_RELMAP;
-		walredo_scan_blanks(&scan);
-		tag->spcOid = walredo_scan_number(&scan, OID_MAX, "a tablespace OID");
-		walredo_scan_literal(&scan, "/");
-		tag->dbOid = walredo_scan_number(&scan, OID_MAX, "a database OID");
+		walredo_parse_blanks(&scan);
+		tag->spcOid = walredo_parse_number(&scan, OID_MAX, "a tablespace OID");
+		walredo_parse_literal(&scan, "/");
+		tag->dbOid = walredo_parse_number(&scan, OID_MAX, "a database OID");
 	}
-	else if (walredo_scan_try_word(&scan, "twophase"))
+	else if (walredo_parse_try_word(&scan, "twophase"))
 	{
 		tag->kind = WALREDO_TAG_TWOPHASE;
-		walredo_scan_blanks(&scan);
-		tag->number = walredo_scan_number(&scan, MaxTransactionId,
-										  "a transaction ID");
+		walredo_parse_blanks(&scan);
+		tag->number = walredo_parse_number(&scan, MaxTransactionId,
+										   "a transaction ID");
 	}
 	else
 	{
-		walredo_scan_blanks(&scan);
-		walredo_scan_fail(&scan, "\"rel\", \"slru\", \"relmap\" or \"twophase\"");
+		walredo_parse_blanks(&scan);
+		walredo_parse_fail(&scan, "\"rel\", \"slru\", \"relmap\" or \"twophase\"");
 	}
-	walredo_scan_end(&scan);
+	walredo_parse_end(&scan);
 
 	if (!walredo_tag_is_valid(tag))
 		ereport(ERROR,
@@ -106,33 +106,33 @@ walredo_tag_from_cstring(const char *str)
  * What follows "rel": 1663/5/16384 [fork vm] blk 7
  */
 static void
-tag_scan_rel(WalredoScan *scan, WalredoTag *tag)
+tag_scan_rel(WalredoParser *scan, WalredoTag *tag)
 {
 	tag->kind = WALREDO_TAG_REL;
-	walredo_scan_blanks(scan);
-	tag->spcOid = walredo_scan_number(scan, OID_MAX, "a tablespace OID");
-	walredo_scan_literal(scan, "/");
-	tag->dbOid = walredo_scan_number(scan, OID_MAX, "a database OID");
-	walredo_scan_literal(scan, "/");
-	tag->relNumber = walredo_scan_number(scan, OID_MAX,
-										 "a relation file number");
-	if (walredo_scan_try_word(scan, "fork"))
+	walredo_parse_blanks(scan);
+	tag->spcOid = walredo_parse_number(scan, OID_MAX, "a tablespace OID");
+	walredo_parse_literal(scan, "/");
+	tag->dbOid = walredo_parse_number(scan, OID_MAX, "a database OID");
+	walredo_parse_literal(scan, "/");
+	tag->relNumber = walredo_parse_number(scan, OID_MAX,
+										  "a relation file number");
+	if (walredo_parse_try_word(scan, "fork"))
 	{
 		int			forknum = 0;
 
-		while (!walredo_scan_try_word(scan, forkNames[forknum]))
+		while (!walredo_parse_try_word(scan, forkNames[forknum]))
 		{
 			if (++forknum > MAX_FORKNUM)
 			{
-				walredo_scan_blanks(scan);
-				walredo_scan_fail(scan, "a fork name");
+				walredo_parse_blanks(scan);
+				walredo_parse_fail(scan, "a fork name");
 			}
 		}
 		tag->forknum = forknum;
 	}
-	walredo_scan_word(scan, "blk");
-	walredo_scan_blanks(scan);
-	tag->number = walredo_scan_number(scan, MaxBlockNumber, "a block number");
+	walredo_parse_word(scan, "blk");
+	walredo_parse_blanks(scan);
+	tag->number = walredo_parse_number(scan, MaxBlockNumber, "a block number");
 }
 
 /*
@@ -142,7 +142,7 @@ tag_scan_rel(WalredoScan *scan, WalredoTag *tag)
  * written; since PostgreSQL 17 some have 15 digits with leading zeroes.
  */
 static void
-tag_scan_slru(WalredoScan *scan, WalredoTag *tag)
+tag_scan_slru(WalredoParser *scan, WalredoTag *tag)
 {
 	const char *start;
 	uint64		last_page;
@@ -150,38 +150,39 @@ tag_scan_slru(WalredoScan *scan, WalredoTag *tag)
 	uint64		page;
 
 	tag->kind = WALREDO_TAG_CLOG;
-	walredo_scan_blanks(scan);
-	while (!walredo_scan_try(scan, TagSlru(tag)->directory))
+	walredo_parse_blanks(scan);
+	while (!walredo_parse_try(scan, TagSlru(tag)->directory))
 	{
 		if (++tag->kind > WALREDO_TAG_COMMIT_TS)
-			walredo_scan_fail(scan, "an SLRU's directory");
+			walredo_parse_fail(scan, "an SLRU's directory");
 	}
 	last_page = TagSlru(tag)->last_page;
 
-	walredo_scan_literal(scan, "/");
+	walredo_parse_literal(scan, "/");
 	start = scan->at;
-	segment = walredo_scan_hex(scan, 4, 15, true, "an SLRU segment's name");
+	segment = walredo_parse_hex(scan, 4, 15, true, "an SLRU segment's name");
 	if (segment > last_page / SLRU_PAGES_PER_SEGMENT)
 	{
 		scan->at = start;
-		walredo_scan_fail(scan, psprintf("a segment of at most %04llX",
-										 (unsigned long long)
-										 (last_page / SLRU_PAGES_PER_SEGMENT)));
+		walredo_parse_fail(scan,
+						   psprintf("a segment of at most %04llX",
+									(unsigned long long)
+									(last_page / SLRU_PAGES_PER_SEGMENT)));
 	}
 
-	walredo_scan_word(scan, "blk");
-	walredo_scan_blanks(scan);
+	walredo_parse_word(scan, "blk");
+	walredo_parse_blanks(scan);
 	start = scan->at;
-	page = walredo_scan_number(scan, SLRU_PAGES_PER_SEGMENT - 1,
-							   "a page number");
+	page = walredo_parse_number(scan, SLRU_PAGES_PER_SEGMENT - 1,
+								"a page number");
 	tag->number = segment * SLRU_PAGES_PER_SEGMENT + page;
 	if (tag->number > last_page)
 	{
 		int			last = (int) (last_page % SLRU_PAGES_PER_SEGMENT);
 
 		scan->at = start;
-		walredo_scan_fail(scan, psprintf("a page number of at most %d",
-										 last));
+		walredo_parse_fail(scan, psprintf("a page number of at most %d",
+										  last));
 	}
 }
 

@@ -46,8 +46,8 @@ typedef enum WalredoCounter
 	STAT_LAUNCHES,				/* started, and answered a ping */
 	STAT_LAUNCH_FAILURES,
 	STAT_DEATHS,				/* found dead, not killed by the worker */
-	STAT_KILLS_DOUBT,			/* ... after a failure, time-out or cancel */
-	STAT_KILLS_TENANT,			/* ... to make room for another tenant */
+	STAT_KILLS_FAILURE,			/* ... after a failure, time-out or cancel */
+	STAT_KILLS_ROLE,			/* ... to make room for another tenant */
 	STAT_KILLS_IDLE,			/* ... for want of work */
 	STAT_KILLS_SIZE,			/* ... since the pool became smaller */
 	STAT_KILLS_OUTPUT			/* ... for what it did on standard error */

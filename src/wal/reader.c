@@ -182,7 +182,7 @@ walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 WalredoReader *
 walredo_reader_begin_search(const char *directory, XLogRecPtr start_lsn)
 {
-	return begin(directory, start_lsn, WALREDO_END_OF_LOG, true);
+	return begin(directory, start_lsn, WALREDO_END_OF_WAL, true);
 }
 
 static WalredoReader *
@@ -190,7 +190,7 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 	  bool quiet)
 {
 	WalredoReader *reader;
-	bool		to_end = (end_lsn == WALREDO_END_OF_LOG);
+	bool		to_end = (end_lsn == WALREDO_END_OF_WAL);
 
 	/* In these terms the server's own WAL ends, so that they compare. */
 	if (directory == NULL)
@@ -240,7 +240,7 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 			reader->to_end = false;
 
 			/* From the end on, wherever that is, there is nothing. */
-			if (start_lsn == WALREDO_END_OF_LOG ||
+			if (start_lsn == WALREDO_END_OF_WAL ||
 				(quiet && start_lsn > last))
 				start_lsn = last;
 		}
@@ -256,7 +256,7 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 	else
 		look_at_directory(reader);
 
-	if (start_lsn == WALREDO_START_OF_LOG && reader->end_lsn > start_lsn)
+	if (start_lsn == WALREDO_START_OF_WAL && reader->end_lsn > start_lsn)
 	{
 		start_lsn = start_of_log(reader);
 		reader->open_start = reader->own;

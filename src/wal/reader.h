@@ -20,10 +20,10 @@
 typedef struct WalredoReader WalredoReader;
 
 /* As the start of a range: where WAL without a gap up to its end begins. */
-#define WALREDO_START_OF_LOG	InvalidXLogRecPtr
+#define WALREDO_START_OF_WAL	InvalidXLogRecPtr
 
 /* As the end of a range: as far as WAL goes. */
-#define WALREDO_END_OF_LOG	PG_UINT64_MAX
+#define WALREDO_END_OF_WAL	PG_UINT64_MAX
 
 /*
  * Starts reading at the first record that begins at or after start_lsn.
@@ -33,9 +33,9 @@ typedef struct WalredoReader WalredoReader;
  * directory.  Records are returned up to those that end at or before end_lsn.
  *
  * In the server's own WAL end_lsn may not be beyond what is flushed (or, on a
- * standby, replayed), and WALREDO_END_OF_LOG stands for just that.  In another
+ * standby, replayed), and WALREDO_END_OF_WAL stands for just that.  In another
  * directory WAL that ends before end_lsn is an error, which says where it
- * ends; with WALREDO_END_OF_LOG the range goes on to the first place that
+ * ends; with WALREDO_END_OF_WAL the range goes on to the first place that
  * holds no valid record, if no later segment of the same history is there.  A
  * WARNING says where that was, unless it is the end of a segment and nothing
  * that has a later segment's name is there.  So does one if WAL seems to
@@ -70,11 +70,11 @@ extern bool walredo_reader_next(WalredoReader *reader);
 
 /*
  * The server's own WAL may be removed while it is read.  That is an error,
- * unless the range has WALREDO_START_OF_LOG and the caller says by this, before
+ * unless the range has WALREDO_START_OF_WAL and the caller says by this, before
  * the first walredo_reader_next(), that it can go on behind a gap.  Then the
  * reader goes on where WAL without a gap up to the end of the range begins now.
  * (What is removed before walredo_reader_begin() returns is never an error
- * with WALREDO_START_OF_LOG.)
+ * with WALREDO_START_OF_WAL.)
  */
 extern void walredo_reader_allow_restart(WalredoReader *reader);
 
@@ -106,13 +106,13 @@ extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
 
 /*
- * Where the range begins; with WALREDO_START_OF_LOG, where WAL without a gap
+ * Where the range begins; with WALREDO_START_OF_WAL, where WAL without a gap
  * begins, which can be in the middle of a record.
  */
 extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
 
 /*
- * Where the range ends; with WALREDO_END_OF_LOG in the server's own WAL, how
+ * Where the range ends; with WALREDO_END_OF_WAL in the server's own WAL, how
  * far that was known to be on disk, or replayed.  It may be in the middle of a
  * record, as WAL is flushed by pages: a scan that begins there would miss that
  * record.  To read on, begin at walredo_reader_end_lsn().

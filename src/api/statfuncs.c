@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * stats.c
+ * statfuncs.c
  *	  SQL functions that show figures.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/api/stats.c
+ * src/api/statfuncs.c
  *
  *-------------------------------------------------------------------------
  */

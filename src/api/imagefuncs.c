@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * image.c
+ * imagefuncs.c
  *	  SQL function that takes the page images out of a WAL record.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/api/image.c
+ * src/api/imagefuncs.c
  *
  *-------------------------------------------------------------------------
  */

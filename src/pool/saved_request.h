@@ -1,42 +1,42 @@
 /*-------------------------------------------------------------------------
  *
- * bundle.h
+ * saved_request.h
  *	  Requests that a child died of, kept for study.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/pool/bundle.h
+ * src/pool/saved_request.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WALREDO_POOL_BUNDLE_H
-#define WALREDO_POOL_BUNDLE_H
+#ifndef WALREDO_SAVED_REQUEST_H
+#define WALREDO_SAVED_REQUEST_H
 
 #include "postgres.h"
 
 #include "pool/client.h"
 
 /* Where they are, below the data directory. */
-#define WALREDO_BUNDLE_DIR		"walredo_failed_requests"
+#define WALREDO_SAVED_REQUESTS_DIR		"walredo_failed_requests"
 
 /*
  * No more files than this are kept, and no more bytes in all of them; it is for
  * the user to remove them.
  */
-#define WALREDO_BUNDLE_MAX_FILES	32
-#define WALREDO_BUNDLE_MAX_SIZE		((uint64) 64 * 1024 * 1024)
+#define WALREDO_SAVED_REQUESTS_MAX_FILES	32
+#define WALREDO_SAVED_REQUESTS_MAX_SIZE		((uint64) 64 * 1024 * 1024)
 
 /*
  * Saves a request, in the form in which it goes to a child.  Raises no error:
  * what went wrong is logged, as the caller has a worse error to report.
  */
-extern void walredo_bundle_save(const WalredoRequest *request);
+extern void walredo_save_request(const WalredoRequest *request);
 
 /*
  * Has a child answer a saved request, by the name of its file, and puts the
  * answer into page.  ERROR as from walredo_pool_request(), 22023 for what
  * cannot be a name, and 58P01 if there is no such file.
  */
-extern void walredo_bundle_replay(const char *name, char *page);
+extern void walredo_replay_saved_request(const char *name, char *page);
 
-#endif							/* WALREDO_POOL_BUNDLE_H */
+#endif							/* WALREDO_SAVED_REQUEST_H */

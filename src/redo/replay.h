@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
- * redo.h
+ * replay.h
  *	  Replay of a list of records on the image of one page.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/redo/redo.h
+ * src/redo/replay.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WALREDO_REDO_H
-#define WALREDO_REDO_H
+#ifndef WALREDO_REPLAY_H
+#define WALREDO_REPLAY_H
 
 #include "postgres.h"
 
@@ -30,8 +30,8 @@
  * is not about the page; and what walredo_pool_request() and
  * walredo_native_apply() raise.
  */
-extern bytea *walredo_redo(const WalredoTag *tag, bytea *base,
-						   WalredoRecord *const *records, int nrecords);
+extern bytea *walredo_replay(const WalredoTag *tag, bytea *base,
+							 WalredoRecord *const *records, int nrecords);
 
 /*
  * A whole WAL record in the form in which a child is given it: how many bytes
@@ -49,30 +49,30 @@ typedef struct WalredoRequestPiece
 } WalredoRequestPiece;
 
 /* A page, and WAL records to be applied to it. */
-typedef struct WalredoRedoJob
+typedef struct WalredoReplayJob
 {
 	WalredoTag	tag;
 	const char *base;			/* BLCKSZ bytes, or NULL */
 	const WalredoRequestPiece *pieces;
 	int			npieces;
 	int			nrecords;
-} WalredoRedoJob;
+} WalredoReplayJob;
 
 /*
- * As walredo_redo(), for one page of many: the job, which stays until then, is
- * what the stream's WalredoTakeAnswer is given with the resulting page.
+ * As walredo_replay(), for one page of many: the job, which stays until then,
+ * is what the stream's WalredoTakeAnswer is given with the resulting page.
  *
- * The caller answers for what walredo_redo() would check: the records are
+ * The caller answers for what walredo_replay() would check: the records are
  * whole WAL records which name the block, and the first initializes it if
  * there is no base image.
  */
-extern void walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job);
+extern void walredo_replay_add(WalredoStream *stream, WalredoReplayJob *job);
 
 /*
  * The same for a job alone, without a stream: puts the resulting page, of
  * BLCKSZ bytes, into page, and raises what walredo_pool_request() does.
  */
-extern void walredo_redo_one(WalredoRedoJob *job, char *page);
+extern void walredo_replay_one(WalredoReplayJob *job, char *page);
 
 /*
  * True if the record makes the page without an image of what it was.  ERROR
@@ -113,6 +113,6 @@ extern void walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job);
 extern char *walredo_describe_record(const WalredoRecord *record);
 
 /* Pings a child; returns how long that took, in milliseconds. */
-extern double walredo_redo_ping(void);
+extern double walredo_ping_child(void);
 
-#endif							/* WALREDO_REDO_H */
+#endif							/* WALREDO_REPLAY_H */

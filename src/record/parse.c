@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * scan.c
+ * parse.c
  *	  Reading the text forms of walredo_tag and walredo_record.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/record/scan.c
+ * src/record/parse.c
  *
  *-------------------------------------------------------------------------
  */
@@ -14,18 +14,18 @@
 #include "mb/pg_wchar.h"
 #include "parser/scansup.h"
 
-#include "record/scan.h"
+#include "record/parse.h"
 
 /*
  * Text of a record can be tens of megabytes: quote no more than so many bytes
  * of it in a message.
  */
-#define SCAN_QUOTED_BYTES	64
+#define MAX_QUOTED_BYTES	64
 
-static int	scan_quoted_len(const char *text, const char **ellipsis);
+static int	quoted_len(const char *text, const char **ellipsis);
 
 void
-walredo_scan_begin(WalredoScan *scan, const char *type, const char *input)
+walredo_parse_begin(WalredoParser *scan, const char *type, const char *input)
 {
 	scan->type = type;
 	scan->input = input;
@@ -36,28 +36,28 @@ walredo_scan_begin(WalredoScan *scan, const char *type, const char *input)
  * How many bytes of text go into a message, cut at a character's end.
  */
 static int
-scan_quoted_len(const char *text, const char **ellipsis)
+quoted_len(const char *text, const char **ellipsis)
 {
-	size_t		len = strnlen(text, SCAN_QUOTED_BYTES + 1);
+	size_t		len = strnlen(text, MAX_QUOTED_BYTES + 1);
 
 	*ellipsis = "";
-	if (len <= SCAN_QUOTED_BYTES)
+	if (len <= MAX_QUOTED_BYTES)
 		return len;
 	*ellipsis = "...";
 
 	/* the next bytes complete the last character, if it has any more */
-	len = SCAN_QUOTED_BYTES + strnlen(text + SCAN_QUOTED_BYTES,
-									  MAX_MULTIBYTE_CHAR_LEN);
-	return pg_mbcliplen(text, len, SCAN_QUOTED_BYTES);
+	len = MAX_QUOTED_BYTES + strnlen(text + MAX_QUOTED_BYTES,
+									 MAX_MULTIBYTE_CHAR_LEN);
+	return pg_mbcliplen(text, len, MAX_QUOTED_BYTES);
 }
 
 void
-walredo_scan_fail(WalredoScan *scan, const char *expected)
+walredo_parse_fail(WalredoParser *scan, const char *expected)
 {
 	const char *input_more;
 	const char *at_more;
-	int			input_len = scan_quoted_len(scan->input, &input_more);
-	int			at_len = scan_quoted_len(scan->at, &at_more);
+	int			input_len = quoted_len(scan->input, &input_more);
+	int			at_len = quoted_len(scan->at, &at_more);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -70,7 +70,7 @@ walredo_scan_fail(WalredoScan *scan, const char *expected)
 }
 
 bool
-walredo_scan_try(WalredoScan *scan, const char *literal)
+walredo_parse_try(WalredoParser *scan, const char *literal)
 {
 	size_t		len = strlen(literal);
 
@@ -81,12 +81,12 @@ walredo_scan_try(WalredoScan *scan, const char *literal)
 }
 
 bool
-walredo_scan_try_word(WalredoScan *scan, const char *word)
+walredo_parse_try_word(WalredoParser *scan, const char *word)
 {
-	WalredoScan saved = *scan;
+	WalredoParser saved = *scan;
 
-	walredo_scan_blanks(scan);
-	if (walredo_scan_try(scan, word) &&
+	walredo_parse_blanks(scan);
+	if (walredo_parse_try(scan, word) &&
 		(*scan->at == '\0' || scanner_isspace(*scan->at)))
 		return true;
 	*scan = saved;
@@ -94,35 +94,35 @@ walredo_scan_try_word(WalredoScan *scan, const char *word)
 }
 
 void
-walredo_scan_literal(WalredoScan *scan, const char *literal)
+walredo_parse_literal(WalredoParser *scan, const char *literal)
 {
-	if (!walredo_scan_try(scan, literal))
-		walredo_scan_fail(scan, psprintf("\"%s\"", literal));
+	if (!walredo_parse_try(scan, literal))
+		walredo_parse_fail(scan, psprintf("\"%s\"", literal));
 }
 
 void
-walredo_scan_word(WalredoScan *scan, const char *word)
+walredo_parse_word(WalredoParser *scan, const char *word)
 {
-	if (!walredo_scan_try_word(scan, word))
+	if (!walredo_parse_try_word(scan, word))
 	{
-		walredo_scan_blanks(scan);
-		walredo_scan_fail(scan, psprintf("\"%s\"", word));
+		walredo_parse_blanks(scan);
+		walredo_parse_fail(scan, psprintf("\"%s\"", word));
 	}
 }
 
 void
-walredo_scan_blanks(WalredoScan *scan)
+walredo_parse_blanks(WalredoParser *scan)
 {
 	const char *start = scan->at;
 
 	while (scanner_isspace(*scan->at))
 		scan->at++;
 	if (scan->at == start && start != scan->input && *start != '\0')
-		walredo_scan_fail(scan, "a blank");
+		walredo_parse_fail(scan, "a blank");
 }
 
 uint64
-walredo_scan_number(WalredoScan *scan, uint64 max, const char *what)
+walredo_parse_number(WalredoParser *scan, uint64 max, const char *what)
 {
 	const char *start = scan->at;
 	uint64		value = 0;
@@ -135,33 +135,33 @@ walredo_scan_number(WalredoScan *scan, uint64 max, const char *what)
 		if (value > max / 10 || digit > max - value * 10)
 		{
 			scan->at = start;
-			walredo_scan_fail(scan, psprintf("%s of at most " UINT64_FORMAT,
-											 what, max));
+			walredo_parse_fail(scan, psprintf("%s of at most " UINT64_FORMAT,
+											  what, max));
 		}
 		value = value * 10 + digit;
 		scan->at++;
 	}
 	if (scan->at == start)
-		walredo_scan_fail(scan, what);
+		walredo_parse_fail(scan, what);
 	return value;
 }
 
 int64
-walredo_scan_int64(WalredoScan *scan, const char *what)
+walredo_parse_int64(WalredoParser *scan, const char *what)
 {
 	uint64		value;
 
-	if (!walredo_scan_try(scan, "-"))
-		return (int64) walredo_scan_number(scan, PG_INT64_MAX, what);
+	if (!walredo_parse_try(scan, "-"))
+		return (int64) walredo_parse_number(scan, PG_INT64_MAX, what);
 
-	value = walredo_scan_number(scan, (uint64) PG_INT64_MAX + 1, what);
+	value = walredo_parse_number(scan, (uint64) PG_INT64_MAX + 1, what);
 	/* negate as unsigned: the lowest number has no positive counterpart */
 	return (int64) (UINT64CONST(0) - value);
 }
 
 uint64
-walredo_scan_hex(WalredoScan *scan, int min_digits, int max_digits,
-				 bool upper, const char *what)
+walredo_parse_hex(WalredoParser *scan, int min_digits, int max_digits,
+				  bool upper, const char *what)
 {
 	const char *digits = upper ? "0123456789ABCDEF" : "0123456789ABCDEFabcdef";
 	int			len = strspn(scan->at, digits);
@@ -170,7 +170,7 @@ walredo_scan_hex(WalredoScan *scan, int min_digits, int max_digits,
 	Assert(max_digits <= 16);
 
 	if (len < min_digits || len > max_digits)
-		walredo_scan_fail(scan, what);
+		walredo_parse_fail(scan, what);
 	for (int i = 0; i < len; i++)
 	{
 		char		c = *scan->at++;
@@ -182,7 +182,7 @@ walredo_scan_hex(WalredoScan *scan, int min_digits, int max_digits,
 }
 
 void
-walredo_scan_end(WalredoScan *scan)
+walredo_parse_end(WalredoParser *scan)
 {
 	const char *start = scan->at;
 
@@ -191,6 +191,6 @@ walredo_scan_end(WalredoScan *scan)
 	if (*scan->at != '\0')
 	{
 		scan->at = start;
-		walredo_scan_fail(scan, "nothing more");
+		walredo_parse_fail(scan, "nothing more");
 	}
 }

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * page.c
+ * pagefuncs.c
  *	  SQL functions that make pages from WAL, and show how they came to
  *	  be.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/api/page.c
+ * src/api/pagefuncs.c
  *
  *-------------------------------------------------------------------------
  */
@@ -26,7 +26,7 @@
 #include "record/record.h"
 #include "record/tag.h"
 #include "record/xlogrecord.h"
-#include "redo/redo.h"
+#include "redo/replay.h"
 #include "storage/bufpage.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -252,7 +252,7 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 	XLogRecPtr	later;
 	StringInfoData detail;
 
-	if (lsn == WALREDO_END_OF_LOG)
+	if (lsn == WALREDO_END_OF_WAL)
 		lsn = wal_end;
 	if (page->num_records == 0 &&
 		(page->end == WALREDO_TRUNCATED ||
@@ -364,7 +364,7 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 	filter.tag = *tag;
 	set_base(rebuild, tag, base, lsn);
 
-	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_LOG,
+	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_WAL,
 								   lsn);
 	while (walredo_page_scan_next(scan))
 	{
@@ -664,10 +664,10 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
 	start_lsn = PG_GETARG_LSN(1);
 	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
-								   WALREDO_START_OF_LOG, PG_GETARG_LSN(2));
+								   WALREDO_START_OF_WAL, PG_GETARG_LSN(2));
 
 	/* What comes before the range need not be there, but the range must. */
-	if (start_lsn != WALREDO_START_OF_LOG &&
+	if (start_lsn != WALREDO_START_OF_WAL &&
 		start_lsn < walredo_reader_first_lsn(scan->reader))
 		report_missing_start(scan, start_lsn);
 
@@ -684,7 +684,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 
 		if (scan->has_restarted)
 		{
-			if (start_lsn != WALREDO_START_OF_LOG &&
+			if (start_lsn != WALREDO_START_OF_WAL &&
 				start_lsn < walredo_reader_first_lsn(scan->reader))
 				report_missing_start(scan, start_lsn);
 			forget_before_gap(scan, rebuild, NULL, InvalidXLogRecPtr);
@@ -721,8 +721,8 @@ walredo_page_history(PG_FUNCTION_ARGS)
 			if (!starts && !can_be_replayed(record))
 				image = NULL;
 			else if (image != NULL || starts)
-				image = walredo_redo(&filter.tag, starts ? NULL : image,
-									 &record, 1);
+				image = walredo_replay(&filter.tag, starts ? NULL : image,
+									   &record, 1);
 			if (starts && image_is_incomplete(&filter.tag, record, image))
 				image = NULL;
 		}

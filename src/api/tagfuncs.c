@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * tag.c
+ * tagfuncs.c
  *	  SQL functions of the type walredo_tag.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/api/tag.c
+ * src/api/tagfuncs.c
  *
  *-------------------------------------------------------------------------
  */

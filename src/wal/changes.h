@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * lower.h
+ * changes.h
  *	  From one WAL record to the pages that it changes.
  *
  * A WAL record names some of the pages that its redo changes, as block
@@ -11,12 +11,12 @@
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/wal/lower.h
+ * src/wal/changes.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WALREDO_LOWER_H
-#define WALREDO_LOWER_H
+#ifndef WALREDO_CHANGES_H
+#define WALREDO_CHANGES_H
 
 #include "postgres.h"
 
@@ -160,4 +160,4 @@ extern uint64 walredo_file_change_from(const WalredoFileChange *change,
 extern void walredo_report_broken_record(XLogRecPtr end_lsn,
 										 const char *error);
 
-#endif							/* WALREDO_LOWER_H */
+#endif							/* WALREDO_CHANGES_H */

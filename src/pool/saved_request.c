@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * bundle.c
+ * saved_request.c
  *	  Requests that a child died of, kept for study.
  *
  * With walredo.save_failed_requests, a request that its child did not survive
@@ -14,7 +14,7 @@
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/pool/bundle.c
+ * src/pool/saved_request.c
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
-#include "pool/bundle.h"
+#include "pool/saved_request.h"
 #include "proto/proto.h"
 #include "storage/fd.h"
 #include "utils/timestamp.h"
@@ -40,36 +40,36 @@
 #define LOCK_RETRY_MS	10
 
 /* A file that is being written, or sent. */
-typedef struct Bundle
+typedef struct SavedRequest
 {
 	const char *name;
 	int			fd;
-} Bundle;
+} SavedRequest;
 
 /* Closes and removes a file that was not written as a whole. */
 static void
-remove_file(Bundle *bundle)
+remove_file(SavedRequest *saved)
 {
 	char		path[MAXPGPATH];
 
-	close(bundle->fd);
-	bundle->fd = -1;
-	snprintf(path, sizeof(path), "%s/%s", WALREDO_BUNDLE_DIR, bundle->name);
+	close(saved->fd);
+	saved->fd = -1;
+	snprintf(path, sizeof(path), "%s/%s", WALREDO_SAVED_REQUESTS_DIR, saved->name);
 	(void) unlink(path);
 }
 
 static void
 put_into_file(const char *data, Size size, void *arg)
 {
-	Bundle	   *bundle = arg;
+	SavedRequest *saved = arg;
 
-	if (bundle->fd >= 0 && !walredo_write(bundle->fd, data, size))
+	if (saved->fd >= 0 && !walredo_write(saved->fd, data, size))
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not write file \"%s/%s\": %m",
-						WALREDO_BUNDLE_DIR, bundle->name)));
-		remove_file(bundle);
+						WALREDO_SAVED_REQUESTS_DIR, saved->name)));
+		remove_file(saved);
 	}
 }
 
@@ -86,14 +86,14 @@ add_size_of_piece(const char *data, Size size, void *arg)
 static int
 count_files(uint64 *bytes)
 {
-	DIR		   *dir = AllocateDir(WALREDO_BUNDLE_DIR);
+	DIR		   *dir = AllocateDir(WALREDO_SAVED_REQUESTS_DIR);
 	struct dirent *de;
 	int			n = 0;
 
 	*bytes = 0;
 	if (dir == NULL)
 		return -1;
-	while ((de = ReadDirExtended(dir, WALREDO_BUNDLE_DIR, LOG)) != NULL)
+	while ((de = ReadDirExtended(dir, WALREDO_SAVED_REQUESTS_DIR, LOG)) != NULL)
 	{
 		struct stat file;
 
@@ -126,7 +126,7 @@ make_room(int lock_fd, uint64 size)
 					(errcode_for_file_access(),
 					 errmsg("failed request is not saved"),
 					 errdetail("Could not lock directory \"%s\": %m.",
-							   WALREDO_BUNDLE_DIR)));
+							   WALREDO_SAVED_REQUESTS_DIR)));
 			return false;
 		}
 		if (i == LOCK_TRIES)
@@ -146,24 +146,24 @@ make_room(int lock_fd, uint64 size)
 				(errcode_for_file_access(),
 				 errmsg("failed request is not saved"),
 				 errdetail("Could not read directory \"%s\": %m.",
-						   WALREDO_BUNDLE_DIR)));
+						   WALREDO_SAVED_REQUESTS_DIR)));
 		return false;
 	}
-	if (nfiles >= WALREDO_BUNDLE_MAX_FILES)
+	if (nfiles >= WALREDO_SAVED_REQUESTS_MAX_FILES)
 	{
 		ereport(LOG,
 				(errmsg("failed request is not saved"),
 				 errdetail("Directory \"%s\" has %d files already.",
-						   WALREDO_BUNDLE_DIR, nfiles)));
+						   WALREDO_SAVED_REQUESTS_DIR, nfiles)));
 		return false;
 	}
-	if (bytes + size > WALREDO_BUNDLE_MAX_SIZE)
+	if (bytes + size > WALREDO_SAVED_REQUESTS_MAX_SIZE)
 	{
 		ereport(LOG,
 				(errmsg("failed request is not saved"),
 				 errdetail("It has " UINT64_FORMAT " bytes, and those in directory \"%s\" have " UINT64_FORMAT ". The limit for all is " UINT64_FORMAT ".",
-						   size, WALREDO_BUNDLE_DIR, bytes,
-						   WALREDO_BUNDLE_MAX_SIZE)));
+						   size, WALREDO_SAVED_REQUESTS_DIR, bytes,
+						   WALREDO_SAVED_REQUESTS_MAX_SIZE)));
 		return false;
 	}
 	return true;
@@ -171,64 +171,64 @@ make_room(int lock_fd, uint64 size)
 
 /* Writes the request into a file of its own. */
 static void
-save_request(const WalredoRequest *request, Bundle *bundle)
+save_request(const WalredoRequest *request, SavedRequest *saved)
 {
-	bundle->name = psprintf("%d-" INT64_FORMAT, MyProcPid,
-							(int64) GetCurrentTimestamp());
-	bundle->fd = open(psprintf("%s/%s", WALREDO_BUNDLE_DIR, bundle->name),
-					  O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-					  S_IRUSR | S_IWUSR);
-	if (bundle->fd < 0)
+	saved->name = psprintf("%d-" INT64_FORMAT, MyProcPid,
+						   (int64) GetCurrentTimestamp());
+	saved->fd = open(psprintf("%s/%s", WALREDO_SAVED_REQUESTS_DIR, saved->name),
+					 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+					 S_IRUSR | S_IWUSR);
+	if (saved->fd < 0)
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not create file \"%s/%s\": %m",
-						WALREDO_BUNDLE_DIR, bundle->name)));
+						WALREDO_SAVED_REQUESTS_DIR, saved->name)));
 		return;
 	}
-	walredo_request_write(request, put_into_file, bundle);
-	if (bundle->fd < 0)
+	walredo_request_write(request, put_into_file, saved);
+	if (saved->fd < 0)
 		return;
-	close(bundle->fd);
-	bundle->fd = -1;
+	close(saved->fd);
+	saved->fd = -1;
 	ereport(LOG,
 			(errmsg("saved failed request as \"%s/%s\"",
-					WALREDO_BUNDLE_DIR, bundle->name)));
+					WALREDO_SAVED_REQUESTS_DIR, saved->name)));
 }
 
 void
-walredo_bundle_save(const WalredoRequest *request)
+walredo_save_request(const WalredoRequest *request)
 {
-	static Bundle bundle;
+	static SavedRequest saved;
 	static int	lock_fd;
 	MemoryContext context = CurrentMemoryContext;
 	uint64		size = 0;
 
-	if (mkdir(WALREDO_BUNDLE_DIR, S_IRWXU) != 0 && errno != EEXIST)
+	if (mkdir(WALREDO_SAVED_REQUESTS_DIR, S_IRWXU) != 0 && errno != EEXIST)
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m",
-						WALREDO_BUNDLE_DIR)));
+						WALREDO_SAVED_REQUESTS_DIR)));
 		return;
 	}
-	lock_fd = open(WALREDO_BUNDLE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lock_fd = open(WALREDO_SAVED_REQUESTS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock_fd < 0)
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not open directory \"%s\": %m",
-						WALREDO_BUNDLE_DIR)));
+						WALREDO_SAVED_REQUESTS_DIR)));
 		return;
 	}
 
 	/* The caller is about to report something worse than want of memory. */
-	bundle.fd = -1;
+	saved.fd = -1;
 	PG_TRY();
 	{
 		walredo_request_write(request, add_size_of_piece, &size);
 		if (make_room(lock_fd, size))
-			save_request(request, &bundle);
+			save_request(request, &saved);
 	}
 	PG_CATCH();
 	{
@@ -245,25 +245,25 @@ walredo_bundle_save(const WalredoRequest *request)
 	PG_END_TRY();
 
 	/* Half a request is of no use, and would count for the limits. */
-	if (bundle.fd >= 0)
-		remove_file(&bundle);
+	if (saved.fd >= 0)
+		remove_file(&saved);
 	close(lock_fd);
 }
 
 static void
 send_file(WalredoPipe *pipe, void *arg)
 {
-	Bundle	   *bundle = arg;
+	SavedRequest *saved = arg;
 	char	   *chunk = palloc(REPLAY_CHUNK);
 	ssize_t		n;
 
-	if (lseek(bundle->fd, 0, SEEK_SET) != 0)
+	if (lseek(saved->fd, 0, SEEK_SET) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not seek in file \"%s/%s\": %m",
-						WALREDO_BUNDLE_DIR, bundle->name)));
+						WALREDO_SAVED_REQUESTS_DIR, saved->name)));
 	/* The file may be of any length; the child has seen enough much earlier. */
-	while ((n = walredo_read(bundle->fd, chunk, REPLAY_CHUNK,
+	while ((n = walredo_read(saved->fd, chunk, REPLAY_CHUNK,
 							 REPLAY_CHUNK)) > 0)
 	{
 		if (!walredo_pipe_put(pipe, chunk, n))
@@ -273,24 +273,24 @@ send_file(WalredoPipe *pipe, void *arg)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not read file \"%s/%s\": %m",
-						WALREDO_BUNDLE_DIR, bundle->name)));
+						WALREDO_SAVED_REQUESTS_DIR, saved->name)));
 	pfree(chunk);
 }
 
 static char *
 describe_file(void *arg)
 {
-	Bundle	   *bundle = arg;
+	SavedRequest *saved = arg;
 
 	return psprintf("It was to answer the saved request \"%s\".",
-					bundle->name);
+					saved->name);
 }
 
 void
-walredo_bundle_replay(const char *name, char *page)
+walredo_replay_saved_request(const char *name, char *page)
 {
-	Bundle		bundle = {name, -1};
-	WalredoRequest request = {send_file, describe_file, &bundle, 0, true};
+	SavedRequest saved = {name, -1};
+	WalredoRequest request = {send_file, describe_file, &saved, 0, true};
 
 	/* Names as they are made above, and no way out of the directory. */
 	if (name[0] == '\0' || strspn(name, "0123456789-") != strlen(name))
@@ -298,13 +298,13 @@ walredo_bundle_replay(const char *name, char *page)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid name of a saved request: \"%s\"", name)));
 
-	bundle.fd = OpenTransientFile(psprintf("%s/%s", WALREDO_BUNDLE_DIR, name),
-								  O_RDONLY | PG_BINARY);
-	if (bundle.fd < 0)
+	saved.fd = OpenTransientFile(psprintf("%s/%s", WALREDO_SAVED_REQUESTS_DIR, name),
+								 O_RDONLY | PG_BINARY);
+	if (saved.fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s/%s\": %m",
-						WALREDO_BUNDLE_DIR, name)));
+						WALREDO_SAVED_REQUESTS_DIR, name)));
 	walredo_pool_request(&request, page);
-	CloseTransientFile(bundle.fd);
+	CloseTransientFile(saved.fd);
 }

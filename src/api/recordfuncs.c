@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * record.c
+ * recordfuncs.c
  *	  SQL functions of the type walredo_record: input, output, and one
  *	  constructor for each kind.
  *
@@ -10,7 +10,7 @@
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/api/record.c
+ * src/api/recordfuncs.c
  *
  *-------------------------------------------------------------------------
  */

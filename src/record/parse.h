@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * scan.h
+ * parse.h
  *	  Reading the text forms of walredo_tag and walredo_record.
  *
  * A cursor over a null-terminated string, and one function for each thing
@@ -9,62 +9,62 @@
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/record/scan.h
+ * src/record/parse.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WALREDO_SCAN_H
-#define WALREDO_SCAN_H
+#ifndef WALREDO_PARSE_H
+#define WALREDO_PARSE_H
 
 #include "postgres.h"
 
-typedef struct WalredoScan
+typedef struct WalredoParser
 {
 	const char *type;			/* name of the SQL type, for errors */
 	const char *input;			/* the whole text, for errors */
 	const char *at;				/* next byte to read */
-} WalredoScan;
+} WalredoParser;
 
-extern void walredo_scan_begin(WalredoScan *scan, const char *type,
-							   const char *input);
+extern void walredo_parse_begin(WalredoParser *scan, const char *type,
+								const char *input);
 
 /* Raises the error; expected completes the sentence "Expected ...". */
-extern void walredo_scan_fail(WalredoScan *scan, const char *expected);
+extern void walredo_parse_fail(WalredoParser *scan, const char *expected);
 
 /* Steps over literal, if it stands at the cursor. */
-extern bool walredo_scan_try(WalredoScan *scan, const char *literal);
+extern bool walredo_parse_try(WalredoParser *scan, const char *literal);
 
 /*
  * Steps over blanks and the word after them, if that is word.  A word ends at
  * a blank or at the end.
  */
-extern bool walredo_scan_try_word(WalredoScan *scan, const char *word);
+extern bool walredo_parse_try_word(WalredoParser *scan, const char *word);
 
 /* As the two above, but literal or word must stand there. */
-extern void walredo_scan_literal(WalredoScan *scan, const char *literal);
-extern void walredo_scan_word(WalredoScan *scan, const char *word);
+extern void walredo_parse_literal(WalredoParser *scan, const char *literal);
+extern void walredo_parse_word(WalredoParser *scan, const char *word);
 
 /*
  * Steps over the blanks between two words, of which there must be at least
  * one; at the start of the text there may be none.
  */
-extern void walredo_scan_blanks(WalredoScan *scan);
+extern void walredo_parse_blanks(WalredoParser *scan);
 
 /* Reads a decimal number of 0 to max. */
-extern uint64 walredo_scan_number(WalredoScan *scan, uint64 max,
-								  const char *what);
+extern uint64 walredo_parse_number(WalredoParser *scan, uint64 max,
+								   const char *what);
 
 /* Reads a decimal number with an optional minus sign. */
-extern int64 walredo_scan_int64(WalredoScan *scan, const char *what);
+extern int64 walredo_parse_int64(WalredoParser *scan, const char *what);
 
 /*
  * Reads a hexadecimal number of min_digits to max_digits (at most 16).
  * Letters must be upper-case if upper is set.
  */
-extern uint64 walredo_scan_hex(WalredoScan *scan, int min_digits,
-							   int max_digits, bool upper, const char *what);
+extern uint64 walredo_parse_hex(WalredoParser *scan, int min_digits,
+								int max_digits, bool upper, const char *what);
 
 /* Only blanks may follow. */
-extern void walredo_scan_end(WalredoScan *scan);
+extern void walredo_parse_end(WalredoParser *scan);
 
-#endif							/* WALREDO_SCAN_H */
+#endif							/* WALREDO_PARSE_H */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * verify.c
+ * verifyfuncs.c
  *	  SQL function that checks a relation's pages against WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/api/verify.c
+ * src/api/verifyfuncs.c
  *
  *-------------------------------------------------------------------------
  */
@@ -329,9 +329,9 @@ walredo_get_verify_progress(PG_FUNCTION_ARGS)
 			CStringGetTextDatum(phase_names[param[WALREDO_PROGRESS_PHASE]]);
 		values[5] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_TOTAL]);
 		values[6] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_DONE]);
-		values[7] = LSNGetDatum(param[WALREDO_PROGRESS_LOG_START]);
-		values[8] = LSNGetDatum(param[WALREDO_PROGRESS_LOG_POSITION]);
-		values[9] = LSNGetDatum(param[WALREDO_PROGRESS_LOG_END]);
+		values[7] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_START]);
+		values[8] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_POSITION]);
+		values[9] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_END]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * redo.c
+ * replay.c
  *	  Replay of a list of records on the image of one page.
  *
  * Native records are applied here in the backend, whole WAL records by a
@@ -13,7 +13,7 @@
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/redo/redo.c
+ * src/redo/replay.c
  *
  *-------------------------------------------------------------------------
  */
@@ -26,9 +26,9 @@
 #include "portability/instr_time.h"
 #include "proto/proto.h"
 #include "record/xlogrecord.h"
-#include "redo/redo.h"
+#include "redo/replay.h"
 #include "stats/stats.h"
-#include "wal/lower.h"
+#include "wal/changes.h"
 
 #define RecordXLogRecord(record)	((const XLogRecord *) (record)->u.data)
 
@@ -148,7 +148,7 @@ send_run(WalredoPipe *pipe, void *arg)
 static void
 send_job(WalredoPipe *pipe, void *arg)
 {
-	WalredoRedoJob *job = arg;
+	WalredoReplayJob *job = arg;
 
 	begin_page(pipe, &job->tag, job->base);
 	for (int i = 0; i < job->npieces; i++)
@@ -204,7 +204,7 @@ describe_run(void *arg)
 static char *
 describe_job(void *arg)
 {
-	WalredoRedoJob *job = arg;
+	WalredoReplayJob *job = arg;
 	const WalredoRequestPiece *last;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn = InvalidXLogRecPtr;
@@ -396,8 +396,8 @@ apply_native_run(const WalredoTag *tag, bytea *image,
 }
 
 bytea *
-walredo_redo(const WalredoTag *tag, bytea *base,
-			 WalredoRecord *const *records, int nrecords)
+walredo_replay(const WalredoTag *tag, bytea *base,
+			   WalredoRecord *const *records, int nrecords)
 {
 	bytea	   *image = base;
 	int			i = 0;
@@ -439,7 +439,7 @@ walredo_redo(const WalredoTag *tag, bytea *base,
 }
 
 void
-walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job)
+walredo_replay_add(WalredoStream *stream, WalredoReplayJob *job)
 {
 	WalredoRequest request = {send_job, describe_job, job, job->nrecords,
 	false};
@@ -448,7 +448,7 @@ walredo_redo_add(WalredoStream *stream, WalredoRedoJob *job)
 }
 
 void
-walredo_redo_one(WalredoRedoJob *job, char *page)
+walredo_replay_one(WalredoReplayJob *job, char *page)
 {
 	WalredoRequest request = {send_job, describe_job, job, job->nrecords,
 	false};
@@ -568,7 +568,7 @@ describe_ping(void *arg)
 }
 
 double
-walredo_redo_ping(void)
+walredo_ping_child(void)
 {
 	WalredoRequest request = {send_ping, describe_ping, NULL, 0, false};
 	PGAlignedBlock answer;

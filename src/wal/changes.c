@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * lower.c
+ * changes.c
  *	  From one WAL record to the pages that it changes.
  *
  * Each function below mirrors a redo routine of the server, which is named at
@@ -15,7 +15,7 @@
  * Portions Copyright (c) 2026, walredo developers
  *
  * IDENTIFICATION
- *	  src/wal/lower.c
+ *	  src/wal/changes.c
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +41,7 @@
 #include "storage/sinval.h"
 #include "utils/memutils.h"
 #include "utils/relmapper.h"
-#include "wal/lower.h"
+#include "wal/changes.h"
 
 /* Main data, and how much of it has been read. */
 typedef struct Cursor

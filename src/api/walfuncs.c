@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * wal.c
+ * walfuncs.c
  *	  SQL functions that read the write-ahead log.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
  * IDENTIFICATION
- *	  src/api/wal.c
+ *	  src/api/walfuncs.c
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +24,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
-#include "wal/lower.h"
+#include "wal/changes.h"
 #include "wal/names.h"
 #include "wal/reader.h"
 
@@ -277,7 +277,7 @@ typedef struct DecodeScan
  * walredo_decode(lsn, rec)
  *
  * The pages that a WAL record changes, each with what happens to it, in the
- * order in which redo does it.  lsn is the record's end.  See wal/lower.h.
+ * order in which redo does it.  lsn is the record's end.  See wal/changes.h.
  *
  * A record can have rows that take a hundred times its length.  They are made
  * in parts, for each of which the record is looked through again: as long as

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * apply.c
+ * applyfuncs.c
  *	  SQL functions that apply records to page images, and what goes with it.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/api/apply.c
+ * src/api/applyfuncs.c
  *
  *-------------------------------------------------------------------------
  */
@@ -17,10 +17,10 @@
 #include "api/api.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "pool/bundle.h"
+#include "pool/saved_request.h"
 #include "record/record.h"
 #include "record/tag.h"
-#include "redo/redo.h"
+#include "redo/replay.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -116,7 +116,7 @@ walredo_apply(PG_FUNCTION_ARGS)
 	base = PG_ARGISNULL(1) ? NULL : PG_GETARG_BYTEA_P_COPY(1);
 	records = records_of_array(getarg_array(fcinfo, 2), &nrecords);
 
-	PG_RETURN_BYTEA_P(walredo_redo(tag, base, records, nrecords));
+	PG_RETURN_BYTEA_P(walredo_replay(tag, base, records, nrecords));
 }
 
 /*
@@ -157,7 +157,7 @@ walredo_page_mask(PG_FUNCTION_ARGS)
 Datum
 walredo_ping(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_FLOAT8(walredo_redo_ping());
+	PG_RETURN_FLOAT8(walredo_ping_child());
 }
 
 /*
@@ -169,7 +169,7 @@ walredo_replay_request(PG_FUNCTION_ARGS)
 	bytea	   *page = (bytea *) palloc(VARHDRSZ + BLCKSZ);
 
 	SET_VARSIZE(page, VARHDRSZ + BLCKSZ);
-	walredo_bundle_replay(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-						  VARDATA(page));
+	walredo_replay_saved_request(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+								 VARDATA(page));
 	PG_RETURN_BYTEA_P(page);
 }
