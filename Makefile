@@ -41,6 +41,7 @@ OBJS = \
 	src/wal/changes.o \
 	src/wal/names.o \
 	src/wal/reader.o \
+	src/wal/source.o \
 	src/wal/timeline.o
 
 EXTENSION = walredo
