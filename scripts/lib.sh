@@ -20,7 +20,19 @@ set -euo pipefail
 umask 022
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-oldest_version=15
+
+# The supported major versions of PostgreSQL, oldest first, each with the release
+# of Debian that has it, or "-", and how scripts/test-versions tests it there:
+# "full", "regress" for the regression tests only, or "-".  This is the list that
+# counts.  t/004_layout.pl checks the others against it.
+versions='
+15 bookworm      full
+16 -             -
+17 trixie        full
+18 sid           full
+19 experimental  regress
+'
+oldest_version=$(awk 'NF { print $1; exit }' <<<"$versions")
 
 scratch=			# the one directory that holds all
 job=				# process group of what job() runs

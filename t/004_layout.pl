@@ -233,7 +233,7 @@ foreach my $file (
 	@sources,
 	grep { -f } glob 'Makefile META.json walredo.control walredo--*.sql'
 	. ' typedefs.list sql/* t/* scripts/* .ci/* test/* bench/* fuzz/*'
-	. ' debian/* debian/*/*')
+	. ' debian/* debian/*/* .github/workflows/*')
 {
 	my $text = $text{$file} // slurp_file($file);
 	my $n = 0;
@@ -305,6 +305,36 @@ like($meta->{'meta-spec'}->{version}, $version, 'version of the specification');
 like($meta->{'meta-spec'}->{url}, qr{^https?://}, 'URL of the specification');
 none([ grep { ref || !length || length > 256 } @{ $meta->{tags} } ], 'tags');
 
+my $resources = $meta->{resources};
+my $uri = qr{^(?:https?|git|ssh)://[^\s/]+(?:/\S*)?$};
+none(
+	[ grep { !/^(?:homepage|bugtracker|repository)$/ } sort keys %$resources ],
+	'resources');
+like($resources->{homepage} // 'https://none', $uri, 'home page');
+SKIP:
+{
+	my $bugtracker = $resources->{bugtracker} or skip 'no bug tracker', 1;
+
+	ok( ref $bugtracker eq 'HASH'
+		  && ($bugtracker->{web} // $bugtracker->{mailto})
+		  && ($bugtracker->{web} // 'https://none') =~ $uri
+		  && ($bugtracker->{mailto} // 'a@b') =~ /^[^\s@]+@[^\s@]+$/
+		  && !grep({ !/^(?:web|mailto)$/ } keys %$bugtracker),
+		'bug tracker');
+}
+SKIP:
+{
+	my $repository = $resources->{repository} or skip 'no repository', 1;
+
+	ok( ref $repository eq 'HASH'
+		  && ($repository->{url} // $repository->{web})
+		  && ($repository->{url} // 'https://none') =~ $uri
+		  && ($repository->{web} // 'https://none') =~ $uri
+		  && ($repository->{type} // '') =~ /^[a-z]+$/
+		  && !grep({ !/^(?:url|web|type)$/ } keys %$repository),
+		'repository');
+}
+
 is_deeply([ keys %{ $meta->{provides} } ], ['walredo'], 'provides');
 my $provided = $meta->{provides}->{walredo};
 like($provided->{version}, $version, 'version of the extension');
@@ -367,18 +397,37 @@ is($copyright, $license, 'debian/copyright has the licence');
 # Versions
 #
 
-# Each that README.md names as tested is built and tested by .ci/run, and by
-# scripts/test-versions where nothing else is asked for.
-my ($versions) = slurp_file('README.md') =~ /^## Versions$(.*?)^## /ms;
-my @tested = map { $_->[0] } grep { $_->[1] !~ /^not tested/ }
-  map { [ /^\| (\d+)[^|]*\| ([^|]*)/ ] } grep { /^\| \d/ } split /\n/, $versions;
-my ($ci) = slurp_file('.ci/run') =~ m{scripts/test-versions" (.*) <};
-my ($by_default) =
-  slurp_file('scripts/test-versions') =~ /\|\| names=\((.*)\)$/m;
-cmp_ok(scalar(@tested), '>', 2, 'there are versions that are tested');
-is_deeply([ $ci =~ /\b(\d+)(?:-regress)?(?= )/g ],
-	\@tested, '.ci/run tests the versions of README.md');
-is_deeply([ $by_default =~ /\b(\d+)(?:-regress)?\b/g ],
-	\@tested, 'so does scripts/test-versions');
+# scripts/lib.sh has the list: version, release of Debian, how it is tested.
+my ($versions) = slurp_file('scripts/lib.sh') =~ /^versions='\n(.*?)^'$/ms;
+my @versions = map { [ split ' ' ] } split /\n/, $versions;
+my @numbers = map { $_->[0] } @versions;
+my $oldest = $numbers[0];
+cmp_ok(scalar(@versions), '>', 2, 'there are versions');
+is_deeply(\@numbers, [ sort { $a <=> $b } @numbers ], 'the oldest is first');
+none([ map { "@$_" } grep { "@$_" !~ /^\d+ (?:[a-z]+ (?:full|regress)|- -)$/ } @versions ],
+	'how each is tested');
+
+my ($table) = slurp_file('README.md') =~ /^## Versions$(.*?)^## /ms;
+my @shown = map { [ /^\| (\d+)[^|]*\| ([^|]*)/ ] } grep { /^\| \d/ } split /\n/,
+  $table;
+is_deeply(
+	[
+		map {
+			[ $_->[0], $_->[1] =~ /^not tested/ ? '-' : $_->[1] =~
+				  /regression tests only/ ? 'regress' : 'full' ]
+		} @shown
+	],
+	[ map { [ $_->[0], $_->[2] ] } @versions ],
+	'README.md shows the same');
+like(slurp_file('.ci/run'), qr{/scripts/test-versions" all }, '.ci/run tests all');
+
+my ($matrix) = slurp_file('.github/workflows/ci.yml') =~ /^\s+pg: \[(.*)\]$/m;
+is($matrix, join(', ', @numbers), 'so does the workflow');
+
+is($meta->{prereqs}->{runtime}->{requires}->{PostgreSQL},
+	"$oldest.0.0", 'META.json asks for the oldest, or a newer one');
+is(slurp_file('debian/pgversions'), "$oldest+\n", 'so does debian/pgversions');
+like($text{'src/compat.h'},
+	qr/^#if PG_VERSION_NUM < ${oldest}0000\n#error /m, 'and compat.h');
 
 done_testing();
