@@ -1,7 +1,7 @@
-# Reading the log from directories: an archive, another server's pg_wal, and
+# Reading WAL from directories: an archive, another server's pg_wal, and
 # what may be wrong with them.
 #
-# Seen to fail: with a missing segment taken for the end of the log.
+# Seen to fail: with a missing segment taken for the end of WAL.
 
 use strict;
 use warnings;
@@ -236,7 +236,7 @@ same_lines( $all,
 		'postgres', "$rows_sql FROM pg_get_wal_records_info('$start', '$end')"),
 	'... and as pg_walinspect reads the original');
 same_lines(records(undef, $start, $end, $writer),
-	$all, "the server's own log reads the same");
+	$all, "the server's WAL reads the same");
 
 my @lines = split /\n/, $all;
 my @starts = map { (split /\|/)[0] } @lines;
@@ -468,13 +468,13 @@ my $tl_start =
 $writer->safe_psql('postgres', 'CREATE TABLE before_switch AS SELECT * FROM t');
 $writer->wait_for_catchup($standby);
 
-# On a standby the log goes as far as it is replayed.
+# On a standby, WAL can be read as far as it is replayed.
 my $replayed = $standby->safe_psql('postgres', 'SELECT pg_last_wal_replay_lsn()');
 same_lines( records(undef, $tl_start, $replayed, $standby),
 	$writer->safe_psql(
 		'postgres',
 		"$rows_sql FROM pg_get_wal_records_info('$tl_start', '$replayed')"),
-	"a standby's own log");
+	"a standby's WAL");
 my ($ret, $stdout);
 ($ret, $stdout, $stderr) = $standby->psql('postgres',
 	"\\set VERBOSITY verbose\n"
@@ -509,7 +509,7 @@ switch_segment($writer, 1);
 my $across = $standby->safe_psql('postgres',
 	"$rows_sql FROM pg_get_wal_records_info('$tl_start', '$tl_end')");
 same_lines(records(undef, $tl_start, $tl_end, $standby),
-	$across, "a promoted server's own log");
+	$across, "a promoted server's WAL");
 
 # Everything in one archive: segments of both timelines under one number
 $dir = copy_of($growing_archive, 'timelines');

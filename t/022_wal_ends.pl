@@ -283,7 +283,7 @@ SQL
 		my $out = $session{$name}->query('FETCH ALL FROM c');
 		my @got = split /\n/, plain($out);
 
-		# One had some more records at hand already.
+		# One chunk of records had been read already.
 		my $more = @got - @after;
 		is_deeply(\@got, [ @$all[ 10 .. 9 + $more ], @after ],
 			"$name: what is left is read");
@@ -835,7 +835,7 @@ cmp_ok(scalar(@of_both), '>', 100, 'there are records before the switch');
 	}
 }
 
-# None of the own timeline: the newest
+# There is no segment of the server's timeline, so the newest one is followed
 {
 	my $dir = copy_of($clone_archive, 'newest');
 	unlink "$dir/$partial";

@@ -267,6 +267,32 @@ next_candidate(WalredoSource *source, DIR *dir)
 	return NULL;
 }
 
+/*
+ * Sets first, of MAXFNAMELEN bytes, to the name of the preferred segment of the
+ * directory.  ERROR if there is none.
+ */
+static void
+find_first_candidate(WalredoSource *source, char *first)
+{
+	DIR		   *dir;
+	const char *name;
+
+	first[0] = '\0';
+	dir = AllocateDir(source->directory);
+	while ((name = next_candidate(source, dir)) != NULL)
+	{
+		if (first[0] == '\0' || comes_before(name, first))
+			strlcpy(first, name, MAXFNAMELEN);
+	}
+	FreeDir(dir);
+
+	if (first[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("no WAL segments in directory \"%s\"",
+						source->directory)));
+}
+
 static void
 report_no_valid_segment(WalredoSource *source, const char *first)
 {
@@ -303,23 +329,11 @@ choose_system(WalredoSource *source)
 	char		names[2][MAXFNAMELEN] = {"", ""};
 	XLogLongPageHeaderData headers[2];
 	XLogLongPageHeaderData header;
-	char		first[MAXFNAMELEN] = "";
+	char		first[MAXFNAMELEN];
 	DIR		   *dir;
 	const char *name;
 
-	dir = AllocateDir(source->directory);
-	while ((name = next_candidate(source, dir)) != NULL)
-	{
-		if (first[0] == '\0' || comes_before(name, first))
-			strlcpy(first, name, sizeof(first));
-	}
-	FreeDir(dir);
-
-	if (first[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("no WAL segments in directory \"%s\"",
-						source->directory)));
+	find_first_candidate(source, first);
 
 	/*
 	 * Usually this is an archive of this server's, and then the header of one
