@@ -41,6 +41,7 @@ OBJS = \
 	src/wal/changes.o \
 	src/wal/names.o \
 	src/wal/reader.o \
+	src/wal/source.o \
 	src/wal/timeline.o
 
 EXTENSION = walredo
@@ -57,9 +58,10 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# The TAP tests, by prove itself: a packaged server may have been built without
-# them, and then PGXS takes TAP_TESTS and runs nothing.  They start servers of
-# their own from the installed PostgreSQL, so not as root.
+# Runs the TAP tests.  This calls prove instead of setting TAP_TESTS, because PGXS
+# silently ignores TAP_TESTS if the server was built without TAP tests, as
+# packaged servers may be.  The tests start servers of their own from the
+# installed PostgreSQL, so they cannot be run as root.
 PROVE_TESTS ?= $(sort $(wildcard $(srcdir)/t/*.pl))
 
 .PHONY: prove
@@ -73,7 +75,7 @@ prove:
 	PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
 	prove -I '$(top_builddir)/src/test/perl' $(PROVE_FLAGS) $(PROVE_TESTS)
 
-# The archive for PGXN, out of the last commit.
+# Makes the archive for PGXN from the last commit.
 DIST_COMMIT ?= HEAD
 DIST_DIRECTORY ?= $(CURDIR)
 DIST_NAME = walredo-$(shell sed -n '1,/"provides"/s/^ *"version": "\(.*\)",$$/\1/p' '$(srcdir)/META.json')

@@ -1,11 +1,11 @@
-# Segments as they are found: the last one of an archive partial, cut, empty or
-# zeroed; timelines of a server that was restored and promoted, with an archive
-# that holds others' too; two systems in one directory; segments of all sizes;
-# and WAL that does not reach back far enough.
+# Segments as they occur: archives whose last segment is partial, truncated, empty
+# or zeroed; timelines of a server that was restored and promoted, in an archive
+# with those of other servers; two systems in one directory; segments of all sizes;
+# and WAL that does not go back far enough.
 #
-# Seen to fail on code that read whole segments only and took what is broken in
-# the last for the end of WAL in silence, that took the newest timeline there
-# is, and that wanted timelines to branch off in rising order.
+# Seen to fail with code that read whole segments only, and took damage in the last
+# one for the end of WAL without a warning; that followed the newest timeline that
+# is there; and that expected timelines to branch off in rising order.
 
 use strict;
 use warnings;
@@ -47,7 +47,7 @@ SQL
 	return $node;
 }
 
-# Ends the segment, waits until it is in the archive, and returns its name.
+# Ends a segment, waits until it is in the archive, and returns its name.
 sub switch_segment
 {
 	my $node = shift;
@@ -94,7 +94,8 @@ sub copied_archive
 	return "$directories/$name";
 }
 
-# How many rows the table has by a directory of segments; and the messages.
+# How many rows the table has according to a directory of segments, and the
+# messages.
 sub rows_by
 {
 	my ($node, $directory) = @_;
@@ -104,8 +105,8 @@ SELECT max(lp) FROM heap_page_items(walredo_page_at(walredo_tag '$tag', '$far', 
 SQL
 }
 
-# A name, how many rows there are, what is done to the last segment, and whether
-# that it was read to its end.
+# For each: a name, how many rows there are, what is done to the last segment, and
+# whether it is clean, so that there is no warning, or damaged, so that there is one.
 my $half = 200_000;
 my @ends = (
 	[ 'a whole segment', 3, sub { }, 1 ],
@@ -172,22 +173,22 @@ foreach my $end (@ends)
 	next if !defined $is_clean;
 	if ($is_clean)
 	{
-		is($messages, '', "$name: nothing to say");
+		is($messages, '', "$name: no message");
 		next;
 	}
-	like($messages, qr/^psql\S*: (?:NOTICE|WARNING):/m, "$name: it is said");
-	like($messages, qr/$last/, "$name: with the file");
-	like($messages, $lsn_re, "$name: and with the LSN");
+	like($messages, qr/^psql\S*: (?:NOTICE|WARNING):/m, "$name: there is a message");
+	like($messages, qr/$last/, "$name: it names the file");
+	like($messages, $lsn_re, "$name: and the LSN");
 }
 
-# In the middle it is no end.
+# In the middle of WAL, such a segment is not taken for the end.
 my $middle = copied_archive('middle', $archive);
 truncate("$middle/$segments[1]", $half) or die "truncate: $!";
 like((rows_by($main, $middle))[1],
 	qr/ERROR:.*(?:$segments[1]|\Q$middle\E.* $lsn_re)/s,
 	'a segment in the middle that is cut is an error that says where');
 
-# All that reads WAL tells.
+# All functions that read WAL give the warning.
 my $cut = copied_archive('cut', $archive);
 truncate("$cut/$last", $half) or die "truncate: $!";
 foreach my $call (
@@ -203,7 +204,7 @@ foreach my $call (
 }
 
 #
-# A timeline of another server's in the archive
+# Another server's timeline in the archive
 #
 
 $main->safe_psql('postgres', <<'SQL');
@@ -259,7 +260,7 @@ SQL
 $copy->stop;
 
 #
-# Restored to before its promotion, and promoted again
+# A server that is restored to before its promotion, and promoted again
 #
 
 my $again = make_server('again');
@@ -313,15 +314,16 @@ is( join('', ask($restored, 'postgres',
 	1,
 	'never a row of the other timeline');
 
-# As servers and people write them: blank lines, comments, equal LSNs.  By a
-# server of another system, which has no history of its own to compare with.
+# History files as servers and people write them, with blank lines, comments, and
+# equal LSNs.  They are read by a server of another system, which has no history
+# to compare them with.
 my $files = copied_archive('histories', $again->archive_dir);
 my $current = $restored->safe_psql('postgres',
 	'SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
 foreach my $file (grep { /^0000000[123][0-9A-F]{16}$/ }
 	slurp_dir($restored->data_dir . '/pg_wal'))
 {
-	# The rest is segments that wait to be used again.
+	# The other files are segments that the server keeps for later use.
 	next if substr($file, 8) gt substr($current, 8);
 	copy($restored->data_dir . "/pg_wal/$file", "$files/$file") or die "copy: $!";
 }
@@ -372,7 +374,7 @@ my $foreign = 0;
 foreach my $file (sort grep { /^[0-9A-F]{24}$/ }
 	slurp_dir($restored->data_dir . '/pg_wal'))
 {
-	# As if they were of the same timeline, which nobody can tell from names.
+	# The names are those of one timeline, so they do not tell the systems apart.
 	my $name = '00000001' . substr($file, 8);
 
 	next if -e "$mixed/$name" || $file !~ /^00000003/;
@@ -397,7 +399,7 @@ ok( $rows eq '3'
 $restored->stop;
 
 #
-# A page that WAL does not make
+# A page for which there is not enough WAL
 #
 
 $main->safe_psql('postgres', 'CREATE TABLE lost AS SELECT 1 AS i');
@@ -434,7 +436,7 @@ foreach my $size (64, 1024)
 	my $node = PostgreSQL::Test::Cluster->new("size$size");
 
 	$node->init(extra => ["--wal-segsize=$size"]);
-	# A bound that the server allows with these segments only.
+	# The server allows this limit with these segments only.
 	$node->append_conf('postgresql.conf', <<'CONF');
 wal_level = replica
 autovacuum = off
