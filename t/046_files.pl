@@ -1,38 +1,23 @@
-# What WAL knows of a page ends with the page's file, also where that is told by
-# a record that names no block: files that a transaction drops at its end,
-# databases that are copied file by file, moved to another tablespace, or
-# dropped.  And a relation by name, at an LSN when it was in another file.
+# A page ends with its file, also where the record that says so names no block:
+# files that a transaction drops at its end, databases that are copied file by
+# file, moved to another tablespace, or dropped.  And a relation that is asked for
+# by name, at an LSN when it was in another file.
 #
 # Every page is compared with the server's own, as it was read before its end.
 #
 # Seen to fail on code that looked at truncations only: all pages of dropped
-# files were still given after their end, the page of a database that was moved
-# to another tablespace and back was an old one, and all that is asked for by
-# name at an earlier LSN was "no record of it", or no rows.
+# files were still returned at LSNs after their end, the page of a database that
+# was moved to another tablespace and back was an old one, and for all that is
+# asked for by name at an earlier LSN there was "no record of it", or no rows.
 
-use strict;
-use warnings;
+use WalredoTest;
 
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
-use WalredoDamage;
-
-my $page_size = 8192;
 my $lsn_re = qr{[0-9A-F]+/[0-9A-F]+};
-my $far = 'FFFFFFFF/FFFFFFFF';
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => [ '--wal-segsize=1', '--data-checksums' ]);
-$node->append_conf('postgresql.conf', <<'CONF');
-wal_level = replica
-autovacuum = off
-checkpoint_timeout = 1h
-max_wal_size = 1GB
-wal_keep_size = 1GB
+my $node = wal_server(
+	'main',
+	extra => ['--data-checksums'],
+	conf => <<'CONF');
 max_prepared_transactions = 10
 allow_in_place_tablespaces = on
 shared_preload_libraries = 'walredo'
@@ -53,7 +38,7 @@ AS $$
 $$;
 SQL
 
-# What psql notes of a block: its address, the LSN, and the page.
+# Commands of psql that note a block: its address, the LSN, and the page.
 sub note_page
 {
 	my ($relation, $fork, $blkno) = @_;
@@ -78,7 +63,7 @@ SQL
 	return;
 }
 
-# What page_at() gives at an LSN is the page that was noted.
+# The page that walredo_page_at() returns at an LSN is the one that was noted.
 sub gives_page
 {
 	my ($name, $lsn, $what) = @_;
@@ -244,7 +229,7 @@ foreach my $name (map { $_->[0] } @endings)
 {
 	gives_page($name, 'before', 'the page before its end');
 	says_gone($name, 'after', 'no page after it');
-	says_gone($name, "'$far'", 'nor later');
+	says_gone($name, "'$open_end'", 'nor later');
 }
 foreach my $name (map { $_->[0] } @survivals)
 {
@@ -308,7 +293,7 @@ sub is_right_in
 {
 	my ($database, $what) = @_;
 	my ($stdout, $stderr) = ask($node, $database, <<SQL);
-SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$far'), 0)
+SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$open_end'), 0)
 	= walredo_page_mask('Heap', get_raw_page('t', 'main', 0), 0)
 SQL
 
@@ -347,7 +332,7 @@ $node->safe_psql('postgres', 'ALTER DATABASE moved SET TABLESPACE pg_default');
 note_after('a moved database');
 is_right_in('moved', 'a database that was moved and came back');
 my ($count) = ask($node, 'moved',
-	"SELECT count(*) FROM heap_page_items(walredo_page_at('t', 'main', 0, '$far'))"
+	"SELECT count(*) FROM heap_page_items(walredo_page_at('t', 'main', 0, '$open_end'))"
 );
 like($count, qr/^(?:111)?$/, 'never the page from before the move');
 says_gone('a moved database', 'after', 'no page after it');
@@ -361,7 +346,7 @@ foreach my $strategy ('wal_log', 'file_copy')
 	$node->safe_psql("by_$strategy", 'CHECKPOINT; DELETE FROM t WHERE i = 7');
 	is_right_in("by_$strategy", "STRATEGY $strategy, written to");
 	is( $node->safe_psql("by_$strategy", <<SQL),
-SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$far'), 0)
+SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$open_end'), 0)
 	= walredo_page_mask('Heap', get_raw_page('t', 'main', 0), 0)
 SQL
 		't',
@@ -412,8 +397,8 @@ sub right_or_younger
 	foreach my $other ($stderr =~ /($lsn_re)/g)
 	{
 		$younger = 1
-		  if lsn_number($other) > lsn_number($lsn)
-		  && lsn_number($other) <= lsn_number($now);
+		  if lsn_to_int($other) > lsn_to_int($lsn)
+		  && lsn_to_int($other) <= lsn_to_int($now);
 	}
 	ok( $stderr =~ /\b$filenode\b/
 		  && $younger
