@@ -17,6 +17,7 @@ use File::Copy qw(copy move);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use WalredoPages;
 use WalredoQueries;
 use WalredoServers;
 use WalredoWal;
@@ -294,7 +295,7 @@ note($history);
 if (@branches > 1)
 {
 	cmp_ok(
-		lsn_number($branches[1]), '<=', lsn_number($branches[0]),
+		lsn_to_int($branches[1]), '<=', lsn_to_int($branches[0]),
 		'a timeline branches off before the one that it comes of');
 }
 is( join('', ask($restored, 'postgres',
