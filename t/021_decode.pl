@@ -178,7 +178,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 		  . "$end PREPARED 'regress_$end'");
 }
 
-# ... from elsewhere, with a time of their own
+# ... of another origin, with a time that it gives
 $node->safe_psql('postgres', <<SQL);
 SELECT pg_replication_origin_session_setup('regress_origin');
 BEGIN;
@@ -496,7 +496,7 @@ substr($broken, 30, 1) ^= 'x';
 decode_is($broken, qr/^XX001/, 'wrong checksum');
 decode_is('', qr/^XX001/, 'empty');
 decode_is(substr($broken, 0, 23), qr/^XX001/, 'less than a header');
-decode_is($broken . 'x', qr/^XX001/, 'longer than it says');
+decode_is($broken . 'x', qr/^XX001/, 'longer than its header says');
 
 # Lengths whose sum is right only if it overflows
 decode_is(
@@ -785,7 +785,7 @@ SELECT walredo_apply('$tag', $zeroes, ARRAY[walredo_postgres('0/1000', rec)]) =
 		WHERE tag = '$tag'))
 FROM large"),
 		't',
-		"$tag: as its rows say");
+		"$tag: the same as with the rows of walredo_decode()");
 }
 
 # A record that names all the blocks it can has few copies of itself.

@@ -1,7 +1,7 @@
 # Every page that can be rebuilt from WAL is the page that the server has written.
 #
 # After a workload with all resource managers and a clean stop, the files on
-# disk are the oracle: a copy of them is kept, and every block of every fork
+# disk are what pages must be equal to: a copy is kept, and every block of a fork
 # (but the free space map, which is not in WAL) that walredo_pages_at() makes is
 # compared with it, under the resource manager's mask, on servers with and
 # without checksums, full-page writes and compression of them.
@@ -37,7 +37,7 @@ use WalredoWorkload;
 my $compare_sql = <<'SQL';
 WITH files AS MATERIALIZED (
 	SELECT c.oid, c.relkind, c.relpersistence, c.relisshared, f.fork, f.tag,
-		'oracle/' || pg_relation_filepath(c.oid) || f.suffix AS path,
+		'stopped/' || pg_relation_filepath(c.oid) || f.suffix AS path,
 		CASE coalesce(am.amname, 'heap')
 			WHEN 'heap' THEN 'Heap' WHEN 'btree' THEN 'Btree'
 			WHEN 'hash' THEN 'Hash' WHEN 'gin' THEN 'Gin'
@@ -128,11 +128,11 @@ SQL
 	WalredoWorkload::run($node);
 	$node->stop;
 
-	mkdir "$data/oracle" or die "mkdir $data/oracle: $!";
+	mkdir "$data/stopped" or die "mkdir $data/stopped: $!";
 	foreach my $part (qw(base global pg_tblspc))
 	{
 		PostgreSQL::Test::RecursiveCopy::copypath("$data/$part",
-			"$data/oracle/$part");
+			"$data/stopped/$part");
 	}
 	my $lsn = checkpoint_lsn($node);
 

@@ -1,4 +1,4 @@
-# Every record, replayed on every block that it names, gives the page that the
+# Every record, replayed on every block that it names, makes the page that the
 # server had.
 #
 # With wal_consistency_checking = all, the server adds to each record an image

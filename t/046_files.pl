@@ -3,7 +3,7 @@
 # file, moved to another tablespace, or dropped.  And a relation that is asked for
 # by name, at an LSN when it was in another file.
 #
-# Every page is compared with the server's own, as it was read before its end.
+# Every page is compared with the server's, as it was read before its end.
 #
 # Seen to fail on code that looked at truncations only: all pages of dropped
 # files were still returned at LSNs after their end, the page of a database that
@@ -101,7 +101,7 @@ sub says_gone
 my $fill = 'SELECT g AS i, repeat(\'x\', 20) AS t FROM generate_series(1, 300) g';
 
 # A name; SQL before the page is noted; the page's relation and fork; SQL after
-# that.  For the second list, the page must not end.
+# that.  In the first list the page ends then, in the second one it does not.
 my @endings = (
 	[
 		'DROP TABLE', "CREATE TABLE e1 AS $fill;", 'e1', 'main',
@@ -229,11 +229,11 @@ foreach my $name (map { $_->[0] } @endings)
 {
 	gives_page($name, 'before', 'the page before its end');
 	says_gone($name, 'after', 'no page after it');
-	says_gone($name, "'$open_end'", 'nor later');
+	says_gone($name, "'$open_end'", '... nor later');
 }
 foreach my $name (map { $_->[0] } @survivals)
 {
-	gives_page($name, 'after', 'the page goes on');
+	gives_page($name, 'after', 'the page is still there');
 }
 $node->safe_psql('postgres', "COMMIT PREPARED 's7'");
 is( $node->safe_psql('postgres', <<'SQL'),
@@ -248,7 +248,7 @@ SQL
 #
 
 # Makes a database with a table in it, and notes the first page of that.  The
-# page of a copied database, below, is what verify says of it.
+# page of a copied database, below, is tested with verify.
 sub make_database
 {
 	my ($name, $options) = @_;
@@ -287,8 +287,7 @@ sub note_after
 	return;
 }
 
-# The page is the server's own, or there is an error; and verify calls nothing
-# a mismatch.
+# The page is the server's, or there is an error; and verify reports no mismatch.
 sub is_right_in
 {
 	my ($database, $what) = @_;
@@ -316,7 +315,7 @@ note_after('DROP DATABASE');
 gives_page('DROP DATABASE', 'before', 'the page before its end');
 says_gone('DROP DATABASE', 'after', 'no page after it');
 
-# To another tablespace, and back: the files there and back are copies.
+# To another tablespace, and back: the server copies the files each time.
 make_database('moved', '');
 $node->safe_psql('postgres', 'SELECT pg_create_restore_point($$unmoved$$)');
 note_database('SET TABLESPACE of a database', 'moved');
@@ -337,7 +336,7 @@ my ($count) = ask($node, 'moved',
 like($count, qr/^(?:111)?$/, 'never the page from before the move');
 says_gone('a moved database', 'after', 'no page after it');
 
-# A template, and two sorts of copies.
+# A template, and copies made with either strategy.
 make_database('model', 'IS_TEMPLATE true');
 foreach my $strategy ('wal_log', 'file_copy')
 {
@@ -350,11 +349,11 @@ SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$open_end'), 0
 	= walredo_page_mask('Heap', get_raw_page('t', 'main', 0), 0)
 SQL
 		't',
-		"STRATEGY $strategy: a page can be had once it has been logged");
+		"STRATEGY $strategy: a page can be rebuilt once WAL has a record of it");
 }
 
-# A number of a database that is used again: what WAL knows of its first life
-# does not hold for its second.
+# An OID that is used again for another database: records of the first one must
+# not be applied to pages of the second.
 foreach my $strategies ([ 'wal_log', 'file_copy' ], [ 'file_copy', 'wal_log' ])
 {
 	my ($first, $second) = @$strategies;
@@ -374,12 +373,12 @@ foreach my $strategies ([ 'wal_log', 'file_copy' ], [ 'file_copy', 'wal_log' ])
 }
 
 #
-# Names as they were
+# Relations by name, at LSNs when they had other files
 #
 
-# A relation has another file now than at an LSN.  Either it is found there, or
-# an error says which file the name stands for now, and that it was made later,
-# and when.
+# A relation has another file now than at an LSN.  Either the result is right, or
+# an error says which file the name stands for now, and at which LSN after that
+# one the file was made.
 sub right_or_younger
 {
 	my ($name, $database, $relation, $lsn, $sql, $right) = @_;
@@ -408,7 +407,7 @@ sub right_or_younger
 	return;
 }
 
-# All three functions.
+# All three functions that take a relation's name.
 sub by_name
 {
 	my ($name, $database, $relation, $manager, $lsn, $page, $blocks) = @_;
@@ -494,7 +493,7 @@ SQL
 		by_name($name, 'postgres', $relation, $manager, $lsn, $page, $blocks);
 		next;
 	}
-	# WAL need not have all pages of a catalog, but it must say so.
+	# WAL need not have all pages of a catalog, but then there must be an error.
 	my ($stdout, $stderr) = ask($node, 'postgres',
 		"SELECT count(*) FROM walredo_pages_at('$relation', 'main', '$lsn')");
 	ok($stderr =~ /ERROR:/ || $stdout > 0, "$name: rows, or an error");
@@ -513,7 +512,7 @@ foreach my $place ([ 'postgres', 'later' ], [ 'later', 't' ], [ 'later_copy', 't
 		'an error');
 }
 
-# In a database that was moved since.
+# In a database that has been moved since.
 my $unmoved = $node->safe_psql('postgres',
 	"SELECT before FROM seen WHERE name = 'SET TABLESPACE of a database'");
 my $page = $node->safe_psql('postgres',
@@ -521,7 +520,7 @@ my $page = $node->safe_psql('postgres',
 $node->safe_psql('postgres', 'ALTER DATABASE moved SET TABLESPACE elsewhere');
 by_name('a database that was moved', 'moved', 't', 'Heap', $unmoved, $page, 1);
 
-# It was there, and empty.
+# There was such a relation, and it was empty.
 $node->safe_psql('postgres', 'CREATE TABLE empty (i int)');
 $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 $node->safe_psql('postgres', 'INSERT INTO empty VALUES (1)');

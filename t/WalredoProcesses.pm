@@ -162,8 +162,8 @@ sub postmaster_pid
 	return (split /\n/, slurp_file($file))[0];
 }
 
-# All workers; only that of a session if its backend is given, which is there
-# if walredo is not preloaded.
+# All workers; only that of a session if its backend is given.  Sessions have
+# their own if walredo is not preloaded.
 sub workers
 {
 	my ($node, $backend) = @_;
@@ -220,7 +220,7 @@ sub only_child_of
 # What may be left behind
 #
 
-# What is in the data directory besides what a server keeps there.
+# Files in the data directory other than those that a server keeps there.
 sub strange_files
 {
 	my $node = shift;
@@ -288,8 +288,8 @@ sub _foreign_segments
 	  slurp_proc($watchers{$directory}{output});
 }
 
-# System V segments that nobody is attached to, and files of POSIX segments
-# that nobody has mapped, but for those of other servers, as keys of a hash.
+# System V segments that no process is attached to, and files of POSIX segments
+# that no process has mapped, except those of other servers, as keys of a hash.
 sub _unused_segments
 {
 	my $directory = shift;
@@ -346,7 +346,7 @@ sub strange_processes
 	return @found;
 }
 
-# What there is before a test: for left_over().
+# What there is before a test, for left_over() to compare with.
 sub left_before
 {
 	my $node = shift;

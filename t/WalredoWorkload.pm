@@ -8,7 +8,7 @@ package WalredoWorkload;
 #	$database, conf, run	the workload
 #	subtransactions			SQL for a transaction with many subtransactions
 #
-# It is deterministic as far as a server can be: nobody else should write at
+# It is deterministic as far as a server can be: no other session should write at
 # the same time, and autovacuum should be off.  Concurrency, where a record
 # needs it, comes from prepared transactions, which hold their locks as
 # sessions do.
