@@ -73,7 +73,7 @@ prove:
 	PATH="$(bindir):$$PATH" TESTDIR='$(CURDIR)' \
 	TESTDATADIR='$(CURDIR)/tmp_check' TESTLOGDIR='$(CURDIR)/tmp_check/log' \
 	PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
-	prove -I '$(top_builddir)/src/test/perl' $(PROVE_FLAGS) $(PROVE_TESTS)
+	prove -I '$(top_builddir)/src/test/perl' -I '$(srcdir)/t' $(PROVE_FLAGS) $(PROVE_TESTS)
 
 # Makes the archive for PGXN from the last commit.
 DIST_COMMIT ?= HEAD

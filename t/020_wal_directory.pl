@@ -13,9 +13,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use POSIX qw(mkfifo);
 use Test::More;
+use WalredoPages;
+use WalredoServers;
+use WalredoWal;
 
-my $segsize = 1024 * 1024;
-my $open_end = 'FFFFFFFF/FFFFFFFF';
 
 # The test framework may return paths that are relative to the test's working
 # directory, which is not the servers'.
@@ -59,20 +60,6 @@ my $scratch = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
 #
 # Helpers
 #
-
-sub lsn_to_int
-{
-	my ($hi, $lo) = split m{/}, shift;
-	return hex($hi) * 2**32 + hex($lo);
-}
-
-sub segment_name
-{
-	my ($tli, $lsn) = @_;
-	my $segno = int(lsn_to_int($lsn) / $segsize);
-	my $per_id = 2**32 / $segsize;
-	return sprintf('%08X%08X%08X', $tli, $segno / $per_id, $segno % $per_id);
-}
 
 my $rows_sql =
   q{SELECT start_lsn, end_lsn, prev_lsn, xid, resource_manager, record_type,
@@ -157,22 +144,7 @@ sub copy_of
 	my ($dir, $name) = @_;
 	my $to = "$scratch/$name";
 	rmtree($to);
-	mkdir $to or die "mkdir $to: $!";
-	for my $file (slurp_dir($dir))
-	{
-		copy("$dir/$file", "$to/$file") or die "copy $file: $!"
-		  if -f "$dir/$file";
-	}
-	return $to;
-}
-
-sub patch
-{
-	my ($file, $offset, $bytes) = @_;
-	open my $fh, '+<:raw', $file or die "$file: $!";
-	seek $fh, $offset, 0;
-	print $fh $bytes;
-	close $fh;
+	return copy_segments($dir, $to);
 }
 
 sub flip_byte
@@ -182,7 +154,7 @@ sub flip_byte
 	seek $fh, $offset, 0;
 	read $fh, my $byte, 1;
 	close $fh;
-	patch($file, $offset, chr(ord($byte) ^ 0x40));
+	overwrite($file, $offset, chr(ord($byte) ^ 0x40));
 }
 
 # Ends a segment and waits until it is archived.  Returns the LSN where it
@@ -192,11 +164,8 @@ sub switch_segment
 	my ($node, $tli) = @_;
 	my $lsn = $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 	my $segment = segment_name($tli, $lsn);
-	$node->poll_query_until('postgres',
-		"SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver")
-	  or die "$segment was not archived";
-	my $end = (int(lsn_to_int($lsn) / $segsize) + 1) * $segsize;
-	return (sprintf('%X/%X', $end / 2**32, $end % 2**32), $segment);
+	wait_until_archived($node, $segment);
+	return (segment_end($lsn), $segment);
 }
 
 #
@@ -246,7 +215,7 @@ my @printed = map { s{/0+(?=.)}{/}r } @starts;
 my @lengths = map { (split /\|/)[6] } @lines;
 cmp_ok((grep { lsn_to_int($starts[$_]) % 8192 > 8192 - 24 } 0 .. $#lines),
 	'>', 0, 'a header crosses pages');
-cmp_ok((grep { $_ > 3 * $segsize } @lengths),
+cmp_ok((grep { $_ > 3 * $segment_size } @lengths),
 	'>', 0, 'a record crosses several segments');
 
 # Ranges with any start and any end
@@ -315,7 +284,7 @@ same_lines(records($dir, $start, $starts[10]),
 
 # A truncated segment
 $dir = copy_of($archive, 'truncated');
-truncate("$dir/$middle_segment", $segsize / 2 + 100);
+truncate("$dir/$middle_segment", $segment_size / 2 + 100);
 for my $to ($end, $open_end)
 {
 	$stderr = scan_error($dir, $start, $to);
@@ -338,7 +307,7 @@ cmp_ok(record_count(records($dir, $start, $open_end)),
 my $i = int(@starts / 2);
 $dir = copy_of($archive, 'flipped');
 flip_byte("$dir/" . segment_name(1, $starts[$i]),
-	lsn_to_int($starts[$i]) % $segsize + 16);
+	lsn_to_int($starts[$i]) % $segment_size + 16);
 for my $to ($end, $open_end)
 {
 	$stderr = scan_error($dir, $start, $to);
@@ -355,7 +324,7 @@ for my $offset (0, 1, 2, 3, 8, 17, 20)
 {
 	$dir = copy_of($archive, 'flipped');
 	flip_byte("$dir/" . segment_name(1, $starts[$i]),
-		lsn_to_int($starts[$i]) % $segsize + $offset);
+		lsn_to_int($starts[$i]) % $segment_size + $offset);
 	$stderr = scan_error($dir, $start, $end);
 	like($stderr, qr{XX001: no valid WAL record at \Q$printed[$i]\E\n},
 		"byte $offset of a record is broken");
@@ -376,13 +345,13 @@ for my $offset (0 .. 3, 7, 8 .. 15, 24 .. 39)
 # A segment of another size than the first file's
 like($stderr, qr/DETAIL/, 'details are given');
 $dir = copy_of($archive, 'size');
-patch("$dir/$middle_segment", 32, pack('L', 16 * 1024 * 1024));
+overwrite("$dir/$middle_segment", 32, pack('L', 16 * 1024 * 1024));
 $stderr = scan_error($dir, $start, $end);
 like($stderr, qr/XX001: .*incorrect segment size/s, 'segment of another size');
 my $first_segment = (sort grep { /^[0-9A-F]{24}$/ } slurp_dir($dir))[0];
 for my $size (0, 1, 12345678, 512 * 1024, 2**31, 2**32 - 1)
 {
-	patch("$dir/$first_segment", 32, pack('L', $size));
+	overwrite("$dir/$first_segment", 32, pack('L', $size));
 	$stderr = scan_error($dir, $start, $end);
 	like($stderr, qr/XX001: .*incorrect segment size/s,
 		"impossible segment size $size");
@@ -425,7 +394,7 @@ for my $round (1 .. 40)
 	$dir = copy_of($archive, 'noise') if $round == 1;
 	copy("$archive/$middle_segment", "$dir/$middle_segment");
 	my $length = 1 + int(rand(20000));
-	patch("$dir/$middle_segment", int(rand($segsize - $length)),
+	overwrite("$dir/$middle_segment", int(rand($segment_size - $length)),
 		join('', map { chr(int(rand(256))) } 1 .. $length));
 	$reader->psql('postgres',
 		"SELECT count(*) FROM walredo_wal_records('$start', '$end', '$dir')");
@@ -436,16 +405,16 @@ ok(!$reader->log_contains('terminated by signal'), 'no process crashed');
 # A record that is longer than any can be, with page headers that agree
 $dir = copy_of($archive, 'long');
 my ($long) =
-  grep { $lengths[$_] > 3 * $segsize } 0 .. $#lines;
+  grep { $lengths[$_] > 3 * $segment_size } 0 .. $#lines;
 my $page = int(lsn_to_int($starts[$long]) / 8192) * 8192;
 my $used = 8192 - lsn_to_int($starts[$long]) % 8192;
-patch(
+overwrite(
 	"$dir/" . segment_name(1, $starts[$long]),
-	lsn_to_int($starts[$long]) % $segsize,
+	lsn_to_int($starts[$long]) % $segment_size,
 	pack('L', 2**32 - 1));
-patch(
+overwrite(
 	"$dir/" . segment_name(1, sprintf('0/%X', $page + 8192)),
-	($page + 8192) % $segsize + 16,
+	($page + 8192) % $segment_size + 16,
 	pack('L', 2**32 - 1 - $used));
 $stderr = scan_error($dir, $start, $end);
 like($stderr, qr/XX001: no valid WAL record at \Q$printed[$long]\E\n/,

@@ -33,45 +33,17 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
+use WalredoPages;
+use WalredoServers;
+use WalredoWal;
 
-my $page_size = 8192;
-my $segment_size = 1024 * 1024;
-my $open_end = 'FFFFFFFF/FFFFFFFF';
-
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => ['--wal-segsize=1']);
-$node->append_conf('postgresql.conf', <<'CONF');
-wal_level = replica
-autovacuum = off
-checkpoint_timeout = 1h
-max_wal_size = 1GB
-wal_keep_size = 1GB
-wal_buffers = 32kB
-CONF
+my $node = wal_server('main', conf => 'wal_buffers = 32kB');
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION walredo');
 
-sub lsn_to_int
-{
-	my ($hi, $lo) = split m{/}, shift;
-	return hex($hi) * 2**32 + hex($lo);
-}
-
-sub int_to_lsn
-{
-	my $lsn = shift;
-	return sprintf('%X/%X', $lsn >> 32, $lsn & 0xFFFFFFFF);
-}
-
-# Removes the leading zeroes that a pg_lsn has since PostgreSQL 19.
-sub plain
-{
-	return shift =~ s{/0+(?=[0-9A-F])}{/}gr;
-}
-
 sub insert_lsn
 {
-	return plain(
+	return plain_lsns(
 		$node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()'));
 }
 
@@ -99,7 +71,7 @@ SQL
 	die $stderr if $ret != 0;
 	$stderr =~ m{read WAL in "pg_wal" from (\S+) to (\S+) of at most (\S+)}
 	  or die "no message about the end: $stderr";
-	return { lines => [ split /\n/, plain($stdout) ], from => $1, to => $2, last => $3 };
+	return { lines => [ split /\n/, plain_lsns($stdout) ], from => $1, to => $2, last => $3 };
 }
 
 #
@@ -177,7 +149,7 @@ for my $rest (0, 8, 16, 24)
 # A switch record reaches to the end of its segment.
 {
 	my $start = insert_lsn();
-	my $switch = plain($node->safe_psql('postgres', 'SELECT pg_switch_wal()'));
+	my $switch = plain_lsns($node->safe_psql('postgres', 'SELECT pg_switch_wal()'));
 	my $scan = scan($start, $switch);
 	ok(!(grep { ends_segment($_) } @{ $scan->{lines} }),
 		'a switch record does not end where it is told to');
@@ -283,7 +255,7 @@ SQL
 	for my $name ('open', 'long')
 	{
 		my $out = $session{$name}->query('FETCH ALL FROM c');
-		my @got = split /\n/, plain($out);
+		my @got = split /\n/, plain_lsns($out);
 
 		# One chunk of records had been read already.
 		my $more = @got - @after;
@@ -320,20 +292,13 @@ sub read_directory
 \\set VERBOSITY verbose
 SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end', '$dir');
 SQL
-	my @lines = split /\n/, plain($stdout);
+	my @lines = split /\n/, plain_lsns($stdout);
 	return {
 		lines => \@lines,
 		to => @lines ? (split /\|/, $lines[-1])[1] : undef,
 		warnings => [ $stderr =~ /WARNING:  (.*)/g ],
 		error => $ret == 0 ? '' : $stderr
 	};
-}
-
-sub segment_name
-{
-	my ($tli, $lsn) = @_;
-	my $segno = int(lsn_to_int($lsn) / $segment_size);
-	return sprintf('%08X%08X%08X', $tli, $segno >> 12, $segno & 0xFFF);
 }
 
 my $scratch = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
@@ -343,19 +308,7 @@ sub copy_of
 	my ($dir, $name) = @_;
 	my $to = "$scratch/$name";
 	rmtree($to);
-	mkdir $to or die "mkdir $to: $!";
-	copy("$dir/$_", "$to/$_") || die "copy $_: $!"
-	  foreach grep { -f "$dir/$_" } slurp_dir($dir);
-	return $to;
-}
-
-sub overwrite
-{
-	my ($file, $offset, $bytes) = @_;
-	open my $fh, '+<:raw', $file or die "$file: $!";
-	seek $fh, $offset, 0;
-	print $fh $bytes;
-	close $fh;
+	return copy_segments($dir, $to);
 }
 
 # Makes segments on the server, each with records up to its end.
@@ -381,10 +334,8 @@ sub fill_and_switch
 	my $tli = $server->safe_psql('postgres',
 		'SELECT timeline_id FROM pg_control_checkpoint()');
 	my $name = segment_name($tli, $lsn);
-	$server->poll_query_until('postgres',
-		"SELECT last_archived_wal >= '$name' FROM pg_stat_archiver")
-	  or die "$name was not archived";
-	return int_to_lsn((int(lsn_to_int($lsn) / $segment_size) + 1) * $segment_size);
+	wait_until_archived($server, $name);
+	return segment_end($lsn);
 }
 
 $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
@@ -639,7 +590,7 @@ FROM generate_series(1, 2000) i
 SQL
 	append_to_file("$dir/stop", '');
 	waitpid $pid, 0;
-	is(plain($ends) . $stderr, $last_lsn, 'a segment that is renamed meanwhile is read');
+	is(plain_lsns($ends) . $stderr, $last_lsn, 'a segment that is renamed meanwhile is read');
 }
 
 # Segments and history files of another system, with timelines that this system
@@ -776,7 +727,7 @@ $clone->poll_query_until('postgres',
 	"SELECT count(*) = 0 FROM pg_ls_archive_statusdir() WHERE name ~ 'ready'");
 
 my ($switch) =
-  plain(slurp_file("$clone_archive/00000002.history")) =~ /^1\t(\S+)/m;
+  plain_lsns(slurp_file("$clone_archive/00000002.history")) =~ /^1\t(\S+)/m;
 my $partial = segment_name(1, $switch) . '.partial';
 ok(-f "$clone_archive/$partial", 'a promotion has left a partial segment');
 
@@ -785,7 +736,7 @@ sub records_of
 	my ($server, $start, $end) = @_;
 	return [
 		split /\n/,
-		plain(
+		plain_lsns(
 			$server->safe_psql('postgres',
 				"SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end')"))
 	];
@@ -910,14 +861,14 @@ CONF
 	$again->start;
 	$again->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()')
 	  or die 'not promoted';
-	my ($left) = plain(slurp_file($again->data_dir . '/pg_wal/00000003.history')) =~ /^2\t(\S+)/m;
+	my ($left) = plain_lsns(slurp_file($again->data_dir . '/pg_wal/00000003.history')) =~ /^2\t(\S+)/m;
 	cmp_ok(lsn_to_int($left), '<', lsn_to_int($switch), 'timeline 2 was left before it began');
 	my $end = fill_and_switch($again);
 
 	my $of_again = records_of($again, $common, $end);
 	my @before = grep { lsn_to_int((split /\|/)[1]) <= lsn_to_int($left) } @$of_node;
 	is_deeply([ @$of_again[ 0 .. $#before ] ], \@before, '... which its server reads');
-	is(plain((split /\|/, $of_again->[-1])[1]), $end, '... to the end');
+	is(plain_lsns((split /\|/, $of_again->[-1])[1]), $end, '... to the end');
 	is_deeply(read_directory($again, $dir, $common, $end)->{lines}, $of_again,
 		'... also where all have archived to');
 	is($again->safe_psql('postgres', "SELECT status FROM walredo_verify('kept')"),

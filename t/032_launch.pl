@@ -19,6 +19,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WalredoProcesses;
+use WalredoQueries;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -77,13 +78,11 @@ sub end_template
 sub cannot_launch
 {
 	my ($name, $reason, $hinder, $help) = @_;
-	my ($status, $stdout, $stderr);
 
 	end_children();
 	end_template() if template();
 	$hinder->();
-	($status, $stdout, $stderr) =
-	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT walredo_ping()");
+	my ($stdout, $stderr) = ask($node, 'postgres', 'SELECT walredo_ping()');
 	$help->();
 	is($stdout, '', "$name: no answer");
 	like(

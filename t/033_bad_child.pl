@@ -113,16 +113,6 @@ my %outcome_if_long = (
 
 my ($node, $session, $before);
 
-sub run_query
-{
-	my $query = shift;
-	my $output = $session->query($query);
-	my $errors = $session->{stderr};
-
-	$session->{stderr} = '';
-	return ($output, $errors);
-}
-
 sub deed
 {
 	my ($variant, $deed, $length) = @_;
@@ -138,16 +128,16 @@ sub deed
 			= substr(page, 9) FROM request",
 		$number_of{$deed}, $length eq 'long' ? 5000 : 0);
 
-	is((run_query('SELECT walredo_ping() > 0'))[0], 't', "$name: before");
+	is((run_query($session, 'SELECT walredo_ping() > 0'))[0], 't', "$name: before");
 	my ($worker) = workers($node);
 	my $child = only_child_of($worker);
-	my $launches = (run_query('SELECT launches FROM walredo_stat'))[0];
+	my $launches = (run_query($session, 'SELECT launches FROM walredo_stat'))[0];
 	my $wal_start_lsn = -s $node->logfile;
 	my $cpu = cpu_time($worker) + cpu_time($session->{backend});
 	my $memory = memory_of($worker);
 	my $start = time();
 
-	my ($output, $errors) = run_query($query);
+	my ($output, $errors) = run_query($session, $query);
 
 	# 2 s are the time-out.
 	cmp_ok(time() - $start, '<', 30, "$name: in time");
@@ -170,10 +160,10 @@ sub deed
 			"$name: error");
 		is_gone($child, "$name: child is gone");
 	}
-	is((run_query('SELECT walredo_apply(tag, NULL,
+	is((run_query($session, 'SELECT walredo_apply(tag, NULL,
 			ARRAY[walredo_postgres(lsn, rec)]) = page FROM request'))[0],
 		't', "$name: next request");
-	is((run_query('SELECT launches FROM walredo_stat'))[0] - $launches,
+	is((run_query($session, 'SELECT launches FROM walredo_stat'))[0] - $launches,
 		$expected eq 'right' ? 0 : 1, "$name: launches");
 	return substr(slurp_file($node->logfile), $wal_start_lsn);
 }

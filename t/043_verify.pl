@@ -22,9 +22,9 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use WalredoPages;
 use WalredoWorkload;
 
-my $page_size = 8192;
 my $lsn = qr{[0-9A-F]+/[0-9A-F]+};
 
 #
@@ -263,26 +263,6 @@ $node->stop;
 #
 # Damage
 #
-
-sub read_block
-{
-	my ($file, $blkno) = @_;
-	open my $fh, '<:raw', $file or die "$file: $!";
-	seek $fh, $blkno * $page_size, 0;
-	read($fh, my $block, $page_size) == $page_size or die "$file: short";
-	close $fh;
-	return $block;
-}
-
-sub write_block
-{
-	my ($file, $blkno, $block) = @_;
-	open my $fh, '+<:raw', $file or die "$file: $!";
-	seek $fh, $blkno * $page_size, 0;
-	print $fh $block;
-	close $fh;
-	return;
-}
 
 sub flip_bit
 {

@@ -17,9 +17,11 @@ use File::Copy qw(copy move);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use WalredoDamage;
+use WalredoPages;
+use WalredoQueries;
+use WalredoServers;
+use WalredoWal;
 
-my $far = 'FFFFFFFF/FFFFFFFF';
 my $lsn_re = qr{[0-9A-F]+/[0-9A-F]+};
 my $conf = <<'CONF';
 wal_level = replica
@@ -57,9 +59,7 @@ SELECT pg_switch_wal() AS lsn \gset
 SELECT :'name';
 SQL
 
-	$node->poll_query_until('postgres',
-		"SELECT last_archived_wal >= '$segment' AND last_archived_wal !~ 'history' FROM pg_stat_archiver"
-	) or die "$segment is not archived";
+	wait_until_archived($node, $segment);
 	return $segment;
 }
 
@@ -86,12 +86,7 @@ sub copied_archive
 {
 	my ($name, $from) = @_;
 
-	mkdir "$directories/$name" or die "mkdir: $!";
-	foreach my $file (grep { !/^\./ } slurp_dir($from))
-	{
-		copy("$from/$file", "$directories/$name/$file") or die "copy: $!";
-	}
-	return "$directories/$name";
+	return copy_segments($from, "$directories/$name");
 }
 
 # How many rows the table has according to a directory of segments, and the
@@ -101,7 +96,7 @@ sub rows_by
 	my ($node, $directory) = @_;
 
 	return ask($node, 'postgres', <<SQL);
-SELECT max(lp) FROM heap_page_items(walredo_page_at(walredo_tag '$tag', '$far', NULL, '$directory'))
+SELECT max(lp) FROM heap_page_items(walredo_page_at(walredo_tag '$tag', '$open_end', NULL, '$directory'))
 SQL
 }
 
@@ -192,9 +187,9 @@ like((rows_by($main, $middle))[1],
 my $cut = copied_archive('cut', $archive);
 truncate("$cut/$last", $half) or die "truncate: $!";
 foreach my $call (
-	"walredo_wal_records('0/0', '$far', '$cut')",
-	"walredo_page_records('$tag', '0/0', '$far', '$cut')",
-	"walredo_page_history('$tag', '0/0', '$far', '$cut')")
+	"walredo_wal_records('0/0', '$open_end', '$cut')",
+	"walredo_page_records('$tag', '0/0', '$open_end', '$cut')",
+	"walredo_page_history('$tag', '0/0', '$open_end', '$cut')")
 {
 	my ($count, $messages) = ask($main, 'postgres',
 		"SELECT count(*) > 1 FROM $call");
@@ -245,12 +240,12 @@ SQL
 }
 is(new_rows($main, 'pg_current_wal_flush_lsn()', $archive),
 	20, 'by the archive, on the timeline of the server');
-is(new_rows($main, "'$far'", $archive), 20, '... as far as it goes');
+is(new_rows($main, "'$open_end'", $archive), 20, '... as far as it goes');
 is(new_rows($main, 'pg_current_wal_flush_lsn()', 'pg_wal'),
 	20, '... as by the directory of the server');
 is(new_rows($copy, 'pg_current_wal_flush_lsn()', $archive),
 	0, 'on the server with the other timeline it is the other one');
-is(new_rows($copy, "'$far'", $archive), 0, '... as far as it goes');
+is(new_rows($copy, "'$open_end'", $archive), 0, '... as far as it goes');
 is( $copy->safe_psql('postgres', <<'SQL'),
 SELECT DISTINCT status FROM walredo_verify_all('{old, t, junk1}')
 WHERE status <> 'unverifiable'
@@ -301,7 +296,7 @@ note($history);
 if (@branches > 1)
 {
 	cmp_ok(
-		lsn_number($branches[1]), '<=', lsn_number($branches[0]),
+		lsn_to_int($branches[1]), '<=', lsn_to_int($branches[0]),
 		'a timeline branches off before the one that it comes of');
 }
 is( join('', ask($restored, 'postgres',
@@ -338,7 +333,7 @@ foreach my $text (
 	print $fh $text;
 	close $fh;
 	my ($count, $messages) = ask($main, 'postgres',
-		"SELECT count(*) > 100 FROM walredo_wal_records('0/0', '$far', '$files')"
+		"SELECT count(*) > 100 FROM walredo_wal_records('0/0', '$open_end', '$files')"
 	);
 	is($count . ($messages =~ /ERROR/ ? $messages : ''),
 		't', 'a history file: ' . ($text =~ s/\s+/ /gr));
@@ -350,7 +345,7 @@ foreach my $text ("nonsense\n", "2\t$branch\n1\t$branch\n", "1\n")
 	close $fh;
 	like(
 		error_of($main, 'postgres',
-			"SELECT count(*) FROM walredo_wal_records('0/0', '$far', '$files')"),
+			"SELECT count(*) FROM walredo_wal_records('0/0', '$open_end', '$files')"),
 		qr/ERROR:.*history/,
 		'no history file: ' . ($text =~ s/\s+/ /gr));
 }
@@ -415,7 +410,7 @@ foreach my $n (1 .. 3)
 my $boundary =
   $main->safe_psql('postgres', 'SELECT pg_switch_wal(); SELECT pg_current_wal_flush_lsn()');
 $boundary =~ s/.*\n//s;
-foreach my $lsn ("'$far'", 'pg_current_wal_flush_lsn()', "'$boundary'")
+foreach my $lsn ("'$open_end'", 'pg_current_wal_flush_lsn()', "'$boundary'")
 {
 	my $error = error_of($main, 'postgres',
 		"SELECT length(walredo_page_at('lost', 'main', 0, $lsn))");
