@@ -21,10 +21,14 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/attempt.o \
 	src/page/hole.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \
+	src/page/verify_compare.o \
+	src/page/verify_fork.o \
+	src/page/verify_progress.o \
 	src/pool/saved_request.o \
 	src/pool/client.o \
 	src/pool/launch.o \

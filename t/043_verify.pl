@@ -235,7 +235,7 @@ $verifying->query_until(qr/begun/, <<'SQL');
 SELECT count(*) FROM generate_series(1, 1000) g,
 	LATERAL walredo_verify(('pgbench_accounts' || left(g::text, 0))::regclass);
 SQL
-foreach my $phase ('reading log', 'comparing pages')
+foreach my $phase ('reading WAL', 'comparing pages')
 {
 	ok( $node->poll_query_until('postgres', <<SQL),
 SELECT count(*) = 1 FROM walredo_verify_progress
@@ -244,7 +244,7 @@ WHERE datname = 'postgres' AND relid = 'pgbench_accounts'::regclass
 	AND blocks_total > 1000
 	AND blocks_done BETWEEN 0 AND blocks_total
 	AND wal_position_lsn BETWEEN wal_start_lsn AND wal_end_lsn
-	AND CASE phase WHEN 'reading log' THEN blocks_done = 0
+	AND CASE phase WHEN 'reading WAL' THEN blocks_done = 0
 		ELSE wal_position_lsn = wal_end_lsn END
 SQL
 		"progress shows: $phase");

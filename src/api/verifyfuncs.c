@@ -22,7 +22,9 @@
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "page/attempt.h"
 #include "page/verify.h"
+#include "page/verify_progress.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -297,14 +299,14 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 /*
  * walredo_get_verify_progress()
  *
- * A row a session that is verifying now.
+ * Returns one row per session that is verifying now.
  */
 Datum
 walredo_get_verify_progress(PG_FUNCTION_ARGS)
 {
 	static const char *const phase_names[] = {
-		[WALREDO_PHASE_READING] = "reading log",
-		[WALREDO_PHASE_COMPARING] = "comparing pages"
+		[WALREDO_PHASE_READING_WAL] = "reading WAL",
+		[WALREDO_PHASE_COMPARING_PAGES] = "comparing pages"
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			nbackends = pgstat_fetch_stat_numbackends();
@@ -312,26 +314,24 @@ walredo_get_verify_progress(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 1; i <= nbackends; i++)
 	{
-		PgBackendStatus *status = &walredo_local_beentry(i)->backendStatus;
-		int64	   *param = status->st_progress_param;
+		PgBackendStatus *backend = &walredo_local_beentry(i)->backendStatus;
+		WalredoVerifyProgress progress;
 		Datum		values[10];
 		bool		nulls[10] = {0};
 
-		if (status->st_progress_command != WALREDO_PROGRESS_COMMAND)
+		if (!walredo_progress_read(backend, &progress))
 			continue;
-		values[0] = Int32GetDatum(status->st_procpid);
-		values[1] = ObjectIdGetDatum(status->st_databaseid);
-		values[2] = ObjectIdGetDatum(status->st_progress_command_target);
-		nulls[2] = nulls[3] = !OidIsValid(status->st_progress_command_target);
-		values[3] =
-			CStringGetTextDatum(forkNames[param[WALREDO_PROGRESS_FORK]]);
-		values[4] =
-			CStringGetTextDatum(phase_names[param[WALREDO_PROGRESS_PHASE]]);
-		values[5] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_TOTAL]);
-		values[6] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_DONE]);
-		values[7] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_START]);
-		values[8] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_POSITION]);
-		values[9] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_END]);
+		values[0] = Int32GetDatum(backend->st_procpid);
+		values[1] = ObjectIdGetDatum(backend->st_databaseid);
+		values[2] = ObjectIdGetDatum(progress.relid);
+		nulls[2] = nulls[3] = !OidIsValid(progress.relid);
+		values[3] = CStringGetTextDatum(forkNames[progress.forknum]);
+		values[4] = CStringGetTextDatum(phase_names[progress.phase]);
+		values[5] = Int64GetDatum((int64) progress.blocks_total);
+		values[6] = Int64GetDatum((int64) progress.blocks_done);
+		values[7] = LSNGetDatum(progress.wal_start);
+		values[8] = LSNGetDatum(progress.wal_position);
+		values[9] = LSNGetDatum(progress.wal_end);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}
