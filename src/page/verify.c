@@ -576,11 +576,11 @@ settle_some_masked(Verification *v, BlockCheck **blocks, int nblocks)
 
 	if (v->tag.forknum != VISIBILITYMAP_FORKNUM)
 	{
-		WalredoStream *stream = walredo_mask_begin();
+		WalredoReplayStream *stream = walredo_mask_begin();
 
 		for (int i = 0; i < 2 * nblocks; i++)
 			walredo_mask_add(stream, &jobs[i]);
-		walredo_stream_end(stream);
+		walredo_replay_end(stream);
 		for (int i = 0; i < 2 * nblocks; i++)
 			done = done && jobs[i].done;
 	}
