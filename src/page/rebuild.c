@@ -210,7 +210,7 @@ struct WalredoRebuild
 	pagetable_hash *pages;
 	forktable_hash *forks;
 	dlist_head	waiting;		/* pages that a child could replay */
-	WalredoStream *stream;		/* NULL before the first replay */
+	WalredoReplayStream *stream;	/* NULL before the first replay */
 	bool		has_failed;		/* a child, at a page: replay none ahead */
 	BufFile    *images;			/* a page a slot; NULL before the first */
 	int64		num_slots;
@@ -252,7 +252,7 @@ void
 walredo_rebuild_free(WalredoRebuild *rebuild)
 {
 	if (rebuild->stream)
-		walredo_stream_end(rebuild->stream);
+		walredo_replay_end(rebuild->stream);
 	if (rebuild->images)
 		BufFileClose(rebuild->images);
 	MemoryContextDelete(rebuild->context);
@@ -632,7 +632,7 @@ static void
 finish_replays(WalredoRebuild *rebuild)
 {
 	if (rebuild->stream)
-		walredo_stream_finish(rebuild->stream);
+		walredo_replay_finish(rebuild->stream);
 }
 
 /* Fills in a job for the records that wait for a page. */
@@ -640,10 +640,10 @@ static void
 prepare_job(WalredoRebuild *rebuild, PageEntry *page, WalredoReplayJob *job)
 {
 	PendingChunk *chunk = page->chunks;
-	WalredoRequestPiece *pieces;
+	WalredoReplayPiece *pieces;
 
 	pieces = MemoryContextAlloc(rebuild->context, page->num_chunks *
-								sizeof(WalredoRequestPiece));
+								sizeof(WalredoReplayPiece));
 	for (int i = 0; i < page->num_chunks; i++)
 	{
 		pieces[i].data = ChunkData(chunk);
@@ -671,7 +671,7 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
 
-		rebuild->stream = walredo_stream_begin(take_replayed, true);
+		rebuild->stream = walredo_replay_begin(take_replayed);
 		MemoryContextSwitchTo(old_context);
 	}
 
@@ -771,7 +771,7 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 			  lsn - page->last_lsn >= QUIET_DISTANCE)))
 		{
 			/* One more is sent as soon as there is room for it. */
-			if (rebuild->stream && !walredo_stream_advance(rebuild->stream))
+			if (rebuild->stream && !walredo_replay_advance(rebuild->stream))
 				return;
 			start_replay(rebuild, page);
 		}
@@ -782,7 +782,7 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 		}
 	}
 	if (rebuild->stream)
-		(void) walredo_stream_advance(rebuild->stream);
+		(void) walredo_replay_advance(rebuild->stream);
 }
 
 /* All pages; in memory of the current context. */
@@ -1158,10 +1158,10 @@ walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
 
 	if (OnlyChildChanges(tag))
 	{
-		Size		size = walredo_request_record_size(xlogrecord);
+		Size		size = walredo_replay_record_size(xlogrecord);
 
-		walredo_request_put_record(add_pending(rebuild, page, size), end_lsn,
-								   xlogrecord);
+		walredo_replay_put_record(add_pending(rebuild, page, size), end_lsn,
+								  xlogrecord);
 	}
 	else
 	{

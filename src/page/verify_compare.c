@@ -327,12 +327,12 @@ copy_images(const WalredoBlockCheck *block, char *live, char *rebuilt)
 static bool
 mask_together(WalredoMaskJob *jobs, int njobs)
 {
-	WalredoStream *stream = walredo_mask_begin();
+	WalredoReplayStream *stream = walredo_mask_begin();
 	bool		done = true;
 
 	for (int i = 0; i < njobs; i++)
 		walredo_mask_add(stream, &jobs[i]);
-	walredo_stream_end(stream);
+	walredo_replay_end(stream);
 	for (int i = 0; i < njobs; i++)
 		done = done && jobs[i].done;
 	return done;

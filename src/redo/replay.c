@@ -48,7 +48,7 @@ StaticAssertDecl(WALREDO_MAX_REPLAY_SIZE + WALREDO_WIRE_LSN_SIZE <=
 				 "a child must take what is sent to it");
 
 Size
-walredo_request_record_size(const XLogRecord *record)
+walredo_replay_record_size(const XLogRecord *record)
 {
 	return RECORD_HEAD_SIZE + record->xl_tot_len;
 }
@@ -63,8 +63,8 @@ put_record_head(char *p, WalredoMessageType type, XLogRecPtr end_lsn,
 }
 
 void
-walredo_request_put_record(char *dst, XLogRecPtr end_lsn,
-						   const XLogRecord *record)
+walredo_replay_put_record(char *dst, XLogRecPtr end_lsn,
+						  const XLogRecord *record)
 {
 	dst = put_record_head(dst, WALREDO_MSG_APPLY, end_lsn,
 						  record->xl_tot_len);
@@ -174,7 +174,7 @@ look_at_message(const char *data, XLogRecPtr *lsn, RmgrId *rmid)
 	*lsn = walredo_get_uint64(data + WALREDO_WIRE_HEADER_SIZE);
 	memcpy(&header, data + RECORD_HEAD_SIZE, SizeOfXLogRecord);
 	*rmid = header.xl_rmid;
-	return walredo_request_record_size(&header);
+	return walredo_replay_record_size(&header);
 }
 
 static char *
@@ -205,7 +205,7 @@ static char *
 describe_job(void *arg)
 {
 	WalredoReplayJob *job = arg;
-	const WalredoRequestPiece *last;
+	const WalredoReplayPiece *last;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn = InvalidXLogRecPtr;
 	RmgrId		rmid = 0;
@@ -438,13 +438,56 @@ walredo_replay(const WalredoTag *tag, bytea *base,
 	return image;
 }
 
+/*
+ * A stream of the pool's.  That is all that there is to it, but who includes
+ * our header needs to know nothing of the pool.
+ */
+struct WalredoReplayStream
+{
+	WalredoStream *stream;
+};
+
+static WalredoReplayStream *
+begin_stream(WalredoTakeAnswer take)
+{
+	WalredoReplayStream *stream = palloc(sizeof(WalredoReplayStream));
+
+	stream->stream = walredo_stream_begin(take);
+	return stream;
+}
+
+WalredoReplayStream *
+walredo_replay_begin(WalredoTakePage take)
+{
+	return begin_stream(take);
+}
+
 void
-walredo_replay_add(WalredoStream *stream, WalredoReplayJob *job)
+walredo_replay_add(WalredoReplayStream *stream, WalredoReplayJob *job)
 {
 	WalredoRequest request = {send_job, describe_job, job, job->nrecords,
 	false};
 
-	walredo_stream_add(stream, &request);
+	walredo_stream_add(stream->stream, &request);
+}
+
+bool
+walredo_replay_advance(WalredoReplayStream *stream)
+{
+	return walredo_stream_advance(stream->stream);
+}
+
+void
+walredo_replay_finish(WalredoReplayStream *stream)
+{
+	walredo_stream_finish(stream->stream);
+}
+
+void
+walredo_replay_end(WalredoReplayStream *stream)
+{
+	walredo_stream_end(stream->stream);
+	pfree(stream);
 }
 
 void
@@ -504,19 +547,19 @@ take_masked(void *arg, const char *page)
 	job->done = (page != NULL);
 }
 
-WalredoStream *
+WalredoReplayStream *
 walredo_mask_begin(void)
 {
-	return walredo_stream_begin(take_masked, true);
+	return begin_stream(take_masked);
 }
 
 void
-walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job)
+walredo_mask_add(WalredoReplayStream *stream, WalredoMaskJob *job)
 {
 	WalredoRequest request = mask_request(job);
 
 	job->done = false;
-	walredo_stream_add(stream, &request);
+	walredo_stream_add(stream->stream, &request);
 }
 
 static void
