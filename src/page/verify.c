@@ -6,9 +6,10 @@
  * WAL is read once, from where it begins to where it ends at that moment, for
  * all forks that are to be checked, and their pages are rebuilt from it
  * (rebuild.c).  Then the forks are compared one after the other
- * (verify_fork.c): the server's own pages are read through its buffers, and each
- * is compared with the rebuilt one (verify_compare.c).  A page that has not been
- * changed since must be equal to it, under the resource manager's mask.
+ * (verify_fork.c): the server's own pages are read through its buffers, and
+ * each is compared with the rebuilt one (verify_compare.c).  A page that has
+ * not been changed since must be equal to it, under the resource manager's
+ * mask.
  *
  * Nobody is kept from work.  No lock is held while WAL is read, which can take
  * hours, and the pages of a fork are compared in windows of some thousand
@@ -22,10 +23,10 @@
  * So each window has to catch up with the server.  A page that does not agree
  * with the rebuild, or whose LSN shows that it was changed since, is copied.
  * When the pages of the window have been read and the lock has been released,
- * WAL is read on, up to where it ended while the lock was held, and each copy is
- * compared with the page rebuilt as of exactly the copy's LSN.  That gives every
- * block a result in one go, and there is no need to try again until a busy page
- * holds still.
+ * WAL is read on, up to where it ended while the lock was held, and each copy
+ * is compared with the page rebuilt as of exactly the copy's LSN.  That gives
+ * every block a result in one go, and there is no need to try again until a
+ * busy page holds still.
  *
  * A page of the visibility map does not show every change: bits are cleared
  * without a new LSN.  Where such a page differs, WAL is read on and the page
@@ -41,9 +42,9 @@
  * that are left.  A fork is left for the next round if its relation has got
  * another file meanwhile, or if so much WAL has been written since the round
  * began that it pays to read WAL anew rather than to catch up.  If relations
- * keep getting new files, as they do where something rewrites them all the time,
- * this would never end.  So after some rounds, relations are locked until they
- * have been compared, one at a time.
+ * keep getting new files, as they do where something rewrites them all the
+ * time, this would never end.  So after some rounds, relations are locked until
+ * they have been compared, one at a time.
  *
  * The caller's settings must not change what is read: with zero_damaged_pages a
  * damaged page would become an empty one, for everybody, as it stays in shared
@@ -322,8 +323,8 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 
 /*
  * Compares the forks that WAL has been read for.  Those that have to be looked
- * at in another round are put into left; returns how many these are.  *paused is
- * set if one of them is left because WAL has grown too much.
+ * at in another round are put into left; returns how many these are.  *paused
+ * is set if one of them is left because WAL has grown too much.
  */
 static int
 compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,

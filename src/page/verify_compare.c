@@ -137,7 +137,8 @@ describe_difference(const char *a, const char *b)
 }
 
 void
-walredo_block_set_result(WalredoBlockCheck *block, WalredoVerifyStatus status, const char *detail)
+walredo_block_set_result(WalredoBlockCheck *block,
+						 WalredoVerifyStatus status, const char *detail)
 {
 	block->state = WALREDO_BLOCK_HAS_RESULT;
 	block->status = status;
@@ -165,8 +166,8 @@ end_verb(WalredoPageEnd end)
  *
  * Only in one case is it certain what the page must be: if it ended and no
  * record came since, then it is either not there or empty.  After a truncation
- * anything else is a mismatch, since the server itself zeroes, and logs, what it
- * adds to a fork.  A file that was created anew may have been filled without
+ * anything else is a mismatch, since the server itself zeroes, and logs, what
+ * it adds to a fork.  A file that was created anew may have been filled without
  * WAL (with wal_level = minimal), so that nothing is wrong with contents there.
  */
 static void

@@ -73,7 +73,7 @@
 typedef enum ForkCondition
 {
 	FORK_OPENED,				/* the relation is open and locked */
-	FORK_UNREADABLE,			/* its file or entries in catalogs are damaged */
+	FORK_UNREADABLE,			/* its file, or catalogs, are damaged */
 	FORK_REPLACED,				/* the relation has another file now */
 	FORK_DROPPED				/* the relation is not there any more */
 } ForkCondition;
@@ -526,11 +526,12 @@ compare_missing(const ForkCheck *check, WalredoBlockCheck *block, bool has_gap)
  * The LSN up to which a block of the window has to be rebuilt.
  *
  * A page has the changes of exactly those records that end at its LSN or
- * before, as records that change a page set its LSN while they hold its lock.
- * A page of the visibility map is the exception, as its LSN does not tell what
- * it has: it is rebuilt as of the end of the window, and if it was changed after
- * it was read, it differs, and is read again by recheck_map_page().  A page that
- * is missing was missing when the fork was measured, which was after begin_lsn.
+ * before, as records that change a page set its LSN while they hold its lock. A
+ * page of the visibility map is the exception, as its LSN does not tell what it
+ * has: it is rebuilt as of the end of the window, and if it was changed after
+ * it was read, it differs, and is read again by recheck_map_page().  A page
+ * that is missing was missing when the fork was measured, which was after
+ * begin_lsn.
  */
 static XLogRecPtr
 limit_of_block(const ForkCheck *check, const WalredoBlockCheck *block)
@@ -973,17 +974,20 @@ walredo_verify_fork(const WalredoVerifiedFork *fork,
 					WalredoVerifyProgress *progress, bool may_pause,
 					BlockNumber *next_block)
 {
-	MemoryContext fork_context = AllocSetContextCreate(CurrentMemoryContext,
-													   "walredo fork",
-													   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext window_context = AllocSetContextCreate(fork_context,
-														 "walredo window",
-														 ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(fork_context);
-	ForkCheck  *check = palloc(sizeof(ForkCheck));
+	MemoryContext fork_context;
+	MemoryContext window_context;
+	MemoryContext old_context;
+	ForkCheck  *check;
 	WalredoForkOutcome outcome;
 
-	/* All but the window, whose array of blocks is large. */
+	fork_context = AllocSetContextCreate(CurrentMemoryContext, "walredo fork",
+										 ALLOCSET_DEFAULT_SIZES);
+	window_context = AllocSetContextCreate(fork_context, "walredo window",
+										   ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(fork_context);
+
+	/* The array of blocks is large, and blocks are set when they are added. */
+	check = palloc(sizeof(ForkCheck));
 	memset(check, 0, offsetof(ForkCheck, blocks));
 	check->fork = fork;
 	check->wal = wal;
