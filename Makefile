@@ -23,6 +23,8 @@ OBJS = \
 	src/native/visibilitymap.o \
 	src/page/attempt.o \
 	src/page/hole.o \
+	src/page/image_file.o \
+	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \
