@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verifyfuncs.c
- *	  SQL function that checks a relation's pages against WAL.
+ *	  SQL functions that check pages of relations against WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -43,15 +43,21 @@ static const char *const status_names[] = {
 	[WALREDO_VERIFY_UNLOGGED] = "unlogged"
 };
 
-/* Where results are put, and if they say which fork they are of. */
+/*
+ * Where results are put.
+ *
+ * Results of a fork are kept apart from those that the function returns until
+ * the fork is done with, since they may have to be forgotten.
+ */
 typedef struct ResultSink
 {
 	ReturnSetInfo *rsinfo;
-	Tuplestorestate *fork;		/* those of a fork that is not done with */
+	Tuplestorestate *fork;		/* of the fork that is not done with */
 	TupleTableSlot *slot;
-	bool		with_fork;
+	bool		with_fork;		/* rows begin with relation and fork */
 } ResultSink;
 
+/* A WalredoVerifySink's report: makes a row of a result. */
 static void
 put_result(const WalredoVerifyResult *result, void *arg)
 {
@@ -77,7 +83,10 @@ put_result(const WalredoVerifyResult *result, void *arg)
 	tuplestore_putvalues(sink->fork, sink->rsinfo->setDesc, values, nulls);
 }
 
-/* Moves the results of a fork to those that are returned, or forgets them. */
+/*
+ * A WalredoVerifySink's end_fork: moves the results of a fork to those that are
+ * returned, or forgets them.
+ */
 static void
 end_fork(bool keep, void *arg)
 {
@@ -107,10 +116,10 @@ verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 }
 
 /*
- * ERROR unless a relation is one that can be looked at.
+ * ERROR unless a relation is one that can be verified.
  *
- * It may have been dropped since its name was looked up.  Then it is an error,
- * too, as no rows would mean that it has no blocks.
+ * It may have been dropped since its name was looked up.  That is an error,
+ * too, as to return no rows would mean that it has no blocks.
  */
 static void
 check_relation(Oid relid)
@@ -142,6 +151,8 @@ check_relation_arg(void *arg)
 
 /*
  * walredo_verify(relname regclass, fork text)
+ *
+ * Returns one row per block of the fork, and rows about the fork as a whole.
  */
 Datum
 walredo_verify(PG_FUNCTION_ARGS)
@@ -150,14 +161,14 @@ walredo_verify(PG_FUNCTION_ARGS)
 
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 
 	check_relation(fork.relid);
 	verify_forks(fcinfo, &fork, 1, false);
 	return (Datum) 0;
 }
 
-/* Relations whose pg_class entries are in some blocks of it. */
+/* A scan of some blocks of pg_class for relations that can be verified. */
 typedef struct ClassScan
 {
 	MemoryContext context;		/* of the list */
@@ -193,8 +204,8 @@ scan_pg_class(void *arg)
 }
 
 /*
- * Adds to the list what it can.  False if pg_class could not be read, because
- * of damage to it; then the list is as before.
+ * Adds the relations in these blocks to the list.  False if a block could not
+ * be read, because of damage to it; then the list is as before.
  */
 static bool
 try_scan_pg_class(ClassScan *work)
@@ -210,8 +221,9 @@ try_scan_pg_class(ClassScan *work)
 /*
  * All relations of the database that have storage, without temporary ones.
  *
- * If a page of pg_class cannot be read, which the verification of pg_class is
- * going to say, all the others are.
+ * If a page of pg_class is damaged, the verification of pg_class is going to
+ * report it, and must not be kept from that.  So if the scan fails, pg_class is
+ * read once more block by block, and blocks that cannot be read are left out.
  */
 static List *
 all_relations(void)
@@ -220,7 +232,10 @@ all_relations(void)
 	Relation	pg_class;
 	BlockNumber nblocks;
 
-	/* One for all, so that no row is missed that moves from page to page. */
+	/*
+	 * All scans use one snapshot, so that no row is missed because it is
+	 * updated, and thereby moves to another page, between two of them.
+	 */
 	work.snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	if (!try_scan_pg_class(&work))
 	{
@@ -251,7 +266,8 @@ all_relations(void)
 /*
  * walredo_verify_all(relations regclass[])
  *
- * All forks that are logged, of the relations given or of all that there are.
+ * Returns what walredo_verify() does, for all forks that are logged, of the
+ * relations given or of all that there are.
  */
 Datum
 walredo_verify_all(PG_FUNCTION_ARGS)
@@ -261,7 +277,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 	int			nforks = 0;
 	ListCell   *lc;
 
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0))
 		relids = all_relations();
 	else
@@ -272,7 +288,10 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 			Oid			relid = lfirst_oid(lc);
 			ErrorData  *error = walredo_attempt(check_relation_arg, &relid);
 
-			/* That it cannot be opened will be a result. */
+			/*
+			 * What a caller has got wrong is an error.  That a relation
+			 * cannot be opened because of damage will be among the results.
+			 */
 			if (error != NULL &&
 				(error->sqlerrcode == ERRCODE_UNDEFINED_TABLE ||
 				 error->sqlerrcode == ERRCODE_WRONG_OBJECT_TYPE ||

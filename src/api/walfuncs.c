@@ -66,7 +66,7 @@ typedef struct WalRecordsScan
  * know that.
  */
 void
-walredo_check_may_read_log(void)
+walredo_check_may_read_wal(void)
 {
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
@@ -103,7 +103,7 @@ walredo_warn_of_gap(WalredoReader *reader)
 static WalredoReader *
 begin_scan(FunctionCallInfo fcinfo, int argno)
 {
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 
 	if (PG_ARGISNULL(argno) || PG_ARGISNULL(argno + 1))
 		ereport(ERROR,

@@ -1386,3 +1386,17 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 	describe_page(slot->page, result);
 	add_image(slot->page, copy_image(rebuild, slot->page), result);
 }
+
+const char *
+walredo_rebuilt_page_problem(const WalredoRebuiltPage *page)
+{
+	if (page->is_incomplete)
+		return "The image that WAL has of it lacks a part of its contents.";
+	if (page->end == WALREDO_UNKNOWN_CHANGE)
+		return psprintf("The record at %X/%X has changed it, and its resource manager is not known.",
+						LSN_FORMAT_ARGS(page->end_lsn));
+	if (page->end == WALREDO_FILE_COPIED)
+		return psprintf("Its file was copied at %X/%X, which did not log its pages, and WAL has no image of it since.",
+						LSN_FORMAT_ARGS(page->end_lsn));
+	return NULL;
+}

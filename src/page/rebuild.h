@@ -169,4 +169,11 @@ extern void walredo_rebuild_get(WalredoRebuild *rebuild,
 
 extern void walredo_rebuild_free(WalredoRebuild *rebuild);
 
+/*
+ * If something has happened to a page after which nothing in WAL tells what it
+ * is, or its image cannot be used, returns a sentence that says so, for the
+ * detail of an error or of a result; palloc'd.  Else NULL.
+ */
+extern const char *walredo_rebuilt_page_problem(const WalredoRebuiltPage *page);
+
 #endif							/* WALREDO_REBUILD_H */

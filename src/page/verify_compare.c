@@ -179,16 +179,10 @@ compare_without_image(const WalredoVerifiedFork *fork,
 	bool		is_new = is_all_zero(live, BLCKSZ);
 	char	   *end_lsn = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
 	WalredoVerifyStatus status = WALREDO_VERIFY_UNVERIFIABLE;
-	const char *detail;
+	const char *detail = walredo_rebuilt_page_problem(page);
 
-	if (page->is_incomplete)
-		detail = "The image that WAL has of it lacks a part of its contents.";
-	else if (page->end == WALREDO_UNKNOWN_CHANGE)
-		detail = psprintf("The record at %s has changed it, and its resource manager is not known.",
-						  end_lsn);
-	else if (page->end == WALREDO_FILE_COPIED)
-		detail = psprintf("Its file was copied at %s, which did not log its pages, and WAL has no image of it since.",
-						  end_lsn);
+	if (detail != NULL)
+		status = WALREDO_VERIFY_UNVERIFIABLE;
 	else if (page->end != WALREDO_NOT_ENDED && page->num_records > 0)
 		detail = psprintf("It was %s at %s, and WAL has no image of it since.",
 						  end_verb(page->end), end_lsn);
