@@ -2,7 +2,7 @@
 # or while others write, and damage is found where it was made.
 #
 # Seen to fail:
-# - when a live page that was changed after the log was read was compared with
+# - when a live page that was changed after WAL was read was compared with
 #   the older rebuild;
 # - when a page of the visibility map that differs was not looked at again
 #   (bits are cleared without a new LSN);
@@ -10,7 +10,7 @@
 # - when a page of zeroes made the mask, and with it the verification, fail;
 # - when images that had been replayed early, for want of memory, were left out
 #   of what walredo_pages_at() gives;
-# - when relations were not locked while the log was read.
+# - when relations were not locked while WAL was read.
 
 use strict;
 use warnings;
@@ -65,7 +65,7 @@ foreach my $row (split /\n/, $rows)
 	next if $status eq 'ok' || $status eq 'unlogged';
 
 	# Nothing else may be unverifiable: creation of the database has put all
-	# catalogs but the shared ones into the log, though not the bits of their
+	# catalogs but the shared ones into WAL, though not the bits of their
 	# visibility maps.
 	next
 	  if $status eq 'unverifiable'

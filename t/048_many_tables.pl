@@ -61,7 +61,7 @@ my $ddl = session($node);
 my $state_sql =
   "SELECT state FROM pg_stat_activity WHERE pid = $verifier->{backend}";
 run_query($verifier,
-	'CREATE TABLE result (relation regclass, fork text, blkno int8, page_lsn pg_lsn, status text, detail text)'
+	'CREATE TABLE result AS SELECT * FROM walredo_verify_all() WITH NO DATA'
 );
 
 # In each of its phases, again and again until all others are done.

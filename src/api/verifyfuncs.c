@@ -44,6 +44,21 @@ static const char *const status_names[] = {
 };
 
 /*
+ * Columns of walredo_verify_all().  walredo_verify() has those from blkno on.
+ */
+typedef enum ResultColumn
+{
+	RESULT_RELATION,
+	RESULT_FORK,
+	RESULT_BLKNO,
+	RESULT_PAGE_LSN,
+	RESULT_STATUS,
+	RESULT_DETAIL
+} ResultColumn;
+
+#define NUM_RESULT_COLUMNS	(RESULT_DETAIL + 1)
+
+/*
  * Where results are put.
  *
  * Results of a fork are kept apart from those that the function returns until
@@ -62,25 +77,22 @@ static void
 put_result(const WalredoVerifyResult *result, void *arg)
 {
 	ResultSink *sink = arg;
-	Datum		values[6];
-	bool		nulls[6] = {0};
-	int			i = 0;
+	Datum		values[NUM_RESULT_COLUMNS];
+	bool		nulls[NUM_RESULT_COLUMNS] = {0};
+	const int	first = sink->with_fork ? 0 : RESULT_BLKNO;
 
-	if (sink->with_fork)
-	{
-		values[i++] = ObjectIdGetDatum(result->relid);
-		values[i++] = CStringGetTextDatum(forkNames[result->forknum]);
-	}
-	nulls[i] = !BlockNumberIsValid(result->blkno);
-	values[i++] = Int64GetDatum((int64) result->blkno);
-	nulls[i] = XLogRecPtrIsInvalid(result->page_lsn);
-	values[i++] = LSNGetDatum(result->page_lsn);
-	values[i++] = CStringGetTextDatum(status_names[result->status]);
+	values[RESULT_RELATION] = ObjectIdGetDatum(result->relid);
+	values[RESULT_FORK] = CStringGetTextDatum(forkNames[result->forknum]);
+	nulls[RESULT_BLKNO] = !BlockNumberIsValid(result->blkno);
+	values[RESULT_BLKNO] = Int64GetDatum((int64) result->blkno);
+	nulls[RESULT_PAGE_LSN] = XLogRecPtrIsInvalid(result->page_lsn);
+	values[RESULT_PAGE_LSN] = LSNGetDatum(result->page_lsn);
+	values[RESULT_STATUS] = CStringGetTextDatum(status_names[result->status]);
+	nulls[RESULT_DETAIL] = (result->detail == NULL);
 	if (result->detail != NULL)
-		values[i] = CStringGetTextDatum(result->detail);
-	else
-		nulls[i] = true;
-	tuplestore_putvalues(sink->fork, sink->rsinfo->setDesc, values, nulls);
+		values[RESULT_DETAIL] = CStringGetTextDatum(result->detail);
+	tuplestore_putvalues(sink->fork, sink->rsinfo->setDesc, values + first,
+						 nulls + first);
 }
 
 /*

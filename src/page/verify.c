@@ -122,9 +122,8 @@ static void
 report_fork(Verification *v, const WalredoVerifiedFork *fork,
 			WalredoVerifyStatus status, const char *detail)
 {
-	walredo_report_result(v->sink, fork->relid, fork->tag.forknum,
-						  InvalidBlockNumber, InvalidXLogRecPtr, status,
-						  detail);
+	walredo_report_fork(v->sink, fork->relid, fork->tag.forknum, status,
+						detail);
 }
 
 /* Reports all blocks of a fork that there is no point in looking at. */
@@ -133,11 +132,18 @@ report_blocks(Verification *v, const WalredoVerifiedFork *fork,
 			  BlockNumber nblocks, WalredoVerifyStatus status,
 			  const char *detail)
 {
-	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
+	WalredoVerifyResult result = {
+		.relid = fork->relid,
+		.forknum = fork->tag.forknum,
+		.page_lsn = InvalidXLogRecPtr,
+		.status = status,
+		.detail = detail
+	};
+
+	for (result.blkno = 0; result.blkno < nblocks; result.blkno++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		walredo_report_result(v->sink, fork->relid, fork->tag.forknum, blkno,
-							  InvalidXLogRecPtr, status, detail);
+		v->sink->report(&result, v->sink->arg);
 	}
 }
 

@@ -141,8 +141,8 @@ walredo_block_set_result(WalredoBlockCheck *block,
 						 WalredoVerifyStatus status, const char *detail)
 {
 	block->state = WALREDO_BLOCK_HAS_RESULT;
-	block->status = status;
-	block->detail = detail;
+	block->result.status = status;
+	block->result.detail = detail;
 }
 
 /* What has become of a page that has ended, as the middle of a sentence. */
@@ -251,13 +251,13 @@ compare_masked_images(WalredoBlockCheck *block, const char *live,
 	if (is_all_zero(block->live, BLCKSZ))
 		detail = psprintf("The page is all zeroes, and by WAL it has LSN %X/%X.",
 						  LSN_FORMAT_ARGS(rebuilt_lsn));
-	else if (block->page_lsn < rebuilt_lsn)
+	else if (block->result.page_lsn < rebuilt_lsn)
 		detail = psprintf("A write was lost: the page has LSN %X/%X, but WAL has changed it up to %X/%X. Bytes that differ: %s.",
-						  LSN_FORMAT_ARGS(block->page_lsn),
+						  LSN_FORMAT_ARGS(block->result.page_lsn),
 						  LSN_FORMAT_ARGS(rebuilt_lsn), difference);
 	else
 		detail = psprintf("The page has LSN %X/%X, and by WAL it has %X/%X. Bytes that differ: %s.",
-						  LSN_FORMAT_ARGS(block->page_lsn),
+						  LSN_FORMAT_ARGS(block->result.page_lsn),
 						  LSN_FORMAT_ARGS(rebuilt_lsn), difference);
 	walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH, detail);
 }
@@ -294,7 +294,7 @@ mask_alone(const WalredoVerifiedFork *fork,
 {
 	PGAlignedBlock live_copy;
 	PGAlignedBlock rebuilt_copy;
-	MaskAttempt work = {mask_of_block(fork, block), block->blkno, NULL};
+	MaskAttempt work = {mask_of_block(fork, block), block->result.blkno, NULL};
 
 	memcpy(live_copy.data, live, BLCKSZ);
 	memcpy(rebuilt_copy.data, rebuilt, BLCKSZ);
@@ -355,7 +355,7 @@ compare_some_masked(const WalredoVerifiedFork *fork,
 	for (int i = 0; i < 2 * nblocks; i++)
 	{
 		jobs[i].rmid = mask_of_block(fork, blocks[i / 2]);
-		jobs[i].blkno = blocks[i / 2]->blkno;
+		jobs[i].blkno = blocks[i / 2]->result.blkno;
 		jobs[i].page = pages[i].data;
 	}
 

@@ -74,15 +74,14 @@ typedef enum WalredoBlockState
 /* A block that is being verified. */
 typedef struct WalredoBlockCheck
 {
-	BlockNumber blkno;
 	WalredoBlockState state;
 
-	/* The result, in state HAS_RESULT; detail is a sentence, or NULL. */
-	WalredoVerifyStatus status;
-	const char *detail;
-
-	/* The LSN of the server's page; InvalidXLogRecPtr if it was not read. */
-	XLogRecPtr	page_lsn;
+	/*
+	 * What will be reported.  relid, forknum and blkno are set from the
+	 * beginning, page_lsn when the server's page has been read, and status
+	 * and detail in state HAS_RESULT.
+	 */
+	WalredoVerifyResult result;
 
 	/*
 	 * What WAL makes of it.  The image is valid in state DIFFERS only: it is

@@ -123,13 +123,18 @@ tag_of_block(const ForkCheck *check, BlockNumber blkno)
 }
 
 void
-walredo_report_result(const WalredoVerifySink *sink, Oid relid,
-					  ForkNumber forknum, BlockNumber blkno,
-					  XLogRecPtr page_lsn, WalredoVerifyStatus status,
-					  const char *detail)
+walredo_report_fork(const WalredoVerifySink *sink, Oid relid,
+					ForkNumber forknum, WalredoVerifyStatus status,
+					const char *detail)
 {
-	WalredoVerifyResult result = {relid, forknum, blkno, page_lsn, status,
-	detail};
+	WalredoVerifyResult result = {
+		.relid = relid,
+		.forknum = forknum,
+		.blkno = InvalidBlockNumber,
+		.page_lsn = InvalidXLogRecPtr,
+		.status = status,
+		.detail = detail
+	};
 
 	sink->report(&result, sink->arg);
 }
@@ -138,10 +143,9 @@ void
 walredo_report_unreadable(const WalredoVerifySink *sink, Oid relid,
 						  ForkNumber forknum, const ErrorData *error)
 {
-	walredo_report_result(sink, relid, forknum, InvalidBlockNumber,
-						  InvalidXLogRecPtr, WALREDO_VERIFY_MISMATCH,
-						  psprintf("The server cannot read it: %s.",
-								   error->message));
+	walredo_report_fork(sink, relid, forknum, WALREDO_VERIFY_MISMATCH,
+						psprintf("The server cannot read it: %s.",
+								 error->message));
 }
 
 /* Reports something about the fork as a whole. */
@@ -149,9 +153,8 @@ static void
 report_fork(const ForkCheck *check, WalredoVerifyStatus status,
 			const char *detail)
 {
-	walredo_report_result(check->sink, check->fork->relid,
-						  check->fork->tag.forknum, InvalidBlockNumber,
-						  InvalidXLogRecPtr, status, detail);
+	walredo_report_fork(check->sink, check->fork->relid,
+						check->fork->tag.forknum, status, detail);
 }
 
 /* The position up to which pages can have been changed by now. */
@@ -240,7 +243,7 @@ copy_live_page(void *arg)
 static bool
 read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 {
-	ReadAttempt work = {check, block->blkno, page};
+	ReadAttempt work = {check, block->result.blkno, page};
 	ErrorData  *error = walredo_verify_attempt(check->progress,
 											   copy_live_page, &work);
 
@@ -255,7 +258,7 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 										  error->message));
 		return false;
 	}
-	block->page_lsn = PageGetLSN((Page) page);
+	block->result.page_lsn = PageGetLSN((Page) page);
 	return true;
 }
 
@@ -294,11 +297,11 @@ lsn_is_reached(XLogRecPtr lsn)
 static bool
 lsn_is_possible(WalredoBlockCheck *block)
 {
-	if (lsn_is_reached(block->page_lsn))
+	if (lsn_is_reached(block->result.page_lsn))
 		return true;
 	walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH,
 							 psprintf("The page has LSN %X/%X, which is past the end of WAL at %X/%X.",
-									  LSN_FORMAT_ARGS(block->page_lsn),
+									  LSN_FORMAT_ARGS(block->result.page_lsn),
 									  LSN_FORMAT_ARGS(current_lsn())));
 	return false;
 }
@@ -332,7 +335,7 @@ static bool
 get_rebuilt(const ForkCheck *check, WalredoRebuild *rebuild,
 			WalredoBlockCheck *block)
 {
-	RebuildAttempt work = {rebuild, tag_of_block(check, block->blkno),
+	RebuildAttempt work = {rebuild, tag_of_block(check, block->result.blkno),
 	&block->rebuilt};
 	ErrorData  *error = walredo_verify_attempt(check->progress,
 											   get_rebuilt_page, &work);
@@ -366,9 +369,9 @@ advance_rebuild(ForkCheck *check)
 static bool
 find_rebuilt(ForkCheck *check, WalredoBlockCheck *block)
 {
-	while (check->has_next && check->next_tag.number < block->blkno)
+	while (check->has_next && check->next_tag.number < block->result.blkno)
 		advance_rebuild(check);
-	if (check->has_next && check->next_tag.number == block->blkno &&
+	if (check->has_next && check->next_tag.number == block->result.blkno &&
 		!check->next_page.is_waiting)
 	{
 		block->rebuilt = check->next_page;
@@ -407,13 +410,13 @@ is_wanted(const LaterWal *later, const WalredoPageRecord *record)
 	{
 		int			middle = low + (high - low) / 2;
 
-		if (later->blocks[middle]->blkno < record->tag.number)
+		if (later->blocks[middle]->result.blkno < record->tag.number)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	return low < later->nblocks &&
-		later->blocks[low]->blkno == record->tag.number &&
+		later->blocks[low]->result.blkno == record->tag.number &&
 		record->record->lsn <= later->blocks[low]->limit;
 }
 
@@ -467,7 +470,7 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 	*has_gap = false;
 	for (int i = 0; i < nblocks; i++)
 	{
-		WalredoTag	tag = tag_of_block(check, blocks[i]->blkno);
+		WalredoTag	tag = tag_of_block(check, blocks[i]->result.blkno);
 
 		/* There is no page that the image of a missing one would be for. */
 		walredo_rebuild_copy_page(rebuild, check->wal->rebuild, &tag,
@@ -476,7 +479,7 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 	if (end_lsn <= check->wal->end_lsn)
 		return rebuild;
 
-	later.filter.tag = tag_of_block(check, nblocks == 1 ? blocks[0]->blkno : 0);
+	later.filter.tag = tag_of_block(check, blocks[0]->result.blkno);
 	later.filter.whole_fork = (nblocks > 1);
 	later.start_lsn = check->wal->end_lsn;
 	later.end_lsn = end_lsn;
@@ -540,7 +543,7 @@ limit_of_block(const ForkCheck *check, const WalredoBlockCheck *block)
 		return check->begin_lsn;
 	if (check->fork->tag.forknum == VISIBILITYMAP_FORKNUM)
 		return check->end_lsn;
-	return block->page_lsn;
+	return block->result.page_lsn;
 }
 
 /*
@@ -607,7 +610,7 @@ may_be_explained(const ForkCheck *check, const WalredoBlockCheck *block,
 	ForkNumber	forknum = check->fork->tag.forknum;
 
 	return block->state == WALREDO_BLOCK_HAS_RESULT &&
-		block->status == WALREDO_VERIFY_MISMATCH &&
+		block->result.status == WALREDO_VERIFY_MISMATCH &&
 		(forknum == VISIBILITYMAP_FORKNUM ||
 		 walredo_is_unlogged_page(forknum, live));
 }
@@ -625,7 +628,7 @@ check_page(ForkCheck *check, WalredoBlockCheck *block)
 	if (!read_live_page(check, block, live.data))
 		return;
 
-	if (block->page_lsn > check->wal->end_lsn)
+	if (block->result.page_lsn > check->wal->end_lsn)
 	{
 		if (!lsn_is_possible(block))
 			return;
@@ -744,7 +747,9 @@ add_block(ForkCheck *check, BlockNumber blkno)
 	WalredoBlockCheck *block = &check->blocks[check->num_blocks++];
 
 	memset(block, 0, sizeof(WalredoBlockCheck));
-	block->blkno = blkno;
+	block->result.relid = check->fork->relid;
+	block->result.forknum = check->fork->tag.forknum;
+	block->result.blkno = blkno;
 	block->state = WALREDO_BLOCK_UNREAD;
 
 	/*
@@ -809,7 +814,7 @@ recheck_map_page(ForkCheck *check, WalredoBlockCheck *block)
 	bool		has_gap;
 	bool		is_read = false;
 
-	if (block->blkno < check->size.nblocks)
+	if (block->result.blkno < check->size.nblocks)
 		is_read = read_live_page(check, block, block->live) &&
 			lsn_is_possible(block);
 	else
@@ -881,9 +886,7 @@ report_window(ForkCheck *check)
 		if (block->state == WALREDO_BLOCK_GONE)
 			continue;
 		Assert(block->state == WALREDO_BLOCK_HAS_RESULT);
-		walredo_report_result(check->sink, check->fork->relid,
-							  check->fork->tag.forknum, block->blkno,
-							  block->page_lsn, block->status, block->detail);
+		check->sink->report(&block->result, check->sink->arg);
 	}
 	walredo_progress_set_blocks_done(check->progress,
 									 check->progress->blocks_done +

@@ -65,12 +65,10 @@ extern bool walredo_later_wal_is_long(const WalredoVerifyWal *wal);
 /* Measures a fork.  ERROR if its file cannot be opened. */
 extern WalredoForkSize walredo_measure_fork(Relation rel, ForkNumber forknum);
 
-/* Gives a result to a sink, for a fork as a whole with InvalidBlockNumber. */
-extern void walredo_report_result(const WalredoVerifySink *sink, Oid relid,
-								  ForkNumber forknum, BlockNumber blkno,
-								  XLogRecPtr page_lsn,
-								  WalredoVerifyStatus status,
-								  const char *detail);
+/* Reports something about a fork as a whole. */
+extern void walredo_report_fork(const WalredoVerifySink *sink, Oid relid,
+								ForkNumber forknum, WalredoVerifyStatus status,
+								const char *detail);
 
 /* Reports a fork that cannot be looked at, because of an error. */
 extern void walredo_report_unreadable(const WalredoVerifySink *sink, Oid relid,
