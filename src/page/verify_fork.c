@@ -479,8 +479,10 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 	if (end_lsn <= check->wal->end_lsn)
 		return rebuild;
 
-	later.filter.tag = tag_of_block(check, blocks[0]->result.blkno);
 	later.filter.whole_fork = (nblocks > 1);
+	later.filter.tag = check->fork->tag;
+	if (nblocks == 1)
+		later.filter.tag.number = blocks[0]->result.blkno;
 	later.start_lsn = check->wal->end_lsn;
 	later.end_lsn = end_lsn;
 	later.rebuild = rebuild;
