@@ -10,9 +10,8 @@
  * CREATE DATABASE with the strategy wal_log says so of all pages that it copies
  * (RelationCopyStorageUsingBuffer() in src/backend/storage/buffer/bufmgr.c), as
  * it does not know what they are.  Of some pages this is not true: they keep
- * contents in the hole, which are lost to replay.  The server itself has this
- * bug, too, but only after a crash or on a standby.  Such an image is no page
- * to start from.
+ * contents in the hole, and the image in WAL lacks them.  Such an image is no
+ * page to start from.
  *
  * Which pages these are is told by the access method that made them.  It can be
  * seen at the end of a page, where each access method keeps a mark of its own
@@ -40,9 +39,10 @@
  * Is a page, of which pd_lower is at the end of the page header, one that has
  * contents right after the header nevertheless?
  *
- * So have metapages, bitmaps and compressed lists.  Since PostgreSQL 11 their
- * access methods set pd_lower to the end of these contents.  Before, they left
- * it where an empty page has it, and pg_upgrade does not change that.
+ * So have metapages, bitmaps, and pages of GIN's posting trees.  Since
+ * PostgreSQL 11 their access methods set pd_lower to the end of these contents.
+ * Before, they left it where an empty page has it, and pg_upgrade does not
+ * change that.
  */
 static bool
 is_old_special_page(uint16 special_size, const char *special)
