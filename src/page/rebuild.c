@@ -13,7 +13,7 @@
  * A page's records are of no use before the first that makes an image of its
  * own, unless a base image was given: they are counted, and dropped.  And none
  * before the last such record is needed.  As the server logs a full image of
- * each page that it changes once per checkpoint, most of WAL is never replayed.
+ * each page that it changes once per checkpoint, much of WAL is never replayed.
  * So what is kept of a page is its newest image, as far as it has been made,
  * and the records since then, which wait (pending.c), or the records alone if
  * the first of them makes an image.  All of it is dropped when a record comes
@@ -37,7 +37,7 @@
  * yet turn out not to be needed, in which case nobody needs to know that they
  * cannot be replayed.  After that nothing is replayed ahead any more, since the
  * stream does not tell which page the child has failed at, and it would fail
- * again. What waits at the end is replayed when somebody asks for it.
+ * again.  What waits at the end is replayed when somebody asks for it.
  *
  * Memory
  * ------
@@ -47,12 +47,14 @@
  * image there, however many records it has had.  What a child fails at stays in
  * memory.
  *
- * Ends ---- What is known of a page can come to an end, other than by a record
- * that makes it anew: its fork is truncated, say, or its file removed.  This
- * may be about every page of a fork, and most of them are never looked at
- * again, so pages are not told.  The fork keeps a list of its ends, and a page
- * takes note of them when it is next looked at: see_ends() has to be called
- * before anything of a page is used.
+ * Ends
+ * ----
+ * What is known of a page can come to an end, other than by a record that makes
+ * it anew: its fork is truncated, say, or its file removed.  This may be about
+ * every page of a fork, and most of them are never looked at again, so pages
+ * are not told.  The fork keeps a list of its ends, and a page takes note of
+ * them when it is next looked at: see_ends() has to be called before anything
+ * of a page is used.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -90,9 +92,9 @@
 
 /*
  * When a page is replayed ahead of time: when so many bytes of records wait for
- * it, or fewer, and for so many bytes of WAL none has come.  To send an image
- * there and back costs about as much as 10 kB of records, and is for nothing if
- * more records come.
+ * it, or fewer, and for so many bytes of WAL none has come.  Its image has to
+ * be sent to the child and back, which is for nothing if more records come
+ * later, so that there should be enough of them to be worth two pages.
  */
 #define MANY_PENDING		(32 * 1024)
 #define SOME_PENDING		(4 * 1024)
@@ -140,35 +142,34 @@ typedef struct ForkEntry
 /*
  * What can be said of a page's image.
  *
- *	UNKNOWN		There is nothing that an image could be made from: no image,
- *				and no record waits.  Records that come are counted only,
- *				unless they make the page anew.
- *	MADE		The image has all records, and none waits.
- *	WAITING		Records wait, to be applied to the image, or, if there is none,
- *				the first of them makes one.
- *	SENT		A replay has the image and all records, and none waits.
- *	SENT_MORE	A replay has the image and the records up to some point, and
- *				those that came since wait for its answer.
- *	FAILED		As WAITING, but a child has failed when it was given the page
- *				alone.  It is not sent in a stream any more, as it would fail
- *				again and take others with it.
+ * UNKNOWN	  There is nothing that an image could be made from: no image, and
+ *			  no record waits.  Records that come are counted only, unless they
+ *			  make the page anew.
+ * MADE		  The image has all records, and none waits.
+ * WAITING	  Records wait, to be applied to the image, or, if there is none,
+ *			  the first of them makes one.
+ * SENT		  A replay has the image and all records, and none waits.
+ * SENT_MORE  A replay has the image and the records up to some point, and those
+ *			  that came since wait for its answer.
+ * FAILED	  As WAITING, but a child has failed when it was given the page
+ *			  alone.  It is not sent in a stream any more, as it would fail
+ *			  again and take others with it.
  *
- *	any                      -> UNKNOWN             forget_image(): a record
- *	makes the page anew (and
- *								is added next), the page ends, or the caller is
- *								done with it; begins so in find_page()
- *	UNKNOWN		 -> MADE		walredo_rebuild_set_base(),
- *								walredo_rebuild_copy_page()
- *	UNKNOWN		 -> WAITING		add_pending()
- *	MADE		 -> WAITING		add_pending()
- *	WAITING		 -> SENT		start_replay()
- *	SENT		 -> SENT_MORE	add_pending()
- *	SENT		 -> MADE		take_replayed()
- *	SENT_MORE	 -> WAITING		take_replayed()
- *	SENT(_MORE)	 -> WAITING		undo_replay(): a child has failed
- *	WAITING		 -> FAILED		replay_alone()
- *	WAITING		 -> MADE		replay_alone(), replay_mixed()
- *	FAILED		 -> MADE		replay_alone(), if it succeeds this time
+ * find_page() adds a page that is UNKNOWN.  These functions make the moves:
+ *
+ * any -> UNKNOWN				 forget_image(): a record makes the page anew,
+ *								 and is added next; the page ends; or the
+ *								 caller is done with it
+ * UNKNOWN -> MADE				 walredo_rebuild_set_base(),
+ *								 walredo_rebuild_copy_page()
+ * UNKNOWN or MADE -> WAITING	 add_pending()
+ * WAITING -> SENT				 start_replay()
+ * SENT -> SENT_MORE			 add_pending()
+ * SENT -> MADE					 take_replayed()
+ * SENT_MORE -> WAITING			 take_replayed()
+ * SENT or SENT_MORE -> WAITING  undo_replay(), if a child has failed
+ * WAITING or FAILED -> MADE	 replay_alone(), replay_mixed()
+ * WAITING -> FAILED			 replay_alone(), if it raises an error
  *
  * Only a page that OnlyChildChanges() is ever SENT or FAILED.
  *

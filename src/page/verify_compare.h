@@ -41,25 +41,23 @@ typedef struct WalredoVerifyWal
 } WalredoVerifyWal;
 
 /*
- * What is known of a block.  In the function names that follow, walredo_ is
- * left out.
+ * What is known of a block, and which functions make it so; those whose names
+ * do not begin with walredo_ are in verify_fork.c.
  *
- *	UNREAD		 Nothing.  Every block of a window begins so: add_block() in
- *				 verify_fork.c.
- *	DIFFERS		 The page and the rebuilt page are not equal byte by byte, but
- *				 may be under the resource manager's mask: compare_block().
- *	CHANGED		 The copy of the page cannot be compared before WAL has been
- *				 read on, as it was changed, or may have been, after the end of
- *				 the WAL that was read: check_page() and
- *				 reconsider_mismatches() in verify_fork.c.
- *	MISSING		 The fork is shorter than by WAL, and WAL must be read on to
- *				 know whether it was truncated since: add_block().
- *	GONE		 There is nothing to report, as the block was truncated away
- *				 since: compare_later() and recheck_map_page() in
- *				 verify_fork.c.
- *	HAS_RESULT	 status and detail are the result: block_set_result(), which
- *				 all comparisons end with.  A mismatch that WAL which has not
- *				 been read yet might explain becomes CHANGED once.
+ * UNREAD	   Nothing.  Every block of a window begins so: add_block().
+ * DIFFERS	   The page and the rebuilt page are not equal byte by byte, but may
+ *			   be under the resource manager's mask: walredo_compare_block().
+ * CHANGED	   The copy of the page cannot be compared before WAL has been read
+ *			   on, as the page was changed, or may have been, after the end of
+ *			   the WAL that was read: check_page(), reconsider_mismatches(),
+ *			   and recheck_map_page(), which has read the page again.
+ * MISSING	   The fork is shorter than by WAL, and WAL must be read on to know
+ *			   whether it was truncated since: add_block().
+ * GONE		   There is nothing to report, as the fork has become shorter:
+ *			   add_block(), compare_missing(), recheck_map_page().
+ * HAS_RESULT  The result is known: walredo_block_set_result(), which all
+ *			   comparisons end with.  A mismatch becomes CHANGED again if WAL
+ *			   that has not been read yet might explain it.
  */
 typedef enum WalredoBlockState
 {
