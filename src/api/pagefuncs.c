@@ -13,7 +13,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/rmgr.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
 #include "common/relpath.h"
@@ -25,7 +24,6 @@
 #include "page/scan.h"
 #include "record/record.h"
 #include "record/tag.h"
-#include "record/xlogrecord.h"
 #include "redo/replay.h"
 #include "storage/bufpage.h"
 #include "utils/builtins.h"
@@ -44,43 +42,12 @@ PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
 /*
- * Is a record one that a child can replay, even if it has no image of the page?
+ * Can a page be made from a change alone?
  */
 static bool
-can_be_replayed(const WalredoRecord *record)
+change_makes_page(const WalredoPageChange *change)
 {
-	return WalredoRecordIsNative(record) ||
-		RmgrIdIsBuiltin(((const XLogRecord *) record->u.data)->xl_rmid);
-}
-
-/*
- * Can a page be made from the record alone?  ERROR 22023 if the record is not
- * about the page.
- */
-static bool
-record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
-{
-	if (can_be_replayed(record))
-		return walredo_record_will_init(tag, record);
-	return walredo_xlogrecord_has_image((const XLogRecord *) record->u.data,
-										tag);
-}
-
-/*
- * Does the image of a page that has been made from a record alone lack
- * contents?
- */
-static bool
-image_is_incomplete(const WalredoTag *tag, const WalredoRecord *record,
-					const bytea *image)
-{
-	WalredoBlockRef block;
-
-	return !WalredoRecordIsNative(record) && tag->kind == WALREDO_TAG_REL &&
-		walredo_xlogrecord_find_block((const XLogRecord *) record->u.data,
-									  tag, &block) &&
-		block.image_has_hole &&
-		walredo_hole_has_contents(tag->forknum, VARDATA(image));
+	return change->starts_page && change->what != WALREDO_CHANGE_UNKNOWN;
 }
 
 /* A WAL record as the pool wants it, to have it described. */
@@ -107,7 +74,7 @@ Datum
 walredo_page_records(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter;
 	WalredoPageScan *scan;
 	MemoryContext row_context;
 
@@ -116,8 +83,8 @@ walredo_page_records(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
-	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
-	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
+	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
 								   PG_GETARG_LSN(1), PG_GETARG_LSN(2));
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
@@ -130,17 +97,21 @@ walredo_page_records(PG_FUNCTION_ARGS)
 		if (scan->has_restarted)
 			walredo_warn_of_gap(scan->reader);
 		scan->has_restarted = false;
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
+			const WalredoPageChange *change = &scan->list[i];
 			Datum		values[5];
 			bool		nulls[5] = {0};
 
+			if (change->what == WALREDO_CHANGE_END)
+				continue;
 			values[0] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
 			values[1] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
 			values[2] =
 				CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
 			values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
-			values[4] = PointerGetDatum(scan->records[i].record);
+			values[4] = PointerGetDatum(walredo_change_record(scan->changes,
+															  change));
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 								 nulls);
 		}
@@ -194,11 +165,10 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 
 	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))
 	{
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
-			if (record_starts_page(&filter->tag,
-								   scan->records[i].record))
-				found = scan->records[i].record->lsn;
+			if (change_makes_page(&scan->list[i]))
+				found = walredo_reader_end_lsn(scan->reader);
 		}
 	}
 	walredo_page_scan_end(scan);
@@ -224,7 +194,7 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 		return;
 	for (int i = 0; i < ntags && relname == NULL; i++)
 	{
-		if (memcmp(&tag, &tags[i], sizeof(tag)) == 0)
+		if (walredo_tag_same_fork(&tag, &tags[i]))
 			relname = get_rel_name(relids[i]);
 	}
 	locator = walredo_tag_locator(&tag);
@@ -247,7 +217,7 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 {
 	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
 	XLogRecPtr	wal_end = walredo_reader_end_lsn(scan->reader);
-	const char *name = walredo_tag_to_cstring(&scan->filter.tag);
+	const char *name = walredo_tag_to_cstring(&scan->filter->tag);
 	char	   *ended_at = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
 	XLogRecPtr	later;
 	StringInfoData detail;
@@ -290,7 +260,7 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn),
 						 page->num_records);
 
-	later = first_start_after(&scan->filter, directory, wal_end);
+	later = first_start_after(scan->filter, directory, wal_end);
 	if (later != InvalidXLogRecPtr)
 		appendStringInfo(&detail, " The earliest LSN that it can be rebuilt at is %X/%X.",
 						 LSN_FORMAT_ARGS(later));
@@ -340,7 +310,7 @@ forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
 	if (!scan->has_restarted)
 		return;
 	walredo_rebuild_reset(rebuild);
-	set_base(rebuild, &scan->filter.tag, base, lsn);
+	set_base(rebuild, &scan->filter->tag, base, lsn);
 	scan->has_restarted = false;
 }
 
@@ -352,7 +322,7 @@ static bytea *
 page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		const char *directory)
 {
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter = walredo_filter_page(tag);
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
@@ -361,10 +331,9 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
 		check_is_logged(tag->forknum);
-	filter.tag = *tag;
 	set_base(rebuild, tag, base, lsn);
 
-	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_WAL,
+	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
 								   lsn);
 	while (walredo_page_scan_next(scan))
 	{
@@ -494,15 +463,18 @@ add_fork(PagesScan *scan, Oid relid, const char *name)
 static void
 read_pages(PagesScan *scan, XLogRecPtr lsn)
 {
-	WalredoForkScan *log;
+	WalredoPageFilter *filter = walredo_filter_forks(scan->forks,
+													 scan->nforks, false);
+	WalredoPageScan *wal;
 
 	scan->rebuild = walredo_rebuild_create();
-	log = walredo_fork_scan_begin(scan->forks, scan->nforks, lsn);
-	while (walredo_fork_scan_next(log, scan->rebuild))
+	wal = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL, lsn);
+	while (walredo_page_scan_add_some(wal, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
 	check_files_are_older(scan->relids, scan->forks, scan->nforks,
-						  walredo_fork_scan_position(log));
-	walredo_fork_scan_end(log);
+						  walredo_reader_end_lsn(wal->reader));
+	walredo_page_scan_end(wal);
+	walredo_filter_free(filter);
 }
 
 /* Frees what a query leaves that does not ask for all rows. */
@@ -638,6 +610,33 @@ report_missing_start(WalredoPageScan *scan, XLogRecPtr start_lsn)
 }
 
 /*
+ * The image of a page after a change, of which image is the one before it; NULL
+ * if it is not known, or there is no such page.
+ */
+static bytea *
+apply_change(WalredoPageScan *scan, const WalredoPageChange *change,
+			 bytea *image)
+{
+	WalredoRecord *record;
+
+	if (change->what == WALREDO_CHANGE_END ||
+		change->what == WALREDO_CHANGE_UNKNOWN)
+		return NULL;
+	if (change->starts_page)
+		image = NULL;
+	else if (image == NULL)
+		return NULL;
+	record = walredo_change_record(scan->changes, change);
+	image = walredo_replay(&change->tag, image, &record, 1);
+
+	/* An image with a hole may lack contents. */
+	if (change->starts_page && change->image_has_hole &&
+		walredo_hole_has_contents(change->tag.forknum, VARDATA(image)))
+		return NULL;
+	return image;
+}
+
+/*
  * walredo_page_history(tag, start_lsn, end_lsn, wal_directory)
  *
  * A row a WAL record that changed the page, with the page as it was after it.
@@ -648,7 +647,7 @@ Datum
 walredo_page_history(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter;
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	XLogRecPtr	start_lsn;
 	WalredoPageScan *scan;
@@ -661,9 +660,9 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
-	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
+	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
 	start_lsn = PG_GETARG_LSN(1);
-	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
 								   WALREDO_START_OF_WAL, PG_GETARG_LSN(2));
 
 	/* What comes before the range need not be there, but the range must. */
@@ -701,31 +700,20 @@ walredo_page_history(PG_FUNCTION_ARGS)
 		{
 			WalredoRebuiltPage page;
 
-			walredo_rebuild_get(rebuild, &filter.tag, &page);
+			walredo_rebuild_get(rebuild, &filter->tag, &page);
 			current = page.image;
 			in_range = true;
 		}
 
 		/* That a file is created is no change of a page that was not there. */
-		if (scan->end == WALREDO_FILE_CREATED && scan->num_records == 0 &&
-			current == NULL)
+		if (scan->num_changes == 1 && current == NULL &&
+			scan->list[0].end == WALREDO_FILE_CREATED)
 			continue;
 
 		old_context = MemoryContextSwitchTo(row_context);
-		image = scan->end != WALREDO_NOT_ENDED ? NULL : current;
-		for (int i = 0; i < scan->num_records; i++)
-		{
-			WalredoRecord *record = scan->records[i].record;
-			bool		starts = record_starts_page(&filter.tag, record);
-
-			if (!starts && !can_be_replayed(record))
-				image = NULL;
-			else if (image != NULL || starts)
-				image = walredo_replay(&filter.tag, starts ? NULL : image,
-									   &record, 1);
-			if (starts && image_is_incomplete(&filter.tag, record, image))
-				image = NULL;
-		}
+		image = current;
+		for (int i = 0; i < scan->num_changes; i++)
+			image = apply_change(scan, &scan->list[i], image);
 
 		description = walredo_describe_record(whole_record(scan->reader));
 		values[0] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));

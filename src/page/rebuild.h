@@ -23,7 +23,6 @@
 #include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
-#include "record/xlogrecord.h"
 #include "wal/changes.h"
 
 typedef struct WalredoRebuild WalredoRebuild;
@@ -89,23 +88,16 @@ extern void walredo_rebuild_copy_page(WalredoRebuild *rebuild,
 									  const WalredoTag *tag, bool with_image);
 
 /*
- * Adds a record, which is copied.  Records of a page come in LSN order.  A
- * record of a resource manager that is not known ends what is known of the
- * page, unless it has an image of it.
+ * Adds a change that a record which ends at end_lsn makes.  What is needed of
+ * the record is copied.  Changes of a page come in LSN order.
+ *
+ * An unknown change ends what is known of the page.  A change that ends pages
+ * does so as if no record of them had come before; a base image that is newer
+ * stays.
  */
 extern void walredo_rebuild_add(WalredoRebuild *rebuild,
-								const WalredoTag *tag,
-								const WalredoRecord *record);
-
-/*
- * The same for a whole WAL record, at least a sound one, which names the block
- * of the tag.  end_lsn is where it ends, and block what it says of the block.
- */
-extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
-									  const WalredoTag *tag,
-									  const XLogRecord *xlogrecord,
-									  XLogRecPtr end_lsn,
-									  const WalredoBlockRef *block);
+								const WalredoPageChange *change,
+								const XLogRecord *record, XLogRecPtr end_lsn);
 
 /*
  * Has a child replay some of what waits, and does not wait until it has.  To be
@@ -113,19 +105,6 @@ extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
  * What fails is left for later, when it may not be needed any more.
  */
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
-
-/*
- * Ends all pages of a fork from first_block on, or one page of any kind, as if
- * no record of them had come.  fork_tag names any block of the fork, and lsn is
- * the end of the record that does it: a base image that is newer stays.
- */
-extern void walredo_rebuild_end_fork(WalredoRebuild *rebuild,
-									 const WalredoTag *fork_tag,
-									 BlockNumber first_block,
-									 WalredoPageEnd end, XLogRecPtr lsn);
-extern void walredo_rebuild_end_page(WalredoRebuild *rebuild,
-									 const WalredoTag *tag,
-									 WalredoPageEnd end, XLogRecPtr lsn);
 
 /* Forgets all that has been added, and all that has ended. */
 extern void walredo_rebuild_reset(WalredoRebuild *rebuild);

@@ -732,7 +732,7 @@ lsn_is_reached(XLogRecPtr lsn)
 typedef struct LaterWal
 {
 	Attempt		attempt;		/* first: that is what is tried */
-	WalredoPageFilter filter;
+	const WalredoPageFilter *filter;
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	end_lsn;
 	WalredoRebuild *rebuild;
@@ -746,7 +746,7 @@ read_later_wal(Attempt *arg)
 	LaterWal   *later = (LaterWal *) arg;
 	WalredoPageScan *scan;
 
-	scan = walredo_page_scan_begin(&later->filter, NULL, later->start_lsn,
+	scan = walredo_page_scan_begin(later->filter, NULL, later->start_lsn,
 								   later->end_lsn);
 	while (walredo_page_scan_next(scan))
 	{
@@ -757,9 +757,9 @@ read_later_wal(Attempt *arg)
 		scan->has_restarted = false;
 
 		/* Leave out what is not wanted, and is in later copies only. */
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
-			WalredoPageRecord *record = &scan->records[i];
+			const WalredoPageChange *change = &scan->list[i];
 			int			low = 0;
 			int			high = later->nblocks;
 
@@ -767,17 +767,19 @@ read_later_wal(Attempt *arg)
 			{
 				int			middle = low + (high - low) / 2;
 
-				if (later->blocks[middle]->blkno < record->tag.number)
+				if (later->blocks[middle]->blkno < change->tag.number)
 					low = middle + 1;
 				else
 					high = middle;
 			}
-			if (low < later->nblocks &&
-				later->blocks[low]->blkno == record->tag.number &&
-				record->record->lsn <= later->blocks[low]->limit)
-				scan->records[wanted++] = *record;
+			if (change->what == WALREDO_CHANGE_END ||
+				(low < later->nblocks &&
+				 later->blocks[low]->blkno == change->tag.number &&
+				 walredo_reader_end_lsn(scan->reader) <=
+				 later->blocks[low]->limit))
+				scan->list[wanted++] = *change;
 		}
-		scan->num_records = wanted;
+		scan->num_changes = wanted;
 		walredo_page_scan_add(scan, later->rebuild);
 	}
 	if (scan->has_restarted)
@@ -800,20 +802,21 @@ rebuild_later(Verification *v, BlockCheck **blocks, int nblocks,
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	LaterWal	later = {.attempt.v = v,.blocks = blocks,.nblocks = nblocks};
 	ErrorData  *error;
+	WalredoTag	tag;
 
 	*has_gap = false;
 	for (int i = 0; i < nblocks; i++)
 	{
-		WalredoTag	tag = block_tag(v, blocks[i]->blkno);
-
+		tag = block_tag(v, blocks[i]->blkno);
 		walredo_rebuild_copy_page(rebuild, v->rebuild, &tag,
 								  blocks[i]->state != BLOCK_MISSING);
 	}
 	if (end_lsn <= v->wal_end)
 		return rebuild;
 
-	later.filter.tag = block_tag(v, nblocks == 1 ? blocks[0]->blkno : 0);
-	later.filter.whole_fork = (nblocks > 1);
+	tag = block_tag(v, blocks[0]->blkno);
+	later.filter = nblocks == 1 ? walredo_filter_page(&tag) :
+		walredo_filter_fork(&tag);
 	later.start_lsn = v->wal_end;
 	later.end_lsn = end_lsn;
 	later.rebuild = rebuild;
@@ -1397,30 +1400,34 @@ static void
 read_wal(Verification *v, const LoggedFork *forks, int nforks)
 {
 	WalredoTag *tags = palloc(nforks * sizeof(WalredoTag));
-	WalredoForkScan *scan;
+	WalredoPageFilter *filter;
+	WalredoPageScan *scan;
 
 	for (int i = 0; i < nforks; i++)
 		tags[i] = forks[i].tag;
+	filter = walredo_filter_forks(tags, nforks, false);
 	v->rebuild = walredo_rebuild_create();
-	scan = walredo_fork_scan_begin(tags, nforks, WALREDO_END_OF_WAL);
-	v->wal_start = walredo_fork_scan_first_lsn(scan);
-	v->wal_end = walredo_fork_scan_last_lsn(scan);
+	scan = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL,
+								   WALREDO_END_OF_WAL);
+	v->wal_start = walredo_reader_first_lsn(scan->reader);
+	v->wal_end = walredo_reader_last_lsn(scan->reader);
 	v->tag = tags[0];
 	v->phase = WALREDO_PHASE_READING;
 	v->progress_relid = nforks == 1 ? forks[0].work.fork.relid : InvalidOid;
 	v->blocks_done = 0;
 	show_progress(v);
-	while (walredo_fork_scan_next(scan, v->rebuild))
+	while (walredo_page_scan_add_some(scan, v->rebuild))
 	{
 		CHECK_FOR_INTERRUPTS();
 		pgstat_progress_update_param(WALREDO_PROGRESS_WAL_POSITION,
-									 walredo_fork_scan_position(scan));
+									 walredo_reader_end_lsn(scan->reader));
 	}
 
 	/* Its beginning may have been removed meanwhile. */
-	v->wal_start = walredo_fork_scan_first_lsn(scan);
-	v->wal_end = walredo_fork_scan_position(scan);
-	walredo_fork_scan_end(scan);
+	v->wal_start = walredo_reader_first_lsn(scan->reader);
+	v->wal_end = walredo_reader_end_lsn(scan->reader);
+	walredo_page_scan_end(scan);
+	walredo_filter_free(filter);
 	pfree(tags);
 }
 
