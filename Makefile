@@ -45,6 +45,8 @@ OBJS = \
 	src/redo/replay.o \
 	src/stats/stats.o \
 	src/wal/changes.o \
+	src/wal/changes_end.o \
+	src/wal/changes_native.o \
 	src/wal/names.o \
 	src/wal/reader.o \
 	src/wal/timeline.o

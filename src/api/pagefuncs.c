@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/rmgr.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
 #include "common/relpath.h"
@@ -24,7 +23,6 @@
 #include "page/scan.h"
 #include "record/record.h"
 #include "record/tag.h"
-#include "record/xlogrecord.h"
 #include "redo/replay.h"
 #include "storage/bufpage.h"
 #include "utils/builtins.h"
@@ -43,43 +41,12 @@ PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
 /*
- * Is a record one that a child can replay, even if it has no image of the page?
+ * Can a page be made from a change alone?
  */
 static bool
-can_be_replayed(const WalredoRecord *record)
+change_makes_page(const WalredoPageChange *change)
 {
-	return WalredoRecordIsNative(record) ||
-		RmgrIdIsBuiltin(((const XLogRecord *) record->u.data)->xl_rmid);
-}
-
-/*
- * Can a page be made from the record alone?  ERROR 22023 if the record is not
- * about the page.
- */
-static bool
-record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
-{
-	if (can_be_replayed(record))
-		return walredo_record_will_init(tag, record);
-	return walredo_xlogrecord_has_image((const XLogRecord *) record->u.data,
-										tag);
-}
-
-/*
- * Does the image of a page that has been made from a record alone lack
- * contents?
- */
-static bool
-image_is_incomplete(const WalredoTag *tag, const WalredoRecord *record,
-					const bytea *image)
-{
-	WalredoBlockRef block;
-
-	return !WalredoRecordIsNative(record) && tag->kind == WALREDO_TAG_REL &&
-		walredo_xlogrecord_find_block((const XLogRecord *) record->u.data,
-									  tag, &block) &&
-		block.image_has_hole &&
-		walredo_hole_has_contents(tag->forknum, VARDATA(image));
+	return change->starts_page && change->what != WALREDO_CHANGE_UNKNOWN;
 }
 
 /* The current record of a reader as a child is given it to describe it. */
@@ -106,7 +73,7 @@ Datum
 walredo_page_records(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter;
 	WalredoPageScan *scan;
 	MemoryContext row_context;
 
@@ -115,8 +82,8 @@ walredo_page_records(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
-	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
-	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
+	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
 								   PG_GETARG_LSN(1), PG_GETARG_LSN(2));
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
@@ -129,17 +96,21 @@ walredo_page_records(PG_FUNCTION_ARGS)
 		if (scan->has_restarted)
 			walredo_warn_of_gap(scan->reader);
 		scan->has_restarted = false;
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
+			const WalredoPageChange *change = &scan->list[i];
 			Datum		values[5];
 			bool		nulls[5] = {0};
 
+			if (change->what == WALREDO_CHANGE_END)
+				continue;
 			values[0] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
 			values[1] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
 			values[2] =
 				CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
 			values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
-			values[4] = PointerGetDatum(scan->records[i].record);
+			values[4] = PointerGetDatum(walredo_change_record(scan->changes,
+															  change));
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 								 nulls);
 		}
@@ -196,11 +167,10 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 
 	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))
 	{
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
-			if (record_starts_page(&filter->tag,
-								   scan->records[i].record))
-				found = scan->records[i].record->lsn;
+			if (change_makes_page(&scan->list[i]))
+				found = walredo_reader_end_lsn(scan->reader);
 		}
 	}
 	walredo_page_scan_end(scan);
@@ -226,7 +196,7 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 		return;
 	for (int i = 0; i < ntags && relname == NULL; i++)
 	{
-		if (memcmp(&tag, &tags[i], sizeof(tag)) == 0)
+		if (walredo_tag_same_fork(&tag, &tags[i]))
 			relname = get_rel_name(relids[i]);
 	}
 	locator = walredo_tag_locator(&tag);
@@ -250,7 +220,7 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 {
 	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
 	XLogRecPtr	wal_end = walredo_reader_end_lsn(scan->reader);
-	const char *name = walredo_tag_to_cstring(&scan->filter.tag);
+	const char *name = walredo_tag_to_cstring(&scan->filter->tag);
 	char	   *ended_at = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
 	const char *problem = walredo_rebuilt_page_problem(page);
 	XLogRecPtr	later;
@@ -288,7 +258,7 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn),
 						 page->num_records);
 
-	later = first_start_after(&scan->filter, directory, wal_end);
+	later = first_start_after(scan->filter, directory, wal_end);
 	if (later != InvalidXLogRecPtr)
 		appendStringInfo(&detail, " The earliest LSN that it can be rebuilt at is %X/%X.",
 						 LSN_FORMAT_ARGS(later));
@@ -339,7 +309,7 @@ forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
 	if (!scan->has_restarted)
 		return;
 	walredo_rebuild_reset(rebuild);
-	set_base(rebuild, &scan->filter.tag, base, lsn);
+	set_base(rebuild, &scan->filter->tag, base, lsn);
 	scan->has_restarted = false;
 }
 
@@ -351,7 +321,7 @@ static bytea *
 page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		const char *directory)
 {
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter = walredo_filter_page(tag);
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
@@ -360,10 +330,9 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
 		check_is_logged(tag->forknum);
-	filter.tag = *tag;
 	set_base(rebuild, tag, base, lsn);
 
-	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_WAL,
+	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
 								   lsn);
 	while (walredo_page_scan_next(scan))
 	{
@@ -516,7 +485,8 @@ begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn)
 	PagesScan  *scan = palloc0(sizeof(PagesScan));
 	int			max_forks = Max(list_length(relations), 1) *
 		WALREDO_NUM_LOGGED_FORKS;
-	WalredoForkScan *wal;
+	WalredoPageFilter *filter;
+	WalredoPageScan *wal;
 	ListCell   *lc;
 
 	scan->forks = palloc(max_forks * sizeof(WalredoTag));
@@ -531,12 +501,14 @@ begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn)
 	}
 
 	scan->rebuild = walredo_rebuild_create();
-	wal = walredo_fork_scan_begin(scan->forks, scan->nforks, lsn);
-	while (walredo_fork_scan_next(wal, scan->rebuild))
+	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
+	wal = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL, lsn);
+	while (walredo_page_scan_add_some(wal, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
 	check_files_are_older(scan->relids, scan->forks, scan->nforks,
-						  walredo_fork_scan_position(wal));
-	walredo_fork_scan_end(wal);
+						  walredo_reader_end_lsn(wal->reader));
+	walredo_page_scan_end(wal);
+	walredo_filter_free(filter);
 	return scan;
 }
 
@@ -709,11 +681,38 @@ reach_range(PageHistory *history)
 	}
 	if (!history->in_range)
 	{
-		walredo_rebuild_get(history->rebuild, &scan->filter.tag, &page);
+		walredo_rebuild_get(history->rebuild, &scan->filter->tag, &page);
 		history->current = page.image;
 		history->in_range = true;
 	}
 	return true;
+}
+
+/*
+ * The image of a page after a change, of which image is the one before it; NULL
+ * if it is not known, or there is no such page.
+ */
+static bytea *
+apply_change(WalredoPageScan *scan, const WalredoPageChange *change,
+			 bytea *image)
+{
+	WalredoRecord *record;
+
+	if (change->what == WALREDO_CHANGE_END ||
+		change->what == WALREDO_CHANGE_UNKNOWN)
+		return NULL;
+	if (change->starts_page)
+		image = NULL;
+	else if (image == NULL)
+		return NULL;
+	record = walredo_change_record(scan->changes, change);
+	image = walredo_replay(&change->tag, image, &record, 1);
+
+	/* An image with a hole may lack contents. */
+	if (change->starts_page && change->image_has_hole &&
+		walredo_hole_has_contents(change->tag.forknum, VARDATA(image)))
+		return NULL;
+	return image;
 }
 
 /*
@@ -724,23 +723,10 @@ static bytea *
 replay_current_record(PageHistory *history)
 {
 	WalredoPageScan *scan = history->scan;
-	const WalredoTag *tag = &scan->filter.tag;
 	bytea	   *image = history->current;
 
-	if (scan->end != WALREDO_NOT_ENDED)
-		image = NULL;
-	for (int i = 0; i < scan->num_records; i++)
-	{
-		WalredoRecord *record = scan->records[i].record;
-		bool		starts = record_starts_page(tag, record);
-
-		if (!starts && !can_be_replayed(record))
-			image = NULL;
-		else if (image != NULL || starts)
-			image = walredo_replay(tag, starts ? NULL : image, &record, 1);
-		if (starts && image_is_incomplete(tag, record, image))
-			image = NULL;
-	}
+	for (int i = 0; i < scan->num_changes; i++)
+		image = apply_change(scan, &scan->list[i], image);
 	return image;
 }
 
@@ -786,7 +772,7 @@ Datum
 walredo_page_history(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter;
 	PageHistory history = {0};
 	WalredoPageScan *scan;
 	MemoryContext row_context;
@@ -796,10 +782,10 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
-	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
+	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
 	history.start_lsn = PG_GETARG_LSN(1);
 	history.rebuild = walredo_rebuild_create();
-	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
 								   WALREDO_START_OF_WAL, PG_GETARG_LSN(2));
 	history.scan = scan;
 	check_range_is_there(&history);
@@ -816,8 +802,8 @@ walredo_page_history(PG_FUNCTION_ARGS)
 			continue;
 
 		/* That a file is created is no change of a page that was not there. */
-		if (scan->end == WALREDO_FILE_CREATED && scan->num_records == 0 &&
-			history.current == NULL)
+		if (scan->num_changes == 1 && history.current == NULL &&
+			scan->list[0].end == WALREDO_FILE_CREATED)
 			continue;
 
 		old_context = MemoryContextSwitchTo(row_context);

@@ -74,7 +74,6 @@
 #include "page/image_file.h"
 #include "page/pending.h"
 #include "page/rebuild.h"
-#include "record/xlogrecord.h"
 #include "redo/replay.h"
 #include "storage/bufpage.h"
 #include "utils/memutils.h"
@@ -1205,74 +1204,23 @@ note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
 	return page->state != PAGE_UNKNOWN && lsn > page->base_lsn;
 }
 
-static inline void
-flush_if_full(WalredoRebuild *rebuild)
-{
-	if (is_full(rebuild))
-		flush(rebuild);
-}
-
-/* Keeps a WalredoRecord for a page that is not changed by a child alone. */
+/* Room for a WalredoRecord of a page that is not changed by a child alone. */
 static WalredoRecord *
 add_pending_record(WalredoRebuild *rebuild, PageEntry *page, Size size)
 {
 	return (WalredoRecord *) add_pending(rebuild, page, MAXALIGN(size));
 }
 
-void
-walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
-					const WalredoRecord *record)
+/*
+ * Adds a whole WAL record, which a child is to replay.
+ */
+static inline void
+add_replay(WalredoRebuild *rebuild, PageEntry *page,
+		   const XLogRecord *xlogrecord, XLogRecPtr end_lsn)
 {
-	PageEntry  *page;
-
-	if (!WalredoRecordIsNative(record) && tag->kind == WALREDO_TAG_REL)
-	{
-		const XLogRecord *xlogrecord = (const XLogRecord *) record->u.data;
-		WalredoBlockRef block;
-
-		if (!walredo_xlogrecord_find_block(xlogrecord, tag, &block))
-			elog(ERROR, "WAL record does not name the block");
-		walredo_rebuild_add_block(rebuild, tag, xlogrecord, record->lsn,
-								  &block);
-		return;
-	}
-
-	page = find_page(rebuild, tag);
-	if (!note_record(rebuild, page, record->lsn, NULL,
-					 walredo_record_will_init(tag, record), false))
-		return;
-	memcpy(add_pending_record(rebuild, page, VARSIZE(record)), record,
-		   VARSIZE(record));
-	flush_if_full(rebuild);
-}
-
-void
-walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
-						  const XLogRecord *xlogrecord, XLogRecPtr end_lsn,
-						  const WalredoBlockRef *block)
-{
-	PageEntry  *page = find_page(rebuild, tag);
-	bool		starts_page = block->will_init;
-
-	if (!RmgrIdIsBuiltin(xlogrecord->xl_rmid))
-	{
-		/* Only an image needs no redo routine. */
-		starts_page = block->has_image;
-		if (!starts_page)
-		{
-			end_page(rebuild, page, WALREDO_UNKNOWN_CHANGE, end_lsn);
-			(void) note_record(rebuild, page, end_lsn, xlogrecord, false,
-							   false);
-			return;
-		}
-	}
-	if (!note_record(rebuild, page, end_lsn, xlogrecord, starts_page,
-					 block->image_has_hole))
-		return;
-
 	walredo_record_check_replay_size(end_lsn, xlogrecord->xl_tot_len);
 
-	if (OnlyChildChanges(tag))
+	if (OnlyChildChanges(&page->tag))
 	{
 		Size		size = walredo_replay_record_size(xlogrecord);
 
@@ -1291,13 +1239,15 @@ walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
 		record->lsn = end_lsn;
 		memcpy(record->u.data, xlogrecord, xlogrecord->xl_tot_len);
 	}
-	flush_if_full(rebuild);
 }
 
-void
-walredo_rebuild_end_fork(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
-						 BlockNumber first_block, WalredoPageEnd end,
-						 XLogRecPtr lsn)
+/*
+ * Ends all pages of a fork from first_block on.  They take note of it when they
+ * are next looked at: see ForkEntry.
+ */
+static void
+end_fork(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
+		 BlockNumber first_block, WalredoPageEnd end, XLogRecPtr lsn)
 {
 	ForkEntry  *fork = find_fork(rebuild, fork_tag, true);
 	ForkEnd    *last;
@@ -1322,10 +1272,44 @@ walredo_rebuild_end_fork(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
 }
 
 void
-walredo_rebuild_end_page(WalredoRebuild *rebuild, const WalredoTag *tag,
-						 WalredoPageEnd end, XLogRecPtr lsn)
+walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
+					const XLogRecord *record, XLogRecPtr end_lsn)
 {
-	end_page(rebuild, find_page(rebuild, tag), end, lsn);
+	PageEntry  *page;
+
+	if (change->what == WALREDO_CHANGE_END &&
+		change->tag.kind == WALREDO_TAG_REL)
+	{
+		end_fork(rebuild, &change->tag, change->tag.number, change->end,
+				 end_lsn);
+		return;
+	}
+
+	page = find_page(rebuild, &change->tag);
+	switch (change->what)
+	{
+		case WALREDO_CHANGE_REPLAY:
+			if (note_record(rebuild, page, end_lsn, record,
+							change->starts_page, change->image_has_hole))
+				add_replay(rebuild, page, record, end_lsn);
+			break;
+		case WALREDO_CHANGE_UNKNOWN:
+			end_page(rebuild, page, WALREDO_UNKNOWN_CHANGE, end_lsn);
+			(void) note_record(rebuild, page, end_lsn, record, false, false);
+			break;
+		case WALREDO_CHANGE_NATIVE:
+			if (note_record(rebuild, page, end_lsn, NULL, change->starts_page,
+							false))
+				memcpy(add_pending_record(rebuild, page,
+										  VARSIZE(change->native)),
+					   change->native, VARSIZE(change->native));
+			break;
+		case WALREDO_CHANGE_END:
+			end_page(rebuild, page, change->end, end_lsn);
+			return;
+	}
+	if (is_full(rebuild))
+		flush(rebuild);
 }
 
 /*

@@ -9,10 +9,10 @@
  * when a later record makes the page anew.  Memory is bounded: what is more
  * than maintenance_work_mem goes to a temporary file, as images.
  *
- * To use one, create it, add records and ends with the walredo_rebuild_add and
- * _end functions, call walredo_rebuild_advance() now and then on the way, and
- * then either go through whole forks with walredo_rebuild_begin_fork() and
- * _next(), or ask for single pages with walredo_rebuild_get().
+ * To use one, create it, add what records do to pages, call
+ * walredo_rebuild_advance() now and then on the way, and then either go through
+ * whole forks with walredo_rebuild_begin_fork() and walredo_rebuild_next(), or
+ * ask for single pages with walredo_rebuild_get().
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -28,7 +28,6 @@
 #include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
-#include "record/xlogrecord.h"
 #include "wal/changes.h"
 
 typedef struct WalredoRebuild WalredoRebuild;
@@ -106,44 +105,24 @@ extern void walredo_rebuild_copy_page(WalredoRebuild *rebuild,
 									  const WalredoTag *tag, bool with_image);
 
 /*
- * Adds a record, which is copied.  Records of a page come in LSN order.  A
- * record of a resource manager that is not known ends what is known of the
- * page, unless it has an image of it.
+ * Adds a change that a record which ends at end_lsn makes.  What is needed of
+ * the record is copied.  Changes of a page come in LSN order.
+ *
+ * An unknown change ends what is known of the page.  A change that ends pages
+ * does so as if no record of them had come before; a base image that is newer
+ * stays.
  */
 extern void walredo_rebuild_add(WalredoRebuild *rebuild,
-								const WalredoTag *tag,
-								const WalredoRecord *record);
-
-/*
- * The same for a whole WAL record, at least a sound one, which names the block
- * of the tag.  end_lsn is where it ends, and block what it says of the block.
- */
-extern void walredo_rebuild_add_block(WalredoRebuild *rebuild,
-									  const WalredoTag *tag,
-									  const XLogRecord *xlogrecord,
-									  XLogRecPtr end_lsn,
-									  const WalredoBlockRef *block);
+								const WalredoPageChange *change,
+								const XLogRecord *record, XLogRecPtr end_lsn);
 
 /*
  * Has a child replay some of the records that wait, and does not wait until it
  * has.  To be called every thousand records or so, with the end LSN of the
- * last. If a child fails, nothing is raised: the records may turn out not to be
+ * last.  If a child fails, nothing is raised: the records may turn out not to be
  * needed.
  */
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
-
-/*
- * Ends all pages of a fork from first_block on, or one page of any kind, as if
- * no record of them had come.  fork_tag names any block of the fork, and lsn is
- * the end of the record that does it: a base image that is newer stays.
- */
-extern void walredo_rebuild_end_fork(WalredoRebuild *rebuild,
-									 const WalredoTag *fork_tag,
-									 BlockNumber first_block,
-									 WalredoPageEnd end, XLogRecPtr lsn);
-extern void walredo_rebuild_end_page(WalredoRebuild *rebuild,
-									 const WalredoTag *tag,
-									 WalredoPageEnd end, XLogRecPtr lsn);
 
 /*
  * Forgets all records, images and ends, as if the rebuild had just been

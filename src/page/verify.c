@@ -294,7 +294,8 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	WalredoVerifyProgress *progress = &v->progress;
 	WalredoTag *tags = palloc(nforks * sizeof(WalredoTag));
 	uint64		nblocks = 0;
-	WalredoForkScan *scan;
+	WalredoPageFilter *filter;
+	WalredoPageScan *scan;
 
 	for (int i = 0; i < nforks; i++)
 	{
@@ -302,28 +303,33 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 		nblocks += forks[i].nblocks;
 	}
 	wal->rebuild = walredo_rebuild_create();
-	scan = walredo_fork_scan_begin(tags, nforks, WALREDO_END_OF_WAL);
+	filter = walredo_filter_forks(tags, nforks, false);
+	scan = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL,
+								   WALREDO_END_OF_WAL);
 
 	progress->phase = WALREDO_PHASE_READING_WAL;
 	progress->relid = nforks == 1 ? forks[0].fork.relid : InvalidOid;
 	progress->forknum = forks[0].fork.tag.forknum;
 	progress->blocks_total = (BlockNumber) Min(nblocks, MaxBlockNumber);
 	progress->blocks_done = 0;
-	progress->wal_start = walredo_fork_scan_first_lsn(scan);
+	progress->wal_start = walredo_reader_first_lsn(scan->reader);
 	progress->wal_position = progress->wal_start;
-	progress->wal_end = walredo_fork_scan_last_lsn(scan);
+	progress->wal_end = walredo_reader_last_lsn(scan->reader);
 	walredo_progress_show(progress);
-	while (walredo_fork_scan_next(scan, wal->rebuild))
+	while (walredo_page_scan_add_some(scan, wal->rebuild))
 	{
 		CHECK_FOR_INTERRUPTS();
 		walredo_progress_set_position(progress,
-									  walredo_fork_scan_position(scan));
+									  walredo_reader_end_lsn(scan->reader));
 	}
 
 	/* The beginning of WAL may have been removed while it was read. */
-	wal->start_lsn = progress->wal_start = walredo_fork_scan_first_lsn(scan);
-	wal->end_lsn = progress->wal_end = walredo_fork_scan_position(scan);
-	walredo_fork_scan_end(scan);
+	wal->start_lsn = walredo_reader_first_lsn(scan->reader);
+	wal->end_lsn = walredo_reader_end_lsn(scan->reader);
+	progress->wal_start = wal->start_lsn;
+	progress->wal_end = wal->end_lsn;
+	walredo_page_scan_end(scan);
+	walredo_filter_free(filter);
 	pfree(tags);
 }
 

@@ -388,7 +388,7 @@ find_rebuilt(ForkCheck *check, WalredoBlockCheck *block)
 /* WAL that is read on, in an attempt. */
 typedef struct LaterWal
 {
-	WalredoPageFilter filter;
+	const WalredoPageFilter *filter;
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	end_lsn;
 	WalredoRebuild *rebuild;
@@ -397,27 +397,32 @@ typedef struct LaterWal
 } LaterWal;
 
 /*
- * Is a record wanted: is it about one of the blocks, and already in the copy of
- * the server's page?
+ * Is a change wanted that the current record makes, which ends at end_lsn?  Is
+ * it about one of the blocks, and already in the copy of the server's page?
+ * Ends of blocks are always wanted, as they tell whether a block was truncated
+ * away.
  */
 static bool
-is_wanted(const LaterWal *later, const WalredoPageRecord *record)
+is_wanted(const LaterWal *later, const WalredoPageChange *change,
+		  XLogRecPtr end_lsn)
 {
 	int			low = 0;
 	int			high = later->nblocks;
 
+	if (change->what == WALREDO_CHANGE_END)
+		return true;
 	while (low < high)
 	{
 		int			middle = low + (high - low) / 2;
 
-		if (later->blocks[middle]->result.blkno < record->tag.number)
+		if (later->blocks[middle]->result.blkno < change->tag.number)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	return low < later->nblocks &&
-		later->blocks[low]->result.blkno == record->tag.number &&
-		record->record->lsn <= later->blocks[low]->limit;
+		later->blocks[low]->result.blkno == change->tag.number &&
+		end_lsn <= later->blocks[low]->limit;
 }
 
 static void
@@ -426,7 +431,7 @@ read_later_wal(void *arg)
 	LaterWal   *later = arg;
 	WalredoPageScan *scan;
 
-	scan = walredo_page_scan_begin(&later->filter, NULL, later->start_lsn,
+	scan = walredo_page_scan_begin(later->filter, NULL, later->start_lsn,
 								   later->end_lsn);
 	while (walredo_page_scan_next(scan))
 	{
@@ -436,12 +441,13 @@ read_later_wal(void *arg)
 			walredo_rebuild_reset(later->rebuild);
 		scan->has_restarted = false;
 
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
-			if (is_wanted(later, &scan->records[i]))
-				scan->records[wanted++] = scan->records[i];
+			if (is_wanted(later, &scan->list[i],
+						  walredo_reader_end_lsn(scan->reader)))
+				scan->list[wanted++] = scan->list[i];
 		}
-		scan->num_records = wanted;
+		scan->num_changes = wanted;
 		walredo_page_scan_add(scan, later->rebuild);
 	}
 	if (scan->has_restarted)
@@ -466,11 +472,12 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	LaterWal	later = {.blocks = blocks,.nblocks = nblocks};
 	ErrorData  *error;
+	WalredoTag	tag;
 
 	*has_gap = false;
 	for (int i = 0; i < nblocks; i++)
 	{
-		WalredoTag	tag = tag_of_block(check, blocks[i]->result.blkno);
+		tag = tag_of_block(check, blocks[i]->result.blkno);
 
 		/* There is no page that the image of a missing one would be for. */
 		walredo_rebuild_copy_page(rebuild, check->wal->rebuild, &tag,
@@ -479,10 +486,9 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 	if (end_lsn <= check->wal->end_lsn)
 		return rebuild;
 
-	later.filter.whole_fork = (nblocks > 1);
-	later.filter.tag = check->fork->tag;
-	if (nblocks == 1)
-		later.filter.tag.number = blocks[0]->result.blkno;
+	tag = tag_of_block(check, blocks[0]->result.blkno);
+	later.filter = nblocks == 1 ? walredo_filter_page(&tag) :
+		walredo_filter_fork(&tag);
 	later.start_lsn = check->wal->end_lsn;
 	later.end_lsn = end_lsn;
 	later.rebuild = rebuild;
