@@ -22,6 +22,7 @@ OBJS = \
 	src/native/native.o \
 	src/native/visibilitymap.o \
 	src/page/attempt.o \
+	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
 	src/page/pending.o \

@@ -47,14 +47,12 @@
  * image there, however many records it has had.  What a child fails at stays in
  * memory.
  *
- * Ends
- * ----
- * What is known of a page can come to an end, other than by a record that makes
- * it anew: its fork is truncated, say, or its file removed.  This may be about
- * every page of a fork, and most of them are never looked at again, so pages
- * are not told.  The fork keeps a list of its ends, and a page takes note of
- * them when it is next looked at: see_ends() has to be called before anything
- * of a page is used.
+ * Ends ---- What is known of a page can come to an end, other than by a record
+ * that makes it anew: its fork is truncated, say, or its file removed.  This
+ * may be about every page of a fork, and most of them are never looked at
+ * again, so pages are not told.  The fork has a list of its ends (fork_ends.c),
+ * and a page takes note of them when it is next looked at: see_ends() has to be
+ * called before anything of a page is used.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -70,6 +68,7 @@
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "native/native.h"
+#include "page/fork_ends.h"
 #include "page/hole.h"
 #include "page/image_file.h"
 #include "page/pending.h"
@@ -113,30 +112,6 @@
 #define PAGES_AT_ONCE		256
 
 typedef struct Replay Replay;
-
-/* An end of all blocks of a fork from one on. */
-typedef struct ForkEnd
-{
-	uint32		number;			/* of all ends of the fork, from 1 on */
-	BlockNumber first_block;
-	WalredoPageEnd end;
-	XLogRecPtr	lsn;
-} ForkEnd;
-
-/*
- * A fork, with its ends.
- *
- * An end makes those before it that began at the same or a later block
- * pointless, and these are dropped.  So first blocks rise from one end to the
- * next, and the last end that a block was part of is found by bisection.
- */
-typedef struct ForkEntry
-{
-	uint32		total_ends;		/* that ever were */
-	int			num_ends;
-	int			max_ends;
-	ForkEnd    *ends;
-} ForkEntry;
 
 /*
  * What can be said of a page's image.
@@ -207,8 +182,8 @@ typedef struct PageEntry
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn;
 
-	ForkEntry  *fork;			/* NULL if it is no block of a relation */
-	uint32		ends_seen;		/* of the fork's total_ends */
+	WalredoForkEnds *fork;		/* NULL if it is no block of a relation */
+	uint32		ends_seen;		/* of the fork's total */
 
 	/*
 	 * Records that wait.  If there are some, and OnlyChildChanges() the page,
@@ -281,7 +256,7 @@ typedef struct ForkSlot
 {
 	WalredoTag	tag;			/* hash key */
 	char		status;			/* for simplehash */
-	ForkEntry  *fork;
+	WalredoForkEnds *fork;
 } ForkSlot;
 
 #define SH_PREFIX				forktable
@@ -360,7 +335,7 @@ walredo_rebuild_free(WalredoRebuild *rebuild)
  */
 
 /* Finds the fork of a block, or adds it if create is set. */
-static ForkEntry *
+static WalredoForkEnds *
 find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
 {
 	WalredoTag	key = *tag;
@@ -372,27 +347,8 @@ find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
 		forktable_lookup(rebuild->forks, key);
 	if (!found)
 		slot->fork = MemoryContextAllocZero(rebuild->context,
-											sizeof(ForkEntry));
+											sizeof(WalredoForkEnds));
 	return slot ? slot->fork : NULL;
-}
-
-/* The last end that a block of a fork was part of, or NULL. */
-static const ForkEnd *
-last_end(const ForkEntry *fork, uint64 blkno)
-{
-	int			low = 0;
-	int			high = fork->num_ends;
-
-	while (low < high)
-	{
-		int			middle = low + (high - low) / 2;
-
-		if (fork->ends[middle].first_block <= blkno)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low > 0 ? &fork->ends[low - 1] : NULL;
 }
 
 /*
@@ -405,14 +361,14 @@ last_end(const ForkEntry *fork, uint64 blkno)
 static inline void
 see_ends(WalredoRebuild *rebuild, PageEntry *page)
 {
-	const ForkEnd *end;
+	const WalredoForkEnd *end;
 
-	if (page->fork == NULL || page->ends_seen == page->fork->total_ends)
+	if (page->fork == NULL || page->ends_seen == page->fork->total)
 		return;
-	end = last_end(page->fork, page->tag.number);
+	end = walredo_fork_ends_last(page->fork, page->tag.number);
 	if (end != NULL && end->number > page->ends_seen)
 		end_page(rebuild, page, end->end, end->lsn);
-	page->ends_seen = page->fork->total_ends;
+	page->ends_seen = page->fork->total;
 }
 
 /* Finds a page, or adds it. */
@@ -1171,8 +1127,9 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
  */
 
 /*
- * Takes note of a record of a page, of which xlogrecord is NULL if it is
- * native. True if it has to be kept.
+ * Counts a record of a page, which ends at lsn; xlogrecord is NULL if it is
+ * native.  If it makes the page anew, drops what was before.  True if the
+ * record has to be kept, to be replayed.
  */
 static inline bool
 note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
@@ -1197,9 +1154,12 @@ note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
 	}
 
 	/*
-	 * The image given may have this change already.  Redo would see that by
-	 * its LSN, except that what clears bits of the visibility map looks at
-	 * none, and would clear those that were set since.
+	 * Without anything to start from, the record is of no use.
+	 *
+	 * A base image may have the change already.  Most redo routines compare
+	 * the LSN of the page and leave it alone then.  Those that clear bits of
+	 * the visibility map do not, and would clear bits that were set since.
+	 * So such a record is not kept.
 	 */
 	return page->state != PAGE_UNKNOWN && lsn > page->base_lsn;
 }
@@ -1241,36 +1201,6 @@ add_replay(WalredoRebuild *rebuild, PageEntry *page,
 	}
 }
 
-/*
- * Ends all pages of a fork from first_block on.  They take note of it when they
- * are next looked at: see ForkEntry.
- */
-static void
-end_fork(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
-		 BlockNumber first_block, WalredoPageEnd end, XLogRecPtr lsn)
-{
-	ForkEntry  *fork = find_fork(rebuild, fork_tag, true);
-	ForkEnd    *last;
-
-	while (fork->num_ends > 0 &&
-		   fork->ends[fork->num_ends - 1].first_block >= first_block)
-		fork->num_ends--;
-	if (fork->num_ends == fork->max_ends)
-	{
-		Size		size;
-
-		fork->max_ends = Max(4, 2 * fork->max_ends);
-		size = fork->max_ends * sizeof(ForkEnd);
-		fork->ends = fork->ends ? repalloc_huge(fork->ends, size) :
-			MemoryContextAlloc(rebuild->context, size);
-	}
-	last = &fork->ends[fork->num_ends++];
-	last->number = ++fork->total_ends;
-	last->first_block = first_block;
-	last->end = end;
-	last->lsn = lsn;
-}
-
 void
 walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
 					const XLogRecord *record, XLogRecPtr end_lsn)
@@ -1280,8 +1210,10 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
 	if (change->what == WALREDO_CHANGE_END &&
 		change->tag.kind == WALREDO_TAG_REL)
 	{
-		end_fork(rebuild, &change->tag, change->tag.number, change->end,
-				 end_lsn);
+		/* Pages take note of it when they are next looked at. */
+		walredo_fork_ends_add(find_fork(rebuild, &change->tag, true),
+							  (BlockNumber) change->tag.number, change->end,
+							  end_lsn, rebuild->context);
 		return;
 	}
 
@@ -1336,10 +1268,7 @@ walredo_rebuild_reset(WalredoRebuild *rebuild)
 	}
 	forktable_start_iterate(rebuild->forks, &fork_iter);
 	while ((fork_slot = forktable_iterate(rebuild->forks, &fork_iter)) != NULL)
-	{
-		fork_slot->fork->num_ends = 0;
-		fork_slot->fork->total_ends = 0;
-	}
+		walredo_fork_ends_reset(fork_slot->fork);
 }
 
 void
@@ -1350,15 +1279,15 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 
 	if (slot == NULL)
 	{
-		ForkEntry  *fork = NULL;
-		const ForkEnd *end = NULL;
+		WalredoForkEnds *fork = NULL;
+		const WalredoForkEnd *end = NULL;
 
 		memset(result, 0, sizeof(*result));
 		result->rmid = -1;
 		if (tag->kind == WALREDO_TAG_REL)
 			fork = find_fork(rebuild, tag, false);
 		if (fork != NULL)
-			end = last_end(fork, tag->number);
+			end = walredo_fork_ends_last(fork, tag->number);
 		if (end != NULL)
 		{
 			result->end = end->end;

@@ -119,8 +119,8 @@ extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 /*
  * Has a child replay some of the records that wait, and does not wait until it
  * has.  To be called every thousand records or so, with the end LSN of the
- * last.  If a child fails, nothing is raised: the records may turn out not to be
- * needed.
+ * last.  If a child fails, nothing is raised: the records may turn out not to
+ * be needed.
  */
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
 
