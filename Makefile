@@ -21,10 +21,17 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/attempt.o \
+	src/page/fork_ends.o \
 	src/page/hole.o \
+	src/page/image_file.o \
+	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \
+	src/page/verify_compare.o \
+	src/page/verify_fork.o \
+	src/page/verify_progress.o \
 	src/pool/saved_request.o \
 	src/pool/client.o \
 	src/pool/launch.o \
@@ -39,6 +46,8 @@ OBJS = \
 	src/redo/replay.o \
 	src/stats/stats.o \
 	src/wal/changes.o \
+	src/wal/changes_end.o \
+	src/wal/changes_native.o \
 	src/wal/names.o \
 	src/wal/reader.o \
 	src/wal/source.o \

@@ -242,59 +242,62 @@ types_seed_one(int sort, const char *data, Size size)
 static void
 types_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 {
-	WalredoLowering *lowering = walredo_lowering_create();
-	WalredoPageRecord *pairs;
-	int			npairs;
+	WalredoPageFilter *filter = walredo_filter_all();
+	WalredoChanges *changes = walredo_changes_create(filter);
+	WalredoPageChange *list;
+	int			n;
 
-	npairs = walredo_lower(lowering, record, end_lsn, NULL, false, &pairs);
-	for (int i = 0; i < npairs; i++)
+	n = walredo_changes_of(changes, record, end_lsn, &list);
+	for (int i = 0; i < n; i++)
 	{
-		char	   *text = walredo_tag_to_cstring(&pairs[i].tag);
+		WalredoRecord *rec = walredo_change_record(changes, &list[i]);
+		char	   *text = walredo_tag_to_cstring(&list[i].tag);
 		StringInfoData buf;
 
 		types_seed_one(TYPES_TAG_TEXT, text, strlen(text));
 		initStringInfo(&buf);
-		walredo_tag_write(&buf, &pairs[i].tag);
+		walredo_tag_write(&buf, &list[i].tag);
 		types_seed_one(TYPES_TAG_BINARY, buf.data, buf.len);
 
-		text = walredo_record_to_cstring(pairs[i].record);
+		text = walredo_record_to_cstring(rec);
 		types_seed_one(TYPES_RECORD_TEXT, text, strlen(text));
 		resetStringInfo(&buf);
-		walredo_record_write(&buf, pairs[i].record);
+		walredo_record_write(&buf, rec);
 		types_seed_one(TYPES_RECORD_BINARY, buf.data, buf.len);
 	}
-	walredo_lowering_free(lowering);
+	walredo_changes_free(changes);
+	walredo_filter_free(filter);
 }
 
 /* ----------------------------------------
- * lower: from a WAL record to the pages that it changes
+ * changes: what a WAL record does to which page
  *
  * An input is the record's end LSN and the record, whose length is put right.
  * ----------------------------------------
  */
 
-static const int lower_errors[] = {
+static const int changes_errors[] = {
 	ERRCODE_DATA_CORRUPTED,
 	0
 };
 
 /*
- * Does what records do to a page, of those that are for it, and lets nothing go
- * wrong.
+ * Does what native records do to a page, of those that are for it, and lets
+ * nothing go wrong.
  */
 static bytea *
-apply_native(const WalredoTag *tag, const WalredoPageRecord *pairs, int npairs)
+apply_native(const WalredoTag *tag, const WalredoPageChange *list, int n)
 {
 	bytea	   *image = palloc(VARHDRSZ + BLCKSZ);
 
 	memset(VARDATA(image), 0x55, BLCKSZ);
 	SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
-	for (int i = 0; i < npairs; i++)
+	for (int i = 0; i < n; i++)
 	{
-		if (memcmp(tag, &pairs[i].tag, sizeof(WalredoTag)) != 0 ||
-			!WalredoRecordIsNative(pairs[i].record))
+		if (memcmp(tag, &list[i].tag, sizeof(WalredoTag)) != 0 ||
+			list[i].what != WALREDO_CHANGE_NATIVE)
 			continue;
-		image = walredo_native_apply(tag, pairs[i].record, image);
+		image = walredo_native_apply(tag, list[i].native, image);
 		if (WalredoTagIsPage(tag) && VARSIZE(image) != VARHDRSZ + BLCKSZ)
 			fuzz_fail("a page of %u bytes", VARSIZE(image) - VARHDRSZ);
 	}
@@ -302,52 +305,175 @@ apply_native(const WalredoTag *tag, const WalredoPageRecord *pairs, int npairs)
 }
 
 /*
- * Asks for a few pairs at a time: all together they are those that come at
+ * Asks for a few changes at a time: all together they are those that come at
  * once.
  */
 static void
-check_parts(WalredoLowering *lowering, const XLogRecord *record,
-			XLogRecPtr end_lsn, const WalredoPageRecord *pairs, int npairs)
+check_parts(const XLogRecord *record, XLogRecPtr end_lsn,
+			WalredoChanges *whole, const WalredoPageChange *list, int n)
 {
-	WalredoPageRecord *part;
+	WalredoChanges *changes = walredo_changes_create(walredo_filter_all());
+	WalredoPageChange *part;
 	int			first = 0;
 	bool		more = true;
 
 	while (more)
 	{
-		int			n = walredo_lower_part(lowering, record, end_lsn, first,
-										   200, &part, &more);
+		int			npart = walredo_changes_part(changes, record, end_lsn,
+												 first, 200, &part, &more);
 
-		if (n > npairs - first || (n == 0 && more))
-			fuzz_fail("a part of %d pairs from %d of %d on", n, first, npairs);
-		for (int i = 0; i < n; i++)
+		if (npart > n - first || (npart == 0 && more))
+			fuzz_fail("a part of %d changes from %d of %d on", npart, first, n);
+		for (int i = 0; i < npart; i++)
 		{
-			const WalredoPageRecord *pair = &pairs[first + i];
+			WalredoRecord *a = walredo_change_record(changes, &part[i]);
+			WalredoRecord *b = walredo_change_record(whole, &list[first + i]);
 
-			if (memcmp(&part[i].tag, &pair->tag, sizeof(WalredoTag)) != 0 ||
-				VARSIZE(part[i].record) != VARSIZE(pair->record) ||
-				memcmp(part[i].record, pair->record,
-					   VARSIZE(pair->record)) != 0)
-				fuzz_fail("pair %d differs in a part", first + i);
+			if (memcmp(&part[i].tag, &list[first + i].tag,
+					   sizeof(WalredoTag)) != 0 ||
+				VARSIZE(a) != VARSIZE(b) || memcmp(a, b, VARSIZE(a)) != 0)
+				fuzz_fail("change %d differs in a part", first + i);
 		}
-		first += n;
+		first += npart;
 	}
-	if (first != npairs)
-		fuzz_fail("%d pairs in parts, %d at once", first, npairs);
+	if (first != n)
+		fuzz_fail("%d changes in parts, %d at once", first, n);
+	walredo_changes_free(changes);
+}
+
+/*
+ * If just one page is wanted, no other may come, and nothing be missing that is
+ * done to it, in fewer records or as many.
+ */
+static void
+check_page(const WalredoTag *tag, const XLogRecord *record, XLogRecPtr end_lsn,
+		   const WalredoPageChange *list, int n)
+{
+	WalredoChanges *changes = walredo_changes_create(walredo_filter_page(tag));
+	WalredoPageChange *found_list;
+	WalredoPageChange described;
+	bytea	   *expected_image = apply_native(tag, list, n);
+	bytea	   *image;
+	int			expected = 0;
+	int			found = 0;
+	int			nfound;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (memcmp(tag, &list[i].tag, sizeof(WalredoTag)) == 0)
+			expected++;
+	}
+	nfound = walredo_changes_of(changes, record, end_lsn, &found_list);
+	for (int i = 0; i < nfound; i++)
+	{
+		const WalredoPageChange *change = &found_list[i];
+
+		if (memcmp(tag, &change->tag, sizeof(WalredoTag)) != 0)
+			fuzz_fail("a filter of one page gives another page");
+		if (change->what != WALREDO_CHANGE_END)
+			found++;
+		if ((change->what == WALREDO_CHANGE_REPLAY ||
+			 change->what == WALREDO_CHANGE_UNKNOWN) &&
+			(!walredo_block_change(record, tag, &described) ||
+			 described.what != change->what ||
+			 described.starts_page != change->starts_page ||
+			 described.image_has_hole != change->image_has_hole))
+			fuzz_fail("a block alone is described in another way");
+	}
+	if (found == 0 || found > expected)
+		fuzz_fail("a filter of one page gives %d changes instead of %d",
+				  found, expected);
+	image = apply_native(tag, found_list, nfound);
+	if (VARSIZE(image) != VARSIZE(expected_image) ||
+		memcmp(VARDATA(image), VARDATA(expected_image),
+			   VARSIZE(image) - VARHDRSZ) != 0)
+		fuzz_fail("a filter of one page does something else to it");
+	walredo_changes_free(changes);
+}
+
+/*
+ * The same for all pages of its fork, by the two filters that can ask for them,
+ * which have to say the same.
+ */
+static void
+check_fork(const WalredoTag *tag, const XLogRecord *record, XLogRecPtr end_lsn,
+		   const WalredoPageChange *list, int n)
+{
+	WalredoChanges *changes[2];
+	WalredoPageChange *lists[2];
+	int			ns[2];
+	int			expected = 0;
+	int			found = 0;
+
+	changes[0] = walredo_changes_create(walredo_filter_fork(tag));
+	changes[1] = walredo_changes_create(walredo_filter_forks(tag, 1, false));
+	for (int i = 0; i < 2; i++)
+		ns[i] = walredo_changes_of(changes[i], record, end_lsn, &lists[i]);
+	if (ns[0] != ns[1])
+		fuzz_fail("%d changes of a fork, %d of a set of one fork",
+				  ns[0], ns[1]);
+	for (int i = 0; i < ns[0]; i++)
+	{
+		if (!walredo_tag_same_fork(tag, &lists[0][i].tag))
+			fuzz_fail("a filter of a fork gives another fork");
+		if (memcmp(&lists[0][i].tag, &lists[1][i].tag,
+				   sizeof(WalredoTag)) != 0 ||
+			lists[0][i].what != lists[1][i].what ||
+			lists[0][i].end != lists[1][i].end)
+			fuzz_fail("change %d of a fork differs in a set of one fork", i);
+		if (lists[0][i].what != WALREDO_CHANGE_END)
+			found++;
+	}
+	for (int i = 0; i < n; i++)
+		expected += walredo_tag_same_fork(tag, &list[i].tag);
+	if (found != expected)
+		fuzz_fail("a filter of a fork gives %d changes instead of %d",
+				  found, expected);
+	for (int i = 0; i < 2; i++)
+		walredo_changes_free(changes[i]);
+}
+
+/*
+ * How the record ends pages of each kind, with which it may have nothing to do.
+ */
+static void
+check_ends(const XLogRecord *record, XLogRecPtr end_lsn)
+{
+	static const WalredoTag tags[] = {
+		{.kind = WALREDO_TAG_REL,.spcOid = 1663,.dbOid = 5,.relNumber = 16384},
+		{.kind = WALREDO_TAG_CLOG,.number = 1},
+		{.kind = WALREDO_TAG_MULTIXACT_OFFSETS,.number = 1},
+		{.kind = WALREDO_TAG_MULTIXACT_MEMBERS,.number = 1},
+		{.kind = WALREDO_TAG_COMMIT_TS,.number = 1},
+		{.kind = WALREDO_TAG_RELMAP,.spcOid = 1663,.dbOid = 5},
+		{.kind = WALREDO_TAG_TWOPHASE,.number = 700}
+	};
+
+	for (int i = 0; i < lengthof(tags); i++)
+	{
+		WalredoPageFilter *filter = walredo_filter_page(&tags[i]);
+		WalredoChanges *changes = walredo_changes_create(filter);
+		WalredoPageChange *list;
+		int			n = walredo_changes_of(changes, record, end_lsn, &list);
+		int			nends = 0;
+
+		for (int j = 0; j < n; j++)
+			nends += list[j].what == WALREDO_CHANGE_END;
+		if (nends > 1)
+			fuzz_fail("a page ends %d times", nends);
+		walredo_changes_free(changes);
+		walredo_filter_free(filter);
+	}
 }
 
 static void
-lower_run(const char *data, Size size)
+changes_run(const char *data, Size size)
 {
-	WalredoLowering *lowering;
-	WalredoLowering *other;
+	WalredoChanges *changes;
 	XLogRecord *record;
 	XLogRecPtr	end_lsn;
-	WalredoPageRecord *pairs;
-	int			npairs;
-	WalredoRecordHeaders headers;
-	WalredoFileChange *changes;
-	int			nchanges;
+	WalredoPageChange *list;
+	int			n;
 
 	if (size < sizeof(end_lsn) + SizeOfXLogRecord)
 		return;
@@ -359,70 +485,31 @@ lower_run(const char *data, Size size)
 	record = (XLogRecord *) copy_input(data, size);
 	record->xl_tot_len = size;
 
-	lowering = walredo_lowering_create();
-	npairs = walredo_lower(lowering, record, end_lsn, NULL, false, &pairs);
-	walredo_xlogrecord_headers(record, &headers);
-	nchanges = walredo_file_changes(lowering, record, &headers, end_lsn,
-									&changes);
+	changes = walredo_changes_create(walredo_filter_all());
+	n = walredo_changes_of(changes, record, end_lsn, &list);
+	check_ends(record, end_lsn);
 
+	/* From here on no error is expected. */
 	fuzz_accepted = true;
-	for (int i = 0; i < npairs; i++)
+	for (int i = 0; i < n; i++)
 	{
-		if (!walredo_tag_is_valid(&pairs[i].tag))
-			fuzz_fail("lowering gives an invalid tag");
-		walredo_record_validate(pairs[i].record);
-		(void) apply_native(&pairs[i].tag, &pairs[i], 1);
+		if (!walredo_tag_is_valid(&list[i].tag))
+			fuzz_fail("a change has an invalid tag");
+		walredo_record_validate(walredo_change_record(changes, &list[i]));
+		(void) apply_native(&list[i].tag, &list[i], 1);
 	}
-	other = walredo_lowering_create();
-	check_parts(other, record, end_lsn, pairs, npairs);
-
-	/*
-	 * If just one page is wanted, no other may come, and nothing be missing
-	 * that is done to it, in fewer records or as many.
-	 */
-	for (int i = 0; i < Min(npairs, 3); i++)
+	check_parts(record, end_lsn, changes, list, n);
+	for (int i = 0; i < Min(n, 3); i++)
 	{
-		const WalredoTag *tag = &pairs[i].tag;
-		WalredoPageRecord *own;
-		bytea	   *expected_image = apply_native(tag, pairs, npairs);
-		bytea	   *image;
-		int			expected = 0;
-		int			found;
-
-		for (int j = 0; j < npairs; j++)
-		{
-			if (memcmp(tag, &pairs[j].tag, sizeof(WalredoTag)) == 0)
-				expected++;
-		}
-		found = walredo_lower(other, record, end_lsn, tag, false, &own);
-		if (found == 0 || found > expected)
-			fuzz_fail("lowering for one page gives %d records instead of %d",
-					  found, expected);
-		for (int j = 0; j < found; j++)
-		{
-			if (memcmp(tag, &own[j].tag, sizeof(WalredoTag)) != 0)
-				fuzz_fail("lowering for one page gives another page");
-		}
-		image = apply_native(tag, own, found);
-		if (VARSIZE(image) != VARSIZE(expected_image) ||
-			memcmp(VARDATA(image), VARDATA(expected_image),
-				   VARSIZE(image) - VARHDRSZ) != 0)
-			fuzz_fail("lowering for one page does something else to it");
-		found = walredo_lower(other, record, end_lsn, tag, true, &own);
-		if (found < expected)
-			fuzz_fail("lowering for a fork gives %d records instead of %d or more",
-					  found, expected);
-
-		/* Whether its file is one of those that the record changes. */
-		for (int j = 0; j < nchanges; j++)
-			(void) walredo_file_change_from(&changes[j], tag);
+		check_page(&list[i].tag, record, end_lsn, list, n);
+		if (list[i].tag.kind == WALREDO_TAG_REL)
+			check_fork(&list[i].tag, record, end_lsn, list, n);
 	}
-	walredo_lowering_free(other);
-	walredo_lowering_free(lowering);
+	walredo_changes_free(changes);
 }
 
 static void
-lower_seed(const XLogRecord *record, XLogRecPtr end_lsn)
+changes_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 {
 	StringInfoData buf;
 
@@ -655,7 +742,7 @@ static const int child_errors[] = {
 
 static const FuzzTarget targets[] = {
 	{"types", types_run, NULL, types_seed, NULL, types_errors},
-	{"lower", lower_run, NULL, lower_seed, NULL, lower_errors},
+	{"changes", changes_run, NULL, changes_seed, NULL, changes_errors},
 	{"reader", reader_run, reader_clean_up, NULL, reader_seed_once,
 	reader_errors},
 	{"child", fuzz_child_run, fuzz_child_clean_up, fuzz_child_seed,

@@ -54,7 +54,7 @@ my $ddl = session($node);
 my $state_sql =
   "SELECT state FROM pg_stat_activity WHERE pid = $verifier->{backend}";
 run_query($verifier,
-	'CREATE TABLE result (relation regclass, fork text, blkno int8, page_lsn pg_lsn, status text, detail text)'
+	'CREATE TABLE result AS SELECT * FROM walredo_verify_all() WITH NO DATA'
 );
 
 # In each phase of the verification, which is repeated until the others are done.

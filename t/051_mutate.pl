@@ -10,7 +10,7 @@
 # Seen to fail: the first records of a child, and what makes no difference, on
 # a child that had no free space map page for a heap block that is not the
 # target; the latter also with a byte of the page changed for every other
-# record; the errors with lowering's as an internal error; memory with 100
+# record; the errors with those of changes.c as an internal error; memory with 100
 # bytes lost in each replay.
 
 use strict;

@@ -66,7 +66,7 @@ typedef struct WalRecordsScan
  * know that.
  */
 void
-walredo_check_may_read_log(void)
+walredo_check_may_read_wal(void)
 {
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
@@ -103,7 +103,7 @@ walredo_warn_of_gap(WalredoReader *reader)
 static WalredoReader *
 begin_scan(FunctionCallInfo fcinfo, int argno)
 {
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 
 	if (PG_ARGISNULL(argno) || PG_ARGISNULL(argno + 1))
 		ereport(ERROR,
@@ -265,11 +265,11 @@ walredo_wal_record_type(PG_FUNCTION_ARGS)
 /* What walredo_decode() keeps from row to row. */
 typedef struct DecodeScan
 {
-	WalredoLowering *lowering;
+	WalredoChanges *changes;
 	WalredoRecord *record;		/* the whole record */
-	WalredoPageRecord *pairs;	/* a part of the result */
-	int			num_pairs;
-	uint64		first_pair;		/* number of the first of them */
+	WalredoPageChange *list;	/* a part of the result */
+	int			num_changes;
+	uint64		first;			/* number of the first of them */
 	bool		more;			/* there may be another part */
 } DecodeScan;
 
@@ -288,7 +288,7 @@ walredo_decode(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
 	DecodeScan *scan;
-	WalredoPageRecord *pair;
+	const WalredoPageChange *change;
 	Datum		values[2];
 	bool		nulls[2] = {0};
 	HeapTuple	tuple;
@@ -316,7 +316,7 @@ walredo_decode(PG_FUNCTION_ARGS)
 		memcpy(scan->record->u.data, VARDATA_ANY(rec), rec_size);
 		PG_FREE_IF_COPY(rec, 1);
 		walredo_record_validate(scan->record);
-		scan->lowering = walredo_lowering_create();
+		scan->changes = walredo_changes_create(walredo_filter_all());
 		scan->more = true;
 		funcctx->user_fctx = scan;
 
@@ -326,26 +326,26 @@ walredo_decode(PG_FUNCTION_ARGS)
 	funcctx = SRF_PERCALL_SETUP();
 	scan = funcctx->user_fctx;
 
-	if (funcctx->call_cntr == scan->first_pair + scan->num_pairs)
+	if (funcctx->call_cntr == scan->first + scan->num_changes)
 	{
 		const XLogRecord *xlogrecord =
 			(const XLogRecord *) scan->record->u.data;
 
 		if (!scan->more)
 			SRF_RETURN_DONE(funcctx);
-		scan->first_pair += scan->num_pairs;
-		scan->num_pairs =
-			walredo_lower_part(scan->lowering, xlogrecord, scan->record->lsn,
-							   scan->first_pair,
-							   Max(xlogrecord->xl_tot_len, MIN_DECODE_PART),
-							   &scan->pairs, &scan->more);
-		if (scan->num_pairs == 0)
+		scan->first += scan->num_changes;
+		scan->num_changes =
+			walredo_changes_part(scan->changes, xlogrecord, scan->record->lsn,
+								 scan->first,
+								 Max(xlogrecord->xl_tot_len, MIN_DECODE_PART),
+								 &scan->list, &scan->more);
+		if (scan->num_changes == 0)
 			SRF_RETURN_DONE(funcctx);
 	}
 
-	pair = &scan->pairs[funcctx->call_cntr - scan->first_pair];
-	values[0] = PointerGetDatum(&pair->tag);
-	values[1] = PointerGetDatum(pair->record);
+	change = &scan->list[funcctx->call_cntr - scan->first];
+	values[0] = PointerGetDatum(&change->tag);
+	values[1] = PointerGetDatum(walredo_change_record(scan->changes, change));
 	tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
 }

@@ -7,7 +7,7 @@
  * the record's kind belongs to the tag's kind and that page has BLCKSZ bytes;
  * page need not be aligned to more than four bytes, being inside a bytea.
  * A function that finds a part of the record that does not lie on the page
- * calls walredo_native_not_here() at once: the page is a private copy, which
+ * calls walredo_record_not_on_page() at once: the page is a private copy, which
  * the error throws away.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -38,13 +38,5 @@ extern void walredo_visibilitymap_clear_apply(const WalredoTag *tag,
 extern void walredo_visibilitymap_truncate_apply(const WalredoTag *tag,
 												 const WalredoRecord *rec,
 												 char *page);
-
-/*
- * ERROR 22023: what, number such and such, is not on the page.  Does not
- * return.
- */
-extern void walredo_native_not_here(const WalredoTag *tag,
-									const WalredoRecord *rec,
-									const char *what, uint64 number);
 
 #endif							/* WALREDO_PAGES_H */

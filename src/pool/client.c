@@ -1539,7 +1539,6 @@ walredo_pool_request(const WalredoRequest *request, char *page)
 struct WalredoStream
 {
 	WalredoTakeAnswer take;
-	bool		give_back;		/* requests, if the child fails */
 	bool		is_open;		/* an exchange goes on */
 	int			sent;			/* of the requests; the last perhaps in part */
 	int			answered;
@@ -1549,13 +1548,12 @@ struct WalredoStream
 };
 
 WalredoStream *
-walredo_stream_begin(WalredoTakeAnswer take, bool give_back)
+walredo_stream_begin(WalredoTakeAnswer take)
 {
 	WalredoStream *stream = palloc0(sizeof(WalredoStream));
 
 	prepare_requests();
 	stream->take = take;
-	stream->give_back = give_back;
 	stream->answers = palloc(MAX_REQUESTS_AT_ONCE * (Size) BLCKSZ);
 	return stream;
 }
@@ -1643,17 +1641,8 @@ stream_step(WalredoStream *stream)
 	stream->is_open = false;
 	if (pipe->failure == FAILURE_NONE)
 		take_answers(stream, n, false);
-	else if (stream->give_back)
-		take_answers(stream, stream->num_requests, true);
 	else
-	{
-		/* Alone, the one that it was at shows whether it was the reason. */
-		n = Min(n + 1, stream->num_requests);
-		for (int i = 0; i < n; i++)
-			walredo_pool_request(&stream->requests[i],
-								 stream->answers + (Size) i * BLCKSZ);
-		take_answers(stream, n, false);
-	}
+		take_answers(stream, stream->num_requests, true);
 	return false;
 }
 

@@ -70,8 +70,8 @@ typedef struct WalredoStream WalredoStream;
 
 /*
  * Takes the answer, of BLCKSZ bytes, to the request with the given arg; NULL if
- * the request is given back.  It may not add to the stream, or do anything that
- * needs a child.
+ * the request is given back, because the child failed at it or at another.  It
+ * may not add to the stream, or do anything that needs a child.
  */
 typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
 
@@ -81,14 +81,11 @@ typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
  * walredo_stream_finish() before anything else that needs one.  If an error
  * ends the transaction or subtransaction, it lets go of the child.
  *
- * If the child fails, the request that it was at is tried again alone, and
- * raises what walredo_pool_request() would if it was the reason.  So are those
- * before it that nobody can be sure of; the others are not affected.  With
- * give_back, all requests of which no answer was taken yet are given back
- * instead, and nothing is raised.
+ * If the child fails, all requests of which no answer was taken yet are given
+ * back, and nothing is raised: the caller finds out which of them was the
+ * reason, if it wants to, by making them alone.
  */
-extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take,
-										   bool give_back);
+extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take);
 
 /*
  * Adds a request, whose arg stays until the answer is taken.  Answers are taken

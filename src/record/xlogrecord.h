@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * xlogrecord.h
- *	  Looking into a WAL record that nobody vouches for.
+ *	  Looking into a WAL record that need not be sound.
  *
  * The server's DecodeXLogRecord() relies on a record's CRC to mean that the
  * server wrote it: its sum of lengths can overflow, and then it copies past
@@ -24,7 +24,6 @@
 #include "common/relpath.h"
 #include "compat.h"
 #include "port/pg_crc32c.h"
-#include "record/tag.h"
 
 /* A block that a record refers to. */
 typedef struct WalredoBlockRef
@@ -93,40 +92,6 @@ extern pg_crc32c walredo_xlogrecord_crc(const XLogRecord *record);
  * are sound, else what is wrong.
  */
 extern const char *walredo_xlogrecord_check(const XLogRecord *record);
-
-/*
- * Looks for the block that a tag of a relation names.  False if the record does
- * not refer to it.  If it does so more than once, *block has what all of these
- * references say.
- */
-extern bool walredo_xlogrecord_find_block(const XLogRecord *record,
-										  const WalredoTag *tag,
-										  WalredoBlockRef *block);
-
-/*
- * Whether a record refers to the block that a tag of a relation names, and if
- * so, in *will_init, whether redo needs no image of it.
- */
-extern bool walredo_xlogrecord_names_block(const XLogRecord *record,
-										   const WalredoTag *tag,
-										   bool *will_init);
-
-/*
- * Whether redo does no more to the block that a tag of a relation names than
- * to restore an image of it: what can be done without the resource manager.
- */
-extern bool walredo_xlogrecord_has_image(const XLogRecord *record,
-										 const WalredoTag *tag);
-
-/*
- * False if a record cannot change the block of a relation that a tag names,
- * or with whole_fork any block of its fork, whatever its resource manager: if
- * it does not name the block, or for the visibility map, which heap records do
- * not name, no block of the relation at all.  True for a broken record.
- */
-extern bool walredo_xlogrecord_may_concern(const XLogRecord *record,
-										   const WalredoTag *tag,
-										   bool whole_fork);
 
 /* All that the headers of a record say. */
 typedef struct WalredoRecordHeaders

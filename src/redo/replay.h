@@ -16,7 +16,6 @@
 
 #include "access/rmgr.h"
 #include "access/xlogrecord.h"
-#include "pool/client.h"
 #include "record/record.h"
 #include "record/tag.h"
 
@@ -37,50 +36,77 @@ extern bytea *walredo_replay(const WalredoTag *tag, bytea *base,
  * A whole WAL record in the form in which a child is given it: how many bytes
  * that are, and how it is written.  dst need not be aligned.
  */
-extern Size walredo_request_record_size(const XLogRecord *record);
-extern void walredo_request_put_record(char *dst, XLogRecPtr end_lsn,
-									   const XLogRecord *record);
+extern Size walredo_replay_record_size(const XLogRecord *record);
+extern void walredo_replay_put_record(char *dst, XLogRecPtr end_lsn,
+									  const XLogRecord *record);
 
 /* Some such records, one after the other. */
-typedef struct WalredoRequestPiece
+typedef struct WalredoReplayPiece
 {
 	const char *data;
 	Size		size;
-} WalredoRequestPiece;
+} WalredoReplayPiece;
 
 /* A page, and WAL records to be applied to it. */
 typedef struct WalredoReplayJob
 {
 	WalredoTag	tag;
 	const char *base;			/* BLCKSZ bytes, or NULL */
-	const WalredoRequestPiece *pieces;
+	const WalredoReplayPiece *pieces;
 	int			npieces;
 	int			nrecords;
 } WalredoReplayJob;
 
 /*
- * As walredo_replay(), for one page of many: the job, which stays until then,
- * is what the stream's WalredoTakeAnswer is given with the resulting page.
+ * Many jobs, given to a child ahead of their answers: it replays one while the
+ * caller gets the next ones ready.  See pool/client.h, of whose streams this is
+ * one, for what it may wait for.
  *
- * The caller answers for what walredo_replay() would check: the records are
- * whole WAL records which name the block, and the first initializes it if
- * there is no base image.
+ * A stream lives in the memory context that is current when it begins.  It has
+ * a child from time to time, and while it does, nothing else in this process
+ * can: call walredo_replay_finish() before anything else that needs one.
  */
-extern void walredo_replay_add(WalredoStream *stream, WalredoReplayJob *job);
+typedef struct WalredoReplayStream WalredoReplayStream;
+
+/*
+ * Takes the page, of BLCKSZ bytes, that came out of a job; NULL if the child
+ * failed at this job or at another of the stream, in which case the job was
+ * perhaps not even begun.  walredo_replay_one() tells, and raises the error.
+ * It may not add to the stream, or do anything that needs a child.
+ */
+typedef void (*WalredoTakePage) (void *job, const char *page);
+
+extern WalredoReplayStream *walredo_replay_begin(WalredoTakePage take);
+
+/*
+ * Adds a job, which stays in place until its page is taken.  Pages are taken in
+ * the order of the jobs, some hundred at a time, by this function and the next
+ * three.
+ *
+ * As walredo_replay() applies records, so does a job, but the caller answers
+ * for what that checks: the records are whole WAL records which name the block,
+ * and the first initializes it if there is no base image.
+ */
+extern void walredo_replay_add(WalredoReplayStream *stream,
+							   WalredoReplayJob *job);
+
+/*
+ * Sends and receives what can be without waiting for the child at its work.
+ * True if the child has been given all jobs.
+ */
+extern bool walredo_replay_advance(WalredoReplayStream *stream);
+
+/* Waits until all pages are taken; then, the stream can be used again. */
+extern void walredo_replay_finish(WalredoReplayStream *stream);
+
+/* Waits until all pages are taken, and frees the stream. */
+extern void walredo_replay_end(WalredoReplayStream *stream);
 
 /*
  * The same for a job alone, without a stream: puts the resulting page, of
  * BLCKSZ bytes, into page, and raises what walredo_pool_request() does.
  */
 extern void walredo_replay_one(WalredoReplayJob *job, char *page);
-
-/*
- * True if the record makes the page without an image of what it was.  ERROR
- * 22023 if it is a WAL record that is not about the page at all, or was given
- * as one that initializes it and does not.
- */
-extern bool walredo_record_will_init(const WalredoTag *tag,
-									 const WalredoRecord *record);
 
 /*
  * Masks a page, of BLCKSZ bytes, in place, as the resource manager does for
@@ -98,12 +124,13 @@ typedef struct WalredoMaskJob
 } WalredoMaskJob;
 
 /*
- * The same for many pages: a stream, and jobs for it, each of which stays until
- * the stream has been finished.  If the child fails at one, that one and some
- * others are not done, and nothing is raised.
+ * The same for many pages: a stream for such jobs, which is advanced, finished
+ * and ended as any other.  A job stays in place until the stream has been
+ * finished.  If the child fails at one, that one and some others are not done,
+ * and nothing is raised.
  */
-extern WalredoStream *walredo_mask_begin(void);
-extern void walredo_mask_add(WalredoStream *stream, WalredoMaskJob *job);
+extern WalredoReplayStream *walredo_mask_begin(void);
+extern void walredo_mask_add(WalredoReplayStream *stream, WalredoMaskJob *job);
 
 /*
  * The text that the record's resource manager describes it with; palloc'd.
