@@ -189,14 +189,29 @@ read_file(const char *path, size_t *size)
 }
 
 /*
+ * Writes a message at p, and returns the byte after it.  The fields that its
+ * payload has are those of message, and size bytes from body follow.
+ */
+static char *
+put_message(char *p, WalredoMessageType type, WalredoMessage *message,
+			const char *body, size_t size)
+{
+	message->type = type;
+	message->body_size = size;
+	p = walredo_put_message_head(p, message);
+	if (size > 0)
+		memcpy(p, body, size);
+	return p + size;
+}
+
+/*
  * Reads NAME.bin (bench/README.md has its format), and makes a request of it.
  */
 static void
 load_workload(Workload *workload, const char *directory)
 {
 	char		path[MAXPGPATH];
-	char		tag_bytes[WALREDO_WIRE_TAG_SIZE];
-	WalredoWireTag tag;
+	WalredoMessage message = {0};
 	uint32		nrecords;
 	size_t		size;
 	char	   *data;
@@ -208,49 +223,34 @@ load_workload(Workload *workload, const char *directory)
 	snprintf(path, sizeof(path), "%s/%s.bin", directory, workload->name);
 	at = data = read_file(path, &size);
 
-	TAKE(tag.spcOid);
-	TAKE(tag.dbOid);
-	TAKE(tag.relNumber);
-	TAKE(tag.forknum);
-	TAKE(tag.blkno);
-	(void) walredo_put_tag(tag_bytes, &tag);
-	workload->blkno = tag.blkno;
+	TAKE(message.tag.spcOid);
+	TAKE(message.tag.dbOid);
+	TAKE(message.tag.relNumber);
+	TAKE(message.tag.forknum);
+	TAKE(message.tag.blkno);
+	workload->blkno = message.tag.blkno;
 
-	/* The messages' headers and tags are what is added to the file's size. */
+	/* The request is longer than the file by the messages' headers and tags. */
 	p = workload->request = malloc(4 * size + BLCKSZ);
-	p = walredo_put_header(p, WALREDO_MSG_BEGIN, sizeof(tag_bytes));
-	memcpy(p, tag_bytes, sizeof(tag_bytes));
-	p += sizeof(tag_bytes);
+	p = put_message(p, WALREDO_MSG_BEGIN, &message, NULL, 0);
 	if (*at++ != 0)
 	{
-		p = walredo_put_header(p, WALREDO_MSG_PUSH,
-							   sizeof(tag_bytes) + BLCKSZ);
-		memcpy(p, tag_bytes, sizeof(tag_bytes));
-		p += sizeof(tag_bytes);
-		memcpy(p, at, BLCKSZ);
-		p += BLCKSZ;
+		p = put_message(p, WALREDO_MSG_PUSH, &message, at, BLCKSZ);
 		at += BLCKSZ;
 	}
 	TAKE(nrecords);
 	for (uint32 i = 0; i < nrecords; i++)
 	{
-		uint64		lsn;
 		uint32		length;
 
-		TAKE(lsn);
+		TAKE(message.lsn);
 		TAKE(length);
-		p = walredo_put_header(p, WALREDO_MSG_APPLY,
-							   WALREDO_WIRE_LSN_SIZE + length);
-		p = walredo_put_uint64(p, lsn);
-		memcpy(p, at, length);
-		p += length;
+		p = put_message(p, WALREDO_MSG_APPLY, &message, at, length);
 		at += length;
 	}
 	if (at != data + size)
 		die("%s is not a workload", path);
-	p = walredo_put_header(p, WALREDO_MSG_GET, sizeof(tag_bytes));
-	memcpy(p, tag_bytes, sizeof(tag_bytes));
-	p += sizeof(tag_bytes);
+	p = put_message(p, WALREDO_MSG_GET, &message, NULL, 0);
 	workload->size = p - workload->request;
 	free(data);
 #undef TAKE
@@ -409,16 +409,15 @@ stop(WalredoChild *process)
 static void
 mask(const WalredoChild *child, const Workload *workload, char *page)
 {
-	char		request[WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_MASK_SIZE +
-						BLCKSZ];
-	char	   *p;
+	WalredoMessage message = {
+		.rmid = workload->rmid,
+		.blkno = workload->blkno
+	};
+	char		request[WALREDO_WIRE_MAX_HEAD_SIZE + BLCKSZ];
+	char	   *end;
 
-	p = walredo_put_header(request, WALREDO_MSG_MASK,
-						   WALREDO_WIRE_MASK_SIZE + BLCKSZ);
-	*p++ = (char) workload->rmid;
-	p = walredo_put_uint32(p, workload->blkno);
-	memcpy(p, page, BLCKSZ);
-	exchange(child, request, sizeof(request), page);
+	end = put_message(request, WALREDO_MSG_MASK, &message, page, BLCKSZ);
+	exchange(child, request, end - request, page);
 }
 
 static void

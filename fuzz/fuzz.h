@@ -22,8 +22,9 @@
  *
  * run is given an input, and may raise any of the errors whose codes are in
  * errors.  clean_up, if there is one, is called after each input, also after
- * an error.  seed makes inputs of a record of a real log, and hands them to
- * fuzz_seed(); seed_once, if there is one, makes others.
+ * an error.  seed makes inputs of a record of real WAL, and hands them to
+ * fuzz_seed(); seed_once, if there is one, makes inputs that no record is
+ * needed for.
  */
 typedef struct FuzzTarget
 {

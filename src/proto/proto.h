@@ -5,22 +5,15 @@
  *
  * Requests go to the child's standard input.  Each message is a type byte and
  * a big-endian length, which counts itself but not the type, then the
- * payload.  All integers are big-endian.
+ * payload.  All integers are big-endian.  Which messages there are, what their
+ * payloads look like and when they may come is said in one table,
+ * WALREDO_MESSAGES below; the enum of their types, the checks that the child
+ * makes, its functions that handle them, and the inputs that fuzzing begins
+ * with are all made from it.
  *
- *	'B'	begin redo for block	tag
- *	'P'	push page				tag, page image
- *	'A'	apply record			end LSN (uint64), the whole WAL record
- *	'G'	get page				tag; answered
- *	'H'	ping					nothing; answered
- *	'M'	mask page				rmgr ID (uint8), block (uint32), page image;
- *								answered with the masked page
- *	'D'	describe record			end LSN (uint64), the whole WAL record;
- *								answered with text, which zeroes follow
- *
- * where a tag is fork number (uint8), tablespace, database, relation and
- * block number (uint32 each).  Every answer, on the child's standard output,
- * is one page of BLCKSZ bytes with no header.  The child reports no error in
- * the protocol: it writes log text to its standard error and exits.
+ * Every answer, on the child's standard output, is one page of BLCKSZ bytes
+ * with no header.  The child reports no error in the protocol: it writes log
+ * text to its standard error and exits.
  *
  * Code here is used by both sides, so it may not ereport().
  *
@@ -61,25 +54,89 @@ typedef struct WalredoTemplateOrder
 {
 	char		type;			/* WALREDO_TEMPLATE_ORDER */
 
-	/* Whom the child serves, for its title; ends with a zero byte. */
+	/* The database and role that the child serves; ends with a zero byte. */
 	char		title[WALREDO_TITLE_SIZE];
 } WalredoTemplateOrder;
 
+/*
+ * All messages to a child.  As with PG_RMGR in rmgrlist.h, whoever uses the
+ * list says by the macro that is its argument what is to be made of each line:
+ *
+ *	MESSAGE(symbol, type byte, name, payload, order, answered)
+ *
+ * The function that handles a message in the child is walredo_redo_NAME(), in
+ * child/redo.c.  With that function, and one in redo/replay.c that sends the
+ * message, a new line here is all that a new message takes; a new sort of
+ * payload needs its line in payload_layouts and its cases in proto.c, too.
+ *
+ *	begin		the following messages are about this block
+ *	push		the base image of the block
+ *	apply		a whole WAL record, to be replayed on the block
+ *	get			answered with the block's image
+ *	ping		answered with zeroes
+ *	mask		answered with the page as the resource manager's mask leaves it
+ *	describe	answered with the text that the record's resource manager
+ *				describes it with, filled up with zeroes
+ *
+ * A request for a page is begin, push if there is a base image, apply for each
+ * record, and get.
+ */
+#define WALREDO_MESSAGES(MESSAGE) \
+	MESSAGE(WALREDO_MSG_BEGIN, 'B', begin, \
+			WALREDO_PAYLOAD_TAG, WALREDO_ORDER_FIRST, false) \
+	MESSAGE(WALREDO_MSG_PUSH, 'P', push, \
+			WALREDO_PAYLOAD_TAG_PAGE, WALREDO_ORDER_AFTER_FIRST, false) \
+	MESSAGE(WALREDO_MSG_APPLY, 'A', apply, \
+			WALREDO_PAYLOAD_RECORD, WALREDO_ORDER_AFTER_FIRST, false) \
+	MESSAGE(WALREDO_MSG_GET, 'G', get, \
+			WALREDO_PAYLOAD_TAG, WALREDO_ORDER_AFTER_FIRST, true) \
+	MESSAGE(WALREDO_MSG_PING, 'H', ping, \
+			WALREDO_PAYLOAD_NOTHING, WALREDO_ORDER_ANY, true) \
+	MESSAGE(WALREDO_MSG_MASK, 'M', mask, \
+			WALREDO_PAYLOAD_MASK, WALREDO_ORDER_ANY, true) \
+	MESSAGE(WALREDO_MSG_DESCRIBE, 'D', describe, \
+			WALREDO_PAYLOAD_RECORD, WALREDO_ORDER_ANY, true)
+
 typedef enum WalredoMessageType
 {
-	WALREDO_MSG_BEGIN = 'B',
-	WALREDO_MSG_PUSH = 'P',
-	WALREDO_MSG_APPLY = 'A',
-	WALREDO_MSG_GET = 'G',
-	WALREDO_MSG_PING = 'H',
-	WALREDO_MSG_MASK = 'M',
-	WALREDO_MSG_DESCRIBE = 'D'
+#define MESSAGE_TYPE(symbol, type, name, payload, order, answered) \
+	symbol = type,
+	WALREDO_MESSAGES(MESSAGE_TYPE)
+#undef MESSAGE_TYPE
 } WalredoMessageType;
+
+/*
+ * What a payload consists of: fields of a fixed size, and then a body, which
+ * is a page, a record, or nothing.  A tag is fork number (uint8), tablespace,
+ * database, relation and block number (uint32 each).
+ */
+typedef enum WalredoPayload
+{
+	WALREDO_PAYLOAD_NOTHING,
+	WALREDO_PAYLOAD_TAG,		/* tag */
+	WALREDO_PAYLOAD_TAG_PAGE,	/* tag; page image */
+	WALREDO_PAYLOAD_RECORD,		/* end LSN (uint64); the whole WAL record */
+	WALREDO_PAYLOAD_MASK		/* rmgr ID (uint8), block (uint32); page */
+} WalredoPayload;
+
+#define WALREDO_NUM_PAYLOADS	(WALREDO_PAYLOAD_MASK + 1)
+
+/* When a message may come. */
+typedef enum WalredoMessageOrder
+{
+	WALREDO_ORDER_FIRST,		/* at any time; begins a request for a block */
+	WALREDO_ORDER_AFTER_FIRST,	/* only once such a request has begun */
+	WALREDO_ORDER_ANY			/* at any time, and changes nothing */
+} WalredoMessageOrder;
 
 #define WALREDO_WIRE_HEADER_SIZE	5
 #define WALREDO_WIRE_TAG_SIZE		17
 #define WALREDO_WIRE_LSN_SIZE		8	/* what precedes a record */
-#define WALREDO_WIRE_MASK_SIZE		5	/* what precedes the page */
+#define WALREDO_WIRE_MASK_SIZE		5	/* what precedes a page to be masked */
+
+/* The longest header with the fields of a payload, without a body. */
+#define WALREDO_WIRE_MAX_HEAD_SIZE \
+	(WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_TAG_SIZE)
 
 /*
  * The longest payload.  A record for the child names at most 33 blocks, each
@@ -97,6 +154,27 @@ typedef struct WalredoWireTag
 	uint32		relNumber;
 	BlockNumber blkno;
 } WalredoWireTag;
+
+/* A line of the table, as the program looks it up. */
+typedef struct WalredoMessageRule
+{
+	WalredoMessageType type;
+	WalredoPayload payload;
+	WalredoMessageOrder order;
+	bool		answered;
+} WalredoMessageRule;
+
+/* A message, taken apart.  Only those fields count that its payload has. */
+typedef struct WalredoMessage
+{
+	WalredoMessageType type;
+	WalredoWireTag tag;			/* WALREDO_PAYLOAD_TAG and _TAG_PAGE */
+	uint64		lsn;			/* WALREDO_PAYLOAD_RECORD: the record's end */
+	uint8		rmid;			/* WALREDO_PAYLOAD_MASK */
+	BlockNumber blkno;			/* WALREDO_PAYLOAD_MASK */
+	const char *body;			/* page or record; need not be aligned */
+	uint32		body_size;
+} WalredoMessage;
 
 /*
  * The put functions write at p, for which the caller has made room, and
@@ -146,6 +224,27 @@ walredo_put_header(char *p, WalredoMessageType type, uint32 payload_size)
 extern char *walredo_put_tag(char *p, const WalredoWireTag *tag);
 extern void walredo_get_tag(const char *p, WalredoWireTag *tag);
 
+/* The rule for messages of a type, NULL if there is no such type. */
+extern const WalredoMessageRule *walredo_message_rule(uint8 type);
+
+/* True if a message under this rule can have a payload of that size. */
+extern bool walredo_payload_size_is_valid(const WalredoMessageRule *rule,
+										  uint32 size);
+
+/*
+ * Takes a payload apart, whose size is valid for the rule.  The body stays
+ * where it is, in the payload.
+ */
+extern void walredo_get_message(const WalredoMessageRule *rule,
+								const char *payload, uint32 size,
+								WalredoMessage *message);
+
+/*
+ * Writes all of a message but its body, which is to follow, at p, and returns
+ * the byte after.  That takes at most WALREDO_WIRE_MAX_HEAD_SIZE bytes.
+ */
+extern char *walredo_put_message_head(char *p, const WalredoMessage *message);
+
 /*
  * Reads from a blocking descriptor until at least min bytes are there, and at
  * most max.  Returns how many were read; fewer than min at the end of the
@@ -157,10 +256,11 @@ extern ssize_t walredo_read(int fd, char *buf, size_t min, size_t max);
 extern bool walredo_write(int fd, const char *buf, size_t size);
 
 /*
- * Sends descriptors along with data, which may not be empty, and receives as
- * many as were sent; a receiver owns copies, marked close-on-exec.  flags are
- * those of sendmsg().  False if that was not possible; anything but size
- * bytes and nfds descriptors is taken for an error, with errno EPROTO.
+ * The first sends descriptors along with data, which may not be empty; flags
+ * are those of sendmsg().  The second receives as many as were sent, and its
+ * caller owns these copies, which are marked close-on-exec.  Both return false
+ * with errno if that was not possible.  To the second, anything but size bytes
+ * and nfds descriptors is an error, EPROTO.
  */
 #define WALREDO_MAX_FDS		3
 
