@@ -31,7 +31,7 @@ autovacuum = off
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION walredo');
 
-sub figure
+sub statistic
 {
 	my $name = shift;
 
@@ -125,13 +125,13 @@ foreach my $try (1 .. 10)
 		"SELECT count(*) = 64 FROM pg_locks
 			WHERE locktype = 'advisory' AND NOT granted"
 	) or die 'callers do not come';
-	is(figure('launches'), 0, 'stampede: no child before');
+	is(statistic('launches'), 0, 'stampede: no child before');
 	$lock->query_safe('SELECT pg_advisory_unlock(1)');
 	$pgbench->finish;
 	is($pgbench->result(0), 0, 'stampede: all are served') or diag($err);
-	is(figure('pages'), 64, 'stampede: 64 answers');
-	$launches = figure('launches');
-	is(figure('(SELECT sum(n) FROM unnest(launch_time) n)'),
+	is(statistic('pages'), 64, 'stampede: 64 answers');
+	$launches = statistic('launches');
+	is(statistic('(SELECT sum(n) FROM unnest(launch_time) n)'),
 		$launches, 'stampede: times of launches are in the statistics');
 	last if $launches == 1;
 
@@ -172,7 +172,7 @@ for my $round (1 .. 10)
 				FROM pg_stat_activity WHERE pid = $session->{backend}")
 		  or die 'session does not wait';
 	}
-	$launches = figure('launches');
+	$launches = statistic('launches');
 	kill 'KILL', @stuck;
 	my @answers = map { $_->query_safe('') } @sessions;
 	is("@answers", 't t', "together: round $round");
@@ -180,7 +180,7 @@ for my $round (1 .. 10)
 
 	# Those that came for them stay.
 	my @children = sort(children_of($worker));
-	$launches = figure('launches') - $launches;
+	$launches = statistic('launches') - $launches;
 	is($launches, scalar @children, "together: each was launched once");
 	cmp_ok($launches, '<=', 2, "together: and not more than needed");
 	$_->query_safe('SELECT walredo_ping()') foreach @sessions;
@@ -198,7 +198,7 @@ foreach my $signal ('KILL', 'STOP')
 	foreach my $with_child (0, 1)
 	{
 		my $name = "template, $signal" . ($with_child ? ', with a child' : '');
-		my $before = figure('launch_failures');
+		my $before = statistic('launch_failures');
 
 		$node->safe_psql('postgres', 'SELECT walredo_ping()');
 		my $template = template();
@@ -211,7 +211,7 @@ foreach my $signal ('KILL', 'STOP')
 			't', "$name: next child");
 		isnt(template(), $template, "$name: there is another");
 		ok(!-e "/proc/$template", "$name: it is gone");
-		is(figure('launch_failures'), $before, "$name: no failure");
+		is(statistic('launch_failures'), $before, "$name: no failure");
 	}
 }
 
@@ -219,7 +219,7 @@ foreach my $signal ('KILL', 'STOP')
 $node->safe_psql('postgres', 'ALTER SYSTEM SET walredo.idle_timeout = 100');
 $node->reload;
 ok(wait_for { !template() }, 'template retires');
-is(figure('kills_idle') > 0, 1, 'and so has the last child');
+is(statistic('kills_idle') > 0, 1, 'and so has the last child');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET walredo.idle_timeout');
 $node->reload;
 is($node->safe_psql('postgres', 'SELECT walredo_ping() > 0'),
