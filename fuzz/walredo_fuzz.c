@@ -3,18 +3,19 @@
  * walredo_fuzz.c
  *	  Coverage-guided fuzzing of what walredo takes from outside.
  *
- * Most code that reads hostile bytes allocates with palloc() and gives up with
- * ereport(), so it cannot be linked into a program of its own.  This module
- * holds walredo's sources, compiled with libFuzzer's instrumentation, and
- * libFuzzer itself, and is loaded into a server in single-user mode.  Nobody
- * else uses that server, so whatever happens to it is the fault of an input.
+ * Most code that reads hostile bytes allocates memory with palloc() and reports
+ * errors with ereport(), so it cannot be linked into a program without a
+ * server.  This module consists of walredo's sources, compiled with libFuzzer's
+ * instrumentation, and libFuzzer itself, and is loaded into a server in
+ * single-user mode.  No other process uses that server, so whatever happens to
+ * it was caused by an input.
  *
- * An input is answered with success, or with one of the errors that are
- * documented for it; that is the first thing that is checked.  What has been
- * accepted must then keep the promises of the headers: it can be written and
- * read again, say, or applied to a page.  Memory is checked by
- * AddressSanitizer, for which an input's memory context gives each larger
- * chunk a block of its own, and undefined behaviour by its sister.
+ * An input must lead to success, or to one of the errors that are documented
+ * for it; that is the first thing that is checked.  What has been accepted must
+ * then be as the headers say: it can be written and read again, for instance,
+ * or applied to a page.  AddressSanitizer checks accesses to memory, for which
+ * the memory context of an input gives each larger chunk a block of its own,
+ * and UndefinedBehaviorSanitizer the rest.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -49,20 +50,20 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(walredo_fuzz);
 PG_FUNCTION_INFO_V1(walredo_fuzz_seeds);
 
-/* libFuzzer's; the header that declares it is for C++ only. */
+/* From libFuzzer; the header that declares it is for C++ only. */
 extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
 								int (*callback) (const uint8_t *data,
 												 size_t size));
 
-/* Seeds of each sort of record, and how long they and the records may be. */
+/* Seeds for each sort of record, and the most bytes of a seed and a record. */
 #define SEEDS_PER_SORT		2
 #define SEED_MAX_SIZE		(128 * 1024)
 #define SEED_MAX_RECORD		(24 * 1024)
 
-/* Where the log is that the reader reads, relative to the data directory. */
+/* The directory that the reader reads, relative to the data directory. */
 #define FUZZ_WAL_DIR		"walredo_fuzz_wal"
 
-/* Pages of a segment that make a seed. */
+/* WAL pages in a seed. */
 #define SEED_WAL_PAGES		10
 
 bool		fuzz_accepted;
@@ -70,7 +71,7 @@ bool		fuzz_accepted;
 static const FuzzTarget *target;
 static MemoryContext input_context;
 
-/* What seeds are called, and how many there are. */
+/* The directory that seeds are written to, and how many there are. */
 static const char *seed_directory;
 static int	num_seeds;
 
@@ -87,7 +88,10 @@ fuzz_fail(const char *fmt,...)
 	abort();
 }
 
-/* A copy of an input in memory of its own, so that its end is an end. */
+/*
+ * Copies an input to a chunk of its own, so that AddressSanitizer notices
+ * accesses beyond its end.
+ */
 static char *
 copy_input(const char *data, Size size)
 {
@@ -117,7 +121,7 @@ copy_message(const char *data, Size size)
  * ----------------------------------------
  */
 
-/* What the first byte of an input says, modulo their number. */
+/* What an input is: its first byte, modulo TYPES_NUM. */
 enum
 {
 	TYPES_TAG_TEXT,
@@ -137,8 +141,8 @@ static const int types_errors[] = {
 };
 
 /*
- * Checks a tag that was accepted; binary is what it was read from, if it was
- * that.
+ * Checks a tag that was accepted.  binary is the binary form that it was read
+ * from, NULL if it was read from text.
  */
 static void
 check_tag(const WalredoTag *tag, StringInfo binary)
@@ -204,7 +208,7 @@ types_run(const char *data, Size size)
 		memcpy(text, data, size);
 		text[size] = '\0';
 
-		/* The server has made sure of that for each text. */
+		/* The server has verified the encoding of every text that it passes. */
 		if (!pg_verifymbstr(text, strlen(text), true))
 			return;
 	}
@@ -267,20 +271,21 @@ types_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 }
 
 /* ----------------------------------------
- * lower: from a WAL record to the pages that it changes
+ * changes: from a WAL record to the pages that it changes
  *
- * An input is the record's end LSN and the record, whose length is put right.
+ * An input is the record's end LSN and the record.  The length in the record's
+ * header is set to what it must be.
  * ----------------------------------------
  */
 
-static const int lower_errors[] = {
+static const int changes_errors[] = {
 	ERRCODE_DATA_CORRUPTED,
 	0
 };
 
 /*
- * Does what records do to a page, of those that are for it, and lets nothing go
- * wrong.
+ * Applies those of the records that are for a page, and returns its image.
+ * Accepted records must not raise an error.
  */
 static bytea *
 apply_native(const WalredoTag *tag, const WalredoPageRecord *pairs, int npairs)
@@ -302,8 +307,8 @@ apply_native(const WalredoTag *tag, const WalredoPageRecord *pairs, int npairs)
 }
 
 /*
- * Asks for a few pairs at a time: all together they are those that come at
- * once.
+ * Asks for a few pairs at a time.  All together, they must be the same as those
+ * that are returned at once.
  */
 static void
 check_parts(WalredoLowering *lowering, const XLogRecord *record,
@@ -337,7 +342,7 @@ check_parts(WalredoLowering *lowering, const XLogRecord *record,
 }
 
 static void
-lower_run(const char *data, Size size)
+changes_run(const char *data, Size size)
 {
 	WalredoLowering *lowering;
 	WalredoLowering *other;
@@ -377,8 +382,8 @@ lower_run(const char *data, Size size)
 	check_parts(other, record, end_lsn, pairs, npairs);
 
 	/*
-	 * If just one page is wanted, no other may come, and nothing be missing
-	 * that is done to it, in fewer records or as many.
+	 * If changes to one page only are asked for, there must be no others, and
+	 * they must make the same page as before.  They may be fewer records.
 	 */
 	for (int i = 0; i < Min(npairs, 3); i++)
 	{
@@ -422,7 +427,7 @@ lower_run(const char *data, Size size)
 }
 
 static void
-lower_seed(const XLogRecord *record, XLogRecPtr end_lsn)
+changes_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 {
 	StringInfoData buf;
 
@@ -441,8 +446,8 @@ lower_seed(const XLogRecord *record, XLogRecPtr end_lsn)
  * ----------------------------------------
  */
 
-#define READER_FROM_START	0x01	/* ... of the log, else of the segment */
-#define READER_TO_END		0x02	/* ... of the log, else by cut */
+#define READER_FROM_START	0x01	/* of all WAL, else of the segment */
+#define READER_TO_END		0x02	/* of all WAL, else up to the cut */
 #define READER_TWO			0x04	/* cut into two segments */
 #define READER_HISTORY		0x08	/* ... or a history file and a segment */
 #define READER_INSIDE		0x10	/* begin inside of the segment */
@@ -468,7 +473,8 @@ write_wal_file(const char *name, const char *data, Size size)
 }
 
 /*
- * Writes a segment.  Returns where it begins, as far as its header tells.
+ * Writes a segment.  Returns the LSN at which it begins, according to its
+ * header.
  */
 static XLogRecPtr
 write_segment(TimeLineID tli, const char *data, Size size)
@@ -561,13 +567,13 @@ reader_run(const char *data, Size size)
 			record->xl_tot_len > MaxAllocSize)
 			fuzz_fail("a record of %u bytes", record->xl_tot_len);
 
-		/* All of it is there. */
+		/* Read all of the record, whose memory must be there. */
 		copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
 		memcpy(copy, record, record->xl_tot_len);
 		pfree(copy);
 	}
 
-	/* There is no harm in asking once more. */
+	/* At the end, it must be harmless to ask for another record. */
 	if (walredo_reader_next(reader))
 		fuzz_fail("there is a record after the end");
 	walredo_reader_end(reader);
@@ -580,7 +586,7 @@ reader_clean_up(void)
 					  InvalidSubTransactionId);
 }
 
-/* The beginnings of the segments of the server's own log. */
+/* Makes seeds of the beginnings of the server's own WAL segments. */
 static void
 reader_seed_once(void)
 {
@@ -644,7 +650,7 @@ static const int child_errors[] = {
 	ERRCODE_DATA_CORRUPTED,
 	ERRCODE_FEATURE_NOT_SUPPORTED,
 	ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-	ERRCODE_INTERNAL_ERROR,		/* the server's own, about an image */
+	ERRCODE_INTERNAL_ERROR,		/* raised by the server about an image */
 	0
 };
 
@@ -655,7 +661,7 @@ static const int child_errors[] = {
 
 static const FuzzTarget targets[] = {
 	{"types", types_run, NULL, types_seed, NULL, types_errors},
-	{"lower", lower_run, NULL, lower_seed, NULL, lower_errors},
+	{"changes", changes_run, NULL, changes_seed, NULL, changes_errors},
 	{"reader", reader_run, reader_clean_up, NULL, reader_seed_once,
 	reader_errors},
 	{"child", fuzz_child_run, fuzz_child_clean_up, fuzz_child_seed,
@@ -743,8 +749,8 @@ walredo_fuzz(PG_FUNCTION_ARGS)
 		argv[argc++] = TextDatumGetCString(options[i]);
 
 	/*
-	 * Blocks so small that all but small chunks get one of their own, which
-	 * AddressSanitizer then knows the bounds of.
+	 * The blocks of the context are so small that each larger chunk gets a
+	 * block of its own.  AddressSanitizer knows the bounds of blocks only.
 	 */
 	input_context = AllocSetContextCreate(TopMemoryContext, "walredo fuzz",
 										  0, 1024, 1024);
@@ -769,7 +775,7 @@ fuzz_seed(const char *data, Size size)
 /*
  * walredo_fuzz_seeds(target text, directory text) returns int4
  *
- * Makes inputs from the server's own log, a few of each sort of record.
+ * Makes inputs from the server's own WAL, a few for each sort of record.
  * Returns how many.
  */
 Datum

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * walredo.c
- *	  Start of the library: settings, and what kind of process this is.
+ *	  Start of the library: settings, and whether this process is a wal-redo
+ *	  child.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

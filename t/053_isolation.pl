@@ -1,7 +1,7 @@
 # A child that has replayed for one role in one database never serves another.
 #
 # Roles in databases take turns, request by request.  In a pool of one child
-# each turn takes a new one; in a pool of two, two tenants keep theirs.
+# each turn takes a new one; in a pool of two, two of them keep theirs.
 #
 # Seen to fail with a pool that looks at the role only, or at the database only.
 
@@ -67,7 +67,7 @@ my %children;
 sub start_session
 {
 	my ($role, $database) = @_;
-	my %session = (tenant => "$database $role", in => '', out => '', err => '');
+	my %session = (serves => "$database $role", in => '', out => '', err => '');
 	$session{psql} = IPC::Run::start(
 		[
 			'psql', '-XAtq', '-d',
@@ -93,14 +93,14 @@ sub request
 	return 'wrong page' if shift @lines ne 't';
 	foreach my $line (grep { $_ ne 'done' } @lines)
 	{
-		my ($tenant, $child) = $line =~ /^(\S+ \S+) (\S+)$/
+		my ($serves, $child) = $line =~ /^(\S+ \S+) (\S+)$/
 		  or return "strange child: $line";
-		$children{$child} //= $tenant;
-		return "child $child has served $children{$child} and $tenant"
-		  if $children{$child} ne $tenant;
-		$mine = 1 if $tenant eq $session->{tenant};
+		$children{$child} //= $serves;
+		return "child $child has served $children{$child} and $serves"
+		  if $children{$child} ne $serves;
+		$mine = 1 if $serves eq $session->{serves};
 	}
-	return $mine ? '' : "no child is $session->{tenant}'s: @lines";
+	return $mine ? '' : "no child serves $session->{serves}: @lines";
 }
 
 # Lets sessions take turns, and counts launches.  Stops at the first thing that
@@ -136,8 +136,8 @@ is($kills, 400, 'pool of one: and a kill');
 is(scalar(keys %children), 400, 'pool of one: as many children were seen');
 
 ($wrong, $launches, $kills) = take_turns(100, $sessions[2]);
-is($wrong, '', 'one tenant: every answer is right');
-is($launches, 1, 'one tenant: one child');
+is($wrong, '', 'one role: every answer is right');
+is($launches, 1, 'one role: one child');
 
 $node->append_conf('postgresql.conf', 'walredo.pool_size = 2');
 $node->reload;

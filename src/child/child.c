@@ -13,8 +13,8 @@
  *
  * The protocol has no message that reports an error.  Any ERROR, be it raised
  * here or by a redo routine, is written to standard error in the form of the
- * server log, and the process exits: a child in which something has failed is in
- * an unknown state, and it is cheap to start a new one.
+ * server log, and the process exits: a child in which something has failed is
+ * in an unknown state, and it is cheap to start a new one.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * proto.h
- *	  What a backend and a wal-redo child say to each other over pipes.
+ *	  The protocol between a backend and a wal-redo child, and the one between
+ *	  the worker and the template.
  *
  * Requests go to the child's standard input.  Each message is a type byte and
  * a big-endian length, which counts itself but not the type, then the
@@ -38,11 +39,12 @@
 #define WALREDO_CHILD_ENV	"WALREDO_CHILD_OF"
 
 /*
- * What the worker and its template (see child/template.c) say to each other
- * over a SOCK_SEQPACKET socket, the template's standard input.  An order is as
- * below, with the descriptors that are to be a new child's 0, 1 and 2.  Each
- * answer is an int32: the child's process ID, or a negative errno if there is
- * none.  The template begins with an answer to no order, when it is ready.
+ * The worker sends orders to its template (see child/template.c) over a
+ * SOCK_SEQPACKET socket, which is the template's standard input.  An order is a
+ * WalredoTemplateOrder, with the three descriptors that are to be 0, 1 and 2 of
+ * a new child.  The template replies to each with an int32: the child's process
+ * ID, or a negative errno if it could not be forked.  Without an order, it
+ * sends WALREDO_TEMPLATE_READY once, as soon as it is ready for orders.
  */
 #define WALREDO_TEMPLATE_ORDER	'F'
 #define WALREDO_TEMPLATE_READY	0
