@@ -33,7 +33,7 @@
 #define MEGABYTE		((Size) 1024 * 1024)
 #define GIGABYTE		(1024 * MEGABYTE)
 
-/* The test reads the names from here. */
+/* The test reads this enum, for the names and their numbers. */
 typedef enum BadDeed
 {
 	BAD_NONE,
@@ -42,16 +42,16 @@ typedef enum BadDeed
 	BAD_CLOSE_STDERR,
 	BAD_STOP,
 	BAD_SPIN,
-	BAD_PALLOC,					/* until there is no more */
-	BAD_MALLOC,					/* likewise, but gives it back */
+	BAD_PALLOC,					/* all memory that there is */
+	BAD_MALLOC,					/* likewise, but frees it again */
 	BAD_RECURSE,
-	BAD_FLOOD_STDERR,			/* without a newline */
-	BAD_CHATTER,				/* lines on standard error, and all is well */
+	BAD_FLOOD_STDERR,			/* one endless line */
+	BAD_CHATTER,				/* 100 lines on standard error, and no harm */
 	BAD_FLOOD_STDOUT,
-	BAD_SHORT,					/* a byte less than a page, and exits */
-	BAD_SHORT_SPIN,				/* a byte less than a page, and no more */
+	BAD_SHORT,					/* a byte less than a page, then exits */
+	BAD_SHORT_SPIN,				/* a byte less than a page, then hangs */
 	BAD_LONG,					/* a byte more than a page */
-	BAD_TWICE,					/* pages that nobody has asked for */
+	BAD_TWICE,					/* two pages more than were asked for */
 	BAD_DRIBBLE,				/* a page, byte by byte */
 	BAD_EXIT,
 	BAD_SEGV
@@ -140,7 +140,7 @@ recurse(volatile char *before)
 	return recurse(room) + room[0];
 }
 
-/* Writes as much as it can, up to a limit. */
+/* Writes size bytes, or as many as it can. */
 static void
 flood(int fd, Size size)
 {
