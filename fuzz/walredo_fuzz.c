@@ -106,7 +106,7 @@ copy_message(const char *data, Size size)
 {
 	StringInfo	buf = palloc(sizeof(StringInfoData));
 
-	/* There always is a zero byte after a message. */
+	/* A StringInfo that holds a message always has a zero byte after it. */
 	buf->data = palloc(size + 1);
 	memcpy(buf->data, data, size);
 	buf->data[size] = '\0';
@@ -441,8 +441,8 @@ changes_seed(const XLogRecord *record, XLogRecPtr end_lsn)
  * reader: a directory of segments
  *
  * An input is a byte of flags, a byte that says where to cut, and the first
- * bytes of a segment, or of two.  Files have the names that the addresses in
- * their pages ask for.
+ * bytes of a segment, or of two.  The names of the files are made of the
+ * addresses in their first pages.
  * ----------------------------------------
  */
 
@@ -491,25 +491,12 @@ write_segment(TimeLineID tli, const char *data, Size size)
 	return header.std.xlp_pageaddr;
 }
 
+/* Makes the directory, or removes all files that are in it. */
 static void
-reader_run(const char *data, Size size)
+empty_wal_directory(void)
 {
-	uint8		flags;
-	Size		cut;
-	TimeLineID	tli = 1;
-	XLogRecPtr	start_lsn;
-	XLogRecPtr	end_lsn = WALREDO_END_OF_WAL;
-	XLogRecPtr	last = 0;
-	WalredoReader *reader;
 	DIR		   *dir;
 	struct dirent *de;
-
-	if (size < 2)
-		return;
-	flags = data[0];
-	cut = (uint8) data[1];
-	data += 2;
-	size -= 2;
 
 	if (mkdir(FUZZ_WAL_DIR, S_IRWXU) != 0 && errno != EEXIST)
 		fuzz_fail("could not make a directory");
@@ -520,27 +507,78 @@ reader_run(const char *data, Size size)
 			(void) unlinkat(dirfd(dir), de->d_name, 0);
 	}
 	closedir(dir);
+}
+
+/*
+ * Writes the files that an input consists of.  Returns the LSN at which the
+ * last segment begins.
+ */
+static XLogRecPtr
+write_input(uint8 flags, Size cut, const char *data, Size size)
+{
+	TimeLineID	tli = 1;
+	Size		length = 0;
 
 	if (flags & READER_HISTORY)
 	{
-		Size		length = Min(cut, size);
-
+		length = Min(cut, size);
 		write_wal_file("00000002.history", data, length);
-		data += length;
-		size -= length;
 		if (flags & READER_TWO)
 			tli = 2;
 	}
 	else if (flags & READER_TWO)
 	{
-		Size		length = Min(cut * XLOG_BLCKSZ / 16, size);
-
+		length = Min(cut * XLOG_BLCKSZ / 16, size);
 		(void) write_segment(tli, data, length);
-		data += length;
-		size -= length;
 	}
-	start_lsn = write_segment(tli, data, size);
+	return write_segment(tli, data + length, size - length);
+}
 
+/*
+ * Checks the record at which the reader is: that it is where it may be, and
+ * that there is memory for its whole length.  last_lsn is the end of the record
+ * before.
+ */
+static void
+check_record_read(WalredoReader *reader, XLogRecPtr start_lsn,
+				  XLogRecPtr end_lsn, XLogRecPtr last_lsn)
+{
+	const XLogRecord *record = walredo_reader_record(reader);
+	char	   *copy;
+
+	if (walredo_reader_start_lsn(reader) < start_lsn ||
+		walredo_reader_start_lsn(reader) < last_lsn ||
+		walredo_reader_end_lsn(reader) <= walredo_reader_start_lsn(reader) ||
+		walredo_reader_end_lsn(reader) > end_lsn)
+		fuzz_fail("a record at %X/%X that ends at %X/%X",
+				  LSN_FORMAT_ARGS(walredo_reader_start_lsn(reader)),
+				  LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)));
+	if (record->xl_tot_len < SizeOfXLogRecord ||
+		record->xl_tot_len > MaxAllocSize)
+		fuzz_fail("a record of %u bytes", record->xl_tot_len);
+
+	copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
+	memcpy(copy, record, record->xl_tot_len);
+	pfree(copy);
+}
+
+static void
+reader_run(const char *data, Size size)
+{
+	uint8		flags;
+	Size		cut;
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn = WALREDO_END_OF_WAL;
+	XLogRecPtr	last_lsn = 0;
+	WalredoReader *reader;
+
+	if (size < 2)
+		return;
+	flags = data[0];
+	cut = (uint8) data[1];
+
+	empty_wal_directory();
+	start_lsn = write_input(flags, cut, data + 2, size - 2);
 	if (flags & READER_INSIDE)
 		start_lsn += cut * 8;
 	if (!(flags & READER_TO_END))
@@ -551,26 +589,8 @@ reader_run(const char *data, Size size)
 	reader = walredo_reader_begin(FUZZ_WAL_DIR, start_lsn, end_lsn);
 	while (walredo_reader_next(reader))
 	{
-		const XLogRecord *record = walredo_reader_record(reader);
-		char	   *copy;
-
-		if (walredo_reader_start_lsn(reader) < start_lsn ||
-			walredo_reader_start_lsn(reader) < last ||
-			walredo_reader_end_lsn(reader) <=
-			walredo_reader_start_lsn(reader) ||
-			walredo_reader_end_lsn(reader) > end_lsn)
-			fuzz_fail("a record at %X/%X that ends at %X/%X",
-					  LSN_FORMAT_ARGS(walredo_reader_start_lsn(reader)),
-					  LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)));
-		last = walredo_reader_end_lsn(reader);
-		if (record->xl_tot_len < SizeOfXLogRecord ||
-			record->xl_tot_len > MaxAllocSize)
-			fuzz_fail("a record of %u bytes", record->xl_tot_len);
-
-		/* Read all of the record, whose memory must be there. */
-		copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
-		memcpy(copy, record, record->xl_tot_len);
-		pfree(copy);
+		check_record_read(reader, start_lsn, end_lsn, last_lsn);
+		last_lsn = walredo_reader_end_lsn(reader);
 	}
 
 	/* At the end, it must be harmless to ask for another record. */

@@ -142,7 +142,7 @@ sub deed
 	my ($worker) = workers($node);
 	my $child = only_child_of($worker);
 	my $launches = (run_query('SELECT launches FROM walredo_stat'))[0];
-	my $wal_start_lsn = -s $node->logfile;
+	my $log_start = -s $node->logfile;
 	my $cpu = cpu_time($worker) + cpu_time($session->{backend});
 	my $memory = memory_of($worker);
 	my $start = time();
@@ -152,10 +152,10 @@ sub deed
 	# 2 s are the time-out.
 	cmp_ok(time() - $start, '<', 30, "$name: in time");
 	cmp_ok(cpu_time($worker) + cpu_time($session->{backend}) - $cpu,
-		'<', 50, "$name: nobody runs in circles");
+		'<', 50, "$name: neither process loops");
 	cmp_ok(memory_of($worker) - $memory,
 		'<', 1024, "$name: memory of the worker");
-	cmp_ok((-s $node->logfile) - $wal_start_lsn,
+	cmp_ok((-s $node->logfile) - $log_start,
 		'<', 1_000_000, "$name: length of the server log");
 
 	if ($expected eq 'right')
@@ -175,7 +175,7 @@ sub deed
 		't', "$name: next request");
 	is((run_query('SELECT launches FROM walredo_stat'))[0] - $launches,
 		$expected eq 'right' ? 0 : 1, "$name: launches");
-	return substr(slurp_file($node->logfile), $wal_start_lsn);
+	return substr(slurp_file($node->logfile), $log_start);
 }
 
 foreach my $variant ('held', 'free')

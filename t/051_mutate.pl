@@ -130,7 +130,7 @@ $node->safe_psql('postgres', q{
 			BEGIN
 				b := walredo_page_at(r.tag, r.start_lsn);
 			EXCEPTION WHEN OTHERS THEN
-				-- The record may make the page, or nobody knows it.
+				-- Either the record initializes the page, or there is no base image.
 				IF r.tag::text LIKE 'slru%' THEN
 					b := decode(repeat('00', 8192), 'hex');
 				END IF;

@@ -451,8 +451,7 @@ launch(int slotno)
 	 * standard error will tell us.
 	 */
 	(void) walredo_put_header(ping, WALREDO_MSG_PING, 0);
-	if (write(child->process.in_fd, ping, sizeof(ping)) != sizeof(ping))
-		return true;
+	(void) walredo_write(child->process.in_fd, ping, sizeof(ping));
 	return true;
 }
 
