@@ -28,8 +28,8 @@
  *	inflight R N		as above, with up to 8 requests sent and not answered
  *						yet, the child on another core: wall time of a request
  *	launch N			N times the start of a template, and the launch of a
- *						child of it: number, time from the order to the answer to
- *						a ping, time until the template was ready, and the time
+ *						child of it: number, time from the order to the answer
+ *						to a ping, time until the template was ready, and the time
  *						that "postgres --version" took right after
  *	memory				private kB of a child that has replayed everything, and
  *						of a template without children

@@ -68,7 +68,8 @@ main(void)
 	{
 		ssize_t		n;
 
-		while (end - start >= WALREDO_WIRE_HEADER_SIZE || (skip > 0 && end > start))
+		while (end - start >= WALREDO_WIRE_HEADER_SIZE ||
+			   (skip > 0 && end > start))
 		{
 			const char *header = input + start;
 			size_t		size;

@@ -821,7 +821,8 @@ walredo_fuzz_seeds(PG_FUNCTION_ARGS)
 		const XLogRecord *record = walredo_reader_record(reader);
 		uint8	   *count = &counts[record->xl_rmid][record->xl_info];
 
-		if (record->xl_tot_len <= SEED_MAX_RECORD && (*count)++ < SEEDS_PER_SORT)
+		if (record->xl_tot_len <= SEED_MAX_RECORD &&
+			(*count)++ < SEEDS_PER_SORT)
 			target->seed(record, walredo_reader_end_lsn(reader));
 	}
 	walredo_reader_end(reader);

@@ -17,86 +17,11 @@
 
 #include "proto/proto.h"
 
-static const WalredoMessageRule message_rules[] = {
-#define MESSAGE_RULE(symbol, type, name, payload, order, answered) \
-	{symbol, payload, order, answered},
-	WALREDO_MESSAGES(MESSAGE_RULE)
-#undef MESSAGE_RULE
-};
-
-/* How long the two parts of a payload are. */
-typedef struct PayloadLayout
-{
-	uint32		fields_size;
-	uint32		min_body;
-	uint32		max_body;
-} PayloadLayout;
-
-static const PayloadLayout payload_layouts[] = {
-	[WALREDO_PAYLOAD_NOTHING] = {0, 0, 0},
-	[WALREDO_PAYLOAD_TAG] = {WALREDO_WIRE_TAG_SIZE, 0, 0},
-	[WALREDO_PAYLOAD_TAG_PAGE] = {WALREDO_WIRE_TAG_SIZE, BLCKSZ, BLCKSZ},
-	[WALREDO_PAYLOAD_RECORD] = {WALREDO_WIRE_LSN_SIZE, 0,
-	WALREDO_WIRE_MAX_PAYLOAD - WALREDO_WIRE_LSN_SIZE},
-	[WALREDO_PAYLOAD_MASK] = {WALREDO_WIRE_MASK_SIZE, BLCKSZ, BLCKSZ},
-};
-
-StaticAssertDecl(lengthof(payload_layouts) == WALREDO_NUM_PAYLOADS,
-				 "every sort of payload must have its layout");
-
-const WalredoMessageRule *
-walredo_message_rule(uint8 type)
-{
-	for (int i = 0; i < lengthof(message_rules); i++)
-	{
-		if (message_rules[i].type == (WalredoMessageType) type)
-			return &message_rules[i];
-	}
-	return NULL;
-}
-
-bool
-walredo_payload_size_is_valid(const WalredoMessageRule *rule, uint32 size)
-{
-	const PayloadLayout *layout = &payload_layouts[rule->payload];
-
-	return size >= layout->fields_size + layout->min_body &&
-		size <= layout->fields_size + layout->max_body;
-}
-
-void
-walredo_get_message(const WalredoMessageRule *rule, const char *payload,
-					uint32 size, WalredoMessage *message)
-{
-	uint32		fields_size = payload_layouts[rule->payload].fields_size;
-
-	Assert(walredo_payload_size_is_valid(rule, size));
-	message->type = rule->type;
-	message->body = payload + fields_size;
-	message->body_size = size - fields_size;
-	switch (rule->payload)
-	{
-		case WALREDO_PAYLOAD_NOTHING:
-			break;
-		case WALREDO_PAYLOAD_TAG:
-		case WALREDO_PAYLOAD_TAG_PAGE:
-			walredo_get_tag(payload, &message->tag);
-			break;
-		case WALREDO_PAYLOAD_RECORD:
-			message->lsn = walredo_get_uint64(payload);
-			break;
-		case WALREDO_PAYLOAD_MASK:
-			message->rmid = (uint8) payload[0];
-			message->blkno = walredo_get_uint32(payload + 1);
-			break;
-	}
-}
-
 char *
 walredo_put_message_head(char *p, const WalredoMessage *message)
 {
 	const WalredoMessageRule *rule = walredo_message_rule(message->type);
-	uint32		size = payload_layouts[rule->payload].fields_size +
+	uint32		size = walredo_payload_layout(rule->payload)->fields_size +
 		message->body_size;
 
 	Assert(walredo_payload_size_is_valid(rule, size));

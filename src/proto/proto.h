@@ -61,15 +61,17 @@ typedef struct WalredoTemplateOrder
 } WalredoTemplateOrder;
 
 /*
- * All messages to a child.  As with PG_RMGR in rmgrlist.h, whoever uses the
- * list says by the macro that is its argument what is to be made of each line:
+ * All messages to a child.  This is used like PostgreSQL's rmgrlist.h: the
+ * argument of WALREDO_MESSAGES() is a macro, which is expanded once for each
+ * message, with these arguments:
  *
  *	MESSAGE(symbol, type byte, name, payload, order, answered)
  *
- * The function that handles a message in the child is walredo_redo_NAME(), in
- * child/redo.c.  With that function, and one in redo/replay.c that sends the
- * message, a new line here is all that a new message takes; a new sort of
- * payload needs its line in payload_layouts and its cases in proto.c, too.
+ * To add a message, add a line here, the function walredo_redo_NAME() that
+ * handles it in the child to child/redo.c, and a function that sends it to
+ * redo/replay.c.  If it needs a new sort of payload, the compiler says in which
+ * functions of proto.[ch] and fuzz/child.c a case is missing;
+ * walredo_payload_layout() must have a line for it, too.
  *
  *	begin		the following messages are about this block
  *	push		the base image of the block
@@ -121,8 +123,6 @@ typedef enum WalredoPayload
 	WALREDO_PAYLOAD_MASK		/* rmgr ID (uint8), block (uint32); page */
 } WalredoPayload;
 
-#define WALREDO_NUM_PAYLOADS	(WALREDO_PAYLOAD_MASK + 1)
-
 /* When a message may come. */
 typedef enum WalredoMessageOrder
 {
@@ -157,7 +157,7 @@ typedef struct WalredoWireTag
 	BlockNumber blkno;
 } WalredoWireTag;
 
-/* A line of the table, as the program looks it up. */
+/* What the table says of a message, to be looked up by its type. */
 typedef struct WalredoMessageRule
 {
 	WalredoMessageType type;
@@ -166,7 +166,15 @@ typedef struct WalredoMessageRule
 	bool		answered;
 } WalredoMessageRule;
 
-/* A message, taken apart.  Only those fields count that its payload has. */
+/* How long the two parts of a payload are. */
+typedef struct WalredoPayloadLayout
+{
+	uint32		fields_size;
+	uint32		min_body;
+	uint32		max_body;
+} WalredoPayloadLayout;
+
+/* A message, decoded.  Fields that its payload does not have are undefined. */
 typedef struct WalredoMessage
 {
 	WalredoMessageType type;
@@ -226,20 +234,86 @@ walredo_put_header(char *p, WalredoMessageType type, uint32 payload_size)
 extern char *walredo_put_tag(char *p, const WalredoWireTag *tag);
 extern void walredo_get_tag(const char *p, WalredoWireTag *tag);
 
-/* The rule for messages of a type, NULL if there is no such type. */
-extern const WalredoMessageRule *walredo_message_rule(uint8 type);
+/*
+ * The rule for messages of a type, NULL if there is no such type.  This and the
+ * following functions are inline, with the tables in them, because a child
+ * calls them for each record.
+ */
+static inline const WalredoMessageRule *
+walredo_message_rule(uint8 type)
+{
+	static const WalredoMessageRule rules[] = {
+#define MESSAGE_RULE(symbol, type, name, payload, order, answered) \
+		{symbol, payload, order, answered},
+		WALREDO_MESSAGES(MESSAGE_RULE)
+#undef MESSAGE_RULE
+	};
+
+	for (int i = 0; i < lengthof(rules); i++)
+	{
+		if (rules[i].type == (WalredoMessageType) type)
+			return &rules[i];
+	}
+	return NULL;
+}
+
+static inline const WalredoPayloadLayout *
+walredo_payload_layout(WalredoPayload payload)
+{
+	static const WalredoPayloadLayout layouts[] = {
+		[WALREDO_PAYLOAD_NOTHING] = {0, 0, 0},
+		[WALREDO_PAYLOAD_TAG] = {WALREDO_WIRE_TAG_SIZE, 0, 0},
+		[WALREDO_PAYLOAD_TAG_PAGE] = {WALREDO_WIRE_TAG_SIZE, BLCKSZ, BLCKSZ},
+		[WALREDO_PAYLOAD_RECORD] = {WALREDO_WIRE_LSN_SIZE, 0,
+		WALREDO_WIRE_MAX_PAYLOAD - WALREDO_WIRE_LSN_SIZE},
+		[WALREDO_PAYLOAD_MASK] = {WALREDO_WIRE_MASK_SIZE, BLCKSZ, BLCKSZ},
+	};
+
+	return &layouts[payload];
+}
 
 /* True if a message under this rule can have a payload of that size. */
-extern bool walredo_payload_size_is_valid(const WalredoMessageRule *rule,
-										  uint32 size);
+static inline bool
+walredo_payload_size_is_valid(const WalredoMessageRule *rule, uint32 size)
+{
+	const WalredoPayloadLayout *layout = walredo_payload_layout(rule->payload);
+
+	return size >= layout->fields_size + layout->min_body &&
+		size <= layout->fields_size + layout->max_body;
+}
 
 /*
- * Takes a payload apart, whose size is valid for the rule.  The body stays
- * where it is, in the payload.
+ * Decodes a payload, whose size must be valid for the rule.  The body is not
+ * copied: the message points into the payload.
  */
-extern void walredo_get_message(const WalredoMessageRule *rule,
-								const char *payload, uint32 size,
-								WalredoMessage *message);
+static inline void
+walredo_get_message(const WalredoMessageRule *rule, const char *payload,
+					uint32 size, WalredoMessage *message)
+{
+	uint32		fields_size;
+
+	Assert(walredo_payload_size_is_valid(rule, size));
+	fields_size = walredo_payload_layout(rule->payload)->fields_size;
+	message->type = rule->type;
+	message->body = payload + fields_size;
+	message->body_size = size - fields_size;
+	switch (rule->payload)
+	{
+		case WALREDO_PAYLOAD_NOTHING:
+			break;
+		case WALREDO_PAYLOAD_TAG:
+		case WALREDO_PAYLOAD_TAG_PAGE:
+			walredo_get_tag(payload, &message->tag);
+			break;
+		case WALREDO_PAYLOAD_RECORD:
+			message->lsn = walredo_get_uint64(payload);
+			break;
+		case WALREDO_PAYLOAD_MASK:
+			message->rmid = (uint8) payload[0];
+			message->blkno = walredo_get_uint32(payload + 1);
+			break;
+	}
+}
 
 /*
  * Writes all of a message but its body, which is to follow, at p, and returns
