@@ -3,18 +3,19 @@
  * walredo_fuzz.c
  *	  Coverage-guided fuzzing of what walredo takes from outside.
  *
- * Most code that reads hostile bytes allocates with palloc() and gives up with
- * ereport(), so it cannot be linked into a program of its own.  This module
- * holds walredo's sources, compiled with libFuzzer's instrumentation, and
- * libFuzzer itself, and is loaded into a server in single-user mode.  Nobody
- * else uses that server, so whatever happens to it is the fault of an input.
+ * Most code that reads hostile bytes allocates memory with palloc() and reports
+ * errors with ereport(), so it cannot be linked into a program without a
+ * server.  This module consists of walredo's sources, compiled with libFuzzer's
+ * instrumentation, and libFuzzer itself, and is loaded into a server in
+ * single-user mode.  No other process uses that server, so whatever happens to
+ * it was caused by an input.
  *
- * An input is answered with success, or with one of the errors that are
- * documented for it; that is the first thing that is checked.  What has been
- * accepted must then keep the promises of the headers: it can be written and
- * read again, say, or applied to a page.  Memory is checked by
- * AddressSanitizer, for which an input's memory context gives each larger
- * chunk a block of its own, and undefined behaviour by its sister.
+ * An input must lead to success, or to one of the errors that are documented
+ * for it; that is the first thing that is checked.  What has been accepted must
+ * then be as the headers say: it can be written and read again, for instance,
+ * or applied to a page.  AddressSanitizer checks accesses to memory, for which
+ * the memory context of an input gives each larger chunk a block of its own,
+ * and UndefinedBehaviorSanitizer the rest.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -49,20 +50,20 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(walredo_fuzz);
 PG_FUNCTION_INFO_V1(walredo_fuzz_seeds);
 
-/* libFuzzer's; the header that declares it is for C++ only. */
+/* From libFuzzer; the header that declares it is for C++ only. */
 extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
 								int (*callback) (const uint8_t *data,
 												 size_t size));
 
-/* Seeds of each sort of record, and how long they and the records may be. */
+/* Seeds for each sort of record, and the most bytes of a seed and a record. */
 #define SEEDS_PER_SORT		2
 #define SEED_MAX_SIZE		(128 * 1024)
 #define SEED_MAX_RECORD		(24 * 1024)
 
-/* Where the log is that the reader reads, relative to the data directory. */
+/* The directory that the reader reads, relative to the data directory. */
 #define FUZZ_WAL_DIR		"walredo_fuzz_wal"
 
-/* Pages of a segment that make a seed. */
+/* WAL pages in a seed. */
 #define SEED_WAL_PAGES		10
 
 bool		fuzz_accepted;
@@ -70,7 +71,7 @@ bool		fuzz_accepted;
 static const FuzzTarget *target;
 static MemoryContext input_context;
 
-/* What seeds are called, and how many there are. */
+/* The directory that seeds are written to, and how many there are. */
 static const char *seed_directory;
 static int	num_seeds;
 
@@ -87,7 +88,10 @@ fuzz_fail(const char *fmt,...)
 	abort();
 }
 
-/* A copy of an input in memory of its own, so that its end is an end. */
+/*
+ * Copies an input to a chunk of its own, so that AddressSanitizer notices
+ * accesses beyond its end.
+ */
 static char *
 copy_input(const char *data, Size size)
 {
@@ -102,7 +106,7 @@ copy_message(const char *data, Size size)
 {
 	StringInfo	buf = palloc(sizeof(StringInfoData));
 
-	/* There always is a zero byte after a message. */
+	/* A StringInfo that holds a message always has a zero byte after it. */
 	buf->data = palloc(size + 1);
 	memcpy(buf->data, data, size);
 	buf->data[size] = '\0';
@@ -117,7 +121,7 @@ copy_message(const char *data, Size size)
  * ----------------------------------------
  */
 
-/* What the first byte of an input says, modulo their number. */
+/* What an input is: its first byte, modulo TYPES_NUM. */
 enum
 {
 	TYPES_TAG_TEXT,
@@ -137,8 +141,8 @@ static const int types_errors[] = {
 };
 
 /*
- * Checks a tag that was accepted; binary is what it was read from, if it was
- * that.
+ * Checks a tag that was accepted.  binary is the binary form that it was read
+ * from, NULL if it was read from text.
  */
 static void
 check_tag(const WalredoTag *tag, StringInfo binary)
@@ -204,7 +208,7 @@ types_run(const char *data, Size size)
 		memcpy(text, data, size);
 		text[size] = '\0';
 
-		/* The server has made sure of that for each text. */
+		/* The server has verified the encoding of every text that it passes. */
 		if (!pg_verifymbstr(text, strlen(text), true))
 			return;
 	}
@@ -270,9 +274,10 @@ types_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 }
 
 /* ----------------------------------------
- * changes: what a WAL record does to which page
+ * changes: from a WAL record to the pages that it changes
  *
- * An input is the record's end LSN and the record, whose length is put right.
+ * An input is the record's end LSN and the record.  The length in the record's
+ * header is set to what it must be.
  * ----------------------------------------
  */
 
@@ -282,8 +287,8 @@ static const int changes_errors[] = {
 };
 
 /*
- * Does what native records do to a page, of those that are for it, and lets
- * nothing go wrong.
+ * Applies those of the records that are for a page, and returns its image.
+ * Accepted records must not raise an error.
  */
 static bytea *
 apply_native(const WalredoTag *tag, const WalredoPageChange *list, int n)
@@ -305,8 +310,8 @@ apply_native(const WalredoTag *tag, const WalredoPageChange *list, int n)
 }
 
 /*
- * Asks for a few changes at a time: all together they are those that come at
- * once.
+ * Asks for a few changes at a time.  All together, they must be the same as
+ * those that are returned at once.
  */
 static void
 check_parts(const XLogRecord *record, XLogRecPtr end_lsn,
@@ -499,6 +504,11 @@ changes_run(const char *data, Size size)
 		(void) apply_native(&list[i].tag, &list[i], 1);
 	}
 	check_parts(record, end_lsn, changes, list, n);
+
+	/*
+	 * If changes to one page only are asked for, there must be no others, and
+	 * they must make the same page as before.
+	 */
 	for (int i = 0; i < Min(n, 3); i++)
 	{
 		check_page(&list[i].tag, record, end_lsn, list, n);
@@ -523,13 +533,13 @@ changes_seed(const XLogRecord *record, XLogRecPtr end_lsn)
  * reader: a directory of segments
  *
  * An input is a byte of flags, a byte that says where to cut, and the first
- * bytes of a segment, or of two.  Files have the names that the addresses in
- * their pages ask for.
+ * bytes of a segment, or of two.  The names of the files are made of the
+ * addresses in their first pages.
  * ----------------------------------------
  */
 
-#define READER_FROM_START	0x01	/* ... of the log, else of the segment */
-#define READER_TO_END		0x02	/* ... of the log, else by cut */
+#define READER_FROM_START	0x01	/* of all WAL, else of the segment */
+#define READER_TO_END		0x02	/* of all WAL, else up to the cut */
 #define READER_TWO			0x04	/* cut into two segments */
 #define READER_HISTORY		0x08	/* ... or a history file and a segment */
 #define READER_INSIDE		0x10	/* begin inside of the segment */
@@ -555,7 +565,8 @@ write_wal_file(const char *name, const char *data, Size size)
 }
 
 /*
- * Writes a segment.  Returns where it begins, as far as its header tells.
+ * Writes a segment.  Returns the LSN at which it begins, according to its
+ * header.
  */
 static XLogRecPtr
 write_segment(TimeLineID tli, const char *data, Size size)
@@ -572,25 +583,12 @@ write_segment(TimeLineID tli, const char *data, Size size)
 	return header.std.xlp_pageaddr;
 }
 
+/* Makes the directory, or removes all files that are in it. */
 static void
-reader_run(const char *data, Size size)
+empty_wal_directory(void)
 {
-	uint8		flags;
-	Size		cut;
-	TimeLineID	tli = 1;
-	XLogRecPtr	start_lsn;
-	XLogRecPtr	end_lsn = WALREDO_END_OF_WAL;
-	XLogRecPtr	last = 0;
-	WalredoReader *reader;
 	DIR		   *dir;
 	struct dirent *de;
-
-	if (size < 2)
-		return;
-	flags = data[0];
-	cut = (uint8) data[1];
-	data += 2;
-	size -= 2;
 
 	if (mkdir(FUZZ_WAL_DIR, S_IRWXU) != 0 && errno != EEXIST)
 		fuzz_fail("could not make a directory");
@@ -601,27 +599,78 @@ reader_run(const char *data, Size size)
 			(void) unlinkat(dirfd(dir), de->d_name, 0);
 	}
 	closedir(dir);
+}
+
+/*
+ * Writes the files that an input consists of.  Returns the LSN at which the
+ * last segment begins.
+ */
+static XLogRecPtr
+write_input(uint8 flags, Size cut, const char *data, Size size)
+{
+	TimeLineID	tli = 1;
+	Size		length = 0;
 
 	if (flags & READER_HISTORY)
 	{
-		Size		length = Min(cut, size);
-
+		length = Min(cut, size);
 		write_wal_file("00000002.history", data, length);
-		data += length;
-		size -= length;
 		if (flags & READER_TWO)
 			tli = 2;
 	}
 	else if (flags & READER_TWO)
 	{
-		Size		length = Min(cut * XLOG_BLCKSZ / 16, size);
-
+		length = Min(cut * XLOG_BLCKSZ / 16, size);
 		(void) write_segment(tli, data, length);
-		data += length;
-		size -= length;
 	}
-	start_lsn = write_segment(tli, data, size);
+	return write_segment(tli, data + length, size - length);
+}
 
+/*
+ * Checks the record at which the reader is: that it is where it may be, and
+ * that there is memory for its whole length.  last_lsn is the end of the record
+ * before.
+ */
+static void
+check_record_read(WalredoReader *reader, XLogRecPtr start_lsn,
+				  XLogRecPtr end_lsn, XLogRecPtr last_lsn)
+{
+	const XLogRecord *record = walredo_reader_record(reader);
+	char	   *copy;
+
+	if (walredo_reader_start_lsn(reader) < start_lsn ||
+		walredo_reader_start_lsn(reader) < last_lsn ||
+		walredo_reader_end_lsn(reader) <= walredo_reader_start_lsn(reader) ||
+		walredo_reader_end_lsn(reader) > end_lsn)
+		fuzz_fail("a record at %X/%X that ends at %X/%X",
+				  LSN_FORMAT_ARGS(walredo_reader_start_lsn(reader)),
+				  LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)));
+	if (record->xl_tot_len < SizeOfXLogRecord ||
+		record->xl_tot_len > MaxAllocSize)
+		fuzz_fail("a record of %u bytes", record->xl_tot_len);
+
+	copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
+	memcpy(copy, record, record->xl_tot_len);
+	pfree(copy);
+}
+
+static void
+reader_run(const char *data, Size size)
+{
+	uint8		flags;
+	Size		cut;
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn = WALREDO_END_OF_WAL;
+	XLogRecPtr	last_lsn = 0;
+	WalredoReader *reader;
+
+	if (size < 2)
+		return;
+	flags = data[0];
+	cut = (uint8) data[1];
+
+	empty_wal_directory();
+	start_lsn = write_input(flags, cut, data + 2, size - 2);
 	if (flags & READER_INSIDE)
 		start_lsn += cut * 8;
 	if (!(flags & READER_TO_END))
@@ -632,29 +681,11 @@ reader_run(const char *data, Size size)
 	reader = walredo_reader_begin(FUZZ_WAL_DIR, start_lsn, end_lsn);
 	while (walredo_reader_next(reader))
 	{
-		const XLogRecord *record = walredo_reader_record(reader);
-		char	   *copy;
-
-		if (walredo_reader_start_lsn(reader) < start_lsn ||
-			walredo_reader_start_lsn(reader) < last ||
-			walredo_reader_end_lsn(reader) <=
-			walredo_reader_start_lsn(reader) ||
-			walredo_reader_end_lsn(reader) > end_lsn)
-			fuzz_fail("a record at %X/%X that ends at %X/%X",
-					  LSN_FORMAT_ARGS(walredo_reader_start_lsn(reader)),
-					  LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)));
-		last = walredo_reader_end_lsn(reader);
-		if (record->xl_tot_len < SizeOfXLogRecord ||
-			record->xl_tot_len > MaxAllocSize)
-			fuzz_fail("a record of %u bytes", record->xl_tot_len);
-
-		/* All of it is there. */
-		copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
-		memcpy(copy, record, record->xl_tot_len);
-		pfree(copy);
+		check_record_read(reader, start_lsn, end_lsn, last_lsn);
+		last_lsn = walredo_reader_end_lsn(reader);
 	}
 
-	/* There is no harm in asking once more. */
+	/* At the end, it must be harmless to ask for another record. */
 	if (walredo_reader_next(reader))
 		fuzz_fail("there is a record after the end");
 	walredo_reader_end(reader);
@@ -667,7 +698,7 @@ reader_clean_up(void)
 					  InvalidSubTransactionId);
 }
 
-/* The beginnings of the segments of the server's own log. */
+/* Makes seeds of the beginnings of the server's own WAL segments. */
 static void
 reader_seed_once(void)
 {
@@ -731,7 +762,7 @@ static const int child_errors[] = {
 	ERRCODE_DATA_CORRUPTED,
 	ERRCODE_FEATURE_NOT_SUPPORTED,
 	ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-	ERRCODE_INTERNAL_ERROR,		/* the server's own, about an image */
+	ERRCODE_INTERNAL_ERROR,		/* raised by the server about an image */
 	0
 };
 
@@ -830,8 +861,8 @@ walredo_fuzz(PG_FUNCTION_ARGS)
 		argv[argc++] = TextDatumGetCString(options[i]);
 
 	/*
-	 * Blocks so small that all but small chunks get one of their own, which
-	 * AddressSanitizer then knows the bounds of.
+	 * The blocks of the context are so small that each larger chunk gets a
+	 * block of its own.  AddressSanitizer knows the bounds of blocks only.
 	 */
 	input_context = AllocSetContextCreate(TopMemoryContext, "walredo fuzz",
 										  0, 1024, 1024);
@@ -856,7 +887,7 @@ fuzz_seed(const char *data, Size size)
 /*
  * walredo_fuzz_seeds(target text, directory text) returns int4
  *
- * Makes inputs from the server's own log, a few of each sort of record.
+ * Makes inputs from the server's own WAL, a few for each sort of record.
  * Returns how many.
  */
 Datum
@@ -882,7 +913,8 @@ walredo_fuzz_seeds(PG_FUNCTION_ARGS)
 		const XLogRecord *record = walredo_reader_record(reader);
 		uint8	   *count = &counts[record->xl_rmid][record->xl_info];
 
-		if (record->xl_tot_len <= SEED_MAX_RECORD && (*count)++ < SEEDS_PER_SORT)
+		if (record->xl_tot_len <= SEED_MAX_RECORD &&
+			(*count)++ < SEEDS_PER_SORT)
 			target->seed(record, walredo_reader_end_lsn(reader));
 	}
 	walredo_reader_end(reader);
