@@ -167,7 +167,7 @@ typedef int LoggedSlruPage;
 extern PGDLLIMPORT bool ignore_checksum_failure;
 #endif
 
-/* Since PostgreSQL 18, the path of a relation's file is returned in a struct. */
+/* Since PostgreSQL 18, the path of a relation's file comes in a struct. */
 #if PG_VERSION_NUM >= 180000
 #define walredo_relation_path(locator, forknum) \
 	pstrdup(relpathperm(locator, forknum).str)
