@@ -29,8 +29,8 @@
  *						yet, the child on another core: wall time of a request
  *	launch N			N times the start of a template, and the launch of a
  *						child of it: number, time from the order to the answer
- *						to a ping, time until the template was ready, and the time
- *						that "postgres --version" took right after
+ *						to a ping, time until the template was ready, and the
+ *						time that "postgres --version" took right after
  *	memory				private kB of a child that has replayed everything, and
  *						of a template without children
  *	clogloop N			a plain loop that sets the status of 1,000 transactions
