@@ -37,8 +37,8 @@ struct WalredoChanges
 	/* The record that is being looked at. */
 	const XLogRecord *record;
 	XLogRecPtr	end_lsn;
+	const WalredoRecordHeaders *headers;
 	Cursor		main_data;
-	WalredoRecordHeaders headers;
 
 	/*
 	 * The relation that was looked up last among those of the filter, and its

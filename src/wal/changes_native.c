@@ -96,51 +96,14 @@ static const HeapRecord heap2_records[NUM_HEAP_OPS] =
 		   XLH_LOCK_ALL_FROZEN_CLEARED, VISIBILITYMAP_ALL_FROZEN, false)
 };
 
-/*
- * Is the map of a relation wanted whose blocks the record names?  Few records
- * are about more than one relation.
- */
-static bool
-wants_map(WalredoChanges *changes)
-{
-	for (int i = 0; i < changes->headers.num_blocks; i++)
-	{
-		const RelFileLocator *locator = &changes->headers.blocks[i].locator;
-
-		switch (changes->filter->kind)
-		{
-			case WALREDO_FILTER_ALL:
-				return true;
-			case WALREDO_FILTER_PAGE:
-			case WALREDO_FILTER_FORK:
-				{
-					const WalredoTag *tag = &changes->filter->tag;
-
-					if (LocatorRelNumber(*locator) == tag->relNumber &&
-						LocatorDbOid(*locator) == tag->dbOid &&
-						LocatorSpcOid(*locator) == tag->spcOid)
-						return true;
-					break;
-				}
-			case WALREDO_FILTER_FORKS:
-			case WALREDO_FILTER_FILES:
-				if ((walredo_changes_find_forks(changes, locator) &
-					 (1 << VISIBILITYMAP_FORKNUM)) != 0)
-					return true;
-				break;
-		}
-	}
-	return changes->filter->kind == WALREDO_FILTER_ALL;
-}
-
 /* The block of an id, which must be there. */
 static const WalredoBlockRef *
 block_by_id(WalredoChanges *changes, int id, bool missing_ok)
 {
-	for (int i = 0; i < changes->headers.num_blocks; i++)
+	for (int i = 0; i < changes->headers->num_blocks; i++)
 	{
-		if (changes->headers.blocks[i].id == id)
-			return &changes->headers.blocks[i];
+		if (changes->headers->blocks[i].id == id)
+			return &changes->headers->blocks[i];
 	}
 	if (!missing_ok)
 		walredo_changes_broken(changes, "It does not name the block that it changes.");
@@ -204,7 +167,7 @@ walredo_native_of_heap(WalredoChanges *changes)
 	uint8		flags = 0;
 
 	/* Most records do not clear anything: see that first. */
-	if (kind->size == 0 || !wants_map(changes))
+	if (kind->size == 0)
 		return;
 	if (cursor.left >= kind->size)
 		flags = (uint8) cursor.ptr[kind->flags_offset];
@@ -224,9 +187,9 @@ walredo_native_of_heap(WalredoChanges *changes)
 	 * Newer minor releases do name the map's pages that they change, and redo
 	 * of such a record clears no bits elsewhere.
 	 */
-	for (int i = 0; i < changes->headers.num_blocks; i++)
+	for (int i = 0; i < changes->headers->num_blocks; i++)
 	{
-		if (changes->headers.blocks[i].forknum == VISIBILITYMAP_FORKNUM)
+		if (changes->headers->blocks[i].forknum == VISIBILITYMAP_FORKNUM)
 			return;
 	}
 
@@ -438,7 +401,7 @@ set_tree_commit_ts(WalredoChanges *changes, const TransactionId *xids,
 		rec = walredo_changes_add_native(changes, &tag, WALREDO_COMMIT_TS_SET,
 										 offsetof(WalredoCommitTs, xids) + n * sizeof(TransactionId));
 		rec->u.commit_ts.timestamp = timestamp;
-		rec->u.commit_ts.origin = changes->headers.origin;
+		rec->u.commit_ts.origin = changes->headers->origin;
 		memcpy(rec->u.commit_ts.xids, run, n * sizeof(TransactionId));
 	}
 }
