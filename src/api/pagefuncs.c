@@ -67,8 +67,8 @@ whole_record(WalredoReader *reader)
 /*
  * walredo_page_records(tag, start_lsn, end_lsn, wal_directory)
  *
- * A row a change to the page.  One WAL record may change a page more than
- * once.
+ * Returns one row per change to the page.  One WAL record may change a page
+ * more than once.
  */
 Datum
 walredo_page_records(PG_FUNCTION_ARGS)
@@ -639,9 +639,9 @@ apply_change(WalredoPageScan *scan, const WalredoPageChange *change,
 /*
  * walredo_page_history(tag, start_lsn, end_lsn, wal_directory)
  *
- * A row a WAL record that changed the page, with the page as it was after it.
- * The log before start_lsn is read, too, for what the page was then; where it
- * does not tell, the page is null until a record makes it anew.
+ * Returns one row per WAL record that changed the page, with the page as it was
+ * after it.  WAL before start_lsn is read, too, for what the page was then; where
+ * it does not tell, the page is null until a record makes it anew.
  */
 Datum
 walredo_page_history(PG_FUNCTION_ARGS)

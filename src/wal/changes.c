@@ -373,8 +373,8 @@ make_record(WalredoChanges *changes, WalredoRecordKind kind, Size body_size)
 }
 
 WalredoRecord *
-walredo_changes_add_native(WalredoChanges *changes, const WalredoTag *tag,
-						   WalredoRecordKind kind, Size body_size)
+walredo_add_native(WalredoChanges *changes, const WalredoTag *tag,
+				   WalredoRecordKind kind, Size body_size)
 {
 	WalredoRecord *record = make_record(changes, kind, body_size);
 	WalredoPageChange *change = add_change(changes, tag);
@@ -390,8 +390,8 @@ walredo_changes_add_native(WalredoChanges *changes, const WalredoTag *tag,
 }
 
 void
-walredo_changes_add_end(WalredoChanges *changes, const WalredoTag *tag,
-						WalredoPageEnd end, bool of_fork_only)
+walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
+				WalredoPageEnd end, bool of_fork_only)
 {
 	WalredoPageChange *change;
 

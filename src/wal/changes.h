@@ -83,7 +83,7 @@ typedef struct WalredoPageChange
 	 */
 	bool		starts_page;
 
-	/* The image has a hole: a part in the middle was left out, as free space. */
+	/* The image has a hole: a part was left out of it, as free space. */
 	bool		image_has_hole;
 
 	/* For WALREDO_CHANGE_NATIVE only, else NULL. */
