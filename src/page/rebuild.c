@@ -1158,8 +1158,8 @@ note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
 	 *
 	 * A base image may have the change already.  Most redo routines compare
 	 * the LSN of the page and leave it alone then.  Those that clear bits of
-	 * the visibility map do not, and would clear bits that were set since.
-	 * So such a record is not kept.
+	 * the visibility map do not, and would clear bits that were set since. So
+	 * such a record is not kept.
 	 */
 	return page->state != PAGE_UNKNOWN && lsn > page->base_lsn;
 }
