@@ -246,8 +246,7 @@ types_seed_one(int sort, const char *data, Size size)
 static void
 types_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 {
-	WalredoPageFilter *filter = walredo_filter_all();
-	WalredoChanges *changes = walredo_changes_create(filter);
+	WalredoChanges *changes = walredo_changes_create(walredo_filter_all());
 	WalredoPageChange *list;
 	int			n;
 
@@ -270,7 +269,6 @@ types_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 		types_seed_one(TYPES_RECORD_BINARY, buf.data, buf.len);
 	}
 	walredo_changes_free(changes);
-	walredo_filter_free(filter);
 }
 
 /* ----------------------------------------

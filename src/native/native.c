@@ -25,22 +25,26 @@ zero_page_apply(const WalredoTag *tag, const WalredoRecord *rec, char *page)
 }
 
 /*
- * What a record of each kind does to a page of BLCKSZ bytes.  The kinds that
- * are not here are no changes of such pages.
+ * What a record of each kind does to a page of BLCKSZ bytes.  Kinds without a
+ * function are no changes of such pages.
  */
-static void (*const apply_functions[WALREDO_RECORD_NKINDS]) (const WalredoTag *tag,
-															 const WalredoRecord *rec,
-															 char *page) =
+typedef struct NativeKind
 {
-	[WALREDO_CLEAR_VISIBILITY_MAP_FLAGS] = walredo_visibilitymap_clear_apply,
-		[WALREDO_TRUNCATE_VISIBILITY_MAP] = walredo_visibilitymap_truncate_apply,
-		[WALREDO_CLOG_SET_COMMITTED] = walredo_clog_apply,
-		[WALREDO_CLOG_SET_ABORTED] = walredo_clog_apply,
-		[WALREDO_CLOG_SET_SUBCOMMITTED] = walredo_clog_apply,
-		[WALREDO_MULTIXACT_OFFSET_CREATE] = walredo_multixact_offset_apply,
-		[WALREDO_MULTIXACT_MEMBERS_CREATE] = walredo_multixact_members_apply,
-		[WALREDO_COMMIT_TS_SET] = walredo_commit_ts_apply,
-		[WALREDO_ZERO_PAGE] = zero_page_apply
+	void		(*apply) (const WalredoTag *tag, const WalredoRecord *rec,
+						  char *page);
+} NativeKind;
+
+static const NativeKind native_kinds[WALREDO_RECORD_NKINDS] =
+{
+	[WALREDO_CLEAR_VISIBILITY_MAP_FLAGS] = {walredo_visibilitymap_clear_apply},
+	[WALREDO_TRUNCATE_VISIBILITY_MAP] = {walredo_visibilitymap_truncate_apply},
+	[WALREDO_CLOG_SET_COMMITTED] = {walredo_clog_apply},
+	[WALREDO_CLOG_SET_ABORTED] = {walredo_clog_apply},
+	[WALREDO_CLOG_SET_SUBCOMMITTED] = {walredo_clog_apply},
+	[WALREDO_MULTIXACT_OFFSET_CREATE] = {walredo_multixact_offset_apply},
+	[WALREDO_MULTIXACT_MEMBERS_CREATE] = {walredo_multixact_members_apply},
+	[WALREDO_COMMIT_TS_SET] = {walredo_commit_ts_apply},
+	[WALREDO_ZERO_PAGE] = {zero_page_apply}
 };
 
 bytea *
@@ -87,6 +91,6 @@ walredo_native_apply(const WalredoTag *tag, const WalredoRecord *rec,
 		image = palloc(VARHDRSZ + BLCKSZ);
 		SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
 	}
-	apply_functions[rec->kind] (tag, rec, VARDATA(image));
+	native_kinds[rec->kind].apply(tag, rec, VARDATA(image));
 	return image;
 }

@@ -47,7 +47,9 @@
  * image there, however many records it has had.  What a child fails at stays in
  * memory.
  *
- * Ends ---- What is known of a page can come to an end, other than by a record
+ * Ends
+ * ----
+ * What is known of a page can come to an end, other than by a record
  * that makes it anew: its fork is truncated, say, or its file removed.  This
  * may be about every page of a fork, and most of them are never looked at
  * again, so pages are not told.  The fork has a list of its ends (fork_ends.c),

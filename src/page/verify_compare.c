@@ -164,11 +164,12 @@ end_verb(WalredoPageEnd end)
  * Gives a result to a block that WAL makes no image of, so that there is
  * nothing to compare the page with.
  *
- * Only in one case is it certain what the page must be: if it ended and no
- * record came since, then it is either not there or empty.  After a truncation
- * anything else is a mismatch, since the server itself zeroes, and logs, what
- * it adds to a fork.  A file that was created anew may have been filled without
- * WAL (with wal_level = minimal), so that nothing is wrong with contents there.
+ * In one case it is known all the same what the page must be: if it ended, and
+ * no record of it came since.  Then it is empty, as the server makes it,
+ * without logging that, when it extends a fork.  A page that is not empty is a
+ * mismatch after a truncation.  A file that was created anew may have been
+ * filled without WAL (with wal_level = minimal), so that contents there only
+ * cannot be verified.
  */
 static void
 compare_without_image(const WalredoVerifiedFork *fork,

@@ -190,7 +190,7 @@ static uint64 record_get_field(const WalredoRecord *rec,
 							   const RecordField *field);
 static void record_set_field(WalredoRecord *rec, const RecordField *field,
 							 uint64 value);
-static WalredoRecord *record_scan_tail(WalredoParser *scan, WalredoRecord *rec);
+static WalredoRecord *record_parse_tail(WalredoParser *parser, WalredoRecord *rec);
 
 static inline Size
 max_body_size(uint8 kind)
@@ -251,8 +251,8 @@ walredo_record_fits_page(WalredoRecordKind kind, const WalredoTag *tag)
 }
 
 void
-walredo_record_not_on_page(const WalredoTag *tag, const WalredoRecord *rec,
-						   const char *what, uint64 number)
+walredo_not_on_page(const WalredoTag *tag, const WalredoRecord *rec,
+					const char *what, uint64 number)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -544,39 +544,39 @@ walredo_record_to_cstring(const WalredoRecord *rec)
 WalredoRecord *
 walredo_record_from_cstring(const char *str)
 {
-	WalredoParser scan;
+	WalredoParser parser;
 	XLogRecPtr	lsn;
 	WalredoRecord *rec;
 	const RecordLayout *layout;
 	int			kind = 0;
 
-	walredo_parse_begin(&scan, "walredo_record", str);
+	walredo_parse_begin(&parser, "walredo_record", str);
 
-	walredo_parse_blanks(&scan);
-	lsn = walredo_parse_hex(&scan, 1, 8, false, "an LSN") << 32;
-	walredo_parse_literal(&scan, "/");
-	lsn |= walredo_parse_hex(&scan, 1, 8, false, "the rest of an LSN");
+	walredo_parse_blanks(&parser);
+	lsn = walredo_parse_hex(&parser, 1, 8, false, "an LSN") << 32;
+	walredo_parse_literal(&parser, "/");
+	lsn |= walredo_parse_hex(&parser, 1, 8, false, "the rest of an LSN");
 
-	while (!walredo_parse_try_word(&scan, record_layouts[kind].name))
+	while (!walredo_parse_try_word(&parser, record_layouts[kind].name))
 	{
 		if (++kind >= WALREDO_RECORD_NKINDS)
 		{
-			walredo_parse_blanks(&scan);
-			walredo_parse_fail(&scan, "a kind of record");
+			walredo_parse_blanks(&parser);
+			walredo_parse_fail(&parser, "a kind of record");
 		}
 	}
 	layout = &record_layouts[kind];
 	rec = walredo_record_make(kind, lsn, layout->fixed_size);
 
-	walredo_parse_blanks(&scan);
-	if (kind == WALREDO_POSTGRES && walredo_parse_try(&scan, "will_init="))
+	walredo_parse_blanks(&parser);
+	if (kind == WALREDO_POSTGRES && walredo_parse_try(&parser, "will_init="))
 	{
 		rec->flags = WALREDO_WILL_INIT_GIVEN;
-		if (walredo_parse_try(&scan, "true"))
+		if (walredo_parse_try(&parser, "true"))
 			rec->flags |= WALREDO_WILL_INIT;
-		else if (!walredo_parse_try(&scan, "false"))
-			walredo_parse_fail(&scan, "\"true\" or \"false\"");
-		walredo_parse_blanks(&scan);
+		else if (!walredo_parse_try(&parser, "false"))
+			walredo_parse_fail(&parser, "\"true\" or \"false\"");
+		walredo_parse_blanks(&parser);
 	}
 
 	for (int i = 0; i < RECORD_MAX_FIELDS && layout->fields[i].name; i++)
@@ -587,38 +587,38 @@ walredo_record_from_cstring(const char *str)
 
 		if (field->type == FIELD_BLOCK)
 		{
-			if (!walredo_parse_try(&scan, name_and_sign))
+			if (!walredo_parse_try(&parser, name_and_sign))
 			{
 				record_set_field(rec, field, InvalidBlockNumber);
 				continue;
 			}
 		}
 		else
-			walredo_parse_literal(&scan, name_and_sign);
+			walredo_parse_literal(&parser, name_and_sign);
 
 		switch (field->type)
 		{
 			case FIELD_UINT32:
-				value = walredo_parse_number(&scan, PG_UINT32_MAX, "a number");
+				value = walredo_parse_number(&parser, PG_UINT32_MAX, "a number");
 				break;
 			case FIELD_BLOCK:
-				value = walredo_parse_number(&scan, MaxBlockNumber,
+				value = walredo_parse_number(&parser, MaxBlockNumber,
 											 "a block number");
 				break;
 			case FIELD_UINT64:
-				value = walredo_parse_number(&scan, PG_UINT64_MAX, "a number");
+				value = walredo_parse_number(&parser, PG_UINT64_MAX, "a number");
 				break;
 			case FIELD_INT64:
-				value = (uint64) walredo_parse_int64(&scan, "a number");
+				value = (uint64) walredo_parse_int64(&parser, "a number");
 				break;
 		}
 		record_set_field(rec, field, value);
-		walredo_parse_blanks(&scan);
+		walredo_parse_blanks(&parser);
 	}
 
 	if (layout->tail != TAIL_NONE)
-		rec = record_scan_tail(&scan, rec);
-	walredo_parse_end(&scan);
+		rec = record_parse_tail(&parser, rec);
+	walredo_parse_end(&parser);
 
 	walredo_record_validate(rec);
 	return rec;
@@ -629,7 +629,7 @@ walredo_record_from_cstring(const char *str)
  * what rec had.
  */
 static WalredoRecord *
-record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
+record_parse_tail(WalredoParser *parser, WalredoRecord *rec)
 {
 	const RecordLayout *layout = record_layout(rec);
 	WalredoRecord *result;
@@ -637,24 +637,24 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 	Size		ndigits = 0;
 	char	   *tail;
 
-	walredo_parse_literal(scan, psprintf("%s=", layout->tail_name));
+	walredo_parse_literal(parser, psprintf("%s=", layout->tail_name));
 
 	/* count the entries first, so that the limit precedes the allocation */
 	if (layout->tail == TAIL_BYTES)
 	{
-		walredo_parse_literal(scan, "\\x");
-		ndigits = strspn(scan->at, "0123456789abcdefABCDEF");
+		walredo_parse_literal(parser, "\\x");
+		ndigits = strspn(parser->at, "0123456789abcdefABCDEF");
 		if (ndigits % 2 != 0)
 		{
-			scan->at += ndigits;
-			walredo_parse_fail(scan, "one more hexadecimal digit");
+			parser->at += ndigits;
+			walredo_parse_fail(parser, "one more hexadecimal digit");
 		}
 		nentries = ndigits / 2;
 	}
 	else
 	{
 		nentries = 1;
-		for (const char *p = scan->at; *p != '\0'; p++)
+		for (const char *p = parser->at; *p != '\0'; p++)
 			nentries += (*p == ',');
 	}
 
@@ -666,8 +666,8 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 
 	if (layout->tail == TAIL_BYTES)
 	{
-		hex_decode(scan->at, ndigits, tail);
-		scan->at += ndigits;
+		hex_decode(parser->at, ndigits, tail);
+		parser->at += ndigits;
 		return result;
 	}
 
@@ -676,8 +676,8 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 		TransactionId xid;
 
 		if (i > 0)
-			walredo_parse_literal(scan, ",");
-		xid = walredo_parse_number(scan, MaxTransactionId, "a transaction ID");
+			walredo_parse_literal(parser, ",");
+		xid = walredo_parse_number(parser, MaxTransactionId, "a transaction ID");
 		if (layout->tail == TAIL_XIDS)
 			((TransactionId *) tail)[i] = xid;
 		else
@@ -686,8 +686,8 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 				&result->u.mxact_members.members[i];
 
 			member->xid = xid;
-			walredo_parse_literal(scan, ":");
-			member->status = walredo_parse_number(scan, PG_UINT32_MAX,
+			walredo_parse_literal(parser, ":");
+			member->status = walredo_parse_number(parser, PG_UINT32_MAX,
 												  "a member's status");
 		}
 	}

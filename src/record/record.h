@@ -179,9 +179,9 @@ extern bool walredo_record_fits_page(WalredoRecordKind kind,
  * ERROR 22023: something that the record changes, such as a transaction, is not
  * on the page of the tag.  what and number say what.  Does not return.
  */
-extern void walredo_record_not_on_page(const WalredoTag *tag,
-									   const WalredoRecord *rec,
-									   const char *what, uint64 number);
+extern void walredo_not_on_page(const WalredoTag *tag,
+								const WalredoRecord *rec,
+								const char *what, uint64 number);
 
 /*
  * Checks a record from outside, and ereports what is wrong with it: ERROR

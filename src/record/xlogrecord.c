@@ -315,3 +315,47 @@ walredo_xlogrecord_headers(const XLogRecord *record,
 	if (!plain_headers(record, headers))
 		other_headers(record, headers);
 }
+
+bool
+walredo_xlogrecord_may_name(const XLogRecord *record, Oid relNumber,
+							BlockNumber blkno)
+{
+	const char *ptr = (const char *) record + SizeOfXLogRecord;
+	const char *end = (const char *) record + record->xl_tot_len;
+	Size		data_size = 0;
+	RelFileLocator locator;
+	BlockNumber block;
+
+	/*
+	 * As in plain_headers().  Whatever is not as it is in nearly all records
+	 * is left to a closer look.
+	 */
+	LocatorRelNumber(locator) = InvalidOid;
+	while (end - ptr > data_size)
+	{
+		XLogRecordBlockHeader header;
+
+		if ((uint8) *ptr == XLR_BLOCK_ID_DATA_SHORT && end - ptr >= 2)
+			return end - ptr - 2 != data_size + (uint8) ptr[1];
+		if ((uint8) *ptr > XLR_MAX_BLOCK_ID ||
+			end - ptr < SizeOfXLogRecordBlockHeader + sizeof(BlockNumber))
+			return true;
+		memcpy(&header, ptr, SizeOfXLogRecordBlockHeader);
+		ptr += SizeOfXLogRecordBlockHeader;
+		if ((header.fork_flags & BKPBLOCK_HAS_IMAGE) != 0)
+			return true;
+		data_size += header.data_length;
+		if ((header.fork_flags & BKPBLOCK_SAME_REL) == 0)
+		{
+			if (end - ptr < sizeof(RelFileLocator) + sizeof(BlockNumber))
+				return true;
+			memcpy(&locator, ptr, sizeof(RelFileLocator));
+			ptr += sizeof(RelFileLocator);
+		}
+		memcpy(&block, ptr, sizeof(BlockNumber));
+		ptr += sizeof(BlockNumber);
+		if (block == blkno && LocatorRelNumber(locator) == relNumber)
+			return true;
+	}
+	return end - ptr != data_size;
+}

@@ -107,4 +107,12 @@ typedef struct WalredoRecordHeaders
 extern void walredo_xlogrecord_headers(const XLogRecord *record,
 									   WalredoRecordHeaders *headers);
 
+/*
+ * A first look at a record: false if it does not name a block of that number in
+ * a relation of that number, which for most records is all that somebody who
+ * looks for a block needs to know.  True if it may, or if the record is broken.
+ */
+extern bool walredo_xlogrecord_may_name(const XLogRecord *record,
+										Oid relNumber, BlockNumber blkno);
+
 #endif							/* WALREDO_XLOGRECORD_H */

@@ -54,7 +54,8 @@ typedef struct WantedRelation
 /* The parts of a record that can be about a page. */
 #define PART_BLOCKS			0x01	/* block references */
 #define PART_NATIVE			0x02	/* pages that redo finds by itself */
-#define PART_ENDS			0x04	/* files */
+#define PART_MAP			0x04	/* ... of the relations that it names */
+#define PART_ENDS			0x08	/* files */
 
 /* Sets of kinds of pages: see walredo_tag_kind_bits(). */
 #define REL					WALREDO_KIND_BIT(WALREDO_TAG_REL)
@@ -75,32 +76,37 @@ typedef void (*PartFunction) (WalredoChanges *changes);
  */
 typedef struct RmgrParts
 {
+	uint8		native_part;	/* PART_NATIVE or PART_MAP */
 	int			native_kinds;
 	PartFunction add_native;
 	int			end_kinds;
 	PartFunction add_ends;
 } RmgrParts;
 
-static const RmgrParts rmgr_parts[UINT8_MAX + 1] =
+static const RmgrParts rmgr_parts[RM_MAX_BUILTIN_ID + 1] =
 {
-	[RM_XLOG_ID] = {0, NULL, COMMIT_TS, walredo_ends_of_xlog},
+	[RM_XLOG_ID] = {0, 0, NULL, COMMIT_TS, walredo_ends_of_xlog},
 	[RM_XACT_ID] = {
-		CLOG | COMMIT_TS | TWOPHASE, walredo_native_of_xact,
+		PART_NATIVE, CLOG | COMMIT_TS | TWOPHASE, walredo_native_of_xact,
 		REL | TWOPHASE, walredo_ends_of_xact
 	},
-	[RM_SMGR_ID] = {VM, walredo_native_of_smgr, REL, walredo_ends_of_smgr},
-	[RM_CLOG_ID] = {CLOG, walredo_native_of_clog, CLOG, walredo_ends_of_clog},
-	[RM_DBASE_ID] = {0, NULL, REL | RELMAP, walredo_ends_of_dbase},
-	[RM_TBLSPC_ID] = {0, NULL, REL | RELMAP, walredo_ends_of_tblspc},
+	[RM_SMGR_ID] = {
+		PART_NATIVE, VM, walredo_native_of_smgr, REL, walredo_ends_of_smgr
+	},
+	[RM_CLOG_ID] = {
+		PART_NATIVE, CLOG, walredo_native_of_clog, CLOG, walredo_ends_of_clog
+	},
+	[RM_DBASE_ID] = {0, 0, NULL, REL | RELMAP, walredo_ends_of_dbase},
+	[RM_TBLSPC_ID] = {0, 0, NULL, REL | RELMAP, walredo_ends_of_tblspc},
 	[RM_MULTIXACT_ID] = {
-		MXACT_OFFSETS | MXACT_MEMBERS, walredo_native_of_multixact,
+		PART_NATIVE, MXACT_OFFSETS | MXACT_MEMBERS, walredo_native_of_multixact,
 		MXACT_OFFSETS | MXACT_MEMBERS, walredo_ends_of_multixact
 	},
-	[RM_RELMAP_ID] = {RELMAP, walredo_native_of_relmap, 0, NULL},
-	[RM_HEAP2_ID] = {VM, walredo_native_of_heap, 0, NULL},
-	[RM_HEAP_ID] = {VM, walredo_native_of_heap, 0, NULL},
+	[RM_RELMAP_ID] = {PART_NATIVE, RELMAP, walredo_native_of_relmap, 0, NULL},
+	[RM_HEAP2_ID] = {PART_MAP, VM, walredo_native_of_heap, 0, NULL},
+	[RM_HEAP_ID] = {PART_MAP, VM, walredo_native_of_heap, 0, NULL},
 	[RM_COMMIT_TS_ID] = {
-		COMMIT_TS, walredo_native_of_commit_ts,
+		PART_NATIVE, COMMIT_TS, walredo_native_of_commit_ts,
 		COMMIT_TS, walredo_ends_of_commit_ts
 	}
 };
@@ -114,33 +120,46 @@ static const RmgrParts rmgr_parts[UINT8_MAX + 1] =
  */
 
 /*
- * Makes a filter that wants some kinds of pages, and some parts of records.
+ * Prepares a filter that wants some kinds of pages, and some parts of records.
  */
+static void
+prepare_filter(WalredoPageFilter *filter, WalredoFilterKind kind, int kinds,
+			   int parts)
+{
+	filter->kind = kind;
+	if ((kinds & REL) != 0)
+		memset(filter->parts, parts & PART_BLOCKS, sizeof(filter->parts));
+	for (int rmid = 0; rmid <= RM_MAX_BUILTIN_ID; rmid++)
+	{
+		const RmgrParts *rmgr = &rmgr_parts[rmid];
+
+		if ((kinds & rmgr->native_kinds) != 0)
+			filter->parts[rmid] |= parts & rmgr->native_part;
+		if ((kinds & rmgr->end_kinds) != 0)
+			filter->parts[rmid] |= parts & PART_ENDS;
+	}
+}
+
 static WalredoPageFilter *
 make_filter(WalredoFilterKind kind, int kinds, int parts)
 {
 	WalredoPageFilter *filter = palloc0(sizeof(WalredoPageFilter));
 
-	filter->kind = kind;
-	for (int rmid = 0; rmid <= UINT8_MAX; rmid++)
-	{
-		const RmgrParts *rmgr = &rmgr_parts[rmid];
-
-		if ((kinds & REL) != 0)
-			filter->parts[rmid] |= PART_BLOCKS;
-		if ((kinds & rmgr->native_kinds) != 0)
-			filter->parts[rmid] |= PART_NATIVE;
-		if ((kinds & rmgr->end_kinds) != 0)
-			filter->parts[rmid] |= PART_ENDS;
-		filter->parts[rmid] &= parts;
-	}
+	prepare_filter(filter, kind, kinds, parts);
 	return filter;
 }
 
-WalredoPageFilter *
+const WalredoPageFilter *
 walredo_filter_all(void)
 {
-	return make_filter(WALREDO_FILTER_ALL, ~0, PART_BLOCKS | PART_NATIVE);
+	static WalredoPageFilter filter;
+	static bool is_prepared = false;
+
+	if (!is_prepared)
+		prepare_filter(&filter, WALREDO_FILTER_ALL, ~0,
+					   PART_BLOCKS | PART_NATIVE | PART_MAP);
+	is_prepared = true;
+	return &filter;
 }
 
 WalredoPageFilter *
@@ -207,9 +226,12 @@ walredo_filter_free(WalredoPageFilter *filter)
 	pfree(filter);
 }
 
-uint8
-walredo_changes_find_forks(WalredoChanges *changes,
-						   const RelFileLocator *locator)
+/*
+ * As walredo_changes_find_forks(), and inlined, as it is called for every block
+ * of every record.
+ */
+static pg_attribute_always_inline uint8
+find_forks(WalredoChanges *changes, const RelFileLocator *locator)
 {
 	if (!RelFileLocatorEquals(changes->last_locator, *locator))
 	{
@@ -222,6 +244,13 @@ walredo_changes_find_forks(WalredoChanges *changes,
 	return changes->last_forks;
 }
 
+uint8
+walredo_changes_find_forks(WalredoChanges *changes,
+						   const RelFileLocator *locator)
+{
+	return find_forks(changes, locator);
+}
+
 /* Does a locator name the relation of a tag? */
 static inline bool
 is_relation(const RelFileLocator *locator, const WalredoTag *tag)
@@ -232,7 +261,7 @@ is_relation(const RelFileLocator *locator, const WalredoTag *tag)
 }
 
 /* Does the filter have a block? */
-static inline bool
+static pg_attribute_always_inline bool
 want_block(WalredoChanges *changes, const RelFileLocator *locator,
 		   ForkNumber forknum, BlockNumber blkno)
 {
@@ -251,8 +280,7 @@ want_block(WalredoChanges *changes, const RelFileLocator *locator,
 				is_relation(locator, &filter->tag);
 		case WALREDO_FILTER_FORKS:
 		case WALREDO_FILTER_FILES:
-			return (walredo_changes_find_forks(changes, locator) &
-					(1 << forknum)) != 0;
+			return (find_forks(changes, locator) & (1 << forknum)) != 0;
 	}
 	return false;
 }
@@ -345,8 +373,8 @@ make_record(WalredoChanges *changes, WalredoRecordKind kind, Size body_size)
 }
 
 WalredoRecord *
-walredo_changes_add_native(WalredoChanges *changes, const WalredoTag *tag,
-						   WalredoRecordKind kind, Size body_size)
+walredo_add_native(WalredoChanges *changes, const WalredoTag *tag,
+				   WalredoRecordKind kind, Size body_size)
 {
 	WalredoRecord *record = make_record(changes, kind, body_size);
 	WalredoPageChange *change = add_change(changes, tag);
@@ -362,8 +390,8 @@ walredo_changes_add_native(WalredoChanges *changes, const WalredoTag *tag,
 }
 
 void
-walredo_changes_add_end(WalredoChanges *changes, const WalredoTag *tag,
-						WalredoPageEnd end, bool of_fork_only)
+walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
+				WalredoPageEnd end, bool of_fork_only)
 {
 	WalredoPageChange *change;
 
@@ -457,7 +485,7 @@ describe_block(const XLogRecord *record, const WalredoRecordHeaders *headers,
 static void
 add_blocks(WalredoChanges *changes)
 {
-	const WalredoRecordHeaders *headers = &changes->headers;
+	const WalredoRecordHeaders *headers = changes->headers;
 
 	for (int i = 0; i < headers->num_blocks; i++)
 	{
@@ -515,7 +543,7 @@ walredo_changes_create(const WalredoPageFilter *filter)
 	WalredoChanges *changes = palloc0(sizeof(WalredoChanges));
 
 	changes->filter = filter;
-	changes->max_changes = 8;
+	changes->max_changes = 4;
 	changes->list = palloc(changes->max_changes * sizeof(WalredoPageChange));
 	changes->context = AllocSetContextCreate(CurrentMemoryContext,
 											 "walredo changes",
@@ -532,13 +560,76 @@ walredo_changes_free(WalredoChanges *changes)
 	pfree(changes);
 }
 
+/*
+ * Does a record name a block of a relation of which the filter has pages?
+ */
+static pg_attribute_always_inline bool
+names_relation(WalredoChanges *changes, const WalredoRecordHeaders *headers)
+{
+	const WalredoPageFilter *filter = changes->filter;
+
+	if (filter->kind == WALREDO_FILTER_ALL)
+		return true;
+	for (int i = 0; i < headers->num_blocks; i++)
+	{
+		const RelFileLocator *locator = &headers->blocks[i].locator;
+
+		if (filter->relations != NULL ? find_forks(changes, locator) != 0 :
+			is_relation(locator, &filter->tag))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The rest of walredo_changes_of(), for a record of which some parts have to be
+ * looked at.
+ */
+static pg_noinline int
+look_at_record(WalredoChanges *changes, const XLogRecord *record,
+			   XLogRecPtr end_lsn, uint8 parts)
+{
+	WalredoRecordHeaders headers;
+
+	changes->end_lsn = end_lsn;
+	walredo_xlogrecord_headers(record, &headers);
+	if (headers.error != NULL)
+		walredo_changes_broken(changes, "%s", headers.error);
+	if ((parts & (PART_BLOCKS | PART_MAP)) != 0 &&
+		!names_relation(changes, &headers))
+		parts &= ~(PART_BLOCKS | PART_MAP);
+	if (parts == 0)
+		return 0;
+
+	changes->record = record;
+	changes->headers = &headers;
+	changes->main_data.left = headers.main_size;
+	changes->main_data.ptr =
+		(const char *) record + record->xl_tot_len - headers.main_size;
+	changes->next = 0;
+	changes->size = 0;
+	changes->copies[0] = changes->copies[1] = NULL;
+	if (!changes->context->isReset)
+		MemoryContextReset(changes->context);
+
+	if ((parts & PART_ENDS) != 0)
+		rmgr_parts[record->xl_rmid].add_ends(changes);
+	if ((parts & (PART_NATIVE | PART_MAP)) != 0)
+		rmgr_parts[record->xl_rmid].add_native(changes);
+	if ((parts & PART_BLOCKS) != 0)
+		add_blocks(changes);
+
+	changes->headers = NULL;
+	return changes->num_changes;
+}
+
 int
 walredo_changes_of(WalredoChanges *changes, const XLogRecord *record,
 				   XLogRecPtr end_lsn, WalredoPageChange **list)
 {
-	const RmgrParts *rmgr = &rmgr_parts[record->xl_rmid];
-	uint8		parts = changes->filter->parts[record->xl_rmid];
-	WalredoRecordHeaders *headers = &changes->headers;
+	const WalredoPageFilter *filter = changes->filter;
+	uint8		parts = filter->parts[record->xl_rmid];
+	int			n;
 
 	/*
 	 * Most ends of transactions remove nothing.  Files and two-phase states
@@ -547,34 +638,18 @@ walredo_changes_of(WalredoChanges *changes, const XLogRecord *record,
 	if (record->xl_rmid == RM_XACT_ID &&
 		(record->xl_info & XLOG_XACT_HAS_INFO) == 0)
 		parts &= ~PART_ENDS;
-	*list = changes->list;
 	changes->num_changes = 0;
-	if (parts == 0)
+
+	/* Most records do not name the page, and that can be seen at a glance. */
+	if (parts == 0 ||
+		(parts == PART_BLOCKS && filter->kind == WALREDO_FILTER_PAGE &&
+		 !walredo_xlogrecord_may_name(record, filter->tag.relNumber,
+									  filter->tag.number)))
 		return 0;
 
-	changes->record = record;
-	changes->end_lsn = end_lsn;
-	changes->next = 0;
-	changes->size = 0;
-	changes->copies[0] = changes->copies[1] = NULL;
-	MemoryContextReset(changes->context);
-
-	walredo_xlogrecord_headers(record, headers);
-	if (headers->error != NULL)
-		walredo_changes_broken(changes, "%s", headers->error);
-	changes->main_data.left = headers->main_size;
-	changes->main_data.ptr =
-		(const char *) record + record->xl_tot_len - headers->main_size;
-
-	if ((parts & PART_ENDS) != 0)
-		rmgr->add_ends(changes);
-	if ((parts & PART_NATIVE) != 0)
-		rmgr->add_native(changes);
-	if ((parts & PART_BLOCKS) != 0)
-		add_blocks(changes);
-
+	n = look_at_record(changes, record, end_lsn, parts);
 	*list = changes->list;
-	return changes->num_changes;
+	return n;
 }
 
 int

@@ -83,7 +83,7 @@ typedef struct WalredoPageChange
 	 */
 	bool		starts_page;
 
-	/* The image has a hole: a part in the middle was left out, as free space. */
+	/* The image has a hole: a part was left out of it, as free space. */
 	bool		image_has_hole;
 
 	/* For WALREDO_CHANGE_NATIVE only, else NULL. */
@@ -136,9 +136,10 @@ typedef struct WalredoPageFilter
 /*
  * These make filters in the current memory context, where they stay until it
  * is reset; nothing that is passed is needed later.  Tags of forks name any
- * block of a fork of a relation.
+ * block of a fork of a relation.  The filter for all pages is there once, and
+ * is not to be freed.
  */
-extern WalredoPageFilter *walredo_filter_all(void);
+extern const WalredoPageFilter *walredo_filter_all(void);
 extern WalredoPageFilter *walredo_filter_page(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_fork(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_forks(const WalredoTag *forks,

@@ -167,8 +167,8 @@ add_end_of_fork(WalredoChanges *changes, const FileChange *file,
 
 	tag.number = first_ended(file, fork);
 	if (tag.number != PG_UINT64_MAX)
-		walredo_changes_add_end(changes, &tag, file->end,
-								file->scope == SCOPE_FORK);
+		walredo_add_end(changes, &tag, file->end,
+						file->scope == SCOPE_FORK);
 }
 
 /* Adds the ends of those pages of the filter that a change of files ends. */
@@ -186,8 +186,8 @@ add_ends(WalredoChanges *changes, const FileChange *file)
 		case WALREDO_FILTER_PAGE:
 			from = first_ended(file, &filter->tag);
 			if (from != PG_UINT64_MAX && from <= filter->tag.number)
-				walredo_changes_add_end(changes, &filter->tag, file->end,
-										file->scope == SCOPE_FORK);
+				walredo_add_end(changes, &filter->tag, file->end,
+								file->scope == SCOPE_FORK);
 			break;
 		case WALREDO_FILTER_FORK:
 			add_end_of_fork(changes, file, &filter->tag);
@@ -414,6 +414,8 @@ walredo_ends_of_multixact(WalredoChanges *changes)
 	Cursor		cursor = changes->main_data;
 	xl_multixact_truncate xlrec;
 	MultiXactId oldest;
+	MultiXactOffset first;
+	MultiXactOffset last;
 	FileChange	members = {.end = WALREDO_TRUNCATED,.scope = SCOPE_SLRU};
 	WalredoTag	tag;
 
@@ -427,11 +429,11 @@ walredo_ends_of_multixact(WalredoChanges *changes)
 						walredo_mxact_offset_page(oldest));
 	end_files(changes, WALREDO_TRUNCATED, SCOPE_SLRU, &tag);
 
-	members.tag =
-		tag_of_number(WALREDO_TAG_MULTIXACT_MEMBERS,
-					  walredo_mxact_member_page(MultiXactTruncateOffset(xlrec)));
-	members.first_page =
-		walredo_mxact_member_page(MultiXactTruncateFirstOffset(xlrec));
+	first = MultiXactTruncateFirstOffset(xlrec);
+	last = MultiXactTruncateOffset(xlrec);
+	members.tag = tag_of_number(WALREDO_TAG_MULTIXACT_MEMBERS,
+								walredo_mxact_member_page(last));
+	members.first_page = walredo_mxact_member_page(first);
 	add_ends(changes, &members);
 }
 

@@ -37,8 +37,8 @@ struct WalredoChanges
 	/* The record that is being looked at. */
 	const XLogRecord *record;
 	XLogRecPtr	end_lsn;
+	const WalredoRecordHeaders *headers;
 	Cursor		main_data;
-	WalredoRecordHeaders headers;
 
 	/*
 	 * The relation that was looked up last among those of the filter, and its
@@ -98,15 +98,15 @@ extern void walredo_changes_broken(WalredoChanges *changes,
  * Adds a native change of a page, and returns its record, with body_size bytes
  * to be filled in.  The page must be wanted.
  */
-extern WalredoRecord *walredo_changes_add_native(WalredoChanges *changes,
-												 const WalredoTag *tag,
-												 WalredoRecordKind kind,
-												 Size body_size);
+extern WalredoRecord *walredo_add_native(WalredoChanges *changes,
+										 const WalredoTag *tag,
+										 WalredoRecordKind kind,
+										 Size body_size);
 
 /* Adds that pages end, from that of the tag on. */
-extern void walredo_changes_add_end(WalredoChanges *changes,
-									const WalredoTag *tag, WalredoPageEnd end,
-									bool of_fork_only);
+extern void walredo_add_end(WalredoChanges *changes,
+							const WalredoTag *tag, WalredoPageEnd end,
+							bool of_fork_only);
 
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,

@@ -48,7 +48,7 @@
  */
 typedef struct HeapRecord
 {
-	uint8		size;			/* of the main data's struct; 0 if none clears */
+	uint8		size;			/* of the struct; 0 if it clears no bits */
 	uint8		flags_offset;	/* of the byte of flags */
 	uint8		clears_new;		/* the bit of flags for the new page, or 0 */
 	uint8		clears_old;		/* ... for the old page, or 0 */
@@ -96,51 +96,14 @@ static const HeapRecord heap2_records[NUM_HEAP_OPS] =
 		   XLH_LOCK_ALL_FROZEN_CLEARED, VISIBILITYMAP_ALL_FROZEN, false)
 };
 
-/*
- * Is the map of a relation wanted whose blocks the record names?  Few records
- * are about more than one relation.
- */
-static bool
-wants_map(WalredoChanges *changes)
-{
-	for (int i = 0; i < changes->headers.num_blocks; i++)
-	{
-		const RelFileLocator *locator = &changes->headers.blocks[i].locator;
-
-		switch (changes->filter->kind)
-		{
-			case WALREDO_FILTER_ALL:
-				return true;
-			case WALREDO_FILTER_PAGE:
-			case WALREDO_FILTER_FORK:
-				{
-					const WalredoTag *tag = &changes->filter->tag;
-
-					if (LocatorRelNumber(*locator) == tag->relNumber &&
-						LocatorDbOid(*locator) == tag->dbOid &&
-						LocatorSpcOid(*locator) == tag->spcOid)
-						return true;
-					break;
-				}
-			case WALREDO_FILTER_FORKS:
-			case WALREDO_FILTER_FILES:
-				if ((walredo_changes_find_forks(changes, locator) &
-					 (1 << VISIBILITYMAP_FORKNUM)) != 0)
-					return true;
-				break;
-		}
-	}
-	return changes->filter->kind == WALREDO_FILTER_ALL;
-}
-
 /* The block of an id, which must be there. */
 static const WalredoBlockRef *
 block_by_id(WalredoChanges *changes, int id, bool missing_ok)
 {
-	for (int i = 0; i < changes->headers.num_blocks; i++)
+	for (int i = 0; i < changes->headers->num_blocks; i++)
 	{
-		if (changes->headers.blocks[i].id == id)
-			return &changes->headers.blocks[i];
+		if (changes->headers->blocks[i].id == id)
+			return &changes->headers->blocks[i];
 	}
 	if (!missing_ok)
 		walredo_changes_broken(changes, "It does not name the block that it changes.");
@@ -176,8 +139,8 @@ clear_visibility_map(WalredoChanges *changes, const RelFileLocator *locator,
 	if (!walredo_changes_want(changes, &tag))
 		return;
 
-	rec = walredo_changes_add_native(changes, &tag, WALREDO_CLEAR_VISIBILITY_MAP_FLAGS,
-									 sizeof(WalredoClearVisibilityMapFlags));
+	rec = walredo_add_native(changes, &tag, WALREDO_CLEAR_VISIBILITY_MAP_FLAGS,
+							 sizeof(WalredoClearVisibilityMapFlags));
 	rec->u.clear_vm.new_heap_blkno = new_blkno;
 	rec->u.clear_vm.old_heap_blkno = old_blkno;
 	rec->u.clear_vm.flags = flags;
@@ -204,7 +167,7 @@ walredo_native_of_heap(WalredoChanges *changes)
 	uint8		flags = 0;
 
 	/* Most records do not clear anything: see that first. */
-	if (kind->size == 0 || !wants_map(changes))
+	if (kind->size == 0)
 		return;
 	if (cursor.left >= kind->size)
 		flags = (uint8) cursor.ptr[kind->flags_offset];
@@ -224,9 +187,9 @@ walredo_native_of_heap(WalredoChanges *changes)
 	 * Newer minor releases do name the map's pages that they change, and redo
 	 * of such a record clears no bits elsewhere.
 	 */
-	for (int i = 0; i < changes->headers.num_blocks; i++)
+	for (int i = 0; i < changes->headers->num_blocks; i++)
 	{
-		if (changes->headers.blocks[i].forknum == VISIBILITYMAP_FORKNUM)
+		if (changes->headers->blocks[i].forknum == VISIBILITYMAP_FORKNUM)
 			return;
 	}
 
@@ -278,8 +241,8 @@ walredo_native_of_smgr(WalredoChanges *changes)
 							   walredo_vm_page(xlrec.blkno));
 	if (!walredo_changes_want(changes, &tag))
 		return;
-	rec = walredo_changes_add_native(changes, &tag, WALREDO_TRUNCATE_VISIBILITY_MAP,
-									 sizeof(WalredoTruncateVisibilityMap));
+	rec = walredo_add_native(changes, &tag, WALREDO_TRUNCATE_VISIBILITY_MAP,
+							 sizeof(WalredoTruncateVisibilityMap));
 	rec->u.truncate_vm.trunc_byte = walredo_vm_byte(xlrec.blkno);
 	rec->u.truncate_vm.trunc_offs = walredo_vm_bit(xlrec.blkno);
 }
@@ -353,12 +316,14 @@ static void
 set_page_status(WalredoChanges *changes, WalredoRecordKind kind,
 				const TransactionId *xids, int nxids)
 {
-	WalredoTag	tag = tag_of_number(WALREDO_TAG_CLOG, walredo_clog_page(xids[0]));
+	WalredoTag	tag = tag_of_number(WALREDO_TAG_CLOG,
+									walredo_clog_page(xids[0]));
 	WalredoRecord *rec;
 
 	if (!walredo_changes_want(changes, &tag) || pass_over(changes))
 		return;
-	rec = walredo_changes_add_native(changes, &tag, kind, nxids * sizeof(TransactionId));
+	rec = walredo_add_native(changes, &tag, kind,
+							 nxids * sizeof(TransactionId));
 	memcpy(rec->u.xids, xids, nxids * sizeof(TransactionId));
 }
 
@@ -435,10 +400,11 @@ set_tree_commit_ts(WalredoChanges *changes, const TransactionId *xids,
 
 		if (!walredo_changes_want(changes, &tag) || pass_over(changes))
 			continue;
-		rec = walredo_changes_add_native(changes, &tag, WALREDO_COMMIT_TS_SET,
-										 offsetof(WalredoCommitTs, xids) + n * sizeof(TransactionId));
+		rec = walredo_add_native(changes, &tag, WALREDO_COMMIT_TS_SET,
+								 offsetof(WalredoCommitTs, xids) +
+								 n * sizeof(TransactionId));
 		rec->u.commit_ts.timestamp = timestamp;
-		rec->u.commit_ts.origin = changes->headers.origin;
+		rec->u.commit_ts.origin = changes->headers->origin;
 		memcpy(rec->u.commit_ts.xids, run, n * sizeof(TransactionId));
 	}
 }
@@ -561,7 +527,7 @@ save_prepared(WalredoChanges *changes)
 	COMP_CRC32C(crc, changes->main_data.ptr, changes->main_data.left);
 	FIN_CRC32C(crc);
 
-	rec = walredo_changes_add_native(changes, &tag, WALREDO_REPLACE, header.total_len);
+	rec = walredo_add_native(changes, &tag, WALREDO_REPLACE, header.total_len);
 	memcpy(rec->u.data, changes->main_data.ptr, changes->main_data.left);
 	memcpy(rec->u.data + changes->main_data.left, &crc, sizeof(crc));
 }
@@ -599,7 +565,7 @@ zero_page(WalredoChanges *changes, WalredoTagKind kind)
 		walredo_changes_broken(changes, "It names a page that cannot be.");
 	tag = tag_of_number(kind, pageno);
 	if (walredo_changes_want(changes, &tag))
-		walredo_changes_add_native(changes, &tag, WALREDO_ZERO_PAGE, 0);
+		walredo_add_native(changes, &tag, WALREDO_ZERO_PAGE, 0);
 }
 
 /* As clog_redo() in src/backend/access/transam/clog.c. */
@@ -629,10 +595,30 @@ set_multixact_offset(WalredoChanges *changes, MultiXactId mid,
 
 	if (!walredo_changes_want(changes, &tag))
 		return;
-	rec = walredo_changes_add_native(changes, &tag, WALREDO_MULTIXACT_OFFSET_CREATE,
-									 sizeof(WalredoMultiXactOffset));
+	rec = walredo_add_native(changes, &tag, WALREDO_MULTIXACT_OFFSET_CREATE,
+							 sizeof(WalredoMultiXactOffset));
 	rec->u.mxact_offset.mid = mid;
 	rec->u.mxact_offset.moff = moff;
+}
+
+/* Sets members of a multixact, which are all on one page, from moff on. */
+static void
+set_multixact_members(WalredoChanges *changes, const WalredoTag *tag,
+					  MultiXactOffset moff, const MultiXactMember *members,
+					  int nmembers)
+{
+	Size		size = offsetof(WalredoMultiXactMembers, members) +
+		nmembers * sizeof(WalredoMultiXactMember);
+	WalredoRecord *rec;
+
+	rec = walredo_add_native(changes, tag, WALREDO_MULTIXACT_MEMBERS_CREATE,
+							 size);
+	rec->u.mxact_members.moff = moff;
+	for (int i = 0; i < nmembers; i++)
+	{
+		rec->u.mxact_members.members[i].xid = members[i].xid;
+		rec->u.mxact_members.members[i].status = members[i].status;
+	}
 }
 
 /*
@@ -640,7 +626,7 @@ set_multixact_offset(WalredoChanges *changes, MultiXactId mid,
  *
  * As RecordNewMultiXact() in src/backend/access/transam/multixact.c of current
  * minor releases, which also sets where the next multixact's members begin.
- * That may be the first entry of the next page.  Redo of log that an older
+ * That may be the first entry of the next page.  Redo of WAL that an older
  * minor release wrote makes that page if it is not there; from the record
  * alone nobody can tell, and entries for it may have come before, so a page is
  * never made here.
@@ -697,25 +683,14 @@ create_multixact(WalredoChanges *changes)
 									   members[i + n].xid, xlrec.mid);
 			if ((uint32) members[i + n].status > MaxMultiXactStatus)
 				walredo_changes_broken(changes, "A member of multixact %u has the unknown status %u.",
-									   xlrec.mid, (uint32) members[i + n].status);
+									   xlrec.mid,
+									   (uint32) members[i + n].status);
 			n++;
 			end++;
 		}
 
 		if (walredo_changes_want(changes, &tag))
-		{
-			WalredoRecord *rec;
-
-			rec = walredo_changes_add_native(changes, &tag, WALREDO_MULTIXACT_MEMBERS_CREATE,
-											 offsetof(WalredoMultiXactMembers, members) +
-											 n * sizeof(WalredoMultiXactMember));
-			rec->u.mxact_members.moff = offset;
-			for (int j = 0; j < n; j++)
-			{
-				rec->u.mxact_members.members[j].xid = members[i + j].xid;
-				rec->u.mxact_members.members[j].status = members[i + j].status;
-			}
-		}
+			set_multixact_members(changes, &tag, offset, members + i, n);
 		i += n;
 		offset = end;
 	}
@@ -766,6 +741,6 @@ walredo_native_of_relmap(WalredoChanges *changes)
 	tag.dbOid = xlrec.dbid;
 	if (!walredo_changes_want(changes, &tag))
 		return;
-	rec = walredo_changes_add_native(changes, &tag, WALREDO_REPLACE, xlrec.nbytes);
+	rec = walredo_add_native(changes, &tag, WALREDO_REPLACE, xlrec.nbytes);
 	take(changes, &cursor, rec->u.data, xlrec.nbytes);
 }
