@@ -24,9 +24,9 @@
 
 /*
  * The kinds of records, and the function that applies each.  Several kinds may
- * have one function.  As with the server's rmgrlist.h, who uses the list defines
- * NATIVE_KIND: below that makes the declarations, in native.c a table.  A kind
- * that is not here changes no page of BLCKSZ bytes.
+ * have one function.  As with the server's rmgrlist.h, whoever uses the list
+ * defines NATIVE_KIND: below that makes the declarations, in native.c a table.
+ * A kind that is not here changes no page of BLCKSZ bytes.
  */
 #define WALREDO_NATIVE_KINDS \
 	NATIVE_KIND(WALREDO_CLEAR_VISIBILITY_MAP_FLAGS, \
