@@ -2,9 +2,10 @@
 #
 # FUZZ_SECONDS is for how long each target runs here.
 #
-# Seen to fail: "changes" as it was before the inputs in fuzz/seeds were found,
-# and with no check in take(), of changes_internal.h or of xlogrecord.c; "reader" with
-# a record put together in a buffer that does not grow; "child" without the
+# Seen to fail: "changes" with a filter of one page that finds no relation, as
+# it was before the inputs in fuzz/seeds were found, and with no check in
+# take(), of changes_internal.h or of xlogrecord.c; "reader" with a record
+# put together in a buffer that does not grow; "child" without the
 # least length of a message, and with an error context that looks at a record
 # before it is decoded; "types" with no check of the number of entries.
 

@@ -17,35 +17,26 @@
 #include "native/native.h"
 #include "native/pages.h"
 
-/* A page of an SLRU that is made new. */
-static void
-zero_page_apply(const WalredoTag *tag, const WalredoRecord *rec, char *page)
-{
-	memset(page, 0, BLCKSZ);
-}
-
-/*
- * What a record of each kind does to a page of BLCKSZ bytes.  Kinds without a
- * function are no changes of such pages.
- */
 typedef struct NativeKind
 {
 	void		(*apply) (const WalredoTag *tag, const WalredoRecord *rec,
 						  char *page);
 } NativeKind;
 
+#define NATIVE_KIND(kind, apply) [kind] = {apply},
+
 static const NativeKind native_kinds[WALREDO_RECORD_NKINDS] =
 {
-	[WALREDO_CLEAR_VISIBILITY_MAP_FLAGS] = {walredo_visibilitymap_clear_apply},
-	[WALREDO_TRUNCATE_VISIBILITY_MAP] = {walredo_visibilitymap_truncate_apply},
-	[WALREDO_CLOG_SET_COMMITTED] = {walredo_clog_apply},
-	[WALREDO_CLOG_SET_ABORTED] = {walredo_clog_apply},
-	[WALREDO_CLOG_SET_SUBCOMMITTED] = {walredo_clog_apply},
-	[WALREDO_MULTIXACT_OFFSET_CREATE] = {walredo_multixact_offset_apply},
-	[WALREDO_MULTIXACT_MEMBERS_CREATE] = {walredo_multixact_members_apply},
-	[WALREDO_COMMIT_TS_SET] = {walredo_commit_ts_apply},
-	[WALREDO_ZERO_PAGE] = {zero_page_apply}
+	WALREDO_NATIVE_KINDS
 };
+
+/* A page of an SLRU that is made new. */
+void
+walredo_zero_page_apply(const WalredoTag *tag, const WalredoRecord *rec,
+						char *page)
+{
+	memset(page, 0, BLCKSZ);
+}
 
 bytea *
 walredo_native_apply(const WalredoTag *tag, const WalredoRecord *rec,
@@ -91,6 +82,8 @@ walredo_native_apply(const WalredoTag *tag, const WalredoRecord *rec,
 		image = palloc(VARHDRSZ + BLCKSZ);
 		SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
 	}
+	if (native_kinds[rec->kind].apply == NULL)
+		elog(ERROR, "unexpected kind of native record: %d", rec->kind);
 	native_kinds[rec->kind].apply(tag, rec, VARDATA(image));
 	return image;
 }

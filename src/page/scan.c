@@ -3,8 +3,8 @@
  * scan.c
  *	  The part of WAL that is about certain pages.
  *
- * A scan reads one record after the other, and asks changes.c what it does to
- * the pages of the filter.  It has no opinion about records itself.
+ * A scan reads one record after the other, and asks walredo_changes_of() what
+ * it does to the pages of the filter.  Nothing here looks into a record.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

@@ -190,7 +190,8 @@ static uint64 record_get_field(const WalredoRecord *rec,
 							   const RecordField *field);
 static void record_set_field(WalredoRecord *rec, const RecordField *field,
 							 uint64 value);
-static WalredoRecord *record_parse_tail(WalredoParser *parser, WalredoRecord *rec);
+static WalredoRecord *record_parse_tail(WalredoParser *parser,
+										WalredoRecord *rec);
 
 static inline Size
 max_body_size(uint8 kind)

@@ -83,7 +83,10 @@ typedef struct WalredoPageChange
 	 */
 	bool		starts_page;
 
-	/* The image has a hole: a part was left out of it, as free space. */
+	/*
+	 * The record has an image of the page that was logged without a part in
+	 * its middle, which was taken for free space.
+	 */
 	bool		image_has_hole;
 
 	/* For WALREDO_CHANGE_NATIVE only, else NULL. */
