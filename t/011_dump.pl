@@ -133,10 +133,12 @@ sub copy_binary_value
 	my ($type, $value) = @_;
 	my $file = "$dir/value";
 
-	open my $fh, '>:raw', $file or die "$file: $!";
-	print $fh "PGCOPY\n\xff\r\n\0", pack('NN', 0, 0),
-	  pack('nN', 1, length $value), $value, pack('n', 0xffff);
-	close $fh or die "$file: $!";
+	write_file($file,
+		    "PGCOPY\n\xff\r\n\0"
+		  . pack('NN', 0, 0)
+		  . pack('nN', 1, length $value)
+		  . $value
+		  . pack('n', 0xffff));
 	my ($stdout, $stderr) = ask($node, 'postgres', <<"SQL");
 CREATE TEMP TABLE one_value (v $type);
 COPY one_value FROM '$file' (FORMAT binary);

@@ -368,8 +368,9 @@ for my $dir ('pg_xact', 'pg_commit_ts', 'pg_multixact/offsets',
 }
 is($unexplained, '', 'no other page of an SLRU changed');
 
-# ... and what was meant to happen has happened.  Since August 2026 the server names the
-# map's page in a record that clears bits of it, but for bits that are clear.
+# ... and what was meant to happen has happened.  Since August 2026 the server
+# names the map's page in a record that clears bits of it, but not for bits that
+# are clear.
 my $map_is_named = $reader->safe_psql('postgres',
 	"SELECT count(*) > 0 FROM page_changes
 	  WHERE resource_manager = 'Heap' AND record::text ~ ' postgres '") eq 't';
@@ -720,9 +721,7 @@ my $large = forge(
 				  + int($_ / 2) % $clog_per_page
 			} 1 .. $nsubxacts)));
 my $large_file = PostgreSQL::Test::Utils::tempdir() . '/record';
-open my $fh, '>:raw', $large_file or die "$large_file: $!";
-print $fh $large;
-close $fh;
+write_file($large_file, $large);
 $reader->safe_psql(
 	'postgres', "
 CREATE TABLE large (rec bytea);
@@ -794,9 +793,7 @@ my $wide = forge(
 	join('', map { pack('CCSLLLL', $_, $_ % 2 ? 0x60 : 0x20, 60_000, 1, 2, 3, $_) } 0 .. 32)
 	  . 'x' x (33 * 60_000));
 $reader->safe_psql('postgres', 'TRUNCATE large');
-open $fh, '>:raw', $large_file or die "$large_file: $!";
-print $fh $wide;
-close $fh;
+write_file($large_file, $wide);
 $reader->safe_psql('postgres',
 	"INSERT INTO large SELECT pg_read_binary_file('$large_file')");
 is( $reader->safe_psql(
@@ -822,7 +819,8 @@ my $sql = "CREATE TABLE fuzzed (rec bytea);\nCOPY fuzzed FROM STDIN;\n";
 for my $round (1 .. 3000)
 {
 	my $rec = pack('H*', $real[ int(rand(@real)) ]);
-	my ($header, $rest) = (substr($rec, 0, 24), substr($rec, 24));
+	my ($header, $rest) = (substr($rec, 0, $record_header_size),
+		substr($rec, $record_header_size));
 	for (0 .. int(rand(4)))
 	{
 		next unless length($rest);

@@ -81,11 +81,8 @@ my $file = "pg_read_binary_file('record')";
 sub write_record
 {
 	my $record = sealed_record(shift);
-	my $path = $node->data_dir . '/record';
 
-	open my $fh, '>:raw', $path or die "could not open $path: $!";
-	print $fh $record;
-	close $fh or die "could not write $path: $!";
+	write_file($node->data_dir . '/record', $record);
 	return $record;
 }
 
@@ -93,7 +90,7 @@ sub write_record
 sub long_record
 {
 	my ($rmid, $info, $headers, $main) = @_;
-	my $n = $size - 24 - length($headers) - 5;
+	my $n = $size - $record_header_size - length($headers) - 5;
 
 	die 'too long' if length $main > $n;
 	return
@@ -119,7 +116,7 @@ is( query(
 	'slru pg_xact/0000 blk 0',
 	'a commit is decoded');
 is( query(
-		"SELECT md5(walredo_apply('slru pg_xact/0000 blk 0', decode(repeat('00', 8192), 'hex'), ARRAY[walredo_postgres('0/5000', $file)])) = md5(walredo_apply('slru pg_xact/0000 blk 0', decode(repeat('00', 8192), 'hex'), (SELECT array_agg(record) FROM walredo_decode('0/5000', $file) WHERE tag = 'slru pg_xact/0000 blk 0')))"
+		"SELECT md5(walredo_apply('slru pg_xact/0000 blk 0', decode(repeat('00', $page_size), 'hex'), ARRAY[walredo_postgres('0/5000', $file)])) = md5(walredo_apply('slru pg_xact/0000 blk 0', decode(repeat('00', $page_size), 'hex'), (SELECT array_agg(record) FROM walredo_decode('0/5000', $file) WHERE tag = 'slru pg_xact/0000 blk 0')))"
 	),
 	't',
 	'a commit is applied');

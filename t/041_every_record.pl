@@ -136,8 +136,9 @@ SQL
 	'pages have the end LSNs of their records');
 
 # Nothing that the server has written an image of has been left out; records
-# that have none are those that change pages without naming them, and, in some minor
-# releases, those that name the first page of a hash bucket to have it locked.
+# that have none are those that change pages without naming them, and, in some
+# minor releases, those that name the first page of a hash bucket to have it
+# locked.
 is( $node->safe_psql('postgres', <<"SQL"),
 SELECT count(*) = (SELECT count(*) FROM checked WHERE has_image)
 FROM walredo_wal_records('$start', '$end') r,

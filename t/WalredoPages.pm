@@ -10,7 +10,7 @@ package WalredoPages;
 #		what is in a file
 #	is_page
 #		a test: a page that walredo has made is the one that the server wrote
-#	write_block, overwrite, cut_file, lengthen_file
+#	write_file, write_block, overwrite, cut_file, lengthen_file
 #		changes to a file, made while the server is down, or where the server
 #		has nothing of the file in its buffers
 #
@@ -26,7 +26,7 @@ use Test::More;
 
 our @EXPORT = qw($page_size $clog_per_page $commit_ts_per_page
   $members_per_page offsets_per_page path_of read_block slurp_page page_sql
-  is_page write_block overwrite cut_file lengthen_file);
+  is_page write_file write_block overwrite cut_file lengthen_file);
 
 #
 # Constants
@@ -123,6 +123,17 @@ sub is_page
 #
 # Changing
 #
+
+# Makes a file of these bytes, in place of the one that may be there.
+sub write_file
+{
+	my ($file, $bytes) = @_;
+
+	open(my $fh, '>:raw', $file) or die "could not open $file: $!";
+	print $fh $bytes;
+	close $fh or die "could not write $file: $!";
+	return;
+}
 
 # Puts bytes into a file, at an offset that must be within it.
 sub overwrite

@@ -245,8 +245,8 @@ sub strange_files
 }
 
 # Other servers on this machine may be killed while tests run, and leave shared
-# memory behind.  A process for each data directory watches whose the segments are:
-# a hash of directory => {pid, output}.
+# memory behind.  A process for each data directory watches whose the segments
+# are: a hash of directory => {pid, output}.
 my %watchers;
 
 sub _watch_segments
