@@ -26,9 +26,12 @@ OBJS = \
 	src/page/scan.o \
 	src/page/verify.o \
 	src/pool/saved_request.o \
-	src/pool/client.o \
 	src/pool/launch.o \
+	src/pool/pipe.o \
+	src/pool/request.o \
 	src/pool/shared.o \
+	src/pool/slots.o \
+	src/pool/stream.o \
 	src/pool/worker.o \
 	src/proto/proto.o \
 	src/record/image.o \

@@ -423,7 +423,7 @@ sub test_poison
 	begin_query($session, $query);
 	ends_wrong(
 		$session,
-		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its last words: PANIC:  invalid max offset number/,
+		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its standard error ended with: PANIC:  invalid max offset number/,
 		'PANIC of redo');
 	is_gone($child, 'child is gone after PANIC');
 	is_right($session, 2, 'after PANIC');

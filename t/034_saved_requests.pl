@@ -65,7 +65,7 @@ my $bad = 'SELECT walredo_apply(tag, NULL,
 	walredo_postgres(lsn, poison)) FROM request';
 my $good = 'SELECT walredo_apply(tag, NULL,
 	ARRAY[walredo_postgres(lsn, rec)]) = page FROM request';
-my $panic = qr/The child was terminated by signal 6: Aborted\. Its last words: (PANIC:  invalid max offset number)/;
+my $panic = qr/The child was terminated by signal 6: Aborted\. Its standard error ended with: (PANIC:  invalid max offset number)/;
 
 sub run_query
 {
@@ -247,7 +247,7 @@ my $ping = 'H' . pack('N', 4);
 my $tag = "\0" . pack('NNNN', 1663, 5, 1, 0);
 my $begin = 'B' . pack('N', 4 + length $tag) . $tag;
 my $get = 'G' . pack('N', 4 + length $tag) . $tag;
-my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "2-2"\. The child exited with exit code 1\. Its last words: ERROR:  /;
+my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "2-2"\. The child exited with exit code 1\. Its standard error ended with: ERROR:  /;
 my $late = qr/ERROR:  58030: wal-redo child did not answer in time/;
 my $invalid = qr/ERROR:  58030: wal-redo child gave an invalid answer/;
 my @files = (
