@@ -40,6 +40,7 @@ OBJS = \
 	src/record/tag.o \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
+	src/redo/replay_saved.o \
 	src/stats/stats.o \
 	src/wal/changes.o \
 	src/wal/names.o \
