@@ -33,9 +33,12 @@ OBJS = \
 	src/page/verify_fork.o \
 	src/page/verify_progress.o \
 	src/pool/saved_request.o \
-	src/pool/client.o \
 	src/pool/launch.o \
+	src/pool/pipe.o \
+	src/pool/request.o \
 	src/pool/shared.o \
+	src/pool/slots.o \
+	src/pool/stream.o \
 	src/pool/worker.o \
 	src/proto/proto.o \
 	src/record/image.o \
@@ -44,6 +47,7 @@ OBJS = \
 	src/record/tag.o \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
+	src/redo/replay_saved.o \
 	src/stats/stats.o \
 	src/wal/changes.o \
 	src/wal/changes_end.o \

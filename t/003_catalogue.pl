@@ -340,7 +340,7 @@ foreach my $file (glob "$top/src/*.[ch] $top/src/*/*.[ch]")
 		push @messages, message_of($1);
 	}
 
-	# See report_failure() of pool/client.c.
+	# See report_failure() of pool/request.c.
 	while ($source =~ /\bmessage = ("(?:[^"\\]|\\.)*");/g)
 	{
 		push @messages, message_of($1);

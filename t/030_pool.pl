@@ -20,7 +20,7 @@
 # with the child kept for the next request (which got another's page), and
 # without room to wait for a private pool; "poison" with tgkill() forbidden
 # (signal 31), and with standard error not logged; "hijacked" with stray bytes
-# let pass, and with no limit to standard error; "tenants" with children that
+# let pass, and with no limit to standard error; "database and role" with children that
 # serve any role; "idle_timeout" with a worker that only looks at idle children
 # when it is woken; "worker_end" without retries after it, with pipes of the
 # pool before kept, and without the parent-death signal; "many_launches" with
@@ -423,7 +423,7 @@ sub test_poison
 	begin_query($session, $query);
 	ends_wrong(
 		$session,
-		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its last words: PANIC:  invalid max offset number/,
+		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its standard error ended with: PANIC:  invalid max offset number/,
 		'PANIC of redo');
 	is_gone($child, 'child is gone after PANIC');
 	is_right($session, 2, 'after PANIC');
@@ -522,7 +522,7 @@ sub test_hijacked
 	nothing_is_left($before, 'hijacked children');
 }
 
-sub test_tenants
+sub test_database_and_role
 {
 	my $session = session($node);
 	my %role_of;
@@ -671,7 +671,7 @@ sub test_waiting
 		"SELECT pg_cancel_backend($first->{backend})");
 	ends_wrong($first, $cancelled, 'cancel of a session that others wait for');
 	ends_right($second, 'session that waited');
-	is_gone($child, 'child that was in doubt is gone');
+	is_gone($child, 'child that was doomed is gone');
 
 	# Both wait, and one is another role.
 	run_query($second, 'SET ROLE regress_two');
@@ -778,7 +778,7 @@ foreach my $mode (0, 1)
 		[ 'cancel', \&test_cancel ],
 		[ 'poison', \&test_poison ],
 		[ 'hijacked', \&test_hijacked ],
-		[ 'tenants', \&test_tenants ],
+		[ 'database and role', \&test_database_and_role ],
 		[ 'idle_timeout', \&test_idle_timeout ],
 		[ 'worker_end', \&test_worker_end ],
 		[ 'many_launches', \&test_many_launches ]);

@@ -73,7 +73,7 @@ my $exited = qr/The child exited with exit code 0\./;
 my $crashed = qr/terminated by signal \d+: Segmentation fault\./;
 my $flooded = qr/The child was killed\..* wrote too much to standard error/s;
 my $out_of_memory =
-  qr/exited with exit code 1\. .*ERROR:  out of memory/s;
+  qr/exited with exit code 1\. Its standard error ended with: .*ERROR:  out of memory/s;
 
 my %outcome = (
 	held => {

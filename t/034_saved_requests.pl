@@ -66,7 +66,7 @@ my $bad = 'SELECT walredo_apply(tag, NULL,
 	walredo_postgres(lsn, poison)) FROM request';
 my $good = 'SELECT walredo_apply(tag, NULL,
 	ARRAY[walredo_postgres(lsn, rec)]) = page FROM request';
-my $panic = qr/The child was terminated by signal 6: Aborted\. Its last words: (PANIC:  invalid max offset number)/;
+my $panic = qr/The child was terminated by signal 6: Aborted\. Its standard error ended with: (PANIC:  invalid max offset number)/;
 
 sub run_query
 {
@@ -121,7 +121,7 @@ is(join(' ', saved()), $name, 'on: one file');
 like(
 	slurp_file($node->logfile, $wal_start_lsn),
 	qr{LOG:  saved failed request as "walredo_failed_requests/\Q$name\E"},
-	'on: and a line in the log');
+	'on: and a line in the server log');
 run_query("$on $good; SELECT walredo_apply(tag, NULL, NULL) FROM request");
 is(join(' ', saved()),
 	$name, 'on: requests that no child dies of are not saved');
@@ -155,7 +155,7 @@ is(scalar(saved()), 32, 'limit: so many are kept');
 like(
 	slurp_file($node->logfile),
 	qr/LOG:  failed request is not saved\n.*DETAIL:  Directory "walredo_failed_requests" has 32 files already\./,
-	'limit: and the log says so');
+	'limit: and the server log says so');
 unlink map { "$dir/$_" } grep { $_ ne $name } saved();
 
 # Somebody else is counting them.
@@ -166,7 +166,7 @@ run_query("$on $bad");
 like(
 	slurp_file($node->logfile, $wal_start_lsn),
 	qr/LOG:  failed request is not saved\n.*DETAIL:  Another one is still being saved\./,
-	'lock: the log says so');
+	'lock: the server log says so');
 is(join(' ', saved()), $name, 'lock: nothing is saved meanwhile');
 close $lock;
 
@@ -189,7 +189,7 @@ is(scalar(saved()), 2, 'size: another one is not');
 like(
 	slurp_file($node->logfile, $wal_start_lsn),
 	qr/LOG:  failed request is not saved\n.*DETAIL:  It has 4\d{7} bytes, and those in directory "walredo_failed_requests" have 4\d{7}\. The limit for all is 67108864\./,
-	'size: and the log says so');
+	'size: and the server log says so');
 run_query("$on $bad");
 is(scalar(saved()), 3, 'size: a short one is saved');
 unlink map { "$dir/$_" } grep { $_ ne $name } saved();
@@ -240,7 +240,7 @@ my $ping = 'H' . pack('N', 4);
 my $tag = "\0" . pack('NNNN', 1663, 5, 1, 0);
 my $begin = 'B' . pack('N', 4 + length $tag) . $tag;
 my $get = 'G' . pack('N', 4 + length $tag) . $tag;
-my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "2-2"\. The child exited with exit code 1\. Its last words: ERROR:  /;
+my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "2-2"\. The child exited with exit code 1\. Its standard error ended with: ERROR:  /;
 my $late = qr/ERROR:  58030: wal-redo child did not answer in time/;
 my $invalid = qr/ERROR:  58030: wal-redo child gave an invalid answer/;
 my @files = (
@@ -294,7 +294,7 @@ fails_with("$on $bad", qr/ERROR:  58030:.*$panic/s, 'a file for a directory');
 like(
 	slurp_file($node->logfile, $wal_start_lsn),
 	qr/LOG:  could not open directory "walredo_failed_requests": Not a directory|LOG:  failed request is not saved/,
-	'a file for a directory: the log says so');
+	'a file for a directory: the server log says so');
 unlink $dir;
 rename "$dir.old", $dir;
 

@@ -1,4 +1,4 @@
-# Pages are replayed while the log is still being read, and what a child has
+# Pages are replayed while WAL is still being read, and what a child has
 # made of them then is right in the end: if more records come for a page, or an
 # image of it, or it is cut off and made again.  A query that ends in the middle
 # leaves the child at once.
@@ -215,7 +215,7 @@ is(join('', end_query($session)), '57014 true',
 is_gone($child, 'exception: the child is killed');
 run_query($session, 'RESET statement_timeout');
 
-# A record near the end is broken, so the error comes while the log is read.
+# A record near the end is broken, so the error comes while WAL is read.
 my ($segment, $offset) = split /\|/, $node->safe_psql('postgres', q{
 	SELECT pg_walfile_name(w.start_lsn), (w.start_lsn - '0/0') % (16 * 1024 * 1024)
 	FROM position p, walredo_wal_records(p.start_lsn, p.end_lsn) w

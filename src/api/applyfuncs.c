@@ -17,7 +17,6 @@
 #include "api/api.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "pool/saved_request.h"
 #include "record/record.h"
 #include "record/tag.h"
 #include "redo/replay.h"

@@ -47,8 +47,8 @@
  * image there, however many records it has had.  What a child fails at stays in
  * memory.
  *
- * Ends
- * ----
+ * Ends of pages
+ * -------------
  * What is known of a page can come to an end, other than by a record
  * that makes it anew: its fork is truncated, say, or its file removed.  This
  * may be about every page of a fork, and most of them are never looked at

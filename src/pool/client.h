@@ -55,8 +55,8 @@ extern void walredo_check_enabled(void);
  * Has a child answer a request, and puts the answer's BLCKSZ bytes into page.
  *
  * Waits for a child to be free, and for the answer; both can be interrupted.
- * ERROR 55000 if walredo.enabled is off, 58030 if the child failed (its last
- * words are in the DETAIL) or did not answer in time, 53000 if no worker or
+ * ERROR 55000 if walredo.enabled is off, 58030 if the child failed (the
+ * tail of its standard error is in the DETAIL) or did not answer in time, 53000 if no worker or
  * child could be started.  After any failure the child is dead, and the next
  * request gets another.
  */
@@ -165,7 +165,7 @@ extern WalredoChildInfo *walredo_pool_children(int *nchildren);
 extern void walredo_pool_expect_requests(void);
 
 /*
- * Makes this process count, and read figures, where its pool does, if it has
+ * Makes this process count, and read statistics, where its pool does, if it has
  * one.
  */
 extern void walredo_pool_attach_stats(void);

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * saved_request.c
- *	  Requests that a child died of, kept for study.
+ *	  Requests that a child did not survive, kept for study.
  *
  * With walredo.save_failed_requests, a request that its child did not survive
  * is written to a file as it went over the pipe.  Given to a child once more,
- * with walredo_replay_request(), it does the same again, under a debugger if
- * need be.
+ * with walredo_replay_saved_request() of the redo room, it does the same again,
+ * under a debugger if need be.
  *
  * The files hold pages and records of whoever made the request, so they are
  * the server's alone to read.  There are limits to their number and size, since
@@ -32,14 +32,11 @@
 #include "storage/fd.h"
 #include "utils/timestamp.h"
 
-/* Bytes of a file that are sent at a time. */
-#define REPLAY_CHUNK	65536
-
 /* How often to try to lock the directory, and how long to wait in between. */
 #define LOCK_TRIES		100
 #define LOCK_RETRY_MS	10
 
-/* A file that is being written, or sent. */
+/* A file that is being written. */
 typedef struct SavedRequest
 {
 	const char *name;
@@ -248,63 +245,4 @@ walredo_save_request(const WalredoRequest *request)
 	if (saved.fd >= 0)
 		remove_file(&saved);
 	close(lock_fd);
-}
-
-static void
-send_file(WalredoPipe *pipe, void *arg)
-{
-	SavedRequest *saved = arg;
-	char	   *chunk = palloc(REPLAY_CHUNK);
-	ssize_t		n;
-
-	if (lseek(saved->fd, 0, SEEK_SET) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not seek in file \"%s/%s\": %m",
-						WALREDO_SAVED_REQUESTS_DIR, saved->name)));
-	/* The file may be of any length; the child has seen enough much earlier. */
-	while ((n = walredo_read(saved->fd, chunk, REPLAY_CHUNK,
-							 REPLAY_CHUNK)) > 0)
-	{
-		if (!walredo_pipe_put(pipe, chunk, n))
-			break;
-	}
-	if (n < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read file \"%s/%s\": %m",
-						WALREDO_SAVED_REQUESTS_DIR, saved->name)));
-	pfree(chunk);
-}
-
-static char *
-describe_file(void *arg)
-{
-	SavedRequest *saved = arg;
-
-	return psprintf("It was to answer the saved request \"%s\".",
-					saved->name);
-}
-
-void
-walredo_replay_saved_request(const char *name, char *page)
-{
-	SavedRequest saved = {name, -1};
-	WalredoRequest request = {send_file, describe_file, &saved, 0, true};
-
-	/* Names as they are made above, and no way out of the directory. */
-	if (name[0] == '\0' || strspn(name, "0123456789-") != strlen(name))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid name of a saved request: \"%s\"", name)));
-
-	saved.fd = OpenTransientFile(psprintf("%s/%s", WALREDO_SAVED_REQUESTS_DIR, name),
-								 O_RDONLY | PG_BINARY);
-	if (saved.fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s/%s\": %m",
-						WALREDO_SAVED_REQUESTS_DIR, name)));
-	walredo_pool_request(&request, page);
-	CloseTransientFile(saved.fd);
 }

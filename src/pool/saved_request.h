@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * saved_request.h
- *	  Requests that a child died of, kept for study.
+ *	  Requests that a child did not survive, kept for study.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -31,12 +31,5 @@
  * what went wrong is logged, as the caller has a worse error to report.
  */
 extern void walredo_save_request(const WalredoRequest *request);
-
-/*
- * Has a child answer a saved request, by the name of its file, and puts the
- * answer into page.  ERROR as from walredo_pool_request(), 22023 for what
- * cannot be a name, and 58P01 if there is no such file.
- */
-extern void walredo_replay_saved_request(const char *name, char *page);
 
 #endif							/* WALREDO_SAVED_REQUEST_H */

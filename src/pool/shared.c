@@ -247,17 +247,12 @@ pool_shmem_startup(void)
 }
 
 void
-walredo_pool_init_shared(void)
+walredo_pool_request_shmem(void)
 {
-	BackgroundWorker worker;
-
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = pool_shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = pool_shmem_startup;
-
-	walredo_pool_fill_worker(&worker, 0);
-	RegisterBackgroundWorker(&worker);
 }
 
 WalredoPool *
@@ -324,8 +319,8 @@ walredo_pool_first_waiter(WalredoPool *pool)
 }
 
 /*
- * A slot has become IDLE or EMPTY, and is nobody's.  If backends wait, the one
- * that has waited longest gets it, with its child if that may serve it.
+ * A slot has become IDLE or EMPTY, and has no owner any more.  If backends wait,
+ * the one that has waited longest gets it, with its child if that serves it.
  */
 void
 walredo_pool_slot_free(WalredoPool *pool, int slotno)
@@ -363,7 +358,8 @@ walredo_pool_slot_free(WalredoPool *pool, int slotno)
 		slot->state = SLOT_BUSY;
 	else
 	{
-		slot->state = SLOT_LAUNCHING;
+		slot->state = slot->state == SLOT_EMPTY ? SLOT_LAUNCHING :
+			SLOT_REPLACING;
 		slot->database = first->database;
 		slot->role = first->role;
 		memcpy(slot->title, first->title, sizeof(slot->title));

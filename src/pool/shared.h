@@ -13,25 +13,48 @@
  * backend's process ID in a directory in the server's main shared memory, and
  * the last of them to end has its worker end, too.
  *
- * Each child has a slot, and each slot a state.  A slot is somebody's if it
- * has an owner, a backend.
+ * Each child has a slot, and each slot is in one of the states below.  A slot
+ * that a backend uses or waits for has an owner, that backend; any other has
+ * none.  "Whom a child serves" is a database and a role: a child is never used
+ * for another one, since redo of a broken record may leave anything in it.
  *
- *	EMPTY		no child, and nobody's.
- *	LAUNCHING	the owner waits while the worker starts a child.  If there is
- *				one that served another tenant, the worker kills it first.
- *	BUSY		the owner, and nobody else, may use the child's pipes.
- *	IDLE		nobody's; the child waits for its tenant, a role in a database,
- *				to come back.
- *	DOOMED		the child is in doubt, or not wanted any more, and the worker
- *				must kill it.  An owner, if there is one, waits to learn how
- *				it died.
- *	DEAD		the child is reaped; the owner reads why, and lets the slot go.
+ *	EMPTY		There is no child, and no owner.
+ *	LAUNCHING	The owner waits while the worker starts a child.
+ *	REPLACING	As LAUNCHING, but there still is a child, which served another
+ *				database or role.  The worker kills that first.
+ *	BUSY		The owner, and nobody else, may use the child's pipes.
+ *	IDLE		There is no owner.  The child waits for a request of the
+ *				database and role that it serves.
+ *	DOOMED		The worker must kill the child, because it may be in the middle
+ *				of a request, or is not wanted any more.  If there is an owner,
+ *				it waits to learn how the child ended.
+ *	DEAD		The child is reaped, or could not be started.  The owner reads
+ *				how it ended, and lets the slot go.
  *
- * The worker moves a slot from LAUNCHING to BUSY or DEAD, from DOOMED to DEAD
- * or, without an owner, to EMPTY; and if it finds that a child is gone or has
- * to go, from BUSY to DEAD and from IDLE to DOOMED.  If a slot becomes free
- * while backends wait, whoever frees it makes the first of them its owner.
- * Backends make all other moves.
+ * These functions make the moves: (b) runs in a backend, (w) in the worker, and
+ * (s) in either, whichever frees the slot or finds that it is free.
+ *
+ *	EMPTY -> LAUNCHING		take_slot() (b), walredo_pool_slot_free() (s)
+ *	IDLE -> REPLACING		take_slot() (b), walredo_pool_slot_free() (s)
+ *	IDLE -> BUSY			take_slot() (b), walredo_pool_slot_free() (s)
+ *	REPLACING -> LAUNCHING	child_gone() (w)
+ *	LAUNCHING -> BUSY		read_first_answer() (w)
+ *	LAUNCHING -> DEAD		child_gone() (w)
+ *	BUSY -> IDLE			walredo_slot_release() (b)
+ *	BUSY -> DEAD			child_gone() (w): the child ended by itself, or
+ *							wrote too much to standard error
+ *	any with an owner		walredo_slot_await_end() (b), which stays the owner,
+ *	  but DEAD -> DOOMED	and walredo_slot_abandon() (b), which does not
+ *	IDLE -> DOOMED			update_slot() (w): idle for too long, or the pool
+ *							has become smaller; walredo_pool_slot_free() (s):
+ *							the latter, too; child_gone() (w)
+ *	DOOMED -> DEAD			child_gone() (w), if there is an owner
+ *	DOOMED -> EMPTY			child_gone() (w), if there is none
+ *	DEAD -> EMPTY			walredo_slot_await_end(), walredo_slot_abandon()
+ *							and walredo_slot_release() (b)
+ *
+ * A slot that becomes IDLE or EMPTY while backends wait for one goes to the
+ * backend that has waited longest: walredo_pool_slot_free().
  *
  * Locking: pool->lock protects everything but what is set once before the
  * worker starts.  It is held for a few instructions at a time, never while
@@ -52,7 +75,6 @@
 
 #include "datatype/timestamp.h"
 #include "pool/pool.h"
-#include "postmaster/bgworker.h"
 #include "proto/proto.h"
 #include "storage/dsm.h"
 #include "storage/latch.h"
@@ -66,17 +88,44 @@ typedef enum WalredoSlotState
 {
 	SLOT_EMPTY,
 	SLOT_LAUNCHING,
+	SLOT_REPLACING,
 	SLOT_BUSY,
 	SLOT_IDLE,
 	SLOT_DOOMED,
 	SLOT_DEAD
 } WalredoSlotState;
 
+/* In which way a child ended. */
+typedef enum WalredoChildEndKind
+{
+	CHILD_NOT_STARTED,			/* it never answered its first ping */
+	CHILD_EXITED,				/* by itself, or somebody else killed it */
+	CHILD_KILLED				/* it lived until the worker killed it */
+} WalredoChildEndKind;
+
+/* How a child ended. */
+typedef struct WalredoChildEnd
+{
+	WalredoChildEndKind kind;
+	int			exit_status;	/* CHILD_EXITED: from waitpid() */
+
+	/*
+	 * Not CHILD_EXITED: the only reason was that the worker itself ended, so
+	 * nothing was wrong with the child.
+	 */
+	bool		with_worker;
+
+	uint64		requests;		/* that it had answered */
+
+	/* The end of what it wrote to standard error, a string. */
+	char		stderr_tail[WALREDO_STDERR_TAIL_SIZE];
+} WalredoChildEnd;
+
 typedef struct WalredoSlot
 {
 	WalredoSlotState state;
 
-	/* Who uses the slot; zero if nobody does. */
+	/* The owner; zero and NULL if there is none. */
 	pid_t		owner_pid;
 	Latch	   *owner_latch;
 
@@ -97,12 +146,8 @@ typedef struct WalredoSlot
 	/* Why the worker is to kill it; counted when it does. */
 	WalredoCounter kill_cause;
 
-	/* SLOT_DEAD: how the child ended. */
-	bool		launch_failed;	/* it never came to answer its first ping */
-	bool		was_killed;		/* it lived until the worker killed it */
-	bool		worker_ended;	/* ... only because it ended itself */
-	int			exit_status;	/* from waitpid() */
-	char		stderr_tail[WALREDO_STDERR_TAIL_SIZE];	/* a string */
+	/* SLOT_DEAD only. */
+	WalredoChildEnd end;
 } WalredoSlot;
 
 /* A backend that waits for a slot. */
@@ -165,12 +210,17 @@ typedef struct WalredoPool
 	((pool)->is_private ? (pool)->num_slots : \
 	 Min((pool)->num_slots, walredo_pool_size))
 
-/* True if the slot's child may serve a tenant as it is. */
+/* True if the slot has a child that serves this database and role. */
 #define WalredoSlotServes(slot, db, rol) \
 	((slot)->child_number != 0 && \
 	 (slot)->database == (db) && (slot)->role == (rol))
 
-/* shared.c */
+/*
+ * Has the server reserve memory for a pool, and make it there at its start.  To
+ * be called while shared_preload_libraries are loaded.
+ */
+extern void walredo_pool_request_shmem(void);
+
 extern void walredo_pool_register_tranche(void);
 extern WalredoPool *walredo_pool_in_shmem(void);
 extern Size walredo_pool_shared_size(int num_slots, int max_waiters);
@@ -199,15 +249,5 @@ extern void walredo_directory_enter(pid_t session_pid, dsm_handle handle);
 extern void walredo_directory_join(dsm_handle handle);
 extern bool walredo_directory_leave(dsm_handle handle);
 extern void walredo_directory_forget(dsm_handle handle);
-
-/*
- * worker.c
- *
- * fill_worker says what to register: the worker of the server's pool, or if
- * session_pid is not 0, that of the session whose backend has that process ID.
- */
-extern PGDLLEXPORT void walredo_worker_main(Datum main_arg);
-extern void walredo_pool_fill_worker(BackgroundWorker *worker,
-									 pid_t session_pid);
 
 #endif							/* WALREDO_POOL_SHARED_H */

@@ -42,6 +42,7 @@
 #include "pgstat.h"
 #include "pool/launch.h"
 #include "pool/shared.h"
+#include "pool/worker.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -508,8 +509,10 @@ read_first_answer(int slotno)
 }
 
 /*
- * The child of a slot is gone, or must go.  Reaps it, and tells the slot's
- * owner.
+ * The child of a slot is gone, or must go.  Kills it if it lives, reaps it, and
+ * tells the slot's owner how it ended.
+ *
+ * It may be called for a slot that has no child yet, if the launch failed.
  */
 static void
 child_gone(int slotno)
@@ -517,11 +520,14 @@ child_gone(int slotno)
 	WorkerChild *child = &children[slotno];
 	WalredoSlot *slot = &pool->slots[slotno];
 	bool		launch_failed = (child->number == 0);
-	bool		previous_tenants;
+	bool		is_replaced;
 	bool		was_killed;
 	int			status;
 
-	/* Nobody may take the slot for one with a child any more. */
+	/*
+	 * To kill and reap the child takes a moment, in which the lock is not
+	 * held.  Nobody may take the slot for one with an idle child meanwhile.
+	 */
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	if (slot->state == SLOT_IDLE)
 	{
@@ -535,31 +541,33 @@ child_gone(int slotno)
 		walredo_count(STAT_LAUNCH_FAILURES, 1);
 
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-	previous_tenants = (slot->state == SLOT_LAUNCHING &&
-						slot->child_number != 0);
+	is_replaced = (slot->state == SLOT_REPLACING);
 	if (!launch_failed)
 		walredo_count(!was_killed ? STAT_DEATHS :
-					  previous_tenants ? STAT_KILLS_ROLE :
+					  is_replaced ? STAT_KILLS_ROLE :
 					  slot->state == SLOT_DOOMED ? slot->kill_cause :
 					  STAT_KILLS_OUTPUT, 1);
 	slot->child_number = 0;
 	slot->child_pid = 0;
-	if (previous_tenants)
+	if (is_replaced)
 	{
 		/*
 		 * The owner waits for a child of its own, which is still to be
-		 * started, and how another role's child ended is no concern of it.
+		 * started.  How another role's child ended is no concern of it.
 		 */
+		slot->state = SLOT_LAUNCHING;
 	}
 	else if (slot->owner_pid != 0)
 	{
-		slot->launch_failed = launch_failed;
-		slot->was_killed = was_killed;
-		slot->worker_ended = worker_is_ending &&
-			(was_killed || launch_failed);
-		slot->exit_status = status;
-		strlcpy(slot->stderr_tail, child->output.stderr_tail,
-				sizeof(slot->stderr_tail));
+		WalredoChildEnd *end = &slot->end;
+
+		end->kind = launch_failed ? CHILD_NOT_STARTED :
+			was_killed ? CHILD_KILLED : CHILD_EXITED;
+		end->exit_status = status;
+		end->with_worker = worker_is_ending && end->kind != CHILD_EXITED;
+		end->requests = slot->requests;
+		strlcpy(end->stderr_tail, child->output.stderr_tail,
+				sizeof(end->stderr_tail));
 		slot->state = SLOT_DEAD;
 		SetLatch(slot->owner_latch);
 	}
@@ -571,7 +579,7 @@ child_gone(int slotno)
 	LWLockRelease(&pool->lock);
 }
 
-/* True if any child is being started. */
+/* True if any child is being started, or is about to be. */
 static bool
 is_launching(void)
 {
@@ -579,7 +587,8 @@ is_launching(void)
 
 	for (int i = 0; i < pool->num_slots; i++)
 	{
-		if (pool->slots[i].state == SLOT_LAUNCHING)
+		if (pool->slots[i].state == SLOT_LAUNCHING ||
+			pool->slots[i].state == SLOT_REPLACING)
 			return true;
 	}
 	return false;
@@ -621,8 +630,142 @@ update_template(TimestampTz now)
 }
 
 /*
- * Does what the states of the slots ask for.  Returns how long to wait at
- * most, in milliseconds, until something is due; -1 if nothing is.
+ * Looks at a slot that has no child for the backends that wait: it is EMPTY, or
+ * IDLE with a child that serves none of them.
+ *
+ * Backends rather wait for a child of their role that is at work than have
+ * another one started, which mostly takes longer.  But if they have waited for
+ * long, and no child is being started that might serve them, they get the slot.
+ * Returns when that will be; 0 if it is not to be waited for.
+ */
+static TimestampTz
+offer_slot(int slotno, TimestampTz now)
+{
+	TimestampTz due;
+
+	Assert(LWLockHeldByMe(&pool->lock));
+
+	if (is_launching())
+		return 0;
+	due = Max(walredo_pool_first_waiter(pool)->since, last_launch_end);
+	due = TimestampTzPlusMilliseconds(due, LAUNCH_PATIENCE_MS);
+	if (due > now)
+		return due;
+	walredo_pool_slot_free(pool, slotno);
+	return 0;
+}
+
+/*
+ * Looks at a slot that is IDLE, and dooms its child if it is not wanted any
+ * more.  Returns when it will not be; 0 if that is never.
+ */
+static TimestampTz
+check_idle_slot(int slotno, TimestampTz now)
+{
+	WalredoSlot *slot = &pool->slots[slotno];
+	TimestampTz due = 0;
+
+	Assert(LWLockHeldByMe(&pool->lock));
+	Assert(slot->state == SLOT_IDLE);
+
+	if (walredo_idle_timeout > 0)
+		due = TimestampTzPlusMilliseconds(slot->idle_since,
+										  walredo_idle_timeout);
+	if (slotno >= WalredoPoolUsableSlots(pool))
+	{
+		slot->state = SLOT_DOOMED;
+		slot->kill_cause = STAT_KILLS_SIZE;
+	}
+	else if (due != 0 && due <= now)
+	{
+		slot->state = SLOT_DOOMED;
+		slot->kill_cause = STAT_KILLS_IDLE;
+	}
+	else
+		return due;
+	return 0;
+}
+
+/*
+ * Starts the child of a slot that is LAUNCHING, or sees to it that its start
+ * ends in time, with or without success.  Returns until when it may take; 0 if
+ * it has failed.
+ */
+static TimestampTz
+update_launch(int slotno, TimestampTz now)
+{
+	WorkerChild *child = &children[slotno];
+
+	if (child->process.pid == 0 && !launch(slotno))
+	{
+		child_gone(slotno);
+		return 0;
+	}
+	if (child->launch_deadline > now)
+		return child->launch_deadline;
+	append_to_tail(&child->output, late, strlen(late));
+	child_gone(slotno);
+	return 0;
+}
+
+/*
+ * Does what the state of a slot asks for.  Returns when the slot is to be looked
+ * at again, even if nobody wakes the worker; 0 if there is no need to.
+ */
+static TimestampTz
+update_slot(int slotno, TimestampTz now)
+{
+	WalredoSlot *slot = &pool->slots[slotno];
+	WalredoSlotState state;
+	TimestampTz due = 0;
+
+	/* What takes no more than a move from one state to another. */
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if ((slot->state == SLOT_EMPTY || slot->state == SLOT_IDLE) &&
+		pool->num_waiters > 0 && slotno < WalredoPoolUsableSlots(pool))
+		due = offer_slot(slotno, now);
+	else if (slot->state == SLOT_IDLE)
+		due = check_idle_slot(slotno, now);
+	else if (slot->state == SLOT_BUSY && walredo_idle_timeout > 0)
+	{
+		/*
+		 * Nobody tells us when it becomes idle, which would cost every
+		 * request a context switch.  So have a look after that time.
+		 */
+		due = TimestampTzPlusMilliseconds(now, walredo_idle_timeout);
+	}
+	state = slot->state;
+	LWLockRelease(&pool->lock);
+
+	/* What takes system calls. */
+	switch (state)
+	{
+		case SLOT_REPLACING:
+
+			/*
+			 * The owner may have given up by the time that the old child is
+			 * reaped, so look again before another one is started.
+			 */
+			child_gone(slotno);
+			return now;
+		case SLOT_LAUNCHING:
+			return update_launch(slotno, now);
+		case SLOT_DOOMED:
+			child_gone(slotno);
+			return 0;
+		case SLOT_EMPTY:
+		case SLOT_BUSY:
+		case SLOT_IDLE:
+		case SLOT_DEAD:
+			break;
+	}
+	return due;
+}
+
+/*
+ * Does what the states of the slots, and of the template, ask for.  Returns how
+ * long to wait at most, in milliseconds, until something is due; -1 if nothing
+ * is.
  */
 static long
 update_slots(void)
@@ -632,100 +775,14 @@ update_slots(void)
 
 	for (int i = 0; i < pool->num_slots; i++)
 	{
-		WorkerChild *child = &children[i];
-		WalredoSlot *slot = &pool->slots[i];
-		WalredoSlotState state;
-		uint64		child_number;
-		TimestampTz due = 0;
+		TimestampTz due = update_slot(i, now);
+		long		wait;
 
-		LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
-		if ((slot->state == SLOT_EMPTY || slot->state == SLOT_IDLE) &&
-			pool->num_waiters > 0 && i < WalredoPoolUsableSlots(pool))
-		{
-			/*
-			 * It has no child for those who wait.  If they have to wait for
-			 * long, although no child is being started that might serve them,
-			 * they get it.
-			 */
-			due = Max(walredo_pool_first_waiter(pool)->since,
-					  last_launch_end);
-			due = TimestampTzPlusMilliseconds(due, LAUNCH_PATIENCE_MS);
-			if (is_launching())
-				due = 0;
-			else if (due <= now)
-			{
-				walredo_pool_slot_free(pool, i);
-				due = 0;
-			}
-		}
-		else if (slot->state == SLOT_IDLE)
-		{
-			due = TimestampTzPlusMilliseconds(slot->idle_since,
-											  walredo_idle_timeout);
-			if (i >= WalredoPoolUsableSlots(pool))
-			{
-				slot->state = SLOT_DOOMED;
-				slot->kill_cause = STAT_KILLS_SIZE;
-			}
-			else if (walredo_idle_timeout > 0 && due <= now)
-			{
-				slot->state = SLOT_DOOMED;
-				slot->kill_cause = STAT_KILLS_IDLE;
-			}
-			else if (walredo_idle_timeout == 0)
-				due = 0;
-		}
-		else if (slot->state == SLOT_BUSY && walredo_idle_timeout > 0)
-		{
-			/*
-			 * Nobody tells us when it becomes idle, which would cost every
-			 * request a context switch.  So have a look after that time.
-			 */
-			due = TimestampTzPlusMilliseconds(now, walredo_idle_timeout);
-		}
-		state = slot->state;
-		child_number = slot->child_number;
-		LWLockRelease(&pool->lock);
-
-		switch (state)
-		{
-			case SLOT_LAUNCHING:
-				if (child_number != 0)
-				{
-					/*
-					 * It served another tenant.  The owner may have given up
-					 * meanwhile, so look again before one is started.
-					 */
-					child_gone(i);
-					timeout = 0;
-				}
-				else if (child->process.pid == 0 && !launch(i))
-					child_gone(i);
-				else
-					due = child->launch_deadline;
-				break;
-			case SLOT_DOOMED:
-				child_gone(i);
-				break;
-			case SLOT_EMPTY:
-			case SLOT_BUSY:
-			case SLOT_IDLE:
-			case SLOT_DEAD:
-				break;
-		}
-
-		if (state == SLOT_LAUNCHING && due != 0 && due <= now)
-		{
-			append_to_tail(&child->output, late, strlen(late));
-			child_gone(i);
-		}
-		else if (due != 0)
-		{
-			long		wait = TimestampDifferenceMilliseconds(now, due) + 1;
-
-			if (timeout < 0 || wait < timeout)
-				timeout = wait;
-		}
+		if (due == 0)
+			continue;
+		wait = due <= now ? 0 : TimestampDifferenceMilliseconds(now, due) + 1;
+		if (timeout < 0 || wait < timeout)
+			timeout = wait;
 	}
 	return timeout;
 }
@@ -1031,6 +1088,16 @@ walredo_pool_fill_worker(BackgroundWorker *worker, pid_t session_pid)
 	else
 		strlcpy(worker->bgw_name, "walredo worker", sizeof(worker->bgw_name));
 	strlcpy(worker->bgw_type, "walredo worker", sizeof(worker->bgw_type));
+}
+
+void
+walredo_pool_init_shared(void)
+{
+	BackgroundWorker worker;
+
+	walredo_pool_request_shmem();
+	walredo_pool_fill_worker(&worker, 0);
+	RegisterBackgroundWorker(&worker);
 }
 
 /*

@@ -8,8 +8,8 @@
  * or they do not name it: those become native ones.  The list is cut into runs
  * of either sort, and the image goes from one run to the next.
  *
- * All checks of what a child is given are made here, before it is bothered:
- * what a child objects to, it dies of.
+ * Everything that a child is given is validated here, because a child exits on
+ * any invalid input, and the next request has to wait for another one.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

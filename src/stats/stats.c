@@ -52,8 +52,8 @@ walredo_stats_attach(WalredoStats *stats)
 		return;
 
 	/*
-	 * A session's figures follow it from its own memory to its private pool,
-	 * and back if that ends.
+	 * A session's statistics follow it from its own memory to its private
+	 * pool, and back if that ends.
 	 */
 	for (int i = 0; i < STAT_NCOUNTERS; i++)
 		pg_atomic_fetch_add_u64(&to->counters[i],

@@ -3,7 +3,7 @@
  * stats.h
  *	  Counters of what a pool, its worker and its callers have done.
  *
- * Figures are kept where the pool is: in the server's shared memory if the
+ * Statistics are kept where the pool is: in the server's shared memory if the
  * library is preloaded, and in that of one session if not.  All are atomic and
  * only ever added to, so nobody waits for anybody to count.
  *
@@ -47,7 +47,7 @@ typedef enum WalredoCounter
 	STAT_LAUNCH_FAILURES,
 	STAT_DEATHS,				/* found dead, not killed by the worker */
 	STAT_KILLS_FAILURE,			/* ... after a failure, time-out or cancel */
-	STAT_KILLS_ROLE,			/* ... to make room for another tenant */
+	STAT_KILLS_ROLE,			/* ... to make room for another role's child */
 	STAT_KILLS_IDLE,			/* ... for want of work */
 	STAT_KILLS_SIZE,			/* ... since the pool became smaller */
 	STAT_KILLS_OUTPUT			/* ... for what it did on standard error */
@@ -85,7 +85,7 @@ typedef struct WalredoStats
 /* Where this process counts.  Never NULL. */
 extern WalredoStats *walredo_stats;
 
-/* Makes all figures zero; the first time, or again. */
+/* Sets all statistics to zero; the first time, or again. */
 extern void walredo_stats_init(WalredoStats *stats);
 extern void walredo_stats_reset(WalredoStats *stats);
 

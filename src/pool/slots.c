@@ -1,0 +1,837 @@
+/*-------------------------------------------------------------------------
+ *
+ * slots.c
+ *	  A backend's part in a pool: which pool it uses, and its slot there.
+ *
+ * The backend takes a slot of the pool, and with it a child that nobody else
+ * uses meanwhile; the worker starts one if need be.  Where the library was
+ * preloaded, all sessions share the server's pool.  Where it was not, the first
+ * process of a session that needs a child makes a pool for this session alone.
+ *
+ * Whatever ends a request in the middle, the slot is let go, and its child is
+ * doomed: it is never used again, and the slot gets another one.  So nobody can
+ * ever receive an answer that was meant for somebody else.  See shared.h for
+ * the states of a slot.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/pool/slots.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "pool/shared.h"
+#include "pool/slots.h"
+#include "pool/worker.h"
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/*
+ * How long the worker may take to kill and reap a child.  Not walredo.timeout:
+ * that may be short, and how the child ended is still wanted then.
+ */
+#define REAP_TIMEOUT_MS		5000
+
+/* How often those who wait for a slot see whether their own worker lives. */
+#define WORKER_CHECK_MS		1000
+
+/*
+ * A session waits for its own pool while the worker kills the child of an
+ * earlier request, or while another of its processes uses the child.
+ */
+#define PRIVATE_SLOTS		1
+#define PRIVATE_WAITERS		(1 + max_worker_processes)
+
+/* All that this process keeps of pools and children. */
+typedef struct WalredoClientState
+{
+	/* The pool that this session uses; NULL before it needs one. */
+	WalredoPool *pool;
+
+	/* Where it is, if it is a private one, else NULL. */
+	dsm_segment *private_segment;
+
+	/* The private pool's worker, if it was this process that registered it. */
+	BackgroundWorkerHandle *private_worker;
+	bool		private_worker_started;
+
+	/*
+	 * What this backend has of the pool: a slot, or a place in the queue of
+	 * those who wait for one.  At most one of the two is not -1.  It lets go
+	 * of it when the resource owner ends, if not before.
+	 */
+	int			slot;
+	int			waiter;
+	ResourceOwner owner;
+
+	int			last_slot;		/* the slot that it had before */
+
+	/* The pipes of the children in the slots, as far as we have them. */
+	WalredoConnection connections[WALREDO_MAX_CHILDREN];
+
+	/* What is under way with the child in our slot; NULL before first use. */
+	WalredoPipe *pipe;
+
+	/* The numbers of our wait events, and whether they are set. */
+	uint32		wait_for_child;
+	uint32		wait_for_answer;
+	bool		is_prepared;
+} WalredoClientState;
+
+static WalredoClientState client = {.slot = -1,.waiter = -1};
+
+static void release_resources(ResourceReleasePhase phase, bool is_commit,
+							  bool is_top_level, void *arg);
+
+/* ----------------------------------------------------------------
+ *		Pools
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Says in our private pool that its worker must end, and that nobody can use
+ * the pool any more.  All who wait for a child are woken up: if the worker has
+ * never come to life, nobody else tells them.
+ */
+static void
+request_end_of_pool(void)
+{
+	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+	client.pool->end_requested = true;
+	walredo_pool_wake_worker(client.pool);
+	walredo_pool_wake_backends(client.pool);
+	LWLockRelease(&client.pool->lock);
+}
+
+/*
+ * Waits until the worker of our private pool, which another process of this
+ * session has registered and which was told to end, has come to its end.  One
+ * that has not come to life may never do so, and will end at once if it does.
+ */
+static void
+wait_for_private_worker(void)
+{
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REAP_TIMEOUT_MS);
+
+	LWLockAcquire(&client.pool->lock, LW_SHARED);
+	while (client.pool->worker_started && !client.pool->worker_ended &&
+		   GetCurrentTimestamp() < deadline)
+	{
+		LWLockRelease(&client.pool->lock);
+		pg_usleep(1000L);
+		LWLockAcquire(&client.pool->lock, LW_SHARED);
+	}
+	LWLockRelease(&client.pool->lock);
+}
+
+/*
+ * Leaves the private pool; with is_dead, nobody else can use it any more
+ * either.  The last to leave has its worker end, which kills the child, and
+ * waits for that, so that nothing of the session's is left when it has ended.
+ */
+static void
+leave_private_pool(bool is_dead)
+{
+	bool		is_last;
+
+	/* The next pool numbers its children from the start. */
+	for (int i = 0; i < PRIVATE_SLOTS; i++)
+		walredo_connection_close(&client.connections[i]);
+
+	walredo_directory_lock();
+	is_last = walredo_directory_leave(dsm_segment_handle(client.private_segment));
+	if (is_dead)
+		walredo_directory_forget(dsm_segment_handle(client.private_segment));
+	walredo_directory_unlock();
+
+	if (is_last || is_dead)
+	{
+		request_end_of_pool();
+		if (client.private_worker != NULL)
+		{
+			TerminateBackgroundWorker(client.private_worker);
+			(void) WaitForBackgroundWorkerShutdown(client.private_worker);
+		}
+		else
+			wait_for_private_worker();
+	}
+	if (client.private_worker != NULL)
+		pfree(client.private_worker);
+	client.private_worker = NULL;
+	walredo_stats_attach(NULL);
+	dsm_detach(client.private_segment);
+	client.private_segment = NULL;
+	client.pool = NULL;
+}
+
+static void
+client_exit(int code, Datum arg)
+{
+	walredo_slot_abandon();
+	if (client.private_segment != NULL)
+		leave_private_pool(false);
+}
+
+/* The process ID of the backend that this session is known by. */
+static pid_t
+session_pid(void)
+{
+	if (IsParallelWorker() && MyProc->lockGroupLeader != NULL)
+		return MyProc->lockGroupLeader->pid;
+	return MyProcPid;
+}
+
+/*
+ * Makes a pool for this session alone: one slot in a dynamic segment, and a
+ * worker of its own, which need not have started yet.  False if there can be no
+ * further worker.  If the server has no room for a further segment, that is an
+ * ERROR, or with quietly, false as well.
+ */
+static bool
+make_private_pool(bool quietly)
+{
+	dsm_segment *segment;
+	BackgroundWorker worker;
+	MemoryContext old_context;
+	bool		registered;
+
+	segment = dsm_create(walredo_pool_shared_size(PRIVATE_SLOTS,
+												  PRIVATE_WAITERS),
+						 quietly ? DSM_CREATE_NULL_IF_MAXSEGMENTS : 0);
+	if (segment == NULL)
+		return false;
+	dsm_pin_mapping(segment);
+	walredo_pool_shared_init(dsm_segment_address(segment), true,
+							 PRIVATE_SLOTS, PRIVATE_WAITERS);
+
+	walredo_pool_fill_worker(&worker, session_pid());
+	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
+	worker.bgw_notify_pid = MyProcPid;
+
+	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	registered = RegisterDynamicBackgroundWorker(&worker, &client.private_worker);
+	MemoryContextSwitchTo(old_context);
+	if (!registered)
+	{
+		client.private_worker = NULL;
+		dsm_detach(segment);
+		return false;
+	}
+	client.private_worker_started = false;
+	client.private_segment = segment;
+	walredo_directory_enter(session_pid(), dsm_segment_handle(segment));
+	return true;
+}
+
+/*
+ * Takes part in the pool of this session, which is made if there is none.
+ * False if it cannot be; quietly is as for make_private_pool().
+ */
+static bool
+join_private_pool(bool quietly)
+{
+	dsm_handle	handle;
+
+	/*
+	 * An error in between releases the lock.  What has been made before it is
+	 * in client.private_segment, or is of no use to anybody and goes with
+	 * this process.
+	 */
+	walredo_directory_lock();
+	handle = walredo_directory_find(session_pid());
+	if (handle != DSM_HANDLE_INVALID)
+	{
+		client.private_segment = dsm_attach(handle);
+		if (client.private_segment != NULL)
+		{
+			dsm_pin_mapping(client.private_segment);
+			walredo_directory_join(handle);
+		}
+		else
+			walredo_directory_forget(handle);
+	}
+	if (client.private_segment != NULL || make_private_pool(quietly))
+		client.pool = dsm_segment_address(client.private_segment);
+	walredo_directory_unlock();
+	return client.pool != NULL;
+}
+
+/*
+ * True if the worker of our private pool is no more, or was told to end.  One
+ * that another process has registered may still be about to start, or may have
+ * failed to, which only that process can learn from the server.
+ */
+static bool
+private_worker_is_gone(void)
+{
+	pid_t		pid;
+	bool		ended;
+
+	LWLockAcquire(&client.pool->lock, LW_SHARED);
+	ended = client.pool->worker_ended || client.pool->end_requested;
+	LWLockRelease(&client.pool->lock);
+	if (ended || client.private_worker == NULL)
+		return ended;
+	return GetBackgroundWorkerPid(client.private_worker, &pid) == BGWH_STOPPED;
+}
+
+/* True if the worker of our private pool has not come to life yet. */
+static bool
+private_worker_is_missing(void)
+{
+	bool		missing;
+
+	LWLockAcquire(&client.pool->lock, LW_SHARED);
+	missing = !client.pool->worker_started;
+	LWLockRelease(&client.pool->lock);
+	return missing;
+}
+
+static void
+prepare_pool(void)
+{
+	if (!client.is_prepared)
+	{
+		walredo_pool_register_tranche();
+		client.wait_for_child = walredo_wait_event("WalredoChild",
+												   PG_WAIT_EXTENSION);
+		client.wait_for_answer = walredo_wait_event("WalredoAnswer",
+													WAIT_EVENT_MQ_RECEIVE);
+		before_shmem_exit(client_exit, 0);
+		RegisterResourceReleaseCallback(release_resources, NULL);
+		client.is_prepared = true;
+	}
+
+	/* Somebody may have terminated our worker. */
+	if (client.private_segment != NULL && private_worker_is_gone())
+		leave_private_pool(true);
+
+	if (client.pool == NULL)
+		client.pool = walredo_pool_in_shmem();
+}
+
+static void
+attach_pool(void)
+{
+	pid_t		pid;
+
+	prepare_pool();
+	if (client.pool == NULL && !join_private_pool(false))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not register a background worker for WAL redo"),
+				 errhint("Increase max_worker_processes, or add walredo to shared_preload_libraries so that all sessions share one worker.")));
+	if (client.private_worker != NULL && !client.private_worker_started)
+	{
+		if (WaitForBackgroundWorkerStartup(client.private_worker,
+										   &pid) != BGWH_STARTED)
+		{
+			leave_private_pool(true);
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("could not start a background worker for WAL redo"),
+					 errhint("More details may be available in the server log.")));
+		}
+		client.private_worker_started = true;
+	}
+	walredo_stats_attach(&client.pool->stats);
+}
+
+void
+walredo_pool_expect_requests(void)
+{
+	if (!walredo_enabled || IsParallelWorker())
+		return;
+	prepare_pool();
+
+	/* If there is no room for a pool now, there may be when it is needed. */
+	if (client.pool == NULL)
+		(void) join_private_pool(true);
+}
+
+/* ----------------------------------------------------------------
+ *		Slots
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * The names of our database and of a role, for those who look at processes.
+ */
+static const char *
+title_of_role(Oid role)
+{
+	static char title[WALREDO_TITLE_SIZE];
+	static Oid	title_role = InvalidOid;
+
+	if (role != title_role)
+	{
+		char	   *database_name = get_database_name(MyDatabaseId);
+		char	   *role_name = GetUserNameFromId(role, true);
+
+		snprintf(title, sizeof(title), "%s %s",
+				 database_name ? database_name : "?",
+				 role_name ? role_name : "?");
+		title_role = role;
+	}
+	return title;
+}
+
+/*
+ * Takes a slot that needs no waiting for.
+ *
+ * An idle child that serves this database and role is taken at once, of several
+ * the one that we used last.  If all such children are at work, or about to
+ * start, it is better to wait: for most requests a child takes less time than
+ * another takes to start, and so many callers at once cause one launch.  For
+ * those that have to wait long, the worker starts another.  If there is no such
+ * child at all, one is started in an empty slot, or takes the place of another
+ * database's or role's child, of those the one idle for longest.
+ */
+static bool
+take_slot(Oid database, Oid role, const char *title)
+{
+	int			usable = WalredoPoolUsableSlots(client.pool);
+	int			idle = -1;
+	int			empty = -1;
+	int			oldest = -1;
+	bool		at_work = false;
+	int			found;
+	WalredoSlot *slot;
+
+	Assert(LWLockHeldByMe(&client.pool->lock));
+
+	for (int i = 0; i < usable; i++)
+	{
+		bool		is_ours;
+
+		slot = &client.pool->slots[i];
+		is_ours = (slot->database == database && slot->role == role);
+		if (slot->state == SLOT_IDLE && is_ours)
+		{
+			if (idle < 0 || i == client.last_slot)
+				idle = i;
+		}
+		else if (slot->state == SLOT_IDLE)
+		{
+			if (oldest < 0 ||
+				slot->idle_since < client.pool->slots[oldest].idle_since)
+				oldest = i;
+		}
+		else if (slot->state == SLOT_EMPTY)
+		{
+			if (empty < 0)
+				empty = i;
+		}
+		else if ((slot->state == SLOT_BUSY || slot->state == SLOT_LAUNCHING ||
+				  slot->state == SLOT_REPLACING) && is_ours)
+			at_work = true;
+	}
+
+	if (idle >= 0)
+		found = idle;
+	else if (at_work || client.pool->num_waiters > 0)
+		return false;
+	else if (empty >= 0)
+		found = empty;
+	else if (oldest >= 0)
+		found = oldest;
+	else
+		return false;
+
+	slot = &client.pool->slots[found];
+	slot->owner_pid = MyProcPid;
+	slot->owner_latch = MyLatch;
+	if (slot->state == SLOT_IDLE && WalredoSlotServes(slot, database, role))
+		slot->state = SLOT_BUSY;
+	else
+	{
+		slot->state = slot->state == SLOT_EMPTY ? SLOT_LAUNCHING :
+			SLOT_REPLACING;
+		slot->database = database;
+		slot->role = role;
+		strlcpy(slot->title, title, sizeof(slot->title));
+		walredo_pool_wake_worker(client.pool);
+	}
+	client.slot = found;
+	return true;
+}
+
+/* Joins the queue of those who wait for a slot. */
+static void
+begin_waiting(Oid database, Oid role, const char *title)
+{
+	WalredoWaiter *waiters = WalredoPoolWaiters(client.pool);
+
+	Assert(LWLockHeldByMe(&client.pool->lock));
+
+	for (int i = 0; i < client.pool->max_waiters; i++)
+	{
+		if (waiters[i].ticket == 0)
+		{
+			waiters[i].ticket = ++client.pool->last_ticket;
+			waiters[i].pid = MyProcPid;
+			waiters[i].latch = MyLatch;
+			waiters[i].database = database;
+			waiters[i].role = role;
+			strlcpy(waiters[i].title, title, sizeof(waiters[i].title));
+			waiters[i].slot = -1;
+			waiters[i].since = GetCurrentTimestamp();
+			client.pool->num_waiters++;
+			client.waiter = i;
+
+			/* It may have a child to spare for those who wait for long. */
+			walredo_pool_wake_worker(client.pool);
+			return;
+		}
+	}
+
+	LWLockRelease(&client.pool->lock);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("too many sessions wait for a wal-redo child")));
+}
+
+/* Leaves the queue, with the slot that was given to us, if any. */
+static void
+end_waiting(void)
+{
+	WalredoWaiter *waiter = &WalredoPoolWaiters(client.pool)[client.waiter];
+
+	Assert(LWLockHeldByMe(&client.pool->lock));
+
+	client.slot = waiter->slot;
+	if (client.slot < 0)
+		client.pool->num_waiters--;
+	waiter->ticket = 0;
+	client.waiter = -1;
+}
+
+/*
+ * Waits for the latch, up to the deadline if there is one.
+ */
+static void
+wait_latch(uint32 wait_event_info, TimestampTz deadline)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (deadline != 0)
+	{
+		events |= WL_TIMEOUT;
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+												  deadline) + 1;
+	}
+	(void) WaitLatch(MyLatch, events, timeout, wait_event_info);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+WalredoFailure
+walredo_slot_acquire(void)
+{
+	Oid			database = MyDatabaseId;
+	Oid			role = GetUserId();
+	const char *title = title_of_role(role);
+	TimestampTz deadline;
+
+	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+	if (!take_slot(database, role, title))
+		begin_waiting(database, role, title);
+	LWLockRelease(&client.pool->lock);
+
+	/*
+	 * There is no limit to this wait: others may have long work to do.  But
+	 * nobody does any while the worker has not come to life, and if it does
+	 * not in the time that a child may take to start, it is not waited for
+	 * any longer.  This is looked at now and then, since nobody would say so
+	 * if whoever else waits for the worker gives up.
+	 */
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										   walredo_timeout);
+	while (client.waiter >= 0)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+		if (WalredoPoolWaiters(client.pool)[client.waiter].slot >= 0)
+			end_waiting();
+		LWLockRelease(&client.pool->lock);
+		if (client.waiter < 0)
+			break;
+		if (client.private_segment != NULL &&
+			(private_worker_is_gone() ||
+			 (now >= deadline && private_worker_is_missing())))
+		{
+			/* So is the pool; whoever has the child will not pass it on. */
+			walredo_slot_abandon();
+			leave_private_pool(true);
+			attach_pool();
+			return walredo_slot_acquire();
+		}
+		wait_latch(client.wait_for_child,
+				   client.private_segment == NULL ? 0 :
+				   TimestampTzPlusMilliseconds(now, WORKER_CHECK_MS));
+	}
+
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										   walredo_timeout);
+	for (;;)
+	{
+		WalredoSlotState state;
+		WalredoChildEndKind end_kind;
+
+		LWLockAcquire(&client.pool->lock, LW_SHARED);
+		state = client.pool->slots[client.slot].state;
+		end_kind = client.pool->slots[client.slot].end.kind;
+		LWLockRelease(&client.pool->lock);
+
+		if (state == SLOT_BUSY)
+			return FAILURE_NONE;
+		if (state == SLOT_DEAD)
+			return end_kind == CHILD_NOT_STARTED ? FAILURE_LAUNCH :
+				FAILURE_GONE;
+		if (GetCurrentTimestamp() >= deadline ||
+			(client.private_segment != NULL && private_worker_is_gone()))
+			return FAILURE_LAUNCH;
+		wait_latch(client.wait_for_child, deadline);
+	}
+}
+
+void
+walredo_slot_release(int num_requests, int num_records)
+{
+	WalredoSlot *slot = &client.pool->slots[client.slot];
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+	if (slot->state == SLOT_BUSY)
+	{
+		slot->state = SLOT_IDLE;
+		slot->idle_since = slot->last_redo_at = now;
+		slot->requests += num_requests;
+		slot->records += num_records;
+	}
+	else
+	{
+		/* It died since. */
+		Assert(slot->state == SLOT_DEAD);
+		slot->state = SLOT_EMPTY;
+	}
+	client.last_slot = client.slot;
+	client.slot = -1;
+	walredo_pool_slot_free(client.pool, client.last_slot);
+	LWLockRelease(&client.pool->lock);
+}
+
+void
+walredo_slot_abandon(void)
+{
+	if (client.waiter < 0 && client.slot < 0)
+		return;
+
+	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+	if (client.waiter >= 0)
+		end_waiting();
+	if (client.slot >= 0)
+	{
+		int			slotno = client.slot;
+		WalredoSlot *slot = &client.pool->slots[slotno];
+
+		client.slot = -1;
+		if (slot->state == SLOT_DEAD)
+		{
+			slot->state = SLOT_EMPTY;
+			walredo_pool_slot_free(client.pool, slotno);
+		}
+		else
+		{
+			slot->state = SLOT_DOOMED;
+			slot->kill_cause = STAT_KILLS_FAILURE;
+			slot->owner_pid = 0;
+			slot->owner_latch = NULL;
+			walredo_pool_wake_worker(client.pool);
+		}
+	}
+	LWLockRelease(&client.pool->lock);
+}
+
+/*
+ * A request that is under way when its transaction or subtransaction ends was
+ * given up: by an error, or because the query was cancelled.
+ */
+static void
+release_resources(ResourceReleasePhase phase, bool is_commit,
+				  bool is_top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_BEFORE_LOCKS ||
+		CurrentResourceOwner != client.owner)
+		return;
+	if (client.slot >= 0 || client.waiter >= 0)
+		walredo_count(STAT_ERRORS_CANCEL, 1);
+	walredo_slot_abandon();
+	client.owner = NULL;
+}
+
+/*
+ * Has the worker kill our child if it lives, and waits until it is reaped.  Then
+ * *end is how it ended, and the slot is let go.  False if there is no worker
+ * any more; the slot is let go all the same.
+ */
+static bool
+await_reaping(WalredoChildEnd *end)
+{
+	WalredoSlot *slot = &client.pool->slots[client.slot];
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REAP_TIMEOUT_MS);
+
+	for (;;)
+	{
+		LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+		if (slot->state == SLOT_DEAD)
+			break;
+		if (slot->state != SLOT_DOOMED)
+		{
+			slot->state = SLOT_DOOMED;
+			slot->kill_cause = STAT_KILLS_FAILURE;
+			walredo_pool_wake_worker(client.pool);
+		}
+		LWLockRelease(&client.pool->lock);
+
+		/* A worker that has not come to life has no child to kill. */
+		if (GetCurrentTimestamp() >= deadline ||
+			(client.private_segment != NULL &&
+			 (private_worker_is_gone() || private_worker_is_missing())))
+		{
+			walredo_slot_abandon();
+			return false;
+		}
+		wait_latch(client.wait_for_child, deadline);
+	}
+
+	*end = slot->end;
+	slot->state = SLOT_EMPTY;
+	walredo_pool_slot_free(client.pool, client.slot);
+	client.slot = -1;
+	LWLockRelease(&client.pool->lock);
+	return true;
+}
+
+WalredoPipe *
+walredo_slot_pipe(void)
+{
+	if (client.pipe == NULL)
+		client.pipe = MemoryContextAlloc(TopMemoryContext,
+										 sizeof(WalredoPipe));
+	return client.pipe;
+}
+
+void
+walredo_slot_prepare(void)
+{
+	attach_pool();
+	if (client.slot >= 0 || client.waiter >= 0)
+		elog(ERROR, "a wal-redo child is in use already");
+	client.owner = CurrentResourceOwner;
+}
+
+WalredoFailure
+walredo_slot_connect(WalredoPipe *pipe)
+{
+	pipe->wait_for_answer = client.wait_for_answer;
+	pipe->connection = &client.connections[client.slot];
+	return walredo_connection_open(pipe->connection, client.pool, client.slot,
+								   pipe->deadline, client.wait_for_child);
+}
+
+void
+walredo_slot_await_end(WalredoChildEnd *end)
+{
+	if (!await_reaping(end))
+	{
+		memset(end, 0, sizeof(*end));
+		end->kind = client.private_segment != NULL &&
+			private_worker_is_missing() ? CHILD_NOT_STARTED : CHILD_KILLED;
+		strlcpy(end->stderr_tail, end->kind == CHILD_NOT_STARTED ?
+				"(none, since its worker did not start)" :
+				"(unknown, since its worker ended)",
+				sizeof(end->stderr_tail));
+		end->with_worker = (client.private_segment != NULL);
+	}
+
+	/* Our own worker may still be about to end; the next is another. */
+	if (client.private_segment != NULL && end->with_worker)
+		leave_private_pool(true);
+}
+
+/* ----------------------------------------------------------------
+ *		Statistics
+ * ----------------------------------------------------------------
+ */
+
+void
+walredo_pool_attach_stats(void)
+{
+	WalredoPool *shmem_pool = walredo_pool_in_shmem();
+
+	if (client.pool == NULL && shmem_pool != NULL)
+		walredo_stats_attach(&shmem_pool->stats);
+}
+
+WalredoChildInfo *
+walredo_pool_children(int *nchildren)
+{
+	static const char *const state_names[] = {
+		[SLOT_EMPTY] = "empty",
+		[SLOT_LAUNCHING] = "launching",
+		[SLOT_REPLACING] = "launching",
+		[SLOT_BUSY] = "busy",
+		[SLOT_IDLE] = "idle",
+		[SLOT_DOOMED] = "doomed",
+		[SLOT_DEAD] = "dead"
+	};
+	WalredoPool *from = client.pool ? client.pool : walredo_pool_in_shmem();
+	WalredoChildInfo *children;
+
+	*nchildren = 0;
+	if (from == NULL)
+		return NULL;
+
+	children = palloc0(from->num_slots * sizeof(WalredoChildInfo));
+	LWLockAcquire(&from->lock, LW_SHARED);
+	for (int i = 0; i < from->num_slots; i++)
+	{
+		WalredoSlot *slot = &from->slots[i];
+		WalredoChildInfo *child = &children[*nchildren];
+
+		if (slot->state == SLOT_EMPTY)
+			continue;
+		(*nchildren)++;
+		child->slot = i;
+		child->pid = slot->child_pid;
+		child->state = state_names[slot->state];
+		child->database = slot->database;
+		child->role = slot->role;
+		if (slot->child_pid == 0)
+			continue;
+		child->launched_at = slot->launched_at;
+		child->last_redo_at = slot->last_redo_at;
+		child->requests = slot->requests;
+		child->records = slot->records;
+	}
+	LWLockRelease(&from->lock);
+	return children;
+}
