@@ -709,8 +709,8 @@ update_launch(int slotno, TimestampTz now)
 }
 
 /*
- * Does what the state of a slot asks for.  Returns when the slot is to be looked
- * at again, even if nobody wakes the worker; 0 if there is no need to.
+ * Does what the state of a slot asks for.  Returns when the slot is to be
+ * looked at again, even if nobody wakes the worker; 0 if there is no need to.
  */
 static TimestampTz
 update_slot(int slotno, TimestampTz now)

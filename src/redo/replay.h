@@ -140,8 +140,9 @@ extern void walredo_mask_add(WalredoReplayStream *stream, WalredoMaskJob *job);
 extern char *walredo_describe_record(const WalredoRecord *record);
 
 /*
- * Has a child answer a request that was saved, by the name of its file, and puts
- * the answer, of BLCKSZ bytes, into page.  ERROR as from walredo_replay_one(),
+ * Has a child answer a request that was saved, by the name of its file, and
+ * puts the answer, of BLCKSZ bytes, into page.  ERROR as from
+ * walredo_replay_one(),
  * 22023 for what cannot be a name, and 58P01 if there is no such file.
  */
 extern void walredo_replay_saved_request(const char *name, char *page);
