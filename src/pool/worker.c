@@ -751,8 +751,14 @@ update_slot(int slotno, TimestampTz now)
 		case SLOT_LAUNCHING:
 			return update_launch(slotno, now);
 		case SLOT_DOOMED:
+
+			/*
+			 * If this was the last child, the template is idle from now on,
+			 * which update_template() has not seen yet: do not wait before it
+			 * is called again.
+			 */
 			child_gone(slotno);
-			return 0;
+			return now;
 		case SLOT_EMPTY:
 		case SLOT_BUSY:
 		case SLOT_IDLE:
