@@ -311,7 +311,7 @@ $node->safe_psql(
 # All error codes that README.md lists for requests, except for the one about
 # privileges.
 my $documented =
-  "'22023', '22P02', '22P03', '54000', '55000', '57014', '58030', '58P01', 'XX001'";
+  "'0A000', '22023', '22P02', '22P03', '54000', '55000', '57014', '58030', '58P01', 'XX001'";
 my $postmaster = slurp_file($node->data_dir . '/postmaster.pid') =~ s/\n.*//sr;
 
 foreach my $preload ('', 'walredo')
