@@ -21,10 +21,17 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/attempt.o \
+	src/page/fork_ends.o \
 	src/page/hole.o \
+	src/page/image_file.o \
+	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
 	src/page/verify.o \
+	src/page/verify_compare.o \
+	src/page/verify_fork.o \
+	src/page/verify_progress.o \
 	src/pool/saved_request.o \
 	src/pool/launch.o \
 	src/pool/pipe.o \
@@ -43,8 +50,11 @@ OBJS = \
 	src/redo/replay_saved.o \
 	src/stats/stats.o \
 	src/wal/changes.o \
+	src/wal/changes_end.o \
+	src/wal/changes_native.o \
 	src/wal/names.o \
 	src/wal/reader.o \
+	src/wal/source.o \
 	src/wal/timeline.o
 
 EXTENSION = walredo
@@ -61,9 +71,10 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# The TAP tests, by prove itself: a packaged server may have been built without
-# them, and then PGXS takes TAP_TESTS and runs nothing.  They start servers of
-# their own from the installed PostgreSQL, so not as root.
+# Runs the TAP tests.  This calls prove instead of setting TAP_TESTS, because PGXS
+# silently ignores TAP_TESTS if the server was built without TAP tests, as
+# packaged servers may be.  The tests start servers of their own from the
+# installed PostgreSQL, so they cannot be run as root.
 PROVE_TESTS ?= $(sort $(wildcard $(srcdir)/t/*.pl))
 
 .PHONY: prove
@@ -75,9 +86,9 @@ prove:
 	PATH="$(bindir):$$PATH" TESTDIR='$(CURDIR)' \
 	TESTDATADIR='$(CURDIR)/tmp_check' TESTLOGDIR='$(CURDIR)/tmp_check/log' \
 	PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
-	prove -I '$(top_builddir)/src/test/perl' $(PROVE_FLAGS) $(PROVE_TESTS)
+	prove -I '$(top_builddir)/src/test/perl' -I '$(srcdir)/t' $(PROVE_FLAGS) $(PROVE_TESTS)
 
-# The archive for PGXN, out of the last commit.
+# Makes the archive for PGXN from the last commit.
 DIST_COMMIT ?= HEAD
 DIST_DIRECTORY ?= $(CURDIR)
 DIST_NAME = walredo-$(shell sed -n '1,/"provides"/s/^ *"version": "\(.*\)",$$/\1/p' '$(srcdir)/META.json')

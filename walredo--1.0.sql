@@ -6,6 +6,10 @@
 --
 -- walredo_tag: the address of a page
 --
+-- Functions whose names begin with an underscore implement types, operators,
+-- views and other functions of this extension.  Users have no reason to call
+-- them, and psql's "\df walredo*" does not show them.
+--
 
 CREATE TYPE walredo_tag;
 
@@ -57,14 +61,14 @@ CREATE TYPE walredo_tag (
 	STORAGE = plain
 );
 COMMENT ON TYPE walredo_tag IS
-	'address of a page: a block of a relation''s fork, a page of an SLRU, a relation map or a two-phase state';
+	'address of a page: a block of a relation fork, a page of an SLRU, a relation map, or a two-phase state';
 
 CREATE FUNCTION walredo_tag(relname regclass, fork text, blkno int8)
 RETURNS walredo_tag
 AS 'MODULE_PATHNAME', 'walredo_tag_from_relation'
 LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_tag(regclass, text, int8) IS
-	'address of a block of a relation, as it is stored now';
+	'get the address of a block in the current file of a relation fork';
 REVOKE ALL ON FUNCTION walredo_tag(regclass, text, int8) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_tag(regclass, text, int8)
 	TO pg_read_server_files;
@@ -74,7 +78,7 @@ RETURNS walredo_tag
 AS 'MODULE_PATHNAME', 'walredo_tag_from_relation'
 LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_tag(regclass, int8) IS
-	'address of a block of a relation''s main fork, as it is stored now';
+	'get the address of a block in the current file of a relation''s main fork';
 REVOKE ALL ON FUNCTION walredo_tag(regclass, int8) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_tag(regclass, int8) TO pg_read_server_files;
 
@@ -213,9 +217,9 @@ DEFAULT FOR TYPE walredo_tag USING btree AS
 	OPERATOR 5 >,
 	FUNCTION 1 _walredo_tag_cmp(walredo_tag, walredo_tag);
 COMMENT ON OPERATOR CLASS walredo_tag_ops USING btree IS
-	'orders pages by kind, tablespace, database, relation, fork and number';
+	'order by kind, tablespace, database, relation, fork, and block or page number';
 COMMENT ON OPERATOR FAMILY walredo_tag_ops USING btree IS
-	'orders pages by kind, tablespace, database, relation, fork and number';
+	'order by kind, tablespace, database, relation, fork, and block or page number';
 
 CREATE OPERATOR CLASS walredo_tag_hash_ops
 DEFAULT FOR TYPE walredo_tag USING hash AS
@@ -223,12 +227,12 @@ DEFAULT FOR TYPE walredo_tag USING hash AS
 	FUNCTION 1 _walredo_tag_hash(walredo_tag),
 	FUNCTION 2 _walredo_tag_hash_extended(walredo_tag, int8);
 COMMENT ON OPERATOR CLASS walredo_tag_hash_ops USING hash IS
-	'hashes page addresses';
+	'hash of page addresses';
 COMMENT ON OPERATOR FAMILY walredo_tag_hash_ops USING hash IS
-	'hashes page addresses';
+	'hash of page addresses';
 
 --
--- walredo_record: one change to one page
+-- walredo_record: a change to a page
 --
 
 CREATE TYPE walredo_record;
@@ -282,16 +286,16 @@ CREATE TYPE walredo_record (
 	STORAGE = extended
 );
 COMMENT ON TYPE walredo_record IS
-	'a change to a page: an end LSN with a whole WAL record, or one of a few small native changes';
+	'change to a page: an end LSN, with either a whole WAL record or one of the small native records';
 
 CREATE TYPE walredo_multixact_member AS (
 	xid xid,
 	status int4
 );
 COMMENT ON TYPE walredo_multixact_member IS
-	'a member of a multixact: a transaction and the lock it holds';
+	'member of a multixact: a transaction and the lock that it holds';
 
--- One constructor for each kind of record.
+-- There is one constructor for each kind of record.
 
 CREATE FUNCTION walredo_postgres(lsn pg_lsn, rec bytea,
 	will_init bool DEFAULT NULL)
@@ -299,7 +303,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_postgres(pg_lsn, bytea, bool) IS
-	'a whole WAL record, replayed by its resource manager';
+	'construct a record that holds a whole WAL record, to be replayed by its resource manager';
 REVOKE ALL ON FUNCTION walredo_postgres(pg_lsn, bytea, bool) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_postgres(pg_lsn, bytea, bool)
 	TO pg_read_server_files;
@@ -310,7 +314,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4) IS
-	'clears visibility map bits of one or two heap blocks';
+	'construct a record that clears the visibility map bits of one or two heap blocks';
 REVOKE ALL ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_clear_visibility_map_flags(pg_lsn, int8, int8, int4)
@@ -322,7 +326,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4) IS
-	'clears the tail of a visibility map page';
+	'construct a record that clears the tail of a visibility map page';
 REVOKE ALL ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_truncate_visibility_map(pg_lsn, int4, int4)
@@ -333,7 +337,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[]) IS
-	'marks transactions as committed on a CLOG page';
+	'construct a record that marks transactions as committed in pg_xact';
 REVOKE ALL ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_clog_set_committed(pg_lsn, xid[])
 	TO pg_read_server_files;
@@ -343,7 +347,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[]) IS
-	'marks transactions as aborted on a CLOG page';
+	'construct a record that marks transactions as aborted in pg_xact';
 REVOKE ALL ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_clog_set_aborted(pg_lsn, xid[])
 	TO pg_read_server_files;
@@ -353,7 +357,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[]) IS
-	'marks transactions as sub-committed on a CLOG page';
+	'construct a record that marks transactions as subcommitted in pg_xact';
 REVOKE ALL ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[])
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_clog_set_subcommitted(pg_lsn, xid[])
@@ -364,7 +368,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8) IS
-	'sets where the members of a multixact begin';
+	'construct a record that sets the offset of a multixact''s first member';
 REVOKE ALL ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_multixact_offset_create(pg_lsn, xid, int8)
@@ -376,7 +380,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multixact_member[]) IS
-	'writes members of a multixact';
+	'construct a record that sets the members of a multixact';
 REVOKE ALL ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multixact_member[])
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_multixact_members_create(pg_lsn, int8, walredo_multixact_member[])
@@ -388,7 +392,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4) IS
-	'sets the commit timestamp and origin of transactions';
+	'construct a record that sets the commit timestamp and replication origin of transactions';
 REVOKE ALL ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_commit_ts_set(pg_lsn, xid[], timestamptz, int4)
@@ -399,7 +403,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_zero_page(pg_lsn) IS
-	'makes a page all zeroes';
+	'construct a record that fills an SLRU page with zeroes';
 REVOKE ALL ON FUNCTION walredo_zero_page(pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_zero_page(pg_lsn) TO pg_read_server_files;
 
@@ -408,7 +412,7 @@ RETURNS walredo_record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_replace(pg_lsn, bytea) IS
-	'replaces a relation map file or a two-phase state';
+	'construct a record that replaces the contents of a relation map or a two-phase state';
 REVOKE ALL ON FUNCTION walredo_replace(pg_lsn, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_replace(pg_lsn, bytea)
 	TO pg_read_server_files;
@@ -431,7 +435,7 @@ RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT _walredo_support;
 COMMENT ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[]) IS
-	'applies records to the image of a page, in order';
+	'apply records to a page image, in the order given';
 REVOKE ALL ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
@@ -443,7 +447,7 @@ RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE SUPPORT _walredo_support;
 COMMENT ON FUNCTION walredo_page_mask(text, bytea, int8) IS
-	'masks what replay need not reproduce, as wal_consistency_checking does';
+	'mask the parts of a page that replay need not reproduce, as wal_consistency_checking does';
 REVOKE ALL ON FUNCTION walredo_page_mask(text, bytea, int8) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_mask(text, bytea, int8)
 	TO pg_read_server_files;
@@ -453,7 +457,7 @@ RETURNS float8
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE SUPPORT _walredo_support;
 COMMENT ON FUNCTION walredo_ping() IS
-	'time in milliseconds that a wal-redo child takes to answer';
+	'measure the round trip to a wal-redo child, in milliseconds';
 REVOKE ALL ON FUNCTION walredo_ping() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_ping() TO pg_monitor;
 
@@ -462,16 +466,22 @@ RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_replay_request(text) IS
-	'has a wal-redo child answer a request that was saved because one died of it';
+	'replay a request that was saved because a wal-redo child failed on it';
 REVOKE ALL ON FUNCTION walredo_replay_request(text) FROM PUBLIC;
 
 --
 -- WAL
 --
 
--- walredo_wal_records() is SQL that the planner puts into the query around it,
--- so that rows are passed on one by one, and that only the columns which the
--- query asks for are made.  For that it must not be VOLATILE or STRICT.
+-- walredo_wal_records() is an SQL function that the planner can inline.  Then
+-- rows are returned one at a time instead of being materialized, and only the
+-- columns that the query uses are computed.  The planner inlines a set-returning
+-- function only if it is neither VOLATILE nor STRICT, so this one must be neither,
+-- although the function that it calls reads files.
+--
+-- _walredo_read_wal() returns each record as one bytea value: 16 bytes with the
+-- record's start and end LSN, and then the record.  The functions below extract
+-- one column each from that value.
 
 CREATE FUNCTION _walredo_read_wal(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text)
@@ -479,7 +489,7 @@ RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'walredo_read_wal'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _walredo_read_wal(pg_lsn, pg_lsn, text) IS
-	'rows of walredo_wal_records(), before they are taken apart';
+	'implementation of walredo_wal_records(): read WAL records with their LSNs';
 REVOKE ALL ON FUNCTION _walredo_read_wal(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_read_wal(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
@@ -489,7 +499,7 @@ RETURNS pg_lsn
 AS 'MODULE_PATHNAME', 'walredo_wal_start_lsn'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _walredo_wal_start_lsn(bytea) IS
-	'where the record begins, for walredo_wal_records()';
+	'implementation of walredo_wal_records(): start LSN of the record';
 REVOKE ALL ON FUNCTION _walredo_wal_start_lsn(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_wal_start_lsn(bytea)
 	TO pg_read_server_files;
@@ -498,7 +508,7 @@ RETURNS pg_lsn
 AS 'MODULE_PATHNAME', 'walredo_wal_end_lsn'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _walredo_wal_end_lsn(bytea) IS
-	'where the record ends, for walredo_wal_records()';
+	'implementation of walredo_wal_records(): end LSN of the record';
 REVOKE ALL ON FUNCTION _walredo_wal_end_lsn(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_wal_end_lsn(bytea)
 	TO pg_read_server_files;
@@ -507,7 +517,7 @@ RETURNS pg_lsn
 AS 'MODULE_PATHNAME', 'walredo_wal_prev_lsn'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _walredo_wal_prev_lsn(bytea) IS
-	'where the record before begins, for walredo_wal_records()';
+	'implementation of walredo_wal_records(): start LSN of the previous record';
 REVOKE ALL ON FUNCTION _walredo_wal_prev_lsn(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_wal_prev_lsn(bytea)
 	TO pg_read_server_files;
@@ -516,7 +526,7 @@ RETURNS xid
 AS 'MODULE_PATHNAME', 'walredo_wal_xid'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _walredo_wal_xid(bytea) IS
-	'the record''s transaction, for walredo_wal_records()';
+	'implementation of walredo_wal_records(): transaction ID of the record';
 REVOKE ALL ON FUNCTION _walredo_wal_xid(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_wal_xid(bytea)
 	TO pg_read_server_files;
@@ -525,7 +535,7 @@ RETURNS text
 AS 'MODULE_PATHNAME', 'walredo_wal_resource_manager'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _walredo_wal_resource_manager(bytea) IS
-	'the record''s resource manager, for walredo_wal_records()';
+	'implementation of walredo_wal_records(): resource manager of the record';
 REVOKE ALL ON FUNCTION _walredo_wal_resource_manager(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_wal_resource_manager(bytea)
 	TO pg_read_server_files;
@@ -534,7 +544,7 @@ RETURNS text
 AS 'MODULE_PATHNAME', 'walredo_wal_record_type'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _walredo_wal_record_type(bytea) IS
-	'what sort of record it is, for walredo_wal_records()';
+	'implementation of walredo_wal_records(): type of the record';
 REVOKE ALL ON FUNCTION _walredo_wal_record_type(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_wal_record_type(bytea)
 	TO pg_read_server_files;
@@ -563,7 +573,7 @@ BEGIN ATOMIC
 	FROM (SELECT _walredo_read_wal($1, $2, $3) AS entry) r;
 END;
 COMMENT ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) IS
-	'whole WAL records from pg_wal, or from another directory of WAL segments';
+	'read WAL records from pg_wal or from another directory of WAL segments';
 REVOKE ALL ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
@@ -575,7 +585,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_decode(pg_lsn, bytea) IS
-	'the pages that a WAL record changes, each with its change';
+	'get the pages that a WAL record changes, each with the record to apply to it';
 REVOKE ALL ON FUNCTION walredo_decode(pg_lsn, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_decode(pg_lsn, bytea)
 	TO pg_read_server_files;
@@ -589,7 +599,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_record_images(pg_lsn, bytea) IS
-	'the page images in a WAL record';
+	'get the full-page images of a WAL record';
 REVOKE ALL ON FUNCTION walredo_record_images(pg_lsn, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_record_images(pg_lsn, bytea)
 	TO pg_read_server_files;
@@ -609,7 +619,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text) IS
-	'what WAL has done to a page';
+	'get the changes that WAL records make to a page';
 REVOKE ALL ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
@@ -621,7 +631,7 @@ RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text) IS
-	'a page as it was at an LSN, from WAL';
+	'rebuild a page as of an LSN from WAL';
 REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
@@ -633,7 +643,7 @@ RETURNS bytea
 AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn) IS
-	'a block of a relation as it was at an LSN, from WAL';
+	'rebuild a block of a relation as of an LSN from WAL';
 REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
@@ -644,22 +654,24 @@ RETURNS bytea
 AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_at(regclass, int8, pg_lsn) IS
-	'a block of a relation''s main fork as it was at an LSN, from WAL';
+	'rebuild a block of a relation''s main fork as of an LSN from WAL';
 REVOKE ALL ON FUNCTION walredo_page_at(regclass, int8, pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, int8, pg_lsn)
 	TO pg_read_server_files;
 
--- Where nothing tells the types of the arguments, as in a call with nothing but
--- quoted literals, PostgreSQL prefers functions that take strings.  So it comes
--- here, where the text tells which of the functions above is meant.  Arguments
--- have no names, so that a call with named arguments never means these.
+-- If all arguments of a call are literals of unknown type, PostgreSQL prefers
+-- functions that take strings to those that take other types.  Such a call would
+-- be ambiguous without the following two functions.  They find out from the text
+-- of the arguments which of the functions above is meant, and do the same.  Their
+-- arguments have no names, so that a call with named arguments never resolves to
+-- them.
 
 CREATE FUNCTION walredo_page_at(text, text, text)
 RETURNS bytea
 AS 'MODULE_PATHNAME', 'walredo_page_at_literals'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_at(text, text, text) IS
-	'either of the others, for arguments without a type';
+	'rebuild a page as of an LSN from WAL, for arguments of unknown type';
 REVOKE ALL ON FUNCTION walredo_page_at(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(text, text, text)
 	TO pg_read_server_files;
@@ -669,12 +681,13 @@ RETURNS bytea
 AS 'MODULE_PATHNAME', 'walredo_page_at_literals'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_at(text, text, text, text) IS
-	'either of the others, for arguments without a type';
+	'rebuild a page as of an LSN from WAL, for arguments of unknown type';
 REVOKE ALL ON FUNCTION walredo_page_at(text, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(text, text, text, text)
 	TO pg_read_server_files;
 
--- As with walredo_wal_records(), rows are passed on one by one.
+-- Like walredo_wal_records(), these are SQL functions that the planner can inline,
+-- so that rows are returned one at a time.
 
 CREATE FUNCTION _walredo_read_pages(relations regclass[], fork text, lsn pg_lsn,
 	OUT relation regclass,
@@ -685,7 +698,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'walredo_read_pages'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn) IS
-	'rows of walredo_pages_at() and walredo_pages_at_all(), before they are taken apart';
+	'implementation of walredo_pages_at() and walredo_pages_at_all()';
 REVOKE ALL ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn)
@@ -702,7 +715,7 @@ BEGIN ATOMIC
 		WHERE $1 IS NOT NULL AND $2 IS NOT NULL) r;
 END;
 COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) IS
-	'all blocks of a fork that WAL can rebuild, as they were at an LSN';
+	'rebuild all blocks of a relation fork as of an LSN from WAL';
 REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn)
 	TO pg_read_server_files;
@@ -719,7 +732,7 @@ BEGIN ATOMIC
 	FROM (SELECT _walredo_read_pages($1, NULL, $2) AS row) r;
 END;
 COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) IS
-	'all blocks of relations that WAL can rebuild, as they were at an LSN';
+	'rebuild all blocks of a set of relations as of an LSN from WAL';
 REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn)
 	TO pg_read_server_files;
@@ -736,7 +749,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text) IS
-	'the records that changed a page, each with the page as it was after it';
+	'get the records that changed a page, each with the page after the record';
 REVOKE ALL ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
@@ -751,7 +764,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walredo_page_diff(bytea, bytea) IS
-	'runs of bytes in which two images differ';
+	'get the ranges of bytes in which two page images differ';
 REVOKE ALL ON FUNCTION walredo_page_diff(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_diff(bytea, bytea)
 	TO pg_read_server_files;
@@ -765,7 +778,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION walredo_verify(regclass, text) IS
-	'compares every block of a fork with what WAL makes of it';
+	'compare every block of a relation fork with the block rebuilt from WAL';
 REVOKE ALL ON FUNCTION walredo_verify(regclass, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text)
 	TO pg_read_server_files;
@@ -781,7 +794,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION walredo_verify_all(regclass[]) IS
-	'compares every block of relations, or of the database, with what WAL makes of it';
+	'compare every block of a set of relations, or of the whole database, with the block rebuilt from WAL';
 REVOKE ALL ON FUNCTION walredo_verify_all(regclass[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[])
 	TO pg_read_server_files;
@@ -825,14 +838,14 @@ RETURNS record
 AS 'MODULE_PATHNAME', 'walredo_get_stat'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _walredo_get_stat() IS
-	'what the wal-redo pool has done';
+	'implementation of view walredo_stat';
 REVOKE ALL ON FUNCTION _walredo_get_stat() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_get_stat() TO pg_monitor;
 
 CREATE VIEW walredo_stat AS
 	SELECT * FROM _walredo_get_stat();
 COMMENT ON VIEW walredo_stat IS
-	'what the wal-redo pool has done; element i of a histogram counts values below 2^(i-1) and not below half of that, times in microseconds';
+	'statistics: requests to wal-redo children, and starts and terminations of children; times are in microseconds, and element i of a histogram counts values from 2^(i-2) to below 2^(i-1)';
 REVOKE ALL ON walredo_stat FROM PUBLIC;
 GRANT SELECT ON walredo_stat TO pg_monitor;
 
@@ -850,7 +863,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'walredo_get_children'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _walredo_get_children() IS
-	'the wal-redo children of this session''s pool';
+	'implementation of view walredo_children';
 REVOKE ALL ON FUNCTION _walredo_get_children() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_get_children() TO pg_monitor;
 
@@ -861,7 +874,7 @@ CREATE VIEW walredo_children AS
 		LEFT JOIN pg_database d ON d.oid = c.datid
 		LEFT JOIN pg_roles r ON r.oid = c.roleid;
 COMMENT ON VIEW walredo_children IS
-	'the wal-redo children of this session''s pool';
+	'statistics: wal-redo children of the pool that this session uses';
 REVOKE ALL ON walredo_children FROM PUBLIC;
 GRANT SELECT ON walredo_children TO pg_monitor;
 
@@ -870,7 +883,7 @@ RETURNS void
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walredo_stat_reset() IS
-	'sets all statistics of walredo_stat to zero';
+	'statistics: reset the counters of walredo_stat';
 REVOKE ALL ON FUNCTION walredo_stat_reset() FROM PUBLIC;
 
 CREATE FUNCTION _walredo_get_verify_progress(
@@ -888,7 +901,7 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'walredo_get_verify_progress'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _walredo_get_verify_progress() IS
-	'how far each running walredo_verify() has come';
+	'implementation of view walredo_verify_progress';
 REVOKE ALL ON FUNCTION _walredo_get_verify_progress() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_get_verify_progress() TO pg_monitor;
 
@@ -898,6 +911,6 @@ CREATE VIEW walredo_verify_progress AS
 	FROM _walredo_get_verify_progress() p
 		LEFT JOIN pg_database d ON d.oid = p.datid;
 COMMENT ON VIEW walredo_verify_progress IS
-	'how far each running walredo_verify() has come';
+	'statistics: progress of running walredo_verify() and walredo_verify_all() calls';
 REVOKE ALL ON walredo_verify_progress FROM PUBLIC;
 GRANT SELECT ON walredo_verify_progress TO pg_monitor;

@@ -4,33 +4,33 @@
  *	  Times a wal-redo child without a server around it.
  *
  * The child is launched by the pool's own code (src/pool/launch.c is linked
- * in), so it is the very child that a server would have, with the same
- * settings.  The same requests go to the floor program, in the same run and
- * by the same code; what matters is the ratio of the two, since times differ
- * from machine to machine and from minute to minute.
+ * in), so it is the same as a server's child, with the same settings.  The same
+ * requests are sent to the floor program, in the same run and by the same code.
+ * What matters is the ratio of the two times, since times alone differ from
+ * machine to machine and from minute to minute.
  *
  *	driver --data DIR --postgres FILE --floor FILE --workloads DIR
  *		[--session own] COMMAND
  *
- * DIR is the data directory of a server, running or not; the rest may not be
- * relative to the working directory.  With --session own the driver leaves
- * the session of the processes that it starts, as a server's backends are
- * not in the session of the worker: some kernels switch more slowly between
- * processes of different sessions (autogroups).
+ * DIR is the data directory of a server, which may be running.  All other paths
+ * must be absolute.  With --session own the driver enters another session than
+ * the processes that it has started, as a server's backends are not in the
+ * session of the worker: some kernels switch more slowly between processes of
+ * different sessions (autogroups).
  *
- * Commands print lines of words divided
- * by tabs, times in microseconds:
+ * Commands print lines whose columns are separated by tabs, with times in
+ * microseconds:
  *
  *	check				replays each workload, and compares the page with the
  *						one that the server wrote, both masked
  *	roundtrip R N [W]	R rounds of N requests, one at a time, the child on the
  *						same core: workload, round, floor, child
- *	inflight R N		as above, with 8 requests on their way, the child on
- *						another core, wall time a request
+ *	inflight R N		as above, with up to 8 requests sent and not answered
+ *						yet, the child on another core: wall time of a request
  *	launch N			N times the start of a template, and the launch of a
- *						child of it: number, time from the order to the answer to
- *						a ping, time until the template was ready, and the time
- *						that "postgres --version" took right after
+ *						child of it: number, time from the order to the answer
+ *						to a ping, time until the template was ready, and the
+ *						time that "postgres --version" took right after
  *	memory				private kB of a child that has replayed everything, and
  *						of a template without children
  *	clogloop N			a plain loop that sets the status of 1,000 transactions
@@ -62,14 +62,14 @@
 
 #define REQUESTS_IN_FLIGHT	8
 
-/* Keeps the compiler from doing only once what writes there. */
+/* Prevents the compiler from moving or dropping accesses to memory at p. */
 #define USE_MEMORY(p)	__asm__ __volatile__("" : : "r"(p) : "memory")
 
-/* One request, as it goes over the wire, and what it must lead to. */
+/* One request, as it goes over the wire, and the page that must come of it. */
 typedef struct Workload
 {
 	const char *name;
-	uint8		rmid;			/* whose mask the page is compared under */
+	uint8		rmid;			/* resource manager that masks the page */
 	char	   *request;
 	size_t		size;
 	uint32		blkno;
@@ -83,7 +83,7 @@ static Workload workloads[] = {
 	{"medium", RM_HEAP_ID, NULL, 0, 0, NULL}
 };
 
-/* What launch.c needs of a server. */
+/* The variables of a server that launch.c uses. */
 char		my_exec_path[MAXPGPATH];
 int			MyProcPid;
 char	   *Dynamic_library_path = "$libdir";
@@ -189,14 +189,29 @@ read_file(const char *path, size_t *size)
 }
 
 /*
+ * Writes a message at p, and returns the byte after it.  The fields that its
+ * payload has are those of message, and size bytes from body follow.
+ */
+static char *
+put_message(char *p, WalredoMessageType type, WalredoMessage *message,
+			const char *body, size_t size)
+{
+	message->type = type;
+	message->body_size = size;
+	p = walredo_put_message_head(p, message);
+	if (size > 0)
+		memcpy(p, body, size);
+	return p + size;
+}
+
+/*
  * Reads NAME.bin (bench/README.md has its format), and makes a request of it.
  */
 static void
 load_workload(Workload *workload, const char *directory)
 {
 	char		path[MAXPGPATH];
-	char		tag_bytes[WALREDO_WIRE_TAG_SIZE];
-	WalredoWireTag tag;
+	WalredoMessage message = {0};
 	uint32		nrecords;
 	size_t		size;
 	char	   *data;
@@ -208,49 +223,34 @@ load_workload(Workload *workload, const char *directory)
 	snprintf(path, sizeof(path), "%s/%s.bin", directory, workload->name);
 	at = data = read_file(path, &size);
 
-	TAKE(tag.spcOid);
-	TAKE(tag.dbOid);
-	TAKE(tag.relNumber);
-	TAKE(tag.forknum);
-	TAKE(tag.blkno);
-	(void) walredo_put_tag(tag_bytes, &tag);
-	workload->blkno = tag.blkno;
+	TAKE(message.tag.spcOid);
+	TAKE(message.tag.dbOid);
+	TAKE(message.tag.relNumber);
+	TAKE(message.tag.forknum);
+	TAKE(message.tag.blkno);
+	workload->blkno = message.tag.blkno;
 
-	/* The messages' headers and tags are what is added to the file's size. */
+	/* The request is longer than the file by the messages' headers and tags. */
 	p = workload->request = malloc(4 * size + BLCKSZ);
-	p = walredo_put_header(p, WALREDO_MSG_BEGIN, sizeof(tag_bytes));
-	memcpy(p, tag_bytes, sizeof(tag_bytes));
-	p += sizeof(tag_bytes);
+	p = put_message(p, WALREDO_MSG_BEGIN, &message, NULL, 0);
 	if (*at++ != 0)
 	{
-		p = walredo_put_header(p, WALREDO_MSG_PUSH,
-							   sizeof(tag_bytes) + BLCKSZ);
-		memcpy(p, tag_bytes, sizeof(tag_bytes));
-		p += sizeof(tag_bytes);
-		memcpy(p, at, BLCKSZ);
-		p += BLCKSZ;
+		p = put_message(p, WALREDO_MSG_PUSH, &message, at, BLCKSZ);
 		at += BLCKSZ;
 	}
 	TAKE(nrecords);
 	for (uint32 i = 0; i < nrecords; i++)
 	{
-		uint64		lsn;
 		uint32		length;
 
-		TAKE(lsn);
+		TAKE(message.lsn);
 		TAKE(length);
-		p = walredo_put_header(p, WALREDO_MSG_APPLY,
-							   WALREDO_WIRE_LSN_SIZE + length);
-		p = walredo_put_uint64(p, lsn);
-		memcpy(p, at, length);
-		p += length;
+		p = put_message(p, WALREDO_MSG_APPLY, &message, at, length);
 		at += length;
 	}
 	if (at != data + size)
 		die("%s is not a workload", path);
-	p = walredo_put_header(p, WALREDO_MSG_GET, sizeof(tag_bytes));
-	memcpy(p, tag_bytes, sizeof(tag_bytes));
-	p += sizeof(tag_bytes);
+	p = put_message(p, WALREDO_MSG_GET, &message, NULL, 0);
 	workload->size = p - workload->request;
 	free(data);
 #undef TAKE
@@ -295,17 +295,19 @@ set_blocking(const WalredoChild *process, bool blocking)
 		die("could not set the mode of a pipe: %s", strerror(errno));
 }
 
-/* What the child said last, if it died. */
+/*
+ * Reports that a process did not answer, with what it wrote to standard error.
+ */
 static void
 process_failed(const WalredoChild *process)
 {
-	char		words[4096];
+	char		text[4096];
 	ssize_t		n = 0;
 
 	if (process->err_fd >= 0)
-		n = read(process->err_fd, words, sizeof(words) - 1);
-	words[Max(n, 0)] = '\0';
-	die("no answer from process %d: %s", (int) process->pid, words);
+		n = read(process->err_fd, text, sizeof(text) - 1);
+	text[Max(n, 0)] = '\0';
+	die("no answer from process %d: %s", (int) process->pid, text);
 	exit(1);
 }
 
@@ -327,12 +329,12 @@ start_template(void)
 
 	if (!walredo_template_launch(&template, error, sizeof(error)))
 		die("%s", error);
-	while (!template.ready)
+	while (template.state != TEMPLATE_READY)
 	{
 		struct pollfd pollfd = {template.order_fd, POLLIN, 0};
 
 		(void) poll(&pollfd, 1, -1);
-		if (!walredo_template_hear(&template))
+		if (!walredo_template_read_reply(&template))
 			die("the template has not started");
 	}
 }
@@ -346,14 +348,14 @@ stop_template(void)
 	close(template.err_fd);
 }
 
-/* Launches a child, of the template, and waits until it is there. */
+/* Launches a child, and waits until it answers a ping. */
 static void
 start_child(WalredoChild *child)
 {
 	char		page[BLCKSZ];
 	char		error[1024];
 
-	if (template.pid == 0)
+	if (template.state == TEMPLATE_NONE)
 		start_template();
 	if (!walredo_child_launch(&template, child, "walredo child",
 							  error, sizeof(error)))
@@ -389,7 +391,7 @@ start_floor(WalredoChild *process)
 static void
 stop(WalredoChild *process)
 {
-	/* Not if it is reaped already. */
+	/* Its process ID may be another process's if it has been reaped. */
 	if (waitpid(process->pid, NULL, WNOHANG) == 0)
 	{
 		kill(process->pid, SIGKILL);
@@ -409,16 +411,15 @@ stop(WalredoChild *process)
 static void
 mask(const WalredoChild *child, const Workload *workload, char *page)
 {
-	char		request[WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_MASK_SIZE +
-						BLCKSZ];
-	char	   *p;
+	WalredoMessage message = {
+		.rmid = workload->rmid,
+		.blkno = workload->blkno
+	};
+	char		request[WALREDO_WIRE_MAX_HEAD_SIZE + BLCKSZ];
+	char	   *end;
 
-	p = walredo_put_header(request, WALREDO_MSG_MASK,
-						   WALREDO_WIRE_MASK_SIZE + BLCKSZ);
-	*p++ = (char) workload->rmid;
-	p = walredo_put_uint32(p, workload->blkno);
-	memcpy(p, page, BLCKSZ);
-	exchange(child, request, sizeof(request), page);
+	end = put_message(request, WALREDO_MSG_MASK, &message, page, BLCKSZ);
+	exchange(child, request, end - request, page);
 }
 
 static void
@@ -436,7 +437,10 @@ do_check(void)
 		if (workload->expected == NULL)
 			continue;
 
-		/* More than once: an earlier request must not show in a later one. */
+		/*
+		 * Do it more than once, since nothing of an earlier request may be
+		 * seen in a later one.
+		 */
 		for (int j = 0; j < 3; j++)
 		{
 			exchange(&child, workload->request, workload->size, page);

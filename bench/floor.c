@@ -3,10 +3,10 @@
  * floor.c
  *	  The least that a wal-redo child could do.
  *
- * Reads requests of the wire protocol (src/proto/proto.h) from standard
- * input, looks at nothing but where messages end, and gives each question its
- * answer of 8192 bytes, always the same.  What a real child takes longer than
- * this is what replay costs; the rest belongs to the kernel.
+ * Reads requests of the wire protocol (src/proto/proto.h) from standard input,
+ * looks only at the type and the length of each message, and writes the same
+ * page as the answer to every message that is answered.  The time that it takes
+ * is spent in the kernel; what a real child takes longer is the cost of replay.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -14,26 +14,40 @@
  *
  *-------------------------------------------------------------------------
  */
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
+#include "postgres.h"
+
 #include <unistd.h>
 
-#define PAGE_SIZE		8192
-#define HEADER_SIZE		5
+#include "proto/proto.h"
+
 #define INPUT_SIZE		(128 * 1024)
 
 static char input[INPUT_SIZE];
-static char page[PAGE_SIZE];
+static char page[BLCKSZ];
+
+/* True if messages of the type are answered. */
+static inline bool
+is_answered(char message_type)
+{
+	switch ((WalredoMessageType) message_type)
+	{
+#define MESSAGE_IS_ANSWERED(symbol, type, name, payload, order, answered) \
+		case symbol: \
+			return answered;
+			WALREDO_MESSAGES(MESSAGE_IS_ANSWERED)
+#undef MESSAGE_IS_ANSWERED
+	}
+	return false;
+}
 
 static bool
 answer(void)
 {
 	size_t		done = 0;
 
-	while (done < PAGE_SIZE)
+	while (done < BLCKSZ)
 	{
-		ssize_t		n = write(STDOUT_FILENO, page + done, PAGE_SIZE - done);
+		ssize_t		n = write(STDOUT_FILENO, page + done, BLCKSZ - done);
 
 		if (n < 0)
 			return false;
@@ -45,31 +59,30 @@ answer(void)
 int
 main(void)
 {
-	size_t		start = 0;		/* of what has not been looked at */
-	size_t		end = 0;		/* of what has been read */
-	size_t		skip = 0;		/* what is to come of the current message */
-	bool		is_question = false;
+	size_t		start = 0;		/* of the bytes not yet looked at */
+	size_t		end = 0;		/* of the bytes that have been read */
+	size_t		skip = 0;		/* bytes left of the current message */
+	bool		wants_answer = false;
 
 	for (;;)
 	{
 		ssize_t		n;
 
-		while (end - start >= HEADER_SIZE || (skip > 0 && end > start))
+		while (end - start >= WALREDO_WIRE_HEADER_SIZE ||
+			   (skip > 0 && end > start))
 		{
-			const unsigned char *header = (unsigned char *) input + start;
+			const char *header = input + start;
 			size_t		size;
 
 			if (skip == 0)
 			{
-				skip = 1 + (((uint32_t) header[1] << 24) |
-							((uint32_t) header[2] << 16) |
-							((uint32_t) header[3] << 8) | header[4]);
-				is_question = strchr("GHMD", header[0]) != NULL;
+				skip = 1 + walredo_get_uint32(header + 1);
+				wants_answer = is_answered(header[0]);
 			}
 			size = skip < end - start ? skip : end - start;
 			start += size;
 			skip -= size;
-			if (skip == 0 && is_question && !answer())
+			if (skip == 0 && wants_answer && !answer())
 				return 1;
 		}
 		memmove(input, input + start, end - start);

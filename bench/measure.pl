@@ -1,14 +1,14 @@
 # bench/measure.pl MODE DATA BINDIR BENCH
 #
-# Takes the figures, and writes them to standard output as tab-separated
-# values; bench/README.md has the columns.  To be called by bench/run, which
-# has built the programs in BENCH and started a server on DATA; PGHOST and the
-# like lead to it.  MODE is full, or brief, which takes each figure once, from
-# small samples.
+# Takes the measurements, and writes them to standard output as tab-separated
+# values; bench/README.md explains the columns.  To be called by bench/run, which
+# has built the programs in BENCH and started a server on DATA, to which PGHOST
+# and the like lead.  MODE is full, or brief, which takes each measurement once,
+# from small samples.
 #
-# Each figure is compared with a floor that is measured in the same run, one
-# round of the floor after one of the figure.  What is printed is the median
-# of the rounds.
+# Nearly every measurement is compared with a floor that is taken in the same
+# run: after each round of the one comes a round of the other.  The median of
+# the rounds is printed.
 
 use strict;
 use warnings;
@@ -37,7 +37,7 @@ sub median
 	return ($sorted[ @sorted / 2 - 1 ] + $sorted[ @sorted / 2 ]) / 2;
 }
 
-# Runs a command, and returns its output's lines; dies if it fails.
+# Runs a command, and returns the lines of its output; dies if it fails.
 sub run
 {
 	my @command = @_;
@@ -47,7 +47,7 @@ sub run
 	return @lines;
 }
 
-# The lines' columns.
+# Splits lines into their columns.
 sub rows
 {
 	return map { [ split /\t/ ] } @_;
@@ -90,8 +90,8 @@ sub read_file
 	return scalar <$in>;
 }
 
-# The cores that we may use, and the first of them.  What is compared runs on
-# the same one, unless it is about several.
+# The cores that we may use, and the first of them.  Whatever is compared runs on
+# that one, except in measurements that are about several cores.
 my ($all_cores) = join(' ', run('taskset', '-cp', $$)) =~ /list: (\S+)/
   or die "could not find out the cores\n";
 my ($core) = $all_cores =~ /^(\d+)/;
@@ -109,8 +109,8 @@ sub processes_with
 	return @found;
 }
 
-# Everything that the server has started, and will start, is on these cores; on
-# one, if none are given.
+# Pins the server, and all processes that it has started or will start, to these
+# cores, or to the first one if none are given.
 sub pin_server
 {
 	my ($cores) = @_;
@@ -119,7 +119,7 @@ sub pin_server
 
 	while (defined(my $pid = shift @parents))
 	{
-		# It may have come to its end just now.
+		# The process may have ended just now.
 		eval { run('taskset', '-acp', $cores // $core, $pid); 1 }
 		  || !-d "/proc/$pid"
 		  or die "could not set the cores of process $pid\n";
@@ -128,27 +128,28 @@ sub pin_server
 	return $postmaster;
 }
 
-# One row of the table.  Without a floor the target is one for the value.
-sub figure
+# Prints one row of the table.  The target is for the ratio, or for the value if
+# there is no floor.
+sub print_row
 {
 	my ($name, $unit, $value, $floor, $ratio, $target) = @_;
-	my $judged = defined $floor ? $ratio : $value;
-	my $verdict =
-	  $brief || !defined $target ? '' : $judged <= $target ? 'met' : 'missed';
+	my $compared = defined $floor ? $ratio : $value;
+	my $result =
+	  $brief || !defined $target ? '' : $compared <= $target ? 'met' : 'missed';
 
 	print STDERR "   $name\n";
 	print join(
 		"\t", $name, $unit,
 		map({ defined $_ ? sprintf('%.4g', $_) : '' }
 			$value, $floor, $ratio, $target),
-		$verdict), "\n";
+		$result), "\n";
 }
 
-# The same, of pairs of value and floor, one a round.
-sub figure_of_rounds
+# The same for pairs of value and floor, one pair from each round.
+sub print_rounds
 {
 	my ($name, $unit, $target, @pairs) = @_;
-	figure(
+	print_row(
 		$name, $unit,
 		median(map { $_->[0] } @pairs),
 		median(map { $_->[1] } @pairs),
@@ -169,7 +170,7 @@ $| = 1;
 	printf "# %04d-%02d-%02d, %s, %s\n", $date[5] + 1900, $date[4] + 1,
 	  $date[3], $mode, $version;
 	printf "# %s, %d cores\n", $model // 'unknown processor', $cores;
-	print join("\t", qw(figure unit value floor ratio target verdict)), "\n";
+	print join("\t", qw(measurement unit value floor ratio target result)), "\n";
 }
 
 # ----------------------------------------------------------------
@@ -178,48 +179,48 @@ $| = 1;
 
 my %roundtrip_target = (short => 1.30, btree => 1.20, medium => 10);
 
-# Pages first: how fast a wrong answer comes is of no interest.
+# Check the pages first: how fast a wrong answer comes is of no interest.
 driver('check');
 
 {
 	my %pairs;
 	push @{ $pairs{ $_->[0] } }, [ $_->[3], $_->[2] ]
 	  foreach driver('roundtrip', $rounds, $brief ? 200 : 3000);
-	figure_of_rounds("round trip, $_", 'us', $roundtrip_target{$_},
+	print_rounds("round trip, $_", 'us', $roundtrip_target{$_},
 		@{ $pairs{$_} })
 	  foreach qw(ping short btree medium);
 
 	%pairs = ();
 	push @{ $pairs{ $_->[0] } }, [ $_->[3], $_->[2] ]
 	  foreach driver('inflight', $rounds, $brief ? 200 : 3000);
-	figure_of_rounds("8 in flight, $_", 'us', undef, @{ $pairs{$_} })
+	print_rounds("8 in flight, $_", 'us', undef, @{ $pairs{$_} })
 	  foreach grep { $pairs{$_} } qw(ping short btree medium);
 }
 
-# A child is forked from a template, which takes longer to start, but starts
-# once.  What the loader takes for the server's program alone is shown for
-# comparison.
+# A child is forked from a template, which takes longer to start, but is started
+# only once.  For comparison, one row has the time that the loader takes for the
+# server's program alone.
 {
 	my @launches = driver('launch', $brief ? 2 : 31);
 	my ($child, $template, $empty) =
 	  map { my $column = $_; median(map { $_->[$column] / 1000 } @launches) }
 	  1 .. 3;
 
-	figure('launch to first answer', 'ms', $child, undef, undef, 8);
-	figure('start of the template', 'ms', $template);
-	figure('  of which "postgres --version" takes', 'ms', $empty);
+	print_row('launch to first answer', 'ms', $child, undef, undef, 8);
+	print_row('start of the template', 'ms', $template);
+	print_row('  of which "postgres --version" takes', 'ms', $empty);
 }
 
 my ($memory) = driver('memory');
-figure('private memory of a child', 'MB', $memory->[0] / 1024,
+print_row('private memory of a child', 'MB', $memory->[0] / 1024,
 	undef, undef, 2.5);
-figure('private memory of the template', 'MB', $memory->[1] / 1024);
+print_row('private memory of the template', 'MB', $memory->[1] / 1024);
 
 # ----------------------------------------------------------------
 # The same requests from SQL
 # ----------------------------------------------------------------
 
-# A workload's arguments of walredo_apply().
+# Returns the arguments of walredo_apply() for a workload.
 sub workload_arguments
 {
 	my ($name) = @_;
@@ -250,7 +251,8 @@ sub workload_arguments
 		'ARRAY[' . join(', ', @records) . ']');
 }
 
-# Times are medians of batches of calls in a PL/pgSQL loop, in microseconds.
+# Defines a function that calls an expression in a PL/pgSQL loop, in batches, and
+# returns the median time of a call in microseconds.
 sub timing_function
 {
 	my ($name, $expression) = @_;
@@ -296,7 +298,7 @@ SQL
 
 my $postmaster = pin_server();
 
-# The base is read into memory before the clock starts.
+# base || '' has the base image read into memory before the clock starts.
 sub time_sql
 {
 	my ($function, $name, $batches, $size) = @_;
@@ -307,8 +309,8 @@ sub time_sql
 {
 	my %target = (short => 1.35, btree => 1.35, medium => 1.08);
 
-	# Batches are as short as the clock allows, so that an interruption spoils
-	# few of them.
+	# Batches are as short as the resolution of the clock allows, so that an
+	# interruption affects few of them.
 	my %size = (short => 10, btree => 10, medium => 2);
 
 	foreach my $name (qw(short btree medium))
@@ -322,7 +324,7 @@ sub time_sql
 			  [ time_sql('bench_apply', $name, $brief ? 20 : 400, $size{$name}),
 				$driver->[3] ];
 		}
-		figure_of_rounds("walredo_apply, $name / driver", 'us',
+		print_rounds("walredo_apply, $name / driver", 'us',
 			$target{$name}, @pairs);
 	}
 }
@@ -340,12 +342,12 @@ sub time_sql
 		  [ $one, time_sql('bench_set_byte', 'clog 1', $batches, 100) ];
 		push @xids, [ ($thousand - $one) / 999 * 1000, $loop->[0] * 1000 ];
 	}
-	figure_of_rounds('one native record / set_byte', 'us', 1.5, @pairs);
-	figure_of_rounds('CLOG, one of 1,000 xids / C loop', 'ns', 2, @xids);
+	print_rounds('one native record / set_byte', 'us', 1.5, @pairs);
+	print_rounds('CLOG, one of 1,000 xids / C loop', 'ns', 2, @xids);
 }
 
 # ----------------------------------------------------------------
-# The log
+# Reading WAL
 # ----------------------------------------------------------------
 
 # Wall time of commands that run at the same time, in ms.
@@ -374,8 +376,8 @@ sub time_of
 	return (time - $start) * 1000;
 }
 
-# Time of a query as psql has it, in ms: starting psql and connecting are left
-# out.
+# Time of a query as psql reports it, in ms, without the start of psql and the
+# connection.
 sub time_of_query
 {
 	my ($query) = @_;
@@ -386,7 +388,7 @@ sub time_of_query
 	return $time // die "psql told no time\n";
 }
 
-# A session that waits for queries.
+# Starts a session that waits for queries.
 sub connected_session
 {
 	my $pid = open2(my $out, my $in, @psql, @_);
@@ -394,7 +396,7 @@ sub connected_session
 	return { in => $in, out => $out, pid => $pid };
 }
 
-# Wall time of a query in sessions, at the same time, in ms.
+# Wall time of a query that all given sessions run at the same time, in ms.
 sub time_of_sessions
 {
 	my ($query, @sessions) = @_;
@@ -429,7 +431,7 @@ sub pg_ctl
 {
 	my ($directory, @arguments) = @_;
 
-	# What it starts must not hold our pipes.
+	# The server that it starts must not inherit our pipes.
 	system(join(' ', map { "'$_'" } "$bindir/pg_ctl", '-D', $directory, '-l',
 			"$directory.log", '-w', @arguments) . ' >/dev/null') == 0
 	  or die "pg_ctl @arguments: failed\n";
@@ -446,7 +448,8 @@ sub keep_crashed_server
 	$postmaster = pin_server();
 }
 
-# How long such a server takes to replay, as its log has it, in ms.
+# How long crash recovery of such a server takes, according to its server log, in
+# ms.
 sub time_of_crash_recovery
 {
 	my ($copy) = @_;
@@ -459,34 +462,34 @@ sub time_of_crash_recovery
 	  or die "the server has not recovered\n";
 	run('rm', '-rf', $directory, "$directory.log");
 
-	# It has two digits after the point.
+	# The server reports hundredths of a second.
 	return ($elapsed > 0 ? $elapsed : 0.01) * 1000;
 }
 
 {
 	my $rows = $brief ? 1000 : 100000;
-	my @relations = qw(bench_log bench_log_pkey bench_log_other);
+	my @relations = qw(bench_table bench_table_pkey bench_table_other);
 	my ($range) = sql(<<SQL);
-CREATE TABLE bench_log (id int PRIMARY KEY, other int, text text);
-CREATE INDEX bench_log_other ON bench_log (other);
+CREATE TABLE bench_table (id int PRIMARY KEY, other int, text text);
+CREATE INDEX bench_table_other ON bench_table (other);
 CHECKPOINT;
 SELECT pg_current_wal_insert_lsn() AS start_lsn \\gset
-INSERT INTO bench_log SELECT i, i * 7919 % $rows, repeat('x', i % 100) FROM generate_series(1, $rows) i;
-UPDATE bench_log SET other = other + 1 WHERE id % 2 = 0;
-DELETE FROM bench_log WHERE id % 5 = 0;
-VACUUM bench_log;
-DO 'BEGIN FOR i IN 1 .. $rows / 2 LOOP UPDATE bench_log SET text = text || ''y'' WHERE id = i * 7 % $rows; COMMIT; END LOOP; END';
+INSERT INTO bench_table SELECT i, i * 7919 % $rows, repeat('x', i % 100) FROM generate_series(1, $rows) i;
+UPDATE bench_table SET other = other + 1 WHERE id % 2 = 0;
+DELETE FROM bench_table WHERE id % 5 = 0;
+VACUUM bench_table;
+DO 'BEGIN FOR i IN 1 .. $rows / 2 LOOP UPDATE bench_table SET text = text || ''y'' WHERE id = i * 7 % $rows; COMMIT; END LOOP; END';
 SET synchronous_commit = on;
 CREATE TABLE bench_end ();
 SELECT :'start_lsn', pg_current_wal_flush_lsn(), pg_current_wal_flush_lsn() - :'start_lsn';
 SQL
 	my ($start_lsn, $end_lsn, $bytes) = @$range;
 	my $records = sql("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn');");
-	my ($tag) = sql("SELECT walredo_tag('bench_log', 'main', 7), 'x';");
+	my ($tag) = sql("SELECT walredo_tag('bench_table', 'main', 7), 'x';");
 	my ($relation) = $tag->[0] =~ m{^rel (\S+) blk};
 	my @waldump = ("$bindir/pg_waldump", '-p', "$data/pg_wal", '-s', $start_lsn,
 		'-e', $end_lsn);
-	my $log = sprintf('%d records, %.0f MB', $records, $bytes / 1024 / 1024);
+	my $wal = sprintf('%d records, %.0f MB', $records, $bytes / 1024 / 1024);
 	my (@count, @block, @two, @two_dumps, @two_copies);
 
 	run('taskset', '-cp', $core, $$);
@@ -502,8 +505,9 @@ SQL
 
 	keep_crashed_server("$data.crashed");
 
-	# Everything that the log holds: of three relations, one after the other,
-	# and in one pass; and that as crash recovery does it, on any core.
+	# All pages of three relations, one relation after the other, and all in one
+	# pass, compared with crash recovery, which replays the same records.  That
+	# may use any core.
 	my %relations = (
 		walredo_pages_at => sub {
 			my ($relation) = @_;
@@ -517,7 +521,7 @@ SQL
 	my %together = (
 		walredo_pages_at => "walredo_pages_at_all($list, '$end_lsn')",
 		walredo_verify => "walredo_verify_all($list)");
-	my %log;
+	my %recovery_times;
 
 	for (1 .. ($brief ? 1 : 5))
 	{
@@ -531,27 +535,27 @@ SQL
 			$time +=
 			  time_of_query("SELECT count(*) FROM " . $relations{$function}->($_))
 			  foreach @relations;
-			push @{ $log{"$function of one relation after the other"} },
+			push @{ $recovery_times{"$function of one relation after the other"} },
 			  [ $time, $recovery ];
-			push @{ $log{"${function}_all of it on one core"} },
+			push @{ $recovery_times{"${function}_all of it on one core"} },
 			  [ time_of_query($together), $recovery ];
 
 			pin_server($all_cores);
-			push @{ $log{"${function}_all of it"} },
+			push @{ $recovery_times{"${function}_all of it"} },
 			  [ time_of_query($together), $recovery ];
 			pin_server();
 		}
 	}
 
-	# Two sessions, each with a child of its own, on two cores, against one on
-	# one core.  What two processes that have nothing to do with each other make
-	# of the machine's cores is shown for comparison.
-	my $query = "SELECT count(*) FROM walredo_pages_at('bench_log', 'main', '$end_lsn');";
+	# Two sessions, each with a child of its own, on two cores, compared with one
+	# session on one core.  For comparison, two rows show how well the machine
+	# runs two processes that have nothing to do with each other.
+	my $query = "SELECT count(*) FROM walredo_pages_at('bench_table', 'main', '$end_lsn');";
 	my $dump = [ @waldump, '--stats' ];
 	my $copy = [ driver_command('copyloop', $brief ? 1 : 8) ];
 
-	# Another role has another child; sessions of one role share theirs unless
-	# one of them waits for long.
+	# Sessions of one role would share a child, unless one of them waits for long,
+	# so the second session has another role.
 	sql('CREATE ROLE bench_other SUPERUSER LOGIN;');
 	my @sessions = (connected_session(), connected_session('-U', 'bench_other'));
 
@@ -572,20 +576,20 @@ SQL
 	}
 	end_session($_) foreach @sessions;
 
-	figure_of_rounds("count(*) of $log / pg_waldump --stats", 'ms', 1, @count);
-	figure_of_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
-	figure_of_rounds("$_ / crash recovery", 'ms', / of it$/ ? 1 : undef,
-		@{ $log{$_} })
-	  foreach sort keys %log;
+	print_rounds("count(*) of $wal / pg_waldump --stats", 'ms', 1, @count);
+	print_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
+	print_rounds("$_ / crash recovery", 'ms', / of it$/ ? 1 : undef,
+		@{ $recovery_times{$_} })
+	  foreach sort keys %recovery_times;
 
-	# 1.8 times the work in the same time, that is.
+	# The target is 1.8 times the work in the same time.
 	if ($all_cores ne $core)
 	{
-		figure_of_rounds('two at once on two cores / one on one', 'ms',
+		print_rounds('two at once on two cores / one on one', 'ms',
 			2 / 1.8, @two);
-		figure_of_rounds('  two pg_waldump at once / one', 'ms', undef,
+		print_rounds('  two pg_waldump at once / one', 'ms', undef,
 			@two_dumps);
-		figure_of_rounds('  two plain copies of memory at once / one', 'ms',
+		print_rounds('  two plain copies of memory at once / one', 'ms',
 			undef, @two_copies);
 	}
 }
@@ -594,7 +598,7 @@ SQL
 # Many records on one page
 # ----------------------------------------------------------------
 
-# The server's children.
+# Finds the wal-redo children of our server.
 sub find_children
 {
 	my @found;
@@ -608,7 +612,7 @@ sub find_children
 	return @found;
 }
 
-# The private memory of the one that there is, in MB.
+# The private memory of the only child, in MB.
 sub child_memory
 {
 	my ($child) = find_children();
@@ -622,7 +626,7 @@ sub child_memory
 	my $most = $brief ? 1000 : 100000;
 	my %time;
 
-	# One row, changed again and again: it never leaves its page, which is
+	# One row is changed again and again.  It never leaves its page, which is
 	# pruned whenever it is full.
 	my ($range) = sql(<<SQL);
 CREATE TABLE bench_row (id int, value int);
@@ -653,26 +657,27 @@ SQL
 		}
 	}
 
-	# Each ten times as many records may not make one of them dearer.
+	# With ten times as many records, one of them must not take longer.
 	for (my $n = 1; $n <= $most; $n *= 10)
 	{
 		if ($n < 10000)
 		{
-			figure("one of $n records on a page", 'us', median(@{ $time{$n} }));
+			print_row("one of $n records on a page", 'us', median(@{ $time{$n} }));
 			next;
 		}
-		figure_of_rounds(
+		print_rounds(
 			"one of $n records on a page / of 1000",
 			'us', 1.1,
 			map { [ $time{$n}[$_], $time{1000}[$_] ] } 0 .. $rounds - 1);
 	}
 
-	# A child whose buffers are in use, and the same one later.
+	# The memory of a child all of whose buffers are in use, and that of the same
+	# child after ten times as many records.
 	my $least = $most / 10;
 	kill('KILL', find_children());
 	time_sql('bench_apply', "$least on a page", 1, 1);
 	my $before = child_memory();
 	time_sql('bench_apply', "$most on a page", 1, 1);
 	my $after = child_memory();
-	figure("child after $most records / after $least", 'MB', $after, $before, $after / $before, 1.1);
+	print_row("child after $most records / after $least", 'MB', $after, $before, $after / $before, 1.1);
 }

@@ -2,9 +2,9 @@
 #
 # Draws the table that bench/run has written, as SVG or, with --text, as text.
 #
-# The drawing has one bar a figure that has a target: how far the figure is
-# from it, on a logarithmic scale.  A bar that ends left of the line has met
-# its target.
+# The drawing has one bar for each measurement that has a target.  It shows, on a
+# logarithmic scale, how far the measurement is from its target.  If the bar ends
+# left of the line, the target was met.
 
 use strict;
 use warnings;
@@ -20,8 +20,8 @@ while (<$in>)
 	chomp;
 	if (/^# (.*)/) { push @notes, $1; next; }
 	my %row;
-	@row{qw(figure unit value floor ratio target verdict)} = split /\t/, $_, -1;
-	push @rows, \%row unless $row{figure} eq 'figure';
+	@row{qw(measurement unit value floor ratio target result)} = split /\t/, $_, -1;
+	push @rows, \%row unless $row{measurement} eq 'measurement';
 }
 close($in);
 
@@ -30,14 +30,14 @@ if ($text)
 	my $format = "%-54s %9s %-2s %9s %7s %7s  %s\n";
 
 	print "$_\n" foreach @notes;
-	printf $format, 'figure', 'value', '', 'floor', 'ratio', 'target', '';
-	printf $format, @$_{qw(figure value unit floor ratio target verdict)}
+	printf $format, 'measurement', 'value', '', 'floor', 'ratio', 'target', '';
+	printf $format, @$_{qw(measurement value unit floor ratio target result)}
 	  foreach @rows;
 	exit;
 }
 
 my @drawn = grep { $_->{target} ne '' } @rows;
-die "$file holds no figure with a target\n" unless @drawn;
+die "$file has no measurement with a target\n" unless @drawn;
 
 my ($label_width, $bar_width, $value_width) = (400, 320, 180);
 my ($row_height, $top) = (22, 58);
@@ -80,14 +80,14 @@ foreach my $i (0 .. $#drawn)
 {
 	my $row = $drawn[$i];
 	my $y = $top + $row_height * $i;
-	my $judged = $row->{ratio} ne '' ? $row->{ratio} : $row->{value};
-	my $end = x_of($judged / $row->{target});
+	my $compared = $row->{ratio} ne '' ? $row->{ratio} : $row->{value};
+	my $end = x_of($compared / $row->{target});
 	my $value = $row->{ratio} ne '' ? "ratio $row->{ratio}" : "$row->{value} $row->{unit}";
 
-	write_text($label_width - 8, $y + 15, 'end', $row->{figure});
+	write_text($label_width - 8, $y + 15, 'end', $row->{measurement});
 	printf qq(<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s"/>\n),
 	  $label_width, $y + 3, $end - $label_width, $row_height - 6,
-	  $judged <= $row->{target} ? '#4a8f5c' : '#c2542e';
+	  $compared <= $row->{target} ? '#4a8f5c' : '#c2542e';
 	write_text($label_width + $bar_width + 8, $y + 15, 'start',
 		"$value, target $row->{target}");
 }

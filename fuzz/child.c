@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * child.c
- *	  The wal-redo child's request loop and replay, without the child.
+ *	  The wal-redo child's request loop and replay, fuzzed in this process.
  *
- * The sources of the child are part of this file, with its ends of the pipes
- * replaced by an input and a counter.  The sandbox and the start are left out.
+ * The sources of the child are included in this file.  Its standard input is
+ * replaced by the fuzzer's input, and its answers are only checked.  The
+ * sandbox and the start of the child are left out.
  *
- * Redo routines are, too: they trust their records, which is why there is a
- * child in the first place, and a fuzzer would find out about little else.  A
- * stand-in asks for the pages that the record names, as all of them do, and
- * checks what the child has promised about pages: that each of them is there,
- * and that only the target is to be changed.
+ * Redo routines are replaced, too: they trust their records, which is why there
+ * is a child in the first place, and a fuzzer would find little else than that.
+ * The function that stands for all of them asks for the pages that the record
+ * names, as they do, and checks what redo.c promises about these pages: that
+ * each of them is there, and that only the target is to be changed.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -39,9 +40,9 @@ static bool fuzz_decode(XLogReaderState *state, DecodedXLogRecord *decoded,
 						XLogRecord *record, XLogRecPtr lsn, char **errormsg);
 
 /*
- * The server of the fuzzing has many buffers, so that none of the scratch
- * pages is ever evicted in favour of a catalog's; the child believes that it
- * has as few as it really has.
+ * This server has many buffers, so that no scratch page is ever evicted in
+ * favour of a catalog's page.  The child's sources are told the number of
+ * buffers that a child really has.
  */
 #define CHILD_BUFFERS	128
 
@@ -56,13 +57,13 @@ static bool fuzz_decode(XLogReaderState *state, DecodedXLogRecord *decoded,
 #undef DecodeXLogRecord
 #undef NBuffers
 
-/* Standard input, and how much of it has been read. */
+/* The part of the input that the child has not read yet. */
 static const char *stdin_data;
 static Size stdin_size;
 
 static ResourceOwner child_owner = NULL;
 
-/* What the start of a child calls, which there is none of here. */
+/* These are called at the start of a child, so never here. */
 const char *
 walredo_sandbox_limit_resources(size_t memory_limit)
 {
@@ -120,7 +121,10 @@ fuzz_write(int fd, const char *buf, size_t size)
 	return true;
 }
 
-/* No record gets to a child that the backend has not looked into. */
+/*
+ * The backend checks each record with walredo_xlogrecord_check() before it goes
+ * to a child, so DecodeXLogRecord() never sees one that fails that.
+ */
 static bool
 fuzz_decode(XLogReaderState *state, DecodedXLogRecord *decoded_record,
 			XLogRecord *record, XLogRecPtr lsn, char **errormsg)
@@ -131,7 +135,7 @@ fuzz_decode(XLogReaderState *state, DecodedXLogRecord *decoded_record,
 	return DecodeXLogRecord(state, decoded_record, record, lsn, errormsg);
 }
 
-/* In place of all redo routines. */
+/* Stands for the redo routines of all resource managers. */
 static void
 stand_in_redo(XLogReaderState *state)
 {
@@ -228,7 +232,7 @@ fuzz_child_run(const char *data, Size size)
 		fuzz_fail("%u pages are in use", page_cache->members);
 }
 
-/* The next input finds a child that has just started. */
+/* Puts the child back into the state in which it is when it has started. */
 void
 fuzz_child_clean_up(void)
 {
@@ -250,74 +254,116 @@ fuzz_child_clean_up(void)
 	target_has_image = false;
 	target_has_companions = false;
 	num_named_relations = 0;
-	have_block = false;
+	request_has_begun = false;
 	input_start = input_end = 0;
 	InRecovery = false;
 }
 
-static void
-put(StringInfo buf, WalredoMessageType type, const char *head, Size head_size,
-	const char *body, Size body_size)
-{
-	char		header[WALREDO_WIRE_HEADER_SIZE];
+/* All messages, in an order in which they make requests. */
+static const WalredoMessageType message_types[] = {
+#define MESSAGE_TYPE(symbol, type, name, payload, order, answered) symbol,
+	WALREDO_MESSAGES(MESSAGE_TYPE)
+#undef MESSAGE_TYPE
+};
 
-	(void) walredo_put_header(header, type, head_size + body_size);
-	appendBinaryStringInfo(buf, header, sizeof(header));
-	appendBinaryStringInfo(buf, head, head_size);
-	appendBinaryStringInfo(buf, body, body_size);
+/*
+ * Appends a message.  Of its fields, those must have been filled in that its
+ * payload has, except for the body: that is the page or the record.
+ */
+static void
+put(StringInfo buf, const WalredoMessageRule *rule, WalredoMessage *message,
+	const char *page, const XLogRecord *record)
+{
+	char		head[WALREDO_WIRE_MAX_HEAD_SIZE];
+
+	message->type = rule->type;
+	message->body = NULL;
+	message->body_size = 0;
+	switch (rule->payload)
+	{
+		case WALREDO_PAYLOAD_NOTHING:
+		case WALREDO_PAYLOAD_TAG:
+			break;
+		case WALREDO_PAYLOAD_TAG_PAGE:
+		case WALREDO_PAYLOAD_MASK:
+			message->body = page;
+			message->body_size = BLCKSZ;
+			break;
+		case WALREDO_PAYLOAD_RECORD:
+			message->body = (const char *) record;
+			message->body_size = record->xl_tot_len;
+			break;
+	}
+	appendBinaryStringInfo(buf, head,
+						   walredo_put_message_head(head, message) - head);
+	appendBinaryStringInfo(buf, message->body, message->body_size);
 }
 
-/* A request for each block of the record. */
+/*
+ * A request for each block of the record, and then all other messages that can
+ * carry the record.
+ */
 void
 fuzz_child_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 {
 	WalredoBlockIterator iter;
-	char		lsn[WALREDO_WIRE_LSN_SIZE];
+	WalredoMessage message = {.lsn = end_lsn};
+	PGAlignedBlock page;
 	StringInfoData buf;
 
-	(void) walredo_put_uint64(lsn, end_lsn);
+	PageInit(page.data, BLCKSZ, 0);
 	initStringInfo(&buf);
 	walredo_block_iterator_init(&iter, record);
 	while (walredo_block_iterator_next(&iter))
 	{
 		const WalredoBlockRef *block = &iter.block;
-		WalredoWireTag wire_tag;
-		char		tag[WALREDO_WIRE_TAG_SIZE];
 
-		wire_tag.forknum = block->forknum;
-		wire_tag.spcOid = LocatorSpcOid(block->locator);
-		wire_tag.dbOid = LocatorDbOid(block->locator);
-		wire_tag.relNumber = LocatorRelNumber(block->locator);
-		wire_tag.blkno = block->blkno;
-		(void) walredo_put_tag(tag, &wire_tag);
+		message.tag.forknum = block->forknum;
+		message.tag.spcOid = LocatorSpcOid(block->locator);
+		message.tag.dbOid = LocatorDbOid(block->locator);
+		message.tag.relNumber = LocatorRelNumber(block->locator);
+		message.tag.blkno = block->blkno;
 
-		put(&buf, WALREDO_MSG_BEGIN, tag, sizeof(tag), NULL, 0);
-		if (!block->will_init)
+		for (int i = 0; i < lengthof(message_types); i++)
 		{
-			PGAlignedBlock page;
+			const WalredoMessageRule *rule =
+				walredo_message_rule(message_types[i]);
 
-			PageInit(page.data, BLCKSZ, 0);
-			put(&buf, WALREDO_MSG_PUSH, tag, sizeof(tag), page.data, BLCKSZ);
+			if (rule->order == WALREDO_ORDER_ANY)
+				continue;
+			if (rule->payload == WALREDO_PAYLOAD_TAG_PAGE && block->will_init)
+				continue;
+			put(&buf, rule, &message, page.data, record);
 		}
-		put(&buf, WALREDO_MSG_APPLY, lsn, sizeof(lsn),
-			(const char *) record, record->xl_tot_len);
-		put(&buf, WALREDO_MSG_GET, tag, sizeof(tag), NULL, 0);
 	}
-	put(&buf, WALREDO_MSG_DESCRIBE, lsn, sizeof(lsn),
-		(const char *) record, record->xl_tot_len);
+	for (int i = 0; i < lengthof(message_types); i++)
+	{
+		const WalredoMessageRule *rule = walredo_message_rule(message_types[i]);
+
+		if (rule->order == WALREDO_ORDER_ANY &&
+			rule->payload == WALREDO_PAYLOAD_RECORD)
+			put(&buf, rule, &message, page.data, record);
+	}
 	fuzz_seed(buf.data, buf.len);
 }
 
+/* All messages that are about neither a block nor a record. */
 void
 fuzz_child_seed_once(void)
 {
+	WalredoMessage message = {.rmid = RM_HEAP_ID};
 	PGAlignedBlock page;
 	StringInfoData buf;
-	char		mask[WALREDO_WIRE_MASK_SIZE] = {RM_HEAP_ID};
 
-	initStringInfo(&buf);
-	put(&buf, WALREDO_MSG_PING, NULL, 0, NULL, 0);
 	PageInit(page.data, BLCKSZ, 0);
-	put(&buf, WALREDO_MSG_MASK, mask, sizeof(mask), page.data, BLCKSZ);
+	initStringInfo(&buf);
+	for (int i = 0; i < lengthof(message_types); i++)
+	{
+		const WalredoMessageRule *rule = walredo_message_rule(message_types[i]);
+
+		if (rule->order == WALREDO_ORDER_ANY &&
+			rule->payload != WALREDO_PAYLOAD_RECORD)
+			put(&buf, rule, &message, page.data, NULL);
+	}
 	fuzz_seed(buf.data, buf.len);
 }

@@ -18,12 +18,13 @@
 #include "lib/stringinfo.h"
 
 /*
- * One thing to be fuzzed.
+ * A target: code of walredo that is given inputs.
  *
  * run is given an input, and may raise any of the errors whose codes are in
  * errors.  clean_up, if there is one, is called after each input, also after
- * an error.  seed makes inputs of a record of a real log, and hands them to
- * fuzz_seed(); seed_once, if there is one, makes others.
+ * an error.  seed makes inputs of a record of real WAL, and hands them to
+ * fuzz_seed(); seed_once, if there is one, makes inputs that no record is
+ * needed for.
  */
 typedef struct FuzzTarget
 {
@@ -41,7 +42,7 @@ typedef struct FuzzTarget
  */
 extern bool fuzz_accepted;
 
-/* Reports a finding, and ends the process so that the input is kept. */
+/* Reports a finding, and aborts, which makes libFuzzer keep the input. */
 extern void fuzz_fail(const char *fmt,...) pg_attribute_printf(1, 2)
 			__attribute__((noreturn));
 

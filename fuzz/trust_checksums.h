@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * trust_checksums.h
- *	  Takes every checksum for right.
+ *	  Makes every checksum comparison succeed.
  *
  * Included before everything else in sources that are built for fuzzing.
- * Whoever can forge a record can compute its checksum, but a fuzzer that
- * changes bytes at random never would, and get no further than to it.
+ * Whoever can forge a record can compute its checksum, too.  But a fuzzer,
+ * which changes bytes at random, could not, and so would never get past the
+ * check.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

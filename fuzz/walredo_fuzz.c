@@ -3,18 +3,19 @@
  * walredo_fuzz.c
  *	  Coverage-guided fuzzing of what walredo takes from outside.
  *
- * Most code that reads hostile bytes allocates with palloc() and gives up with
- * ereport(), so it cannot be linked into a program of its own.  This module
- * holds walredo's sources, compiled with libFuzzer's instrumentation, and
- * libFuzzer itself, and is loaded into a server in single-user mode.  Nobody
- * else uses that server, so whatever happens to it is the fault of an input.
+ * Most code that reads hostile bytes allocates memory with palloc() and reports
+ * errors with ereport(), so it cannot be linked into a program without a
+ * server.  This module consists of walredo's sources, compiled with libFuzzer's
+ * instrumentation, and libFuzzer itself, and is loaded into a server in
+ * single-user mode.  No other process uses that server, so whatever happens to
+ * it was caused by an input.
  *
- * An input is answered with success, or with one of the errors that are
- * documented for it; that is the first thing that is checked.  What has been
- * accepted must then keep the promises of the headers: it can be written and
- * read again, say, or applied to a page.  Memory is checked by
- * AddressSanitizer, for which an input's memory context gives each larger
- * chunk a block of its own, and undefined behaviour by its sister.
+ * An input must lead to success, or to one of the errors that are documented
+ * for it; that is the first thing that is checked.  What has been accepted must
+ * then be as the headers say: it can be written and read again, for instance,
+ * or applied to a page.  AddressSanitizer checks accesses to memory, for which
+ * the memory context of an input gives each larger chunk a block of its own,
+ * and UndefinedBehaviorSanitizer the rest.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -49,20 +50,20 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(walredo_fuzz);
 PG_FUNCTION_INFO_V1(walredo_fuzz_seeds);
 
-/* libFuzzer's; the header that declares it is for C++ only. */
+/* From libFuzzer; the header that declares it is for C++ only. */
 extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
 								int (*callback) (const uint8_t *data,
 												 size_t size));
 
-/* Seeds of each sort of record, and how long they and the records may be. */
+/* Seeds for each sort of record, and the most bytes of a seed and a record. */
 #define SEEDS_PER_SORT		2
 #define SEED_MAX_SIZE		(128 * 1024)
 #define SEED_MAX_RECORD		(24 * 1024)
 
-/* Where the log is that the reader reads, relative to the data directory. */
+/* The directory that the reader reads, relative to the data directory. */
 #define FUZZ_WAL_DIR		"walredo_fuzz_wal"
 
-/* Pages of a segment that make a seed. */
+/* WAL pages in a seed. */
 #define SEED_WAL_PAGES		10
 
 bool		fuzz_accepted;
@@ -70,7 +71,7 @@ bool		fuzz_accepted;
 static const FuzzTarget *target;
 static MemoryContext input_context;
 
-/* What seeds are called, and how many there are. */
+/* The directory that seeds are written to, and how many there are. */
 static const char *seed_directory;
 static int	num_seeds;
 
@@ -87,7 +88,10 @@ fuzz_fail(const char *fmt,...)
 	abort();
 }
 
-/* A copy of an input in memory of its own, so that its end is an end. */
+/*
+ * Copies an input to a chunk of its own, so that AddressSanitizer notices
+ * accesses beyond its end.
+ */
 static char *
 copy_input(const char *data, Size size)
 {
@@ -102,7 +106,7 @@ copy_message(const char *data, Size size)
 {
 	StringInfo	buf = palloc(sizeof(StringInfoData));
 
-	/* There always is a zero byte after a message. */
+	/* A StringInfo that holds a message always has a zero byte after it. */
 	buf->data = palloc(size + 1);
 	memcpy(buf->data, data, size);
 	buf->data[size] = '\0';
@@ -117,7 +121,7 @@ copy_message(const char *data, Size size)
  * ----------------------------------------
  */
 
-/* What the first byte of an input says, modulo their number. */
+/* What an input is: its first byte, modulo TYPES_NUM. */
 enum
 {
 	TYPES_TAG_TEXT,
@@ -137,8 +141,8 @@ static const int types_errors[] = {
 };
 
 /*
- * Checks a tag that was accepted; binary is what it was read from, if it was
- * that.
+ * Checks a tag that was accepted.  binary is the binary form that it was read
+ * from, NULL if it was read from text.
  */
 static void
 check_tag(const WalredoTag *tag, StringInfo binary)
@@ -204,7 +208,7 @@ types_run(const char *data, Size size)
 		memcpy(text, data, size);
 		text[size] = '\0';
 
-		/* The server has made sure of that for each text. */
+		/* The server has verified the encoding of every text that it passes. */
 		if (!pg_verifymbstr(text, strlen(text), true))
 			return;
 	}
@@ -242,59 +246,61 @@ types_seed_one(int sort, const char *data, Size size)
 static void
 types_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 {
-	WalredoLowering *lowering = walredo_lowering_create();
-	WalredoPageRecord *pairs;
-	int			npairs;
+	WalredoChanges *changes = walredo_changes_create(walredo_filter_all());
+	WalredoPageChange *list;
+	int			n;
 
-	npairs = walredo_lower(lowering, record, end_lsn, NULL, false, &pairs);
-	for (int i = 0; i < npairs; i++)
+	n = walredo_changes_of(changes, record, end_lsn, &list);
+	for (int i = 0; i < n; i++)
 	{
-		char	   *text = walredo_tag_to_cstring(&pairs[i].tag);
+		WalredoRecord *rec = walredo_change_record(changes, &list[i]);
+		char	   *text = walredo_tag_to_cstring(&list[i].tag);
 		StringInfoData buf;
 
 		types_seed_one(TYPES_TAG_TEXT, text, strlen(text));
 		initStringInfo(&buf);
-		walredo_tag_write(&buf, &pairs[i].tag);
+		walredo_tag_write(&buf, &list[i].tag);
 		types_seed_one(TYPES_TAG_BINARY, buf.data, buf.len);
 
-		text = walredo_record_to_cstring(pairs[i].record);
+		text = walredo_record_to_cstring(rec);
 		types_seed_one(TYPES_RECORD_TEXT, text, strlen(text));
 		resetStringInfo(&buf);
-		walredo_record_write(&buf, pairs[i].record);
+		walredo_record_write(&buf, rec);
 		types_seed_one(TYPES_RECORD_BINARY, buf.data, buf.len);
 	}
-	walredo_lowering_free(lowering);
+	walredo_changes_free(changes);
 }
 
 /* ----------------------------------------
- * lower: from a WAL record to the pages that it changes
+ * changes: from a WAL record to the pages that it changes
  *
- * An input is the record's end LSN and the record, whose length is put right.
+ * An input is the record's end LSN and the record.  The length in the record's
+ * header is set to what it must be.
  * ----------------------------------------
  */
 
-static const int lower_errors[] = {
+static const int changes_errors[] = {
 	ERRCODE_DATA_CORRUPTED,
 	0
 };
 
 /*
- * Does what records do to a page, of those that are for it, and lets nothing go
- * wrong.
+ * Applies those of the records that are for a page, and returns its image.
+ * Accepted records must not raise an error.
  */
 static bytea *
-apply_native(const WalredoTag *tag, const WalredoPageRecord *pairs, int npairs)
+apply_native(const WalredoTag *tag, const WalredoPageChange *list, int n)
 {
 	bytea	   *image = palloc(VARHDRSZ + BLCKSZ);
 
 	memset(VARDATA(image), 0x55, BLCKSZ);
 	SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
-	for (int i = 0; i < npairs; i++)
+	for (int i = 0; i < n; i++)
 	{
-		if (memcmp(tag, &pairs[i].tag, sizeof(WalredoTag)) != 0 ||
-			!WalredoRecordIsNative(pairs[i].record))
+		if (memcmp(tag, &list[i].tag, sizeof(WalredoTag)) != 0 ||
+			list[i].what != WALREDO_CHANGE_NATIVE)
 			continue;
-		image = walredo_native_apply(tag, pairs[i].record, image);
+		image = walredo_native_apply(tag, list[i].native, image);
 		if (WalredoTagIsPage(tag) && VARSIZE(image) != VARHDRSZ + BLCKSZ)
 			fuzz_fail("a page of %u bytes", VARSIZE(image) - VARHDRSZ);
 	}
@@ -302,52 +308,175 @@ apply_native(const WalredoTag *tag, const WalredoPageRecord *pairs, int npairs)
 }
 
 /*
- * Asks for a few pairs at a time: all together they are those that come at
- * once.
+ * Asks for a few changes at a time.  All together, they must be the same as
+ * those that are returned at once.
  */
 static void
-check_parts(WalredoLowering *lowering, const XLogRecord *record,
-			XLogRecPtr end_lsn, const WalredoPageRecord *pairs, int npairs)
+check_parts(const XLogRecord *record, XLogRecPtr end_lsn,
+			WalredoChanges *whole, const WalredoPageChange *list, int n)
 {
-	WalredoPageRecord *part;
+	WalredoChanges *changes = walredo_changes_create(walredo_filter_all());
+	WalredoPageChange *part;
 	int			first = 0;
 	bool		more = true;
 
 	while (more)
 	{
-		int			n = walredo_lower_part(lowering, record, end_lsn, first,
-										   200, &part, &more);
+		int			npart = walredo_changes_part(changes, record, end_lsn,
+												 first, 200, &part, &more);
 
-		if (n > npairs - first || (n == 0 && more))
-			fuzz_fail("a part of %d pairs from %d of %d on", n, first, npairs);
-		for (int i = 0; i < n; i++)
+		if (npart > n - first || (npart == 0 && more))
+			fuzz_fail("a part of %d changes from %d of %d on", npart, first, n);
+		for (int i = 0; i < npart; i++)
 		{
-			const WalredoPageRecord *pair = &pairs[first + i];
+			WalredoRecord *a = walredo_change_record(changes, &part[i]);
+			WalredoRecord *b = walredo_change_record(whole, &list[first + i]);
 
-			if (memcmp(&part[i].tag, &pair->tag, sizeof(WalredoTag)) != 0 ||
-				VARSIZE(part[i].record) != VARSIZE(pair->record) ||
-				memcmp(part[i].record, pair->record,
-					   VARSIZE(pair->record)) != 0)
-				fuzz_fail("pair %d differs in a part", first + i);
+			if (memcmp(&part[i].tag, &list[first + i].tag,
+					   sizeof(WalredoTag)) != 0 ||
+				VARSIZE(a) != VARSIZE(b) || memcmp(a, b, VARSIZE(a)) != 0)
+				fuzz_fail("change %d differs in a part", first + i);
 		}
-		first += n;
+		first += npart;
 	}
-	if (first != npairs)
-		fuzz_fail("%d pairs in parts, %d at once", first, npairs);
+	if (first != n)
+		fuzz_fail("%d changes in parts, %d at once", first, n);
+	walredo_changes_free(changes);
+}
+
+/*
+ * If just one page is wanted, no other may come, and nothing be missing that is
+ * done to it, in fewer records or as many.
+ */
+static void
+check_page(const WalredoTag *tag, const XLogRecord *record, XLogRecPtr end_lsn,
+		   const WalredoPageChange *list, int n)
+{
+	WalredoChanges *changes = walredo_changes_create(walredo_filter_page(tag));
+	WalredoPageChange *found_list;
+	WalredoPageChange described;
+	bytea	   *expected_image = apply_native(tag, list, n);
+	bytea	   *image;
+	int			expected = 0;
+	int			found = 0;
+	int			nfound;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (memcmp(tag, &list[i].tag, sizeof(WalredoTag)) == 0)
+			expected++;
+	}
+	nfound = walredo_changes_of(changes, record, end_lsn, &found_list);
+	for (int i = 0; i < nfound; i++)
+	{
+		const WalredoPageChange *change = &found_list[i];
+
+		if (memcmp(tag, &change->tag, sizeof(WalredoTag)) != 0)
+			fuzz_fail("a filter of one page gives another page");
+		if (change->what != WALREDO_CHANGE_END)
+			found++;
+		if ((change->what == WALREDO_CHANGE_REPLAY ||
+			 change->what == WALREDO_CHANGE_UNKNOWN) &&
+			(!walredo_block_change(record, tag, &described) ||
+			 described.what != change->what ||
+			 described.starts_page != change->starts_page ||
+			 described.image_has_hole != change->image_has_hole))
+			fuzz_fail("a block alone is described in another way");
+	}
+	if (found == 0 || found > expected)
+		fuzz_fail("a filter of one page gives %d changes instead of %d",
+				  found, expected);
+	image = apply_native(tag, found_list, nfound);
+	if (VARSIZE(image) != VARSIZE(expected_image) ||
+		memcmp(VARDATA(image), VARDATA(expected_image),
+			   VARSIZE(image) - VARHDRSZ) != 0)
+		fuzz_fail("a filter of one page does something else to it");
+	walredo_changes_free(changes);
+}
+
+/*
+ * The same for all pages of its fork, by the two filters that can ask for them,
+ * which have to say the same.
+ */
+static void
+check_fork(const WalredoTag *tag, const XLogRecord *record, XLogRecPtr end_lsn,
+		   const WalredoPageChange *list, int n)
+{
+	WalredoChanges *changes[2];
+	WalredoPageChange *lists[2];
+	int			ns[2];
+	int			expected = 0;
+	int			found = 0;
+
+	changes[0] = walredo_changes_create(walredo_filter_fork(tag));
+	changes[1] = walredo_changes_create(walredo_filter_forks(tag, 1, false));
+	for (int i = 0; i < 2; i++)
+		ns[i] = walredo_changes_of(changes[i], record, end_lsn, &lists[i]);
+	if (ns[0] != ns[1])
+		fuzz_fail("%d changes of a fork, %d of a set of one fork",
+				  ns[0], ns[1]);
+	for (int i = 0; i < ns[0]; i++)
+	{
+		if (!walredo_tag_same_fork(tag, &lists[0][i].tag))
+			fuzz_fail("a filter of a fork gives another fork");
+		if (memcmp(&lists[0][i].tag, &lists[1][i].tag,
+				   sizeof(WalredoTag)) != 0 ||
+			lists[0][i].what != lists[1][i].what ||
+			lists[0][i].end != lists[1][i].end)
+			fuzz_fail("change %d of a fork differs in a set of one fork", i);
+		if (lists[0][i].what != WALREDO_CHANGE_END)
+			found++;
+	}
+	for (int i = 0; i < n; i++)
+		expected += walredo_tag_same_fork(tag, &list[i].tag);
+	if (found != expected)
+		fuzz_fail("a filter of a fork gives %d changes instead of %d",
+				  found, expected);
+	for (int i = 0; i < 2; i++)
+		walredo_changes_free(changes[i]);
+}
+
+/*
+ * How the record ends pages of each kind, with which it may have nothing to do.
+ */
+static void
+check_ends(const XLogRecord *record, XLogRecPtr end_lsn)
+{
+	static const WalredoTag tags[] = {
+		{.kind = WALREDO_TAG_REL,.spcOid = 1663,.dbOid = 5,.relNumber = 16384},
+		{.kind = WALREDO_TAG_CLOG,.number = 1},
+		{.kind = WALREDO_TAG_MULTIXACT_OFFSETS,.number = 1},
+		{.kind = WALREDO_TAG_MULTIXACT_MEMBERS,.number = 1},
+		{.kind = WALREDO_TAG_COMMIT_TS,.number = 1},
+		{.kind = WALREDO_TAG_RELMAP,.spcOid = 1663,.dbOid = 5},
+		{.kind = WALREDO_TAG_TWOPHASE,.number = 700}
+	};
+
+	for (int i = 0; i < lengthof(tags); i++)
+	{
+		WalredoPageFilter *filter = walredo_filter_page(&tags[i]);
+		WalredoChanges *changes = walredo_changes_create(filter);
+		WalredoPageChange *list;
+		int			n = walredo_changes_of(changes, record, end_lsn, &list);
+		int			nends = 0;
+
+		for (int j = 0; j < n; j++)
+			nends += list[j].what == WALREDO_CHANGE_END;
+		if (nends > 1)
+			fuzz_fail("a page ends %d times", nends);
+		walredo_changes_free(changes);
+		walredo_filter_free(filter);
+	}
 }
 
 static void
-lower_run(const char *data, Size size)
+changes_run(const char *data, Size size)
 {
-	WalredoLowering *lowering;
-	WalredoLowering *other;
+	WalredoChanges *changes;
 	XLogRecord *record;
 	XLogRecPtr	end_lsn;
-	WalredoPageRecord *pairs;
-	int			npairs;
-	WalredoRecordHeaders headers;
-	WalredoFileChange *changes;
-	int			nchanges;
+	WalredoPageChange *list;
+	int			n;
 
 	if (size < sizeof(end_lsn) + SizeOfXLogRecord)
 		return;
@@ -359,70 +488,36 @@ lower_run(const char *data, Size size)
 	record = (XLogRecord *) copy_input(data, size);
 	record->xl_tot_len = size;
 
-	lowering = walredo_lowering_create();
-	npairs = walredo_lower(lowering, record, end_lsn, NULL, false, &pairs);
-	walredo_xlogrecord_headers(record, &headers);
-	nchanges = walredo_file_changes(lowering, record, &headers, end_lsn,
-									&changes);
+	changes = walredo_changes_create(walredo_filter_all());
+	n = walredo_changes_of(changes, record, end_lsn, &list);
+	check_ends(record, end_lsn);
 
+	/* From here on no error is expected. */
 	fuzz_accepted = true;
-	for (int i = 0; i < npairs; i++)
+	for (int i = 0; i < n; i++)
 	{
-		if (!walredo_tag_is_valid(&pairs[i].tag))
-			fuzz_fail("lowering gives an invalid tag");
-		walredo_record_validate(pairs[i].record);
-		(void) apply_native(&pairs[i].tag, &pairs[i], 1);
+		if (!walredo_tag_is_valid(&list[i].tag))
+			fuzz_fail("a change has an invalid tag");
+		walredo_record_validate(walredo_change_record(changes, &list[i]));
+		(void) apply_native(&list[i].tag, &list[i], 1);
 	}
-	other = walredo_lowering_create();
-	check_parts(other, record, end_lsn, pairs, npairs);
+	check_parts(record, end_lsn, changes, list, n);
 
 	/*
-	 * If just one page is wanted, no other may come, and nothing be missing
-	 * that is done to it, in fewer records or as many.
+	 * If changes to one page only are asked for, there must be no others, and
+	 * they must make the same page as before.
 	 */
-	for (int i = 0; i < Min(npairs, 3); i++)
+	for (int i = 0; i < Min(n, 3); i++)
 	{
-		const WalredoTag *tag = &pairs[i].tag;
-		WalredoPageRecord *own;
-		bytea	   *expected_image = apply_native(tag, pairs, npairs);
-		bytea	   *image;
-		int			expected = 0;
-		int			found;
-
-		for (int j = 0; j < npairs; j++)
-		{
-			if (memcmp(tag, &pairs[j].tag, sizeof(WalredoTag)) == 0)
-				expected++;
-		}
-		found = walredo_lower(other, record, end_lsn, tag, false, &own);
-		if (found == 0 || found > expected)
-			fuzz_fail("lowering for one page gives %d records instead of %d",
-					  found, expected);
-		for (int j = 0; j < found; j++)
-		{
-			if (memcmp(tag, &own[j].tag, sizeof(WalredoTag)) != 0)
-				fuzz_fail("lowering for one page gives another page");
-		}
-		image = apply_native(tag, own, found);
-		if (VARSIZE(image) != VARSIZE(expected_image) ||
-			memcmp(VARDATA(image), VARDATA(expected_image),
-				   VARSIZE(image) - VARHDRSZ) != 0)
-			fuzz_fail("lowering for one page does something else to it");
-		found = walredo_lower(other, record, end_lsn, tag, true, &own);
-		if (found < expected)
-			fuzz_fail("lowering for a fork gives %d records instead of %d or more",
-					  found, expected);
-
-		/* Whether its file is one of those that the record changes. */
-		for (int j = 0; j < nchanges; j++)
-			(void) walredo_file_change_from(&changes[j], tag);
+		check_page(&list[i].tag, record, end_lsn, list, n);
+		if (list[i].tag.kind == WALREDO_TAG_REL)
+			check_fork(&list[i].tag, record, end_lsn, list, n);
 	}
-	walredo_lowering_free(other);
-	walredo_lowering_free(lowering);
+	walredo_changes_free(changes);
 }
 
 static void
-lower_seed(const XLogRecord *record, XLogRecPtr end_lsn)
+changes_seed(const XLogRecord *record, XLogRecPtr end_lsn)
 {
 	StringInfoData buf;
 
@@ -436,13 +531,13 @@ lower_seed(const XLogRecord *record, XLogRecPtr end_lsn)
  * reader: a directory of segments
  *
  * An input is a byte of flags, a byte that says where to cut, and the first
- * bytes of a segment, or of two.  Files have the names that the addresses in
- * their pages ask for.
+ * bytes of a segment, or of two.  The names of the files are made of the
+ * addresses in their first pages.
  * ----------------------------------------
  */
 
-#define READER_FROM_START	0x01	/* ... of the log, else of the segment */
-#define READER_TO_END		0x02	/* ... of the log, else by cut */
+#define READER_FROM_START	0x01	/* of all WAL, else of the segment */
+#define READER_TO_END		0x02	/* of all WAL, else up to the cut */
 #define READER_TWO			0x04	/* cut into two segments */
 #define READER_HISTORY		0x08	/* ... or a history file and a segment */
 #define READER_INSIDE		0x10	/* begin inside of the segment */
@@ -468,7 +563,8 @@ write_wal_file(const char *name, const char *data, Size size)
 }
 
 /*
- * Writes a segment.  Returns where it begins, as far as its header tells.
+ * Writes a segment.  Returns the LSN at which it begins, according to its
+ * header.
  */
 static XLogRecPtr
 write_segment(TimeLineID tli, const char *data, Size size)
@@ -485,25 +581,12 @@ write_segment(TimeLineID tli, const char *data, Size size)
 	return header.std.xlp_pageaddr;
 }
 
+/* Makes the directory, or removes all files that are in it. */
 static void
-reader_run(const char *data, Size size)
+empty_wal_directory(void)
 {
-	uint8		flags;
-	Size		cut;
-	TimeLineID	tli = 1;
-	XLogRecPtr	start_lsn;
-	XLogRecPtr	end_lsn = WALREDO_END_OF_WAL;
-	XLogRecPtr	last = 0;
-	WalredoReader *reader;
 	DIR		   *dir;
 	struct dirent *de;
-
-	if (size < 2)
-		return;
-	flags = data[0];
-	cut = (uint8) data[1];
-	data += 2;
-	size -= 2;
 
 	if (mkdir(FUZZ_WAL_DIR, S_IRWXU) != 0 && errno != EEXIST)
 		fuzz_fail("could not make a directory");
@@ -514,27 +597,78 @@ reader_run(const char *data, Size size)
 			(void) unlinkat(dirfd(dir), de->d_name, 0);
 	}
 	closedir(dir);
+}
+
+/*
+ * Writes the files that an input consists of.  Returns the LSN at which the
+ * last segment begins.
+ */
+static XLogRecPtr
+write_input(uint8 flags, Size cut, const char *data, Size size)
+{
+	TimeLineID	tli = 1;
+	Size		length = 0;
 
 	if (flags & READER_HISTORY)
 	{
-		Size		length = Min(cut, size);
-
+		length = Min(cut, size);
 		write_wal_file("00000002.history", data, length);
-		data += length;
-		size -= length;
 		if (flags & READER_TWO)
 			tli = 2;
 	}
 	else if (flags & READER_TWO)
 	{
-		Size		length = Min(cut * XLOG_BLCKSZ / 16, size);
-
+		length = Min(cut * XLOG_BLCKSZ / 16, size);
 		(void) write_segment(tli, data, length);
-		data += length;
-		size -= length;
 	}
-	start_lsn = write_segment(tli, data, size);
+	return write_segment(tli, data + length, size - length);
+}
 
+/*
+ * Checks the record at which the reader is: that it is where it may be, and
+ * that there is memory for its whole length.  last_lsn is the end of the record
+ * before.
+ */
+static void
+check_record_read(WalredoReader *reader, XLogRecPtr start_lsn,
+				  XLogRecPtr end_lsn, XLogRecPtr last_lsn)
+{
+	const XLogRecord *record = walredo_reader_record(reader);
+	char	   *copy;
+
+	if (walredo_reader_start_lsn(reader) < start_lsn ||
+		walredo_reader_start_lsn(reader) < last_lsn ||
+		walredo_reader_end_lsn(reader) <= walredo_reader_start_lsn(reader) ||
+		walredo_reader_end_lsn(reader) > end_lsn)
+		fuzz_fail("a record at %X/%X that ends at %X/%X",
+				  LSN_FORMAT_ARGS(walredo_reader_start_lsn(reader)),
+				  LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)));
+	if (record->xl_tot_len < SizeOfXLogRecord ||
+		record->xl_tot_len > MaxAllocSize)
+		fuzz_fail("a record of %u bytes", record->xl_tot_len);
+
+	copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
+	memcpy(copy, record, record->xl_tot_len);
+	pfree(copy);
+}
+
+static void
+reader_run(const char *data, Size size)
+{
+	uint8		flags;
+	Size		cut;
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn = WALREDO_END_OF_WAL;
+	XLogRecPtr	last_lsn = 0;
+	WalredoReader *reader;
+
+	if (size < 2)
+		return;
+	flags = data[0];
+	cut = (uint8) data[1];
+
+	empty_wal_directory();
+	start_lsn = write_input(flags, cut, data + 2, size - 2);
 	if (flags & READER_INSIDE)
 		start_lsn += cut * 8;
 	if (!(flags & READER_TO_END))
@@ -545,29 +679,11 @@ reader_run(const char *data, Size size)
 	reader = walredo_reader_begin(FUZZ_WAL_DIR, start_lsn, end_lsn);
 	while (walredo_reader_next(reader))
 	{
-		const XLogRecord *record = walredo_reader_record(reader);
-		char	   *copy;
-
-		if (walredo_reader_start_lsn(reader) < start_lsn ||
-			walredo_reader_start_lsn(reader) < last ||
-			walredo_reader_end_lsn(reader) <=
-			walredo_reader_start_lsn(reader) ||
-			walredo_reader_end_lsn(reader) > end_lsn)
-			fuzz_fail("a record at %X/%X that ends at %X/%X",
-					  LSN_FORMAT_ARGS(walredo_reader_start_lsn(reader)),
-					  LSN_FORMAT_ARGS(walredo_reader_end_lsn(reader)));
-		last = walredo_reader_end_lsn(reader);
-		if (record->xl_tot_len < SizeOfXLogRecord ||
-			record->xl_tot_len > MaxAllocSize)
-			fuzz_fail("a record of %u bytes", record->xl_tot_len);
-
-		/* All of it is there. */
-		copy = palloc_extended(record->xl_tot_len, MCXT_ALLOC_HUGE);
-		memcpy(copy, record, record->xl_tot_len);
-		pfree(copy);
+		check_record_read(reader, start_lsn, end_lsn, last_lsn);
+		last_lsn = walredo_reader_end_lsn(reader);
 	}
 
-	/* There is no harm in asking once more. */
+	/* At the end, it must be harmless to ask for another record. */
 	if (walredo_reader_next(reader))
 		fuzz_fail("there is a record after the end");
 	walredo_reader_end(reader);
@@ -580,7 +696,7 @@ reader_clean_up(void)
 					  InvalidSubTransactionId);
 }
 
-/* The beginnings of the segments of the server's own log. */
+/* Makes seeds of the beginnings of the server's own WAL segments. */
 static void
 reader_seed_once(void)
 {
@@ -644,7 +760,7 @@ static const int child_errors[] = {
 	ERRCODE_DATA_CORRUPTED,
 	ERRCODE_FEATURE_NOT_SUPPORTED,
 	ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-	ERRCODE_INTERNAL_ERROR,		/* the server's own, about an image */
+	ERRCODE_INTERNAL_ERROR,		/* raised by the server about an image */
 	0
 };
 
@@ -655,7 +771,7 @@ static const int child_errors[] = {
 
 static const FuzzTarget targets[] = {
 	{"types", types_run, NULL, types_seed, NULL, types_errors},
-	{"lower", lower_run, NULL, lower_seed, NULL, lower_errors},
+	{"changes", changes_run, NULL, changes_seed, NULL, changes_errors},
 	{"reader", reader_run, reader_clean_up, NULL, reader_seed_once,
 	reader_errors},
 	{"child", fuzz_child_run, fuzz_child_clean_up, fuzz_child_seed,
@@ -743,8 +859,8 @@ walredo_fuzz(PG_FUNCTION_ARGS)
 		argv[argc++] = TextDatumGetCString(options[i]);
 
 	/*
-	 * Blocks so small that all but small chunks get one of their own, which
-	 * AddressSanitizer then knows the bounds of.
+	 * The blocks of the context are so small that each larger chunk gets a
+	 * block of its own.  AddressSanitizer knows the bounds of blocks only.
 	 */
 	input_context = AllocSetContextCreate(TopMemoryContext, "walredo fuzz",
 										  0, 1024, 1024);
@@ -769,7 +885,7 @@ fuzz_seed(const char *data, Size size)
 /*
  * walredo_fuzz_seeds(target text, directory text) returns int4
  *
- * Makes inputs from the server's own log, a few of each sort of record.
+ * Makes inputs from the server's own WAL, a few for each sort of record.
  * Returns how many.
  */
 Datum
@@ -795,7 +911,8 @@ walredo_fuzz_seeds(PG_FUNCTION_ARGS)
 		const XLogRecord *record = walredo_reader_record(reader);
 		uint8	   *count = &counts[record->xl_rmid][record->xl_info];
 
-		if (record->xl_tot_len <= SEED_MAX_RECORD && (*count)++ < SEEDS_PER_SORT)
+		if (record->xl_tot_len <= SEED_MAX_RECORD &&
+			(*count)++ < SEEDS_PER_SORT)
 			target->seed(record, walredo_reader_end_lsn(reader));
 	}
 	walredo_reader_end(reader);

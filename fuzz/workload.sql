@@ -1,4 +1,4 @@
--- Makes log of all sorts, for inputs to start from.  For single-user mode with
+-- Generates WAL of all sorts, for inputs to start from.  For single-user mode with
 -- -j: a command ends with a semicolon and two newlines.
 
 CREATE TABLE h (id int, t text, p point, a int[]);

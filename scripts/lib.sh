@@ -1,26 +1,39 @@
 # scripts/lib.sh
 #
-# What scripts/demo and scripts/test share.  To be sourced by bash.
+# Functions that the scripts share.  This file is sourced by bash.
 #
-# Both work on a private copy of the installed PostgreSQL (the programs find
-# their libraries and SQL scripts relative to themselves), so walredo is built,
-# installed and run without a change to the system's folders, by root or by
-# anyone else.  Everything lives in one directory, $scratch, that goes away
-# when the script ends, however it ends, with all processes started from it.
+# The scripts work on a private copy of the installed PostgreSQL.  Its programs
+# find their libraries and SQL scripts relative to themselves, so walredo can be
+# built, installed and run without any change to the system's directories, by
+# root or by anyone else.  Everything is in one directory, $scratch.  When the
+# script ends, in whatever way, the directory is removed, and all processes that
+# were started from it are ended.
 #
 #   PG_CONFIG   the pg_config of the server to use
 #   PGVERSION   or the major version of a Debian server package
 #
-# Without either it is the newest installed server, and on a machine that has
-# none the distribution's default one.  If packages are missing they are
-# installed with apt-get, as root or through sudo; if neither is possible the
-# script says which ones to install, and fails.
+# If neither is set, the newest installed server is used, and on a machine
+# without a server, the distribution's default one.  Missing packages are
+# installed with apt-get, as root or through sudo.  If neither is possible, the
+# script says which packages to install, and fails.
 
 set -euo pipefail
 umask 022
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-oldest_version=15
+
+# The supported major versions of PostgreSQL, oldest first, each with the release
+# of Debian that has it, or "-", and how scripts/test-versions tests it there:
+# "full", "regress" for the regression tests only, or "-".  This is the list that
+# counts.  t/004_layout.pl checks the others against it.
+versions='
+15 bookworm      full
+16 -             -
+17 trixie        full
+18 sid           full
+19 experimental  regress
+'
+oldest_version=$(awk 'NF { print $1; exit }' <<<"$versions")
 
 scratch=			# the one directory that holds all
 job=				# process group of what job() runs
@@ -42,8 +55,8 @@ die()
 # Finding the server, and what is missing
 #
 
-# The newest of Debian's servers that has all of the files named, below its
-# directory.
+# Prints the version of the newest Debian server that has all of the given files
+# in its directory.
 newest_server()
 {
 	local candidate file
@@ -60,8 +73,8 @@ newest_server()
 	done
 }
 
-# Sets version, the major version to use, and pg_config, its (maybe still
-# missing) pg_config.  $1 is the purpose, as for need_packages().
+# Sets version, the major version to use, and pg_config, its pg_config, which may
+# be missing yet.  $1 is the purpose, as for need_packages().
 find_server()
 {
 	local found wanted=lib/pgxs
@@ -106,13 +119,13 @@ compiles()
 		${CC:-gcc} -x c -fsyntax-only - 2>/dev/null
 }
 
-# The clang that fuzzing is built with, if there is one.
+# Prints the path of the clang that fuzzing is built with, if there is one.
 find_clang()
 {
 	command -v "${CLANG:-clang}" || true
 }
 
-# Whether it has what fuzzing takes, beside itself.
+# Returns whether the libraries that fuzzing needs are there for a clang.
 has_fuzzer()
 {
 	local runtime arch
@@ -123,7 +136,7 @@ has_fuzzer()
 		[ -f "$runtime/libclang_rt.asan-$arch.so" ]
 }
 
-# Prints a line "package reason" for all that is missing.
+# Prints a line "package reason" for each thing that is missing.
 missing()
 {
 	local bindir=/nonexistent pgxs=/nonexistent server=/nonexistent
@@ -190,9 +203,10 @@ missing()
 }
 
 #
-# Runs apt-get as root.  A first server package would set up a cluster "main"
-# and start it, which nobody asked for: postgresql-common lets a file in
-# createcluster.d forbid that, and the file is there only while apt-get runs.
+# Installs packages with apt-get, as root.  The first server package would create
+# a cluster "main" and start it, which the user has not asked for.  A file in
+# createcluster.d makes postgresql-common not do that.  The file is there only
+# while apt-get runs.
 #
 install_packages()
 {
@@ -227,8 +241,9 @@ can_be_root()
 	[ -t 0 ] || sudo -n true 2>/dev/null
 }
 
-# Checks that all is there, and installs what is not.  $1 is the purpose: demo,
-# test, fuzz, or installed, which is a demo of what is installed already.
+# Checks that everything is there, and installs what is missing.  $1 is the
+# purpose: demo, test, fuzz, or installed, which is a demo of the walredo that is
+# already installed.
 need_packages()
 {
 	local lacks
@@ -281,10 +296,10 @@ need_packages()
 }
 
 #
-# The scratch directory, and its end
+# The scratch directory, and its removal
 #
 
-# Process ids of all that runs a program of the private server.
+# Prints the IDs of all processes that run a program of the private server.
 scratch_processes()
 {
 	local exe
@@ -300,8 +315,9 @@ scratch_processes()
 	done
 }
 
-# Ends all that still runs from the private server.  Killing a server outright
-# would leave its shared memory behind, so it is first told to shut down.
+# Ends all processes that still run programs of the private server.  A server that
+# is killed would leave its shared memory behind, so it is first told to shut
+# down.
 end_processes()
 {
 	local signal i pids
@@ -340,7 +356,8 @@ cleanup()
 
 #
 # Runs a command as the server's user, in a process group of its own and for
-# at most $1 seconds, so that no signal and no hanging test keeps us here.
+# at most $1 seconds, so that neither a signal nor a hanging test keeps the script
+# from ending.
 #
 job()
 {
@@ -357,7 +374,7 @@ job()
 	return $status
 }
 
-# Makes the scratch directory, with a copy of the sources and of the server.
+# Creates the scratch directory, with a copy of the sources and of the server.
 make_scratch()
 {
 	local dir variable
@@ -407,7 +424,7 @@ make_scratch()
 	fi
 	chmod 700 "$scratch"
 
-	# Nothing of the caller's surroundings may lead to another server.
+	# No environment variable of the caller may lead to another server.
 	for variable in ${!PG@}
 	do
 		unset "$variable"
@@ -431,9 +448,9 @@ show_tails()
 	done
 }
 
-# Builds walredo and installs it into the private server.  Arguments are
-# passed on to make.  Bitcode is for inlining of functions by the server's JIT:
-# of no use here, and it would need clang.
+# Builds walredo and installs it into the private server.  Arguments are passed on
+# to make.  No bitcode is built: it would need clang, and only serves to inline
+# functions in the server's JIT.
 build()
 {
 	if ! job 600 make -j"$(nproc)" PG_CONFIG="$pg_config" with_llvm=no "$@" \
@@ -446,10 +463,11 @@ build()
 	fi
 }
 
-# AddressSanitizer must be in a process before all else.  It looks for a function
-# at a moment when, if it finds none, the C library's lock on messages is taken
-# twice (the server's libraries use gettext while they are loaded), so it gets
-# one.  Prints the name of a library that has it; $1 is the compiler.
+# AddressSanitizer has to be loaded before everything else.  Then it looks for the
+# function swift_demangle while the server's libraries, which use gettext, are
+# being loaded.  If there is no such function, the C library takes its lock on
+# messages a second time, and hangs.  This builds a library that has the function,
+# and prints the library's name; $1 is the compiler.
 demangle_library()
 {
 	job 60 sh -c 'echo "char *swift_demangle(void) { return 0; }" |
@@ -458,7 +476,7 @@ demangle_library()
 }
 
 #
-# A throw-away server: a socket in $scratch is the only way in
+# A throw-away server, which listens only on a socket in $scratch
 #
 
 init_server()
@@ -474,11 +492,11 @@ init_server()
 	export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 
-# What to run pg_ctl with, and its options, when it starts a server.
+# The prefix of the pg_ctl command that starts a server, and options for it.
 start_prefix=()
 start_options=()
 
-# Arguments are lines for postgresql.conf.
+# Starts the server.  The arguments are lines for postgresql.conf.
 start_server()
 {
 	local setting

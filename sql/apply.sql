@@ -1,17 +1,17 @@
 --
--- walredo_apply, and what else a wal-redo child does
+-- walredo_apply, and the other functions that use a wal-redo child
 --
--- Seen to fail: "pages" with replay that leaves the last record out, with the
--- start LSN taken for the end LSN and with a mask that leaves the page as it
--- is; "mixed runs" with native records applied before all others; the checks
--- without each of them; walredo_page_diff with runs of one byte each; "long
--- record" with a child that has too little room for the record or for the decoded
--- one, that frees the latter and uses it again for a shorter one, or that frees
--- it twice.
+-- Seen to fail: "pages" when replay left the last record out, when the start LSN
+-- was taken for the end LSN, and when masking left the page as it was; "mixed
+-- runs" when native records were applied before all others; each check when it
+-- was taken out; walredo_page_diff when each byte was a run; "long record" when a
+-- child had too little memory for the record or for the decoded one, when it
+-- freed the latter and used it again for a shorter one, and when it freed it
+-- twice.
 --
 CREATE EXTENSION pg_walinspect;
 
--- What a command fails with.
+-- The error of a command.
 CREATE FUNCTION failure(command text, OUT state text, OUT message text)
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -22,7 +22,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- CRC-32C of a record, and the record with it, where the log has it.
+-- A record with its CRC-32C in its header.
 CREATE FUNCTION sealed(rec bytea) RETURNS bytea
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -49,9 +49,9 @@ CREATE FUNCTION only_bits(page bytea) RETURNS bytea
 LANGUAGE sql AS $$ SELECT substr(page, 11) $$;
 
 --
--- A table, and what the log says about its pages
+-- A table, and the records of its pages
 --
--- what is committed is in the log, and the log is flushed
+-- so that a commit flushes WAL
 SET synchronous_commit = on;
 SELECT pg_current_wal_lsn() AS start_lsn \gset
 CREATE TABLE replayed (id int PRIMARY KEY, t text)
@@ -92,7 +92,7 @@ CREATE TABLE pages AS
 		walredo_tag(v.relname, 'main', b) AS t (tag);
 
 --
--- Pages: every one is as the server has it, LSN and all
+-- Pages: each is equal to the server's, and has the same LSN
 --
 SELECT relname, count(*) > 5 AS several, sum(cardinality(recs)) > 1000 AS many,
 	bool_and(walredo_page_mask(rmgr, walredo_apply(tag, NULL, recs), blkno)
@@ -110,21 +110,21 @@ SELECT relname,
 		= walredo_apply(tag, NULL, recs)) AS equal
 FROM pages GROUP BY relname ORDER BY relname;
 
--- each record changes something, and the server's page is not yet what all but
--- the last make
+-- each record changes something: without the last one, the page is another
 SELECT count(*) FILTER (WHERE walredo_apply(tag, NULL, recs)
 	= walredo_apply(tag, NULL, recs[:cardinality(recs) - 1])) AS unchanged
 FROM pages WHERE cardinality(recs) > 1;
 
--- a page that has a record already does not change
+-- a record that is already on the page does not change it
 SELECT bool_and(walredo_apply(tag, page, recs[cardinality(recs):]) = page)
 	AS equal
 FROM (SELECT tag, recs, walredo_apply(tag, NULL, recs) AS page FROM pages
 	WHERE cardinality(recs) > 1 AND blkno > 0) AS s;
 
 --
--- Mixed runs: what sets bits of a visibility map page names the page, and what
--- clears them does so since August 2026 only, but can be told natively, too
+-- Mixed runs: records that set bits of a visibility map page name the page.
+-- Those that clear bits do so only since August 2026, but there are native
+-- records for them, too.
 --
 CREATE TABLE map_records AS
 	SELECT end_lsn, walredo_postgres(end_lsn, rec) AS record
@@ -142,7 +142,7 @@ FROM (SELECT record::text ~ 'postgres' AS is_postgres,
 	lag(record::text ~ 'postgres') OVER (ORDER BY end_lsn) AS was_postgres
 	FROM map_records) AS s
 WHERE is_postgres <> was_postgres;
--- from a page of zeroes, in case that the server does not log images
+-- from a page of zeroes, in case the server writes no full-page images
 SELECT only_bits(walredo_apply(walredo_tag('replayed', 'vm', 0), zeroes,
 		array_agg(record ORDER BY end_lsn)))
 	= only_bits(get_raw_page('replayed', 'vm', 0)) AS equal,
@@ -186,7 +186,7 @@ FROM (VALUES
 	(18, 'walredo_tag(''replayed'', ''vm'', 0), NULL,
 		ARRAY[walredo_clear_visibility_map_flags(end_lsn, 1, NULL, 3)]'),
 
-	-- a child cannot know that it was promised an image with a header
+	-- a child cannot know that the base image should have a page header
 	(19, 'tag, decode(repeat(''00'', 8192), ''hex''), ARRAY[other]'),
 
 	(20, 'tag, NULL, ARRAY[walredo_postgres(end_lsn, rec, true)]'),
@@ -201,7 +201,7 @@ FROM (VALUES
 				WHERE relname = ''replayed'' AND blkno = 1) AS p') AS f
 ORDER BY n;
 
--- given as a record that initializes the page, but does not
+-- a record that is said to initialize the page, but does not
 SELECT f.*
 FROM failure('SELECT walredo_apply(tag, page,
 		ARRAY[walredo_postgres(refs.end_lsn, refs.rec, true)])
@@ -209,7 +209,7 @@ FROM failure('SELECT walredo_apply(tag, page,
 	WHERE relname = ''replayed'' AND blkno = 1 AND record_type = ''DELETE''
 	LIMIT 1') AS f;
 
--- a heap record says nothing about pages that are not a relation's
+-- a heap record does not belong to pages that are not a relation's
 SELECT tag, state
 FROM unnest(ARRAY['slru pg_xact/0000 blk 0',
 	'slru pg_multixact/offsets/0000 blk 0', 'slru pg_commit_ts/0000 blk 0',
@@ -251,7 +251,7 @@ FROM (VALUES
 ORDER BY n;
 
 --
--- Errors of the child: the message, and that there is another child at once
+-- Errors of the child: its message, and another child serves the next request
 --
 SELECT state, message FROM failure('SELECT walredo_apply(tag, NULL,
 	ARRAY[walredo_postgres(end_lsn,
@@ -307,7 +307,8 @@ SELECT count(*), sum(length) FROM walredo_page_diff(
 	decode(repeat('00', 8192), 'hex'), decode(repeat('ff', 8192), 'hex'));
 SELECT * FROM walredo_page_diff(NULL, '\x');
 
--- what is no page: a byte too few, too many, two pages, a relation map
+-- arguments that are no pages: a byte too few or too many, two pages, a
+-- relation map
 SELECT walredo_page_diff('\x', '\x');
 SELECT walredo_page_diff('\x01', '\x0102');
 SELECT walredo_page_diff(page, substr(page, 2)) FROM zeroes;
@@ -318,7 +319,7 @@ FROM zeroes;
 SELECT walredo_page_mask('Heap', page || page, 0) FROM zeroes;
 
 --
--- walredo_page_at with arguments that have no types: which of them is it?
+-- walredo_page_at with arguments of unknown type: which function is called
 --
 SELECT tag, last_lsn, page FROM pages
 WHERE relname = 'replayed' AND blkno = 0 \gset
@@ -349,13 +350,13 @@ FROM (VALUES
 	) AS v (n, page)
 ORDER BY n;
 
--- as a driver sends it
+-- parameters without types, as a driver sends them
 PREPARE page_at AS SELECT length(walredo_page_at($1, $2, $3, $4));
 EXECUTE page_at(:'tag', :'last_lsn', NULL, 'pg_wal');
 EXECUTE page_at('replayed', 'main', '0', :'last_lsn');
 DEALLOCATE page_at;
 
--- what is null, and what makes no sense
+-- NULL arguments, and arguments that make no sense
 SELECT n, page IS NULL AS is_null
 FROM (VALUES
 	(1, walredo_page_at(NULL, NULL, NULL, NULL)),
@@ -380,7 +381,7 @@ FROM (VALUES
 	failure('SELECT walredo_page_at(' || v.arguments || ')') AS f
 ORDER BY n;
 
--- as get_raw_page() has it
+-- without a fork, as get_raw_page() may be called
 SELECT walredo_tag('replayed', 0) = walredo_tag('replayed', 'main', 0) AS same,
 	walredo_tag('replayed', '0') = walredo_tag('replayed', 'main', 0) AS literal,
 	walredo_tag('replayed', NULL) IS NULL AS is_null;
@@ -428,7 +429,7 @@ SELECT f.* FROM failure('SELECT walredo_apply(tag, NULL, ARRAY[init])
 SELECT f.* FROM failure('SELECT walredo_ping()') AS f;
 SELECT f.* FROM failure('SELECT walredo_page_mask(rmgr, page, blkno)
 	FROM pages') AS f;
--- not even what takes no child
+-- nor anything that needs no child
 SELECT f.* FROM failure($$SELECT walredo_apply('slru pg_xact/0000 blk 0', NULL,
 	ARRAY[walredo_zero_page('0/100')])$$) AS f;
 RESET walredo.enabled;
@@ -443,7 +444,7 @@ SET walredo.max_retries = -1;
 SET walredo.max_retries = 11;
 
 --
--- statement_timeout; what comes after it is right
+-- statement_timeout; the next result is right
 --
 SET statement_timeout = '100ms';
 SELECT count(walredo_apply(tag, NULL, recs)), count(i)
@@ -476,7 +477,7 @@ RESET min_parallel_table_scan_size;
 RESET max_parallel_workers_per_gather;
 RESET parallel_leader_participation;
 
--- a parallel worker for whatever can be done in one
+-- a parallel worker for everything that may run in one
 SELECT set_config(CASE
 	WHEN current_setting('server_version_num')::int < 160000
 	THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END,

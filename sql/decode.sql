@@ -1,10 +1,10 @@
--- What a WAL record does to which pages.
+-- Which pages a WAL record changes, and how.
 --
--- Seen to fail: with row locks that clear no bits of the visibility map, with
--- rows that come frozen taken for ones that clear bits, and with a truncation in
--- the middle of the first byte of a map page left out.
+-- Seen to fail: when row locks cleared no bits of the visibility map, when rows
+-- that were inserted frozen cleared bits, and when a truncation in the middle of
+-- the first byte of a map page was left out.
 
--- Keep the log that is read below, if the server has slots.
+-- Keep the WAL that is read below, if the server has slots.
 DO $$
 BEGIN
 	IF current_setting('wal_level') <> 'minimal' AND
@@ -16,9 +16,9 @@ END
 $$;
 
 -- Which bits of the first heap blocks a record clears in the visibility map,
--- tried on a page with all bits set.  A server of before August 2026 does not
--- name the map's page in records that clear bits, so that their lowered form is
--- another, but not what they do.
+-- tried on a page with all bits set.  A server older than August 2026 does not
+-- name the map's page in records that clear bits, so that walredo_decode()
+-- returns another record for it, but that has the same effect.
 CREATE FUNCTION regress_cleared(tag walredo_tag, record walredo_record)
 RETURNS text
 LANGUAGE sql AS $$
@@ -31,8 +31,8 @@ SELECT 'clears ' || string_agg(format('%s of block %s', 3 - bits, blk), ', ')
  WHERE bits <> 3
 $$;
 
--- What the log says of a range, lowered.  Numbers that vary are left out.
-CREATE FUNCTION regress_lowered(lsn1 pg_lsn, lsn2 pg_lsn, rel regclass)
+-- The page changes of a range of WAL.  Numbers that vary are left out.
+CREATE FUNCTION regress_changes(lsn1 pg_lsn, lsn2 pg_lsn, rel regclass)
 RETURNS TABLE (resource_manager text, record_type text, tag text,
 			   record text)
 LANGUAGE sql AS $$
@@ -88,13 +88,13 @@ SELECT FROM regress_decode WHERE id = 26 FOR UPDATE;
 COMMIT;
 SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT resource_manager, record_type, tag, record
-  FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
+  FROM regress_changes(:'lsn1', :'lsn2', 'regress_decode')
  WHERE tag !~ 'pg_commit_ts'
    AND resource_manager IN ('Heap', 'Transaction')
  ORDER BY resource_manager, record_type, tag COLLATE "C";
 
--- a commit with subtransactions, and one that aborts; timestamps are there
--- whether the server keeps them or not
+-- a commit with subtransactions, and one that aborts; the records of commit
+-- timestamps are there whether the server keeps timestamps or not
 SELECT pg_current_wal_insert_lsn() AS lsn1 \gset
 BEGIN;
 INSERT INTO regress_decode VALUES (100, 'top');
@@ -123,7 +123,7 @@ SELECT FROM regress_decode WHERE id = 20 FOR NO KEY UPDATE;
 COMMIT;
 SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT DISTINCT tag, record
-  FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
+  FROM regress_changes(:'lsn1', :'lsn2', 'regress_decode')
  WHERE resource_manager = 'MultiXact' AND record_type = 'CREATE_ID'
  ORDER BY 1, 2;
 
@@ -132,7 +132,7 @@ SELECT pg_current_wal_insert_lsn() AS lsn1 \gset
 REINDEX INDEX pg_class_oid_index;
 SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT DISTINCT tag = 'relmap 1663/' || oid AS is_of_database, record
-  FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode'), pg_database
+  FROM regress_changes(:'lsn1', :'lsn2', 'regress_decode'), pg_database
  WHERE resource_manager = 'RelMap' AND datname = current_database();
 
 -- truncation cuts a page of the map
@@ -141,7 +141,7 @@ DELETE FROM regress_decode WHERE ctid >= '(1,0)';
 VACUUM (TRUNCATE) regress_decode;
 SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT resource_manager, record_type, tag, record
-  FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
+  FROM regress_changes(:'lsn1', :'lsn2', 'regress_decode')
  WHERE record_type = 'TRUNCATE';
 
 -- a block is initialized, or not
@@ -150,10 +150,10 @@ TRUNCATE regress_decode;
 INSERT INTO regress_decode VALUES (1, 'a'), (2, 'b');
 SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT resource_manager, record_type, tag, record
-  FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
+  FROM regress_changes(:'lsn1', :'lsn2', 'regress_decode')
  WHERE resource_manager LIKE 'Heap%';
 
--- what is given for a page is what is there for it, and it can be replayed
+-- the records of a page are all there are, and can be replayed
 SELECT count(*) AS pages,
 	   bool_and(walredo_apply(tag, NULL, records) =
 				get_raw_page('regress_decode', 0)) AS same
@@ -163,7 +163,7 @@ SELECT count(*) AS pages,
 		 WHERE tag = walredo_tag('regress_decode', 'main', 0)
 		 GROUP BY tag) s;
 
--- rows that are frozen as they come set bits of the map, and clear none
+-- rows that are inserted frozen set bits of the map, and clear none
 SELECT pg_current_wal_insert_lsn() AS lsn1 \gset
 BEGIN;
 TRUNCATE regress_decode;
@@ -174,7 +174,7 @@ COPY regress_decode FROM STDIN (FREEZE);
 COMMIT;
 SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
 SELECT count(*) AS clear
-  FROM regress_lowered(:'lsn1', :'lsn2', 'regress_decode')
+  FROM regress_changes(:'lsn1', :'lsn2', 'regress_decode')
  WHERE record_type LIKE 'MULTI_INSERT%' AND record LIKE 'clear%';
 
 -- ===================================================================
@@ -188,7 +188,7 @@ SELECT has_function_privilege('public', 'walredo_decode(pg_lsn, bytea)',
 -- Clean-up
 -- ===================================================================
 
-DROP FUNCTION regress_lowered, regress_cleared;
+DROP FUNCTION regress_changes, regress_cleared;
 DROP TABLE regress_decode;
 DO $$
 BEGIN

@@ -1,14 +1,15 @@
 --
 -- Native records: CLOG, multixact, commit timestamp and visibility map pages
 --
--- Here it is checked which bytes change and what is refused; that the result
--- is what the server itself writes is checked in t/010_native.pl.
+-- This test checks which bytes change and what is refused; t/010_native.pl checks
+-- that the result is what the server itself writes.
 --
--- Seen to fail: with the LSN of a visibility map page set, with a truncation that
--- clears all of a map page, or a block too few, with members of a multixact that
--- are on the next page left out, and with another byte of a CLOG page changed.
+-- Seen to fail: when the LSN of a visibility map page was set, when a truncation
+-- cleared all of a map page, or a block too few, when members of a multixact that
+-- are on the next page were left out, and when another byte of a CLOG page was
+-- changed.
 --
--- What a command fails with, in one row.
+-- The error of a command, in one row.
 CREATE FUNCTION failure(command text,
 	OUT state text, OUT message text, OUT detail text)
 LANGUAGE plpgsql AS $$
@@ -20,7 +21,7 @@ EXCEPTION WHEN OTHERS THEN
 		message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
 END
 $$;
--- What a tag and records, all as text, fail with, given the base.
+-- The error of walredo_apply() for a tag, a base image and records as text.
 CREATE FUNCTION apply_failure(tag text, base bytea, VARIADIC records text[],
 	OUT state text, OUT message text, OUT detail text)
 LANGUAGE sql AS $$
@@ -46,7 +47,7 @@ LANGUAGE sql AS $$
 	GROUP BY run
 	ORDER BY 1
 $$;
--- Pages of all zeroes and of all ones; the latter shows what is left alone.
+-- Pages of all zeroes and of all ones; the latter shows what is not changed.
 SELECT decode(repeat('00', 8192), 'hex') AS zeroes,
 	decode(repeat('ff', 8192), 'hex') AS ones \gset
 
@@ -54,7 +55,8 @@ SELECT decode(repeat('00', 8192), 'hex') AS zeroes,
 -- CLOG
 -- ===================================================================
 
--- first and last of a byte, of the first page, of a later page, of all
+-- the first and the last transaction of a byte, of the first page, of a later
+-- page, and of all
 SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0000 blk 0', :'zeroes',
 	'0/1 clog_set_committed xids=3,4,7,32767'));
 SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0000 blk 1', :'zeroes',
@@ -63,7 +65,7 @@ SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0001 blk 0', :'zeroes',
 	'0/1 clog_set_aborted xids=1048576'));
 SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0FFF blk 31', :'zeroes',
 	'0/1 clog_set_aborted xids=4294967295'));
--- each status, next to transactions that are left alone
+-- each status, next to transactions that are not changed
 SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0000 blk 0', :'zeroes',
 	'0/1 clog_set_committed xids=101',
 	'0/2 clog_set_aborted xids=102',
@@ -77,7 +79,7 @@ SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0000 blk 0', :'zeroes',
 	'0/2 clog_set_committed xids=100',
 	'0/3 clog_set_subcommitted xids=100'));
 
--- each of the others belongs to another page
+-- transactions that belong to another page
 SELECT f.*
 FROM (VALUES
 	('slru pg_xact/0000 blk 0', '0/1 clog_set_committed xids=3,32768'),
@@ -128,7 +130,8 @@ SELECT * FROM changes(:'zeroes', apply('slru pg_multixact/members/0000 blk 0', :
 	'0/1 multixact_members_create moff=2 members=257:1,258:2,259:3,260:4,261:5'));
 SELECT * FROM changes(:'ones', apply('slru pg_multixact/members/0000 blk 0', :'ones',
 	'0/1 multixact_members_create moff=1 members=257:0'));
--- first and last of a page, which leaves the twelve bytes behind it alone
+-- the first and the last member of a page; the twelve bytes after the last do
+-- not change
 SELECT * FROM changes(:'zeroes', apply('slru pg_multixact/members/0000 blk 1', :'zeroes',
 	'0/1 multixact_members_create moff=1636 members=257:1',
 	'0/2 multixact_members_create moff=3271 members=258:2'));
@@ -138,7 +141,7 @@ SELECT substr(p, 1, 8180) =
 FROM apply('slru pg_multixact/members/0000 blk 0', :'ones',
 	'0/1 multixact_members_create moff=0 members=' ||
 		substr(repeat(',257:5', 1636), 2)) AS p;
--- the last there is
+-- the last member that there can be
 SELECT * FROM changes(:'zeroes', apply('slru pg_multixact/members/14078 blk 5', :'zeroes',
 	'0/1 multixact_members_create moff=4294967295 members=257:1'));
 
@@ -148,7 +151,8 @@ FROM (VALUES
 	('slru pg_multixact/members/0000 blk 0', '0/1 multixact_members_create moff=1635 members=3:0,4:0'),
 	('slru pg_multixact/members/0000 blk 1', '0/1 multixact_members_create moff=1635 members=3:0,4:0')) AS v(tag, rec),
 	apply_failure(tag, :'zeroes', rec) AS f;
--- with 32 bits it goes round to member 0, which is on page 0; else it goes on
+-- with 32 bits the next one is member 0, which is on page 0; otherwise there is
+-- another
 SELECT state IS DISTINCT FROM CASE :width WHEN 4 THEN '22023' END AS wrong
 FROM apply_failure('slru pg_multixact/members/14078 blk 5', :'zeroes',
 	'0/1 multixact_members_create moff=4294967295 members=3:0,4:0');
@@ -184,7 +188,7 @@ SELECT * FROM changes(:'ones', apply('rel 1663/5/16384 fork vm blk 0', :'ones',
 	'0/1 clear_visibility_map_flags new_heap_blkno=5 old_heap_blkno=32671 flags=3'));
 SELECT * FROM changes(:'ones', apply('rel 1663/5/16384 fork vm blk 0', :'ones',
 	'0/1 clear_visibility_map_flags new_heap_blkno=5 old_heap_blkno=5 flags=3'));
--- two blocks on two pages of the map: each page has its part
+-- two blocks on two pages of the map: each page has the bits of one
 SELECT * FROM changes(:'ones', apply('rel 1663/5/16384 fork vm blk 0', :'ones',
 	'0/1 clear_visibility_map_flags new_heap_blkno=32672 old_heap_blkno=32671 flags=3'));
 SELECT * FROM changes(:'ones', apply('rel 1663/5/16384 fork vm blk 1', :'ones',
@@ -229,13 +233,13 @@ SELECT tag, apply(tag, NULL, '0/1 zero_page') = :'zeroes' AS without_base,
 	apply(tag, :'ones', '0/1 zero_page') = :'zeroes' AS with_base
 FROM (VALUES ('slru pg_xact/0000 blk 3'), ('slru pg_multixact/offsets/0000 blk 3'),
 	('slru pg_multixact/members/0000 blk 3'), ('slru pg_commit_ts/0000 blk 3')) AS v(tag);
--- what follows works on the page that was zeroed, what precedes is gone
+-- later records change the page of zeroes, and earlier ones have no effect
 SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0000 blk 0', NULL,
 	'0/1 zero_page', '0/2 clog_set_committed xids=4'));
 SELECT * FROM changes(:'zeroes', apply('slru pg_xact/0000 blk 0', :'ones',
 	'0/1 clog_set_aborted xids=5', '0/2 zero_page', '0/3 clog_set_committed xids=4'));
 
--- the length is the object's own
+-- an object has the length of its contents
 SELECT apply('relmap 1663/5', NULL, '0/1 replace contents=\x0001feff'),
 	apply('twophase 731', '\x99', '0/1 replace contents=\x0001feff', '0/2 replace contents=\x00');
 
@@ -274,7 +278,7 @@ GROUP BY k, rec ORDER BY k;
 SELECT * FROM apply_failure('slru pg_xact/0000 blk 0', :'zeroes',
 	'0/1 replace contents=\x00');
 
--- no base, or one that is no page
+-- no base image, or one that is no page
 SELECT state, count(*)
 FROM (VALUES (NULL), (''::bytea), ('\x00'), (substr(:'zeroes'::bytea, 2)),
 	(:'zeroes'::bytea || '\x00')) AS b(base),
@@ -294,7 +298,7 @@ SELECT state FROM apply_failure('slru pg_xact/0000 blk 0', NULL,
 SELECT state FROM apply_failure('slru pg_xact/0000 blk 0',
 	:'zeroes'::bytea || '\x00', '0/2 zero_page');
 
--- the caller's base is not changed
+-- the caller's base image is not changed
 CREATE TABLE native_base (base bytea);
 INSERT INTO native_base VALUES (:'zeroes');
 SELECT apply('slru pg_xact/0000 blk 0', base, '0/1 clog_set_committed xids=731') <> base AS applied

@@ -1,5 +1,5 @@
 --
--- Privileges: nothing is for everybody
+-- Privileges: PUBLIC has none
 --
 CREATE ROLE regress_walredo_user;
 CREATE ROLE regress_walredo_monitor IN ROLE pg_monitor;
@@ -41,9 +41,9 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 	AND p.prosecdef
 ORDER BY 1::text;
 
--- a page that is made of one native record; the record and the tag are given
--- as values, since making them out of text is a function, too
--- what is committed is in the log, and the log is flushed
+-- A page that is made of one native record.  The record and the tag are values of
+-- a table, since they cannot be read from text without executing a function.
+-- a commit flushes WAL
 SET synchronous_commit = on;
 CREATE TABLE request AS
 	SELECT 'slru pg_xact/0000 blk 0'::walredo_tag AS tag,
@@ -52,7 +52,7 @@ CREATE TABLE request AS
 GRANT SELECT ON request TO PUBLIC;
 
 --
--- Anybody
+-- A role without privileges
 --
 SET ROLE regress_walredo_user;
 SELECT length(walredo_apply(tag, NULL, records)) FROM request;
@@ -65,7 +65,7 @@ SELECT walredo_clog_set_committed('0/100', '{3}') IS NULL;
 SELECT walredo_tag('pg_class', 'main', 0) IS NULL;
 
 --
--- A grant is all that it takes
+-- A grant is all that is needed
 --
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION walredo_apply, walredo_ping, walredo_zero_page
@@ -83,14 +83,14 @@ SELECT walredo_ping() > 0;
 SELECT length(walredo_apply(tag, NULL, records)) FROM request;
 RESET ROLE;
 
--- but reading the log takes more than the right to call the function
+-- but reading WAL takes more than the right to execute the function
 GRANT EXECUTE ON FUNCTION walredo_wal_records TO regress_walredo_user;
 SET ROLE regress_walredo_user;
 SELECT count(*) FROM request, walredo_wal_records(lsn, lsn);
 RESET ROLE;
 
 --
--- pg_monitor: sees, but does not replay
+-- pg_monitor: may see statistics, but not replay
 --
 SET ROLE regress_walredo_monitor;
 SELECT walredo_ping() > 0;
@@ -99,7 +99,7 @@ SELECT count(*) FROM request, walredo_wal_records(lsn, lsn);
 RESET ROLE;
 
 --
--- pg_read_server_files: reads the log
+-- pg_read_server_files: may read WAL
 --
 SET ROLE regress_walredo_reader;
 SELECT count(*) > 0
@@ -109,7 +109,7 @@ SELECT walredo_stat_reset();
 SELECT walredo_replay_request('absent');
 SELECT length(walredo_apply(tag, NULL, records)) FROM request;
 
--- and does with it whatever can be done: a page is made out of records, masked,
+-- and may call all functions that use it: a page is made out of records, masked,
 -- and compared
 RESET ROLE;
 SELECT pg_current_wal_insert_lsn() AS lsn \gset
@@ -144,7 +144,7 @@ SELECT get_byte(walredo_apply('slru pg_xact/0000 blk 0', NULL,
 	ARRAY[walredo_zero_page('0/1000'),
 		walredo_clog_set_committed('0/2000', '{700,701}')]), 175);
 
--- it may call all that is not for superusers or pg_monitor
+-- functions that it may not call are for superusers or pg_monitor
 SELECT p.oid::regprocedure
 FROM pg_depend AS d
 	JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid

@@ -1,7 +1,7 @@
 --
 -- walredo_tag and walredo_record: input, output, operators, constructors
 --
--- What a command fails with, in one row.
+-- The error of a command, in one row.
 CREATE FUNCTION failure(command text,
 	OUT state text, OUT message text, OUT detail text)
 LANGUAGE plpgsql AS $$
@@ -113,7 +113,7 @@ CREATE UNLOGGED TABLE types_unlogged (i int);
 CREATE TABLE types_parted (i int) PARTITION BY LIST (i);
 CREATE INDEX types_parted_idx ON types_parted (i);
 
--- the same as the server's own idea of the file
+-- the same as the server's name of the file
 CREATE FUNCTION file_of(tag walredo_tag) RETURNS text
 LANGUAGE sql STABLE AS $$
 	SELECT m[2] || '/' || m[3]
@@ -156,7 +156,7 @@ SELECT walredo_tag(NULL, 'main', 0) IS NULL AS strict;
 -- walredo_tag: operators and operator classes
 -- ===================================================================
 
--- Each tag stands before all that follow it.
+-- Each tag is less than all that follow it.
 CREATE TABLE types_tags (n int, tag walredo_tag);
 INSERT INTO types_tags VALUES
 	(1, 'rel 1663/5/16384 blk 0'),
@@ -265,7 +265,7 @@ FROM (VALUES
 	(22, '  0/016b3740   commit_ts_set   timestamp=-1   origin=00   xids=731  ')) AS v(n, t);
 SELECT * FROM types_records ORDER BY n;
 
--- The text form is read as what it was, and so is the stored form.
+-- What is output as text is read as the same value.
 SELECT count(*) AS different FROM types_records
 WHERE _walredo_record_send(rec::text::walredo_record) <> _walredo_record_send(rec);
 
@@ -316,7 +316,7 @@ FROM (VALUES
 ORDER BY n;
 
 -- ===================================================================
--- walredo_record: what makes no sense
+-- walredo_record: values that make no sense
 -- ===================================================================
 
 SELECT t AS input, f.*
@@ -475,7 +475,7 @@ FROM (VALUES
 	) AS v(n, command), failure(command) AS f
 ORDER BY n;
 
--- NULL where it has no meaning of its own gives NULL
+-- where NULL has no special meaning, the result is NULL
 SELECT walredo_postgres(NULL, '\x00') IS NULL AND
 	walredo_postgres('0/1', NULL) IS NULL AND
 	walredo_clear_visibility_map_flags(NULL, 1, 2, 3) IS NULL AND

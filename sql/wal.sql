@@ -1,4 +1,4 @@
--- Reading the server's own log.
+-- Reading the server's own WAL.
 
 -- Keep the segments that are read below, if the server has slots.
 DO $$
@@ -18,7 +18,7 @@ INSERT INTO regress_wal SELECT g, repeat('x', g) FROM generate_series(1, 500) g;
 -- one record that is longer than some pages
 SELECT pg_logical_emit_message(true, 'regress', repeat('m', 50000)) IS NOT NULL AS emitted;
 DELETE FROM regress_wal WHERE id % 2 = 0;
--- the end of the log is flushed by a commit
+-- a commit flushes WAL up to its end
 SET synchronous_commit = on;
 CREATE TABLE regress_wal_last ();
 SELECT pg_current_wal_insert_lsn() AS lsn2 \gset
@@ -29,25 +29,25 @@ DROP TABLE regress_wal_last;
 -- ===================================================================
 
 \set VERBOSITY sqlstate
--- from where the log begins
+-- from where WAL begins
 SELECT (walredo_wal_records('0/0', :'lsn1')).start_lsn < :'lsn1' AS ok LIMIT 1;
--- no such range
+-- an end before the start, and NULL
 SELECT count(*) FROM walredo_wal_records(:'lsn2', :'lsn1');
 SELECT count(*) FROM walredo_wal_records(NULL, :'lsn1');
 SELECT count(*) FROM walredo_wal_records(:'lsn1', NULL);
 -- the future
 SELECT count(*) FROM walredo_wal_records(:'lsn1', 'FFFFFFFF/FFFFFFFE');
 SELECT count(*) FROM walredo_wal_records('FFFFFFFF/FFFFFFFE', 'FFFFFFFF/FFFFFFFF');
--- before the first segment there is
+-- before the first segment that there is
 SELECT count(*) FROM walredo_wal_records('0/28', :'lsn2');
--- no such directory, a directory without log, a file
+-- no such directory, a directory without WAL, a file
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'no such directory');
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'base');
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', 'PG_VERSION');
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', '');
 SELECT count(*) FROM walredo_wal_records(:'lsn1', :'lsn2', repeat('x', 2000));
 \set VERBOSITY default
--- in words
+-- with their messages
 SELECT count(*) FROM walredo_wal_records('0/2', '0/1');
 SELECT count(*) FROM walredo_wal_records(NULL, NULL);
 
@@ -55,7 +55,7 @@ SELECT count(*) FROM walredo_wal_records(NULL, NULL);
 -- Function
 -- ===================================================================
 
--- what was done above is there
+-- the records of what was done above are there
 SELECT DISTINCT resource_manager
   FROM walredo_wal_records(:'lsn1', :'lsn2')
  WHERE resource_manager IN ('Heap', 'Btree', 'Hash', 'Storage', 'Transaction',
@@ -84,7 +84,7 @@ SELECT count(*) > 1000 AS many,
 SELECT count(walredo_postgres(end_lsn, rec)) = count(*) AS accepted
   FROM walredo_wal_records(:'lsn1', :'lsn2');
 
--- the last byte of a range is the last record's
+-- the last record of a range ends at the range's end
 SELECT max(start_lsn) AS last_start, max(end_lsn) AS last_end, count(*) AS n
   FROM walredo_wal_records(:'lsn1', :'lsn2') \gset
 SELECT count(*) - :n AS same
@@ -97,18 +97,18 @@ SELECT start_lsn = :'last_start' AS last
 SELECT count(*) AS none
   FROM walredo_wal_records(:'last_start'::pg_lsn + 1, :'last_end');
 SELECT count(*) AS none FROM walredo_wal_records(:'lsn1', :'lsn1');
--- an open end is as far as the log is flushed
+-- an open end is as far as WAL is flushed
 SELECT count(*) > :n AS more
   FROM walredo_wal_records(:'lsn1', 'FFFFFFFF/FFFFFFFF');
 
--- the same directory by its name
+-- the same directory, by name
 SELECT count(*) AS difference
   FROM (SELECT * FROM walredo_wal_records(:'lsn1', :'lsn2')
 		EXCEPT ALL
 		SELECT * FROM walredo_wal_records(:'lsn1', :'lsn2', 'pg_wal')) s;
 
--- rows come one by one, and what was begun may be left, also after a part of
--- the transaction was undone
+-- rows are returned one by one, and a scan that was begun may be left, also after
+-- a rollback to a savepoint
 SELECT (r).start_lsn >= :'lsn1' AS found
   FROM (SELECT walredo_wal_records(:'lsn1', :'lsn2') AS r LIMIT 1) s;
 BEGIN;
@@ -121,7 +121,8 @@ MOVE 500 FROM c;
 CLOSE c;
 COMMIT;
 
--- the planner takes it apart, so that columns nobody asks for are not made
+-- the planner inlines the function, so that columns that are not used are not
+-- computed
 PREPARE of_rmgr(pg_lsn, pg_lsn, text) AS
 	SELECT count(*) > 0 AS found FROM walredo_wal_records($1, $2)
 	WHERE resource_manager = $3;
@@ -140,7 +141,7 @@ SELECT count(*) AS difference
 			record_type, record_length, rec
 		  FROM walredo_wal_records(:'lsn1', :'lsn2') WITH ORDINALITY) s;
 
--- what takes a row apart is given all sorts of bytes
+-- the functions that make columns are safe with any bytes
 SELECT _walredo_wal_end_lsn('\x00');
 SELECT _walredo_wal_record_type(decode(repeat('ff', 40), 'hex'));
 
@@ -151,7 +152,7 @@ SELECT _walredo_wal_record_type(decode(repeat('ff', 40), 'hex'));
 CREATE ROLE regress_walredo_reader;
 SELECT has_function_privilege('regress_walredo_reader',
 	'walredo_wal_records(pg_lsn, pg_lsn, text)', 'EXECUTE'); -- no
--- the right to execute is not the right to read the log
+-- the right to execute is not the right to read WAL
 GRANT EXECUTE ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text)
 	TO regress_walredo_reader;
 SET ROLE regress_walredo_reader;

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *	  What differs between the PostgreSQL versions that walredo builds with.
+ *	  Differences between the PostgreSQL versions that walredo supports.
  *
- * This is the only file that tests PG_VERSION_NUM.  Code elsewhere uses the
- * newest server's name for a thing, and this file makes the name good on the
- * older ones.
+ * This is the only file that tests PG_VERSION_NUM.  All other code uses the
+ * names of the newest version, and this file defines them for older ones.
+ * Where a name is not enough, there is a macro for the difference.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -33,14 +33,12 @@
 typedef RelFileNode RelFileLocator;
 typedef Oid RelFileNumber;
 
-#endif							/* PG_VERSION_NUM */
-
-#if PG_VERSION_NUM < 160000
 #define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
 #define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
-#endif
 
-/* The fields of a RelFileLocator, and where one is found. */
+#endif							/* PG_VERSION_NUM */
+
+/* The fields of a RelFileLocator, and the fields that hold one. */
 #if PG_VERSION_NUM >= 160000
 #define LocatorSpcOid(locator)	((locator).spcOid)
 #define LocatorDbOid(locator)	((locator).dbOid)
@@ -59,14 +57,17 @@ typedef Oid RelFileNumber;
 #define SmgrCreateLocator(xlrec)	((xlrec).rnode)
 #endif
 
-/* PostgreSQL 17 logs the page numbers of SLRUs with 64 bits. */
+/* Since PostgreSQL 17, WAL records have 64-bit page numbers of SLRUs. */
 #if PG_VERSION_NUM >= 170000
 typedef int64 LoggedSlruPage;
 #else
 typedef int LoggedSlruPage;
 #endif
 
-/* PostgreSQL 19 logs only what becomes the oldest multixact and offset. */
+/*
+ * Since PostgreSQL 19, the WAL record of a truncation has only the multixact
+ * and the offset that become the oldest ones.
+ */
 #if PG_VERSION_NUM >= 190000
 #define MultiXactTruncateOldest(xlrec)	((xlrec).oldestMulti)
 #define MultiXactTruncateOffset(xlrec)	((xlrec).oldestOffset)
@@ -77,14 +78,14 @@ typedef int LoggedSlruPage;
 #define MultiXactTruncateFirstOffset(xlrec)	((xlrec).startTruncMemb)
 #endif
 
-/* PostgreSQL 17 numbers processes, and so names a temp relation's owner. */
+/* Since PostgreSQL 17, the owner of a temporary relation is a ProcNumber. */
 #if PG_VERSION_NUM < 170000
 #define INVALID_PROC_NUMBER		InvalidBackendId
 #endif
 
 /*
- * PostgreSQL 19 widened multixact offsets to 64 bits, and needs no limit for
- * them.  In SQL, they are an int8.
+ * Since PostgreSQL 19, multixact offsets have 64 bits, and the server has no
+ * limit for them.  In SQL they are of type int8, which limits them.
  */
 #if PG_VERSION_NUM >= 190000
 #define WALREDO_MAX_MULTIXACT_OFFSET	((uint64) PG_INT64_MAX)
@@ -92,25 +93,28 @@ typedef int LoggedSlruPage;
 #define WALREDO_MAX_MULTIXACT_OFFSET	MaxMultiXactOffset
 #endif
 
-/* PostgreSQL 19 spells the type of a replication origin's ID out. */
+/* PostgreSQL 19 renamed the type of a replication origin's ID. */
 #if PG_VERSION_NUM < 190000
 #define ReplOriginId			RepOriginId
 #define InvalidReplOriginId	InvalidRepOriginId
 #endif
 
-/* PostgreSQL 19 has signal handlers with more arguments. */
+/* Since PostgreSQL 19, signal handlers have arguments that SIG_IGN lacks. */
 #if PG_VERSION_NUM < 190000
 #define PG_SIG_IGN				SIG_IGN
 #endif
 
-/* PostgreSQL 19 keeps a buffer's locks and pins in 64 bits. */
+/* Since PostgreSQL 19, the state of a buffer has 64 bits. */
 #if PG_VERSION_NUM >= 190000
 #define walredo_read_buffer_state(desc)	pg_atomic_read_u64(&(desc)->state)
 #else
 #define walredo_read_buffer_state(desc)	pg_atomic_read_u32(&(desc)->state)
 #endif
 
-/* PostgreSQL 19 keeps the names of lock tranches itself. */
+/*
+ * Since PostgreSQL 19, the name of a lock tranche is given when the tranche is
+ * created, and is kept in shared memory.  Before, each process registers it.
+ */
 #if PG_VERSION_NUM >= 190000
 #define walredo_new_tranche_id(name)	LWLockNewTrancheId(name)
 #define walredo_register_tranche(id, name)	((void) (id))
@@ -120,8 +124,8 @@ typedef int LoggedSlruPage;
 #endif
 
 /*
- * A wait event's number.  Before PostgreSQL 17 extensions have none of their
- * own, and one of the server's that means much the same takes its place.
+ * The number of a wait event.  Before PostgreSQL 17, an extension cannot define
+ * wait events, so one of the server's with a similar meaning is used instead.
  */
 #if PG_VERSION_NUM >= 170000
 #define walredo_wait_event(name, substitute)	WaitEventExtensionNew(name)
@@ -129,7 +133,7 @@ typedef int LoggedSlruPage;
 #define walredo_wait_event(name, substitute)	(substitute)
 #endif
 
-/* PostgreSQL 17 ties a wait event set to a resource owner. */
+/* Since PostgreSQL 17, a wait event set can belong to a resource owner. */
 #if PG_VERSION_NUM >= 170000
 #define walredo_create_wait_event_set(n)	CreateWaitEventSet(NULL, n)
 #else
@@ -137,7 +141,7 @@ typedef int LoggedSlruPage;
 	CreateWaitEventSet(TopMemoryContext, n)
 #endif
 
-/* PostgreSQL 16 reports short reads of temporary files by itself. */
+/* Since PostgreSQL 16, a function reports short reads of temporary files. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_buffile_read_exact(file, ptr, size) \
 	BufFileReadExact(file, ptr, size)
@@ -151,19 +155,19 @@ typedef int LoggedSlruPage;
 	} while (0)
 #endif
 
-/* PostgreSQL 16 tells an index from a backend's ID. */
+/* Since PostgreSQL 16, there are functions for an index and for an ID. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_local_beentry(i)	pgstat_get_local_beentry_by_index(i)
 #else
 #define walredo_local_beentry(i)	pgstat_fetch_stat_local_beentry(i)
 #endif
 
-/* PostgreSQL 18 declares this setting's variable in a header. */
+/* Before PostgreSQL 18, no header declares the variable of this setting. */
 #if PG_VERSION_NUM < 180000
 extern PGDLLIMPORT bool ignore_checksum_failure;
 #endif
 
-/* PostgreSQL 18 returns the path of a relation's file in a struct. */
+/* Since PostgreSQL 18, the path of a relation's file comes in a struct. */
 #if PG_VERSION_NUM >= 180000
 #define walredo_relation_path(locator, forknum) \
 	pstrdup(relpathperm(locator, forknum).str)
@@ -172,7 +176,7 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 	relpathperm(locator, forknum)
 #endif
 
-/* PostgreSQL 16 has one function for the rights to all sorts of objects. */
+/* Since PostgreSQL 16, one function checks privileges on most objects. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_function_aclcheck(oid, role) \
 	object_aclcheck(ProcedureRelationId, oid, role, ACL_EXECUTE)
@@ -181,14 +185,15 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 	pg_proc_aclcheck(oid, role, ACL_EXECUTE)
 #endif
 
-/* PostgreSQL 18 would start processes for I/O. */
+/* Since PostgreSQL 18, a server starts processes for I/O by default. */
 #if PG_VERSION_NUM >= 180000
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"
 #endif
 
 /*
- * PostgreSQL 18 logs with a change in place (of a catalog's row) what other
- * sessions have to forget, and redo tells them and deletes files.
+ * Since PostgreSQL 18, the WAL record of a change in place to a catalog row has
+ * invalidation messages.  Redo sends them to other sessions, and deletes files.
+ * A wal-redo child must do neither, so this removes the messages.
  */
 #if PG_VERSION_NUM >= 180000
 #define walredo_forget_inplace_messages(data, size) \

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * walredo.c
- *	  Start of the library: settings, and what kind of process this is.
+ *	  Start of the library: settings, and whether this process is a wal-redo
+ *	  child.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -37,7 +38,7 @@ define_settings(void)
 							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("walredo.timeout",
-							"Sets how long a wal-redo child may take to start, or to answer a request.",
+							"Sets the maximum time that a wal-redo child may take to start, or to answer a request.",
 							NULL,
 							&walredo_timeout,
 							20000,
@@ -47,8 +48,8 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("walredo.pool_size",
-							"Sets how many wal-redo children all sessions share.",
-							"Without walredo in shared_preload_libraries, each session has one of its own.",
+							"Sets the number of wal-redo children that all sessions share.",
+							"If walredo is not in shared_preload_libraries, each session has its own child.",
 							&walredo_pool_size,
 							4,
 							1, WALREDO_MAX_CHILDREN,
@@ -57,8 +58,8 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("walredo.idle_timeout",
-							"Sets after how long a wal-redo child that nobody uses is ended.",
-							"Zero keeps children for ever.",
+							"Sets the time after which an idle wal-redo child is ended.",
+							"Zero disables this.",
 							&walredo_idle_timeout,
 							60000,
 							0, INT_MAX,
@@ -67,8 +68,8 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("walredo.max_retries",
-							"Sets how often a request is tried again if its wal-redo child was killed from outside.",
-							"The same goes for a child that died after it had served other requests.",
+							"Sets the number of times that a request is tried again if its wal-redo child was killed from outside.",
+							"This also applies if the child died after it had answered other requests.",
 							&walredo_max_retries,
 							1,
 							0, 10,
@@ -77,7 +78,7 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("walredo.save_failed_requests",
-							 "Saves requests that a wal-redo child died of.",
+							 "Saves requests at which a wal-redo child died.",
 							 "They are kept in the directory walredo_failed_requests below the data directory.",
 							 &walredo_save_failed_requests,
 							 false,

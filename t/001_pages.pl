@@ -1,9 +1,9 @@
-# Every page of a table, its index and its visibility map, out of
-# walredo_apply, is what the server has, on all sorts of servers.
+# Every page of a table, its index and its visibility map that walredo_apply()
+# makes is the page that the server has, on servers with various settings.
 #
-# Seen to fail: all with a record left out, and with the last record of a page
-# replayed first; "wal_log_hints" with a child that has it off; "page LSNs" with
-# the start LSN of records given for the end LSN.
+# Seen to fail: all tests when a record was left out, and when the last record of
+# a page was replayed first; "wal_log_hints" when the child had that setting off;
+# "page LSNs" when the start LSN of records was taken for the end LSN.
 
 use strict;
 use warnings;
@@ -33,10 +33,10 @@ INSERT INTO replayed
 UPDATE replayed SET t = t || 'y' WHERE id % 3 = 0;
 DELETE FROM replayed WHERE id % 5 = 0;
 VACUUM replayed;
--- from here on, pages come as full-page images first
+-- from here on, the first change to a page has a full-page image
 CHECKPOINT;
 UPDATE replayed SET t = t || 'z' WHERE id % 7 = 0;
--- all of them go to the end of the index, and to new pages
+-- all of these go to the end of the index, and to new pages
 INSERT INTO replayed
 	SELECT i, repeat('x', i % 200) FROM generate_series(6001, 9000) AS i;
 BEGIN;
@@ -67,7 +67,7 @@ CREATE TABLE pages AS
 		generate_series(0, pg_relation_size(v.relname, v.fork)::int
 			/ current_setting('block_size')::int - 1) AS b,
 		walredo_tag(v.relname, v.fork, b) AS t (tag);
--- what clears bits of the map does not name the map's page, before the minor
+-- records that clear bits of the map do not name the map's page before the minor
 -- releases of August 2026
 CREATE TABLE records AS
 	SELECT tag, end_lsn, walredo_postgres(end_lsn, rec) AS record FROM refs
@@ -81,8 +81,9 @@ CREATE TABLE records AS
 			WHERE tag = walredo_tag('replayed', 'vm', 0))
 		AND end_lsn NOT IN (SELECT end_lsn FROM refs
 			WHERE tag = walredo_tag('replayed', 'vm', 0));
--- replay is in the middle of everything else; the checksum of a page in memory
--- is whatever it was on disk, and a mask of maps would leave nothing of them
+-- LSN and checksum are compared apart from the rest, or not at all: the checksum
+-- of a page in memory is the one that it had on disk.  Maps are not masked, since
+-- nothing would be left of them.
 CREATE TABLE results AS
 	SELECT relname, fork, records, (page_header(page)).lsn AS wanted_lsn,
 		(page_header(result)).lsn AS lsn,
@@ -110,13 +111,13 @@ SQL
 			"SELECT relname, fork, count(*) FROM results
 				WHERE result <> wanted GROUP BY relname, fork"),
 		'',
-		"$name: pages are what the server has");
+		"$name: pages are equal to the server's");
 	is( $node->safe_psql(
 			'postgres',
 			"SELECT relname, fork, count(*) FROM results
 				WHERE lsn <> wanted_lsn GROUP BY relname, fork"),
 		'',
-		"$name: page LSNs are what the server has");
+		"$name: page LSNs are equal to the server's");
 	$node->stop;
 }
 

@@ -1,17 +1,17 @@
 
 # The examples in README.md and in docs/, run as they are printed there.
 #
-# Each file has a server of its own.  Blocks of sql are given to psql, those
-# between two blocks of bash to one session; blocks of bash are run by bash,
-# with the server's environment (PGDATA, PGHOST, PGPORT).  A block of text right
-# after one of these is its output.  All other blocks are for reading only: so
-# a command that must not be run here goes into a block of sh.
+# There is one server for each file.  Blocks of sql are run by psql, those between
+# two blocks of bash in one session; blocks of bash are run by bash, with the
+# server's environment (PGDATA, PGHOST, PGPORT).  A block of text right after one
+# of these is its output.  All other blocks are only read: so a command that must
+# not be run here goes into a block of sh.
 #
 # No other file may have such blocks, and a block's language must be one of
-# those, so that no example escapes.  Links between the files must lead
-# somewhere.
+# those, so that every example is run.  Links between the files must lead to a
+# file, and to a heading of it.
 #
-# Seen to fail: with one figure changed in an output of each file that has
+# Seen to fail: with one number changed in an output of each file that has
 # examples, with a column left out of an example, with an example of sql in
 # bench/README.md or of "postgres" in README.md, and with a link to a heading
 # that is not there.
@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $top = "$FindBin::RealBin/..";
-my @strange;				# places with blocks of no known form
+my @strange;				# places with blocks of an unknown form
 my $separator = '-- end of example --';
 
 # The examples in a file, in order: what runs them, their text, the number of
@@ -122,7 +122,7 @@ sub run_sql
 	my $lines = "from line $examples[0]->{line} on";
 
 	is($result, 0, "$file: no example $lines fails");
-	is($stderr, '', "$file: no example $lines complains");
+	is($stderr, '', "$file: no example $lines prints an error or a warning");
 
 	my @outputs = split /^\Q$separator\E\n?/m, $stdout . "\n", -1;
 	foreach my $example (@examples)
@@ -183,7 +183,7 @@ sub test_examples
 	return;
 }
 
-# What a reader would be led to: files, and headings in them.
+# Links lead to files that exist, and to headings in them.
 sub test_links
 {
 	my ($file) = @_;
@@ -213,7 +213,7 @@ sub test_links
 			push @broken, "$path#$anchor" if !$headings{$anchor};
 		}
 	}
-	is("@broken", '', "$file: links lead somewhere");
+	is("@broken", '', "$file: no link is broken");
 	return;
 }
 
@@ -240,6 +240,6 @@ foreach my $file (@files)
 	test_examples($file, @examples) if @examples;
 }
 cmp_ok($with_output, '>', 10, 'there are examples with output');
-is("@strange", '', 'all blocks have a form, and are where examples are run');
+is("@strange", '', 'all blocks have a known form, and are in files whose examples are run');
 
 done_testing();

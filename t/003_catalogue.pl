@@ -1,15 +1,17 @@
 
-# docs/reference.md against the catalogue, and docs/troubleshooting.md against
-# the messages in the source, in both directions: what is there is documented,
-# and what is documented is there.  And everything has a comment.
+# docs/reference.md is compared with the system catalogs, and
+# docs/troubleshooting.md with the messages in the source, in both directions:
+# everything that exists is documented, and everything that is documented exists.
+# And every object has a comment.
 #
 # In reference.md, a function is its name and arguments in one code span, an
-# arrow, and the type of its result, or "rows" if it has columns, which the
-# next table lists; so does the table after a view or a composite type.
-# Troubleshooting.md has messages in code spans at the begin of a table's rows,
+# arrow, and the type of its result, or "rows" if it has columns, which the next
+# table lists.  The table after a view or a composite type lists its columns, too.
+# Troubleshooting.md has messages in code spans at the beginning of a table's rows,
 # with an ellipsis for each part that varies.
 #
-# Seen to fail: with a part of walredo_wal_records() named like the others.
+# Seen to fail: when a function that walredo_wal_records() is made of had a name
+# without an underscore.
 
 use strict;
 use warnings;
@@ -26,7 +28,7 @@ $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION walredo');
 
-# Members of the extension, by catalogue.  Since PostgreSQL 17 the types that
+# Members of the extension, by catalog.  Since PostgreSQL 17 the types that
 # come with others are among them: those of arrays, and of the rows of views.
 my $members = q{
 	SELECT classid, objid FROM pg_depend
@@ -80,7 +82,7 @@ sub long_names
 }
 
 #
-# What reference.md says
+# What reference.md has
 #
 
 my (@functions, @types, @views, @columns, @operators, @classes, @settings);
@@ -134,7 +136,7 @@ foreach my $line (split /\n/, slurp_file("$top/docs/reference.md"))
 }
 
 #
-# The catalogue
+# The catalogs
 #
 
 same_lists(
@@ -271,9 +273,9 @@ is( join(
 	'',
 	'PUBLIC may execute nothing');
 
-# "\df walredo*" shows what somebody calls: a function that a type, an operator,
-# an operator class, a view or another function calls has a name that begins with
-# an underscore, and no other has.
+# "\df walredo*" shows the functions that users call: a function that a type, an
+# operator, an operator class, a view or another function depends on has a name
+# that begins with an underscore, and no other has.
 is( join(
 		"\n",
 		rows(
@@ -283,7 +285,7 @@ is( join(
 	WHERE (p.proname LIKE '\\_%') <> EXISTS (SELECT FROM pg_depend d
 		WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid)})),
 	'',
-	'parts of others have names with an underscore');
+	'functions that other objects depend on have names with an underscore');
 
 # Who may call what.
 my ($privileges) = slurp_file("$top/docs/reference.md") =~

@@ -1,12 +1,15 @@
 
-# What can be said of the source without running it: which room includes which
-# (docs/tour.md has the table), layout, typedefs.list, META.json, and debian/.
+# What can be checked without running the code: which room includes which, and
+# which symbols of other rooms it uses (docs/tour.md has the table), names,
+# words, layout, typedefs.list, META.json, debian/, and lists of versions.
 #
 # Seen to fail: with an include of pool/shared.h in child/, with a header that
-# its room does not offer, with a line too long, a name left out of
-# typedefs.list, another version in walredo.control or debian/changelog, a
-# dependency added to debian/control.in only, a word more in LICENSE, and without
-# a version in .ci/run.
+# its room does not offer, with a call of a function of pool in page, with a
+# function without a prefix, with two files of one name, with a line too long, a
+# name left out of typedefs.list, another version in walredo.control or
+# debian/changelog, a dependency added to debian/control.in only, a word more in
+# LICENSE, with a bug tracker that is no object, and without a version in
+# scripts/lib.sh.
 
 use strict;
 use warnings;
@@ -114,12 +117,85 @@ none(
 none([ grep { $text{$_} !~ /^ \*\s+\Q$_\E$/m } @sources ],
 	'every file says where it is');
 
+# A message's LOCATION shows only the last part of a file's path.
+my %named;
+push @{ $named{ (m{([^/]+)$})[0] } }, $_ foreach @sources;
+none([ map { join ' and ', @$_ } grep { @$_ > 1 } map { $named{$_} } sort keys %named ],
+	'no two files have the same name');
+
 my ($objects) = slurp_file('Makefile') =~ /^OBJS = \\\n((?:.*\\\n)*.*)$/m;
 my @objects = $objects =~ /(src\S+)\.o/g;
 is_deeply(
 	[ sort @objects ],
 	[ sort map { /^(.*)\.c$/ } @sources ],
 	'the Makefile has all files');
+
+#
+# Symbols
+#
+
+# A room can use what another one has not offered, through a header of a third
+# one, or with a declaration of its own.  The objects show it.
+SKIP:
+{
+	my (%room_of, %uses, @no_prefix, @foreign);
+	my $missing = grep { !-f "$_.o" } @objects;
+
+	skip "$missing of the objects are not there: run make first", 3
+	  if $missing > 0;
+
+	foreach my $object (@objects)
+	{
+		my ($room) = $object =~ m{^src/(\w+)};
+
+		foreach my $line (`nm -g -P $object.o`)
+		{
+			my ($symbol, $type) = split / /, $line;
+
+			# A weak one need not be there.
+			if ($type =~ /^[Uvw]$/)
+			{
+				$uses{$symbol}->{$room} = $object;
+				next;
+			}
+			$room_of{$symbol} = $room;
+			push @no_prefix, "$object $symbol"
+			  if $symbol !~
+			  /^(?:walredo_|Walredo|_walredo_|pg_finfo_|_PG_init$|Pg_magic_func$)/;
+		}
+	}
+	foreach my $symbol (sort keys %room_of)
+	{
+		my $owner = $room_of{$symbol};
+
+		push @foreign,
+		  map { "$uses{$symbol}->{$_} uses $symbol of $owner" }
+		  grep { $_ ne $owner && !$may_include{$_}->{$owner} }
+		  sort keys %{ $uses{$symbol} };
+	}
+	cmp_ok(scalar(keys %room_of), '>', 100, 'there are symbols');
+	none(\@no_prefix, 'all external symbols have a prefix');
+	none(\@foreign, 'rooms use symbols of rooms that the tour allows');
+}
+
+#
+# Words
+#
+
+# These stood for terms that PostgreSQL has: WAL, reap, exit status, standard
+# error's tail, database and role, result, saved request, page changes.  "The
+# log" alone is neither WAL nor the server log.
+my $words = qr/\b(?:bury|buried|buries|graves?|last\swords|tenants?|verdicts?|
+	at_hand|\w*lowering|bundles?|the\slog)\b/xi;
+my @private;
+foreach my $file (@sources, glob 'README.md docs/*.md walredo--*.sql')
+{
+	# A comment goes on in the next line.
+	my $text = ($text{$file} // slurp_file($file)) =~ s/\n[\s*]*/ /gr;
+
+	push @private, "$file: $1" while $text =~ /(.{0,20}$words)/g;
+}
+none(\@private, 'no words that only we understand');
 
 #
 # Layout
@@ -157,7 +233,7 @@ foreach my $file (
 	@sources,
 	grep { -f } glob 'Makefile META.json walredo.control walredo--*.sql'
 	. ' typedefs.list sql/* t/* scripts/* .ci/* test/* bench/* fuzz/*'
-	. ' debian/* debian/*/*')
+	. ' debian/* debian/*/* .github/workflows/*')
 {
 	my $text = $text{$file} // slurp_file($file);
 	my $n = 0;
@@ -229,6 +305,36 @@ like($meta->{'meta-spec'}->{version}, $version, 'version of the specification');
 like($meta->{'meta-spec'}->{url}, qr{^https?://}, 'URL of the specification');
 none([ grep { ref || !length || length > 256 } @{ $meta->{tags} } ], 'tags');
 
+my $resources = $meta->{resources};
+my $uri = qr{^(?:https?|git|ssh)://[^\s/]+(?:/\S*)?$};
+none(
+	[ grep { !/^(?:homepage|bugtracker|repository)$/ } sort keys %$resources ],
+	'resources');
+like($resources->{homepage} // 'https://none', $uri, 'home page');
+SKIP:
+{
+	my $bugtracker = $resources->{bugtracker} or skip 'no bug tracker', 1;
+
+	ok( ref $bugtracker eq 'HASH'
+		  && ($bugtracker->{web} // $bugtracker->{mailto})
+		  && ($bugtracker->{web} // 'https://none') =~ $uri
+		  && ($bugtracker->{mailto} // 'a@b') =~ /^[^\s@]+@[^\s@]+$/
+		  && !grep({ !/^(?:web|mailto)$/ } keys %$bugtracker),
+		'bug tracker');
+}
+SKIP:
+{
+	my $repository = $resources->{repository} or skip 'no repository', 1;
+
+	ok( ref $repository eq 'HASH'
+		  && ($repository->{url} // $repository->{web})
+		  && ($repository->{url} // 'https://none') =~ $uri
+		  && ($repository->{web} // 'https://none') =~ $uri
+		  && ($repository->{type} // '') =~ /^[a-z]+$/
+		  && !grep({ !/^(?:url|web|type)$/ } keys %$repository),
+		'repository');
+}
+
 is_deeply([ keys %{ $meta->{provides} } ], ['walredo'], 'provides');
 my $provided = $meta->{provides}->{walredo};
 like($provided->{version}, $version, 'version of the extension');
@@ -291,18 +397,37 @@ is($copyright, $license, 'debian/copyright has the licence');
 # Versions
 #
 
-# Each that README.md names as tested is built and tested by .ci/run, and by
-# scripts/test-versions where nothing else is asked for.
-my ($versions) = slurp_file('README.md') =~ /^## Versions$(.*?)^## /ms;
-my @tested = map { $_->[0] } grep { $_->[1] !~ /^not tested/ }
-  map { [ /^\| (\d+)[^|]*\| ([^|]*)/ ] } grep { /^\| \d/ } split /\n/, $versions;
-my ($ci) = slurp_file('.ci/run') =~ m{scripts/test-versions" (.*) <};
-my ($by_default) =
-  slurp_file('scripts/test-versions') =~ /\|\| names=\((.*)\)$/m;
-cmp_ok(scalar(@tested), '>', 2, 'there are versions that are tested');
-is_deeply([ $ci =~ /\b(\d+)(?:-regress)?(?= )/g ],
-	\@tested, '.ci/run tests the versions of README.md');
-is_deeply([ $by_default =~ /\b(\d+)(?:-regress)?\b/g ],
-	\@tested, 'so does scripts/test-versions');
+# scripts/lib.sh has the list: version, release of Debian, how it is tested.
+my ($versions) = slurp_file('scripts/lib.sh') =~ /^versions='\n(.*?)^'$/ms;
+my @versions = map { [ split ' ' ] } split /\n/, $versions;
+my @numbers = map { $_->[0] } @versions;
+my $oldest = $numbers[0];
+cmp_ok(scalar(@versions), '>', 2, 'there are versions');
+is_deeply(\@numbers, [ sort { $a <=> $b } @numbers ], 'the oldest is first');
+none([ map { "@$_" } grep { "@$_" !~ /^\d+ (?:[a-z]+ (?:full|regress)|- -)$/ } @versions ],
+	'how each is tested');
+
+my ($table) = slurp_file('README.md') =~ /^## Versions$(.*?)^## /ms;
+my @shown = map { [ /^\| (\d+)[^|]*\| ([^|]*)/ ] } grep { /^\| \d/ } split /\n/,
+  $table;
+is_deeply(
+	[
+		map {
+			[ $_->[0], $_->[1] =~ /^not tested/ ? '-' : $_->[1] =~
+				  /regression tests only/ ? 'regress' : 'full' ]
+		} @shown
+	],
+	[ map { [ $_->[0], $_->[2] ] } @versions ],
+	'README.md shows the same');
+like(slurp_file('.ci/run'), qr{/scripts/test-versions" all }, '.ci/run tests all');
+
+my ($matrix) = slurp_file('.github/workflows/ci.yml') =~ /^\s+pg: \[(.*)\]$/m;
+is($matrix, join(', ', @numbers), 'so does the workflow');
+
+is($meta->{prereqs}->{runtime}->{requires}->{PostgreSQL},
+	"$oldest.0.0", 'META.json asks for the oldest, or a newer one');
+is(slurp_file('debian/pgversions'), "$oldest+\n", 'so does debian/pgversions');
+like($text{'src/compat.h'},
+	qr/^#if PG_VERSION_NUM < ${oldest}0000\n#error /m, 'and compat.h');
 
 done_testing();

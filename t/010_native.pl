@@ -1,28 +1,20 @@
 # Native records, compared with what the server itself wrote: pages of CLOG,
 # multixacts, commit timestamps and the visibility map are copied before and
-# after a workload, the log in between is turned into native records, and these
+# after a workload, the WAL in between is turned into native records, and these
 # must lead from the first copy to the second, byte for byte.
 #
-# The log is read with pg_waldump, whose text is the server's own account of
+# The WAL is read with pg_waldump, whose text is the server's own account of
 # each record.  It gives the start of a record rather than its end, but none of
 # these pages holds an LSN that a native record sets.  (The server itself stamps
 # pages of the visibility map when it clears bits, since August 2026.)
 #
-# Seen to fail: with a truncation that clears all of a map page, or a block too
+# Seen to fail: with a truncation that cleared all of a map page, or a block too
 # few.
-
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
 
 use File::Copy qw(copy);
 use File::Path qw(mkpath);
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
-use WalredoPages;
+use WalredoTest;
+use WalredoWorkload;
 
 # pg_waldump prints timestamps in local time
 $ENV{TZ} = 'UTC';
@@ -227,20 +219,10 @@ $node->start;
 $node->safe_psql('postgres', "INSERT INTO log VALUES ($_)") foreach 1 .. 10;
 $node->safe_psql('postgres', 'BEGIN; INSERT INTO log VALUES (11); ROLLBACK')
   foreach 1 .. 5;
-$node->safe_psql('postgres', <<'SQL');
-DO $$
-BEGIN
-	FOR i IN 1 .. 30 LOOP
-		BEGIN
-			INSERT INTO log VALUES (i);
-			IF i % 3 = 0 THEN
-				RAISE EXCEPTION 'no';
-			END IF;
-		EXCEPTION WHEN raise_exception THEN NULL;
-		END;
-	END LOOP;
-END
-$$;
+# In one session, as the server writes other commit timestamps than redo does
+# for a session's first transaction, if it has an origin but no time of its own.
+$node->safe_psql('postgres',
+	WalredoWorkload::subtransactions('log', 30, 3) . <<'SQL');
 SELECT pg_replication_origin_session_setup('elsewhere');
 INSERT INTO log VALUES (1);
 SELECT pg_replication_origin_xact_setup('0/12345', '2001-02-03 04:05:06.789Z');
@@ -322,16 +304,16 @@ $node->safe_psql('postgres', "ROLLBACK PREPARED 'l$_'") foreach 6 .. 10;
 save_pages("$copies/after");
 my $end_lsn = checkpoint_lsn($node);
 
-my ($log, $errors) = run_command(
+my ($waldump, $errors) = run_command(
 	[
 		'pg_waldump', '--path', $node->data_dir . '/pg_wal',
 		'--start', $start_lsn, '--end', $end_lsn
 	]);
-is($errors, '', 'pg_waldump reads the log');
+is($errors, '', 'pg_waldump reads the WAL');
 
 my %seen;
 my $timestamp = qr/\d+-\d+-\d+ [\d:.]+ UTC/;
-foreach my $line (split /\n/, $log)
+foreach my $line (split /\n/, $waldump)
 {
 	my ($rmgr, $xid, $lsn, $desc) = $line =~
 	  /^rmgr: (\w+)\s.* tx:\s+(\d+), lsn: ([^,]+), .* desc: (.*)$/
@@ -396,7 +378,7 @@ foreach my $line (split /\n/, $log)
 }
 
 # The workload did what it is for.
-ok($seen{$_}, "the log has: $_")
+ok($seen{$_}, "WAL has: $_")
   foreach (
 	qw(commit abort commit_prepared abort_prepared subxacts many_subxacts
 	spanning_commit origin multixact multixact_of_many spanning_multixact),
@@ -430,7 +412,7 @@ foreach my $slru (sort keys %slrus)
 			else
 			{
 				ok(slurp_page($before, $blkno) eq slurp_page($after, $blkno),
-					"$tag: not in the log and not changed");
+					"$tag: not in WAL and not changed");
 			}
 		}
 	}

@@ -1,13 +1,8 @@
-# The types through pg_dump and COPY: what was stored comes back as it was, in
-# text and in binary form, with the indexes on it; and a binary form that is
+# The types through pg_dump and COPY: stored values are the same after them, in
+# text and in binary form, with the indexes on them; and a binary form that is
 # broken is refused.
 
-use strict;
-use warnings;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use WalredoTest;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -60,7 +55,7 @@ CREATE INDEX stored_btree ON stored USING btree (tag);
 CREATE INDEX stored_hash ON stored USING hash (tag);
 SQL
 
-# Equality of the binary form, because there is none of the records.
+# All rows are equal in their binary form: records have no operator for equality.
 sub is_equal
 {
 	my ($database, $copied, $name) = @_;
@@ -91,7 +86,7 @@ $node->command_ok(
 	],
 	'restore');
 
-# what was dumped, next to what was restored
+# the table that was dumped, next to the one that was restored
 $node->safe_psql('postgres',
 	"COPY (SELECT * FROM stored) TO '$dir/original' (FORMAT binary)");
 $node->safe_psql('restored', <<"SQL");
@@ -138,12 +133,13 @@ sub copy_binary_value
 	my ($type, $value) = @_;
 	my $file = "$dir/value";
 
-	open my $fh, '>:raw', $file or die "$file: $!";
-	print $fh "PGCOPY\n\xff\r\n\0", pack('NN', 0, 0),
-	  pack('nN', 1, length $value), $value, pack('n', 0xffff);
-	close $fh or die "$file: $!";
-	my ($ret, $stdout, $stderr) = $node->psql('postgres', <<"SQL");
-\\set VERBOSITY verbose
+	write_file($file,
+		    "PGCOPY\n\xff\r\n\0"
+		  . pack('NN', 0, 0)
+		  . pack('nN', 1, length $value)
+		  . $value
+		  . pack('n', 0xffff));
+	my ($stdout, $stderr) = ask($node, 'postgres', <<"SQL");
 CREATE TEMP TABLE one_value (v $type);
 COPY one_value FROM '$file' (FORMAT binary);
 SELECT v FROM one_value;

@@ -1,7 +1,7 @@
-# Reading the log from directories: an archive, another server's pg_wal, and
-# what may be wrong with them.
+# Reading WAL from directories: an archive, another server's pg_wal, and what can
+# be wrong with them.
 #
-# Seen to fail: with a missing segment taken for the end of the log.
+# Seen to fail: with a missing segment taken for the end of WAL.
 
 use strict;
 use warnings;
@@ -13,12 +13,13 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use POSIX qw(mkfifo);
 use Test::More;
+use WalredoPages;
+use WalredoServers;
+use WalredoWal;
 
-my $segsize = 1024 * 1024;
-my $open_end = 'FFFFFFFF/FFFFFFFF';
 
-# The harness may give paths that are relative to where the test runs, but
-# servers run elsewhere.
+# The test framework may return paths that are relative to the test's working
+# directory, which is not the servers'.
 sub archive_of
 {
 	my $node = shift;
@@ -31,8 +32,8 @@ archive_command = 'cp "%p" "$dir/%f"'
 	return $dir;
 }
 
-# The writer has small segments, so that there are many of them; the reader
-# has other ones.
+# The writer has small segments, so that there are many of them.  The reader's
+# segments have another size.
 my $writer = PostgreSQL::Test::Cluster->new('writer');
 $writer->init(
 	allows_streaming => 1,
@@ -60,25 +61,11 @@ my $scratch = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
 # Helpers
 #
 
-sub lsn_to_int
-{
-	my ($hi, $lo) = split m{/}, shift;
-	return hex($hi) * 2**32 + hex($lo);
-}
-
-sub segment_name
-{
-	my ($tli, $lsn) = @_;
-	my $segno = int(lsn_to_int($lsn) / $segsize);
-	my $per_id = 2**32 / $segsize;
-	return sprintf('%08X%08X%08X', $tli, $segno / $per_id, $segno % $per_id);
-}
-
 my $rows_sql =
   q{SELECT start_lsn, end_lsn, prev_lsn, xid, resource_manager, record_type,
 		   record_length };
 
-# The records of a range, as the reader sees them, one line each.
+# The records of a range, as the reader finds them, one line each.
 sub records
 {
 	my ($dir, $start, $end, $node) = @_;
@@ -93,7 +80,7 @@ sub record_count
 	return scalar @lines;
 }
 
-# Are two lists of lines the same?  Shows no more than the first difference.
+# Compares two lists of lines, and shows only the first difference.
 sub same_lines
 {
 	my ($got, $want, $name) = @_;
@@ -107,7 +94,7 @@ sub same_lines
 		"\ninstead of: ", $want[$i] // 'none');
 }
 
-# The error of a scan that must fail.
+# Returns the error of a scan that must fail.
 sub scan_error
 {
 	my ($dir, $start, $end) = @_;
@@ -118,8 +105,8 @@ sub scan_error
 	return $stderr;
 }
 
-# pg_waldump's view: resource manager, lengths, positions and record type,
-# and the same columns of our lines.
+# The records as pg_waldump shows them: resource manager, length, LSNs and record
+# type; and the same columns of the reader's lines.
 sub waldump
 {
 	my ($dir, $start, $end) = @_;
@@ -151,28 +138,13 @@ sub like_waldump
 	return join("\n", @out);
 }
 
-# A copy of a directory of segments, to spoil.
+# Makes a copy of a directory of segments, to damage it.
 sub copy_of
 {
 	my ($dir, $name) = @_;
 	my $to = "$scratch/$name";
 	rmtree($to);
-	mkdir $to or die "mkdir $to: $!";
-	for my $file (slurp_dir($dir))
-	{
-		copy("$dir/$file", "$to/$file") or die "copy $file: $!"
-		  if -f "$dir/$file";
-	}
-	return $to;
-}
-
-sub patch
-{
-	my ($file, $offset, $bytes) = @_;
-	open my $fh, '+<:raw', $file or die "$file: $!";
-	seek $fh, $offset, 0;
-	print $fh $bytes;
-	close $fh;
+	return copy_segments($dir, $to);
 }
 
 sub flip_byte
@@ -182,7 +154,7 @@ sub flip_byte
 	seek $fh, $offset, 0;
 	read $fh, my $byte, 1;
 	close $fh;
-	patch($file, $offset, chr(ord($byte) ^ 0x40));
+	overwrite($file, $offset, chr(ord($byte) ^ 0x40));
 }
 
 # Ends a segment and waits until it is archived.  Returns the LSN where it
@@ -192,15 +164,12 @@ sub switch_segment
 	my ($node, $tli) = @_;
 	my $lsn = $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 	my $segment = segment_name($tli, $lsn);
-	$node->poll_query_until('postgres',
-		"SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver")
-	  or die "$segment was not archived";
-	my $end = (int(lsn_to_int($lsn) / $segsize) + 1) * $segsize;
-	return (sprintf('%X/%X', $end / 2**32, $end % 2**32), $segment);
+	wait_until_archived($node, $segment);
+	return (segment_end($lsn), $segment);
 }
 
 #
-# A log with records of all lengths
+# WAL with records of all lengths
 #
 
 my $start =
@@ -215,7 +184,7 @@ CREATE INDEX ON t USING gin (to_tsvector('simple', v));
 SELECT length(pg_logical_emit_message(false, 'm', repeat('l', 3500000))::text);
 SQL
 
-# Ends and headers of records at every place near the edge of a page.
+# Records that end, or whose header lies, at every place near a page boundary
 $writer->advance_wal_to_record_splitting_zone(8192);
 for my $size (map { 8100 + 8 * $_ } 0 .. 30)
 {
@@ -236,20 +205,20 @@ same_lines( $all,
 		'postgres', "$rows_sql FROM pg_get_wal_records_info('$start', '$end')"),
 	'... and as pg_walinspect reads the original');
 same_lines(records(undef, $start, $end, $writer),
-	$all, "the server's own log reads the same");
+	$all, "the server's WAL reads the same");
 
 my @lines = split /\n/, $all;
 my @starts = map { (split /\|/)[0] } @lines;
 
-# Messages have no leading zeroes, as a pg_lsn has since PostgreSQL 19.
+# LSNs in messages have no leading zeroes, as a pg_lsn has since PostgreSQL 19.
 my @printed = map { s{/0+(?=.)}{/}r } @starts;
 my @lengths = map { (split /\|/)[6] } @lines;
 cmp_ok((grep { lsn_to_int($starts[$_]) % 8192 > 8192 - 24 } 0 .. $#lines),
 	'>', 0, 'a header crosses pages');
-cmp_ok((grep { $_ > 3 * $segsize } @lengths),
+cmp_ok((grep { $_ > 3 * $segment_size } @lengths),
 	'>', 0, 'a record crosses several segments');
 
-# Any start and any end.
+# Ranges with any start and any end
 for my $i (0, 1, 100, int(@lines / 2), $#lines)
 {
 	my $want = join("\n", @lines[ $i .. $#lines ]);
@@ -263,13 +232,13 @@ for my $i (0, 1, 100, int(@lines / 2), $#lines)
 	same_lines(records($archive, $start, $inside), $want, "end within record $i");
 }
 
-# The end need not be known.
+# The end of the range can be left open.
 my $whole = records($archive, $start, $open_end);
 same_lines(like_waldump($whole), waldump($archive, $start, $open_end),
 	'an archive to its end');
 same_lines($whole, $all, '... which is the end of the last segment');
 
-# A live pg_wal holds segments to come, with old content.
+# The pg_wal of a running server has files for segments to come, with old content.
 $writer->safe_psql('postgres', 'CHECKPOINT');
 my $live_start =
   $writer->safe_psql('postgres', 'SELECT redo_lsn FROM pg_control_checkpoint()');
@@ -285,12 +254,12 @@ cmp_ok(
 	'... with segments after it');
 
 #
-# What may be wrong
+# What can be wrong
 #
 
 my $stderr;
 
-# Past the end, where none was given
+# A range that goes beyond the end of WAL
 $stderr = scan_error($archive, $start, 'FFFFFF/0');
 like($stderr, qr/58P01: WAL segment "00000001\w{16}" is missing/,
 	'end after the archive');
@@ -315,7 +284,7 @@ same_lines(records($dir, $start, $starts[10]),
 
 # A truncated segment
 $dir = copy_of($archive, 'truncated');
-truncate("$dir/$middle_segment", $segsize / 2 + 100);
+truncate("$dir/$middle_segment", $segment_size / 2 + 100);
 for my $to ($end, $open_end)
 {
 	$stderr = scan_error($dir, $start, $to);
@@ -338,7 +307,7 @@ cmp_ok(record_count(records($dir, $start, $open_end)),
 my $i = int(@starts / 2);
 $dir = copy_of($archive, 'flipped');
 flip_byte("$dir/" . segment_name(1, $starts[$i]),
-	lsn_to_int($starts[$i]) % $segsize + 16);
+	lsn_to_int($starts[$i]) % $segment_size + 16);
 for my $to ($end, $open_end)
 {
 	$stderr = scan_error($dir, $start, $to);
@@ -355,7 +324,7 @@ for my $offset (0, 1, 2, 3, 8, 17, 20)
 {
 	$dir = copy_of($archive, 'flipped');
 	flip_byte("$dir/" . segment_name(1, $starts[$i]),
-		lsn_to_int($starts[$i]) % $segsize + $offset);
+		lsn_to_int($starts[$i]) % $segment_size + $offset);
 	$stderr = scan_error($dir, $start, $end);
 	like($stderr, qr{XX001: no valid WAL record at \Q$printed[$i]\E\n},
 		"byte $offset of a record is broken");
@@ -373,22 +342,22 @@ for my $offset (0 .. 3, 7, 8 .. 15, 24 .. 39)
 		"byte $offset of a segment is broken");
 }
 
-# Another segment size than the first file's
+# A segment of another size than the first file's
 like($stderr, qr/DETAIL/, 'details are given');
 $dir = copy_of($archive, 'size');
-patch("$dir/$middle_segment", 32, pack('L', 16 * 1024 * 1024));
+overwrite("$dir/$middle_segment", 32, pack('L', 16 * 1024 * 1024));
 $stderr = scan_error($dir, $start, $end);
 like($stderr, qr/XX001: .*incorrect segment size/s, 'segment of another size');
 my $first_segment = (sort grep { /^[0-9A-F]{24}$/ } slurp_dir($dir))[0];
 for my $size (0, 1, 12345678, 512 * 1024, 2**31, 2**32 - 1)
 {
-	patch("$dir/$first_segment", 32, pack('L', $size));
+	overwrite("$dir/$first_segment", 32, pack('L', $size));
 	$stderr = scan_error($dir, $start, $end);
 	like($stderr, qr/XX001: .*incorrect segment size/s,
 		"impossible segment size $size");
 }
 
-# Names that are none of a segment
+# Names that are not those of a segment
 $dir = copy_of($archive, 'names');
 for my $name (
 	'00000001000000000000000G', '000000010000000000000001.partial',
@@ -407,7 +376,7 @@ mkfifo("$dir/FFFFFFF1.history", 0700);
 same_lines(records($dir, $start, $end), $all, 'other names are not looked at');
 same_lines(records($dir, $start, $open_end), $whole, '... nor at the end');
 
-# No regular file: an error, at once
+# A file that is not a regular one is an error, without waiting.
 unlink "$dir/$middle_segment";
 mkfifo("$dir/$middle_segment", 0700);
 $stderr = scan_error($dir, $start, $end);
@@ -418,14 +387,14 @@ mkdir "$dir/$middle_segment";
 $stderr = scan_error($dir, $start, $end);
 like($stderr, qr/42809: /, 'directory instead of a segment');
 
-# Nonsense instead of pages, at many places: an error or an end, never worse
+# Random bytes instead of pages, at many places, are an error, or the end of WAL.
 srand(20);
 for my $round (1 .. 40)
 {
 	$dir = copy_of($archive, 'noise') if $round == 1;
 	copy("$archive/$middle_segment", "$dir/$middle_segment");
 	my $length = 1 + int(rand(20000));
-	patch("$dir/$middle_segment", int(rand($segsize - $length)),
+	overwrite("$dir/$middle_segment", int(rand($segment_size - $length)),
 		join('', map { chr(int(rand(256))) } 1 .. $length));
 	$reader->psql('postgres',
 		"SELECT count(*) FROM walredo_wal_records('$start', '$end', '$dir')");
@@ -433,19 +402,19 @@ for my $round (1 .. 40)
 is($reader->safe_psql('postgres', 'SELECT 1'), 1, 'the server is alive');
 ok(!$reader->log_contains('terminated by signal'), 'no process crashed');
 
-# A record longer than any can be, with pages that agree
+# A record that is longer than any can be, with page headers that agree
 $dir = copy_of($archive, 'long');
 my ($long) =
-  grep { $lengths[$_] > 3 * $segsize } 0 .. $#lines;
+  grep { $lengths[$_] > 3 * $segment_size } 0 .. $#lines;
 my $page = int(lsn_to_int($starts[$long]) / 8192) * 8192;
 my $used = 8192 - lsn_to_int($starts[$long]) % 8192;
-patch(
+overwrite(
 	"$dir/" . segment_name(1, $starts[$long]),
-	lsn_to_int($starts[$long]) % $segsize,
+	lsn_to_int($starts[$long]) % $segment_size,
 	pack('L', 2**32 - 1));
-patch(
+overwrite(
 	"$dir/" . segment_name(1, sprintf('0/%X', $page + 8192)),
-	($page + 8192) % $segsize + 16,
+	($page + 8192) % $segment_size + 16,
 	pack('L', 2**32 - 1 - $used));
 $stderr = scan_error($dir, $start, $end);
 like($stderr, qr/XX001: no valid WAL record at \Q$printed[$long]\E\n/,
@@ -468,13 +437,13 @@ my $tl_start =
 $writer->safe_psql('postgres', 'CREATE TABLE before_switch AS SELECT * FROM t');
 $writer->wait_for_catchup($standby);
 
-# On a standby the log goes as far as it is replayed.
+# On a standby, WAL can be read as far as it is replayed.
 my $replayed = $standby->safe_psql('postgres', 'SELECT pg_last_wal_replay_lsn()');
 same_lines( records(undef, $tl_start, $replayed, $standby),
 	$writer->safe_psql(
 		'postgres',
 		"$rows_sql FROM pg_get_wal_records_info('$tl_start', '$replayed')"),
-	"a standby's own log");
+	"a standby's WAL");
 my ($ret, $stdout);
 ($ret, $stdout, $stderr) = $standby->psql('postgres',
 	"\\set VERBOSITY verbose\n"
@@ -502,16 +471,16 @@ is(scalar(grep { /^\(/ } split /\n/, $last), 1,
 $session->query_safe('COMMIT');
 $session->quit;
 
-# The old primary goes its own way.
+# The old primary goes on, too.
 $writer->safe_psql('postgres', 'CREATE TABLE astray AS SELECT * FROM t');
 switch_segment($writer, 1);
 
 my $across = $standby->safe_psql('postgres',
 	"$rows_sql FROM pg_get_wal_records_info('$tl_start', '$tl_end')");
 same_lines(records(undef, $tl_start, $tl_end, $standby),
-	$across, "a promoted server's own log");
+	$across, "a promoted server's WAL");
 
-# Everything in one archive: segments of both timelines under one number
+# Everything in one archive: segments of both timelines with the same number
 $dir = copy_of($growing_archive, 'timelines');
 copy("$archive2/$_", "$dir/$_") for slurp_dir($archive2);
 my ($history) = grep { /^0+2\.history$/ } slurp_dir($dir);
@@ -522,8 +491,8 @@ ok(-f "$dir/" . segment_name(2, $switch), '... and the new one begins');
 same_lines(records($dir, $tl_start, $tl_end),
 	$across, 'the newest timeline is followed');
 
-# Without the new timeline's first segment the old one's is good until the
-# switch, and not a byte more.
+# If the new timeline's first segment is missing, the old timeline's can be used up
+# to the switch, and not a byte further.
 unlink "$dir/" . segment_name(2, $switch);
 my $until = join("\n",
 	grep { lsn_to_int((split /\|/)[1]) <= lsn_to_int($switch) }
@@ -535,7 +504,7 @@ my $missing = segment_name(2, $switch);
 like($stderr, qr/58P01: WAL segment "$missing" is missing/,
 	'... and the new timeline is missed after it');
 
-# Without its history the new timeline begins nowhere.
+# Without a history file, the new timeline has no beginning.
 copy("$archive2/$missing", "$dir/$missing");
 unlink "$dir/$history";
 $stderr = scan_error($dir, $tl_start, $tl_end);
@@ -543,7 +512,7 @@ $missing = segment_name(2, $tl_start);
 like($stderr, qr/58P01: WAL segment "$missing" is missing/,
 	'missing history');
 
-# A hostile history
+# Hostile history files
 for my $text (
 	"nonsense\n", "1\n", "1\t0/\n", "2\t0/3000000\tself\n",
 	"3\t0/3000000\tchild\n", "1\t0/3000000\n1\t0/4000000\n",

@@ -1,64 +1,39 @@
-# Lowering: what walredo_decode() makes of the log, applied to old copies of
-# files, must give what the server itself made of them.
+# The page changes that walredo_decode() makes out of WAL, applied to old copies
+# of files, must give what the server itself made of them.
 #
-# Seen to fail: with the new block of an update taken for the old one; with bits
-# on the second of two pages of the visibility map left out; with row locks, and
-# locks of updated rows, that clear no bits; with a truncation that clears all of
-# a map page, or a block too few; with subtransactions set on one page only, and
-# on a wrong one; with a first member number 0 after the last that there can be;
-# with all rows of walredo_decode() made at once; with parts of them that begin a
-# row late; with a run for each transaction where one page is wanted; with a copy of a
-# record for each block that it names.
+# Seen to fail:
+# - when the new block of an update was taken for the old one;
+# - when bits on the second of two pages of the visibility map were left out;
+# - when row locks, and locks of updated rows, cleared no bits;
+# - when a truncation cleared all of a map page, or a block too few;
+# - when subtransactions were set on one page only, and on a wrong one;
+# - when member number 0 came after the last that there can be;
+# - when all rows of walredo_decode() were made at once, and when a part of them
+#   began a row late;
+# - when one page was wanted, and there was a run for each transaction;
+# - when a record was copied for each block that it names.
 
-use strict;
-use warnings;
-
-use File::Copy qw(copy);
-use File::Path qw(make_path);
+use PostgreSQL::Test::RecursiveCopy;
 use File::Spec;
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
-
-my $open_end = 'FFFFFFFF/FFFFFFFF';
+use WalredoTest;
+use WalredoWorkload;
 
 #
 # Helpers
 #
 
-# Pages of transactions, multixacts and members begin at multiples of these.
-my $clog_page = 8192 * 4;
-my $offsets_page = 8192 / 4;
+# Of the servers tested; see server_before_edges().
+my $offsets_per_page;
 
-# Since PostgreSQL 19 the number of a member has 64 bits, so that none comes
-# round, and the files of members have longer names.
+# Since PostgreSQL 19 the number of a member has 64 bits, so that it does not
+# wrap around, and the files of members have longer names.
 my $wide_members = 0;
 
-sub crc32c
-{
-	my ($data) = @_;
-	our @table;
-	unless (@table)
-	{
-		for my $i (0 .. 255)
-		{
-			my $crc = $i;
-			$crc = $crc & 1 ? ($crc >> 1) ^ 0x82F63B78 : $crc >> 1 for 1 .. 8;
-			push @table, $crc;
-		}
-	}
-	my $crc = 0xFFFFFFFF;
-	$crc = $table[ ($crc ^ $_) & 0xFF ] ^ ($crc >> 8) for unpack('C*', $data);
-	return $crc ^ 0xFFFFFFFF;
-}
-
-# A WAL record with a right length and checksum, whatever else is wrong.
+# A WAL record with the right length and checksum, whatever else is wrong.
 sub forge
 {
 	my ($header, $rest) = @_;
-	substr($header, 0, 4) = pack('L', 24 + length($rest));
-	$header = substr($header, 0, 20);
-	return $header . pack('L', crc32c($rest . $header)) . $rest;
+	return sealed_record($header . $rest);
 }
 
 sub header
@@ -74,26 +49,6 @@ sub main_data
 	return "\xFE" . pack('L', length($data)) . $data;
 }
 
-sub copy_tree
-{
-	my ($from, $to) = @_;
-	make_path($to);
-	for my $name (slurp_dir($from))
-	{
-		next if $name eq '.' or $name eq '..';
-		if (-d "$from/$name") { copy_tree("$from/$name", "$to/$name"); }
-		else { copy("$from/$name", "$to/$name") or die "copy $name: $!"; }
-	}
-}
-
-sub zero_file
-{
-	my ($path, $pages) = @_;
-	open my $fh, '>>:raw', $path or die "$path: $!";
-	truncate $fh, $pages * 8192;
-	close $fh;
-}
-
 # A server whose transactions and multixacts are about to enter new pages, and
 # the members of multixacts to begin again from zero after $members.
 sub server_before_edges
@@ -101,11 +56,8 @@ sub server_before_edges
 	my ($name, $members) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init;
-	if ($node->pg_version->major >= 19)
-	{
-		$wide_members = 1;
-		$offsets_page = 8192 / 8;
-	}
+	$wide_members = $node->pg_version->major >= 19;
+	$offsets_per_page = offsets_per_page($node);
 	$node->append_conf('postgresql.conf', <<'CONF');
 autovacuum = off
 track_commit_timestamp = on
@@ -116,18 +68,18 @@ max_wal_size = 4GB
 checkpoint_timeout = 1h
 CONF
 
-	my $next_xid = 3 * $clog_page - 40;
-	my $next_multi = 5 * $offsets_page - 20;
+	my $next_xid = 3 * $clog_per_page - 40;
+	my $next_multi = 5 * $offsets_per_page - 20;
 	my $next_offset = 2**32 - $members;
 	my $data_dir = $node->data_dir;
 	system_or_bail('pg_resetwal', '-D', $data_dir, '-x', $next_xid,
 		'-m', "$next_multi,$next_multi", '-O', $next_offset);
 
 	# The pages that the counters are moved to
-	my $member_page = int($next_offset / 1636);
-	zero_file("$data_dir/pg_xact/0000", 3);
-	zero_file("$data_dir/pg_multixact/offsets/0000", 5);
-	zero_file(
+	my $member_page = int($next_offset / $members_per_page);
+	lengthen_file("$data_dir/pg_xact/0000", 3);
+	lengthen_file("$data_dir/pg_multixact/offsets/0000", 5);
+	lengthen_file(
 		sprintf(
 			"$data_dir/pg_multixact/members/%0*X",
 			$wide_members ? 15 : 4,
@@ -164,34 +116,21 @@ SQL
 	return $node;
 }
 
-# Stops a server, copies what the log changes, and tells where the log begins
-# that comes after.
+# Stops a server and copies the files that WAL describes.  Returns the data
+# directory, the copy, and the LSN at which later WAL begins.
 sub stop_and_copy
 {
 	my $node = shift;
 	my $data_dir = File::Spec->rel2abs($node->data_dir);
 	my $base = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
 	$node->stop('fast');
-	copy_tree("$data_dir/$_", "$base/$_")
+	PostgreSQL::Test::RecursiveCopy::copypath("$data_dir/$_", "$base/$_")
 	  for (qw(pg_xact pg_multixact pg_commit_ts pg_twophase global base));
-	my ($stdout, $stderr) = run_command([ 'pg_controldata', $data_dir ]);
-	my ($start) = $stdout =~ /Latest checkpoint location:\s*(\S+)/;
-	return ($data_dir, $base, $start);
+	return ($data_dir, $base, checkpoint_lsn($node));
 }
 
 my $node = server_before_edges('main', 41);
 $node->safe_psql('postgres', <<'SQL');
--- one subtransaction after the other
-CREATE PROCEDURE subxacts(n int) LANGUAGE plpgsql AS $$
-BEGIN
-	FOR i IN 1 .. n LOOP
-		BEGIN
-			INSERT INTO s VALUES (i);
-		EXCEPTION WHEN division_by_zero THEN
-			NULL;
-		END;
-	END LOOP;
-END $$;
 CREATE TABLE s (i int);
 
 -- a row a page, without toast: more pages than one of the map describes
@@ -216,15 +155,17 @@ SQL
 my ($data_dir, $base, $start) = stop_and_copy($node);
 
 #
-# Everything that lowering knows
+# Every kind of record that has page changes besides those of its blocks
 #
 
 $node->start;
 
 # Transactions: trees on one, two and three pages, committed and aborted
-$node->safe_psql('postgres', 'BEGIN; CALL subxacts(100); COMMIT');
-$node->safe_psql('postgres', 'BEGIN; CALL subxacts(34000); COMMIT');
-$node->safe_psql('postgres', 'BEGIN; CALL subxacts(34000); ROLLBACK');
+my ($three, $ten, $hundred, $many) =
+  map { WalredoWorkload::subtransactions('s', $_) } (3, 10, 100, 34000);
+$node->safe_psql('postgres', "BEGIN; $hundred COMMIT");
+$node->safe_psql('postgres', "BEGIN; $many COMMIT");
+$node->safe_psql('postgres', "BEGIN; $many ROLLBACK");
 $node->safe_psql('postgres', 'BEGIN; SAVEPOINT a; INSERT INTO s VALUES (1); '
 	  . 'SAVEPOINT b; INSERT INTO s VALUES (2); ROLLBACK TO a; '
 	  . 'INSERT INTO s VALUES (3); COMMIT');
@@ -233,26 +174,26 @@ $node->safe_psql('postgres', 'BEGIN; SAVEPOINT a; INSERT INTO s VALUES (1); '
 for my $end ('COMMIT', 'ROLLBACK')
 {
 	$node->safe_psql('postgres',
-		"BEGIN; CALL subxacts(34000); PREPARE TRANSACTION 'regress_$end'; "
+		"BEGIN; $many PREPARE TRANSACTION 'regress_$end'; "
 		  . "$end PREPARED 'regress_$end'");
 }
 
-# ... from elsewhere, with a time of their own
-$node->safe_psql('postgres', <<'SQL');
+# ... of another origin, with a time that it gives
+$node->safe_psql('postgres', <<SQL);
 SELECT pg_replication_origin_session_setup('regress_origin');
 BEGIN;
 SELECT pg_replication_origin_xact_setup('0/AFFE', '2001-02-03 04:05:06+00');
-CALL subxacts(10);
+$ten
 COMMIT;
 BEGIN;
 SELECT pg_replication_origin_xact_setup('0/BEEF', '2002-03-04 05:06:07+00');
-CALL subxacts(10);
+$ten
 PREPARE TRANSACTION 'regress_origin';
 COMMIT PREPARED 'regress_origin';
 SQL
 
-# Multixacts: over the edge of pages of offsets and members, and round to
-# member 0
+# Multixacts: across the edge of pages of offsets and members, and past the last
+# member to member 0
 $node->safe_psql('postgres', 'CALL multixacts(1, 2000)');
 
 # Relation maps: the database's and the shared one
@@ -261,7 +202,7 @@ $node->safe_psql('postgres', 'VACUUM FULL pg_class; VACUUM FULL pg_database; '
 
 # Visibility maps: each bit, cleared by each kind of record
 my $pages = $node->safe_psql('postgres',
-	"SELECT pg_relation_size('big') / 8192");
+	"SELECT pg_relation_size('big') / $page_size");
 cmp_ok($pages, '>', 8168 * 4, 'two pages of a visibility map');
 $node->safe_psql('postgres', <<'SQL');
 INSERT INTO small VALUES (3001, 'into any page');
@@ -283,7 +224,8 @@ for my $blocks (81, 80, 76, 33)
 {
 	$node->safe_psql('postgres', "DELETE FROM cut WHERE ctid >= '($blocks,0)'");
 	$node->safe_psql('postgres', 'VACUUM (TRUNCATE) cut');
-	is( $node->safe_psql('postgres', "SELECT pg_relation_size('cut') / 8192"),
+	is( $node->safe_psql('postgres',
+			"SELECT pg_relation_size('cut') / $page_size"),
 		$blocks, "cut to $blocks blocks");
 }
 $node->safe_psql('postgres',
@@ -298,13 +240,13 @@ SQL
 
 # A transaction that stays prepared
 $node->safe_psql('postgres',
-	"BEGIN; CALL subxacts(3); DROP TABLE copied; CREATE TABLE stays ();"
+	"BEGIN; $three DROP TABLE copied; CREATE TABLE stays ();"
 	  . "PREPARE TRANSACTION 'regress_stays'");
 
 $node->stop('fast');
 
 #
-# The log, lowered, by another server
+# The page changes that another server makes out of that WAL
 #
 
 my $reader = PostgreSQL::Test::Cluster->new('reader');
@@ -349,14 +291,14 @@ SELECT CASE WHEN tag::text ~ 'blk'
 $$;
 SQL
 
-# Each page that the log changed, made from its old copy.  A map is extended
-# without a word in the log, so its new pages begin as zeroes.
+# Each page that WAL changes, made from its old copy.  A map is extended without
+# a record, so its new pages begin as zeroes.
 sub rebuild
 {
 	my ($data_dir, $base, $start) = @_;
 	$reader->safe_psql('postgres', <<"SQL");
-DROP TABLE IF EXISTS lowered, rebuilt;
-CREATE TABLE lowered AS
+DROP TABLE IF EXISTS page_changes, rebuilt;
+CREATE TABLE page_changes AS
 SELECT start_lsn, ord, resource_manager, record_type, tag, record
   FROM walredo_wal_records('$start', '$open_end', '$data_dir/pg_wal') r,
 	   walredo_decode(end_lsn, rec) WITH ORDINALITY d(tag, record, ord)
@@ -369,7 +311,7 @@ SELECT tag, page_read('$data_dir', tag) AS disk,
 		   THEN page_read('$base', tag)
 		   WHEN tag::text ~ '^rel ' THEN decode(repeat('00', 8192), 'hex')
 		   END, array_agg(record ORDER BY start_lsn, ord)) AS page
-  FROM lowered
+  FROM page_changes
  GROUP BY tag;
 SQL
 }
@@ -412,11 +354,11 @@ for my $dir ('pg_xact', 'pg_commit_ts', 'pg_multixact/offsets',
 		my $now = slurp_file("$data_dir/$dir/$file");
 		my $then = -f "$base/$dir/$file" ? slurp_file("$base/$dir/$file") : '';
 		my $segment = sprintf('%04X', hex($file));
-		for my $blk (0 .. length($now) / 8192 - 1)
+		for my $blk (0 .. length($now) / $page_size - 1)
 		{
-			my $old = length($then) > $blk * 8192 ?
-			  substr($then, $blk * 8192, 8192) : '';
-			next if substr($now, $blk * 8192, 8192) eq $old;
+			my $old = length($then) > $blk * $page_size ?
+			  substr($then, $blk * $page_size, $page_size) : '';
+			next if substr($now, $blk * $page_size, $page_size) eq $old;
 			$unexplained .= "slru $dir/$segment blk $blk\n"
 			  unless $reader->safe_psql('postgres',
 				"SELECT count(*) FROM rebuilt WHERE tag = 'slru $dir/$segment blk $blk'"
@@ -426,10 +368,11 @@ for my $dir ('pg_xact', 'pg_commit_ts', 'pg_multixact/offsets',
 }
 is($unexplained, '', 'no other page of an SLRU changed');
 
-# ... and what was meant to happen did.  Since August 2026 the server names the
-# map's page in a record that clears bits of it, but for bits that are clear.
+# ... and what was meant to happen has happened.  Since August 2026 the server
+# names the map's page in a record that clears bits of it, but not for bits that
+# are clear.
 my $map_is_named = $reader->safe_psql('postgres',
-	"SELECT count(*) > 0 FROM lowered
+	"SELECT count(*) > 0 FROM page_changes
 	  WHERE resource_manager = 'Heap' AND record::text ~ ' postgres '") eq 't';
 my %kinds_seen = map { $_ => 1 } split /\n/, $reader->safe_psql(
 	'postgres', q{
@@ -438,7 +381,7 @@ SELECT DISTINCT concat_ws(' ', resource_manager, record_type,
 		CASE WHEN record::text ~ 'new_heap_blkno' THEN 'new' END,
 		CASE WHEN record::text ~ 'old_heap_blkno' THEN 'old' END,
 		substring(record::text FROM 'flags=.'))
-  FROM lowered});
+  FROM page_changes});
 my %kinds_wanted = map { $_ => 1 } split /\n/, <<'LIST';
 CLOG ZEROPAGE zero_page
 CommitTs ZEROPAGE zero_page
@@ -506,13 +449,13 @@ is( $reader->safe_psql(
 	'multixacts around the last member');
 is( $reader->safe_psql(
 		'postgres',
-		q{SELECT DISTINCT substring(record::text FROM 'moff=.*') FROM lowered
+		q{SELECT DISTINCT substring(record::text FROM 'moff=.*') FROM page_changes
 		   WHERE record::text ~ ' moff=[01]$'}),
 	$wide_members ? '' : 'moff=1',
 	'the first member after the last is number 1');
 
 #
-# Records that nobody's server wrote
+# Records that no server wrote
 #
 
 $reader->safe_psql('postgres', <<'SQL');
@@ -544,7 +487,7 @@ my ($XLOG, $XACT, $SMGR, $CLOG, $MULTIXACT, $RELMAP, $HEAP2, $HEAP) =
   (0, 1, 2, 3, 6, 7, 9, 10);
 my $time = pack('q', 0);
 
-# That records are forged rightly
+# The forged records are right where they mean to be
 decode_is(
 	forge(header($XACT, 0x00, 1000), main_data($time)),
 	qr/pg_xact.*clog_set_committed xids=1000$/s, 'a forged commit');
@@ -554,9 +497,9 @@ substr($broken, 30, 1) ^= 'x';
 decode_is($broken, qr/^XX001/, 'wrong checksum');
 decode_is('', qr/^XX001/, 'empty');
 decode_is(substr($broken, 0, 23), qr/^XX001/, 'less than a header');
-decode_is($broken . 'x', qr/^XX001/, 'longer than it says');
+decode_is($broken . 'x', qr/^XX001/, 'longer than its header says');
 
-# Lengths that add up, but not without going round
+# Lengths whose sum is right only if it overflows
 decode_is(
 	forge(
 		header($XACT, 0x00, 1000),
@@ -765,19 +708,20 @@ like(
 # Half a million subtransactions that are on two pages in turn: three rows each,
 # of many times the record's length together, but never in memory together.
 my $nsubxacts = 500_000;
-my $first_xid = 30 * $clog_page;
+my $first_xid = 30 * $clog_per_page;
 my $large = forge(
 	header($XACT, $info, $first_xid + 5),
 	main_data(
 		$time
 		  . pack('LL', 2, $nsubxacts)
 		  . pack('L*',
-			map { $first_xid + ($_ % 2) * $clog_page + int($_ / 2) % $clog_page }
-			  1 .. $nsubxacts)));
+			map {
+				$first_xid
+				  + ($_ % 2) * $clog_per_page
+				  + int($_ / 2) % $clog_per_page
+			} 1 .. $nsubxacts)));
 my $large_file = PostgreSQL::Test::Utils::tempdir() . '/record';
-open my $fh, '>:raw', $large_file or die "$large_file: $!";
-print $fh $large;
-close $fh;
+write_file($large_file, $large);
 $reader->safe_psql(
 	'postgres', "
 CREATE TABLE large (rec bytea);
@@ -786,7 +730,7 @@ INSERT INTO large SELECT pg_read_binary_file('$large_file');
 -- a subtransaction of the record, from 1 on, or with 0 the transaction
 CREATE FUNCTION xid_of(i bigint) RETURNS bigint LANGUAGE sql IMMUTABLE RETURN
 	$first_xid + CASE i WHEN 0 THEN 5
-		ELSE i % 2 * $clog_page + i / 2 % $clog_page END;
+		ELSE i % 2 * $clog_per_page + i / 2 % $clog_per_page END;
 CREATE FUNCTION peak_memory() RETURNS int LANGUAGE sql RETURN
 	substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\\s+(\\d+) kB')::int");
 
@@ -809,8 +753,9 @@ SELECT count(*), count(*) FILTER (WHERE split_part(record::text, ' ', 2) = kind
 	AND split_part(split_part(record::text, 'xids=', 2), ' ', 1) = xid_of(n)::text
 	AND tag = CASE WHEN kind = 'commit_ts_set'
 		THEN format('slru pg_commit_ts/%s blk %s',
-			lpad(upper(to_hex(xid_of(n) / 819 / 32)), 4, '0'), xid_of(n) / 819 % 32)
-		ELSE format('slru pg_xact/0000 blk %s', xid_of(n) / $clog_page) END::walredo_tag)
+			lpad(upper(to_hex(xid_of(n) / $commit_ts_per_page / 32)), 4, '0'),
+			xid_of(n) / $commit_ts_per_page % 32)
+		ELSE format('slru pg_xact/0000 blk %s', xid_of(n) / $clog_per_page) END::walredo_tag)
 FROM (SELECT tag, record,
 		CASE WHEN i <= $nsubxacts + 1 THEN 'commit_ts_set'
 			WHEN i <= 2 * $nsubxacts + 1 THEN 'clog_set_subcommitted'
@@ -824,7 +769,7 @@ FROM (SELECT tag, record,
 	'all rows are there, in order');
 
 # The same where one page is wanted
-my $zeroes = "decode(repeat('00', 8192), 'hex')";
+my $zeroes = "decode(repeat('00', $page_size), 'hex')";
 $memory = memory_of_query(
 	"SELECT 'x' || length(walredo_apply('slru pg_xact/0000 blk 31', $zeroes,
 		ARRAY[walredo_postgres('0/1000', rec)])) FROM large");
@@ -839,7 +784,7 @@ SELECT walredo_apply('$tag', $zeroes, ARRAY[walredo_postgres('0/1000', rec)]) =
 		WHERE tag = '$tag'))
 FROM large"),
 		't',
-		"$tag: as its rows say");
+		"$tag: the same as with the rows of walredo_decode()");
 }
 
 # A record that names all the blocks it can has few copies of itself.
@@ -848,9 +793,7 @@ my $wide = forge(
 	join('', map { pack('CCSLLLL', $_, $_ % 2 ? 0x60 : 0x20, 60_000, 1, 2, 3, $_) } 0 .. 32)
 	  . 'x' x (33 * 60_000));
 $reader->safe_psql('postgres', 'TRUNCATE large');
-open $fh, '>:raw', $large_file or die "$large_file: $!";
-print $fh $wide;
-close $fh;
+write_file($large_file, $wide);
 $reader->safe_psql('postgres',
 	"INSERT INTO large SELECT pg_read_binary_file('$large_file')");
 is( $reader->safe_psql(
@@ -876,7 +819,8 @@ my $sql = "CREATE TABLE fuzzed (rec bytea);\nCOPY fuzzed FROM STDIN;\n";
 for my $round (1 .. 3000)
 {
 	my $rec = pack('H*', $real[ int(rand(@real)) ]);
-	my ($header, $rest) = (substr($rec, 0, 24), substr($rec, 24));
+	my ($header, $rest) = (substr($rec, 0, $record_header_size),
+		substr($rec, $record_header_size));
 	for (0 .. int(rand(4)))
 	{
 		next unless length($rest);

@@ -1,23 +1,25 @@
-# Where WAL begins and ends: in the middle of a record, in a file that is cut,
-# empty, partial or another system's, and while it is written and removed.
+# Where WAL begins and ends: in the middle of a record, in a file that is
+# truncated, empty, partial or of another system, and while WAL is written and
+# removed.
 #
 # Seen to fail:
 # - when a record that ends within 16 bytes after a page's header was not read
 #   if it was the last one;
 # - when the flush position was given for the end of what was read;
 # - when a segment that was removed meanwhile was an error;
-# - when the newest timeline was followed in a directory of the server's own
-#   system; when a timeline had to be left after it began; when a timeline that
-#   was left before it began was taken for one that holds WAL;
+# - when the newest timeline was followed in a directory of the server's system;
+#   when a timeline could only be left after it began; when a timeline that was
+#   left before it began was taken for one that holds WAL;
 # - when another system's segment was taken for one that is there;
-# - when files with .partial, or with another suffix, were not looked at, and
-#   when nothing was said about where WAL ends;
-# - when a directory of misnamed segments, or a start after its end, was an empty
-#   range; when a segment that was renamed meanwhile was the end; when another
-#   system's segment decided which timeline is followed; when a gap before the
-#   start, or a cut segment there, was passed over or an error; when what is no
-#   file after the last segment was an error, also in a search for a message;
-#   when any bytes of a file's name got into a message.
+# - when files with the suffix .partial, or another one, were ignored, and when
+#   no warning said where WAL ends;
+# - when a directory of misnamed segments, or a start after the end, was taken for
+#   an empty range; when WAL ended at a segment that was renamed meanwhile; when
+#   another system's segment decided which timeline is followed; when a gap, or a
+#   truncated segment, before the start was ignored or was an error; when
+#   something that is not a file, after the last segment, was an error, also in a
+#   search for an error message; when a message showed whatever bytes the name of
+#   a file has.
 
 use strict;
 use warnings;
@@ -31,49 +33,21 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
+use WalredoPages;
+use WalredoServers;
+use WalredoWal;
 
-my $page_size = 8192;
-my $segment_size = 1024 * 1024;
-my $open_end = 'FFFFFFFF/FFFFFFFF';
-
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => ['--wal-segsize=1']);
-$node->append_conf('postgresql.conf', <<'CONF');
-wal_level = replica
-autovacuum = off
-checkpoint_timeout = 1h
-max_wal_size = 1GB
-wal_keep_size = 1GB
-wal_buffers = 32kB
-CONF
+my $node = wal_server('main', conf => 'wal_buffers = 32kB');
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION walredo');
 
-sub lsn_to_int
-{
-	my ($hi, $lo) = split m{/}, shift;
-	return hex($hi) * 2**32 + hex($lo);
-}
-
-sub int_to_lsn
-{
-	my $lsn = shift;
-	return sprintf('%X/%X', $lsn >> 32, $lsn & 0xFFFFFFFF);
-}
-
-# LSNs without the leading zeroes that a pg_lsn has since PostgreSQL 19.
-sub plain
-{
-	return shift =~ s{/0+(?=[0-9A-F])}{/}gr;
-}
-
 sub insert_lsn
 {
-	return plain(
+	return plain_lsns(
 		$node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()'));
 }
 
-# Of a line "start_lsn|end_lsn"
+# The length of the record in a line "start_lsn|end_lsn"
 sub record_length
 {
 	my ($start, $end) = map { lsn_to_int($_) } split /\|/, shift;
@@ -86,7 +60,7 @@ sub ends_segment
 	return lsn_to_int($end) % $segment_size == 0;
 }
 
-# The records of a range, one line each, and how far it has been read.
+# Reads a range: returns its records, one line each, and where reading ended.
 sub scan
 {
 	my ($start, $end) = @_;
@@ -97,15 +71,15 @@ SQL
 	die $stderr if $ret != 0;
 	$stderr =~ m{read WAL in "pg_wal" from (\S+) to (\S+) of at most (\S+)}
 	  or die "no message about the end: $stderr";
-	return { lines => [ split /\n/, plain($stdout) ], from => $1, to => $2, last => $3 };
+	return { lines => [ split /\n/, plain_lsns($stdout) ], from => $1, to => $2, last => $3 };
 }
 
 #
 # The end of WAL
 #
 
-# Records whose last bytes are right after a page's header.  It is another try
-# if somebody else has logged something meanwhile, or a segment begins there.
+# Records whose last bytes are right after a page's header.  If another process
+# has written WAL meanwhile, or a segment begins there, try again.
 for my $rest (0, 8, 16, 24)
 {
 	my ($before, $after, @scans);
@@ -118,7 +92,7 @@ for my $rest (0, 8, 16, 24)
 		my $room = $page_size - $before % $page_size;
 		$room += $page_size if $room < 200;
 
-		# A long message's header and prefix take 55 bytes, a page's 24.
+		# A long message's header and prefix take 55 bytes, a page header 24.
 		my $length = $room + $rest - 55;
 		$length -= 24 if $room > $page_size;
 		$node->safe_psql('postgres',
@@ -135,7 +109,7 @@ for my $rest (0, 8, 16, 24)
 	is($after % $page_size, 24 + $rest,
 		"WAL ends $rest bytes after a page's header");
 
-	# Where a page is full the header is not there yet.
+	# If the page is full, the next page has no header yet.
 	my $want = int_to_lsn($rest == 0 ? $after - 24 : $after);
 	my $line = int_to_lsn($before) . "|$want";
 	is_deeply([ map { $_->{lines} } @scans ], [ [$line], [$line], [], [] ],
@@ -144,7 +118,7 @@ for my $rest (0, 8, 16, 24)
 		'... up to its end');
 }
 
-# No record ends in the range, or none begins.
+# Ranges in which no record ends, or no record begins.
 {
 	my $before = insert_lsn();
 	$node->safe_psql('postgres',
@@ -162,7 +136,7 @@ for my $rest (0, 8, 16, 24)
 		my $inside = int_to_lsn(lsn_to_int($start) + $offset);
 		is(scan($start, $inside)->{to}, $from, "end at byte $offset of a record");
 
-		# From there on everything but that record is seen.
+		# A range that begins there has everything but that record.
 		my $empty = scan($inside, $inside);
 		is($empty->{to}, $inside, '... an empty range ends there');
 		my $part = scan($inside, int_to_lsn(lsn_to_int($inside) + 1));
@@ -175,7 +149,7 @@ for my $rest (0, 8, 16, 24)
 # A switch record reaches to the end of its segment.
 {
 	my $start = insert_lsn();
-	my $switch = plain($node->safe_psql('postgres', 'SELECT pg_switch_wal()'));
+	my $switch = plain_lsns($node->safe_psql('postgres', 'SELECT pg_switch_wal()'));
 	my $scan = scan($start, $switch);
 	ok(!(grep { ends_segment($_) } @{ $scan->{lines} }),
 		'a switch record does not end where it is told to');
@@ -183,9 +157,9 @@ for my $rest (0, 8, 16, 24)
 	ok(ends_segment($next->{lines}[0]), '... and is the first of the next scan');
 }
 
-# Two scans that meet where the first one ended, under load: as one scan.  What
-# is flushed ends in the middle of a record while some insert long ones, which do
-# not fit into the buffers.
+# Under load, two scans of which the second begins where the first one ended find
+# the same as one scan.  WAL is often flushed up to the middle of a record, because
+# some sessions insert records that are too long for the WAL buffers.
 {
 	my $script = $node->basedir . '/load.sql';
 	append_to_file($script, <<'SQL');
@@ -202,7 +176,7 @@ SQL
 	my $start = insert_lsn();
 	my ($inside, $wrong, $records) = (0, 0, 0);
 
-	# It is soon seen, unless the load has ended before.
+	# A difference would soon be found, unless the load has ended before.
 	for (my $rounds = 0; $load->pumpable && ($rounds < 10 || $inside < 3); $rounds++)
 	{
 		my $first = scan($start, $open_end);
@@ -242,9 +216,9 @@ SQL
 	my @after = @$all[ @before + 1 .. $#$all ];
 	cmp_ok(record_length($all->[@before]), '>', 4000000, 'the long record is there');
 
-	# Scans that are in the middle while what they want next is removed: from
-	# the start of WAL or a given one, about to read the long record or not;
-	# and one of whose range nothing will be left.
+	# Scans that have begun when the WAL that they would read next is removed.
+	# They begin at the start of WAL, or at a given LSN; the next record is the
+	# long one, or not.  Of the range of one scan, nothing will be left.
 	my %range = (
 		open => [ '0/0', $whole->{to}, 10 ],
 		long => [ '0/0', $whole->{to}, scalar @before ],
@@ -260,7 +234,7 @@ SQL
 		$session{$name}->query_safe("MOVE $skip FROM c");
 	}
 
-	# What is kept begins in the middle of the long record.
+	# The WAL that is kept begins in the middle of the long record.
 	my $keep = int((lsn_to_int(insert_lsn()) - lsn_to_int($long)) / 2**20) - 2;
 	$node->safe_psql('postgres', <<SQL);
 ALTER SYSTEM SET wal_keep_size = '${keep}MB';
@@ -281,9 +255,9 @@ SQL
 	for my $name ('open', 'long')
 	{
 		my $out = $session{$name}->query('FETCH ALL FROM c');
-		my @got = split /\n/, plain($out);
+		my @got = split /\n/, plain_lsns($out);
 
-		# One had some more records at hand already.
+		# One chunk of records had been read already.
 		my $more = @got - @after;
 		is_deeply(\@got, [ @$all[ 10 .. 9 + $more ], @after ],
 			"$name: what is left is read");
@@ -299,7 +273,7 @@ SQL
 	}
 	$_->quit for values %session;
 
-	# Nothing of what was read is before the gap if it is there from the start.
+	# If the gap is there from the start, nothing is read before it.
 	my $scan = scan('0/0', $open_end);
 	is($scan->{from}, $left_lsn, 'WAL begins later from now on');
 	is_deeply([ @{ $scan->{lines} }[ 0 .. $#after ] ], \@after, '... with the same records');
@@ -309,8 +283,8 @@ SQL
 # Directories
 #
 
-# The records of a range in a directory, one line each; where the last of them
-# ends; warnings; the error.
+# Reads a range in a directory: returns the records, one line each, the end LSN of
+# the last one, the warnings, and the error.
 sub read_directory
 {
 	my ($reader, $dir, $start, $end) = @_;
@@ -318,20 +292,13 @@ sub read_directory
 \\set VERBOSITY verbose
 SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end', '$dir');
 SQL
-	my @lines = split /\n/, plain($stdout);
+	my @lines = split /\n/, plain_lsns($stdout);
 	return {
 		lines => \@lines,
 		to => @lines ? (split /\|/, $lines[-1])[1] : undef,
 		warnings => [ $stderr =~ /WARNING:  (.*)/g ],
 		error => $ret == 0 ? '' : $stderr
 	};
-}
-
-sub segment_name
-{
-	my ($tli, $lsn) = @_;
-	my $segno = int(lsn_to_int($lsn) / $segment_size);
-	return sprintf('%08X%08X%08X', $tli, $segno >> 12, $segno & 0xFFF);
 }
 
 my $scratch = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
@@ -341,22 +308,10 @@ sub copy_of
 	my ($dir, $name) = @_;
 	my $to = "$scratch/$name";
 	rmtree($to);
-	mkdir $to or die "mkdir $to: $!";
-	copy("$dir/$_", "$to/$_") || die "copy $_: $!"
-	  foreach grep { -f "$dir/$_" } slurp_dir($dir);
-	return $to;
+	return copy_segments($dir, $to);
 }
 
-sub overwrite
-{
-	my ($file, $offset, $bytes) = @_;
-	open my $fh, '+<:raw', $file or die "$file: $!";
-	seek $fh, $offset, 0;
-	print $fh $bytes;
-	close $fh;
-}
-
-# Some segments of the server's, each with records up to its end.
+# Makes segments on the server, each with records up to its end.
 my $growing = "$scratch/growing";
 mkdir $growing;
 $node->append_conf('postgresql.conf', <<CONF);
@@ -379,10 +334,8 @@ sub fill_and_switch
 	my $tli = $server->safe_psql('postgres',
 		'SELECT timeline_id FROM pg_control_checkpoint()');
 	my $name = segment_name($tli, $lsn);
-	$server->poll_query_until('postgres',
-		"SELECT last_archived_wal >= '$name' FROM pg_stat_archiver")
-	  or die "$name was not archived";
-	return int_to_lsn((int(lsn_to_int($lsn) / $segment_size) + 1) * $segment_size);
+	wait_until_archived($server, $name);
+	return segment_end($lsn);
 }
 
 $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
@@ -403,8 +356,8 @@ my @in_last = grep { lsn_to_int((split /\|/)[0]) >= lsn_to_int($last_lsn) - $seg
   @{ $all->{lines} };
 my $before_last = int_to_lsn(lsn_to_int($last_lsn) - $segment_size);
 
-# The last file, as it should not be.  WAL that is before what is wrong is
-# read, and a warning names the file and says how far.
+# Damaged last files.  WAL before the damage is read, and a warning names the file
+# and says how far.
 sub last_file
 {
 	my ($name, $spoil, $file, $offset, $problem) = @_;
@@ -469,14 +422,14 @@ last_file('with a backup history file',
 	sub { append_to_file("$_[0].00000028.backup", 'x'); },
 	$last, $segment_size);
 
-# After a gap that nothing plain follows
+# A gap after which there is no plain segment
 last_file('compressed, after one that is not there',
 	sub { move($_[0], sprintf('%s/%s.gz', $_[1], segment_name(1, int_to_lsn(lsn_to_int($last_lsn) + $segment_size)))); },
 	segment_name(1, int_to_lsn(lsn_to_int($last_lsn) + $segment_size)) . '.gz', 0,
 	'it is not a plain segment');
 
-# Damage that is not in the last file is an error, and so is what is missing
-# in a range.
+# Damage in a file that is not the last one is an error, and so is a segment that
+# is missing in a range.
 {
 	my $dir = copy_of($archive, 'middle');
 	truncate("$dir/$third", 100_000);
@@ -493,7 +446,7 @@ last_file('compressed, after one that is not there',
 			'a compressed file in the middle');
 	}
 
-	# WAL begins after it if it need not begin before.
+	# If the start is open, WAL begins after the damage.
 	$got = read_directory($node, $dir, '0/0', $open_end);
 	is_deeply($got->{lines}, \@in_last, 'older segments are compressed');
 	like("@{ $got->{warnings} }",
@@ -501,7 +454,8 @@ last_file('compressed, after one that is not there',
 		'... which is said');
 }
 
-# pg_wal, by its name, goes on behind what was read, and that is no news.
+# pg_wal, given as a directory, has segments after the last one that can be read.
+# There is no warning about those.
 {
 	my $got = read_directory($node, 'pg_wal', '0/0', $open_end);
 	is($got->{error}, '', 'pg_wal as a directory');
@@ -523,7 +477,7 @@ $other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_s
 	my ($foreign, $foreign2) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($other_wal);
 	my $next = segment_name(1, $last_lsn);
 
-	# Before, after, and of another version
+	# Other segments before and after, and of another version
 	my $dir = copy_of($archive, 'two');
 	copy("$other_wal/$foreign", "$dir/" . segment_name(1, int_to_lsn(lsn_to_int($first_lsn) - $segment_size)));
 	copy("$other_wal/$foreign", "$dir/$foreign");
@@ -543,7 +497,7 @@ $other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_s
 	like($got->{error}, qr/58P01: WAL segment "$third" is missing.*HINT: .*of the database system with identifier/s,
 		'a gap with a segment of another system is a gap');
 
-	# Each server sees its own.
+	# Each server reads the WAL of its own system.
 	copy("$other_wal/$foreign", "$dir/$foreign");
 	$got = read_directory($other, $dir, '0/0', $open_end);
 	is($got->{error}, '', "the other server sees its own");
@@ -555,7 +509,7 @@ $other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_s
 }
 
 #
-# Directories in which little, or not all, can be used
+# Directories in which not everything can be used, or little
 #
 
 sub segment_after
@@ -571,7 +525,7 @@ sub records_from
 	return [ grep { segment_name(1, (split /\|/)[0]) ge $name } @{ $all->{lines} } ];
 }
 
-# No segment is what its name says.
+# None of the segments is the one that its name says.
 {
 	my $dir = copy_of($archive, 'misnamed');
 	unlink "$dir/$_" foreach $first, $second, $last;
@@ -608,9 +562,9 @@ sub records_from
 	}
 }
 
-# A partial segment that gets its name while it is looked for: pg_receivewal
-# renames it when it is full.  That it is looked for at that moment is chance,
-# but there are a thousand chances.
+# A partial segment that is renamed while the reader looks for it, as pg_receivewal
+# does when the segment is full.  It is a matter of chance whether the reader looks
+# for it at that moment, but it has a thousand chances.
 {
 	my $dir = copy_of($archive, 'renamed');
 	my ($whole, $part) = ("$dir/$last", "$dir/$last.partial");
@@ -636,11 +590,11 @@ FROM generate_series(1, 2000) i
 SQL
 	append_to_file("$dir/stop", '');
 	waitpid $pid, 0;
-	is(plain($ends) . $stderr, $last_lsn, 'a segment that is renamed meanwhile is read');
+	is(plain_lsns($ends) . $stderr, $last_lsn, 'a segment that is renamed meanwhile is read');
 }
 
-# Segments and history files of another system, of timelines that are none of
-# this one's
+# Segments and history files of another system, with timelines that this system
+# does not have
 {
 	my ($foreign) = sort grep { /^[0-9A-F]{24}$/ } slurp_dir($other->data_dir . '/pg_wal');
 	$foreign = $other->data_dir . "/pg_wal/$foreign";
@@ -679,7 +633,7 @@ SQL
 	like($got->{error}, qr/XX001: invalid WAL segment "$one"/, '... or none is whole');
 }
 
-# WAL begins after a gap, and after a segment that is cut.
+# WAL begins after a gap, or after a truncated segment.
 foreach my $end ($open_end, $last_lsn)
 {
 	my $dir = copy_of($archive, 'gap');
@@ -711,7 +665,7 @@ foreach my $end ($open_end, $last_lsn)
 	}
 }
 
-# What is no file, or cannot be opened, after the last segment
+# After the last segment, something that is not a file, or cannot be opened
 foreach my $kind ('directory', 'FIFO', 'dangling link', 'link to itself')
 {
 	my $dir = copy_of($archive, 'nofile');
@@ -726,19 +680,20 @@ foreach my $kind ('directory', 'FIFO', 'dangling link', 'link to itself')
 	like("@{ $got->{warnings} }", qr/as file "$name" after it cannot be used: it is not a regular file/,
 		'... and the file is named');
 
-	# An error message that looks further is not lost.
+	# The search for an error message does not replace the error.
 	my ($ret, $stdout, $stderr) = $node->psql('postgres',
 		"SELECT walredo_page_at('rel 1663/5/99999 blk 0', '$before_last', NULL, '$dir')");
 	like($stderr, qr/cannot rebuild rel /, '... which is nothing to an error message')
 }
 
-# Names that nobody gives a segment
+# Names that no segment has
 {
 	my $dir = copy_of($archive, 'names');
 	my $name = segment_after($last_lsn, 0);
 	copy("$dir/$last", "$dir/$name.$_") || die "copy: $!" foreach "x\xff", "x\nLOG:  x", 'a b';
 
-	# This one's number does not fit, and its page's address is what is left.
+	# This name's segment number is too large; the page has the address that
+	# is left of it.
 	copy("$dir/$last", "$dir/00000001FFFFFFFFFFFFFFFF");
 	overwrite("$dir/00000001FFFFFFFFFFFFFFFF", 8, pack('L2', 0xFFF00000, 0x000FFFFE));
 	is_deeply(read_directory($node, $dir, '0/0', $open_end), $all,
@@ -746,7 +701,7 @@ foreach my $kind ('directory', 'FIFO', 'dangling link', 'link to itself')
 }
 
 #
-# Timelines of servers of one system
+# Timelines of several servers of one system
 #
 
 $node->backup('b');
@@ -772,7 +727,7 @@ $clone->poll_query_until('postgres',
 	"SELECT count(*) = 0 FROM pg_ls_archive_statusdir() WHERE name ~ 'ready'");
 
 my ($switch) =
-  plain(slurp_file("$clone_archive/00000002.history")) =~ /^1\t(\S+)/m;
+  plain_lsns(slurp_file("$clone_archive/00000002.history")) =~ /^1\t(\S+)/m;
 my $partial = segment_name(1, $switch) . '.partial';
 ok(-f "$clone_archive/$partial", 'a promotion has left a partial segment');
 
@@ -781,7 +736,7 @@ sub records_of
 	my ($server, $start, $end) = @_;
 	return [
 		split /\n/,
-		plain(
+		plain_lsns(
 			$server->safe_psql('postgres',
 				"SELECT start_lsn, end_lsn FROM walredo_wal_records('$start', '$end')"))
 	];
@@ -803,7 +758,8 @@ cmp_ok(scalar(@of_both), '>', 100, 'there are records before the switch');
 	is_deeply(read_directory($clone, $dir, $common, $clone_end)->{lines},
 		$of_clone, 'the new timeline is followed by the server that is on it');
 
-	# Its history may be in pg_wal only, but must not be another's.
+	# Its history file may be in pg_wal only, but one in the archive must not be
+	# another server's.
 	unlink "$dir/00000002.history";
 	is_deeply(read_directory($clone, $dir, $common, $clone_end)->{lines},
 		$of_clone, '... also without its history file there');
@@ -815,7 +771,7 @@ cmp_ok(scalar(@of_both), '>', 100, 'there are records before the switch');
 		$of_node, '... which is nothing to a server on timeline 1');
 }
 
-# Parents' segments only, of which the last may be partial
+# Only segments of parent timelines, of which the last one may be partial
 {
 	my $dir = copy_of($growing, 'parents');
 	my $got = read_directory($clone, $dir, $common, $open_end);
@@ -835,7 +791,7 @@ cmp_ok(scalar(@of_both), '>', 100, 'there are records before the switch');
 	}
 }
 
-# None of the own timeline: the newest
+# There is no segment of the server's timeline, so the newest one is followed
 {
 	my $dir = copy_of($clone_archive, 'newest');
 	unlink "$dir/$partial";
@@ -844,9 +800,9 @@ cmp_ok(scalar(@of_both), '>', 100, 'there are records before the switch');
 	is($got->{to}, $clone_end, '... which are read');
 }
 
-# Switches that go back: a server that was restored to before its promotion,
-# and promoted again, has left timeline 2 before that began.  Or at once.  And
-# what the server takes no offence at in a history file.
+# Histories in which LSNs do not rise.  A server that is restored to a point before
+# its promotion, and promoted again, has left timeline 2 before that began, or at
+# the same LSN.  And history files that are odd, but that the server accepts.
 foreach my $text (
 	"1\t" . int_to_lsn(lsn_to_int($switch) + 3 * $segment_size) . "\n2\t$switch\n",
 	"1\t$switch\n2\t$switch\n",
@@ -865,9 +821,9 @@ foreach my $text (
 	is_deeply($got->{lines}, $of_clone, 'a history that goes back')
 	  or diag($got->{error});
 
-	# Without its first file the parent's is good up to the switch, although the
-	# parent went on.  A timeline that holds nothing has a copy in its own first
-	# file.
+	# If the timeline's first file is missing, the parent's file can be used up to
+	# the switch, although the parent went on.  A timeline on which there is no
+	# LSN still has a copy of the parent's WAL in its first file.
 	my $name = segment_name(3, $switch);
 	rename "$dir/$name", "$scratch/$name";
 	foreach my $tli (1, 2)
@@ -887,8 +843,9 @@ foreach my $text (
 	}
 }
 
-# A server that does so: it is restored from the same backup to before the
-# promotion, follows the latest timeline as recovery does, and is promoted.
+# A server that has such a history: it is restored from the same backup to a point
+# before the promotion, follows the latest timeline, as recovery does, and is
+# promoted.
 {
 	my $dir = copy_of($growing, 'restore');
 	copy("$clone_archive/$_", "$dir/$_") foreach slurp_dir($clone_archive);
@@ -904,14 +861,14 @@ CONF
 	$again->start;
 	$again->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()')
 	  or die 'not promoted';
-	my ($left) = plain(slurp_file($again->data_dir . '/pg_wal/00000003.history')) =~ /^2\t(\S+)/m;
+	my ($left) = plain_lsns(slurp_file($again->data_dir . '/pg_wal/00000003.history')) =~ /^2\t(\S+)/m;
 	cmp_ok(lsn_to_int($left), '<', lsn_to_int($switch), 'timeline 2 was left before it began');
 	my $end = fill_and_switch($again);
 
 	my $of_again = records_of($again, $common, $end);
 	my @before = grep { lsn_to_int((split /\|/)[1]) <= lsn_to_int($left) } @$of_node;
 	is_deeply([ @$of_again[ 0 .. $#before ] ], \@before, '... which its server reads');
-	is(plain((split /\|/, $of_again->[-1])[1]), $end, '... to the end');
+	is(plain_lsns((split /\|/, $of_again->[-1])[1]), $end, '... to the end');
 	is_deeply(read_directory($again, $dir, $common, $end)->{lines}, $of_again,
 		'... also where all have archived to');
 	is($again->safe_psql('postgres', "SELECT status FROM walredo_verify('kept')"),

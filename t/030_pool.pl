@@ -38,9 +38,9 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use WalredoPages;
 use WalredoProcesses qw(:DEFAULT !workers);
 use WalredoSessions;
+use WalredoWal;
 
 plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
 

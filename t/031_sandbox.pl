@@ -1,12 +1,13 @@
-# The sandbox of the wal-redo child, by itself: a small program enters it and
-# tries one thing at a time.
+# The sandbox of the wal-redo child without the child: a small program,
+# test/sandbox_probe.c, enters it and tries one thing at a time.
 #
 # Seen to fail: "socket" with socket() allowed, "read_stdout" and
-# "write_other" without the rules' descriptors, "mmap_exec" and "mmap_file"
-# without the rule's arguments, "tgkill_other" and "tgkill_signal" without
-# theirs, "prctl" with the rules for loading the second filter in it, too,
-# "abort" without tgkill() allowed, the memory tests without RLIMIT_AS, and all
-# forbidden things with a filter that answers EPERM instead of killing.
+# "write_other" with read() and write() allowed for any descriptor, "mmap_exec"
+# and "mmap_file" with mmap() allowed with any arguments, "tgkill_other" and
+# "tgkill_signal" likewise, "prctl" with the second filter allowing what is
+# allowed to load it, "abort" without tgkill() allowed, the memory tests without
+# RLIMIT_AS, and all that is forbidden with a filter that fails calls with EPERM
+# instead of killing the process.
 
 use strict;
 use warnings;
@@ -50,7 +51,7 @@ foreach my $what (
 	is("$code $signal", '0 0', "$what is allowed");
 	my $expected =
 	    $what eq 'write_stdout' ? 'answer'
-	  : $what eq 'write_stderr' ? 'words'
+	  : $what eq 'write_stderr' ? 'text'
 	  : '';
 	is($output, $expected, "$what: output");
 }

@@ -1,13 +1,14 @@
 
-# Launches of children that meet with difficulties, and many callers for one.
+# Launches of children that fail, or that many sessions wait for at once.
 #
-# Seen to fail: "stampede" with a launch for each caller that finds no idle
+# Seen to fail: "stampede" with a launch for each session that finds no idle
 # child, and with launches that are not counted; "no room" and "descriptors" with
-# a worker that raises an error instead of telling the caller; "control file"
-# without a look at its checksum, so that the template fails in its own words;
-# "together" without another try, and with a worker that kills all children when
-# one is gone; "template" with a worker that waits for its answer for ever, one
-# that does not try again with another template, and one that never lets it go.
+# a worker that raises an error instead of reporting it to the session; "control
+# file" without a check of its checksum, so that the error is one of the
+# template's; "together" without another try, and with a worker that kills all
+# children when one has ended; "template" with a worker that waits for its reply
+# for ever, with one that does not try again with another template, and with one
+# that never ends the template.
 
 use strict;
 use warnings;
@@ -19,6 +20,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WalredoProcesses;
+use WalredoQueries;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -31,14 +33,14 @@ autovacuum = off
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION walredo');
 
-sub figure
+sub statistic
 {
 	my $name = shift;
 
 	return $node->safe_psql('postgres', "SELECT $name FROM walredo_stat");
 }
 
-# Ends all children, by their process IDs; others take their places.
+# Kills all children.
 sub end_children
 {
 	foreach my $pid (
@@ -53,7 +55,7 @@ sub end_children
 	return;
 }
 
-# The process that children are forked from.
+# The process ID of the template.
 sub template
 {
 	my ($worker) = workers($node);
@@ -62,7 +64,7 @@ sub template
 	return $template;
 }
 
-# Ends it, and sees that it is reaped.
+# Kills the template, and waits until it is reaped.
 sub end_template
 {
 	my $template = template() or die 'there is no template';
@@ -72,18 +74,17 @@ sub end_template
 	return;
 }
 
-# A ping that fails to get a child, and one after what stood in its way is gone.
-# What a launch needs is mostly needed by the template that it begins with.
+# Checks that a ping fails as its child cannot be launched, and that another one
+# succeeds once the obstacle is removed.  Most of what a launch needs is needed by
+# the template, which is started first.
 sub cannot_launch
 {
 	my ($name, $reason, $hinder, $help) = @_;
-	my ($status, $stdout, $stderr);
 
 	end_children();
 	end_template() if template();
 	$hinder->();
-	($status, $stdout, $stderr) =
-	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT walredo_ping()");
+	my ($stdout, $stderr) = ask($node, 'postgres', 'SELECT walredo_ping()');
 	$help->();
 	is($stdout, '', "$name: no answer");
 	like(
@@ -98,18 +99,19 @@ sub cannot_launch
 }
 
 #
-# Many callers at once
+# Many sessions at once
 #
 
-# They wait at a lock, so that all are connected when the first one calls.
+# They wait for a lock first, so that all are connected when the first request is
+# made.
 my $lock = $node->background_psql('postgres');
 $lock->query_safe('SELECT pg_advisory_lock(1)');
 my $script = PostgreSQL::Test::Utils::tempdir() . '/stampede.sql';
 append_to_file($script,
 	"SELECT pg_advisory_lock_shared(1);\nSELECT walredo_ping();\n");
 
-# Whoever waits for too long has another child started, which on a machine that
-# is busy with something else may happen to some.
+# For a session that has waited for too long another child is started, which may
+# happen on a busy machine.
 my $launches;
 foreach my $try (1 .. 10)
 {
@@ -125,13 +127,13 @@ foreach my $try (1 .. 10)
 		"SELECT count(*) = 64 FROM pg_locks
 			WHERE locktype = 'advisory' AND NOT granted"
 	) or die 'callers do not come';
-	is(figure('launches'), 0, 'stampede: no child before');
+	is(statistic('launches'), 0, 'stampede: no child before');
 	$lock->query_safe('SELECT pg_advisory_unlock(1)');
 	$pgbench->finish;
 	is($pgbench->result(0), 0, 'stampede: all are served') or diag($err);
-	is(figure('pages'), 64, 'stampede: 64 answers');
-	$launches = figure('launches');
-	is(figure('(SELECT sum(n) FROM unnest(launch_time) n)'),
+	is(statistic('pages'), 64, 'stampede: 64 answers');
+	$launches = statistic('launches');
+	is(statistic('(SELECT sum(n) FROM unnest(launch_time) n)'),
 		$launches, 'stampede: times of launches are in the statistics');
 	last if $launches == 1;
 
@@ -143,7 +145,7 @@ is($launches, 1, 'stampede: 64 callers, one launch');
 $lock->quit;
 
 #
-# Two callers whose children fail at the same time
+# Two sessions whose children fail at the same time
 #
 my @sessions = map { $node->background_psql('postgres') } 1 .. 2;
 $_->{backend} = $_->query_safe('SELECT pg_backend_pid()') foreach @sessions;
@@ -154,8 +156,8 @@ for my $round (1 .. 10)
 {
 	my @stuck;
 
-	# Each has a child that does not get on.  With the others at work, somebody
-	# who waits a little gets one more, which is idle then.
+	# Each has a child that is stopped.  A third session, which has to wait for
+	# a moment, gets another child, which is idle afterwards.
 	foreach my $session (@sessions)
 	{
 		$node->safe_psql('postgres', 'SELECT walredo_ping()');
@@ -172,15 +174,15 @@ for my $round (1 .. 10)
 				FROM pg_stat_activity WHERE pid = $session->{backend}")
 		  or die 'session does not wait';
 	}
-	$launches = figure('launches');
+	$launches = statistic('launches');
 	kill 'KILL', @stuck;
 	my @answers = map { $_->query_safe('') } @sessions;
 	is("@answers", 't t', "together: round $round");
 	is_gone($_, "together: a child that failed") foreach @stuck;
 
-	# Those that came for them stay.
+	# The children that were started for them stay.
 	my @children = sort(children_of($worker));
-	$launches = figure('launches') - $launches;
+	$launches = statistic('launches') - $launches;
 	is($launches, scalar @children, "together: each was launched once");
 	cmp_ok($launches, '<=', 2, "together: and not more than needed");
 	$_->query_safe('SELECT walredo_ping()') foreach @sessions;
@@ -191,14 +193,14 @@ for my $round (1 .. 10)
 $_->quit foreach @sessions;
 
 #
-# The template goes, or is stopped, with and without a child.
+# The template is killed or stopped, with and without a child
 #
 foreach my $signal ('KILL', 'STOP')
 {
 	foreach my $with_child (0, 1)
 	{
 		my $name = "template, $signal" . ($with_child ? ', with a child' : '');
-		my $before = figure('launch_failures');
+		my $before = statistic('launch_failures');
 
 		$node->safe_psql('postgres', 'SELECT walredo_ping()');
 		my $template = template();
@@ -211,22 +213,22 @@ foreach my $signal ('KILL', 'STOP')
 			't', "$name: next child");
 		isnt(template(), $template, "$name: there is another");
 		ok(!-e "/proc/$template", "$name: it is gone");
-		is(figure('launch_failures'), $before, "$name: no failure");
+		is(statistic('launch_failures'), $before, "$name: no failure");
 	}
 }
 
-# It retires with the last child.
+# It ends some time after the last child.
 $node->safe_psql('postgres', 'ALTER SYSTEM SET walredo.idle_timeout = 100');
 $node->reload;
 ok(wait_for { !template() }, 'template retires');
-is(figure('kills_idle') > 0, 1, 'and so has the last child');
+is(statistic('kills_idle') > 0, 1, 'and so has the last child');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET walredo.idle_timeout');
 $node->reload;
 is($node->safe_psql('postgres', 'SELECT walredo_ping() > 0'),
 	't', 'a template comes back');
 
 #
-# What a launch needs and does not get
+# Launches without something that they need
 #
 my $temp_dir = $node->data_dir . '/base/pgsql_tmp';
 cannot_launch(
@@ -235,7 +237,7 @@ cannot_launch(
 	sub { chmod 0500, $temp_dir or die "could not change $temp_dir: $!"; },
 	sub { chmod 0700, $temp_dir or die "could not change $temp_dir: $!"; });
 
-# As it is in the middle of being written.
+# The control file is as in the middle of being written.
 my $control = $node->data_dir . '/global/pg_control';
 my $contents = slurp_file($control);
 
@@ -257,7 +259,7 @@ cannot_launch(
 	},
 	sub { write_control($contents); });
 
-# The worker has some descriptors open, and may open no more.
+# The worker may open no more descriptors than it has open.
 my ($soft_limit) = slurp_file("/proc/$worker/limits") =~
   /^Max open files\s+(\d+)/m;
 cannot_launch(

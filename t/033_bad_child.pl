@@ -1,22 +1,22 @@
-# A child that a record has taken over, and that does its worst.
+# A child that a record has taken over, and that does the worst that it can.
 #
-# The child is test/bad_child.c: the real one, but for what it does at certain
-# LSNs.  It is in its sandbox, in a pool that all sessions share, and then in
-# none, in the private pool of a session, where it can do what the sandbox
-# would have killed it for.  Requests are shorter than a pipe, or longer, so that
-# the child goes wrong while it is still being written to.
+# The child is test/bad_child.c: it is a real one except for what it does at
+# certain LSNs.  First it is in its sandbox, and in a pool that all sessions
+# share.  Then it has no sandbox, and is in the private pool of a session; there
+# it can do what the sandbox would have killed it for.  Some requests are so long
+# that the session is still writing to the pipe when the child misbehaves.
 #
-# Each time the caller gets the right page or one error, in time; the server's
-# log says why; the worker and the session use little CPU time and memory; the
-# next request gets the right page, from one new child; and in the end nothing
-# is left.
+# Each time the session gets the right page or one error, in time; the server log
+# says why; the worker and the session use little CPU time and memory; the next
+# request gets the right page, from one new child; and in the end nothing is left
+# behind.
 #
-# Seen to fail: "close_stderr" with a worker that takes the end of standard error
-# for no news, and "close_stdin" with a session that does not look whether it is
-# still listened to, both of which then run in circles; "dribble" with EAGAIN
-# taken for a failure; "flood_stderr" with no limit; "malloc" with more memory
-# than there should be; "flood_stdout" with the bytes after an answer not looked
-# at; "spin" and "stop" without a time-out.
+# Seen to fail: "close_stderr" with a worker that ignores the end of standard
+# error, and "close_stdin" with a session that does not check whether the child
+# still reads, both of which loop without end then; "dribble" with EAGAIN as a
+# failure; "flood_stderr" without a limit; "malloc" with a higher limit of memory;
+# "flood_stdout" without a check for bytes after an answer; "spin" and "stop"
+# without a time-out.
 
 use strict;
 use warnings;
@@ -37,7 +37,7 @@ my $top = "$FindBin::RealBin/..";
 my $dir = PostgreSQL::Test::Utils::tempdir();
 chomp(my $include = `pg_config --includedir-server`);
 
-# What a child can do, by its number.
+# What a child can do: names by their numbers.
 my $source = slurp_file("$top/test/bad_child.c");
 $source =~ /typedef enum BadDeed\n\{\n(.*?)\}/s or die 'no list of deeds';
 my @deeds = map { lc } $1 =~ /^\tBAD_(\w+)/mg;
@@ -63,7 +63,7 @@ foreach my $variant ('held', 'free')
 		"build a child that is $variant");
 }
 
-# What comes of it: the error's message, and how the child has ended.
+# The outcome of each: the error's message, and how the child has ended.
 my $gone = qr/58030: wal-redo child failed/;
 my $invalid = qr/58030: wal-redo child gave an invalid answer/;
 my $late = qr/58030: wal-redo child did not answer in time/;
@@ -105,23 +105,13 @@ my %outcome = (
 		flood_stderr => [ $gone, $flooded ]
 	});
 
-# If there is more to be sent when an answer comes, that is noticed before it is
-# known to be no answer.
+# If an answer comes while there is more to be sent, that is reported before it is
+# found that the answer is invalid.
 my %outcome_if_long = (
 	short_spin => [ qr/$invalid|$late/, $killed ],
 	short => [ qr/$gone|$invalid/, qr/$exited|$killed/ ]);
 
 my ($node, $session, $before);
-
-sub run_query
-{
-	my $query = shift;
-	my $output = $session->query($query);
-	my $errors = $session->{stderr};
-
-	$session->{stderr} = '';
-	return ($output, $errors);
-}
 
 sub deed
 {
@@ -138,25 +128,25 @@ sub deed
 			= substr(page, 9) FROM request",
 		$number_of{$deed}, $length eq 'long' ? 5000 : 0);
 
-	is((run_query('SELECT walredo_ping() > 0'))[0], 't', "$name: before");
+	is((run_query($session, 'SELECT walredo_ping() > 0'))[0], 't', "$name: before");
 	my ($worker) = workers($node);
 	my $child = only_child_of($worker);
-	my $launches = (run_query('SELECT launches FROM walredo_stat'))[0];
-	my $wal_start_lsn = -s $node->logfile;
+	my $launches = (run_query($session, 'SELECT launches FROM walredo_stat'))[0];
+	my $log_start = -s $node->logfile;
 	my $cpu = cpu_time($worker) + cpu_time($session->{backend});
 	my $memory = memory_of($worker);
 	my $start = time();
 
-	my ($output, $errors) = run_query($query);
+	my ($output, $errors) = run_query($session, $query);
 
 	# 2 s are the time-out.
 	cmp_ok(time() - $start, '<', 30, "$name: in time");
 	cmp_ok(cpu_time($worker) + cpu_time($session->{backend}) - $cpu,
-		'<', 50, "$name: nobody runs in circles");
+		'<', 50, "$name: neither process loops");
 	cmp_ok(memory_of($worker) - $memory,
 		'<', 1024, "$name: memory of the worker");
-	cmp_ok((-s $node->logfile) - $wal_start_lsn,
-		'<', 1_000_000, "$name: length of the server's log");
+	cmp_ok((-s $node->logfile) - $log_start,
+		'<', 1_000_000, "$name: length of the server log");
 
 	if ($expected eq 'right')
 	{
@@ -170,12 +160,12 @@ sub deed
 			"$name: error");
 		is_gone($child, "$name: child is gone");
 	}
-	is((run_query('SELECT walredo_apply(tag, NULL,
+	is((run_query($session, 'SELECT walredo_apply(tag, NULL,
 			ARRAY[walredo_postgres(lsn, rec)]) = page FROM request'))[0],
 		't', "$name: next request");
-	is((run_query('SELECT launches FROM walredo_stat'))[0] - $launches,
+	is((run_query($session, 'SELECT launches FROM walredo_stat'))[0] - $launches,
 		$expected eq 'right' ? 0 : 1, "$name: launches");
-	return substr(slurp_file($node->logfile), $wal_start_lsn);
+	return substr(slurp_file($node->logfile), $log_start);
 }
 
 foreach my $variant ('held', 'free')

@@ -18,8 +18,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
-use WalredoPages;
 use WalredoProcesses;
+use WalredoQueries;
+use WalredoWal;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(
@@ -70,16 +71,8 @@ my $panic = qr/The child was terminated by signal 6: Aborted\. Its standard erro
 sub run_query
 {
 	my ($query, %params) = @_;
-	my ($output, $errors);
 
-	$node->psql(
-		'postgres',
-		"\\set VERBOSITY verbose\n$query",
-		stdout => \$output,
-		stderr => \$errors,
-		on_error_stop => 0,
-		%params);
-	return ($output, $errors);
+	return ask($node, 'postgres', $query, on_error_stop => 0, %params);
 }
 
 # A query that fails.

@@ -2,29 +2,15 @@
 # less than a page, or more; and those of resource managers that walredo does
 # not know.
 #
-# Seen to fail: "short" and "no byte of anybody's" with
-# walredo_image_is_short() always false; "whole" with that for pglz, too;
-# "foreign" with the child's refusal of all resource managers that it does not
-# know, and without the LSN; "no image" with no check in the session.
+# Seen to fail: "short" and "no byte of other memory" when
+# walredo_image_is_short() was always false; "whole" when it was that for pglz,
+# too; "foreign" when the child refused all resource managers that it does not
+# know, and when the page was not given the LSN; "no image" when the session did
+# not look for one.
 
-use strict;
-use warnings;
+use WalredoTest;
 
-use File::Copy;
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
-use WalredoPages;
-
-my $node = PostgreSQL::Test::Cluster->new('images');
-$node->init(extra => ['--wal-segsize=1']);
-$node->append_conf('postgresql.conf', <<'CONF');
-autovacuum = off
-shared_preload_libraries = 'walredo'
-CONF
+my $node = wal_server('images', conf => "shared_preload_libraries = 'walredo'");
 $node->start;
 $node->safe_psql('postgres',
 	'CREATE EXTENSION walredo; CREATE EXTENSION pageinspect');
@@ -39,19 +25,9 @@ sub brief
 	return $text;
 }
 
-# A value, or SQLSTATE and message with its DETAIL.
 sub query
 {
-	my $sql = shift;
-	my ($out, $err) = ('', '');
-
-	$node->psql(
-		'postgres', $sql,
-		stdout => \$out,
-		stderr => \$err,
-		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-	return $1 if $err =~ /ERROR:  (\w+: .*?)(?:LOCATION:|\z)/s;
-	return brief($out);
+	return brief(value_or_error($node, 'postgres', shift));
 }
 
 sub hex_literal
@@ -251,14 +227,14 @@ SKIP:
 		qr/image of block 0 of the record decompresses to less than a page/,
 		'short, of another block: replay');
 
-	# What the session and the child had in memory is nobody's to see.
+	# What else the session and the child had in memory must not be shown.
 	my $short = make_record(0, 0xB0,
 		[ { %block, image => { bytes => lz4(1), info => $apply_image | 0x08 } } ]
 	);
 	unlike(
 		images($short) . applied("'\\x" . '5A' x $page_size . "'", $short),
 		qr/[0-9a-f]{2}[0-9a-f<>*]{50}/i,
-		'no byte of anybody\'s');
+		'no byte of other memory');
 }
 
 #
@@ -352,7 +328,7 @@ foreach my $blocks (
 		'foreign: no image');
 }
 is(query('SELECT launches FROM walredo_stat'),
-	$launches, 'foreign: no child was asked in vain');
+	$launches, 'foreign: no child was needed to find that out');
 
 # An ID that no resource manager can have.
 like(
@@ -361,7 +337,7 @@ like(
 	'an impossible resource manager');
 
 #
-# The same in WAL, after and before records of the server's own
+# The same in WAL, between records that the server wrote
 #
 
 $node->safe_psql('postgres', q{
@@ -383,19 +359,13 @@ my ($start, $bytes) = split /\|/,
 	WHERE i.tag = walredo_tag('t', 'main', 0)
 });
 
-my $dir = PostgreSQL::Test::Utils::tempdir();
-foreach my $file (glob $node->data_dir . '/pg_wal/0*[0-9A-F]')
-{
-	copy($file, $dir) or die "copy: $!";
-}
+my $dir = copy_segments($node->data_dir . '/pg_wal',
+	PostgreSQL::Test::Utils::tempdir());
 
-# Makes the record with the image a foreign one.
-my $old = pack 'H*', $bytes;
-my $new = $old;
-substr($new, 17, 1) = pack 'C', $foreign;
-substr($new, 20, 4) =
-  pack 'L', WalredoPages::_crc32c(substr($new, 24) . substr($new, 0, 20));
-overwrite_record($dir, $start, $new);
+# Makes the record with the image one of an unknown resource manager.
+my $record = pack 'H*', $bytes;
+substr($record, 17, 1) = pack 'C', $foreign;
+overwrite_record($dir, $start, sealed_record($record));
 
 my $range = q{(SELECT start_lsn FROM range), (SELECT end_lsn FROM range), '}
   . $dir . q{'};

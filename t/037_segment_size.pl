@@ -1,8 +1,8 @@
 # Clusters with segments of other sizes than 1 and 16 MB, which the other tests
 # have: children start, and records are read and replayed.
 #
-# Seen to fail: both with the template's own settings of how much WAL to keep,
-# which must be at least two segments.
+# Seen to fail: both when the template did not get settings of how much WAL to
+# keep that allow for two segments of this size.
 
 use strict;
 use warnings;

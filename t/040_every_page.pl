@@ -1,51 +1,43 @@
-# Every page that the log can rebuild is the page that the server has written.
+# Every page that can be rebuilt from WAL is the page that the server has written.
 #
 # After a workload with all resource managers and a clean stop, the files on
-# disk are the oracle: a copy of them is kept, and every block of every fork
-# (but the free space map, which is not logged) that walredo_pages_at() makes
-# from the log is compared with it, under the resource manager's mask, on
-# servers with and without checksums, full-page writes and compression of them.
+# disk are what pages must be equal to: a copy is kept, and every block of a fork
+# (but the free space map, which is not in WAL) that walredo_pages_at() makes is
+# compared with it, under the resource manager's mask, on servers with and
+# without checksums, full-page writes and compression of them.
 #
 # What is not compared, and why:
-# - a sequence's page: nextval() logs a value that is some fetches ahead, so
-#   that not every fetch has to be logged.  The page from the log is ahead of
+# - a sequence's page: nextval() puts a value into WAL that is some fetches
+#   ahead, so that not every fetch needs a record.  The page from WAL is ahead of
 #   the one on disk, on purpose.
-# - main forks of unlogged relations, which have no log.
+# - main forks of unlogged relations, which are not in WAL.
 #
 # What need not be there:
-# - pages of zeroes: the server makes a relation longer without logging that.
+# - pages of zeroes: the server extends a relation without a record.
 # - pages of the visibility map without any bit: the same.
-# - pages of the visibility map of catalogs: creation of a database logs them
-#   without their bits.  And without full-page writes, any: no record makes
-#   such a page from nothing.
-# - pages of relations that are older than the log.
+# - pages of the visibility map of catalogs: when a database is created, WAL gets
+#   images of them without their bits.  And, without full-page writes, any page
+#   of a visibility map: no record makes such a page from nothing.
+# - pages of relations that are older than the WAL that is there.
 #
 # Seen to fail:
-# - when the lowering of heap updates forgot the old block's bits in the map;
+# - when the page changes of a heap update lacked the old block's bits in the map;
 # - when a rebuild kept the pages that a truncation had cut off;
 # - when map pages were rebuilt from images without their bits;
 # - when redo of a record looked for a page of the free space map that was not
 #   in the child's pool, and when the child had lost what a decompressor needs.
 
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::RecursiveCopy;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use WalredoTest;
 use WalredoWorkload;
 
-# For each block of each fork that the log has records of: what is in the log
-# and what is on disk.  A page of the visibility map looks empty to the heap's
-# mask, so that of these only LSN and checksum are left out.
+# For each block of each fork that WAL has records of: what WAL makes of it and
+# what is on disk.  A page of the visibility map looks empty to the heap's mask,
+# so that of these only LSN and checksum are left out.
 my $compare_sql = <<'SQL';
 WITH files AS MATERIALIZED (
 	SELECT c.oid, c.relkind, c.relpersistence, c.relisshared, f.fork, f.tag,
-		'oracle/' || pg_relation_filepath(c.oid) || f.suffix AS path,
+		'stopped/' || pg_relation_filepath(c.oid) || f.suffix AS path,
 		CASE coalesce(am.amname, 'heap')
 			WHEN 'heap' THEN 'Heap' WHEN 'btree' THEN 'Btree'
 			WHEN 'hash' THEN 'Hash' WHEN 'gin' THEN 'Gin'
@@ -55,7 +47,7 @@ WITH files AS MATERIALIZED (
 		(VALUES ('main', '', ''), ('vm', '_vm', ' fork vm'),
 				('init', '_init', ' fork init')) f(fork, suffix, tag)
 	WHERE pg_relation_filenode(c.oid) IS NOT NULL
-), logged AS MATERIALIZED (
+), in_wal AS MATERIALIZED (
 	SELECT f.*, s.size / 8192 AS nblocks
 	FROM files f, pg_stat_file(f.path, true) s
 	WHERE s.size > 0
@@ -67,7 +59,7 @@ WITH files AS MATERIALIZED (
 		CASE WHEN l.fork = 'vm' THEN substr(x.rebuilt, 11) = substr(x.disk, 11)
 			ELSE walredo_page_mask(l.rmgr, x.rebuilt, x.blkno)
 				= walredo_page_mask(l.rmgr, x.disk, x.blkno) END AS equal
-	FROM logged l, LATERAL (
+	FROM in_wal l, LATERAL (
 		SELECT blkno, p.page AS rebuilt, d.page AS disk
 		FROM walredo_pages_at(l.oid, l.fork, :'lsn') p FULL JOIN
 			(SELECT g AS blkno, pg_read_binary_file(l.path, g * 8192, 8192) AS page
@@ -84,7 +76,7 @@ SELECT CASE
 			THEN 'map without bits'
 		WHEN fork = 'vm' AND (NOT :full_page_writes OR rel::oid < 16384)
 			THEN 'map without image'
-		WHEN shared OR NOT :from_log THEN 'older than the log'
+		WHEN shared OR NOT :from_wal THEN 'older than WAL'
 		ELSE 'missing' END,
 	count(*), count(DISTINCT (rel, fork)),
 	(array_agg(format('%s %s %s', rel, fork, blkno) ORDER BY rel, fork, blkno))[1:5]
@@ -136,15 +128,13 @@ SQL
 	WalredoWorkload::run($node);
 	$node->stop;
 
-	mkdir "$data/oracle" or die "mkdir $data/oracle: $!";
+	mkdir "$data/stopped" or die "mkdir $data/stopped: $!";
 	foreach my $part (qw(base global pg_tblspc))
 	{
 		PostgreSQL::Test::RecursiveCopy::copypath("$data/$part",
-			"$data/oracle/$part");
+			"$data/stopped/$part");
 	}
-	my ($control) = run_command([ 'pg_controldata', $data ]);
-	my ($lsn) = $control =~ /^Latest checkpoint location: *(\S+)/m
-	  or die "no checkpoint location";
+	my $lsn = checkpoint_lsn($node);
 
 	$node->start;
 	my $forks = $node->safe_psql('postgres', <<SQL);
@@ -158,15 +148,15 @@ SQL
 		'SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1');
 	foreach my $database (@databases)
 	{
-		# Creation of the database has put all its catalogs into the log.
-		my $from_log = $database eq $WalredoWorkload::database ? 't' : 'f';
+		# Creation of the database has put all its catalogs into WAL.
+		my $from_wal = $database eq $WalredoWorkload::database ? 't' : 'f';
 		my $rows = $node->safe_psql(
 			$database,
 			$compare_sql,
 			extra_params => [
 				'-v', "lsn=$lsn",
 				'-v', "forks=$forks",
-				'-v', "from_log='$from_log'",
+				'-v', "from_wal='$from_wal'",
 				'-v', "full_page_writes='$param{full_page_writes}'" ]);
 		my @wrong;
 
@@ -182,7 +172,7 @@ SQL
 		is("@wrong", '', "$name: database $database");
 	}
 	my $equal = $count{equal} // 0;
-	diag("$name: $equal pages rebuilt from the log are equal to those on disk");
+	diag("$name: $equal pages rebuilt from WAL are equal to those on disk");
 	cmp_ok($equal, '>=', $param{min_equal},
 		"$name: at least $param{min_equal} pages are equal");
 	is($count{sequence}, 4, "$name: only sequences are excepted");

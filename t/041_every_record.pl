@@ -1,8 +1,8 @@
-# Every record, replayed on every block that it names, gives the page that the
+# Every record, replayed on every block that it names, makes the page that the
 # server had.
 #
-# With wal_consistency_checking = all, the server logs with each record an
-# image of each of its blocks as the record left it; a standby compares them
+# With wal_consistency_checking = all, the server adds to each record an image
+# of each of its blocks as the record left it; a standby compares them
 # with what its own redo has made, under the mask of the record's resource
 # manager.  The same is done here, for a workload with all resource managers:
 # each page is taken from its first record to its last, one at a time, and
@@ -10,26 +10,18 @@
 # with each of them as the target.
 #
 # The images are no help to what they check: redo does not apply them.
-# Full-page images that it does apply (the first change to a page after a
-# checkpoint, and what CREATE INDEX and the like log) are counted separately,
-# since that they are equal is trivial.
+# Full-page images that it does apply (of the first change to a page after a
+# checkpoint, and of CREATE INDEX and the like) are counted separately, since it
+# is trivial that they are equal.
 #
 # Seen to fail:
 # - when a page that is not the target was missing in the child instead of
 #   being a dummy;
-# - when a dummy that an earlier record had filled in was left like that;
+# - when a dummy was left as an earlier record had filled it in;
 # - when the record's start was stamped on the page instead of its end;
 # - when pages were never dropped from the child's small pool.
 
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use WalredoTest;
 use WalredoWorkload;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -41,7 +33,7 @@ if ($node->safe_psql('postgres',
 		"SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'wal_compression'"
 	) eq 't')
 {
-	# Otherwise it is a very long log.
+	# Otherwise WAL would be very long.
 	$node->safe_psql('postgres', "ALTER SYSTEM SET wal_compression = 'lz4'");
 	$node->reload;
 }
@@ -60,8 +52,8 @@ $node->reload;
 # All pages, all records
 #
 
-# One call of walredo_apply() a record: "page" is the image after the one
-# before, and null until the log has an image.
+# One call of walredo_apply() for each record: "page" is what the record before
+# has left, and null until WAL has made the page.
 my $sql = <<'SQL';
 CREATE TABLE checked AS
 SELECT s.tag, s.end_lsn, s.resource_manager, s.record_type,
@@ -126,8 +118,8 @@ SQL
 # Some records name a block without changing it (a hash bucket's first page,
 # to be locked), or without stamping it (the heap block whose bits in the map
 # are set).  A map page whose bits are clear already is not stamped by a record
-# that clears them; that are pages of catalogs here, of which creation of the
-# database has logged images without their bits.
+# that clears them; here these are pages of catalogs, since creation of the
+# database has put images of them into WAL that lack their bits.
 is( $node->safe_psql('postgres', <<'SQL'),
 SELECT count(*), resource_manager, record_type, min(end_lsn), min(tag::text)
 FROM checked
@@ -143,9 +135,10 @@ SQL
 	'',
 	'pages have the end LSNs of their records');
 
-# Nothing the server logged an image of has been left out; records that have
-# none are those that change pages without naming them, and, in some minor
-# releases, those that name the first page of a hash bucket to have it locked.
+# Nothing that the server has written an image of has been left out; records
+# that have none are those that change pages without naming them, and, in some
+# minor releases, those that name the first page of a hash bucket to have it
+# locked.
 is( $node->safe_psql('postgres', <<"SQL"),
 SELECT count(*) = (SELECT count(*) FROM checked WHERE has_image)
 FROM walredo_wal_records('$start', '$end') r,

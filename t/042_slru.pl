@@ -1,26 +1,17 @@
-# What is in the log besides relations: pages of transaction status, of
-# multixacts and of commit timestamps, relation maps and the states of prepared
-# transactions, made by walredo_page_at() from a base copy and the log, against
-# what the server has written.
+# What is in WAL besides relations: pages of transaction status, of multixacts
+# and of commit timestamps, relation maps and the states of prepared
+# transactions.  They are rebuilt by walredo_page_at() from a base copy and WAL,
+# and compared with what the server has written.
 #
 # Seen to fail:
 # - when the subtransactions of a commit were set on the page of its own
 #   transaction only;
 # - when only the first page of a multixact's members was written;
-# - when the offset that follows a new multixact's members was not;
+# - when the offset that follows a new multixact's members was not written;
 # - when pages had 8 bytes too many.
 
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::RecursiveCopy;
-use PostgreSQL::Test::Utils;
-use Test::More;
-use WalredoPages;
+use WalredoTest;
 use WalredoWorkload;
 
 my @parts = qw(pg_xact pg_multixact pg_commit_ts pg_twophase global base);
@@ -36,24 +27,20 @@ $node->append_conf('postgresql.conf', WalredoWorkload::conf());
 command_ok(
 	[
 		'pg_resetwal',
-		'-x', 32768 * 3 - 150,
+		'-x', $clog_per_page * 3 - 150,
 		'-m', ($offsets_per_page * 2 - 4) . ',1',
 		'-O', $members_per_page * 3 - 7,
 		$data
 	],
 	'start just below page edges');
-append_to_file("$data/pg_xact/0000", "\0" x ($page_size * 3 - -s "$data/pg_xact/0000"));
-make_page('pg_multixact/offsets/0000');
-make_page('pg_multixact/members/'
-	  . '0' x ($node->pg_version->major >= 19 ? 15 : 4));
 
 # The SLRU files that the counters now point into
-sub make_page
-{
-	my $file = "$data/" . shift;
-	append_to_file($file, "\0" x ($page_size * 4 - (-s $file // 0)));
-	return;
-}
+lengthen_file("$data/pg_xact/0000", 3);
+lengthen_file("$data/pg_multixact/offsets/0000", 4);
+lengthen_file(
+	"$data/pg_multixact/members/"
+	  . '0' x ($node->pg_version->major >= 19 ? 15 : 4),
+	4);
 
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION walredo');
@@ -66,24 +53,12 @@ $node->start;
 WalredoWorkload::run($node);
 
 # Trees of transactions on several pages
-$node->safe_psql($WalredoWorkload::database, <<'SQL');
+my $tree = WalredoWorkload::subtransactions('trees', 35000, 5);
+$node->safe_psql($WalredoWorkload::database, <<SQL);
 CREATE TABLE trees (i int);
-CREATE PROCEDURE tree(n int) LANGUAGE plpgsql AS $$
-BEGIN
-	FOR i IN 1 .. n LOOP
-		BEGIN
-			INSERT INTO trees VALUES (i);
-			IF i % 5 = 0 THEN
-				RAISE EXCEPTION 'no';
-			END IF;
-		EXCEPTION WHEN raise_exception THEN NULL;
-		END;
-	END LOOP;
-END
-$$;
-BEGIN; CALL tree(35000); COMMIT;
-BEGIN; CALL tree(35000); ROLLBACK;
-BEGIN; CALL tree(35000); PREPARE TRANSACTION 'tree'; COMMIT PREPARED 'tree';
+BEGIN; $tree COMMIT;
+BEGIN; $tree ROLLBACK;
+BEGIN; $tree PREPARE TRANSACTION 'tree'; COMMIT PREPARED 'tree';
 SQL
 
 # Transactions that stay prepared, one from before a checkpoint
@@ -143,7 +118,7 @@ foreach my $slru ('pg_xact', 'pg_multixact/offsets', 'pg_multixact/members',
 $changed{relmap} += check_tag('relmap 1664/0', 'global/pg_filenode.map');
 foreach my $oid (grep { /^\d+$/ } slurp_dir("$data/after/base"))
 {
-	# Those of template0 and the like are not in the log.
+	# Those of template0 and the like are not in WAL.
 	next
 	  if slurp_page("$data/before/base/$oid/pg_filenode.map") eq
 	  slurp_page("$data/after/base/$oid/pg_filenode.map");
@@ -156,7 +131,7 @@ my @states = grep { /^[0-9A-F]+$/ } slurp_dir("$data/after/pg_twophase");
 is(scalar @states, 2, 'two transactions are prepared');
 check_tag('twophase ' . hex($_), "pg_twophase/$_") foreach @states;
 
-# A page that was made in the log needs no base.
+# A page that WAL makes needs no base image.
 my ($newest) = sort { $b cmp $a }
   grep { /^[0-9A-F]+$/ } slurp_dir("$data/after/pg_xact");
 my $newest_blkno = (-s "$data/after/pg_xact/$newest") / $page_size - 1;
@@ -166,15 +141,15 @@ SELECT walredo_page_at('slru pg_xact/$newest blk $newest_blkno', '$lsn')
 		$newest_blkno * $page_size, $page_size)
 SQL
 	't',
-	'a page that was made in the log needs no base');
+	'a page that WAL makes needs no base image');
 
-# One that was not does.
-my ($ret, $stdout, $stderr) = $node->psql('postgres',
-	"\\set VERBOSITY verbose\n"
-	  . "SELECT walredo_page_at('slru pg_xact/0000 blk 2', '$lsn')");
-$lsn =~ s{/0+(?=.)}{/};		# as in messages
-like($stderr, qr{22023: cannot rebuild slru pg_xact/0000 blk 2 at \Q$lsn\E},
-	'a page that was not made in the log needs a base');
+# One that WAL does not make needs one.
+my $lsn_in_message = plain_lsns($lsn);
+like(
+	error_of($node, 'postgres',
+		"SELECT walredo_page_at('slru pg_xact/0000 blk 2', '$lsn')"),
+	qr{22023: cannot rebuild slru pg_xact/0000 blk 2 at \Q$lsn_in_message\E},
+	'a page that WAL does not make needs a base image');
 
 $node->stop;
 done_testing();

@@ -2,7 +2,7 @@
 # or while others write, and damage is found where it was made.
 #
 # Seen to fail:
-# - when a live page that was changed after the log was read was compared with
+# - when a live page that was changed after WAL was read was compared with
 #   the older rebuild;
 # - when a page of the visibility map that differs was not looked at again
 #   (bits are cleared without a new LSN);
@@ -10,7 +10,7 @@
 # - when a page of zeroes made the mask, and with it the verification, fail;
 # - when images that had been replayed early, for want of memory, were left out
 #   of what walredo_pages_at() gives;
-# - when relations were not locked while the log was read.
+# - when relations were not locked while WAL was read.
 
 use strict;
 use warnings;
@@ -22,9 +22,9 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use WalredoPages;
 use WalredoWorkload;
 
-my $page_size = 8192;
 my $lsn = qr{[0-9A-F]+/[0-9A-F]+};
 
 #
@@ -65,7 +65,7 @@ foreach my $row (split /\n/, $rows)
 	next if $status eq 'ok' || $status eq 'unlogged';
 
 	# Nothing else may be unverifiable: creation of the database has put all
-	# catalogs but the shared ones into the log, though not the bits of their
+	# catalogs but the shared ones into WAL, though not the bits of their
 	# visibility maps.
 	next
 	  if $status eq 'unverifiable'
@@ -235,7 +235,7 @@ $verifying->query_until(qr/begun/, <<'SQL');
 SELECT count(*) FROM generate_series(1, 1000) g,
 	LATERAL walredo_verify(('pgbench_accounts' || left(g::text, 0))::regclass);
 SQL
-foreach my $phase ('reading log', 'comparing pages')
+foreach my $phase ('reading WAL', 'comparing pages')
 {
 	ok( $node->poll_query_until('postgres', <<SQL),
 SELECT count(*) = 1 FROM walredo_verify_progress
@@ -244,7 +244,7 @@ WHERE datname = 'postgres' AND relid = 'pgbench_accounts'::regclass
 	AND blocks_total > 1000
 	AND blocks_done BETWEEN 0 AND blocks_total
 	AND wal_position_lsn BETWEEN wal_start_lsn AND wal_end_lsn
-	AND CASE phase WHEN 'reading log' THEN blocks_done = 0
+	AND CASE phase WHEN 'reading WAL' THEN blocks_done = 0
 		ELSE wal_position_lsn = wal_end_lsn END
 SQL
 		"progress shows: $phase");
@@ -263,26 +263,6 @@ $node->stop;
 #
 # Damage
 #
-
-sub read_block
-{
-	my ($file, $blkno) = @_;
-	open my $fh, '<:raw', $file or die "$file: $!";
-	seek $fh, $blkno * $page_size, 0;
-	read($fh, my $block, $page_size) == $page_size or die "$file: short";
-	close $fh;
-	return $block;
-}
-
-sub write_block
-{
-	my ($file, $blkno, $block) = @_;
-	open my $fh, '+<:raw', $file or die "$file: $!";
-	seek $fh, $blkno * $page_size, 0;
-	print $fh $block;
-	close $fh;
-	return;
-}
 
 sub flip_bit
 {

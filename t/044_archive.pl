@@ -1,34 +1,19 @@
-# Pages from an archive: segments moved out of pg_wal and read there give the
-# same pages; what cannot be rebuilt says why; a base image of the caller's
-# makes up for log that is gone; and a row is there again before its end.
+# Pages from an archive: segments that have been moved out of pg_wal give the
+# same pages; an error says why a page cannot be rebuilt; a base image that the
+# caller gives makes up for WAL that is gone; and a deleted row is there again at
+# an LSN before its deletion.
 #
 # Seen to fail:
 # - when a history began after the gap that it was to lead across;
 # - when records older than a base image of the visibility map were applied to
 #   it;
-# - when the end of WAL, as the start of a range, was in the future.
-
-use strict;
-use warnings;
+# - when the end of WAL, as the start of a range, was said to be in the future.
 
 use File::Copy qw(move);
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use WalredoTest;
 
-my $segment_size = 1024 * 1024;
-my $page_size = 8192;
-
-my $node = PostgreSQL::Test::Cluster->new('main');
+my $node = wal_server('main');
 my $data = $node->data_dir;
-$node->init(extra => ['--wal-segsize=1']);
-$node->append_conf('postgresql.conf', <<'CONF');
-wal_level = replica
-autovacuum = off
-checkpoint_timeout = 1h
-max_wal_size = 1GB
-wal_keep_size = 1GB
-CONF
 $node->start;
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION walredo;
@@ -40,31 +25,20 @@ sub current_lsn
 	return $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 }
 
-sub lsn_to_int
-{
-	my ($hi, $lo) = split m{/}, shift;
-	return hex($hi) * 2**32 + hex($lo);
-}
-
+# The segment that an LSN is in.
 sub segment_of
 {
-	my $segno = int(lsn_to_int(shift) / $segment_size);
-	my $per_id = 2**32 / $segment_size;
-	return sprintf('%08X%08X%08X', 1, $segno / $per_id, $segno % $per_id);
+	return segment_name(1, shift);
 }
 
 # The error of a statement that must fail.
-sub error_of
+sub failure
 {
-	my $sql = shift;
-	my ($ret, $stdout, $stderr) =
-	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-	isnt($ret, 0, 'statement fails');
-	return $stderr;
+	return error_of($node, 'postgres', shift);
 }
 
 #
-# A log of many segments, and pages from it
+# WAL of many segments, and pages from it
 #
 
 $node->safe_psql('postgres', <<'SQL');
@@ -135,21 +109,17 @@ SQL
 #
 
 $node->safe_psql('postgres', 'SELECT pg_switch_wal(); CHECKPOINT');
-my $redo_segment = segment_of(
-	$node->safe_psql('postgres',
-		'SELECT redo_lsn FROM pg_control_checkpoint()'));
 $node->stop;
-my ($control) = run_command([ 'pg_controldata', $data ]);
-$control =~ /^Latest checkpoint's REDO WAL file: *(\w+)/m
-  or die "no REDO WAL file";
-$redo_segment = $1;
+
+# It was stopped cleanly, so redo would begin at the checkpoint.
+my $redo_segment = segment_of(checkpoint_lsn($node));
 my $archive = "$data/archive";
 mkdir $archive or die "mkdir: $!";
 my @moved = grep { /^[0-9A-F]{24}$/ && $_ lt $redo_segment }
   sort { $a cmp $b } slurp_dir("$data/pg_wal");
 move("$data/pg_wal/$_", "$archive/$_") or die "move $_: $!" foreach @moved;
 cmp_ok(scalar @moved, '>=', 4, 'segments moved');
-cmp_ok(segment_of($lsn{last}), 'le', $moved[-1], 'the log of all that is elsewhere');
+cmp_ok(segment_of($lsn{last}), 'le', $moved[-1], 'WAL of all that is elsewhere');
 $node->start;
 
 is( $node->safe_psql('postgres', <<SQL),
@@ -182,14 +152,14 @@ SQL
 	'... and the same records');
 
 #
-# What the log that is left does not tell
+# What the WAL that is left does not tell
 #
 
 my $block = "SELECT walredo_page_at('t', 'main', 0, '%s')";
 my $tag = $node->safe_psql('postgres', "SELECT walredo_tag('t', 'main', 0)");
-my $left_at = current_lsn() =~ s{/0+(?=.)}{/}r;		# as in messages
+my $left_at = plain_lsns(current_lsn());
 like(
-	error_of(sprintf($block, $left_at)),
+	failure(sprintf($block, $left_at)),
 	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ \Q$left_at\E\n
 	   DETAIL:\ \ WAL\ from\ [0-9A-F]+/[0-9A-F]+\ to\ \Q$left_at\E\ has\ no\ record\ of\ it\.\n
 	   HINT:\ \ .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}x,
@@ -197,14 +167,15 @@ like(
 
 # The end of WAL, which the message looks beyond, is as good as any LSN.
 like(
-	error_of(sprintf($block, 'FFFFFFFF/FFFFFFFF')),
+	failure(sprintf($block, $open_end)),
 	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ [0-9A-F]+/[0-9A-F]+\n
 	   .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}xs,
 	'so it is at the end of WAL');
 
-# Its first change after the checkpoint brings an image: from there on it can.
+# The first change after the checkpoint puts an image into WAL, from which on the
+# page can be rebuilt.
 $node->safe_psql('postgres', "UPDATE t SET t = 'with an image' WHERE i = 1");
-my $stderr = error_of(sprintf($block, $left_at));
+my $stderr = failure(sprintf($block, $left_at));
 like($stderr, qr{The earliest LSN that it can be rebuilt at is [0-9A-F]+/[0-9A-F]+\.},
 	'the earliest LSN is named');
 my ($earliest) =
@@ -213,10 +184,11 @@ is( $node->safe_psql('postgres',
 		"SELECT length(walredo_page_at('t', 'main', 0, '$earliest'))"),
 	$page_size,
 	'at that LSN it can be rebuilt');
-error_of(
-	"SELECT walredo_page_at('t', 'main', 0, '$earliest'::pg_lsn - 1)");
+like(
+	failure("SELECT walredo_page_at('t', 'main', 0, '$earliest'::pg_lsn - 1)"),
+	qr/ERROR:/, '... but not before it');
 
-# Without images it never can, but from a base of the caller's.
+# Without images it never can, except from a base image that the caller gives.
 $node->safe_psql('postgres', <<'SQL');
 ALTER SYSTEM SET full_page_writes = off;
 SELECT pg_reload_conf();
@@ -236,9 +208,9 @@ CREATE TABLE base_lsn AS SELECT pg_current_wal_insert_lsn() AS lsn;
 UPDATE t SET t = 'without an image'
 WHERE ctid >= '(2,0)' AND ctid < '(10,0)' AND i % 7 = 0;
 SQL
-my $end = current_lsn() =~ s{/0+(?=.)}{/}r;
+my $end = plain_lsns(current_lsn());
 like(
-	error_of("SELECT walredo_page_at('t', 'main', 5, '$end')"),
+	failure("SELECT walredo_page_at('t', 'main', 5, '$end')"),
 	qr{22023: cannot rebuild .* at \Q$end\E\nDETAIL:.* has \d+ records of it, but none that initializes it or holds an image of it\.},
 	'records without an image do not make a page');
 $node->safe_psql('postgres', 'CHECKPOINT');
@@ -256,7 +228,7 @@ SQL
 	'base images lead to the pages on disk');
 
 # The same for the visibility map, most of whose changes do not show in its
-# LSN: what is in the log before the base must not be done once more.
+# LSN: records that are older than the base image must not be applied to it.
 my $map_sql = <<'SQL';
 SELECT substr(walredo_page_at(tag, '%s', page, %s), 11)
 	= substr(pg_read_binary_file('%s', 0, %d), 11)
@@ -269,7 +241,7 @@ is( $node->safe_psql(
 	'the base of a map leads to the map on disk');
 is( $node->safe_psql(
 		'postgres',
-		# but for the checksum, which is as old as the image in the log
+		# but for the checksum, which is as old as the image in WAL
 		"SELECT overlay(walredo_page_at(tag, lsn, page) PLACING '\\x0000' FROM 9)
 			= overlay(page PLACING '\\x0000' FROM 9)
 		FROM base, base_lsn WHERE tag::text ~ 'fork vm'"),
@@ -285,31 +257,31 @@ my @between = grep
 	$_ gt segment_of($lsn{alive}) && $_ lt segment_of($lsn{last})
 } @moved;
 my $gap = $between[ int(@between / 2) ];
-cmp_ok(segment_of($lsn{alive}), 'lt', $gap, 'there is log before the gap');
+cmp_ok(segment_of($lsn{alive}), 'lt', $gap, 'there is WAL before the gap');
 cmp_ok(segment_of($lsn{last}), 'gt', $gap, '... and after it');
 unlink "$archive/$gap" or die "unlink: $!";
 
 # A page whose image is before the gap
 like(
-	error_of(
+	failure(
 		"SELECT walredo_page_at('$tag', '$lsn{last}', NULL::bytea, '$archive')"),
 	qr{22023: cannot rebuild .*WAL segment "$gap" is the first that is missing}s,
 	'a page cannot be made across the gap, which is named');
 # ... and ranges across it
 like(
-	error_of(
+	failure(
 		"SELECT * FROM walredo_page_history('$tag', '$lsn{alive}', '$lsn{last}', '$archive')"
 	),
 	qr{58P01: WAL segment "$gap" is missing},
 	'no history across the gap, which is named');
 like(
-	error_of(
+	failure(
 		"SELECT * FROM walredo_page_records('$tag', '$lsn{alive}', '$lsn{last}', '$archive')"
 	),
 	qr{58P01: WAL segment "$gap" is missing},
 	'no records across the gap, which is named');
 like(
-	error_of(
+	failure(
 		"SELECT walredo_page_at('rel 1663/5/1 blk 0'::walredo_tag, '$lsn{alive}', NULL::bytea, '$archive')"),
 	qr{22023: cannot rebuild },
 	'a look ahead for a message ends at the gap');

@@ -1,38 +1,23 @@
-# What WAL knows of a page ends with the page's file, also where that is told by
-# a record that names no block: files that a transaction drops at its end,
-# databases that are copied file by file, moved to another tablespace, or
-# dropped.  And a relation by name, at an LSN when it was in another file.
+# A page ends with its file, also where the record that says so names no block:
+# files that a transaction drops at its end, databases that are copied file by
+# file, moved to another tablespace, or dropped.  And a relation that is asked for
+# by name, at an LSN when it was in another file.
 #
-# Every page is compared with the server's own, as it was read before its end.
+# Every page is compared with the server's, as it was read before its end.
 #
 # Seen to fail on code that looked at truncations only: all pages of dropped
-# files were still given after their end, the page of a database that was moved
-# to another tablespace and back was an old one, and all that is asked for by
-# name at an earlier LSN was "no record of it", or no rows.
+# files were still returned at LSNs after their end, the page of a database that
+# was moved to another tablespace and back was an old one, and for all that is
+# asked for by name at an earlier LSN there was "no record of it", or no rows.
 
-use strict;
-use warnings;
+use WalredoTest;
 
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
-use WalredoDamage;
-
-my $page_size = 8192;
 my $lsn_re = qr{[0-9A-F]+/[0-9A-F]+};
-my $far = 'FFFFFFFF/FFFFFFFF';
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => [ '--wal-segsize=1', '--data-checksums' ]);
-$node->append_conf('postgresql.conf', <<'CONF');
-wal_level = replica
-autovacuum = off
-checkpoint_timeout = 1h
-max_wal_size = 1GB
-wal_keep_size = 1GB
+my $node = wal_server(
+	'main',
+	extra => ['--data-checksums'],
+	conf => <<'CONF');
 max_prepared_transactions = 10
 allow_in_place_tablespaces = on
 shared_preload_libraries = 'walredo'
@@ -53,7 +38,7 @@ AS $$
 $$;
 SQL
 
-# What psql notes of a block: its address, the LSN, and the page.
+# Commands of psql that note a block: its address, the LSN, and the page.
 sub note_page
 {
 	my ($relation, $fork, $blkno) = @_;
@@ -78,7 +63,7 @@ SQL
 	return;
 }
 
-# What page_at() gives at an LSN is the page that was noted.
+# The page that walredo_page_at() returns at an LSN is the one that was noted.
 sub gives_page
 {
 	my ($name, $lsn, $what) = @_;
@@ -116,7 +101,7 @@ sub says_gone
 my $fill = 'SELECT g AS i, repeat(\'x\', 20) AS t FROM generate_series(1, 300) g';
 
 # A name; SQL before the page is noted; the page's relation and fork; SQL after
-# that.  For the second list, the page must not end.
+# that.  In the first list the page ends then, in the second one it does not.
 my @endings = (
 	[
 		'DROP TABLE', "CREATE TABLE e1 AS $fill;", 'e1', 'main',
@@ -244,11 +229,11 @@ foreach my $name (map { $_->[0] } @endings)
 {
 	gives_page($name, 'before', 'the page before its end');
 	says_gone($name, 'after', 'no page after it');
-	says_gone($name, "'$far'", 'nor later');
+	says_gone($name, "'$open_end'", '... nor later');
 }
 foreach my $name (map { $_->[0] } @survivals)
 {
-	gives_page($name, 'after', 'the page goes on');
+	gives_page($name, 'after', 'the page is still there');
 }
 $node->safe_psql('postgres', "COMMIT PREPARED 's7'");
 is( $node->safe_psql('postgres', <<'SQL'),
@@ -263,7 +248,7 @@ SQL
 #
 
 # Makes a database with a table in it, and notes the first page of that.  The
-# page of a copied database, below, is what verify says of it.
+# page of a copied database, below, is tested with verify.
 sub make_database
 {
 	my ($name, $options) = @_;
@@ -302,13 +287,12 @@ sub note_after
 	return;
 }
 
-# The page is the server's own, or there is an error; and verify calls nothing
-# a mismatch.
+# The page is the server's, or there is an error; and verify reports no mismatch.
 sub is_right_in
 {
 	my ($database, $what) = @_;
 	my ($stdout, $stderr) = ask($node, $database, <<SQL);
-SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$far'), 0)
+SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$open_end'), 0)
 	= walredo_page_mask('Heap', get_raw_page('t', 'main', 0), 0)
 SQL
 
@@ -331,7 +315,7 @@ note_after('DROP DATABASE');
 gives_page('DROP DATABASE', 'before', 'the page before its end');
 says_gone('DROP DATABASE', 'after', 'no page after it');
 
-# To another tablespace, and back: the files there and back are copies.
+# To another tablespace, and back: the server copies the files each time.
 make_database('moved', '');
 $node->safe_psql('postgres', 'SELECT pg_create_restore_point($$unmoved$$)');
 note_database('SET TABLESPACE of a database', 'moved');
@@ -347,12 +331,12 @@ $node->safe_psql('postgres', 'ALTER DATABASE moved SET TABLESPACE pg_default');
 note_after('a moved database');
 is_right_in('moved', 'a database that was moved and came back');
 my ($count) = ask($node, 'moved',
-	"SELECT count(*) FROM heap_page_items(walredo_page_at('t', 'main', 0, '$far'))"
+	"SELECT count(*) FROM heap_page_items(walredo_page_at('t', 'main', 0, '$open_end'))"
 );
 like($count, qr/^(?:111)?$/, 'never the page from before the move');
 says_gone('a moved database', 'after', 'no page after it');
 
-# A template, and two sorts of copies.
+# A template, and copies made with either strategy.
 make_database('model', 'IS_TEMPLATE true');
 foreach my $strategy ('wal_log', 'file_copy')
 {
@@ -361,15 +345,15 @@ foreach my $strategy ('wal_log', 'file_copy')
 	$node->safe_psql("by_$strategy", 'CHECKPOINT; DELETE FROM t WHERE i = 7');
 	is_right_in("by_$strategy", "STRATEGY $strategy, written to");
 	is( $node->safe_psql("by_$strategy", <<SQL),
-SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$far'), 0)
+SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, '$open_end'), 0)
 	= walredo_page_mask('Heap', get_raw_page('t', 'main', 0), 0)
 SQL
 		't',
-		"STRATEGY $strategy: a page can be had once it has been logged");
+		"STRATEGY $strategy: a page can be rebuilt once WAL has a record of it");
 }
 
-# A number of a database that is used again: what WAL knows of its first life
-# does not hold for its second.
+# An OID that is used again for another database: records of the first one must
+# not be applied to pages of the second.
 foreach my $strategies ([ 'wal_log', 'file_copy' ], [ 'file_copy', 'wal_log' ])
 {
 	my ($first, $second) = @$strategies;
@@ -389,12 +373,12 @@ foreach my $strategies ([ 'wal_log', 'file_copy' ], [ 'file_copy', 'wal_log' ])
 }
 
 #
-# Names as they were
+# Relations by name, at LSNs when they had other files
 #
 
-# A relation has another file now than at an LSN.  Either it is found there, or
-# an error says which file the name stands for now, and that it was made later,
-# and when.
+# A relation has another file now than at an LSN.  Either the result is right, or
+# an error says which file the name stands for now, and at which LSN after that
+# one the file was made.
 sub right_or_younger
 {
 	my ($name, $database, $relation, $lsn, $sql, $right) = @_;
@@ -412,8 +396,8 @@ sub right_or_younger
 	foreach my $other ($stderr =~ /($lsn_re)/g)
 	{
 		$younger = 1
-		  if lsn_number($other) > lsn_number($lsn)
-		  && lsn_number($other) <= lsn_number($now);
+		  if lsn_to_int($other) > lsn_to_int($lsn)
+		  && lsn_to_int($other) <= lsn_to_int($now);
 	}
 	ok( $stderr =~ /\b$filenode\b/
 		  && $younger
@@ -423,7 +407,7 @@ sub right_or_younger
 	return;
 }
 
-# All three functions.
+# All three functions that take a relation's name.
 sub by_name
 {
 	my ($name, $database, $relation, $manager, $lsn, $page, $blocks) = @_;
@@ -509,7 +493,7 @@ SQL
 		by_name($name, 'postgres', $relation, $manager, $lsn, $page, $blocks);
 		next;
 	}
-	# WAL need not have all pages of a catalog, but it must say so.
+	# WAL need not have all pages of a catalog, but then there must be an error.
 	my ($stdout, $stderr) = ask($node, 'postgres',
 		"SELECT count(*) FROM walredo_pages_at('$relation', 'main', '$lsn')");
 	ok($stderr =~ /ERROR:/ || $stdout > 0, "$name: rows, or an error");
@@ -528,7 +512,7 @@ foreach my $place ([ 'postgres', 'later' ], [ 'later', 't' ], [ 'later_copy', 't
 		'an error');
 }
 
-# In a database that was moved since.
+# In a database that has been moved since.
 my $unmoved = $node->safe_psql('postgres',
 	"SELECT before FROM seen WHERE name = 'SET TABLESPACE of a database'");
 my $page = $node->safe_psql('postgres',
@@ -536,7 +520,7 @@ my $page = $node->safe_psql('postgres',
 $node->safe_psql('postgres', 'ALTER DATABASE moved SET TABLESPACE elsewhere');
 by_name('a database that was moved', 'moved', 't', 'Heap', $unmoved, $page, 1);
 
-# It was there, and empty.
+# There was such a relation, and it was empty.
 $node->safe_psql('postgres', 'CREATE TABLE empty (i int)');
 $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 $node->safe_psql('postgres', 'INSERT INTO empty VALUES (1)');

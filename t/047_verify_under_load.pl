@@ -28,11 +28,11 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
-use WalredoDamage;
+use WalredoPages;
+use WalredoQueries;
 
 my $rounds = $ENV{VERIFY_ROUNDS} || 6;
 my $seed = $ENV{VERIFY_SEED} || 1;
-my $page_size = 8192;
 my $temp = PostgreSQL::Test::Utils::tempdir();
 
 # The segment in which the WAL of a damaged page begins, and how often damage was

@@ -1,22 +1,15 @@
-# Very many tables, with the default settings: a verification of them all leaves
-# the shared lock table to others, and keeps nobody from a table for long.
+# Very many tables, with the default settings: while all of them are verified,
+# other sessions have room in the shared lock table, and none waits long for a
+# table.
 #
 # VERIFY_TABLES is how many there are, 4000 if it is not set.
 #
 # Seen to fail on code that locked all relations before it read WAL, and ran out
 # of shared memory.
 
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
 use Time::HiRes qw(time);
 use WalredoSessions;
+use WalredoTest;
 
 my $tables = $ENV{VERIFY_TABLES} || 4000;
 my $opened = int($tables * 3 / 8);
@@ -52,7 +45,7 @@ CHECKPOINT;
 SQL
 
 #
-# Meanwhile
+# Other sessions, while all tables are verified
 #
 
 my $verifier = session($node);
@@ -61,10 +54,10 @@ my $ddl = session($node);
 my $state_sql =
   "SELECT state FROM pg_stat_activity WHERE pid = $verifier->{backend}";
 run_query($verifier,
-	'CREATE TABLE result (relation regclass, fork text, blkno int8, page_lsn pg_lsn, status text, detail text)'
+	'CREATE TABLE result AS SELECT * FROM walredo_verify_all() WITH NO DATA'
 );
 
-# In each of its phases, again and again until all others are done.
+# In each phase of the verification, which is repeated until the others are done.
 $node->safe_psql('postgres', 'CREATE TABLE stop (phase text)');
 foreach my $phase ('reading', 'comparing')
 {
@@ -83,9 +76,9 @@ SQL
 SELECT EXISTS (SELECT FROM walredo_verify_progress WHERE phase ~ '^$phase')
 	OR ($state_sql) = 'idle'
 SQL
-		"$phase: a verification of all is at it");
+		"$phase: the verification is in this phase");
 
-	# Others wait for no table.
+	# Other sessions need not wait for a table.
 	my ($longest, $most) = (0, 0);
 	foreach my $table (map { int($tables * $_ / 10) } 1 .. 10)
 	{
@@ -125,7 +118,7 @@ SQL
 }
 
 #
-# And rightly
+# The result
 #
 
 is( $node->safe_psql('postgres', <<SQL),

@@ -1,32 +1,19 @@
 # Files that are lost, cut or unreadable, and catalogs that are damaged: each is
-# reported, block by block, and everything else is verified all the same.  What
-# the caller has set changes nothing, and nothing is left in shared buffers.
+# reported, block by block, and everything else is verified all the same.  The
+# caller's settings change nothing, and nothing is left in shared buffers.
 #
-# Seen to fail on code that took "no such file" for "no such fork", that told of
-# blocks past the end only if WAL has an image of them, that gave up on all
-# relations because of one, and that read pages as the caller's settings say.
-
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
+# Seen to fail on code that took a missing file for a fork that does not exist,
+# that reported blocks past the end only if WAL has an image of them, that gave up
+# on all relations because of one, and that read pages as the caller's settings
+# say.
 
 use File::Copy qw(move);
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
-use WalredoDamage;
+use WalredoTest;
 
-my $page_size = 8192;
-
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => [ '--wal-segsize=1', '--data-checksums' ]);
-$node->append_conf('postgresql.conf', <<'CONF');
-wal_level = replica
-autovacuum = off
-checkpoint_timeout = 1h
-max_wal_size = 1GB
+my $node = wal_server(
+	'main',
+	extra => ['--data-checksums'],
+	conf => <<'CONF');
 min_wal_size = 2MB
 wal_keep_size = 0
 allow_in_place_tablespaces = on
@@ -39,7 +26,8 @@ sub query
 	return $node->safe_psql('postgres', shift);
 }
 
-# Rows of verify, "status first-last", blocks of a status together.
+# What walredo_verify() says of a fork: one row per status, with the number of
+# blocks, the first and the last.
 sub verified
 {
 	my ($relation, $fork, $where) = @_;
@@ -174,10 +162,10 @@ foreach my $relation ('empty', 'forgotten', 'gone_sequence')
 {
 	like(verified($relation, 'main'),
 		qr/^(?:mismatch|unverifiable)\||ERROR: .*(?:could not open|does not exist|no file)/,
-		"file of $relation is gone, of which WAL has no page: not silence");
+		"file of $relation is gone, and WAL has no page of it: it is reported");
 }
 
-# In one pass with all others, each is found as well.
+# Each is found as well when all relations are verified together.
 my ($rows, $errors) = ask($node, 'postgres', <<'SQL');
 SELECT relation, fork, status, count(*) FROM walredo_verify_all()
 WHERE relation >= 16384 GROUP BY 1, 2, 3
@@ -209,7 +197,7 @@ foreach my $relation ('empty', 'forgotten')
 }
 
 #
-# Ends that are gone
+# Files whose end is gone
 #
 
 is(verified('tail', 'main', 'blkno >= 5'),
@@ -222,7 +210,7 @@ my ($named, $wrong) = split /\|/, join '', ask($node, 'postgres', <<SQL);
 SELECT count(DISTINCT tag) FILTER (WHERE substring(tag::text, 'blk (\\d+)')::int >= 10),
 	(SELECT count(*) FROM walredo_verify('tree_i') WHERE blkno >= 10
 		AND status = 'mismatch')
-FROM walredo_wal_records('0/0', 'FFFFFFFF/FFFFFFFF') r,
+FROM walredo_wal_records('0/0', '$open_end') r,
 	walredo_decode(r.end_lsn, r.rec) d
 WHERE tag BETWEEN walredo_tag('tree_i', 'main', 0)
 	AND walredo_tag('tree_i', 'main', 4294967294)
@@ -276,7 +264,7 @@ foreach my $setting (sort keys %$settings)
 		like($row, qr/invalid page/, "$setting: the page is invalid");
 		unlike($row, qr/write was lost/, "$setting: not a lost write");
 	}
-	# By pages of the server's own that a function may take, too.
+	# The same holds for functions that may return a page of the server's.
 	ask($node, 'postgres', <<SQL);
 SET $setting = on;
 SELECT walredo_page_at('$table', 'main', 0, pg_current_wal_flush_lsn());
@@ -285,15 +273,16 @@ SQL
 	like(
 		error_of($node, 'postgres', "SELECT count(*) FROM $table"),
 		qr/invalid page in block 0/,
-		"$setting: others are still told");
+		"$setting: other sessions still get the error");
 }
 
 #
 # Damaged catalogs
 #
 
-# In databases of their own.  A table whose rows in a catalog fill a block of
-# that, among others.
+# Makes a database with tables so wide that their rows fill blocks of a catalog,
+# and damages one of those blocks.  Returns the database, the block, and how many
+# tables have rows in it.
 sub damage_catalog
 {
 	my ($catalog, $key) = @_;

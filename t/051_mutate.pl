@@ -1,17 +1,17 @@
-# Real records of all sorts, mutated, with checksums that are right.
+# Real records of all sorts, mutated, with correct checksums.
 #
-# Whatever the mutation does, the server goes on, the session that asked gets
-# a page or an error that is documented, and no memory is lost.  Where a
-# mutation is of nothing that redo looks at, the page is the right one.
+# Whatever a mutation leads to, the server keeps running, the session gets a page
+# or an error that is documented, and no memory is leaked.  If a mutation changes
+# nothing that redo uses, the page is the right one.
 #
 # MUTATE_REQUESTS is how many requests there are in all, 100,000 if it is not
-# set; one in 100 is to a directory of segments, with a mutated record in it.
+# set; one in 100 reads a directory of segments, with a mutated record in it.
 #
-# Seen to fail: the first records of a child, and what makes no difference, on
-# a child that had no free space map page for a heap block that is not the
-# target; the latter also with a byte of the page changed for every other
-# record; the errors with lowering's as an internal error; memory with 100
-# bytes lost in each replay.
+# Seen to fail: the first records of a child, and mutations that must make no
+# difference, with a child that had no free space map page for a heap block that
+# is not the target; the latter also with a byte of the page changed for every
+# other record; the errors with an error about page changes raised as an internal
+# error; memory with 100 bytes leaked in each replay.
 
 use strict;
 use warnings;
@@ -57,8 +57,8 @@ $node->safe_psql('postgres', qq{
 });
 
 # A workload with records of all resource managers that change pages.  The
-# checkpoint before it makes the first change of each page a full-page image,
-# so that the log has all that a base image takes.
+# checkpoint before it makes the first change of each page a full-page image, so
+# that WAL has everything that base images can be made of.
 $node->safe_psql('postgres', q{
 	CREATE TABLE heap (id int, t text, p point, a int[]) WITH (fillfactor = 70);
 	CREATE INDEX heap_btree ON heap (id);
@@ -130,7 +130,7 @@ $node->safe_psql('postgres', q{
 			BEGIN
 				b := walredo_page_at(r.tag, r.start_lsn);
 			EXCEPTION WHEN OTHERS THEN
-				-- The record may make the page, or nobody knows it.
+				-- Either the record initializes the page, or there is no base image.
 				IF r.tag::text LIKE 'slru%' THEN
 					b := decode(repeat('00', 8192), 'hex');
 				END IF;
@@ -156,8 +156,8 @@ is( $sorts,
 		  Sequence Storage Transaction XLOG)),
 	'records of all sorts');
 
-# Each sort of record is the first that a child replays: it must not live on
-# what others have left in the pool.
+# Each sort of record is the first that a child replays, so that it cannot depend
+# on pages that other records have left in the child's buffers.
 my @first = split /\n/, $node->safe_psql('postgres', q{
 	SELECT DISTINCT ON (resource_manager, record_type,
 		translate(tag::text, '0123456789', '')) id FROM request ORDER BY
@@ -178,10 +178,10 @@ $node->psql(
 	on_error_stop => 0);
 is($stdout . $stderr, '', 'each sort of record as the first of a child');
 
-# Mutations that get past the checks do their damage in redo, and each costs a
-# child, which takes much longer than anything else here.  So most requests are
-# for those that checks find, or that leave the record whole.  Kinds are those
-# of test/mutate.c.
+# Mutations that are not found by the checks fail in redo, and each of them ends a
+# child.  To start another one takes much longer than anything else here, so most
+# requests are with mutations that the checks find, or that leave the record
+# intact.  Kinds are those of test/mutate.c.
 $node->safe_psql(
 	'postgres', q{
 	CREATE TABLE numbered AS
@@ -308,7 +308,8 @@ $node->safe_psql(
 	$$;
 });
 
-# All codes that README.md has for requests, but for the one about privileges.
+# All error codes that README.md lists for requests, except for the one about
+# privileges.
 my $documented =
   "'22023', '22P02', '22P03', '54000', '55000', '57014', '58030', '58P01', 'XX001'";
 my $postmaster = slurp_file($node->data_dir . '/postmaster.pid') =~ s/\n.*//sr;
@@ -357,8 +358,8 @@ foreach my $preload ('', 'walredo')
 			GROUP BY 1, 2, 3 ORDER BY 1, 2, 3}),
 		'',
 		"$pool: only pages and documented errors");
-	# Redo of a mutated record may spoil its child so that a later request dies
-	# of it, once in a hundred thousand or so.
+	# Redo of a mutated record may damage the child in such a way that a later
+	# request fails, about once in a hundred thousand requests.
 	is( $node->safe_psql(
 			'postgres', q{
 			SELECT code, what, count(*) FROM outcome

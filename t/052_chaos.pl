@@ -1,22 +1,24 @@
-# Eight clients make known requests, while children and their template are killed,
-# stopped and meddled with ten times a second, and clients cancelled and
-# terminated.
+# Eight clients make requests whose answers are known, while ten times a second
+# children and their template are killed or stopped, bytes are added to their
+# pipes, and clients are cancelled or terminated.
 #
-# Every answer is the right one or an error that is documented.  A request for
-# one page is never answered with another: all pages differ.  Then children are
-# killed a thousand times as soon as they are there.  After either, nothing is
-# left: no process, file, descriptor or shared memory.
+# Every answer is the right one or an error that is documented.  No request is
+# answered with another request's page; all pages differ, so it would be noticed.
+# Then children are killed a thousand times as soon as they have been started.
+# After either, nothing is left behind: no process, file, descriptor or shared
+# memory.
 #
-# CHAOS_SECONDS is for how long it goes on, 60 if it is not set.
+# CHAOS_SECONDS is how long the first part takes, 60 if it is not set.
 #
-# Seen to fail: right answers with a cancelled request's child, or one that
-# takes too long, kept for the next request; with the worker giving a session
-# the pipes of another's child; with each twentieth page of a child changed in
-# one byte; with the answer to a request that is tried again taken for the next
-# one's; with answers to many requests taken before it is known that none of them
-# had a byte too many.  (For the first two, without the look for what is left over in a pipe,
-# too.)  Shared memory, after the kills, with a worker that leaves the segment of
-# a child killed at its start, when each child still had one.
+# Seen to fail: right answers with the child of a cancelled request, or of one
+# that timed out, kept for the next request; with the worker giving a session the
+# pipes of another session's child; with one byte changed in each twentieth page
+# of a child; with the answer to a request that is tried again taken as the answer
+# to the next one; with answers to many requests used before it is known that none
+# of them had a byte too many.  (For the first two, the check for bytes that are
+# left in a pipe had to be removed, too.)  Shared memory, after the kills, with a
+# worker that does not remove the segment of a child that was killed at its start,
+# when each child still had one.
 
 use strict;
 use warnings;
@@ -55,9 +57,10 @@ $node->start;
 # Requests with known answers
 #
 
-# Tables and indexes whose pages are made by many records each, not by images:
-# what is not logged because its table is new is logged as an image in the end,
-# so the rows come in a transaction of their own.
+# Tables and indexes each of whose pages is made by many records, not by an image.
+# So the rows are inserted in another transaction than the one that creates the
+# table: with wal_level = minimal, changes to a new table are not WAL-logged, and
+# its pages are logged as images in the end.
 $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION walredo;
@@ -128,9 +131,9 @@ is( $node->safe_psql(
 	'',
 	'which are what the server has');
 
-# Some requests, one after the other, and their outcomes.  A request that is
-# cancelled is followed by the next one at once.  Every now and then it is all
-# pages of a relation, whose requests are sent ahead of the answers.
+# Makes some requests, one after the other, and returns their outcomes.  If a
+# request is cancelled, the next one follows at once.  Some ask for all pages of a
+# relation; those requests are sent before the answers to earlier ones are read.
 $node->safe_psql(
 	'postgres', q{
 	CREATE FUNCTION steps(OUT outcome text) RETURNS SETOF text
@@ -168,8 +171,8 @@ $node->safe_psql(
 	END $$;
 });
 
-# Time-outs hit requests at any point: between a fraction of what one takes and
-# some.
+# Time-outs are between a fraction of the time that a request takes and several
+# times of it, so that they occur at any point of a request.
 append_to_file("$dir/calm.sql", "SELECT steps();\n" x 100_000);
 append_to_file(
 	"$dir/hasty.sql",
@@ -183,7 +186,7 @@ append_to_file(
 
 my @sessions;
 
-# Starts a client that takes steps for as long as it can.
+# Starts a client, which makes requests until it is ended.
 sub start_client
 {
 	my ($number, $script) = @_;
@@ -196,8 +199,8 @@ sub start_client
 	return;
 }
 
-# Ends all clients, and returns what they saw: a hash of answers, and text of
-# errors.
+# Ends all clients, and returns the outcomes of their requests: a hash of answers,
+# and the text of errors.
 sub end_clients
 {
 	my %answers;
@@ -217,7 +220,7 @@ sub end_clients
 	return (\%answers, $errors);
 }
 
-# What cancel and terminate do to a client that is not within a request.
+# Errors of a client that is cancelled or terminated between requests.
 sub expected_errors
 {
 	my $errors = shift;
@@ -247,9 +250,10 @@ sub children
 	return @children;
 }
 
-# Lets all children retire, and says what the worker has then: descriptors, and
-# anonymous memory in kB.  It may be about to close the last descriptor of the
-# last child, so there is some time to come down to as many as are expected.
+# Waits until all children have ended because they are idle, and returns what the
+# worker has then: the number of descriptors, and anonymous memory in kB.  The
+# worker may be about to close the last child's last descriptor, so this waits for
+# some time until there are as few as expected.
 sub quiet_worker
 {
 	my $expected = shift;
@@ -269,7 +273,7 @@ sub quiet_worker
 	return ($have, memory_of($worker));
 }
 
-# Looks for everything that may be left.
+# Checks that nothing is left behind.
 sub check_left_overs
 {
 	my ($when, $descriptors, $memory) = @_;
@@ -285,7 +289,7 @@ sub check_left_overs
 	return;
 }
 
-# A first child, so that the worker has all that it ever needs.
+# Have a child started, so that the worker has allocated all that it ever needs.
 is($node->safe_psql('postgres', 'SELECT DISTINCT steps()'),
 	'right', 'calm requests');
 children();
@@ -320,7 +324,7 @@ while (time() < $end)
 
 	if (defined $template)
 	{
-		# One that is stopped is given up by the worker, which tries another.
+		# If the template is stopped, the worker kills it and starts another.
 		kill $dice < 0.5 ? 'KILL' : 'STOP', $template;
 		$done{'template killed or stopped'}++;
 	}
@@ -335,7 +339,7 @@ while (time() < $end)
 	}
 	elsif ($dice < 0.6)
 	{
-		# For shorter or longer than the time-out.
+		# Stop it for a shorter or longer time than the time-out.
 		kill 'STOP', $child;
 		$stopped{$child} = time() + rand(0.6);
 		$done{stopped}++;
@@ -347,7 +351,7 @@ while (time() < $end)
 	}
 	else
 	{
-		# A few bytes more in what it reads, or writes.
+		# Add a few bytes to the pipe that it reads from, or writes to.
 		my $fd = $dice < 0.85 ? 0 : 1;
 		if (sysopen(my $pipe, "/proc/$child/fd/$fd", O_WRONLY | O_NONBLOCK))
 		{
@@ -390,7 +394,7 @@ cmp_ok($answers->{58030} // 0, '>', 0, 'chaos: some is not');
 cmp_ok($answers->{57014} // 0, '>', $seconds * 2, 'chaos: much is cancelled');
 is(expected_errors($errors), '', 'chaos: clients see no other error');
 
-# A child that nobody used meanwhile may still have something in its pipes.
+# An idle child may still have such bytes in its pipes.
 ok( $node->poll_query_until('postgres',
 		"SELECT bool_and(outcome = 'right') FROM steps()"),
 	'chaos: all is well soon afterwards');
@@ -409,7 +413,7 @@ while (keys(%killed) < $cycles && time() < $end && -e "/proc/$worker")
 {
 	foreach my $child (grep { !$killed{$_} } children())
 	{
-		# Some are still starting, some at work.
+		# Some of them are still starting, some are in the middle of a request.
 		usleep(rand 30_000);
 		kill 'KILL', $child;
 		$killed{$child} = 1;

@@ -1,9 +1,10 @@
 # A child that has replayed for one role in one database never serves another.
 #
-# Roles in databases take turns, request by request.  In a pool of one child
-# each turn takes a new one; in a pool of two, two tenants keep theirs.
+# Sessions of different roles and databases make requests in turn.  In a pool of
+# one child, each request needs a new child.  In a pool of two, two sessions keep
+# theirs.
 #
-# Seen to fail with a pool that looks at the role only, or at the database only.
+# Seen to fail with a pool that compares the role only, or the database only.
 
 use strict;
 use warnings;
@@ -54,8 +55,8 @@ isnt( $node->safe_psql('one', 'SELECT page FROM request'),
 	$node->safe_psql('two', 'SELECT page FROM request'),
 	'the databases have different pages');
 
-# A request, and the children there are afterwards.  Process numbers come back,
-# so the time of the launch belongs to a child's name.
+# A request, and a list of the children after it.  Process IDs are used again, so
+# a child is identified by its process ID and the time when it was launched.
 my $query = q{
 	SELECT walredo_apply(tag, NULL, records) = page FROM request;
 	SELECT concat_ws(' ', database, role,
@@ -67,7 +68,7 @@ my %children;
 sub start_session
 {
 	my ($role, $database) = @_;
-	my %session = (tenant => "$database $role", in => '', out => '', err => '');
+	my %session = (serves => "$database $role", in => '', out => '', err => '');
 	$session{psql} = IPC::Run::start(
 		[
 			'psql', '-XAtq', '-d',
@@ -78,7 +79,7 @@ sub start_session
 	return \%session;
 }
 
-# Makes a request.  Returns what is wrong with its answer, or ''.
+# Makes a request.  Returns '' if the answer is right, else what is wrong.
 sub request
 {
 	my $session = shift;
@@ -93,18 +94,18 @@ sub request
 	return 'wrong page' if shift @lines ne 't';
 	foreach my $line (grep { $_ ne 'done' } @lines)
 	{
-		my ($tenant, $child) = $line =~ /^(\S+ \S+) (\S+)$/
+		my ($serves, $child) = $line =~ /^(\S+ \S+) (\S+)$/
 		  or return "strange child: $line";
-		$children{$child} //= $tenant;
-		return "child $child has served $children{$child} and $tenant"
-		  if $children{$child} ne $tenant;
-		$mine = 1 if $tenant eq $session->{tenant};
+		$children{$child} //= $serves;
+		return "child $child has served $children{$child} and $serves"
+		  if $children{$child} ne $serves;
+		$mine = 1 if $serves eq $session->{serves};
 	}
-	return $mine ? '' : "no child is $session->{tenant}'s: @lines";
+	return $mine ? '' : "no child serves $session->{serves}: @lines";
 }
 
-# Lets sessions take turns, and counts launches.  Stops at the first thing that
-# is wrong.
+# Has sessions make requests in turn, until something is wrong.  Returns what that
+# is, and how many children were launched, and killed for another role.
 sub take_turns
 {
 	my ($requests, @sessions) = @_;
@@ -128,7 +129,7 @@ my @sessions = map { start_session(@$_) } (
 	[ 'regress_two', 'two' ],
 	[ 'regress_one', 'two' ]);
 
-# The child of the superuser who made the tables goes first.
+# The first child to be killed is that of the superuser who made the tables.
 my ($wrong, $launches, $kills) = take_turns(400, @sessions);
 is($wrong, '', 'pool of one: every answer is right, and of a child of one\'s own');
 is($launches, 400, 'pool of one: a launch for each turn');
@@ -136,8 +137,8 @@ is($kills, 400, 'pool of one: and a kill');
 is(scalar(keys %children), 400, 'pool of one: as many children were seen');
 
 ($wrong, $launches, $kills) = take_turns(100, $sessions[2]);
-is($wrong, '', 'one tenant: every answer is right');
-is($launches, 1, 'one tenant: one child');
+is($wrong, '', 'one role: every answer is right');
+is($launches, 1, 'one role: one child');
 
 $node->append_conf('postgresql.conf', 'walredo.pool_size = 2');
 $node->reload;
@@ -150,7 +151,7 @@ is($launches, 1, 'pool of two: one more child');
 is($kills, 0, 'pool of two: none is killed');
 is(scalar(keys %children), 2, 'pool of two: two children');
 
-# Three do not fit.
+# Three sessions, but only two children.
 ($wrong, $launches, $kills) = take_turns(90, @sessions[ 0 .. 2 ]);
 is($wrong, '', 'three in a pool of two: every answer is right');
 is($launches, $kills, 'three in a pool of two: a kill for each launch');

@@ -4,37 +4,19 @@
 # space map, sequences and unlogged tables.  And arguments that are no pages.
 #
 # Seen to fail on code that took the mask of the relation's own access method,
-# that took images with a hole over live bytes, that called a page wrong which
-# had been cut off and made again, that gave a base newer than the LSN, and old
-# pages of free space maps.
+# that used images with a hole over live bytes, that called a page a mismatch which
+# had been cut off and made again, that returned a base image newer than the LSN,
+# and that returned old pages of free space maps.
 
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
 use Time::HiRes qw(time);
-use WalredoDamage;
-use WalredoPages;
 use WalredoSessions;
-
-my $far = 'FFFFFFFF/FFFFFFFF';
+use WalredoTest;
 
 # Not preloaded, and with few workers.
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => [ '--wal-segsize=1', '--data-checksums' ]);
-$node->append_conf('postgresql.conf', <<'CONF');
-wal_level = replica
-autovacuum = off
-checkpoint_timeout = 1h
-max_wal_size = 2GB
-wal_keep_size = 2GB
-max_worker_processes = 4
-CONF
+my $node = wal_server(
+	'main',
+	extra => ['--data-checksums'],
+	conf => 'max_worker_processes = 4');
 $node->start;
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION walredo;
@@ -46,7 +28,8 @@ sub query
 	return $node->safe_psql('postgres', shift);
 }
 
-# Rows of verify that are not as they should be: in $allowed or ok.
+# walredo_verify() returns no row with another status than ok and those in
+# $allowed.
 sub none_wrong
 {
 	my ($database, $relation, $fork, $allowed, $what) = @_;
@@ -213,12 +196,13 @@ SQL
 	't',
 	'... where much is verified');
 
-# What page_at() gives of pages whose image has a hole over their contents is
-# right, or an error.
+# Of a page whose image has a hole over its contents, walredo_page_at() returns the
+# right one, or there is an error.
 my @pages = split /\n/, $node->safe_psql('copy', <<'SQL');
 SELECT r, f, b FROM (VALUES ('wide_brin', 'main'), ('t_brin', 'main'),
 	('t_hash', 'main'), ('t', 'vm')) v(r, f),
-	generate_series(0, pg_relation_size(r, f) / 8192 - 1) b
+	generate_series(0, pg_relation_size(r, f)
+		/ current_setting('block_size')::int - 1) b
 WHERE r <> 't_hash' OR hash_page_type(get_raw_page(r, f, b)) IN ('bitmap', 'metapage')
 SQL
 my @other;
@@ -230,7 +214,7 @@ foreach my $page (@pages)
 	my ($stdout, $stderr) = ask($node, 'copy', <<SQL);
 SELECT CASE WHEN '$fork' = 'vm' THEN substr(a, 25) = substr(b, 25)
 	ELSE walredo_page_mask('$manager', a, $block) = walredo_page_mask('$manager', b, $block) END
-FROM (SELECT walredo_page_at('$relation', '$fork', $block, '$far'),
+FROM (SELECT walredo_page_at('$relation', '$fork', $block, '$open_end'),
 	get_raw_page('$relation', '$fork', $block)) p(a, b)
 SQL
 	push @other, "$page: $stdout$stderr"
@@ -238,7 +222,7 @@ SQL
 }
 is(join("\n", @other), '', 'pages of the copy are right, or an error');
 
-# Written to, they are all well.
+# Once they are written to, none is a mismatch.
 $node->safe_psql('copy', <<'SQL');
 CHECKPOINT;
 UPDATE t SET i = i + 1 WHERE i % 10 = 0;
@@ -253,7 +237,7 @@ SQL
 	'no mismatch once the copy was written to');
 
 #
-# Bases that are too new
+# Base images that are too new
 #
 
 query(<<'SQL');
@@ -280,18 +264,18 @@ SQL
 		like(
 			$stderr,
 			qr/ERROR:/,
-			"a base newer than the LSN, $fork, "
+			"a base image newer than the LSN, $fork, "
 			  . ($wal eq 'NULL' ? 'WAL of the server' : 'other WAL'))
 		  or diag('a page');
-		unlike($stderr, qr/is missing/, '... not for want of WAL');
+		unlike($stderr, qr/is missing/, '... not because WAL is missing');
 	}
 }
 is( query(<<SQL),
 SELECT count(*) FROM heap_page_items(walredo_page_at(
-	walredo_tag('newer', 'main', 0), '$far', get_raw_page('newer', 0), NULL))
+	walredo_tag('newer', 'main', 0), '$open_end', get_raw_page('newer', 0), NULL))
 SQL
 	3,
-	'a base that is not newer');
+	'a base image that is not newer');
 
 #
 # Free space maps, sequences and unlogged tables
@@ -311,7 +295,7 @@ CREATE SEQUENCE counter;
 SELECT nextval('counter') FROM generate_series(1, 40);
 SQL
 
-# The live page, or an error; never another one.
+# The page that the server has, or an error; never another one.
 foreach my $place (
 	[ 'spacious', 'fsm', 0 ],
 	[ 'spacious', 'fsm', 2 ],
@@ -340,7 +324,7 @@ SELECT lp FROM heap_page_items(walredo_page_at('counter', 'main', 0,
 	pg_current_wal_insert_lsn())) WHERE ('x' || encode(substr(t_data, 1, 1), 'hex'))::bit(8)::int >= 40
 SQL
 ok($stdout eq '1' || $stderr =~ /ERROR:/,
-	'a sequence is ahead of what was taken, never behind')
+	'a sequence is ahead of the values that were taken, never behind')
   or diag($stdout, $stderr);
 none_wrong('postgres', 'counter', 'main', 'unverifiable', 'a sequence');
 none_wrong('postgres', 'unlogged', 'main', 'unlogged', 'an unlogged table');
@@ -433,15 +417,10 @@ none_wrong('postgres', $_, 'main', 'ok', "$_, emptied as it was made")
 sub short_image
 {
 	my ($method, $image) = @_;
-	my $body =
-		pack('CCS', 0, 0x10, 0)
-	  . pack('SSC', length $image, 0, 0x02 | $method)
-	  . pack('LLLL', 1663, 5, 16384, 0)
-	  . $image;
-	my $head = pack('LLQCCS', 24 + length $body, 0, 0, 0xB0, 0, 0);
+	my %block = (spc => 1663, db => 5, rel => 16384, blk => 0);
 
-	return unpack 'H*',
-	  $head . pack('L', WalredoPages::_crc32c($body . $head)) . $body;
+	$block{image} = { bytes => $image, info => 0x02 | $method };
+	return unpack 'H*', make_record(0, 0xB0, [ \%block ]);
 }
 my %short = (
 	pglz => short_image(0x04, "\x00A"),
@@ -474,12 +453,13 @@ cmp_ok(time() - $started, '<', 10, '... in time');
 # A message of 17 MB changes no page.
 query(q{SELECT pg_logical_emit_message(false, 'm', repeat('x', 17000000))});
 is( join('', ask($node, 'postgres', <<SQL)),
-SELECT count(*) > 0 FROM walredo_wal_records('$lsn', '$far') r,
+SELECT count(*) > 0 FROM walredo_wal_records('$lsn', '$open_end') r,
 	walredo_decode(r.end_lsn, r.rec) d
 SQL
 	't',
 	'a long record that changes no page can be decoded');
-none_wrong('postgres', 'newer', 'main', 'ok', '... and is no obstacle');
+none_wrong('postgres', 'newer', 'main', 'ok',
+	'... and does not keep a table from being verified');
 
 #
 # In a parallel plan

@@ -1,11 +1,11 @@
-# Segments as they are found: the last one of an archive partial, cut, empty or
-# zeroed; timelines of a server that was restored and promoted, with an archive
-# that holds others' too; two systems in one directory; segments of all sizes;
-# and WAL that does not reach back far enough.
+# Segments as they occur: archives whose last segment is partial, truncated, empty
+# or zeroed; timelines of a server that was restored and promoted, in an archive
+# with those of other servers; two systems in one directory; segments of all sizes;
+# and WAL that does not go back far enough.
 #
-# Seen to fail on code that read whole segments only and took what is broken in
-# the last for the end of WAL in silence, that took the newest timeline there
-# is, and that wanted timelines to branch off in rising order.
+# Seen to fail with code that read whole segments only, and took damage in the last
+# one for the end of WAL without a warning; that followed the newest timeline that
+# is there; and that expected timelines to branch off in rising order.
 
 use strict;
 use warnings;
@@ -17,9 +17,11 @@ use File::Copy qw(copy move);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use WalredoDamage;
+use WalredoPages;
+use WalredoQueries;
+use WalredoServers;
+use WalredoWal;
 
-my $far = 'FFFFFFFF/FFFFFFFF';
 my $lsn_re = qr{[0-9A-F]+/[0-9A-F]+};
 my $conf = <<'CONF';
 wal_level = replica
@@ -47,7 +49,7 @@ SQL
 	return $node;
 }
 
-# Ends the segment, waits until it is in the archive, and returns its name.
+# Ends a segment, waits until it is in the archive, and returns its name.
 sub switch_segment
 {
 	my $node = shift;
@@ -57,9 +59,7 @@ SELECT pg_switch_wal() AS lsn \gset
 SELECT :'name';
 SQL
 
-	$node->poll_query_until('postgres',
-		"SELECT last_archived_wal >= '$segment' AND last_archived_wal !~ 'history' FROM pg_stat_archiver"
-	) or die "$segment is not archived";
+	wait_until_archived($node, $segment);
 	return $segment;
 }
 
@@ -86,26 +86,22 @@ sub copied_archive
 {
 	my ($name, $from) = @_;
 
-	mkdir "$directories/$name" or die "mkdir: $!";
-	foreach my $file (grep { !/^\./ } slurp_dir($from))
-	{
-		copy("$from/$file", "$directories/$name/$file") or die "copy: $!";
-	}
-	return "$directories/$name";
+	return copy_segments($from, "$directories/$name");
 }
 
-# How many rows the table has by a directory of segments; and the messages.
+# How many rows the table has according to a directory of segments, and the
+# messages.
 sub rows_by
 {
 	my ($node, $directory) = @_;
 
 	return ask($node, 'postgres', <<SQL);
-SELECT max(lp) FROM heap_page_items(walredo_page_at(walredo_tag '$tag', '$far', NULL, '$directory'))
+SELECT max(lp) FROM heap_page_items(walredo_page_at(walredo_tag '$tag', '$open_end', NULL, '$directory'))
 SQL
 }
 
-# A name, how many rows there are, what is done to the last segment, and whether
-# that it was read to its end.
+# For each: a name, how many rows there are, what is done to the last segment, and
+# whether it is clean, so that there is no warning, or damaged, so that there is one.
 my $half = 200_000;
 my @ends = (
 	[ 'a whole segment', 3, sub { }, 1 ],
@@ -172,28 +168,28 @@ foreach my $end (@ends)
 	next if !defined $is_clean;
 	if ($is_clean)
 	{
-		is($messages, '', "$name: nothing to say");
+		is($messages, '', "$name: no message");
 		next;
 	}
-	like($messages, qr/^psql\S*: (?:NOTICE|WARNING):/m, "$name: it is said");
-	like($messages, qr/$last/, "$name: with the file");
-	like($messages, $lsn_re, "$name: and with the LSN");
+	like($messages, qr/^psql\S*: (?:NOTICE|WARNING):/m, "$name: there is a message");
+	like($messages, qr/$last/, "$name: it names the file");
+	like($messages, $lsn_re, "$name: and the LSN");
 }
 
-# In the middle it is no end.
+# In the middle of WAL, such a segment is not taken for the end.
 my $middle = copied_archive('middle', $archive);
 truncate("$middle/$segments[1]", $half) or die "truncate: $!";
 like((rows_by($main, $middle))[1],
 	qr/ERROR:.*(?:$segments[1]|\Q$middle\E.* $lsn_re)/s,
 	'a segment in the middle that is cut is an error that says where');
 
-# All that reads WAL tells.
+# All functions that read WAL give the warning.
 my $cut = copied_archive('cut', $archive);
 truncate("$cut/$last", $half) or die "truncate: $!";
 foreach my $call (
-	"walredo_wal_records('0/0', '$far', '$cut')",
-	"walredo_page_records('$tag', '0/0', '$far', '$cut')",
-	"walredo_page_history('$tag', '0/0', '$far', '$cut')")
+	"walredo_wal_records('0/0', '$open_end', '$cut')",
+	"walredo_page_records('$tag', '0/0', '$open_end', '$cut')",
+	"walredo_page_history('$tag', '0/0', '$open_end', '$cut')")
 {
 	my ($count, $messages) = ask($main, 'postgres',
 		"SELECT count(*) > 1 FROM $call");
@@ -203,7 +199,7 @@ foreach my $call (
 }
 
 #
-# A timeline of another server's in the archive
+# Another server's timeline in the archive
 #
 
 $main->safe_psql('postgres', <<'SQL');
@@ -244,12 +240,12 @@ SQL
 }
 is(new_rows($main, 'pg_current_wal_flush_lsn()', $archive),
 	20, 'by the archive, on the timeline of the server');
-is(new_rows($main, "'$far'", $archive), 20, '... as far as it goes');
+is(new_rows($main, "'$open_end'", $archive), 20, '... as far as it goes');
 is(new_rows($main, 'pg_current_wal_flush_lsn()', 'pg_wal'),
 	20, '... as by the directory of the server');
 is(new_rows($copy, 'pg_current_wal_flush_lsn()', $archive),
 	0, 'on the server with the other timeline it is the other one');
-is(new_rows($copy, "'$far'", $archive), 0, '... as far as it goes');
+is(new_rows($copy, "'$open_end'", $archive), 0, '... as far as it goes');
 is( $copy->safe_psql('postgres', <<'SQL'),
 SELECT DISTINCT status FROM walredo_verify_all('{old, t, junk1}')
 WHERE status <> 'unverifiable'
@@ -259,7 +255,7 @@ SQL
 $copy->stop;
 
 #
-# Restored to before its promotion, and promoted again
+# A server that is restored to before its promotion, and promoted again
 #
 
 my $again = make_server('again');
@@ -300,7 +296,7 @@ note($history);
 if (@branches > 1)
 {
 	cmp_ok(
-		lsn_number($branches[1]), '<=', lsn_number($branches[0]),
+		lsn_to_int($branches[1]), '<=', lsn_to_int($branches[0]),
 		'a timeline branches off before the one that it comes of');
 }
 is( join('', ask($restored, 'postgres',
@@ -313,15 +309,16 @@ is( join('', ask($restored, 'postgres',
 	1,
 	'never a row of the other timeline');
 
-# As servers and people write them: blank lines, comments, equal LSNs.  By a
-# server of another system, which has no history of its own to compare with.
+# History files as servers and people write them, with blank lines, comments, and
+# equal LSNs.  They are read by a server of another system, which has no history
+# to compare them with.
 my $files = copied_archive('histories', $again->archive_dir);
 my $current = $restored->safe_psql('postgres',
 	'SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
 foreach my $file (grep { /^0000000[123][0-9A-F]{16}$/ }
 	slurp_dir($restored->data_dir . '/pg_wal'))
 {
-	# The rest is segments that wait to be used again.
+	# The other files are segments that the server keeps for later use.
 	next if substr($file, 8) gt substr($current, 8);
 	copy($restored->data_dir . "/pg_wal/$file", "$files/$file") or die "copy: $!";
 }
@@ -336,7 +333,7 @@ foreach my $text (
 	print $fh $text;
 	close $fh;
 	my ($count, $messages) = ask($main, 'postgres',
-		"SELECT count(*) > 100 FROM walredo_wal_records('0/0', '$far', '$files')"
+		"SELECT count(*) > 100 FROM walredo_wal_records('0/0', '$open_end', '$files')"
 	);
 	is($count . ($messages =~ /ERROR/ ? $messages : ''),
 		't', 'a history file: ' . ($text =~ s/\s+/ /gr));
@@ -348,7 +345,7 @@ foreach my $text ("nonsense\n", "2\t$branch\n1\t$branch\n", "1\n")
 	close $fh;
 	like(
 		error_of($main, 'postgres',
-			"SELECT count(*) FROM walredo_wal_records('0/0', '$far', '$files')"),
+			"SELECT count(*) FROM walredo_wal_records('0/0', '$open_end', '$files')"),
 		qr/ERROR:.*history/,
 		'no history file: ' . ($text =~ s/\s+/ /gr));
 }
@@ -372,7 +369,7 @@ my $foreign = 0;
 foreach my $file (sort grep { /^[0-9A-F]{24}$/ }
 	slurp_dir($restored->data_dir . '/pg_wal'))
 {
-	# As if they were of the same timeline, which nobody can tell from names.
+	# The names are those of one timeline, so they do not tell the systems apart.
 	my $name = '00000001' . substr($file, 8);
 
 	next if -e "$mixed/$name" || $file !~ /^00000003/;
@@ -397,7 +394,7 @@ ok( $rows eq '3'
 $restored->stop;
 
 #
-# A page that WAL does not make
+# A page for which there is not enough WAL
 #
 
 $main->safe_psql('postgres', 'CREATE TABLE lost AS SELECT 1 AS i');
@@ -413,7 +410,7 @@ foreach my $n (1 .. 3)
 my $boundary =
   $main->safe_psql('postgres', 'SELECT pg_switch_wal(); SELECT pg_current_wal_flush_lsn()');
 $boundary =~ s/.*\n//s;
-foreach my $lsn ("'$far'", 'pg_current_wal_flush_lsn()', "'$boundary'")
+foreach my $lsn ("'$open_end'", 'pg_current_wal_flush_lsn()', "'$boundary'")
 {
 	my $error = error_of($main, 'postgres',
 		"SELECT length(walredo_page_at('lost', 'main', 0, $lsn))");
@@ -434,7 +431,7 @@ foreach my $size (64, 1024)
 	my $node = PostgreSQL::Test::Cluster->new("size$size");
 
 	$node->init(extra => ["--wal-segsize=$size"]);
-	# A bound that the server allows with these segments only.
+	# The server allows this limit with these segments only.
 	$node->append_conf('postgresql.conf', <<'CONF');
 wal_level = replica
 autovacuum = off

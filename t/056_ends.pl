@@ -1,55 +1,35 @@
-# Where what WAL knows of a page ends without a file of a relation: segments of
-# SLRUs, relation maps, states of prepared transactions; a change by a resource
-# manager that nobody here knows; an index that is being built.  How long ends of very many pages
-# take, and progress after a page that cannot be read.
+# Pages that end otherwise than with the file of a relation: segments of SLRUs,
+# relation maps, states of prepared transactions.  Further, a change by a resource
+# manager that is not loaded; an index that is being built; how long it takes when
+# very many pages end; and progress after a page that cannot be read.
 #
 # Seen to fail:
 # - when truncations of SLRUs, or ends of prepared transactions, ended nothing;
 # - when a segment of an SLRU ended with the one after it;
 # - when a relation map stayed when its database was dropped;
 # - when commit timestamps stayed after they had been switched off;
-# - when an index was looked at while it was built;
+# - when an index was verified while it was being built;
 # - when the record of an unknown resource manager was left out;
 # - when each truncation looked at all pages;
 # - when progress was not shown again after an error.
 
-use strict;
-use warnings;
-
-use FindBin;
-use lib $FindBin::RealBin;
-
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
 use Time::HiRes qw(time);
-use WalredoDamage;
-use WalredoPages;
+use WalredoTest;
 
-my $open_end = 'FFFFFFFF/FFFFFFFF';
-
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => ['--wal-segsize=1']);
-$node->append_conf('postgresql.conf', <<'CONF');
-autovacuum = off
-checkpoint_timeout = 1h
+my $node = wal_server('main', conf => <<'CONF');
 max_prepared_transactions = 2
 max_wal_size = 10GB
 track_commit_timestamp = on
-wal_keep_size = 1GB
-wal_level = replica
 CONF
 
 # Transactions begin in the third segment of pg_xact, and the ninetieth of
 # pg_commit_ts, so that vacuuming removes the others.
-my $segment = 32 * $clog_per_page;
-my $xid = 2 * $segment + 10;
+my $xids_per_segment = 32 * $clog_per_page;
+my $xid = 2 * $xids_per_segment + 10;
 my $data = $node->data_dir;
 system_or_bail('pg_resetwal', '-x', $xid, '-D', $data);
-foreach my $file ('pg_xact/0001', 'pg_xact/0002', 'pg_commit_ts/0000')
-{
-	append_to_file("$data/$file", "\0" x (32 * $page_size));
-}
+lengthen_file("$data/$_", 32)
+  foreach ('pg_xact/0001', 'pg_xact/0002', 'pg_commit_ts/0000');
 $node->start;
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION walredo;
@@ -61,7 +41,8 @@ sub lsn
 	return $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
 }
 
-# A page that is given a base is there before an LSN, and not at its end.
+# With a base image, a page can be rebuilt at an LSN before its end, and not at
+# the end of WAL.
 sub ends
 {
 	my ($tag, $base, $before, $message, $name) = @_;
@@ -83,7 +64,7 @@ sub ends
 # Segments of SLRUs
 #
 
-my $zeroes = "decode(repeat('00', 8192), 'hex')";
+my $zeroes = "decode(repeat('00', $page_size), 'hex')";
 my $before = lsn();
 $node->safe_psql('postgres', <<'SQL');
 UPDATE pg_database SET datallowconn = true;
@@ -104,8 +85,8 @@ foreach my $page ('0000 blk 0', '0001 blk 31')
 is( $node->safe_psql('postgres',
 		"SELECT length(walredo_page_at('slru pg_xact/0002 blk 0'::walredo_tag, '$open_end', $zeroes))"
 	),
-	8192,
-	'the segment that is left is left');
+	$page_size,
+	'the segment that is left has its pages');
 ends('slru pg_commit_ts/0000 blk 0', $zeroes, $before,
 	qr/does not exist at .*cut off at/s, 'pg_commit_ts');
 
@@ -224,7 +205,7 @@ ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 1 FROM pg_index WHERE indexrelid = to_regclass('changed_i')"),
 	'an index is being built');
 like($node->safe_psql('postgres', "SELECT blkno IS NULL, status, detail FROM walredo_verify('changed_i')"),
-	qr/^t\|unverifiable\|The index is being built/, '... and is not looked at');
+	qr/^t\|unverifiable\|The index is being built/, '... and is not verified');
 $writer->query_safe('COMMIT');
 $writer->quit;
 ok( $node->poll_query_until('postgres',
@@ -301,8 +282,8 @@ DO $$ BEGIN
 END $$;
 COMMIT;
 SQL
-is( $node->safe_psql('postgres', <<'SQL'),
-SELECT count(*) > 9000 FROM walredo_wal_records('0/0', 'FFFFFFFF/FFFFFFFF')
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) > 9000 FROM walredo_wal_records('0/0', '$open_end')
 WHERE resource_manager = 'Storage' AND record_type = 'TRUNCATE'
 SQL
 	't', 'truncated very often');
@@ -315,6 +296,6 @@ foreach (1 .. 3)
 	last if $often < 1.4 * $once + 0.1;
 }
 diag("20,000 pages: $once seconds, $often with 10,000 truncations");
-cmp_ok($often, '<', 1.4 * $once + 0.1, 'truncations cost no look at all pages');
+cmp_ok($often, '<', 1.4 * $once + 0.1, 'a truncation does not look at all pages');
 
 done_testing();

@@ -1,17 +1,17 @@
 
-# What becomes of stored values and of the extension's objects in the course of
-# time: pg_dump and pg_upgrade, ALTER EXTENSION UPDATE and SET SCHEMA, and
-# DROP EXTENSION in a session that has used it.  In all of it the extension's
-# schema is not in the search_path.
+# Stored values and the extension's objects survive pg_dump and pg_upgrade, ALTER
+# EXTENSION UPDATE and SET SCHEMA, and DROP EXTENSION works in a session that has
+# used the extension.  In all of this, the extension's schema is not in the
+# search_path.
 #
-# pg_upgrade goes from another server that has walredo installed, if there is
+# pg_upgrade starts from another server that has walredo installed, if there is
 # one: that of OLD_PG_CONFIG, or the oldest one next to this server's directory
-# (as on Debian).  Else both servers are this one, which makes the same dump.
+# (as on Debian).  Otherwise both servers are this one, which makes the same dump.
 #
 # Seen to fail: with "relocatable = false"; with a function that the script
 # puts into the schema public; with an SQL function that calls another without
-# its schema; with a script without one of the functions; with a text form that
-# loses the fork; with a function that keeps a type's OID for good.
+# its schema; with a script that lacked one of the functions; with a text form
+# that lost the fork; with a function that kept a type's OID for good.
 
 use strict;
 use warnings;
@@ -40,7 +40,7 @@ sub major_of
 	return $major;
 }
 
-# The programs of the server to come from.
+# The directory of the programs of the server to upgrade from.
 sub older_server
 {
 	my $bindir = pg_config('pg_config', 'bindir');
@@ -139,7 +139,7 @@ CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 
 INSERT INTO hashed SELECT DISTINCT tag FROM stored WHERE tag IS NOT NULL;
 SQL
 
-# All that must come through, as text that is the same in all versions.
+# Everything that must survive, as text that is the same in all versions.
 my $state = <<'SQL';
 SELECT i, tag, md5(ext._walredo_tag_send(tag)), left(record::text, 80),
 	md5(ext._walredo_record_send(record)), member FROM stored ORDER BY i;
@@ -238,13 +238,13 @@ CHECKPOINT;
 UPDATE t SET word = 'new' WHERE id = 1;
 SELECT status FROM ext.walredo_verify('t');
 SQL
-	"unverifiable\nok", 'the log begins anew');
+	"unverifiable\nok", 'WAL begins anew');
 
 #
 # Every function in a schema that is not in the search_path
 #
 
-# By its arguments.  An @ stands for the schema, and # for the log's range.
+# A call of each function.  An @ stands for the schema, and # for a range of WAL.
 my $tag = "'slru pg_xact/0000 blk 0'::\@.walredo_tag";
 my $record = "'0/2 clog_set_committed xids=700'::\@.walredo_record";
 my %calls = (
@@ -371,7 +371,7 @@ sub schema_of_extension
 	);
 }
 
-# Calls them all, in one session.
+# Calls all of them, in one session.  Returns what psql prints.
 sub call_all
 {
 	my ($search_path, $schema) = @_;
@@ -433,7 +433,7 @@ $new->safe_psql('postgres', 'ALTER EXTENSION walredo SET SCHEMA ext');
 my $directory = pg_config('pg_config', 'sharedir') . '/extension';
 my $script = "$directory/walredo--1.0--1.1.sql";
 
-# Ours alone, and not for long.
+# The server's directory must be as it was.
 END
 {
 	unlink $script if defined $script;

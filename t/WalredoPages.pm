@@ -1,10 +1,21 @@
 package WalredoPages;
 
-# Pages in files, as the server wrote them, to compare with what walredo makes;
-# and records that are broken on purpose.
+# Pages and the files that they are in, as a server wrote them.
+#
+# Offers:
+#	$page_size, $clog_per_page, $commit_ts_per_page, $members_per_page,
+#	offsets_per_page
+#		the size of a page, and how many entries a page of an SLRU has
+#	path_of, read_block, slurp_page, page_sql
+#		what is in a file
+#	is_page
+#		a test: a page that walredo has made is the one that the server wrote
+#	write_file, write_block, overwrite, cut_file, lengthen_file
+#		changes to a file, made while the server is down, or where the server
+#		has nothing of the file in its buffers
 #
 # Seen to fail: is_page() with one byte changed, and with a page of zeroes for
-# one that is missing.
+# one that is missing; overwrite() of a file that is too short.
 
 use strict;
 use warnings;
@@ -14,16 +25,21 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw($page_size $clog_per_page $commit_ts_per_page
-  $members_per_page offsets_per_page checkpoint_lsn slurp_page page_sql
-  is_page make_record sealed_record overwrite_record poison);
+  $members_per_page offsets_per_page path_of read_block slurp_page page_sql
+  is_page write_file write_block overwrite cut_file lengthen_file);
 
+#
+# Constants
+#
+
+# BLCKSZ, and XLOG_BLCKSZ.
 our $page_size = 8192;
 
-# Entries on a page of an SLRU.
 our $clog_per_page = 32768;
 our $commit_ts_per_page = 819;
 our $members_per_page = 1636;
 
+# An offset has 64 bits since PostgreSQL 19.
 sub offsets_per_page
 {
 	my $node = shift;
@@ -31,18 +47,24 @@ sub offsets_per_page
 	return $page_size / ($node->pg_version->major >= 19 ? 8 : 4);
 }
 
-# Where the log ends; the server must be down.
-sub checkpoint_lsn
-{
-	my $node = shift;
-	my ($out) = run_command([ 'pg_controldata', $node->data_dir ]);
+#
+# Reading
+#
 
-	$out =~ /^Latest checkpoint location:\s+(\S+)/m or die 'no checkpoint';
-	return $1;
+# The file of a relation's fork, the main one unless another is given.
+sub path_of
+{
+	my ($node, $database, $relation, $fork) = @_;
+	my $path = $node->safe_psql($database,
+		"SELECT pg_relation_filepath('$relation')");
+
+	$path ne '' or die "relation $relation has no file";
+	$path .= "_$fork" if defined $fork && $fork ne 'main';
+	return $node->data_dir . "/$path";
 }
 
-# A block of a file, or all of it if the block is undefined.  '' if there is no
-# such block, or file.
+# A block of a file, or all of the file if the block is undefined.  '' if there
+# is no such block, or no such file.
 sub slurp_page
 {
 	my ($file, $blkno) = @_;
@@ -56,7 +78,17 @@ sub slurp_page
 	return $got ? $page : '';
 }
 
-# The same as an expression of SQL; NULL if there is no such block.
+# A block of a file, which must be there in full.
+sub read_block
+{
+	my ($file, $blkno) = @_;
+	my $block = slurp_page($file, $blkno);
+
+	length $block == $page_size or die "$file has no block $blkno";
+	return $block;
+}
+
+# What slurp_page() reads, as an expression of SQL; NULL instead of ''.
 sub page_sql
 {
 	my ($file, $blkno) = @_;
@@ -88,109 +120,60 @@ sub is_page
 	return;
 }
 
-# CRC-32C, as the log has it.
-sub _crc32c
+#
+# Changing
+#
+
+# Makes a file of these bytes, in place of the one that may be there.
+sub write_file
 {
-	my $data = shift;
-	my $crc = 0xFFFFFFFF;
+	my ($file, $bytes) = @_;
 
-	foreach my $byte (unpack 'C*', $data)
-	{
-		$crc ^= $byte;
-		$crc = ($crc >> 1) ^ (($crc & 1) ? 0x82F63B78 : 0) for 1 .. 8;
-	}
-	return $crc ^ 0xFFFFFFFF;
-}
-
-# A record of any sort, as bytes, with a right checksum.  Blocks are hashes of
-# spc, db, rel, blk, and if they are not as most are: id, fork, flags, data, and
-# an image: its bytes, info (BKPIMAGE_*), hole_offset and hole_length.
-sub make_record
-{
-	my ($rmid, $info, $blocks, $main) = @_;
-	my ($headers, $data, $id) = ('', '', 0);
-
-	foreach my $block (@$blocks)
-	{
-		my $image = $block->{image};
-		my $block_data = $block->{data} // '';
-		my $flags = ($block->{flags} // 0) | ($block->{fork} // 0);
-
-		$flags |= 0x10 if $image;
-		$flags |= 0x20 if $block_data ne '';
-		$id = $block->{id} // $id;
-		$headers .= pack 'CCS', $id++, $flags, length $block_data;
-		if ($image)
-		{
-			$headers .= pack 'SSC', length $image->{bytes},
-			  $image->{hole_offset} // 0, $image->{info};
-
-			# Has a hole, and is compressed by any method.
-			$headers .= pack 'S', $image->{hole_length}
-			  if ($image->{info} & 0x01) && ($image->{info} & 0x1C);
-			$data .= $image->{bytes};
-		}
-		$headers .= pack 'LLLL', @$block{qw(spc db rel blk)};
-		$data .= $block_data;
-	}
-	$headers .= pack 'CC', 255, length $main if length($main // '');
-
-	my $body = $headers . $data . ($main // '');
-	my $header = pack 'LLQCCS', 24 + length $body, 0, 0, $info, $rmid, 0;
-	return $header . pack('L', _crc32c($body . $header)) . $body;
-}
-
-# A record with the checksum that goes with its other bytes.
-sub sealed_record
-{
-	my $record = shift;
-
-	substr($record, 20, 4) =
-	  pack('L', _crc32c(substr($record, 24) . substr($record, 0, 20)));
-	return $record;
-}
-
-# Writes a record over the one at that LSN, in a directory of segments of 1 MB.
-# It must be as long.
-sub overwrite_record
-{
-	my ($dir, $lsn, $record) = @_;
-	my ($high, $low) = map { hex } split m{/}, $lsn;
-	my ($fh, $open) = (undef, '');
-
-	while ($record ne '')
-	{
-		my $file = sprintf '%s/%08X%08X%08X', $dir, 1, $high, $low >> 20;
-		my $at = $low & 0xFFFFF;
-
-		# A page begins with a header.
-		$at += $at == 0 ? 40 : $at % $page_size == 0 ? 24 : 0;
-		my $part = substr $record, 0, $page_size - $at % $page_size, '';
-		if ($file ne $open)
-		{
-			open $fh, '+<:raw', $file or die "could not open $file: $!";
-			$open = $file;
-		}
-		seek $fh, $at, 0;
-		print $fh $part or die "could not write $file: $!";
-		$low = ($low & ~0xFFFFF) + $at + length $part;
-	}
-	close $fh or die "could not write $open: $!";
+	open(my $fh, '>:raw', $file) or die "could not open $file: $!";
+	print $fh $bytes;
+	close $fh or die "could not write $file: $!";
 	return;
 }
 
-# The record of a heap insertion, in hexadecimal, with a line pointer that is
-# far out of range, and with a right checksum.  Redo of such a record is a
-# PANIC.
-sub poison
+# Puts bytes into a file, at an offset that must be within it.
+sub overwrite
 {
-	my $record = pack 'H*', shift;
-	my $header = 24;
+	my ($file, $offset, $bytes) = @_;
 
-	substr($record, -3, 2) = pack 'S', 60000;
-	substr($record, 20, 4) =
-	  pack 'L', _crc32c(substr($record, $header) . substr($record, 0, 20));
-	return unpack 'H*', $record;
+	-s $file >= $offset + length $bytes or die "$file is too short";
+	open(my $fh, '+<:raw', $file) or die "could not open $file: $!";
+	seek $fh, $offset, 0;
+	syswrite($fh, $bytes) == length $bytes or die "could not write $file: $!";
+	close $fh or die "could not write $file: $!";
+	return;
+}
+
+sub write_block
+{
+	my ($file, $blkno, $block) = @_;
+
+	length $block == $page_size or die 'no block';
+	overwrite($file, $blkno * $page_size, $block);
+	return;
+}
+
+# Leaves only so many blocks of a file.
+sub cut_file
+{
+	my ($file, $blocks) = @_;
+
+	-s $file > $blocks * $page_size or die "$file is too short";
+	truncate($file, $blocks * $page_size) or die "could not cut $file: $!";
+	return;
+}
+
+# Makes a file as long as so many blocks, with zeroes; it need not be there.
+sub lengthen_file
+{
+	my ($file, $blocks) = @_;
+
+	append_to_file($file, "\0" x ($blocks * $page_size - (-s $file // 0)));
+	return;
 }
 
 1;

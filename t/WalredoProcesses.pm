@@ -2,13 +2,26 @@ package WalredoProcesses;
 
 # Processes of a server that has walredo, and what they may leave behind.
 #
-# A worker is found as what it is, a child process of the postmaster, and a
-# wal-redo child, or its template, as a child process of a worker.  The list of processes is no
-# snapshot, so one look at it may miss one; those who wait look again.
+# Offers:
+#	wait_for
+#		polls until a condition holds
+#	slurp_proc, state_of, stop_process, is_gone, descriptors, cpu_time,
+#	memory_of
+#		one process, by its PID
+#	postmaster_pid, workers, children_of, templates_of, only_child_of
+#		the processes of a server
+#	strange_files, strange_processes, left_before, left_over, nothing_is_left
+#		files, processes and shared memory that should be gone
 #
-# Seen to fail: nothing_is_left() with children that nobody kills or waits for,
-# and with directories and segments of children that nobody removes; and, where
-# nobody watches, beside a server that is started and killed again and again.
+# A worker is recognized as a child process of the postmaster, and a wal-redo
+# child, or its template, as a child process of a worker.  The list of processes
+# is no snapshot, so that one look at it may miss a process; functions that wait
+# look again.
+#
+# Seen to fail: nothing_is_left() with children that were neither killed nor
+# waited for, and with directories and segments of children that were not removed;
+# and, when no process watched whose segments there are, beside a server that was
+# started and killed again and again.
 
 use strict;
 use warnings;
@@ -42,7 +55,7 @@ sub wait_for (&)
 }
 
 #
-# One process, by its number
+# One process, by its PID
 #
 
 # A file below /proc, or '' if it is not there any more.
@@ -149,8 +162,8 @@ sub postmaster_pid
 	return (split /\n/, slurp_file($file))[0];
 }
 
-# All workers; only that of a session if its backend is given, which is there
-# if walredo is not preloaded.
+# All workers; only that of a session if its backend is given.  Sessions have
+# their own if walredo is not preloaded.
 sub workers
 {
 	my ($node, $backend) = @_;
@@ -207,7 +220,7 @@ sub only_child_of
 # What may be left behind
 #
 
-# What is in the data directory besides what a server keeps there.
+# Files in the data directory other than those that a server keeps there.
 sub strange_files
 {
 	my $node = shift;
@@ -231,8 +244,9 @@ sub strange_files
 	return join "\n", sort @found;
 }
 
-# Shared memory of other servers, which may be killed while tests run, as keys of
-# a hash.  Who is watching it knows: a process for each data directory.
+# Other servers on this machine may be killed while tests run, and leave shared
+# memory behind.  A process for each data directory watches whose the segments
+# are: a hash of directory => {pid, output}.
 my %watchers;
 
 sub _watch_segments
@@ -245,7 +259,7 @@ sub _watch_segments
 	die "could not fork: $!" unless defined $pid;
 	if ($pid == 0)
 	{
-		# Without our END blocks, if it fails
+		# If this fails, the END blocks of the test must not be run.
 		open(STDOUT, '>', $output)
 		  && exec($^X, "$FindBin::RealBin/../test/watch_segments.pl",
 			$directory);
@@ -265,6 +279,7 @@ END
 	waitpid($_->{pid}, 0) foreach values %watchers;
 }
 
+# The segments that are other servers', as keys of a hash.
 sub _foreign_segments
 {
 	my $directory = shift;
@@ -273,8 +288,8 @@ sub _foreign_segments
 	  slurp_proc($watchers{$directory}{output});
 }
 
-# System V segments that nobody is attached to, and files of POSIX segments
-# that nobody has mapped, but for those of other servers, as keys of a hash.
+# System V segments that no process is attached to, and files of POSIX segments
+# that no process has mapped, except those of other servers, as keys of a hash.
 sub _unused_segments
 {
 	my $directory = shift;
@@ -331,7 +346,7 @@ sub strange_processes
 	return @found;
 }
 
-# What there is before a test: for left_over().
+# What there is before a test, for left_over() to compare with.
 sub left_before
 {
 	my $node = shift;

@@ -1,6 +1,11 @@
 package WalredoSessions;
 
 # Sessions whose queries are begun, and waited for later.
+#
+# Offers:
+#	session								opens one, which shows SQLSTATEs
+#	begin_query, end_query, run_query	in that session
+#	wait_for_waiting					until its query waits for a child
 
 use strict;
 use warnings;

@@ -1,10 +1,14 @@
 package WalredoWorkload;
 
-# A workload whose log has records of every resource manager that changes
+# A workload whose WAL has records of every resource manager that changes
 # pages, and of nearly every kind that these have, but is small: some ten
 # seconds, and some ten thousand records.
 #
-# It is deterministic as far as a server can be: nobody else should write at
+# Offers, none of them exported:
+#	$database, conf, run	the workload
+#	subtransactions			SQL for a transaction with many subtransactions
+#
+# It is deterministic as far as a server can be: no other session should write at
 # the same time, and autovacuum should be off.  Concurrency, where a record
 # needs it, comes from prepared transactions, which hold their locks as
 # sessions do.
@@ -26,7 +30,33 @@ use Time::HiRes;
 # The database in which most of it happens.
 our $database = 'work load';
 
-# What a server needs for it.
+# A block of PL/pgSQL that inserts the numbers from 1 to $count into the first
+# column of a table, each in a subtransaction; one of every $fail_every fails, if
+# that is given.
+sub subtransactions
+{
+	my ($table, $count, $fail_every) = @_;
+	my $fail =
+	  defined $fail_every
+	  ? "IF i % $fail_every = 0 THEN RAISE EXCEPTION 'no'; END IF;"
+	  : '';
+
+	return <<SQL;
+DO \$\$
+BEGIN
+	FOR i IN 1 .. $count LOOP
+		BEGIN
+			INSERT INTO $table VALUES (i);
+			$fail
+		EXCEPTION WHEN raise_exception THEN NULL;
+		END;
+	END LOOP;
+END
+\$\$;
+SQL
+}
+
+# The lines of postgresql.conf that a server needs for it.
 sub conf
 {
 	return <<'CONF';
@@ -573,7 +603,7 @@ sub _run_sql
 	return;
 }
 
-# Runs all of it.  Returns how many seconds it took.
+# Runs the whole workload.  Returns how many seconds it took.
 sub run
 {
 	my $node = shift;

@@ -4,11 +4,12 @@
  *	  A wal-redo child that a record has taken over.
  *
  * t/033_bad_child.pl builds this with the sources of the child, and puts it
- * where the child's library is looked for.  It is a child like any other until
- * it gets a record at LSN BAD/n.  Then it does what the n-th of the list below
- * says, with all that a real child has when it replays: the pipes, and the
- * sandbox, unless that is linked away (-Wl,--wrap) to see what the others do
- * about a child that is held by nothing.
+ * where the server looks for the child's library.  It behaves like a real child
+ * until it gets a record whose LSN is BAD/n.  Then it does what line n of the
+ * enum below says, with what a real child has while it replays: the pipes, and
+ * the sandbox.  In one of the two variants that are built, the sandbox is
+ * replaced by nothing (-Wl,--wrap), which shows what the worker and the backend
+ * do about a child that no sandbox restrains.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -32,7 +33,7 @@
 #define MEGABYTE		((Size) 1024 * 1024)
 #define GIGABYTE		(1024 * MEGABYTE)
 
-/* The test reads the names from here. */
+/* The test reads this enum, for the names and their numbers. */
 typedef enum BadDeed
 {
 	BAD_NONE,
@@ -41,16 +42,16 @@ typedef enum BadDeed
 	BAD_CLOSE_STDERR,
 	BAD_STOP,
 	BAD_SPIN,
-	BAD_PALLOC,					/* until there is no more */
-	BAD_MALLOC,					/* likewise, but gives it back */
+	BAD_PALLOC,					/* all memory that there is */
+	BAD_MALLOC,					/* likewise, but frees it again */
 	BAD_RECURSE,
-	BAD_FLOOD_STDERR,			/* without a newline */
-	BAD_CHATTER,				/* lines on standard error, and all is well */
+	BAD_FLOOD_STDERR,			/* one endless line */
+	BAD_CHATTER,				/* 100 lines on standard error, and no harm */
 	BAD_FLOOD_STDOUT,
-	BAD_SHORT,					/* a byte less than a page, and exits */
-	BAD_SHORT_SPIN,				/* a byte less than a page, and no more */
+	BAD_SHORT,					/* a byte less than a page, then exits */
+	BAD_SHORT_SPIN,				/* a byte less than a page, then hangs */
 	BAD_LONG,					/* a byte more than a page */
-	BAD_TWICE,					/* pages that nobody has asked for */
+	BAD_TWICE,					/* two pages more than were asked for */
 	BAD_DRIBBLE,				/* a page, byte by byte */
 	BAD_EXIT,
 	BAD_SEGV
@@ -61,10 +62,8 @@ PG_MODULE_MAGIC;
 extern PGDLLEXPORT void _PG_init(void);
 extern PGDLLEXPORT void walredo_worker_main(Datum main_arg);
 
-extern void __real_walredo_redo_apply(XLogRecPtr lsn, const char *record,
-									  uint32 size);
-extern void __wrap_walredo_redo_apply(XLogRecPtr lsn, const char *record,
-									  uint32 size);
+extern const char *__real_walredo_redo_apply(const WalredoMessage *message);
+extern const char *__wrap_walredo_redo_apply(const WalredoMessage *message);
 extern bool __real_walredo_write(int fd, const char *buf, size_t size);
 extern bool __wrap_walredo_write(int fd, const char *buf, size_t size);
 extern const char *__wrap_walredo_sandbox_limit_resources(size_t memory_limit);
@@ -80,7 +79,10 @@ _PG_init(void)
 		walredo_child_init();
 }
 
-/* The worker looks for its library in the same place, and gets the real one. */
+/*
+ * The worker's library is looked for in the same place as the child's, so this
+ * one is found for it, too.  The worker must be the real one.
+ */
 void
 walredo_worker_main(Datum main_arg)
 {
@@ -109,13 +111,17 @@ __wrap_walredo_sandbox_enter_template(void)
 const char *
 __wrap_walredo_sandbox_enter(pid_t parent)
 {
-	/* The pipes' ends are still there under the numbers that they came with. */
+	/*
+	 * The real function closes the descriptors under which the template was
+	 * given the ends of the pipes.  If they stayed open here, closing one of
+	 * 0 to 2 would not close a pipe.
+	 */
 	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
 		return "close descriptors";
 	return NULL;
 }
 
-/* Not empty, so that it is not taken for what has no effect. */
+/* The loop is not empty, lest the compiler remove it as without effect. */
 static void
 spin(void)
 {
@@ -134,7 +140,7 @@ recurse(volatile char *before)
 	return recurse(room) + room[0];
 }
 
-/* Writes as much as it can, up to a limit. */
+/* Writes size bytes, or as many as it can. */
 static void
 flood(int fd, Size size)
 {
@@ -239,12 +245,12 @@ misbehave(BadDeed deed)
 	}
 }
 
-void
-__wrap_walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
+const char *
+__wrap_walredo_redo_apply(const WalredoMessage *message)
 {
-	if (lsn >> 32 == BAD_LSN_HIGH)
-		misbehave((BadDeed) (uint32) lsn);
-	__real_walredo_redo_apply(lsn, record, size);
+	if (message->lsn >> 32 == BAD_LSN_HIGH)
+		misbehave((BadDeed) (uint32) message->lsn);
+	return __real_walredo_redo_apply(message);
 }
 
 bool

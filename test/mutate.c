@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * mutate.c
- *	  Breaks WAL records, for tests.
+ *	  Functions for tests that break WAL records.
  *
  *	mutate(rec bytea, seed int4, kind int4) RETURNS bytea
- *		The record, changed in a way that kind names and in a place that seed
- *		decides, with a right checksum.
+ *		Returns the record after a change, of the given kind and at a place that
+ *		depends on seed only, with a correct checksum.
  *	write_file(path text, contents bytea) RETURNS void
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -29,20 +29,19 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(mutate);
 PG_FUNCTION_INFO_V1(write_file);
 
-/* Keeps the length, except where it says otherwise. */
+/* What to change.  The length stays, unless the comment says otherwise. */
 typedef enum MutationKind
 {
-	MUTATE_NOTHING,				/* of what redo looks at: the link to the
-								 * record before */
-	MUTATE_CHECKSUM,			/* left wrong */
-	MUTATE_TOTAL_LENGTH,		/* in the header only */
-	MUTATE_CUT,					/* another length, and the header says so */
-	MUTATE_EXTEND,				/* another length, and the header says so */
-	MUTATE_HEADER,				/* what sort of record it is */
-	MUTATE_BLOCK_HEADERS,		/* bytes after the header */
+	MUTATE_NOTHING,				/* only xl_prev, which redo does not use */
+	MUTATE_CHECKSUM,			/* the checksum becomes wrong */
+	MUTATE_TOTAL_LENGTH,		/* the length in the header only */
+	MUTATE_CUT,					/* another length, also in the header */
+	MUTATE_EXTEND,				/* another length, also in the header */
+	MUTATE_HEADER,				/* xl_info or xl_rmid */
+	MUTATE_BLOCK_HEADERS,		/* bytes right after the header */
 	MUTATE_BIT,					/* anywhere after the header */
 	MUTATE_BYTES,				/* a few, anywhere after the header */
-	MUTATE_TAIL					/* main data, which comes last */
+	MUTATE_TAIL					/* the end, which is main data */
 } MutationKind;
 
 static pg_prng_state prng;
@@ -53,7 +52,7 @@ random_below(uint32 limit)
 	return limit == 0 ? 0 : pg_prng_uint64(&prng) % limit;
 }
 
-/* Bytes that are likelier than others to upset somebody. */
+/* Half of the bytes have values that code is likelier to handle wrongly. */
 static uint8
 random_byte(void)
 {
@@ -82,7 +81,7 @@ mutate(PG_FUNCTION_ARGS)
 	if (kind == MUTATE_EXTEND)
 		new_size = size + 1 + random_below(64);
 
-	/* Aligned, and long enough to be looked at as a record in any case. */
+	/* Make it aligned, and at least as long as a record's header. */
 	record = palloc0(Max(new_size, SizeOfXLogRecord));
 	data = (char *) record;
 	memcpy(data, VARDATA_ANY(arg), Min(size, new_size));

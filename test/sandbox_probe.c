@@ -3,10 +3,10 @@
  * sandbox_probe.c
  *	  Enters the sandbox of the wal-redo child and tries one thing.
  *
- * t/031_sandbox.pl builds and runs it.  The exit code is 0 if what was tried
- * worked, 1 if it was refused but the process lives, 2 if there is no such
- * thing to try, 3 if the sandbox could not be entered.  What the filter
- * forbids should end the process with SIGSYS instead.
+ * t/031_sandbox.pl builds and runs this.  The exit code is 0 if what was tried
+ * worked, 1 if it failed but did not kill the process, 2 if the argument is not
+ * known, 3 if the sandbox could not be entered.  What the filter forbids must
+ * kill the process with SIGSYS instead.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -37,10 +37,10 @@
 #define MEGABYTE		((size_t) 1024 * 1024)
 #define MEMORY_LIMIT	(64 * MEGABYTE)
 
-/* A page that was there before the sandbox closed. */
+/* A page that was mapped before the process entered the sandbox. */
 static void *old_page;
 
-/* Somebody else to send a signal to. */
+/* Another process, to send a signal to. */
 static pid_t other;
 
 /* Allocates and uses memory; true if there was enough. */
@@ -56,7 +56,7 @@ use_memory(size_t size)
 	return 1;
 }
 
-/* Many small pieces, which come from brk(). */
+/* The same in many small pieces, for which malloc() calls brk(). */
 static int
 use_small_pieces(size_t size)
 {
@@ -77,7 +77,7 @@ try(const char *what)
 {
 	char		byte = 'x';
 
-	/* Allowed. */
+	/* These are allowed. */
 	if (strcmp(what, "exit") == 0)
 		return 1;
 	if (strcmp(what, "read_stdin") == 0)
@@ -85,7 +85,7 @@ try(const char *what)
 	if (strcmp(what, "write_stdout") == 0)
 		return write(STDOUT_FILENO, "answer", 6) == 6;
 	if (strcmp(what, "write_stderr") == 0)
-		return write(STDERR_FILENO, "words", 5) == 5;
+		return write(STDERR_FILENO, "text", 4) == 4;
 	if (strcmp(what, "small_memory") == 0)
 		return use_small_pieces(16 * MEGABYTE);
 	if (strcmp(what, "large_memory") == 0)
@@ -93,13 +93,16 @@ try(const char *what)
 	if (strcmp(what, "abort") == 0)
 		abort();
 
-	/* Too much; refused, but no crime. */
+	/* These fail, as it is too much, but must not kill the process. */
 	if (strcmp(what, "too_much_small_memory") == 0)
 		return use_small_pieces(2 * MEMORY_LIMIT);
 	if (strcmp(what, "too_much_large_memory") == 0)
 		return use_memory(2 * MEMORY_LIMIT);
 
-	/* Forbidden.  System calls by number where libc would use another. */
+	/*
+	 * These are forbidden.  Some are called by number, as the function of
+	 * libc would make another system call.
+	 */
 #ifdef SYS_open
 	if (strcmp(what, "open") == 0)
 		return syscall(SYS_open, "/dev/null", O_RDONLY) >= 0;
@@ -175,7 +178,7 @@ main(int argc, char **argv)
 	if (argc != 2)
 		return 2;
 
-	/* Something that the sandbox has to close. */
+	/* A descriptor that walredo_sandbox_enter() must close. */
 	fd = open("/dev/null", O_WRONLY);
 	if (fd > STDERR_FILENO + 1)
 		(void) dup2(fd, STDERR_FILENO + 1);
@@ -185,7 +188,7 @@ main(int argc, char **argv)
 		return 2;
 	if (other == 0)
 	{
-		/* Goes when we go, or has gone already. */
+		/* It must end with its parent, which may have happened already. */
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() == 1)
 			_exit(0);
 		pause();

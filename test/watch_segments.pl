@@ -1,16 +1,17 @@
-# Tells which shared memory is other servers'.
+# Finds out which shared memory belongs to other servers.
 #
 #   perl test/watch_segments.pl DIRECTORY
 #
-# What a killed server leaves behind does not say whose it was: its processes
-# are gone.  So this looks while they are there.  It prints a line for each
-# System V segment whose creator, and each POSIX segment of which a user, does
-# not live in the directory or below it: "segment" and a number, or "file" and a
-# name; first "ready".  A server, and a wal-redo child's template, lives in its
-# data directory before it makes a segment.  What nobody saw in use is not
-# listed.
+# Whose segment it was that a killed server has left behind cannot be found out
+# afterwards, since the server's processes are gone.  So this program watches
+# segments while they are in use.  First it prints "ready".  Then it prints a line
+# for each System V segment whose creator has a working directory that is not
+# DIRECTORY or below it, and for each POSIX segment of which a user has:
+# "segment" and a number, or "file" and a name.  A server, and the template of
+# wal-redo children, is in its data directory before it makes a segment.
+# Segments that were never seen in use are not listed.
 #
-# It ends when its parent does.
+# The program ends when its parent does.
 
 use strict;
 use warnings;
@@ -28,8 +29,8 @@ sub contents
 	return <$file> // '';
 }
 
-# Whether a process lives elsewhere; undefined if there is no such process, or
-# it cannot be asked.
+# Whether a process has its working directory elsewhere; undefined if there is no
+# such process, or if it is another user's.
 sub is_elsewhere
 {
 	my $pid = shift;
@@ -50,8 +51,8 @@ sub look_at_segments
 	return;
 }
 
-# Processes are many, and only those elsewhere are of interest, so these are
-# asked, not those that have used each file.
+# Only processes elsewhere are of interest, so look for those among all processes
+# first, and then at the files that they use.
 sub look_at_files
 {
 	my %new = map { $_ => 1 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * api.h
- *	  What SQL functions of several files share: private to this room.
+ *	  What SQL functions of several files share: a header private to this room.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -19,10 +19,13 @@
 #include "record/tag.h"
 #include "wal/reader.h"
 
-/* ERROR 42501 unless the caller may read the server's log. */
-extern void walredo_check_may_read_log(void);
+/* ERROR 42501 unless the caller may read the server's WAL. */
+extern void walredo_check_may_read_wal(void);
 
-/* WARNING that there is a gap before what a reader reads next. */
+/*
+ * WARNING that WAL before what the reader reads next was removed before it
+ * could be read.
+ */
 extern void walredo_warn_of_gap(WalredoReader *reader);
 
 /* A text argument as a C string, or NULL for a null. */
@@ -35,7 +38,7 @@ extern char *walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno);
 extern void walredo_check_page_length(FunctionCallInfo fcinfo, int argno,
 									  const char *argname);
 
-/* The forks of a relation that the log has pages of. */
+/* The forks of a relation that WAL has pages of. */
 #define WALREDO_NUM_LOGGED_FORKS	3
 extern const ForkNumber walredo_logged_forks[WALREDO_NUM_LOGGED_FORKS];
 

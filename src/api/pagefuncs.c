@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pagefuncs.c
- *	  SQL functions that make pages from WAL, and show how they came to
- *	  be.
+ *	  SQL functions that make pages from WAL, and show how they came to be.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -13,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/rmgr.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
 #include "common/relpath.h"
@@ -25,7 +23,6 @@
 #include "page/scan.h"
 #include "record/record.h"
 #include "record/tag.h"
-#include "record/xlogrecord.h"
 #include "redo/replay.h"
 #include "storage/bufpage.h"
 #include "utils/builtins.h"
@@ -44,46 +41,15 @@ PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
 /*
- * Is a record one that a child can replay, even if it has no image of the page?
+ * Can a page be made from a change alone?
  */
 static bool
-can_be_replayed(const WalredoRecord *record)
+change_makes_page(const WalredoPageChange *change)
 {
-	return WalredoRecordIsNative(record) ||
-		RmgrIdIsBuiltin(((const XLogRecord *) record->u.data)->xl_rmid);
+	return change->starts_page && change->what != WALREDO_CHANGE_UNKNOWN;
 }
 
-/*
- * Can a page be made from the record alone?  ERROR 22023 if the record is not
- * about the page.
- */
-static bool
-record_starts_page(const WalredoTag *tag, const WalredoRecord *record)
-{
-	if (can_be_replayed(record))
-		return walredo_record_will_init(tag, record);
-	return walredo_xlogrecord_has_image((const XLogRecord *) record->u.data,
-										tag);
-}
-
-/*
- * Does the image of a page that has been made from a record alone lack
- * contents?
- */
-static bool
-image_is_incomplete(const WalredoTag *tag, const WalredoRecord *record,
-					const bytea *image)
-{
-	WalredoBlockRef block;
-
-	return !WalredoRecordIsNative(record) && tag->kind == WALREDO_TAG_REL &&
-		walredo_xlogrecord_find_block((const XLogRecord *) record->u.data,
-									  tag, &block) &&
-		block.image_has_hole &&
-		walredo_hole_has_contents(tag->forknum, VARDATA(image));
-}
-
-/* A WAL record as the pool wants it, to have it described. */
+/* The current record of a reader as a child is given it to describe it. */
 static WalredoRecord *
 whole_record(WalredoReader *reader)
 {
@@ -100,24 +66,24 @@ whole_record(WalredoReader *reader)
 /*
  * walredo_page_records(tag, start_lsn, end_lsn, wal_directory)
  *
- * A row a change to the page.  One WAL record may change a page more than
- * once.
+ * Returns one row per change to the page.  One WAL record may change a page
+ * more than once, and has as many rows then.
  */
 Datum
 walredo_page_records(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter;
 	WalredoPageScan *scan;
 	MemoryContext row_context;
 
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
-	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
-	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
+	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
 								   PG_GETARG_LSN(1), PG_GETARG_LSN(2));
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
@@ -130,17 +96,21 @@ walredo_page_records(PG_FUNCTION_ARGS)
 		if (scan->has_restarted)
 			walredo_warn_of_gap(scan->reader);
 		scan->has_restarted = false;
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
+			const WalredoPageChange *change = &scan->list[i];
 			Datum		values[5];
 			bool		nulls[5] = {0};
 
+			if (change->what == WALREDO_CHANGE_END)
+				continue;
 			values[0] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
 			values[1] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
 			values[2] =
 				CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
 			values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
-			values[4] = PointerGetDatum(scan->records[i].record);
+			values[4] = PointerGetDatum(walredo_change_record(scan->changes,
+															  change));
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 								 nulls);
 		}
@@ -153,7 +123,10 @@ walredo_page_records(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* ERROR if a page's fork is one that WAL knows only at times. */
+/*
+ * ERROR if a fork is the free space map.  WAL has images of some of its pages,
+ * but not all of its changes.
+ */
 static void
 check_is_logged(ForkNumber forknum)
 {
@@ -165,7 +138,7 @@ check_is_logged(ForkNumber forknum)
 				 errhint("Read the page as it is now with get_raw_page(), or let VACUUM make it anew.")));
 }
 
-/* ERROR if WAL has nothing of a fork of a relation. */
+/* The same for a fork of a relation, and ERROR if WAL has nothing of it. */
 static void
 check_is_logged_relation(Oid relid, ForkNumber forknum)
 {
@@ -180,9 +153,9 @@ check_is_logged_relation(Oid relid, ForkNumber forknum)
 }
 
 /*
- * The first place from start_lsn on where WAL has all it takes to make the
- * page, or InvalidXLogRecPtr.  It is for a message, so that WAL which is
- * missing there is no error.
+ * The end LSN of the first record from start_lsn on that a page can be made
+ * from, or InvalidXLogRecPtr if there is none.  This is for the detail of an
+ * error, so that WAL which is missing there must not raise another.
  */
 static XLogRecPtr
 first_start_after(const WalredoPageFilter *filter, const char *directory,
@@ -194,11 +167,10 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
 
 	while (found == InvalidXLogRecPtr && walredo_page_scan_next(scan))
 	{
-		for (int i = 0; i < scan->num_records; i++)
+		for (int i = 0; i < scan->num_changes; i++)
 		{
-			if (record_starts_page(&filter->tag,
-								   scan->records[i].record))
-				found = scan->records[i].record->lsn;
+			if (change_makes_page(&scan->list[i]))
+				found = walredo_reader_end_lsn(scan->reader);
 		}
 	}
 	walredo_page_scan_end(scan);
@@ -224,7 +196,7 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 		return;
 	for (int i = 0; i < ntags && relname == NULL; i++)
 	{
-		if (memcmp(&tag, &tags[i], sizeof(tag)) == 0)
+		if (walredo_tag_same_fork(&tag, &tags[i]))
 			relname = get_rel_name(relids[i]);
 	}
 	locator = walredo_tag_locator(&tag);
@@ -239,7 +211,8 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 }
 
 /*
- * Says why a page cannot be made as of lsn, where the scan has come to its end.
+ * ERROR that says why a page cannot be made as of lsn, which is where the scan
+ * has come to its end, and what would help.
  */
 static void
 report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
@@ -247,8 +220,9 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 {
 	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
 	XLogRecPtr	wal_end = walredo_reader_end_lsn(scan->reader);
-	const char *name = walredo_tag_to_cstring(&scan->filter.tag);
+	const char *name = walredo_tag_to_cstring(&scan->filter->tag);
 	char	   *ended_at = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
+	const char *problem = walredo_rebuilt_page_problem(page);
 	XLogRecPtr	later;
 	StringInfoData detail;
 
@@ -271,14 +245,8 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 						   ended_at)));
 
 	initStringInfo(&detail);
-	if (page->is_incomplete)
-		appendStringInfoString(&detail, "The image that WAL has of it lacks a part of its contents.");
-	else if (page->end == WALREDO_UNKNOWN_CHANGE)
-		appendStringInfo(&detail, "The record at %s has changed it, and its resource manager is not known.",
-						 ended_at);
-	else if (page->end == WALREDO_FILE_COPIED)
-		appendStringInfo(&detail, "Its file was copied at %s, which did not log its pages, and WAL has no image of it since.",
-						 ended_at);
+	if (problem != NULL)
+		appendStringInfoString(&detail, problem);
 	else if (page->end != WALREDO_NOT_ENDED)
 		appendStringInfo(&detail, "Since what was known of it ended at %s, WAL has " UINT64_FORMAT " records of it, but none that initializes it or holds an image of it.",
 						 ended_at, page->num_records);
@@ -290,7 +258,7 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn),
 						 page->num_records);
 
-	later = first_start_after(&scan->filter, directory, wal_end);
+	later = first_start_after(scan->filter, directory, wal_end);
 	if (later != InvalidXLogRecPtr)
 		appendStringInfo(&detail, " The earliest LSN that it can be rebuilt at is %X/%X.",
 						 LSN_FORMAT_ARGS(later));
@@ -331,7 +299,8 @@ set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const bytea *base,
 }
 
 /*
- * Forgets what came before WAL that was removed before it could be read.
+ * If WAL was removed before it could be read, forgets what came before the gap,
+ * and begins again with the base image.
  */
 static void
 forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
@@ -340,7 +309,7 @@ forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
 	if (!scan->has_restarted)
 		return;
 	walredo_rebuild_reset(rebuild);
-	set_base(rebuild, &scan->filter.tag, base, lsn);
+	set_base(rebuild, &scan->filter->tag, base, lsn);
 	scan->has_restarted = false;
 }
 
@@ -352,7 +321,7 @@ static bytea *
 page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		const char *directory)
 {
-	WalredoPageFilter filter = {0};
+	WalredoPageFilter *filter = walredo_filter_page(tag);
 	WalredoRebuild *rebuild = walredo_rebuild_create();
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
@@ -361,10 +330,9 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
 		check_is_logged(tag->forknum);
-	filter.tag = *tag;
 	set_base(rebuild, tag, base, lsn);
 
-	scan = walredo_page_scan_begin(&filter, directory, WALREDO_START_OF_WAL,
+	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
 								   lsn);
 	while (walredo_page_scan_next(scan))
 	{
@@ -390,7 +358,7 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 Datum
 walredo_page_at(PG_FUNCTION_ARGS)
 {
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 
@@ -411,7 +379,7 @@ walredo_page_at_relation(PG_FUNCTION_ARGS)
 	int			argno = main_fork ? 1 : 2;
 	WalredoTag	tag;
 
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 	walredo_tag_of_relation(PG_GETARG_OID(0),
 							main_fork ? forkNames[MAIN_FORKNUM] :
 							text_to_cstring(PG_GETARG_TEXT_PP(1)),
@@ -437,7 +405,7 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 	WalredoTag	tag;
 	Datum		lsn;
 
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 	for (int i = 0; i < nargs; i++)
 		args[i] = walredo_getarg_cstring(fcinfo, i);
 	if (args[0] == NULL || args[1] == NULL)
@@ -476,9 +444,11 @@ typedef struct PagesScan
 	WalredoTag *forks;
 	Oid		   *relids;			/* of which relation each of them is */
 	int			nforks;
-	int			fork;			/* the one at hand; -1 before the first */
+	int			fork;			/* whose pages are returned now; -1 before the
+								 * first */
 } PagesScan;
 
+/* Adds a fork of a relation.  ERROR if WAL does not have it. */
 static void
 add_fork(PagesScan *scan, Oid relid, const char *name)
 {
@@ -488,24 +458,90 @@ add_fork(PagesScan *scan, Oid relid, const char *name)
 	scan->nforks++;
 }
 
-/*
- * Reads WAL, of which all pages of the forks can be made then.
- */
+/* Adds all forks of a relation that are logged. */
 static void
-read_pages(PagesScan *scan, XLogRecPtr lsn)
+add_logged_forks(PagesScan *scan, Oid relid)
 {
-	WalredoForkScan *log;
+	bool		is_unlogged =
+		get_rel_persistence(relid) == RELPERSISTENCE_UNLOGGED;
 
-	scan->rebuild = walredo_rebuild_create();
-	log = walredo_fork_scan_begin(scan->forks, scan->nforks, lsn);
-	while (walredo_fork_scan_next(log, scan->rebuild))
-		CHECK_FOR_INTERRUPTS();
-	check_files_are_older(scan->relids, scan->forks, scan->nforks,
-						  walredo_fork_scan_position(log));
-	walredo_fork_scan_end(log);
+	for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
+	{
+		ForkNumber	forknum = walredo_logged_forks[i];
+
+		if (forknum == INIT_FORKNUM || !is_unlogged)
+			add_fork(scan, relid, forkNames[forknum]);
+	}
 }
 
-/* Frees what a query leaves that does not ask for all rows. */
+/*
+ * Begins to return pages of some relations: of the fork given, or of all that
+ * are logged if it is NULL.  Reads WAL up to lsn, of which all of them are
+ * made.
+ */
+static PagesScan *
+begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn)
+{
+	PagesScan  *scan = palloc0(sizeof(PagesScan));
+	int			max_forks = Max(list_length(relations), 1) *
+		WALREDO_NUM_LOGGED_FORKS;
+	WalredoPageFilter *filter;
+	WalredoPageScan *wal;
+	ListCell   *lc;
+
+	scan->forks = palloc(max_forks * sizeof(WalredoTag));
+	scan->relids = palloc(max_forks * sizeof(Oid));
+	scan->fork = -1;
+	foreach(lc, relations)
+	{
+		if (fork != NULL)
+			add_fork(scan, lfirst_oid(lc), fork);
+		else
+			add_logged_forks(scan, lfirst_oid(lc));
+	}
+
+	scan->rebuild = walredo_rebuild_create();
+	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
+	wal = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL, lsn);
+	while (walredo_page_scan_add_some(wal, scan->rebuild))
+		CHECK_FOR_INTERRUPTS();
+	check_files_are_older(scan->relids, scan->forks, scan->nforks,
+						  walredo_reader_end_lsn(wal->reader));
+	walredo_page_scan_end(wal);
+	walredo_filter_free(filter);
+	return scan;
+}
+
+/*
+ * Moves to the next page that WAL can make.  False if there are no more.
+ * Blocks that WAL knows, but cannot make, are left out.
+ */
+static bool
+next_page(PagesScan *scan, WalredoTag *tag, WalredoRebuiltPage *page)
+{
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (scan->fork >= 0 &&
+			walredo_rebuild_next(scan->rebuild, tag, page))
+		{
+			/* A child has failed at it, or at another: this says why. */
+			if (page->is_waiting)
+				walredo_rebuild_get(scan->rebuild, tag, page);
+			if (page->image != NULL)
+				return true;
+			continue;
+		}
+		if (++scan->fork == scan->nforks)
+			return false;
+		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
+	}
+}
+
+/*
+ * Called when the query ends, which may be before all rows have been returned.
+ * The rebuild has a temporary file and a stream, which do not end with memory.
+ */
 static void
 end_pages_scan(Datum arg)
 {
@@ -517,12 +553,12 @@ end_pages_scan(Datum arg)
 /*
  * _walredo_read_pages(relations, fork, lsn)
  *
- * What walredo_pages_at() and walredo_pages_at_all() have under their columns,
- * as their definitions in SQL say: one row per block that WAL can make, fork by
- * fork, in block order.  All forks that are logged if fork is null.
+ * Returns one row per block that WAL can make, fork by fork, in block order.
+ * walredo_pages_at() and walredo_pages_at_all() are written in SQL on top of
+ * this function.
  *
- * Rows are returned one by one: a page is in memory no more often than it must
- * be.
+ * Rows are returned one by one, and not in a tuplestore, so that the pages are
+ * not copied to a file once more.
  */
 Datum
 walredo_read_pages(PG_FUNCTION_ARGS)
@@ -530,7 +566,7 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *funcctx;
 	PagesScan  *scan;
-	WalredoRebuiltPage page = {0};
+	WalredoRebuiltPage page;
 	WalredoTag	tag;
 	Datum		values[4];
 	bool		nulls[4] = {0};
@@ -539,12 +575,10 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 	if (SRF_IS_FIRSTCALL())
 	{
 		MemoryContext old_context;
-		List	   *relations;
-		ListCell   *lc;
 		TupleDesc	tupdesc;
 		char	   *fork = walredo_getarg_cstring(fcinfo, 1);
 
-		walredo_check_may_read_log();
+		walredo_check_may_read_wal();
 		funcctx = SRF_FIRSTCALL_INIT();
 		if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 			SRF_RETURN_DONE(funcctx);
@@ -553,32 +587,8 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
 		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
-
-		relations = walredo_getarg_relations(fcinfo, 0);
-		scan = palloc0(sizeof(PagesScan));
-		scan->fork = -1;
-		scan->forks = palloc(Max(list_length(relations), 1) *
-							 WALREDO_NUM_LOGGED_FORKS * sizeof(WalredoTag));
-		scan->relids = palloc(Max(list_length(relations), 1) *
-							  WALREDO_NUM_LOGGED_FORKS * sizeof(Oid));
-		foreach(lc, relations)
-		{
-			if (fork != NULL)
-			{
-				add_fork(scan, lfirst_oid(lc), fork);
-				continue;
-			}
-			for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
-			{
-				ForkNumber	forknum = walredo_logged_forks[i];
-
-				if (forknum == INIT_FORKNUM ||
-					get_rel_persistence(lfirst_oid(lc)) !=
-					RELPERSISTENCE_UNLOGGED)
-					add_fork(scan, lfirst_oid(lc), forkNames[forknum]);
-			}
-		}
-		read_pages(scan, PG_GETARG_LSN(2));
+		scan = begin_pages_scan(walredo_getarg_relations(fcinfo, 0), fork,
+								PG_GETARG_LSN(2));
 		funcctx->user_fctx = scan;
 		RegisterExprContextCallback(rsinfo->econtext, end_pages_scan,
 									PointerGetDatum(scan));
@@ -587,25 +597,7 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 
 	funcctx = SRF_PERCALL_SETUP();
 	scan = funcctx->user_fctx;
-
-	/* Blocks that WAL knows, but cannot make, are left out. */
-	while (page.image == NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (scan->fork >= 0 &&
-			walredo_rebuild_next(scan->rebuild, &tag, &page))
-		{
-			/* A child has failed at it, or at another: this says why. */
-			if (page.is_waiting)
-				walredo_rebuild_get(scan->rebuild, &tag, &page);
-			continue;
-		}
-		page.image = NULL;
-		if (++scan->fork == scan->nforks)
-			break;
-		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
-	}
-	if (page.image == NULL)
+	if (!next_page(scan, &tag, &page))
 	{
 		UnregisterExprContextCallback(rsinfo->econtext, end_pages_scan,
 									  PointerGetDatum(scan));
@@ -618,150 +610,220 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 	values[2] = Int64GetDatum((int64) tag.number);
 	values[3] = PointerGetDatum(page.image);
 	tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
+
+	/* The tuple has a copy of it. */
 	walredo_rebuild_forget(scan->rebuild);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
 }
 
-/* ERROR, as WAL begins after the start of a range. */
-static void
-report_missing_start(WalredoPageScan *scan, XLogRecPtr start_lsn)
+/* The history of a page, on the way through WAL. */
+typedef struct PageHistory
 {
-	XLogRecPtr	first_lsn = walredo_reader_first_lsn(scan->reader);
+	XLogRecPtr	start_lsn;		/* of the range that is wanted */
+	WalredoPageScan *scan;
+	WalredoRebuild *rebuild;	/* has what came before the range */
+	bool		in_range;		/* the range has begun: current is valid */
+	bytea	   *current;		/* the page before the next record, or NULL */
+} PageHistory;
 
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_FILE),
-			 errmsg("WAL segment \"%s\" is missing",
-					walredo_reader_segment_name(scan->reader, first_lsn - 1)),
-			 errdetail("The history is wanted from %X/%X on, but WAL begins at %X/%X.",
-					   LSN_FORMAT_ARGS(start_lsn),
-					   LSN_FORMAT_ARGS(first_lsn))));
+/*
+ * ERROR if WAL begins after the start of the range.  What comes before the
+ * range need not be there, but the range must.
+ */
+static void
+check_range_is_there(const PageHistory *history)
+{
+	XLogRecPtr	first_lsn = walredo_reader_first_lsn(history->scan->reader);
+
+	if (history->start_lsn != WALREDO_START_OF_WAL &&
+		history->start_lsn < first_lsn)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("WAL segment \"%s\" is missing",
+						walredo_reader_segment_name(history->scan->reader,
+													first_lsn - 1)),
+				 errdetail("The history is wanted from %X/%X on, but WAL begins at %X/%X.",
+						   LSN_FORMAT_ARGS(history->start_lsn),
+						   LSN_FORMAT_ARGS(first_lsn))));
+}
+
+/*
+ * Handles WAL that was removed before it could be read: what was known of the
+ * page is not known any more.
+ */
+static void
+handle_gap(PageHistory *history)
+{
+	if (!history->scan->has_restarted)
+		return;
+	check_range_is_there(history);
+	forget_before_gap(history->scan, history->rebuild, NULL,
+					  InvalidXLogRecPtr);
+	if (history->in_range)
+		walredo_warn_of_gap(history->scan->reader);
+	history->current = NULL;
+}
+
+/*
+ * Is the current record in the range?  If it is not, it is added to the
+ * rebuild, out of which the page is taken when the range begins.
+ */
+static bool
+reach_range(PageHistory *history)
+{
+	WalredoPageScan *scan = history->scan;
+	WalredoRebuiltPage page;
+
+	if (walredo_reader_start_lsn(scan->reader) < history->start_lsn)
+	{
+		walredo_page_scan_add(scan, history->rebuild);
+		return false;
+	}
+	if (!history->in_range)
+	{
+		walredo_rebuild_get(history->rebuild, &scan->filter->tag, &page);
+		history->current = page.image;
+		history->in_range = true;
+	}
+	return true;
+}
+
+/*
+ * The image of a page after a change, of which image is the one before it; NULL
+ * if it is not known, or there is no such page.
+ */
+static bytea *
+apply_change(WalredoPageScan *scan, const WalredoPageChange *change,
+			 bytea *image)
+{
+	WalredoRecord *record;
+
+	if (change->what == WALREDO_CHANGE_END ||
+		change->what == WALREDO_CHANGE_UNKNOWN)
+		return NULL;
+	if (change->starts_page)
+		image = NULL;
+	else if (image == NULL)
+		return NULL;
+	record = walredo_change_record(scan->changes, change);
+	image = walredo_replay(&change->tag, image, &record, 1);
+
+	/* An image with a hole may lack contents. */
+	if (change->starts_page && change->image_has_hole &&
+		walredo_hole_has_contents(change->tag.forknum, VARDATA(image)))
+		return NULL;
+	return image;
+}
+
+/*
+ * The page after the current record, or NULL if that is not known.  It may be
+ * history->current itself, as redo works in place where it can.
+ */
+static bytea *
+replay_current_record(PageHistory *history)
+{
+	WalredoPageScan *scan = history->scan;
+	bytea	   *image = history->current;
+
+	for (int i = 0; i < scan->num_changes; i++)
+		image = apply_change(scan, &scan->list[i], image);
+	return image;
+}
+
+/* Returns the current record as a row, with the page as it is after it. */
+static void
+put_history_row(ReturnSetInfo *rsinfo, WalredoReader *reader, bytea *image)
+{
+	const XLogRecord *xlogrecord = walredo_reader_record(reader);
+	char	   *description = walredo_describe_record(whole_record(reader));
+	Datum		values[6];
+	bool		nulls[6] = {0};
+
+	values[0] = LSNGetDatum(walredo_reader_end_lsn(reader));
+	values[1] = LSNGetDatum(walredo_reader_start_lsn(reader));
+	values[2] = CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
+	values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
+	values[4] = CStringGetTextDatum(description);
+	values[5] = PointerGetDatum(image);
+	nulls[5] = (image == NULL);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* Makes the page after a record the one before the next. */
+static void
+set_current(PageHistory *history, const bytea *image)
+{
+	if (image == history->current)
+		return;
+	if (history->current != NULL)
+		pfree(history->current);
+	history->current = image == NULL ? NULL :
+		DatumGetByteaPCopy(PointerGetDatum(image));
 }
 
 /*
  * walredo_page_history(tag, start_lsn, end_lsn, wal_directory)
  *
- * A row a WAL record that changed the page, with the page as it was after it.
- * The log before start_lsn is read, too, for what the page was then; where it
- * does not tell, the page is null until a record makes it anew.
+ * Returns one row per WAL record that changed the page, with the page as it was
+ * after it.  WAL before start_lsn is read, too, for what the page was then;
+ * where it does not tell, the page is null until a record makes it anew.
  */
 Datum
 walredo_page_history(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter filter = {0};
-	WalredoRebuild *rebuild = walredo_rebuild_create();
-	XLogRecPtr	start_lsn;
+	WalredoPageFilter *filter;
+	PageHistory history = {0};
 	WalredoPageScan *scan;
-	bytea	   *current = NULL; /* the page before the next record */
-	bool		in_range = false;
 	MemoryContext row_context;
 
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
-	filter.tag = *PG_GETARG_WALREDO_TAG_P(0);
-	start_lsn = PG_GETARG_LSN(1);
-	scan = walredo_page_scan_begin(&filter, walredo_getarg_cstring(fcinfo, 3),
+	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
+	history.start_lsn = PG_GETARG_LSN(1);
+	history.rebuild = walredo_rebuild_create();
+	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
 								   WALREDO_START_OF_WAL, PG_GETARG_LSN(2));
-
-	/* What comes before the range need not be there, but the range must. */
-	if (start_lsn != WALREDO_START_OF_WAL &&
-		start_lsn < walredo_reader_first_lsn(scan->reader))
-		report_missing_start(scan, start_lsn);
+	history.scan = scan;
+	check_range_is_there(&history);
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);
 	while (walredo_page_scan_next(scan))
 	{
-		const XLogRecord *xlogrecord = walredo_reader_record(scan->reader);
 		MemoryContext old_context;
 		bytea	   *image;
-		char	   *description;
-		Datum		values[6];
-		bool		nulls[6] = {0};
 
-		if (scan->has_restarted)
-		{
-			if (start_lsn != WALREDO_START_OF_WAL &&
-				start_lsn < walredo_reader_first_lsn(scan->reader))
-				report_missing_start(scan, start_lsn);
-			forget_before_gap(scan, rebuild, NULL, InvalidXLogRecPtr);
-			if (in_range)
-				walredo_warn_of_gap(scan->reader);
-			current = NULL;
-		}
-		if (walredo_reader_start_lsn(scan->reader) < start_lsn)
-		{
-			walredo_page_scan_add(scan, rebuild);
+		handle_gap(&history);
+		if (!reach_range(&history))
 			continue;
-		}
-		if (!in_range)
-		{
-			WalredoRebuiltPage page;
-
-			walredo_rebuild_get(rebuild, &filter.tag, &page);
-			current = page.image;
-			in_range = true;
-		}
 
 		/* That a file is created is no change of a page that was not there. */
-		if (scan->end == WALREDO_FILE_CREATED && scan->num_records == 0 &&
-			current == NULL)
+		if (scan->num_changes == 1 && history.current == NULL &&
+			scan->list[0].end == WALREDO_FILE_CREATED)
 			continue;
 
 		old_context = MemoryContextSwitchTo(row_context);
-		image = scan->end != WALREDO_NOT_ENDED ? NULL : current;
-		for (int i = 0; i < scan->num_records; i++)
-		{
-			WalredoRecord *record = scan->records[i].record;
-			bool		starts = record_starts_page(&filter.tag, record);
-
-			if (!starts && !can_be_replayed(record))
-				image = NULL;
-			else if (image != NULL || starts)
-				image = walredo_replay(&filter.tag, starts ? NULL : image,
-									   &record, 1);
-			if (starts && image_is_incomplete(&filter.tag, record, image))
-				image = NULL;
-		}
-
-		description = walredo_describe_record(whole_record(scan->reader));
-		values[0] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
-		values[1] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
-		values[2] =
-			CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
-		values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
-		values[4] = CStringGetTextDatum(description);
-		if (image == NULL)
-			nulls[5] = true;
-		else
-			values[5] = PointerGetDatum(image);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-							 nulls);
+		image = replay_current_record(&history);
+		put_history_row(rsinfo, scan->reader, image);
 		MemoryContextSwitchTo(old_context);
-
-		/* Redo works in place where it can. */
-		if (image != current)
-		{
-			if (current != NULL)
-				pfree(current);
-			current = image == NULL ? NULL :
-				DatumGetByteaPCopy(PointerGetDatum(image));
-		}
+		set_current(&history, image);
 		MemoryContextReset(row_context);
 	}
 	walredo_page_scan_end(scan);
-	walredo_rebuild_free(rebuild);
+	walredo_rebuild_free(history.rebuild);
 	return (Datum) 0;
 }
 
 /*
  * walredo_page_diff(a bytea, b bytea)
  *
- * A row a run of bytes that differ.  What is no page is refused before it is
- * read, so there are no more rows than half the bytes of a page.
+ * Returns one row per run of bytes that differ.  Arguments that are not as long
+ * as a page are refused before they are read, so that the number of rows is
+ * bounded: no more than half the bytes of a page.
  */
 Datum
 walredo_page_diff(PG_FUNCTION_ARGS)

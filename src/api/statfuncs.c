@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * statfuncs.c
- *	  SQL functions that show figures.
+ *	  SQL functions that show statistics.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -35,8 +35,9 @@ read_counter(pg_atomic_uint64 *counter)
 /*
  * walredo_get_stat()
  *
- * One row: the counters and then the histograms, in the order of their enums,
- * and the time of the last reset.
+ * Returns one row: the counters and then the histograms, in the order of their
+ * enums in stats.h, which is that of the columns in walredo--1.0.sql, and the
+ * time of the last reset.
  */
 Datum
 walredo_get_stat(PG_FUNCTION_ARGS)
@@ -77,6 +78,8 @@ walredo_get_stat(PG_FUNCTION_ARGS)
 
 /*
  * walredo_get_children()
+ *
+ * Returns one row per slot of this session's pool that is in use.
  */
 Datum
 walredo_get_children(PG_FUNCTION_ARGS)
@@ -113,6 +116,8 @@ walredo_get_children(PG_FUNCTION_ARGS)
 
 /*
  * walredo_stat_reset()
+ *
+ * Sets all statistics of this session's pool to zero.
  */
 Datum
 walredo_stat_reset(PG_FUNCTION_ARGS)

@@ -4,11 +4,17 @@
  *	  Planner support function: starts the session's pool while a query that may
  *	  run in parallel is planned.
  *
- * Where the library was not preloaded, the pool has a background worker of its
- * own.  If the query is executed in parallel, workers are started for it, and
- * if they take the last places that there are for background workers, the
- * pool's worker finds none any more.  So it is registered before them.  The
- * planner itself learns nothing from this function.
+ * Where the library was not preloaded, a session has a pool of its own, with a
+ * background worker, which is normally started with the first request.  In a
+ * query that is executed in parallel, the first request comes after the
+ * parallel workers have been started, and these may have taken the last of
+ * max_worker_processes places.  Then the pool's worker cannot be started, and
+ * the query fails.  So the worker is registered before them, which means while
+ * the query is planned.
+ *
+ * That is what this support function is for: as the planner calls it, the
+ * library is loaded then if it was not before.  The planner itself learns
+ * nothing from it.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -32,8 +38,10 @@ PG_FUNCTION_INFO_V1(walredo_support);
 /*
  * _walredo_support(internal)
  *
- * The planner asks to simplify the call once for each, while it plans; whether
- * the role may execute the function it looks at later only.
+ * The planner asks once for each call in the query, while it plans, whether the
+ * call can be simplified.  Whether the role may execute the function is checked
+ * only when the query is executed.  As a role that may not must not make the
+ * server start processes, it is checked here, too.
  */
 Datum
 walredo_support(PG_FUNCTION_ARGS)

@@ -125,7 +125,7 @@ walredo_tag_of_relation(Oid relid, const char *forkname, int64 blkno,
 						RelationGetRelationName(rel)),
 				 errdetail_relkind_not_supported(rel->rd_rel->relkind)));
 
-	/* neither this session's nor another's are in the log */
+	/* WAL has nothing of them, neither this session's nor another's */
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

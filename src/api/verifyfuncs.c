@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verifyfuncs.c
- *	  SQL function that checks a relation's pages against WAL.
+ *	  SQL functions that check pages of relations against WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -22,7 +22,9 @@
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "page/attempt.h"
 #include "page/verify.h"
+#include "page/verify_progress.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -41,41 +43,62 @@ static const char *const status_names[] = {
 	[WALREDO_VERIFY_UNLOGGED] = "unlogged"
 };
 
-/* Where results are put, and if they say which fork they are of. */
+/*
+ * Columns of walredo_verify_all().  walredo_verify() has those from blkno on.
+ */
+typedef enum ResultColumn
+{
+	RESULT_RELATION,
+	RESULT_FORK,
+	RESULT_BLKNO,
+	RESULT_PAGE_LSN,
+	RESULT_STATUS,
+	RESULT_DETAIL
+} ResultColumn;
+
+#define NUM_RESULT_COLUMNS	(RESULT_DETAIL + 1)
+
+/*
+ * Where results are put.
+ *
+ * Results of a fork are kept apart from those that the function returns until
+ * the fork is done with, since they may have to be forgotten.
+ */
 typedef struct ResultSink
 {
 	ReturnSetInfo *rsinfo;
-	Tuplestorestate *fork;		/* those of a fork that is not done with */
+	Tuplestorestate *fork;		/* of the fork that is not done with */
 	TupleTableSlot *slot;
-	bool		with_fork;
+	bool		with_fork;		/* rows begin with relation and fork */
 } ResultSink;
 
+/* A WalredoVerifySink's report: makes a row of a result. */
 static void
 put_result(const WalredoVerifyResult *result, void *arg)
 {
 	ResultSink *sink = arg;
-	Datum		values[6];
-	bool		nulls[6] = {0};
-	int			i = 0;
+	Datum		values[NUM_RESULT_COLUMNS];
+	bool		nulls[NUM_RESULT_COLUMNS] = {0};
+	const int	first = sink->with_fork ? 0 : RESULT_BLKNO;
 
-	if (sink->with_fork)
-	{
-		values[i++] = ObjectIdGetDatum(result->relid);
-		values[i++] = CStringGetTextDatum(forkNames[result->forknum]);
-	}
-	nulls[i] = !BlockNumberIsValid(result->blkno);
-	values[i++] = Int64GetDatum((int64) result->blkno);
-	nulls[i] = XLogRecPtrIsInvalid(result->page_lsn);
-	values[i++] = LSNGetDatum(result->page_lsn);
-	values[i++] = CStringGetTextDatum(status_names[result->status]);
+	values[RESULT_RELATION] = ObjectIdGetDatum(result->relid);
+	values[RESULT_FORK] = CStringGetTextDatum(forkNames[result->forknum]);
+	nulls[RESULT_BLKNO] = !BlockNumberIsValid(result->blkno);
+	values[RESULT_BLKNO] = Int64GetDatum((int64) result->blkno);
+	nulls[RESULT_PAGE_LSN] = XLogRecPtrIsInvalid(result->page_lsn);
+	values[RESULT_PAGE_LSN] = LSNGetDatum(result->page_lsn);
+	values[RESULT_STATUS] = CStringGetTextDatum(status_names[result->status]);
+	nulls[RESULT_DETAIL] = (result->detail == NULL);
 	if (result->detail != NULL)
-		values[i] = CStringGetTextDatum(result->detail);
-	else
-		nulls[i] = true;
-	tuplestore_putvalues(sink->fork, sink->rsinfo->setDesc, values, nulls);
+		values[RESULT_DETAIL] = CStringGetTextDatum(result->detail);
+	tuplestore_putvalues(sink->fork, sink->rsinfo->setDesc, values + first,
+						 nulls + first);
 }
 
-/* Moves the results of a fork to those that are returned, or forgets them. */
+/*
+ * A WalredoVerifySink's end_fork: moves the results of a fork to those that are
+ * returned, or forgets them.
+ */
 static void
 end_fork(bool keep, void *arg)
 {
@@ -105,10 +128,10 @@ verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 }
 
 /*
- * ERROR unless a relation is one that can be looked at.
+ * ERROR unless a relation is one that can be verified.
  *
- * It may have been dropped since its name was looked up.  Then it is an error,
- * too, as no rows would mean that it has no blocks.
+ * It may have been dropped since its name was looked up.  That is an error,
+ * too, as to return no rows would mean that it has no blocks.
  */
 static void
 check_relation(Oid relid)
@@ -140,6 +163,8 @@ check_relation_arg(void *arg)
 
 /*
  * walredo_verify(relname regclass, fork text)
+ *
+ * Returns one row per block of the fork, and rows about the fork as a whole.
  */
 Datum
 walredo_verify(PG_FUNCTION_ARGS)
@@ -148,14 +173,14 @@ walredo_verify(PG_FUNCTION_ARGS)
 
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 
 	check_relation(fork.relid);
 	verify_forks(fcinfo, &fork, 1, false);
 	return (Datum) 0;
 }
 
-/* Relations whose pg_class entries are in some blocks of it. */
+/* A scan of some blocks of pg_class for relations that can be verified. */
 typedef struct ClassScan
 {
 	MemoryContext context;		/* of the list */
@@ -191,8 +216,8 @@ scan_pg_class(void *arg)
 }
 
 /*
- * Adds to the list what it can.  False if pg_class could not be read, because
- * of damage to it; then the list is as before.
+ * Adds the relations in these blocks to the list.  False if a block could not
+ * be read, because of damage to it; then the list is as before.
  */
 static bool
 try_scan_pg_class(ClassScan *work)
@@ -208,8 +233,9 @@ try_scan_pg_class(ClassScan *work)
 /*
  * All relations of the database that have storage, without temporary ones.
  *
- * If a page of pg_class cannot be read, which the verification of pg_class is
- * going to say, all the others are.
+ * If a page of pg_class is damaged, the verification of pg_class is going to
+ * report it, and must not be kept from that.  So if the scan fails, pg_class is
+ * read once more block by block, and blocks that cannot be read are left out.
  */
 static List *
 all_relations(void)
@@ -218,7 +244,10 @@ all_relations(void)
 	Relation	pg_class;
 	BlockNumber nblocks;
 
-	/* One for all, so that no row is missed that moves from page to page. */
+	/*
+	 * All scans use one snapshot, so that no row is missed because it is
+	 * updated, and thereby moves to another page, between two of them.
+	 */
 	work.snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	if (!try_scan_pg_class(&work))
 	{
@@ -249,7 +278,8 @@ all_relations(void)
 /*
  * walredo_verify_all(relations regclass[])
  *
- * All forks that are logged, of the relations given or of all that there are.
+ * Returns what walredo_verify() does, for all forks that are logged, of the
+ * relations given or of all that there are.
  */
 Datum
 walredo_verify_all(PG_FUNCTION_ARGS)
@@ -259,7 +289,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 	int			nforks = 0;
 	ListCell   *lc;
 
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0))
 		relids = all_relations();
 	else
@@ -270,7 +300,10 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 			Oid			relid = lfirst_oid(lc);
 			ErrorData  *error = walredo_attempt(check_relation_arg, &relid);
 
-			/* That it cannot be opened will be a result. */
+			/*
+			 * What a caller has got wrong is an error.  That a relation
+			 * cannot be opened because of damage will be among the results.
+			 */
 			if (error != NULL &&
 				(error->sqlerrcode == ERRCODE_UNDEFINED_TABLE ||
 				 error->sqlerrcode == ERRCODE_WRONG_OBJECT_TYPE ||
@@ -297,14 +330,14 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 /*
  * walredo_get_verify_progress()
  *
- * A row a session that is verifying now.
+ * Returns one row per session that is verifying now.
  */
 Datum
 walredo_get_verify_progress(PG_FUNCTION_ARGS)
 {
 	static const char *const phase_names[] = {
-		[WALREDO_PHASE_READING] = "reading log",
-		[WALREDO_PHASE_COMPARING] = "comparing pages"
+		[WALREDO_PHASE_READING_WAL] = "reading WAL",
+		[WALREDO_PHASE_COMPARING_PAGES] = "comparing pages"
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			nbackends = pgstat_fetch_stat_numbackends();
@@ -312,26 +345,24 @@ walredo_get_verify_progress(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 1; i <= nbackends; i++)
 	{
-		PgBackendStatus *status = &walredo_local_beentry(i)->backendStatus;
-		int64	   *param = status->st_progress_param;
+		PgBackendStatus *backend = &walredo_local_beentry(i)->backendStatus;
+		WalredoVerifyProgress progress;
 		Datum		values[10];
 		bool		nulls[10] = {0};
 
-		if (status->st_progress_command != WALREDO_PROGRESS_COMMAND)
+		if (!walredo_progress_read(backend, &progress))
 			continue;
-		values[0] = Int32GetDatum(status->st_procpid);
-		values[1] = ObjectIdGetDatum(status->st_databaseid);
-		values[2] = ObjectIdGetDatum(status->st_progress_command_target);
-		nulls[2] = nulls[3] = !OidIsValid(status->st_progress_command_target);
-		values[3] =
-			CStringGetTextDatum(forkNames[param[WALREDO_PROGRESS_FORK]]);
-		values[4] =
-			CStringGetTextDatum(phase_names[param[WALREDO_PROGRESS_PHASE]]);
-		values[5] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_TOTAL]);
-		values[6] = Int64GetDatum(param[WALREDO_PROGRESS_BLOCKS_DONE]);
-		values[7] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_START]);
-		values[8] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_POSITION]);
-		values[9] = LSNGetDatum(param[WALREDO_PROGRESS_WAL_END]);
+		values[0] = Int32GetDatum(backend->st_procpid);
+		values[1] = ObjectIdGetDatum(backend->st_databaseid);
+		values[2] = ObjectIdGetDatum(progress.relid);
+		nulls[2] = nulls[3] = !OidIsValid(progress.relid);
+		values[3] = CStringGetTextDatum(forkNames[progress.forknum]);
+		values[4] = CStringGetTextDatum(phase_names[progress.phase]);
+		values[5] = Int64GetDatum((int64) progress.blocks_total);
+		values[6] = Int64GetDatum((int64) progress.blocks_done);
+		values[7] = LSNGetDatum(progress.wal_start);
+		values[8] = LSNGetDatum(progress.wal_position);
+		values[9] = LSNGetDatum(progress.wal_end);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}

@@ -38,35 +38,35 @@ PG_FUNCTION_INFO_V1(walredo_wal_resource_manager);
 PG_FUNCTION_INFO_V1(walredo_wal_record_type);
 
 /*
- * A record of the log on its way through walredo_wal_records(): the contents
+ * A record of WAL on its way through walredo_wal_records(): the contents
  * of a bytea of _walredo_read_wal().  The whole record follows.
  */
-typedef struct LogEntry
+typedef struct WalEntry
 {
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	end_lsn;
-} LogEntry;
+} WalEntry;
 
-#define LOG_ENTRY_SIZE		sizeof(LogEntry)
+#define WAL_ENTRY_SIZE		sizeof(WalEntry)
 
 /* How many bytes of its rows walredo_decode() has at a time, at least. */
 #define MIN_DECODE_PART		(64 * 1024)
 
-/* What a scan of the log keeps from row to row. */
+/* What a scan of WAL keeps from row to row. */
 typedef struct WalRecordsScan
 {
 	WalredoReader *reader;
-	bytea	   *entry;			/* the row at hand */
+	bytea	   *entry;			/* the current row */
 	Size		entry_size;		/* bytes that are allocated for it */
 } WalRecordsScan;
 
 /*
- * The log holds everybody's data, so a mere right to execute a function that
+ * WAL holds everybody's data, so a mere right to execute a function that
  * reads it is not enough: it may have been granted by someone who does not
  * know that.
  */
 void
-walredo_check_may_read_log(void)
+walredo_check_may_read_wal(void)
 {
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
@@ -97,13 +97,13 @@ walredo_warn_of_gap(WalredoReader *reader)
 }
 
 /*
- * The arguments of a function that scans a range of the log: start_lsn,
+ * The arguments of a function that scans a range of WAL: start_lsn,
  * end_lsn, and a directory that may be NULL, from argument argno on.
  */
 static WalredoReader *
 begin_scan(FunctionCallInfo fcinfo, int argno)
 {
-	walredo_check_may_read_log();
+	walredo_check_may_read_wal();
 
 	if (PG_ARGISNULL(argno) || PG_ARGISNULL(argno + 1))
 		ereport(ERROR,
@@ -120,12 +120,12 @@ begin_scan(FunctionCallInfo fcinfo, int argno)
  *
  * What walredo_wal_records() has under its columns, as its definition in SQL
  * says: a bytea a record, from the first one that begins at or after start_lsn
- * to the last one that ends at or before end_lsn.  The log is the server's own
+ * to the last one that ends at or before end_lsn.  WAL is the server's own
  * if wal_directory is null.  See wal/reader.h for what end_lsn may be.
  *
  * Rows are returned one by one, in one piece of memory, which holds until the
  * next is asked for: so it takes no more memory than the largest record, and
- * stops when no more rows are asked for.
+ * ends when no more rows are asked for.
  */
 Datum
 walredo_read_wal(PG_FUNCTION_ARGS)
@@ -133,7 +133,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	FuncCallContext *funcctx;
 	WalRecordsScan *scan;
 	const XLogRecord *record;
-	LogEntry	entry;
+	WalEntry	entry;
 	Size		size;
 	bool		found;
 
@@ -166,7 +166,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	record = walredo_reader_record(scan->reader);
 	entry.start_lsn = walredo_reader_start_lsn(scan->reader);
 	entry.end_lsn = walredo_reader_end_lsn(scan->reader);
-	size = VARHDRSZ + LOG_ENTRY_SIZE + record->xl_tot_len;
+	size = VARHDRSZ + WAL_ENTRY_SIZE + record->xl_tot_len;
 	if (size > scan->entry_size)
 	{
 		pfree(scan->entry);
@@ -174,8 +174,8 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 		scan->entry = MemoryContextAlloc(funcctx->multi_call_memory_ctx, size);
 	}
 	SET_VARSIZE(scan->entry, size);
-	memcpy(VARDATA(scan->entry), &entry, LOG_ENTRY_SIZE);
-	memcpy(VARDATA(scan->entry) + LOG_ENTRY_SIZE, record, record->xl_tot_len);
+	memcpy(VARDATA(scan->entry), &entry, WAL_ENTRY_SIZE);
+	memcpy(VARDATA(scan->entry) + WAL_ENTRY_SIZE, record, record->xl_tot_len);
 
 	SRF_RETURN_NEXT(funcctx, PointerGetDatum(scan->entry));
 }
@@ -185,16 +185,16 @@ walredo_read_wal(PG_FUNCTION_ARGS)
  * _walredo_read_wal(); record gets the record's header.
  */
 static void
-get_log_entry(FunctionCallInfo fcinfo, LogEntry *entry, XLogRecord *record)
+get_wal_entry(FunctionCallInfo fcinfo, WalEntry *entry, XLogRecord *record)
 {
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
 
-	if (VARSIZE_ANY_EXHDR(bytes) < LOG_ENTRY_SIZE + SizeOfXLogRecord)
+	if (VARSIZE_ANY_EXHDR(bytes) < WAL_ENTRY_SIZE + SizeOfXLogRecord)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("value is not an entry of _walredo_read_wal()")));
-	memcpy(entry, VARDATA_ANY(bytes), LOG_ENTRY_SIZE);
-	memcpy(record, VARDATA_ANY(bytes) + LOG_ENTRY_SIZE, SizeOfXLogRecord);
+	memcpy(entry, VARDATA_ANY(bytes), WAL_ENTRY_SIZE);
+	memcpy(record, VARDATA_ANY(bytes) + WAL_ENTRY_SIZE, SizeOfXLogRecord);
 }
 
 /*
@@ -205,71 +205,71 @@ get_log_entry(FunctionCallInfo fcinfo, LogEntry *entry, XLogRecord *record)
 Datum
 walredo_wal_start_lsn(PG_FUNCTION_ARGS)
 {
-	LogEntry	entry;
+	WalEntry	entry;
 	XLogRecord	record;
 
-	get_log_entry(fcinfo, &entry, &record);
+	get_wal_entry(fcinfo, &entry, &record);
 	PG_RETURN_LSN(entry.start_lsn);
 }
 
 Datum
 walredo_wal_end_lsn(PG_FUNCTION_ARGS)
 {
-	LogEntry	entry;
+	WalEntry	entry;
 	XLogRecord	record;
 
-	get_log_entry(fcinfo, &entry, &record);
+	get_wal_entry(fcinfo, &entry, &record);
 	PG_RETURN_LSN(entry.end_lsn);
 }
 
 Datum
 walredo_wal_prev_lsn(PG_FUNCTION_ARGS)
 {
-	LogEntry	entry;
+	WalEntry	entry;
 	XLogRecord	record;
 
-	get_log_entry(fcinfo, &entry, &record);
+	get_wal_entry(fcinfo, &entry, &record);
 	PG_RETURN_LSN(record.xl_prev);
 }
 
 Datum
 walredo_wal_xid(PG_FUNCTION_ARGS)
 {
-	LogEntry	entry;
+	WalEntry	entry;
 	XLogRecord	record;
 
-	get_log_entry(fcinfo, &entry, &record);
+	get_wal_entry(fcinfo, &entry, &record);
 	PG_RETURN_TRANSACTIONID(record.xl_xid);
 }
 
 Datum
 walredo_wal_resource_manager(PG_FUNCTION_ARGS)
 {
-	LogEntry	entry;
+	WalEntry	entry;
 	XLogRecord	record;
 
-	get_log_entry(fcinfo, &entry, &record);
+	get_wal_entry(fcinfo, &entry, &record);
 	PG_RETURN_TEXT_P(cstring_to_text(walredo_rmgr_name(record.xl_rmid)));
 }
 
 Datum
 walredo_wal_record_type(PG_FUNCTION_ARGS)
 {
-	LogEntry	entry;
+	WalEntry	entry;
 	XLogRecord	record;
 
-	get_log_entry(fcinfo, &entry, &record);
+	get_wal_entry(fcinfo, &entry, &record);
 	PG_RETURN_TEXT_P(cstring_to_text(walredo_record_type(&record)));
 }
 
 /* What walredo_decode() keeps from row to row. */
 typedef struct DecodeScan
 {
-	WalredoLowering *lowering;
+	WalredoChanges *changes;
 	WalredoRecord *record;		/* the whole record */
-	WalredoPageRecord *pairs;	/* a part of the result */
-	int			num_pairs;
-	uint64		first_pair;		/* number of the first of them */
+	WalredoPageChange *list;	/* a part of the result */
+	int			num_changes;
+	uint64		first;			/* number of the first of them */
 	bool		more;			/* there may be another part */
 } DecodeScan;
 
@@ -288,7 +288,7 @@ walredo_decode(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
 	DecodeScan *scan;
-	WalredoPageRecord *pair;
+	const WalredoPageChange *change;
 	Datum		values[2];
 	bool		nulls[2] = {0};
 	HeapTuple	tuple;
@@ -316,7 +316,7 @@ walredo_decode(PG_FUNCTION_ARGS)
 		memcpy(scan->record->u.data, VARDATA_ANY(rec), rec_size);
 		PG_FREE_IF_COPY(rec, 1);
 		walredo_record_validate(scan->record);
-		scan->lowering = walredo_lowering_create();
+		scan->changes = walredo_changes_create(walredo_filter_all());
 		scan->more = true;
 		funcctx->user_fctx = scan;
 
@@ -326,26 +326,26 @@ walredo_decode(PG_FUNCTION_ARGS)
 	funcctx = SRF_PERCALL_SETUP();
 	scan = funcctx->user_fctx;
 
-	if (funcctx->call_cntr == scan->first_pair + scan->num_pairs)
+	if (funcctx->call_cntr == scan->first + scan->num_changes)
 	{
 		const XLogRecord *xlogrecord =
 			(const XLogRecord *) scan->record->u.data;
 
 		if (!scan->more)
 			SRF_RETURN_DONE(funcctx);
-		scan->first_pair += scan->num_pairs;
-		scan->num_pairs =
-			walredo_lower_part(scan->lowering, xlogrecord, scan->record->lsn,
-							   scan->first_pair,
-							   Max(xlogrecord->xl_tot_len, MIN_DECODE_PART),
-							   &scan->pairs, &scan->more);
-		if (scan->num_pairs == 0)
+		scan->first += scan->num_changes;
+		scan->num_changes =
+			walredo_changes_part(scan->changes, xlogrecord, scan->record->lsn,
+								 scan->first,
+								 Max(xlogrecord->xl_tot_len, MIN_DECODE_PART),
+								 &scan->list, &scan->more);
+		if (scan->num_changes == 0)
 			SRF_RETURN_DONE(funcctx);
 	}
 
-	pair = &scan->pairs[funcctx->call_cntr - scan->first_pair];
-	values[0] = PointerGetDatum(&pair->tag);
-	values[1] = PointerGetDatum(pair->record);
+	change = &scan->list[funcctx->call_cntr - scan->first];
+	values[0] = PointerGetDatum(&change->tag);
+	values[1] = PointerGetDatum(walredo_change_record(scan->changes, change));
 	tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
 }

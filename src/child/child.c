@@ -11,10 +11,10 @@
  * forked from it.  A child enters the sandbox, and answers requests until its
  * standard input ends.
  *
- * The child says nothing about errors in the protocol.  Any ERROR, of our own
- * or of a redo routine, is written to standard error as the server's log
- * would have it, and the process exits: a child that failed once has unknown
- * state, and a new one is cheap.
+ * The protocol has no message that reports an error.  Any ERROR, be it raised
+ * here or by a redo routine, is written to standard error in the form of the
+ * server log, and the process exits: a child in which something has failed is
+ * in an unknown state, and it is cheap to start a new one.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -51,42 +51,8 @@
  */
 #define CHILD_MEMORY_LIMIT	((size_t) 128 * 1024 * 1024)
 
-/* What a message may look like, and when it may come. */
-typedef struct MessageRule
-{
-	WalredoMessageType type;
-	uint32		min_payload;
-	uint32		max_payload;
-	bool		needs_block;	/* only between 'B' and the next 'B' */
-	void		(*handle) (const char *payload, uint32 size);
-} MessageRule;
-
-static void handle_begin(const char *payload, uint32 size);
-static void handle_push(const char *payload, uint32 size);
-static void handle_apply(const char *payload, uint32 size);
-static void handle_get(const char *payload, uint32 size);
-static void handle_ping(const char *payload, uint32 size);
-static void handle_mask(const char *payload, uint32 size);
-static void handle_describe(const char *payload, uint32 size);
-
-static const MessageRule message_rules[] = {
-	{WALREDO_MSG_BEGIN, WALREDO_WIRE_TAG_SIZE, WALREDO_WIRE_TAG_SIZE,
-	false, handle_begin},
-	{WALREDO_MSG_PUSH, WALREDO_WIRE_TAG_SIZE + BLCKSZ,
-	WALREDO_WIRE_TAG_SIZE + BLCKSZ, true, handle_push},
-	{WALREDO_MSG_APPLY, WALREDO_WIRE_LSN_SIZE, WALREDO_WIRE_MAX_PAYLOAD,
-	true, handle_apply},
-	{WALREDO_MSG_GET, WALREDO_WIRE_TAG_SIZE, WALREDO_WIRE_TAG_SIZE,
-	true, handle_get},
-	{WALREDO_MSG_PING, 0, 0, false, handle_ping},
-	{WALREDO_MSG_MASK, WALREDO_WIRE_MASK_SIZE + BLCKSZ,
-	WALREDO_WIRE_MASK_SIZE + BLCKSZ, false, handle_mask},
-	{WALREDO_MSG_DESCRIBE, WALREDO_WIRE_LSN_SIZE, WALREDO_WIRE_MAX_PAYLOAD,
-	false, handle_describe}
-};
-
-/* True once a request has begun. */
-static bool have_block = false;
+/* True once a request for a block has begun. */
+static bool request_has_begun = false;
 
 /*
  * Standard input.  Bytes from input_start to input_end are received but not
@@ -99,7 +65,7 @@ static size_t input_size;
 static size_t input_start;
 static size_t input_end;
 
-/* Whose child we are. */
+/* The worker that this process is a child of. */
 static pid_t worker_pid;
 
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -113,8 +79,9 @@ walredo_child_is_wanted(void)
 }
 
 /*
- * Shows what this process is, in the place of what it was started with.  The
- * server shows nothing for a process without a postmaster.
+ * Sets the title that ps(1) shows instead of the command line.  The server sets
+ * none in a process that is not under a postmaster, so we claim to be for the
+ * moment.
  */
 static void
 set_title(const char *title)
@@ -130,8 +97,9 @@ walredo_child_init(void)
 	worker_pid = atoi(getenv(WALREDO_CHILD_ENV));
 
 	/*
-	 * The worker has asked for a parent-death signal on our behalf, but if it
-	 * died before it came to that, we are somebody else's by now.
+	 * The worker has asked for a parent-death signal on our behalf, right
+	 * after the fork.  If it died before that, no signal will come, but we
+	 * have been given another parent.
 	 */
 	if (getppid() != worker_pid)
 		_exit(1);
@@ -142,9 +110,10 @@ walredo_child_init(void)
 }
 
 /*
- * Standard clean-up belongs to a server with files; here it would only run
- * into the sandbox.  This is the last callback registered, so the first that
- * is called.
+ * Exits without the callbacks that the server has registered.  They clean up
+ * after a server with files, and make system calls that the sandbox would kill
+ * the process for.  This callback must be the last one that is registered, so
+ * that it is the first one to be called.
  */
 static void
 exit_at_once(int code, Datum arg)
@@ -195,7 +164,7 @@ receive(size_t size)
 }
 
 static void
-answer(const char *page)
+send_answer(const char *page)
 {
 	if (!walredo_write(STDOUT_FILENO, page, BLCKSZ))
 		ereport(ERROR,
@@ -203,90 +172,20 @@ answer(const char *page)
 				 errmsg("could not write an answer: %m")));
 }
 
-static void
-handle_begin(const char *payload, uint32 size)
-{
-	WalredoWireTag tag;
-
-	walredo_get_tag(payload, &tag);
-	walredo_redo_begin(&tag);
-	have_block = true;
-}
-
-static void
-handle_push(const char *payload, uint32 size)
-{
-	WalredoWireTag tag;
-
-	walredo_get_tag(payload, &tag);
-	walredo_redo_push_page(&tag, payload + WALREDO_WIRE_TAG_SIZE);
-}
-
-static void
-handle_apply(const char *payload, uint32 size)
-{
-	walredo_redo_apply(walredo_get_uint64(payload),
-					   payload + WALREDO_WIRE_LSN_SIZE,
-					   size - WALREDO_WIRE_LSN_SIZE);
-}
-
-static void
-handle_get(const char *payload, uint32 size)
-{
-	WalredoWireTag tag;
-
-	walredo_get_tag(payload, &tag);
-	answer(walredo_redo_get_page(&tag));
-}
-
-static void
-handle_ping(const char *payload, uint32 size)
-{
-	static const char pong[BLCKSZ];
-
-	answer(pong);
-}
-
-static void
-handle_mask(const char *payload, uint32 size)
-{
-	/*
-	 * Masking looks at the page as a struct, so it has to be aligned.  It
-	 * also follows offsets and lengths in the page unchecked, and writes
-	 * there. They have 16 bits at most, and a line pointer's sum of two has
-	 * as many; with that much room after the page, a broken one spoils
-	 * nothing else.
-	 */
-	static union
-	{
-		PGAlignedBlock page;
-		char		room[BLCKSZ + 2 * (PG_UINT16_MAX + 1)];
-	}			masked;
-
-	memcpy(masked.page.data, payload + WALREDO_WIRE_MASK_SIZE, BLCKSZ);
-	walredo_redo_mask_page((uint8) payload[0], walredo_get_uint32(payload + 1),
-						   masked.page.data);
-	answer(masked.page.data);
-}
-
-static void
-handle_describe(const char *payload, uint32 size)
-{
-	char		text[BLCKSZ];
-
-	walredo_redo_describe(walredo_get_uint64(payload),
-						  payload + WALREDO_WIRE_LSN_SIZE,
-						  size - WALREDO_WIRE_LSN_SIZE, text);
-	answer(text);
-}
-
-/* Reads and handles one message; false at the end of standard input. */
+/*
+ * Reads and handles one message; false at the end of standard input.
+ *
+ * A message's type, length and order are checked here, before anything of its
+ * payload is looked at; the functions of redo.c check the rest.
+ */
 static bool
 handle_message(void)
 {
 	const char *header;
 	const char *payload;
-	const MessageRule *rule = NULL;
+	const char *answer = NULL;
+	const WalredoMessageRule *rule;
+	WalredoMessage message;
 	char		type;
 	uint32		size;
 
@@ -296,23 +195,18 @@ handle_message(void)
 	type = header[0];
 	size = walredo_get_uint32(header + 1);
 
-	for (int i = 0; i < lengthof(message_rules); i++)
-	{
-		if (message_rules[i].type == (WalredoMessageType) type)
-			rule = &message_rules[i];
-	}
+	rule = walredo_message_rule((uint8) type);
 	if (rule == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("unknown message type 0x%02x", (uint8) type)));
 	if (size < sizeof(uint32) ||
-		size - sizeof(uint32) < rule->min_payload ||
-		size - sizeof(uint32) > rule->max_payload)
+		!walredo_payload_size_is_valid(rule, size - sizeof(uint32)))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("message of type \"%c\" has an invalid length of %u",
 						type, size)));
-	if (rule->needs_block && !have_block)
+	if (rule->order == WALREDO_ORDER_AFTER_FIRST && !request_has_begun)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("message of type \"%c\" comes before a block was named",
@@ -323,12 +217,29 @@ handle_message(void)
 	if (payload == NULL)
 		return false;
 	input_start += WALREDO_WIRE_HEADER_SIZE + size;
-	rule->handle(payload + WALREDO_WIRE_HEADER_SIZE, size);
+	walredo_get_message(rule, payload + WALREDO_WIRE_HEADER_SIZE, size,
+						&message);
+
+	switch (rule->type)
+	{
+#define HANDLE_MESSAGE(symbol, type, name, payload, order, answered) \
+		case symbol: \
+			answer = walredo_redo_##name(&message); \
+			break;
+			WALREDO_MESSAGES(HANDLE_MESSAGE)
+#undef HANDLE_MESSAGE
+	}
+
+	if (rule->order == WALREDO_ORDER_FIRST)
+		request_has_begun = true;
+	if (rule->answered)
+		send_answer(answer);
 	return true;
 }
 
 /*
- * Leaves a template or a child, if it could not be made.
+ * Reports that a template or a child could not enter its sandbox, which ends
+ * the process.  failed says which step it was, and errno why.
  */
 static void
 fail_to_start(const char *failed)
@@ -340,7 +251,8 @@ fail_to_start(const char *failed)
 }
 
 /*
- * Gives up the server's shared memory, for memory of our own.
+ * Replaces the shared memory that single-user mode has made by private memory
+ * with the same contents.
  */
 static void
 leave_shared_memory(void)
@@ -349,8 +261,9 @@ leave_shared_memory(void)
 	int			shmid;
 
 	/*
-	 * The System V segment that guards a data directory outlives a killed
-	 * process.  Marked as removed, it goes with the last process attached.
+	 * The System V segment that guards a data directory would outlive this
+	 * process if that were killed.  Once it is marked for removal, the kernel
+	 * removes it when the last process detaches from it.
 	 */
 	shmid = shmget(UsedShmemSegID, 0, 0);
 	if (shmid >= 0)
@@ -363,15 +276,74 @@ leave_shared_memory(void)
 }
 
 /*
- * The rest of the process's life.  Mirrors what PostgresSingleUserMain() and
- * PostgresMain() do between making shared memory and opening a database.
+ * Gives up what single-user mode has set up for a server, and what a child
+ * must not inherit: signal handlers and the environment.
+ */
+static void
+leave_server_mode(void)
+{
+	sigset_t	none;
+
+	/*
+	 * No signal has a meaning here: the worker kills a child that it does not
+	 * want any more.  So no handler that the server has installed may run.
+	 */
+	for (int sig = 1; sig < NSIG; sig++)
+		(void) signal(sig, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+
+	clearenv();
+}
+
+/*
+ * Makes this process a template, and forks children on the worker's orders.
+ * Returns in each child, with the names of the database and the role that it
+ * serves; in the template it does not return.
+ */
+static const char *
+become_template(void)
+{
+	const char *failed;
+
+	(void) prctl(PR_SET_NAME, "walredo template");
+	failed = walredo_sandbox_limit_resources(CHILD_MEMORY_LIMIT);
+	if (failed == NULL)
+		failed = walredo_sandbox_enter_template();
+	if (failed != NULL)
+		fail_to_start(failed);
+
+	return walredo_template_serve();
+}
+
+/*
+ * Makes this process, just forked from the template, a child that serves the
+ * given database and role: gives it its title, and enters the sandbox.
+ */
+static void
+become_child(const char *serves)
+{
+	const char *failed;
+	char		title[sizeof("walredo child for ") + WALREDO_TITLE_SIZE];
+
+	snprintf(title, sizeof(title), "walredo child for %s", serves);
+	(void) prctl(PR_SET_NAME, "walredo child");
+	set_title(title);
+
+	failed = walredo_sandbox_enter(worker_pid);
+	if (failed != NULL)
+		fail_to_start(failed);
+}
+
+/*
+ * Takes over from single-user mode, as the shmem_startup_hook, and does not
+ * return.  First it does what PostgresSingleUserMain() and PostgresMain() would
+ * do between making shared memory and opening a database.
  */
 static void
 child_main(void)
 {
 	sigjmp_buf	local_sigjmp_buf;
-	const char *failed;
-	char		title[sizeof("walredo child for ") + WALREDO_TITLE_SIZE];
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -381,12 +353,18 @@ child_main(void)
 	InitProcess();
 	BaseInit();
 
-	/* This has to be the first to be called, so the last that is added. */
+	/*
+	 * Once more, since the two functions above have registered callbacks of
+	 * their own, and those are called in reverse order.
+	 */
 	before_shmem_exit(exit_at_once, 0);
 
 	if (sigsetjmp(local_sigjmp_buf, 1) != 0)
 	{
-		/* What it points to is not on the stack any more. */
+		/*
+		 * The stack frames that the error context callbacks point to are
+		 * gone.
+		 */
 		error_context_stack = NULL;
 		EmitErrorReport();
 		_exit(1);
@@ -399,34 +377,8 @@ child_main(void)
 	input_size = INPUT_BUFFER_SIZE;
 	input = MemoryContextAlloc(TopMemoryContext, input_size);
 
-	/*
-	 * No signal has anything to tell us: the pool kills what it does not
-	 * want.  Handlers that the server installed are of no use any more.
-	 */
-	for (int sig = 1; sig < NSIG; sig++)
-		(void) signal(sig, SIG_DFL);
-	{
-		sigset_t	none;
-
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-	}
-	clearenv();
-
-	(void) prctl(PR_SET_NAME, "walredo template");
-	failed = walredo_sandbox_limit_resources(CHILD_MEMORY_LIMIT);
-	if (failed == NULL)
-		failed = walredo_sandbox_enter_template();
-	if (failed != NULL)
-		fail_to_start(failed);
-
-	snprintf(title, sizeof(title), "walredo child for %s", walredo_template_serve());
-
-	(void) prctl(PR_SET_NAME, "walredo child");
-	set_title(title);
-	failed = walredo_sandbox_enter(worker_pid);
-	if (failed != NULL)
-		fail_to_start(failed);
+	leave_server_mode();
+	become_child(become_template());
 
 	while (handle_message())
 		;

@@ -101,11 +101,11 @@
 /* As in freespace.c. */
 #define FSM_TREE_DEPTH			((SlotsPerFSMPage >= 1626) ? 3 : 4)
 
-/* Which relation and fork, packed with the block into a hash key. */
+/* Scratch relation, fork and block, packed into a hash key. */
 #define PAGE_KEY(rel, fork, blkno) \
 	(((uint64) (rel) << 40) | ((uint64) (fork) << 32) | (blkno))
 
-/* Pages in the buffer pool, by key. */
+/* A page in the buffer pool, which is found by its key. */
 typedef struct CachedPage
 {
 	uint64		key;
@@ -143,10 +143,13 @@ static int	num_named_relations;
 
 /* The block that the request is about. */
 static WalredoWireTag target;
-static ForkNumber target_fork;	/* under which it is replayed */
+static ForkNumber target_fork;	/* the fork that it is replayed as */
 static Buffer target_buffer;
 static bool target_has_image;
-static bool target_has_companions;	/* in the pool: see below */
+
+/* The pages that install_heap_companions() installs for it are in the pool. */
+static bool target_has_companions;
+
 
 static XLogReaderState *reader;
 static DecodedXLogRecord *decoded;
@@ -194,14 +197,15 @@ walredo_redo_startup(void)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 
-	/* What resource managers allocate here lives as long as the child. */
+	/* What resource managers allocate here must live as long as the child. */
 	MemoryContextSwitchTo(TopMemoryContext);
 	RmgrStartup();
 	MemoryContextSwitchTo(redo_context);
 }
 
 /*
- * Finds a page in the pool, or puts one there: new ones are all zeroes.
+ * Returns the buffer of a page of a scratch relation.  If the page is not in
+ * the pool, it is put there, all zeroes.
  */
 static Buffer
 install_page(int rel, ForkNumber fork, BlockNumber blkno)
@@ -238,7 +242,8 @@ install_dummy(int rel, ForkNumber fork, BlockNumber blkno)
 }
 
 /*
- * Makes sure that the next record finds room for its pages in the pool.
+ * Makes sure that the pool has room for all pages of the next record.  If it
+ * has not, all pages are dropped but the target's.
  */
 static void
 reserve_pages(void)
@@ -269,9 +274,14 @@ same_tag(const WalredoWireTag *a, const WalredoWireTag *b)
 		a->blkno == b->blkno;
 }
 
-void
-walredo_redo_begin(const WalredoWireTag *tag)
+/*
+ * Begins a request for one block, which has no image yet.  What an earlier
+ * request left in the block's buffer must not be seen any more.
+ */
+const char *
+walredo_redo_begin(const WalredoMessage *message)
 {
+	const WalredoWireTag *tag = &message->tag;
 	RelFileLocator *locator = &named_relations[TARGET_RELATION].locator;
 
 	if (tag->forknum > MAX_FORKNUM || tag->blkno >= MaxBlockNumber)
@@ -300,23 +310,27 @@ walredo_redo_begin(const WalredoWireTag *tag)
 
 	reserve_pages();
 	target_buffer = install_page(TARGET_RELATION, target_fork, tag->blkno);
+	return NULL;
 }
 
-void
-walredo_redo_push_page(const WalredoWireTag *tag, const char *page)
+/* Gives the block its base image. */
+const char *
+walredo_redo_push(const WalredoMessage *message)
 {
-	if (!same_tag(tag, &target))
+	if (!same_tag(&message->tag, &target))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("page pushed is not the one that the request began for")));
-	memcpy(BufferGetPage(target_buffer), page, BLCKSZ);
+	memcpy(BufferGetPage(target_buffer), message->body, BLCKSZ);
 	target_has_image = true;
+	return NULL;
 }
 
+/* Answers with the block's image, which must have come from somewhere. */
 const char *
-walredo_redo_get_page(const WalredoWireTag *tag)
+walredo_redo_get(const WalredoMessage *message)
 {
-	if (!same_tag(tag, &target))
+	if (!same_tag(&message->tag, &target))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("page asked for is not the one that the request began for")));
@@ -327,8 +341,18 @@ walredo_redo_get_page(const WalredoWireTag *tag)
 	return (const char *) BufferGetPage(target_buffer);
 }
 
-void
-walredo_redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
+/* That there is an answer says that the child has come to its request loop. */
+const char *
+walredo_redo_ping(const WalredoMessage *message)
+{
+	static const char zeroes[BLCKSZ];
+
+	return zeroes;
+}
+
+/* Masks a page in place as its resource manager's own rm_mask does. */
+static void
+mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 {
 	if (!RmgrIdIsValid(rmid) || !RmgrIdExists(rmid))
 		ereport(ERROR,
@@ -337,15 +361,17 @@ walredo_redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 
 	/*
 	 * A resource manager without the callback has nothing to mask, and a page
-	 * that was never initialized has nothing that they would understand.
+	 * that was never initialized has no contents that rm_mask could
+	 * interpret.
 	 */
 	if (RmgrTable[rmid].rm_mask != NULL && !PageIsNew((Page) page))
 		RmgrTable[rmid].rm_mask(page, blkno);
 
 	/*
-	 * An SP-GiST metapage also keeps which pages were used last, and that is
-	 * not logged at all.  The server's mask need not know, as no record but
-	 * the first has the page.
+	 * An SP-GiST metapage also caches which pages were used last, and changes
+	 * to that are not WAL-logged at all.  The server's own mask can ignore
+	 * it, since no record but the first one of an index contains the page,
+	 * and so wal_consistency_checking never compares it; we do.
 	 */
 	if (rmid == RM_SPGIST_ID && blkno == SPGIST_METAPAGE_BLKNO)
 		memset(&SpGistPageGetMeta(page)->lastUsedPages, 0,
@@ -353,10 +379,31 @@ walredo_redo_mask_page(uint8 rmid, BlockNumber blkno, char *page)
 
 	/*
 	 * Redo of GiST's deletion of dead entries sets a flag that the server
-	 * itself has not set (gistprunepage()), and that nobody looks at.
+	 * itself has not set (gistprunepage()), and that no code tests.
 	 */
 	if (rmid == RM_GIST_ID && !PageIsNew((Page) page))
 		GistPageGetOpaque((Page) page)->flags &= ~F_TUPLES_DELETED;
+}
+
+const char *
+walredo_redo_mask(const WalredoMessage *message)
+{
+	/*
+	 * The mask routines access the page as a struct, so it has to be aligned.
+	 * They also follow offsets and lengths in the page without checking them,
+	 * and write to where those lead.  Such a value has 16 bits at most, and
+	 * the sum of the two in a line pointer has as many.  With that much room
+	 * after the page, a broken page cannot make them overwrite anything else.
+	 */
+	static union
+	{
+		PGAlignedBlock page;
+		char		room[BLCKSZ + 2 * (PG_UINT16_MAX + 1)];
+	}			masked;
+
+	memcpy(masked.page.data, message->body, BLCKSZ);
+	mask_page(message->rmid, message->blkno, masked.page.data);
+	return masked.page.data;
 }
 
 static void
@@ -394,7 +441,7 @@ decode_record(XLogRecPtr lsn, const char *data, uint32 size)
 	size_t		required;
 	char	   *errormsg;
 
-	/* The reader looks at it as a struct, so it has to be aligned. */
+	/* DecodeXLogRecord() accesses the record as a struct: align it. */
 	if (size > aligned_record_size)
 	{
 		aligned_record_size = Max(size, BLCKSZ);
@@ -430,7 +477,10 @@ decode_record(XLogRecPtr lsn, const char *data, uint32 size)
 		decoded_size = required;
 	}
 
-	/* Where the record begins is not known; no redo routine uses it. */
+	/*
+	 * Where the record begins is not known, since a record that crosses a WAL
+	 * page contains a page header there.  No redo routine uses ReadRecPtr.
+	 */
 	reader->ReadRecPtr = lsn - MAXALIGN(size);
 	reader->EndRecPtr = lsn;
 	if (!DecodeXLogRecord(reader, decoded, record, reader->ReadRecPtr,
@@ -443,7 +493,8 @@ decode_record(XLogRecPtr lsn, const char *data, uint32 size)
 }
 
 /*
- * Which scratch relation stands for a relation of the record.
+ * Returns the number of the scratch relation that stands for a relation of the
+ * record; gives it the next one if it has none yet.
  */
 static int
 scratch_relation(const RelFileLocator *locator, bool init_fork)
@@ -481,7 +532,10 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 	BlockNumber leaf = blkno / SlotsPerFSMPage;
 	BlockNumber fsm_block = 0;
 
-	/* One record after the other is about the target. */
+	/*
+	 * Every record of a request is about the target, so remember that its
+	 * pages are there already.
+	 */
 	if (is_target && target_has_companions)
 		return;
 
@@ -499,9 +553,11 @@ install_heap_companions(int rel, BlockNumber blkno, bool is_target)
 }
 
 /*
- * Redo of a record that nobody's server has written may take a turn on which
- * it keeps a lock or a pin.  It is this record that must fail, and not the
- * next one that happens to need the page.
+ * Raises an error if redo has left a page locked or pinned, as it may with a
+ * record that no server has written.  The error must be about this record, and
+ * not about the next one that happens to need the page.  holdoff_count is
+ * InterruptHoldoffCount as it was before redo; every lock that is held
+ * increments it.
  */
 static void
 check_nothing_is_held(uint32 holdoff_count)
@@ -525,8 +581,8 @@ check_nothing_is_held(uint32 holdoff_count)
 }
 
 /*
- * What XLogReadBufferForRedoExtended() does where a block has an image, for
- * the target in a record of an unknown resource manager.
+ * Restores the target's full-page image from a record of an unknown resource
+ * manager, as XLogReadBufferForRedoExtended() does for known ones.
  */
 static void
 restore_target(void)
@@ -551,27 +607,17 @@ restore_target(void)
 	}
 }
 
-void
-walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
+/*
+ * Puts the pages of all blocks that the decoded record names into the pool: the
+ * target under its own address, dummies for all others.  The record's blocks
+ * are changed to name scratch relations.  Checks that the target is among them,
+ * and that there will be an image to start from.
+ */
+static void
+install_blocks(bool is_heap)
 {
-	ErrorContextCallback errcallback;
-	RmgrId		rmid;
-	bool		is_heap;
 	bool		names_target = false;
 	bool		makes_image = false;
-	uint32		holdoff_count = InterruptHoldoffCount;
-
-	decode_record(lsn, record, size);
-	rmid = XLogRecGetRmid(reader);
-	is_heap = (rmid == RM_HEAP_ID || rmid == RM_HEAP2_ID);
-
-	errcallback.callback = redo_error_context;
-	errcallback.arg = NULL;
-	errcallback.previous = error_context_stack;
-	error_context_stack = &errcallback;
-
-	reserve_pages();
-	num_named_relations = TARGET_RELATION + 1;
 
 	for (int i = 0; i <= decoded->max_block_id; i++)
 	{
@@ -624,12 +670,42 @@ walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("record needs a base image, and there is none")));
+}
 
-	/* Of what an earlier request left there nothing must be seen. */
+/*
+ * Replays one record on the block.  It may be any bytes: that it is whole and
+ * sound, and names the block, is checked here.
+ */
+const char *
+walredo_redo_apply(const WalredoMessage *message)
+{
+	ErrorContextCallback errcallback;
+	RmgrId		rmid;
+	uint32		holdoff_count = InterruptHoldoffCount;
+
+	decode_record(message->lsn, message->body, message->body_size);
+	rmid = XLogRecGetRmid(reader);
+
+	errcallback.callback = redo_error_context;
+	errcallback.arg = NULL;
+	errcallback.previous = error_context_stack;
+	error_context_stack = &errcallback;
+
+	reserve_pages();
+	num_named_relations = TARGET_RELATION + 1;
+	install_blocks(rmid == RM_HEAP_ID || rmid == RM_HEAP2_ID);
+
+	/*
+	 * Without a base image, the buffer may still have the contents that an
+	 * earlier request left there.  Redo must not see any of that.
+	 */
 	if (!target_has_image)
 		memset(BufferGetPage(target_buffer), 0, BLCKSZ);
 
-	/* There is nobody here to tell, and no file to delete. */
+	/*
+	 * Redo of a change in place would send invalidation messages, and delete
+	 * files.  In a child there are no other sessions, and no files.
+	 */
 	if (rmid == RM_HEAP_ID &&
 		(XLogRecGetInfo(reader) & XLOG_HEAP_OPMASK) == XLOG_HEAP_INPLACE)
 		walredo_forget_inplace_messages(decoded->main_data,
@@ -641,7 +717,7 @@ walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 		restore_target();
 	check_nothing_is_held(holdoff_count);
 
-	/* Dummies are valid, so it can only be the target that was not. */
+	/* Dummies are valid pages, so it can only be the target that was not. */
 	if (XLogHaveInvalidPages())
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -650,15 +726,20 @@ walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size)
 	target_has_image = true;
 	error_context_stack = errcallback.previous;
 	MemoryContextReset(redo_context);
+	return NULL;
 }
 
-void
-walredo_redo_describe(XLogRecPtr lsn, const char *record, uint32 size,
-					  char *text)
+/*
+ * Answers with the text that the record's resource manager describes it with,
+ * cut if need be, and filled up with zeroes.
+ */
+const char *
+walredo_redo_describe(const WalredoMessage *message)
 {
+	static char text[BLCKSZ];
 	StringInfoData buf;
 
-	decode_record(lsn, record, size);
+	decode_record(message->lsn, message->body, message->body_size);
 	initStringInfo(&buf);
 	if (RmgrIdExists(XLogRecGetRmid(reader)))
 		RmgrTable[XLogRecGetRmid(reader)].rm_desc(&buf, reader);
@@ -666,4 +747,5 @@ walredo_redo_describe(XLogRecPtr lsn, const char *record, uint32 size,
 	memset(text, 0, BLCKSZ);
 	strlcpy(text, buf.data, BLCKSZ);
 	MemoryContextReset(redo_context);
+	return text;
 }

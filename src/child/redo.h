@@ -3,7 +3,8 @@
  * redo.h
  *	  Replay of records on one page, inside the wal-redo child.
  *
- * All functions ereport() what is wrong, which is the end of the child.
+ * All functions raise an ERROR for whatever is wrong with a request, and an
+ * ERROR ends the child.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -16,41 +17,27 @@
 
 #include "postgres.h"
 
-#include "access/xlogdefs.h"
 #include "proto/proto.h"
 
 /*
- * Makes all that replay needs and that takes system calls.  To be called
- * once, before the sandbox closes.
+ * Makes everything that replay needs and that takes system calls which the
+ * sandbox does not allow.  To be called once, before the process enters it.
  */
 extern void walredo_redo_startup(void);
 
 /*
- * Begins a request for one block, which has no image yet.  Whatever an
- * earlier request left is out of sight.
+ * The functions that handle the messages, one for each line of the table in
+ * proto.h:
+ *
+ *	extern const char *walredo_redo_NAME(const WalredoMessage *message);
+ *
+ * They return the answer, of BLCKSZ bytes, which stays valid until the next
+ * call, or NULL if the message is not answered.  Type, length and order of the
+ * message have been checked.
  */
-extern void walredo_redo_begin(const WalredoWireTag *tag);
-
-/* Gives the block its base image, of BLCKSZ bytes. */
-extern void walredo_redo_push_page(const WalredoWireTag *tag, const char *page);
-
-/*
- * Replays one record, of size bytes with its header, whose end LSN is lsn.
- * The record must be whole and sound, and name the block.
- */
-extern void walredo_redo_apply(XLogRecPtr lsn, const char *record, uint32 size);
-
-/* The block's image; it stays valid until the next call of this room. */
-extern const char *walredo_redo_get_page(const WalredoWireTag *tag);
-
-/* Masks a page in place as rmid's own rm_mask does. */
-extern void walredo_redo_mask_page(uint8 rmid, BlockNumber blkno, char *page);
-
-/*
- * Puts the text that the record's resource manager describes it with into
- * text, of BLCKSZ bytes: cut if need be, and filled up with zeroes.
- */
-extern void walredo_redo_describe(XLogRecPtr lsn, const char *record,
-								  uint32 size, char *text);
+#define REDO_FUNCTION(symbol, type, name, payload, order, answered) \
+	extern const char *walredo_redo_##name(const WalredoMessage *message);
+WALREDO_MESSAGES(REDO_FUNCTION)
+#undef REDO_FUNCTION
 
 #endif							/* WALREDO_CHILD_REDO_H */

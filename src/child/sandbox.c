@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sandbox.c
- *	  The cell of the wal-redo child.
+ *	  The sandbox of the wal-redo child.
  *
  * Resource managers trust their records.  The child replays records that
  * anyone may have written, so it must be assumed that one of them takes the
@@ -18,9 +18,9 @@
  * takes the stricter answer of the two.
  *
  * Limits that hold for a child from its beginning are set in the template that
- * it is forked from, see template.c.  The template serves nobody, and sees no
- * record; its filter, which its children keep besides their own, only makes
- * sure that it stays what it is.
+ * it is forked from, see template.c.  The template answers no requests, and
+ * sees no record.  It has a filter, too, which its children keep in addition to
+ * their own, and which restricts it to what a template does.
  *
  * Rejected: namespaces, chroot and a user of its own, which all need
  * privileges that a server does not have; and seccomp's strict mode, which
@@ -54,8 +54,8 @@
 #include "child/sandbox.h"
 
 /*
- * CPU seconds in a child's whole life.  The time-out of a request is the
- * pool's business; this only stops a child that nobody watches any more.
+ * CPU seconds that a child may use in its whole life.  Backends enforce the
+ * time-out of a request; this is for a child that no process watches any more.
  */
 #define SANDBOX_CPU_LIMIT	86400
 
@@ -66,7 +66,7 @@ walredo_sandbox_limit_resources(size_t memory_limit)
 	FILE	   *statm;
 	unsigned long pages = 0;
 
-	/* No core: it would hold pages, and needs a file anyway. */
+	/* A core dump would have users' pages in it, and be written to a file. */
 	limit.rlim_cur = limit.rlim_max = 0;
 	if (setrlimit(RLIMIT_CORE, &limit) != 0)
 		return "limit core dumps";
@@ -76,9 +76,9 @@ walredo_sandbox_limit_resources(size_t memory_limit)
 		return "limit CPU time";
 
 	/*
-	 * Address space is counted from what the server's binary and libraries
-	 * take already.  Without /proc that is not known; 1 GB is more than it
-	 * is.
+	 * The limit is for all of the address space, so add what the server's
+	 * binary and libraries have mapped already.  That is found in /proc; if
+	 * it is not mounted, add 1 GB, which is more than they take.
 	 */
 	statm = fopen("/proc/self/statm", "r");
 	if (statm != NULL)
@@ -99,17 +99,17 @@ walredo_sandbox_limit_resources(size_t memory_limit)
 	return NULL;
 }
 
-/* Whom a filter is for. */
+/* What a filter is for. */
 typedef enum FilterKind
 {
-	FILTER_TEMPLATE,			/* what a child needs, and forking it */
-	FILTER_TRIAL,				/* what a child needs, and another filter */
-	FILTER_CHILD				/* what a child needs */
+	FILTER_TEMPLATE,			/* a template: allows forking, too */
+	FILTER_TRIAL,				/* the self test: allows another filter, too */
+	FILTER_CHILD				/* a child */
 } FilterKind;
 
 /*
- * Loads a filter.  Everything is allowed here by name; nothing depends on the
- * architecture's numbers.
+ * Loads a filter, which allows what is named here and nothing else.  libseccomp
+ * translates the names to the architecture's numbers.
  */
 static const char *
 load_filter(FilterKind kind)
@@ -133,17 +133,17 @@ load_filter(FilterKind kind)
 								  __VA_ARGS__); \
 	} while (0)
 
-	/* Requests, and nothing but requests. */
+	/* Requests are read from standard input, and nothing from anywhere else. */
 	ALLOW(read, 1, SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
 
-	/* Answers and log text. */
+	/* Answers are written to standard output, log text to standard error. */
 	ALLOW(write, 1, SCMP_A0(SCMP_CMP_EQ, STDOUT_FILENO));
 	ALLOW(write, 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
 
-	/* The end of the process. */
+	/* The process must be able to exit. */
 	ALLOW(exit_group, 0);
 
-	/* malloc(): memory of our own, never code, never a file. */
+	/* malloc() maps private memory, which is not executable and not a file. */
 	ALLOW(brk, 0);
 	ALLOW(mmap, 2,
 		  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
@@ -152,9 +152,11 @@ load_filter(FilterKind kind)
 	ALLOW(mremap, 0);
 
 	/*
-	 * abort(), so that a PANIC ends as one, after its text was written, and
-	 * not as a "bad system call".  The signal can go to this process only,
-	 * which a template cannot say of its children.
+	 * abort() takes these.  It is allowed so that a PANIC, whose text has
+	 * been written by then, ends the process by SIGABRT, and not by the
+	 * SIGSYS of a forbidden system call.  A child can send the signal to
+	 * itself only.  The template's filter cannot say so, since its children,
+	 * who inherit it, have other process IDs.
 	 */
 	ALLOW(rt_sigprocmask, 0);
 	ALLOW(rt_sigaction, 0);
@@ -167,7 +169,7 @@ load_filter(FilterKind kind)
 			  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) pid),
 			  SCMP_A2(SCMP_CMP_EQ, SIGABRT));
 
-	/* What loading another filter takes. */
+	/* Loading another filter takes these. */
 	if (kind != FILTER_CHILD)
 	{
 		ALLOW(seccomp, 0);
@@ -176,16 +178,16 @@ load_filter(FilterKind kind)
 
 	if (kind == FILTER_TEMPLATE)
 	{
-		/* Orders, and answers to them. */
+		/* It receives orders, and replies to them. */
 		ALLOW(recvmsg, 1, SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
 		ALLOW(sendto, 1, SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
 		ALLOW(close, 0);
 
-		/* A child: a process, not a thread or a namespace. */
+		/* It forks processes, but makes no threads and no namespaces. */
 		ALLOW(clone, 1, SCMP_CMP(WALREDO_CLONE_FLAGS_ARG, SCMP_CMP_EQ,
 								 WALREDO_CLONE_FLAGS));
 
-		/* What such a child does before its own filter. */
+		/* A child does these before it loads its own filter. */
 		ALLOW(dup3, 0);
 		ALLOW(close_range, 0);
 		ALLOW(getppid, 0);
@@ -193,7 +195,7 @@ load_filter(FilterKind kind)
 	}
 #undef ALLOW
 
-	/* These two are called for each request; have them looked for first. */
+	/* These two are called for each request, so the filter tests them first. */
 	if (rc == 0)
 		rc = seccomp_syscall_priority(ctx, SCMP_SYS(read), UINT8_MAX);
 	if (rc == 0)
@@ -211,8 +213,8 @@ load_filter(FilterKind kind)
 }
 
 /*
- * Tries, under the filter that answers EPERM, one call of each sort that must
- * not work.  None of them does any harm if it does.
+ * Tries one system call of each sort that must be refused, under the filter
+ * that fails them with EPERM.  A call that is not refused does no harm.
  */
 static const char *
 self_test(void)
@@ -264,7 +266,7 @@ walredo_sandbox_enter(pid_t parent)
 	if (prlimit(0, RLIMIT_NOFILE, &no_files, NULL) != 0)
 		return "limit open files";
 
-	/* The parent owns us; there is nothing to live for without it. */
+	/* A child must not outlive the worker, which watches it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
 		return "ask for a parent-death signal";
 	if (getppid() != parent)

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * sandbox.h
- *	  The cell of the wal-redo child.
+ *	  The sandbox of the wal-redo child.
  *
- * The sandbox knows nothing of PostgreSQL, so that a small program of its own
- * can test it.
+ * This does not depend on PostgreSQL, so that a small program can test it
+ * (test/sandbox_probe.c).
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -21,9 +21,9 @@
 #include <sys/types.h>
 
 /*
- * How a template forks: as fork() does, but the child is the parent's, not
- * its own.  Which argument of the system call has the flags depends on the
- * architecture.
+ * The flags of clone() by which a template forks.  It is like fork(), but the
+ * new process becomes a child of the template's parent.  The position of the
+ * flags among the arguments of the system call depends on the architecture.
  */
 #define WALREDO_CLONE_FLAGS		(CLONE_PARENT | SIGCHLD)
 #ifdef __s390__
@@ -33,19 +33,29 @@
 #endif
 
 /*
- * Each returns NULL on success, else which step failed, with errno set; the
- * process must then exit.
- *
- * The first sets limits for the process and all that it forks: no core dumps,
- * a bound for CPU time, and memory_limit bytes of address space beyond what
- * there is now.  The second is for a process that will only fork children,
- * on orders from its standard input.  The third gives up everything but
- * standard input, output and error, memory and the right to exit, for good;
- * the process dies with its parent, and at once if that is not its parent any
- * more.
+ * These functions return NULL on success.  Otherwise they return which step
+ * failed, with errno set, and the process must exit.
+ */
+
+/*
+ * Sets limits for the process and all that it will fork: no core dumps, a bound
+ * for CPU time, and memory_limit bytes of address space in addition to what is
+ * mapped now.
  */
 extern const char *walredo_sandbox_limit_resources(size_t memory_limit);
+
+/*
+ * Gives up whatever is not needed by a process that does nothing but fork
+ * children, on orders from its standard input.
+ */
 extern const char *walredo_sandbox_enter_template(void);
+
+/*
+ * Gives up everything but standard input, output and error, memory, and the
+ * right to exit.  The kernel will kill the process when its parent ends; if
+ * parent is not the process's parent any more, that has happened already, and
+ * is reported as an error.
+ */
 extern const char *walredo_sandbox_enter(pid_t parent);
 
 #endif							/* WALREDO_SANDBOX_H */

@@ -3,20 +3,19 @@
  * template.c
  *	  The process that wal-redo children are forked from.
  *
- * Most of what it takes to start a child is the loading of the server's
- * binary and its libraries, and most of a child's memory is what that wrote.
- * So it is done once, in a process that has gone all the way to its first
- * request, and children are forked from there.  They come to life in a tenth
- * of the time, and share what they do not change.
+ * Most of the time that it takes to start a child is spent on loading the
+ * server's binary and its libraries, and most of a child's memory is what that
+ * has written.  So it is done once, in a process that stops just before it
+ * would read its first request, and children are forked from that.  They start
+ * in a tenth of the time, and share the memory that they do not change.
  *
- * The template never sees a record or a page.  So there is nothing in a child
- * of what another one was given, however often it was forked.  What they have
- * in common is the layout of their address space, as all backends of a server
- * have.
+ * The template never sees a record or a page.  So no child can find anything
+ * that another child was given, however many are forked.  What children have in
+ * common is the layout of their address space, as all backends of a server do.
  *
- * A child is a child of the worker's, not of the template's: the worker is who
- * reaps it, so that no process ID that it may send a signal to is ever another
- * process's, and the child dies with the worker.
+ * The parent of a child is the worker, not the template.  Since the worker
+ * reaps the child, it can never send a signal to another process that has got
+ * the child's process ID; and the kernel kills the child when the worker ends.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -36,7 +35,7 @@
 #include "miscadmin.h"
 #include "proto/proto.h"
 
-/* What the template makes of its shared memory: one or two segments. */
+/* The most ranges of shared memory; a server maps one or two. */
 #define MAX_SHARED_RANGES	16
 
 typedef struct MemoryRange
@@ -46,9 +45,9 @@ typedef struct MemoryRange
 } MemoryRange;
 
 /*
- * Replaces shared memory by private memory with the same contents, at the
- * same place.  Pages that were never written to take no memory: they read as
- * zeroes, and are not copied.
+ * Replaces a range of shared memory by private memory with the same contents,
+ * at the same address.  Pages that are all zeroes are not copied, so that the
+ * new ones take no memory until they are written to.
  */
 static const char *
 replace_range(const MemoryRange *range)
@@ -116,7 +115,7 @@ walredo_template_unshare_memory(void)
 	return failed;
 }
 
-/* As fork(), but the new process is a child of our parent's. */
+/* Like fork(), but the new process becomes a child of our parent. */
 static pid_t
 fork_sibling(void)
 {
@@ -131,20 +130,20 @@ const char *
 walredo_template_serve(void)
 {
 	static WalredoTemplateOrder order;
-	int32		answer = WALREDO_TEMPLATE_READY;
+	int32		reply = WALREDO_TEMPLATE_READY;
 
 	for (;;)
 	{
 		int			fds[3];
 		pid_t		pid;
 
-		if (send(STDIN_FILENO, &answer, sizeof(answer),
-				 MSG_NOSIGNAL) != sizeof(answer))
+		if (send(STDIN_FILENO, &reply, sizeof(reply),
+				 MSG_NOSIGNAL) != sizeof(reply))
 			_exit(1);
 		while (!walredo_receive_fds(STDIN_FILENO, &order, sizeof(order), fds,
 									lengthof(fds)))
 		{
-			/* The worker has closed its end, or what it sends is no order. */
+			/* The worker has closed its end, or sent what is not an order. */
 			if (errno != EINTR)
 				_exit(0);
 		}
@@ -161,7 +160,7 @@ walredo_template_serve(void)
 			order.title[WALREDO_TITLE_SIZE - 1] = '\0';
 			return order.title;
 		}
-		answer = pid > 0 ? pid : -errno;
+		reply = pid > 0 ? pid : -errno;
 		for (int i = 0; i < lengthof(fds); i++)
 			close(fds[i]);
 	}

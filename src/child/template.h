@@ -13,14 +13,16 @@
 #define WALREDO_TEMPLATE_H
 
 /*
- * Makes writable memory that would be shared with forked processes private to
- * each.  Returns NULL on success, else which step failed, with errno set.
+ * Replaces all writable memory that is shared, and so would stay shared with
+ * forked processes, by private memory with the same contents.  Returns NULL on
+ * success, else which step failed, with errno set.
  */
 extern const char *walredo_template_unshare_memory(void);
 
 /*
- * Forks children on order, see proto.h.  Returns in each of them, with the
- * descriptors of the order as 0, 1 and 2, and whom it serves; in the template
+ * Forks children on the worker's orders, see proto.h.  In each child it returns
+ * the title of the order, which names the database and the role that the child
+ * serves; the descriptors of the order are 0, 1 and 2 then.  In the template
  * itself it does not return.
  */
 extern const char *walredo_template_serve(void);

@@ -50,7 +50,7 @@ walredo_clog_apply(const WalredoTag *tag, const WalredoRecord *rec,
 			WALREDO_CLOG_BITS_PER_XACT;
 
 		if (walredo_clog_page(xid) != tag->number)
-			walredo_native_not_here(tag, rec, "Transaction", xid);
+			walredo_not_on_page(tag, rec, "Transaction", xid);
 
 		/*
 		 * A base image may be newer than the record.  A transaction that has

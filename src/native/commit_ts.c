@@ -36,7 +36,7 @@ walredo_commit_ts_apply(const WalredoTag *tag, const WalredoRecord *rec,
 		TransactionId xid = xids[i];
 
 		if (walredo_commit_ts_page(xid) != tag->number)
-			walredo_native_not_here(tag, rec, "Transaction", xid);
+			walredo_not_on_page(tag, rec, "Transaction", xid);
 		memcpy(page + xid % WALREDO_COMMIT_TS_XACTS_PER_PAGE * sizeof(entry),
 			   entry, sizeof(entry));
 	}

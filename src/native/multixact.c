@@ -30,7 +30,7 @@ walredo_multixact_offset_apply(const WalredoTag *tag,
 	MultiXactOffset moff = rec->u.mxact_offset.moff;
 
 	if (walredo_mxact_offset_page(mid) != tag->number)
-		walredo_native_not_here(tag, rec, "Multixact", mid);
+		walredo_not_on_page(tag, rec, "Multixact", mid);
 	memcpy(page + mid % WALREDO_MXACT_OFFSETS_PER_PAGE * sizeof(moff),
 		   &moff, sizeof(moff));
 }
@@ -59,7 +59,7 @@ walredo_multixact_members_apply(const WalredoTag *tag,
 		uint32		flags;
 
 		if (walredo_mxact_member_page(moff) != tag->number)
-			walredo_native_not_here(tag, rec, "Member", moff);
+			walredo_not_on_page(tag, rec, "Member", moff);
 
 		memcpy(&flags, group, sizeof(flags));
 		flags &= ~((uint32) 0xFF << shift);

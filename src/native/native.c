@@ -3,7 +3,7 @@
  * native.c
  *	  Small changes that are applied to an image in the backend itself.
  *
- * This file decides whether a record and a page belong together at all; the
+ * This file checks that a record and a page belong together at all; the
  * arithmetic of each kind of page is in a file of its own.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -17,65 +17,34 @@
 #include "native/native.h"
 #include "native/pages.h"
 
-static bool native_kinds_match(const WalredoTag *tag,
-							   const WalredoRecord *rec);
-
-/*
- * Does a record of this kind change such pages?
- */
-static bool
-native_kinds_match(const WalredoTag *tag, const WalredoRecord *rec)
+typedef struct NativeKind
 {
-	switch ((WalredoRecordKind) rec->kind)
-	{
-		case WALREDO_POSTGRES:
-			return false;
-		case WALREDO_CLEAR_VISIBILITY_MAP_FLAGS:
-		case WALREDO_TRUNCATE_VISIBILITY_MAP:
-			return tag->kind == WALREDO_TAG_REL &&
-				tag->forknum == VISIBILITYMAP_FORKNUM;
-		case WALREDO_CLOG_SET_COMMITTED:
-		case WALREDO_CLOG_SET_ABORTED:
-		case WALREDO_CLOG_SET_SUBCOMMITTED:
-			return tag->kind == WALREDO_TAG_CLOG;
-		case WALREDO_MULTIXACT_OFFSET_CREATE:
-			return tag->kind == WALREDO_TAG_MULTIXACT_OFFSETS;
-		case WALREDO_MULTIXACT_MEMBERS_CREATE:
-			return tag->kind == WALREDO_TAG_MULTIXACT_MEMBERS;
-		case WALREDO_COMMIT_TS_SET:
-			return tag->kind == WALREDO_TAG_COMMIT_TS;
-		case WALREDO_ZERO_PAGE:
-			return WalredoTagIsSlru(tag);
-		case WALREDO_REPLACE:
-			return !WalredoTagIsPage(tag);
-	}
-	return false;
-}
+	void		(*apply) (const WalredoTag *tag, const WalredoRecord *rec,
+						  char *page);
+} NativeKind;
 
+#define NATIVE_KIND(kind, apply) [kind] = {apply},
+
+static const NativeKind native_kinds[WALREDO_RECORD_NKINDS] =
+{
+	WALREDO_NATIVE_KINDS
+};
+
+/* A page of an SLRU that is made new. */
 void
-walredo_native_not_here(const WalredoTag *tag, const WalredoRecord *rec,
-						const char *what, uint64 number)
+walredo_zero_page_apply(const WalredoTag *tag, const WalredoRecord *rec,
+						char *page)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("record of kind \"%s\" does not belong to the page",
-					walredo_record_kind_name(rec->kind)),
-			 errdetail("%s " UINT64_FORMAT " of the record at %X/%X is not on page \"%s\".",
-					   what, number, LSN_FORMAT_ARGS(rec->lsn),
-					   walredo_tag_to_cstring(tag))));
+	memset(page, 0, BLCKSZ);
 }
 
-/*
- * See native.h.
- */
 bytea *
 walredo_native_apply(const WalredoTag *tag, const WalredoRecord *rec,
 					 bytea *image)
 {
 	Size		image_len = image == NULL ? 0 : VARSIZE(image) - VARHDRSZ;
-	char	   *page;
 
-	if (!native_kinds_match(tag, rec))
+	if (!walredo_record_fits_page(rec->kind, tag))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("record of kind \"%s\" does not belong to the page",
@@ -102,7 +71,7 @@ walredo_native_apply(const WalredoTag *tag, const WalredoRecord *rec,
 						   walredo_tag_to_cstring(tag), image_len, BLCKSZ)));
 	if (image == NULL)
 	{
-		if (!WalredoRecordStartsImage(rec))
+		if (!walredo_record_starts_page(rec->kind))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("record of kind \"%s\" needs a base image",
@@ -113,36 +82,8 @@ walredo_native_apply(const WalredoTag *tag, const WalredoRecord *rec,
 		image = palloc(VARHDRSZ + BLCKSZ);
 		SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
 	}
-	page = VARDATA(image);
-
-	switch ((WalredoRecordKind) rec->kind)
-	{
-		case WALREDO_CLEAR_VISIBILITY_MAP_FLAGS:
-			walredo_visibilitymap_clear_apply(tag, rec, page);
-			break;
-		case WALREDO_TRUNCATE_VISIBILITY_MAP:
-			walredo_visibilitymap_truncate_apply(tag, rec, page);
-			break;
-		case WALREDO_CLOG_SET_COMMITTED:
-		case WALREDO_CLOG_SET_ABORTED:
-		case WALREDO_CLOG_SET_SUBCOMMITTED:
-			walredo_clog_apply(tag, rec, page);
-			break;
-		case WALREDO_MULTIXACT_OFFSET_CREATE:
-			walredo_multixact_offset_apply(tag, rec, page);
-			break;
-		case WALREDO_MULTIXACT_MEMBERS_CREATE:
-			walredo_multixact_members_apply(tag, rec, page);
-			break;
-		case WALREDO_COMMIT_TS_SET:
-			walredo_commit_ts_apply(tag, rec, page);
-			break;
-		case WALREDO_ZERO_PAGE:
-			memset(page, 0, BLCKSZ);
-			break;
-		case WALREDO_POSTGRES:
-		case WALREDO_REPLACE:
-			elog(ERROR, "unexpected kind of native record: %d", rec->kind);
-	}
+	if (native_kinds[rec->kind].apply == NULL)
+		elog(ERROR, "unexpected kind of native record: %d", rec->kind);
+	native_kinds[rec->kind].apply(tag, rec, VARDATA(image));
 	return image;
 }

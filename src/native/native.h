@@ -19,10 +19,6 @@
 #include "record/record.h"
 #include "record/tag.h"
 
-/* True for the kinds that need no base image. */
-#define WalredoRecordStartsImage(rec) \
-	((rec)->kind == WALREDO_ZERO_PAGE || (rec)->kind == WALREDO_REPLACE)
-
 /*
  * Applies one native record to the image of a page.
  *

@@ -77,10 +77,10 @@ walredo_visibilitymap_clear_apply(const WalredoTag *tag,
 	old_here = visibilitymap_clear_block(tag, map, clear_vm->old_heap_blkno,
 										 clear_vm->flags);
 	if (!new_here && !old_here)
-		walredo_native_not_here(tag, rec, "Heap block",
-								BlockNumberIsValid(clear_vm->new_heap_blkno) ?
-								clear_vm->new_heap_blkno :
-								clear_vm->old_heap_blkno);
+		walredo_not_on_page(tag, rec, "Heap block",
+							BlockNumberIsValid(clear_vm->new_heap_blkno) ?
+							clear_vm->new_heap_blkno :
+							clear_vm->old_heap_blkno);
 }
 
 /*

@@ -15,9 +15,9 @@
 #include "postgres.h"
 
 /*
- * Finds the next run of bytes in which two images of size bytes differ.  It
- * begins at *start and ends before *end, where the search for the one after
- * it goes on; *end is 0 for the first.  False if there are no more.
+ * Finds the next run of bytes in which two images of size bytes differ, from
+ * *end on, which the caller sets to 0 for the first.  The run begins at *start
+ * and ends before *end.  False if there are no more.
  */
 static inline bool
 walredo_next_difference(const char *a, const char *b, Size size,

@@ -3,16 +3,19 @@
  * hole.c
  *	  Page images from whose middle live contents were left out.
  *
- * Who logs an image of a page says whether the page has the standard layout,
- * in which what is between pd_lower and pd_upper is free.  Then these bytes
- * are left out, and replay makes them zeroes.  CREATE DATABASE with the
- * strategy wal_log says so of all pages that it copies
- * (RelationCopyStorageUsingBuffer() in src/backend/storage/buffer/bufmgr.c),
- * since it cannot know them, and of some this is not true.  Such an image is
- * no page to start from.
+ * Code that logs a full image of a page says whether the page has the standard
+ * layout, in which all bytes between pd_lower and pd_upper are free.  If it
+ * does, these bytes are left out of the image, and replay makes them zeroes.
  *
- * What kind of page it is, is seen at its end, where each access method keeps a
- * mark of its own that other methods avoid, as pg_filedump needs it: see
+ * CREATE DATABASE with the strategy wal_log says so of all pages that it copies
+ * (RelationCopyStorageUsingBuffer() in src/backend/storage/buffer/bufmgr.c), as
+ * it does not know what they are.  Of some pages this is not true: they keep
+ * contents in the hole, and the image in WAL lacks them.  Such an image is no
+ * page to start from.
+ *
+ * Which pages these are is told by the access method that made them.  It can be
+ * seen at the end of a page, where each access method keeps a mark of its own
+ * that the others avoid, so that pg_filedump can tell them apart: see
  * HASHO_PAGE_ID, for example.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -33,16 +36,20 @@
 #include "storage/bufpage.h"
 
 /*
- * Where an access method keeps a metapage's or a bitmap's contents right after
- * the page header.  Since PostgreSQL 11 it sets pd_lower to their end; before,
- * it left it at their beginning, and pg_upgrade does not change that.
+ * Is a page, of which pd_lower is at the end of the page header, one that has
+ * contents right after the header nevertheless?
+ *
+ * So have metapages, bitmaps, and pages of GIN's posting trees.  Since
+ * PostgreSQL 11 their access methods set pd_lower to the end of these contents.
+ * Before, they left it where an empty page has it, and pg_upgrade does not
+ * change that.
  */
 static bool
 is_old_special_page(uint16 special_size, const char *special)
 {
 	uint16		page_id;
 
-	/* These two have a mark of their own where others have flags. */
+	/* GiST and SP-GiST have their mark where others have flags: look first. */
 	memcpy(&page_id, special + special_size - sizeof(page_id),
 		   sizeof(page_id));
 	if (page_id == GIST_PAGE_ID)
@@ -84,7 +91,7 @@ walredo_hole_has_contents(ForkNumber forknum, const char *page)
 	uint16		special_size;
 	const char *special;
 
-	/* Maps keep their contents in all of the page. */
+	/* Maps use the whole page, and leave pd_lower as in an empty one. */
 	if (forknum == VISIBILITYMAP_FORKNUM || forknum == FSM_FORKNUM)
 		return true;
 
@@ -95,11 +102,13 @@ walredo_hole_has_contents(ForkNumber forknum, const char *page)
 	special_size = BLCKSZ - header.pd_special;
 	special = page + header.pd_special;
 
-	/* A BRIN index's map from ranges to summaries never sets pd_lower. */
+	/*
+	 * A BRIN index's map from ranges to summaries has its contents after the
+	 * header, and no version has ever set pd_lower there.
+	 */
 	if (special_size == MAXALIGN(sizeof(BrinSpecialSpace)))
 	{
 		BrinSpecialSpace brin;
-
 		uint16		type;
 
 		memcpy(&brin, special, sizeof(brin));

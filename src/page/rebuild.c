@@ -3,16 +3,58 @@
  * rebuild.c
  *	  Pages made from the records that WAL has of them.
  *
- * A page's records are of no use before the first that makes an image of its
- * own (unless a base image was given), and none before the last such record
- * is needed.  So the records that wait for a page are dropped whenever another
- * image of it comes.
+ * A rebuild is given the records of any number of pages in the order of WAL,
+ * and can say at the end what each page looks like.  It must not keep all that
+ * WAL has of them, which may be many times the size of memory, and it must not
+ * replay more than it needs to, since replay is the slowest part.
  *
- * A child has nothing to do as long as WAL is being read, so it is given
- * pages that are unlikely to be changed again soon, and those that have many
- * records.  If more records come for them later, they are replayed on the image
- * that it has made.  If it fails, the records wait as before: they may yet turn
- * out not to be needed.
+ * What is kept of a page
+ * ----------------------
+ * A page's records are of no use before the first that makes an image of its
+ * own, unless a base image was given: they are counted, and dropped.  And none
+ * before the last such record is needed.  As the server logs a full image of
+ * each page that it changes once per checkpoint, much of WAL is never replayed.
+ * So what is kept of a page is its newest image, as far as it has been made,
+ * and the records since then, which wait (pending.c), or the records alone if
+ * the first of them makes an image.  All of it is dropped when a record comes
+ * that makes the page anew.
+ *
+ * Replay ahead
+ * ------------
+ * A child has nothing to do as long as WAL is being read, and the session has
+ * nothing to do once the child is at work.  So pages are given to a child while
+ * WAL is read: those that have many records already, and those that are
+ * unlikely to be changed again soon, as no record of them has come for a while.
+ * walredo_rebuild_advance() picks them out of a list of the pages that have
+ * records waiting, and puts them into a stream, which sends what there is room
+ * for and never waits for an answer.
+ *
+ * This is a bet, and a lost one must cost nothing but time.  If more records
+ * come while a child has the page, they wait, and are replayed on the image
+ * that it answers with.  If a record comes that makes the page anew, or the
+ * page ends, the answer is ignored (Replay.page is NULL then).  If the child
+ * fails, the image and the records are put back as they were before: they may
+ * yet turn out not to be needed, in which case nobody needs to know that they
+ * cannot be replayed.  After that nothing is replayed ahead any more, since the
+ * stream does not tell which page the child has failed at, and it would fail
+ * again.  What waits at the end is replayed when somebody asks for it.
+ *
+ * Memory
+ * ------
+ * Records and images are counted.  When they take more than
+ * maintenance_work_mem, flush() replays everything that waits and puts all
+ * images into a temporary file (image_file.c).  A page needs no more than one
+ * image there, however many records it has had.  What a child fails at stays in
+ * memory.
+ *
+ * Ends of pages
+ * -------------
+ * What is known of a page can come to an end, other than by a record
+ * that makes it anew: its fork is truncated, say, or its file removed.  This
+ * may be about every page of a fork, and most of them are never looked at
+ * again, so pages are not told.  The fork has a list of its ends (fork_ends.c),
+ * and a page takes note of them when it is next looked at: see_ends() has to be
+ * called before anything of a page is used.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -28,113 +70,143 @@
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "native/native.h"
+#include "page/fork_ends.h"
 #include "page/hole.h"
+#include "page/image_file.h"
+#include "page/pending.h"
 #include "page/rebuild.h"
-#include "record/xlogrecord.h"
 #include "redo/replay.h"
-#include "storage/buffile.h"
 #include "storage/bufpage.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /*
- * Memory for records of one page that wait to be replayed, one after the
- * other, so that they are found together when they are.  Chunks grow with the
- * page: many pages have few records, and no page may waste much.  Their sizes
- * are powers of two, as far as that goes, so that they can be used again.
- *
- * Records of pages that only a child changes, which are nearly all, are in the
- * form in which a child is given them, and are sent from where they are.
- * Others are WalredoRecords, each aligned.
+ * Is a page one that only a child changes, as nearly all are?  Then records
+ * that wait for it are in the form in which a child is given them, and are sent
+ * from where they are.  For others, to which native records may be applied,
+ * they are WalredoRecords, each aligned, and are applied in the backend by
+ * replay_mixed().
  */
-typedef struct PendingChunk
-{
-	struct PendingChunk *next;
-	uint32		size;			/* of its data */
-	uint32		used;
-} PendingChunk;
-
-#define CHUNK_HDRSZ			MAXALIGN(sizeof(PendingChunk))
-#define ChunkData(chunk)	((char *) (chunk) + CHUNK_HDRSZ)
-
-#define MIN_CHUNK_SIZE		256 /* with the header */
-#define MAX_CHUNK_SIZE		8192
-
 #define OnlyChildChanges(tag) \
 	((tag)->kind == WALREDO_TAG_REL && \
 	 (tag)->forknum != VISIBILITYMAP_FORKNUM)
 
 /*
  * When a page is replayed ahead of time: when so many bytes of records wait for
- * it, or fewer, and for so many bytes of WAL none has come.  It is a matter
- * of some 10 kB to send an image there and back, and that is for nothing if
- * more records come.
+ * it, or fewer, and for so many bytes of WAL none has come.  Its image has to
+ * be sent to the child and back, which is for nothing if more records come
+ * later, so that there should be enough of them to be worth two pages.
  */
 #define MANY_PENDING		(32 * 1024)
 #define SOME_PENDING		(4 * 1024)
 #define QUIET_DISTANCE		(1024 * 1024)
 
-/* Pages to look at for that before WAL is read on. */
+/*
+ * The most pages that walredo_rebuild_advance() looks at before WAL is read on.
+ * The list goes round, so each call looks at other pages.
+ */
 #define MAX_LOOKS			64
 
-/* Pages that are replayed before the first of them is returned. */
+/*
+ * How many pages walredo_rebuild_next() has replayed at once.  A child works
+ * through them without waiting for the session in between; all their images
+ * are in memory then.
+ */
 #define PAGES_AT_ONCE		256
 
 typedef struct Replay Replay;
 
-/* Pages of a fork, from a block on, have come to an end. */
-typedef struct ForkEnd
-{
-	uint32		number;			/* of all ends of the fork, from 1 on */
-	BlockNumber first_block;
-	WalredoPageEnd end;
-	XLogRecPtr	lsn;
-} ForkEnd;
-
 /*
- * A fork.  Its pages take note of ends when they are next looked at, so that an
- * end costs nothing for pages that nobody asks for any more.
+ * What can be said of a page's image.
  *
- * An end makes those before it that began at the same or a later block
- * pointless, and these are dropped.  So first blocks rise from one end to the
- * next, and the last end that a block was part of is found by bisection.
+ * UNKNOWN	  There is nothing that an image could be made from: no image, and
+ *			  no record waits.  Records that come are counted only, unless they
+ *			  make the page anew.
+ * MADE		  The image has all records, and none waits.
+ * WAITING	  Records wait, to be applied to the image, or, if there is none,
+ *			  the first of them makes one.
+ * SENT		  A replay has the image and all records, and none waits.
+ * SENT_MORE  A replay has the image and the records up to some point, and those
+ *			  that came since wait for its answer.
+ * FAILED	  As WAITING, but a child has failed when it was given the page
+ *			  alone.  It is not sent in a stream any more, as it would fail
+ *			  again and take others with it.
+ *
+ * find_page() adds a page that is UNKNOWN.  These functions make the moves:
+ *
+ * any -> UNKNOWN				 forget_image(): a record makes the page anew,
+ *								 and is added next; the page ends; or the
+ *								 caller is done with it
+ * UNKNOWN -> MADE				 walredo_rebuild_set_base(),
+ *								 walredo_rebuild_copy_page()
+ * UNKNOWN or MADE -> WAITING	 add_pending()
+ * WAITING -> SENT				 start_replay()
+ * SENT -> SENT_MORE			 add_pending()
+ * SENT -> MADE					 take_replayed()
+ * SENT_MORE -> WAITING			 take_replayed()
+ * SENT or SENT_MORE -> WAITING  undo_replay(), if a child has failed
+ * WAITING or FAILED -> MADE	 replay_alone(), replay_mixed()
+ * WAITING -> FAILED			 replay_alone(), if it raises an error
+ *
+ * Only a page that OnlyChildChanges() is ever SENT or FAILED.
+ *
+ * Where the image is, is another matter.  In states MADE, WAITING and FAILED it
+ * may be in memory (image is not NULL) or in the file (in_file is set).  While
+ * it is SENT, the replay has it, in memory.
  */
-typedef struct ForkEntry
+typedef enum PageState
 {
-	uint32		total_ends;		/* that ever were */
-	int			num_ends;
-	int			max_ends;
-	ForkEnd    *ends;
-} ForkEntry;
+	PAGE_UNKNOWN,
+	PAGE_MADE,
+	PAGE_WAITING,
+	PAGE_SENT,
+	PAGE_SENT_MORE,
+	PAGE_FAILED
+} PageState;
 
 /* A page. */
 typedef struct PageEntry
 {
 	WalredoTag	tag;
-	bool		has_start;		/* there is an image, or pending begins one */
-	bool		start_has_hole; /* ... which is an image with a hole */
-	bool		is_waiting;		/* in the list of those with pending records */
-	bool		has_failed;		/* a child, at the records that are pending */
+	PageState	state;
+
+	/*
+	 * What the page starts from: whether that is an image in WAL with a hole,
+	 * or the LSN of the base image that was given, else InvalidXLogRecPtr.
+	 */
+	bool		start_has_hole;
+	XLogRecPtr	base_lsn;
+
+	/* As in WalredoRebuiltPage. */
 	WalredoPageEnd end;
 	XLogRecPtr	end_lsn;
-	int			rmid;			/* as in WalredoRebuiltPage */
-	ForkEntry  *fork;			/* NULL if it is no block of a relation */
-	uint32		ends_seen;		/* of the fork's total_ends */
-	int			num_pending;
+	int			rmid;
 	uint64		num_records;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn;
-	XLogRecPtr	base_lsn;		/* of the image given, while it matters */
-	PendingChunk *chunks;		/* what the pending records are in */
-	PendingChunk *chunk;		/* the last of them, which is filled now */
-	int			num_chunks;
-	Size		pending_size;	/* of the chunks */
+
+	WalredoForkEnds *fork;		/* NULL if it is no block of a relation */
+	uint32		ends_seen;		/* of the fork's total */
+
+	/*
+	 * Records that wait.  If there are some, and OnlyChildChanges() the page,
+	 * waiting_node is in the rebuild's list.
+	 */
+	WalredoPending pending;
 	dlist_node	waiting_node;
-	Replay	   *replay;			/* that has the image, or NULL */
-	bytea	   *image;			/* NULL if none, or in the file */
-	bool		in_file;		/* the image is in its slot there */
-	int64		image_slot;		/* -1 if none yet */
+
+	Replay	   *replay;			/* in states SENT and SENT_MORE, else NULL */
+
+	bytea	   *image;
+	bool		in_file;
+	int64		image_slot;		/* in the file, -1 if it was never there */
 } PageEntry;
+
+/* Has a page records that wait? */
+#define HasPending(page)	((page)->pending.num_records > 0)
+
+/* Has it any that a stream can be given now? */
+#define CanBeSent(page) \
+	((page)->state == PAGE_WAITING && OnlyChildChanges(&(page)->tag))
 
 /* A page on its way through a child. */
 struct Replay
@@ -142,8 +214,8 @@ struct Replay
 	WalredoReplayJob job;		/* first: it is what comes back */
 	WalredoRebuild *rebuild;
 	PageEntry  *page;			/* NULL if what comes back is outdated */
-	PendingChunk *chunks;
-	bytea	   *base;			/* NULL if none */
+	WalredoPending pending;		/* its records */
+	bytea	   *base;			/* its image before them, or NULL */
 };
 
 /* An element of the hash table. */
@@ -186,7 +258,7 @@ typedef struct ForkSlot
 {
 	WalredoTag	tag;			/* hash key */
 	char		status;			/* for simplehash */
-	ForkEntry  *fork;
+	WalredoForkEnds *fork;
 } ForkSlot;
 
 #define SH_PREFIX				forktable
@@ -203,24 +275,25 @@ typedef struct ForkSlot
 struct WalredoRebuild
 {
 	MemoryContext context;		/* all of it is in here */
-	ResourceOwner owner;		/* of the file */
-	MemoryContext data_context; /* records that wait, and images */
-	Size		data_size;		/* what is in there */
+	WalredoCountedMemory data;	/* records that wait, and images */
 	Size		data_limit;
 	pagetable_hash *pages;
 	forktable_hash *forks;
-	dlist_head	waiting;		/* pages that a child could replay */
+	dlist_head	waiting;		/* pages with records that a child can replay */
 	WalredoReplayStream *stream;	/* NULL before the first replay */
-	bool		has_failed;		/* a child, at a page: replay none ahead */
-	BufFile    *images;			/* a page a slot; NULL before the first */
-	int64		num_slots;
+	bool		no_more_ahead;	/* a child has failed: replay none ahead */
+	WalredoImageFile *file;
 
-	/* While somebody goes through pages. */
-	PageEntry **sorted;			/* all of them; NULL before the first time */
+	/*
+	 * While somebody goes through the pages of a fork: all pages, sorted, or
+	 * NULL before the first time, and where in them the fork ends, which page
+	 * is next, and up to where pages have been sent.
+	 */
+	PageEntry **sorted;
 	int			num_sorted;
-	int			next_page;		/* of those sorted */
 	int			end_of_fork;
-	int			replayed_to;	/* all before it have been given to a child */
+	int			next_page;
+	int			replayed_to;
 	PageEntry  *last_page;		/* that was returned, or NULL */
 	bytea	   *from_file;		/* its image, if it is not kept in memory */
 };
@@ -234,17 +307,18 @@ walredo_rebuild_create(void)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "walredo rebuild",
 												  ALLOCSET_DEFAULT_SIZES);
-	WalredoRebuild *rebuild = MemoryContextAllocZero(context,
-													 sizeof(WalredoRebuild));
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	WalredoRebuild *rebuild = palloc0(sizeof(WalredoRebuild));
 
 	rebuild->context = context;
-	rebuild->owner = CurrentResourceOwner;
-	rebuild->data_context = AllocSetContextCreate(context, "walredo records",
+	rebuild->data.context = AllocSetContextCreate(context, "walredo records",
 												  ALLOCSET_DEFAULT_SIZES);
 	rebuild->data_limit = (Size) maintenance_work_mem * 1024;
 	rebuild->pages = pagetable_create(context, 64, NULL);
 	rebuild->forks = forktable_create(context, 16, NULL);
+	rebuild->file = walredo_image_file_create();
 	dlist_init(&rebuild->waiting);
+	MemoryContextSwitchTo(old_context);
 	return rebuild;
 }
 
@@ -253,13 +327,17 @@ walredo_rebuild_free(WalredoRebuild *rebuild)
 {
 	if (rebuild->stream)
 		walredo_replay_end(rebuild->stream);
-	if (rebuild->images)
-		BufFileClose(rebuild->images);
+	walredo_image_file_close(rebuild->file);
 	MemoryContextDelete(rebuild->context);
 }
 
+/* ----------------------------------------
+ * Forks and pages
+ * ----------------------------------------
+ */
+
 /* Finds the fork of a block, or adds it if create is set. */
-static ForkEntry *
+static WalredoForkEnds *
 find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
 {
 	WalredoTag	key = *tag;
@@ -271,41 +349,28 @@ find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
 		forktable_lookup(rebuild->forks, key);
 	if (!found)
 		slot->fork = MemoryContextAllocZero(rebuild->context,
-											sizeof(ForkEntry));
+											sizeof(WalredoForkEnds));
 	return slot ? slot->fork : NULL;
 }
 
-/* The last end that a block of a fork was part of, or NULL. */
-static const ForkEnd *
-last_end(const ForkEntry *fork, uint64 blkno)
-{
-	int			low = 0;
-	int			high = fork->num_ends;
-
-	while (low < high)
-	{
-		int			middle = low + (high - low) / 2;
-
-		if (fork->ends[middle].first_block <= blkno)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low > 0 ? &fork->ends[low - 1] : NULL;
-}
-
-/* Has a page take note of the ends of its fork. */
+/*
+ * Has a page take note of the ends of its fork.
+ *
+ * The page may be one that has been made anew since its last end; that was
+ * seen at the latest when the record that made it came, so all ends that have
+ * not been seen are later than all that is known of the page.
+ */
 static inline void
 see_ends(WalredoRebuild *rebuild, PageEntry *page)
 {
-	const ForkEnd *end;
+	const WalredoForkEnd *end;
 
-	if (page->fork == NULL || page->ends_seen == page->fork->total_ends)
+	if (page->fork == NULL || page->ends_seen == page->fork->total)
 		return;
-	end = last_end(page->fork, page->tag.number);
+	end = walredo_fork_ends_last(page->fork, page->tag.number);
 	if (end != NULL && end->number > page->ends_seen)
 		end_page(rebuild, page, end->end, end->lsn);
-	page->ends_seen = page->fork->total_ends;
+	page->ends_seen = page->fork->total;
 }
 
 /* Finds a page, or adds it. */
@@ -334,89 +399,78 @@ find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
  * ----------------------------------------
  */
 
+/* Is memory that may be used for records and images exceeded? */
+static inline bool
+is_full(const WalredoRebuild *rebuild)
+{
+	return rebuild->data.used > rebuild->data_limit;
+}
+
 static void
 drop_image(WalredoRebuild *rebuild, PageEntry *page)
 {
 	if (page->image)
 	{
-		rebuild->data_size -= VARSIZE(page->image);
+		rebuild->data.used -= VARSIZE(page->image);
 		pfree(page->image);
 	}
 	page->image = NULL;
 	page->in_file = false;		/* its slot will be used again */
 }
 
-/* Keeps a copy of an image for later. */
+/* Keeps a copy of an image in memory, instead of the one that there was. */
 static void
 keep_image(WalredoRebuild *rebuild, PageEntry *page, const char *data,
 		   Size size)
 {
-	bytea	   *image = MemoryContextAlloc(rebuild->data_context,
+	bytea	   *image = MemoryContextAlloc(rebuild->data.context,
 										   VARHDRSZ + size);
 
 	SET_VARSIZE(image, VARHDRSZ + size);
 	memcpy(VARDATA(image), data, size);
 	drop_image(rebuild, page);
 	page->image = image;
-	rebuild->data_size += VARSIZE(image);
+	rebuild->data.used += VARSIZE(image);
 }
 
-static void
-seek_slot(WalredoRebuild *rebuild, int64 slot)
-{
-	if (BufFileSeekBlock(rebuild->images, slot) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not seek in temporary file")));
-}
-
-/* Puts the image of a page into the file. */
+/* Moves the image of a page from memory into the file. */
 static void
 put_in_file(WalredoRebuild *rebuild, PageEntry *page)
 {
 	Assert(VARSIZE(page->image) == VARHDRSZ + BLCKSZ);
-	if (rebuild->images == NULL)
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
-		ResourceOwner old_owner = CurrentResourceOwner;
-
-		/* It must not end with a subtransaction that is under way. */
-		CurrentResourceOwner = rebuild->owner;
-		rebuild->images = BufFileCreateTemp(false);
-		CurrentResourceOwner = old_owner;
-		MemoryContextSwitchTo(old_context);
-	}
-	if (page->image_slot < 0)
-		page->image_slot = rebuild->num_slots++;
-	seek_slot(rebuild, page->image_slot);
-	BufFileWrite(rebuild->images, VARDATA(page->image), BLCKSZ);
+	walredo_image_file_write(rebuild->file, &page->image_slot,
+							 VARDATA(page->image));
 	drop_image(rebuild, page);
 	page->in_file = true;
 }
 
+/* A copy of an image that is in the file; palloc'd in the given context. */
 static bytea *
-read_from_file(WalredoRebuild *rebuild, PageEntry *page)
+read_from_file(WalredoRebuild *rebuild, const PageEntry *page,
+			   MemoryContext context)
 {
-	bytea	   *image = palloc(VARHDRSZ + BLCKSZ);
+	bytea	   *image = MemoryContextAlloc(context, VARHDRSZ + BLCKSZ);
 
 	SET_VARSIZE(image, VARHDRSZ + BLCKSZ);
-	seek_slot(rebuild, page->image_slot);
-	walredo_buffile_read_exact(rebuild->images, VARDATA(image), BLCKSZ);
+	walredo_image_file_read(rebuild->file, page->image_slot, VARDATA(image));
 	return image;
 }
 
-/* A copy of the image that is kept, or NULL. */
+/* A palloc'd copy of a page's image, wherever it is, or NULL. */
 static bytea *
-copy_image(WalredoRebuild *rebuild, PageEntry *page)
+copy_image(WalredoRebuild *rebuild, const PageEntry *page)
 {
 	if (page->in_file)
-		return read_from_file(rebuild, page);
+		return read_from_file(rebuild, page, CurrentMemoryContext);
 	if (page->image)
 		return DatumGetByteaPCopy(PointerGetDatum(page->image));
 	return NULL;
 }
 
-/* Takes the image away from a page; it is the caller's, or NULL. */
+/*
+ * Takes the image away from a page, which has none then.  It is in memory, and
+ * still counted; NULL if there is none.
+ */
 static bytea *
 detach_image(WalredoRebuild *rebuild, PageEntry *page)
 {
@@ -424,12 +478,8 @@ detach_image(WalredoRebuild *rebuild, PageEntry *page)
 
 	if (page->in_file)
 	{
-		MemoryContext old_context = CurrentMemoryContext;
-
-		MemoryContextSwitchTo(rebuild->data_context);
-		image = read_from_file(rebuild, page);
-		MemoryContextSwitchTo(old_context);
-		rebuild->data_size += VARSIZE(image);
+		image = read_from_file(rebuild, page, rebuild->data.context);
+		rebuild->data.used += VARSIZE(image);
 		page->in_file = false;
 	}
 	page->image = NULL;
@@ -441,107 +491,104 @@ detach_image(WalredoRebuild *rebuild, PageEntry *page)
  * ----------------------------------------
  */
 
+/*
+ * Takes note of a chunk that has been added for records of a page: they wait,
+ * if they did not before.
+ *
+ * The list is in the order in which pages are looked at.  One that has many
+ * records is moved to its head, as it is certain to be replayed.
+ */
 static void
-free_chunks(WalredoRebuild *rebuild, PendingChunk *chunk)
+note_chunk(WalredoRebuild *rebuild, PageEntry *page)
 {
-	while (chunk != NULL)
-	{
-		PendingChunk *next = chunk->next;
+	bool		is_listed = true;
 
-		rebuild->data_size -= CHUNK_HDRSZ + chunk->size;
-		pfree(chunk);
-		chunk = next;
+	switch (page->state)
+	{
+		case PAGE_UNKNOWN:
+		case PAGE_MADE:
+			page->state = PAGE_WAITING;
+			is_listed = false;
+			break;
+		case PAGE_SENT:
+			page->state = PAGE_SENT_MORE;
+			is_listed = false;
+			break;
+		case PAGE_WAITING:
+		case PAGE_SENT_MORE:
+		case PAGE_FAILED:
+			break;
 	}
-}
 
-/* Takes the pending records away from a page; they are the caller's. */
-static PendingChunk *
-detach_pending(PageEntry *page)
-{
-	PendingChunk *chunks = page->chunks;
-
-	page->num_pending = 0;
-	page->pending_size = 0;
-	page->num_chunks = 0;
-	page->chunks = page->chunk = NULL;
-	if (page->is_waiting)
-		dlist_delete(&page->waiting_node);
-	page->is_waiting = false;
-	return chunks;
-}
-
-static PendingChunk *
-add_chunk(WalredoRebuild *rebuild, PageEntry *page, Size size)
-{
-	Size		chunk_size = MIN_CHUNK_SIZE;
-	PendingChunk *chunk;
-
-	while (chunk_size < MAX_CHUNK_SIZE && chunk_size < page->pending_size / 2)
-		chunk_size *= 2;
-	chunk_size = Max(chunk_size, MAXALIGN(CHUNK_HDRSZ + size));
-	chunk = MemoryContextAlloc(rebuild->data_context, chunk_size);
-	chunk->next = NULL;
-	chunk->size = chunk_size - CHUNK_HDRSZ;
-	chunk->used = 0;
-	rebuild->data_size += chunk_size;
-
-	if (page->chunk)
-		page->chunk->next = chunk;
-	else
-		page->chunks = chunk;
-	page->chunk = chunk;
-	page->num_chunks++;
-	page->pending_size += chunk_size;
-
-	if (!page->is_waiting && OnlyChildChanges(&page->tag))
-	{
+	if (!OnlyChildChanges(&page->tag))
+		return;
+	if (!is_listed)
 		dlist_push_tail(&rebuild->waiting, &page->waiting_node);
-		page->is_waiting = true;
-	}
-	else if (page->is_waiting && page->pending_size >= MANY_PENDING)
+	else if (page->pending.size >= MANY_PENDING)
 		dlist_move_head(&rebuild->waiting, &page->waiting_node);
-	return chunk;
 }
 
 /*
- * Room for a record of the given size that waits for a page.
+ * Room for a record of the given size that waits for a page.  The caller writes
+ * it there.
  */
 static inline char *
 add_pending(WalredoRebuild *rebuild, PageEntry *page, Size size)
 {
-	PendingChunk *chunk = page->chunk;
-	char	   *result;
+	Size		old_size = page->pending.size;
+	char	   *result = walredo_pending_add(&page->pending, &rebuild->data,
+											 size);
 
-	if (chunk == NULL || chunk->size - chunk->used < size)
-		chunk = add_chunk(rebuild, page, size);
-
-	result = ChunkData(chunk) + chunk->used;
-	chunk->used += size;
-	page->num_pending++;
+	/* This is called for every record, and most need no new chunk. */
+	if (page->pending.size != old_size)
+		note_chunk(rebuild, page);
 	return result;
 }
 
 /*
- * Forgets all that a page could be made from.
+ * Takes the records that wait away from a page; they are the caller's.  The
+ * page's state is left to the caller.
  */
+static WalredoPending
+detach_pending(PageEntry *page)
+{
+	WalredoPending pending = page->pending;
+
+	if (HasPending(page) && OnlyChildChanges(&page->tag))
+		dlist_delete(&page->waiting_node);
+	memset(&page->pending, 0, sizeof(page->pending));
+	return pending;
+}
+
+static void
+free_pending(WalredoRebuild *rebuild, PageEntry *page)
+{
+	WalredoPending pending = detach_pending(page);
+
+	walredo_pending_free(&pending, &rebuild->data);
+}
+
+/* Forgets all that a page could be made from. */
 static void
 forget_image(WalredoRebuild *rebuild, PageEntry *page)
 {
-	free_chunks(rebuild, detach_pending(page));
+	free_pending(rebuild, page);
 	drop_image(rebuild, page);
-	page->has_start = false;
 	page->start_has_hole = false;
-	page->has_failed = false;
 	page->base_lsn = InvalidXLogRecPtr;
 
 	/* What a child is about to answer is of no use any more. */
 	if (page->replay)
 		page->replay->page = NULL;
 	page->replay = NULL;
+	page->state = PAGE_UNKNOWN;
 }
 
 /*
- * Ends what is known of a page, unless it is from a base image that is newer.
+ * Ends what is known of a page, by a record that ends at lsn.
+ *
+ * If the caller has given a base image that is newer than the record, the image
+ * is one of the page that came to be later, and stays.
  */
 static void
 end_page(WalredoRebuild *rebuild, PageEntry *page, WalredoPageEnd end,
@@ -563,35 +610,27 @@ end_page(WalredoRebuild *rebuild, PageEntry *page, WalredoPageEnd end,
  * ----------------------------------------
  */
 
-/* The records, and the image, of a replay wait again as they did before it. */
+/*
+ * A child has failed: the image and the records of a replay wait again as they
+ * did before it, ahead of those that came since.
+ */
 static void
 undo_replay(WalredoRebuild *rebuild, Replay *replay)
 {
 	PageEntry  *page = replay->page;
-	PendingChunk *last = replay->chunks;
 
-	page->pending_size += CHUNK_HDRSZ + last->size;
-	while (last->next != NULL)
-	{
-		last = last->next;
-		page->pending_size += CHUNK_HDRSZ + last->size;
-	}
-	last->next = page->chunks;
-	page->chunks = replay->chunks;
-	if (page->chunk == NULL)
-		page->chunk = last;
-	page->num_chunks += replay->job.npieces;
-	page->num_pending += replay->job.nrecords;
-	if (!page->is_waiting)
+	if (page->state == PAGE_SENT)
 		dlist_push_tail(&rebuild->waiting, &page->waiting_node);
-	page->is_waiting = true;
-
+	walredo_pending_prepend(&page->pending, &replay->pending);
 	page->image = replay->base;
-	replay->chunks = NULL;
 	replay->base = NULL;
+	page->state = PAGE_WAITING;
 }
 
-/* What a child has made of a page; NULL if it could not. */
+/*
+ * Takes what a child has made of a page, which is NULL if a child has failed at
+ * it or at another page.
+ */
 static void
 take_replayed(void *arg, const char *data)
 {
@@ -601,23 +640,25 @@ take_replayed(void *arg, const char *data)
 
 	if (page != NULL)
 	{
+		Assert(page->state == PAGE_SENT || page->state == PAGE_SENT_MORE);
 		page->replay = NULL;
 		if (data == NULL)
 			undo_replay(rebuild, replay);
 		else
 		{
 			keep_image(rebuild, page, data, BLCKSZ);
-			if (rebuild->data_size > rebuild->data_limit)
+			page->state = page->state == PAGE_SENT ? PAGE_MADE : PAGE_WAITING;
+			if (is_full(rebuild))
 				put_in_file(rebuild, page);
 		}
 	}
 	if (data == NULL)
-		rebuild->has_failed = true;
+		rebuild->no_more_ahead = true;
 
-	free_chunks(rebuild, replay->chunks);
+	walredo_pending_free(&replay->pending, &rebuild->data);
 	if (replay->base)
 	{
-		rebuild->data_size -= VARSIZE(replay->base);
+		rebuild->data.used -= VARSIZE(replay->base);
 		pfree(replay->base);
 	}
 	pfree((void *) replay->job.pieces);
@@ -625,8 +666,7 @@ take_replayed(void *arg, const char *data)
 }
 
 /*
- * Waits until no child is at any page.  Where a child has failed, pages wait as
- * before.
+ * Waits until no page is SENT.  Where a child has failed, pages wait as before.
  */
 static void
 finish_replays(WalredoRebuild *rebuild)
@@ -635,38 +675,28 @@ finish_replays(WalredoRebuild *rebuild)
 		walredo_replay_finish(rebuild->stream);
 }
 
-/* Fills in a job for the records that wait for a page. */
+/* Fills in a job for the records that wait for a page, but for its base. */
 static void
-prepare_job(WalredoRebuild *rebuild, PageEntry *page, WalredoReplayJob *job)
+prepare_job(WalredoRebuild *rebuild, const PageEntry *page,
+			WalredoReplayJob *job)
 {
-	PendingChunk *chunk = page->chunks;
-	WalredoReplayPiece *pieces;
-
-	pieces = MemoryContextAlloc(rebuild->context, page->num_chunks *
-								sizeof(WalredoReplayPiece));
-	for (int i = 0; i < page->num_chunks; i++)
-	{
-		pieces[i].data = ChunkData(chunk);
-		pieces[i].size = chunk->used;
-		chunk = chunk->next;
-	}
 	job->tag = page->tag;
 	job->base = NULL;
-	job->pieces = pieces;
-	job->npieces = page->num_chunks;
-	job->nrecords = page->num_pending;
+	job->pieces = walredo_pending_pieces(&page->pending, rebuild->context);
+	job->npieces = page->pending.num_chunks;
+	job->nrecords = page->pending.num_records;
 }
 
 /*
- * Gives a child a page that only a child changes, with the records that wait
- * for it.  The page is not with a child yet.
+ * Puts a page that CanBeSent() into the stream, with the records that wait for
+ * it.
  */
 static void
 start_replay(WalredoRebuild *rebuild, PageEntry *page)
 {
 	Replay	   *replay;
 
-	Assert(page->replay == NULL);
+	Assert(CanBeSent(page) && page->replay == NULL);
 	if (rebuild->stream == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
@@ -681,14 +711,15 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page)
 	replay->page = page;
 	replay->base = detach_image(rebuild, page);
 	replay->job.base = replay->base ? VARDATA(replay->base) : NULL;
-	replay->chunks = detach_pending(page);
+	replay->pending = detach_pending(page);
 	page->replay = replay;
+	page->state = PAGE_SENT;
 	walredo_replay_add(rebuild->stream, &replay->job);
 }
 
 /*
  * Has a child replay what waits for one page, and raises what a child fails at.
- * No child is at any page.
+ * The stream has been finished, as a session has one child at a time.
  */
 static void
 replay_alone(WalredoRebuild *rebuild, PageEntry *page)
@@ -699,78 +730,93 @@ replay_alone(WalredoRebuild *rebuild, PageEntry *page)
 
 	prepare_job(rebuild, page, &job);
 	job.base = base ? VARDATA(base) : NULL;
-	page->has_failed = true;
+
+	/* This is what the page is if an error is raised here. */
+	page->state = PAGE_FAILED;
 	walredo_replay_one(&job, image.data);
-	page->has_failed = false;
+
 	pfree((void *) job.pieces);
 	if (base)
 		pfree(base);
-	free_chunks(rebuild, detach_pending(page));
+	free_pending(rebuild, page);
 	keep_image(rebuild, page, image.data, BLCKSZ);
+	page->state = PAGE_MADE;
 }
 
 /*
- * Applies the records that wait for a page of which some may be native.  No
- * child is at any page.
+ * Applies the records that wait for a page of which some may be native.  The
+ * stream has been finished, as others are replayed by a child.
  */
 static void
 replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 {
-	WalredoRecord **records = palloc(page->num_pending *
-									 sizeof(WalredoRecord *));
+	int			nrecords = page->pending.num_records;
+	WalredoRecord **records = palloc(nrecords * sizeof(WalredoRecord *));
 	bytea	   *image = copy_image(rebuild, page);
 	int			n = 0;
 
-	for (PendingChunk *chunk = page->chunks; chunk != NULL;
+	for (WalredoPendingChunk *chunk = page->pending.first; chunk != NULL;
 		 chunk = chunk->next)
 	{
 		for (Size at = 0; at < chunk->used;)
 		{
-			records[n] = (WalredoRecord *) (ChunkData(chunk) + at);
+			records[n] = (WalredoRecord *) (WalredoChunkData(chunk) + at);
 			at += MAXALIGN(VARSIZE(records[n]));
 			n++;
 		}
 	}
-	Assert(n == page->num_pending);
+	Assert(n == nrecords);
 
 	image = walredo_replay(&page->tag, image, records, n);
 	keep_image(rebuild, page, VARDATA(image), VARSIZE(image) - VARHDRSZ);
-	free_chunks(rebuild, detach_pending(page));
+	free_pending(rebuild, page);
+	page->state = PAGE_MADE;
 	pfree(image);
 	pfree(records);
 }
 
-/*
- * Replays what waits for a page, and waits for its image.
- */
+/* Replays what waits for a page, and waits for its image. */
 static void
 replay_page(WalredoRebuild *rebuild, PageEntry *page)
 {
 	finish_replays(rebuild);
-	if (page->is_waiting)
+	if (!HasPending(page))
+		return;
+	if (OnlyChildChanges(&page->tag))
 		replay_alone(rebuild, page);
-	else if (page->num_pending > 0)
+	else
 		replay_mixed(rebuild, page);
+}
+
+/* Is it time to have a page replayed that CanBeSent()? */
+static bool
+should_be_sent(const PageEntry *page, XLogRecPtr lsn)
+{
+	return page->pending.size >= MANY_PENDING ||
+		(page->pending.size >= SOME_PENDING &&
+		 lsn - page->last_lsn >= QUIET_DISTANCE);
 }
 
 void
 walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 {
-	for (int i = 0; i < MAX_LOOKS && !rebuild->has_failed &&
+	for (int i = 0; i < MAX_LOOKS && !rebuild->no_more_ahead &&
 		 !dlist_is_empty(&rebuild->waiting); i++)
 	{
 		PageEntry  *page = dlist_head_element(PageEntry, waiting_node,
 											  &rebuild->waiting);
 
+		/* If it has ended, it is not in the list any more. */
 		see_ends(rebuild, page);
-		if (!page->is_waiting)
+		if (!HasPending(page))
 			continue;
-		if (page->replay == NULL &&
-			(page->pending_size >= MANY_PENDING ||
-			 (page->pending_size >= SOME_PENDING &&
-			  lsn - page->last_lsn >= QUIET_DISTANCE)))
+		if (CanBeSent(page) && should_be_sent(page, lsn))
 		{
-			/* One more is sent as soon as there is room for it. */
+			/*
+			 * The stream takes any number of pages and keeps them.  As long
+			 * as it has some that could not be sent, more would only be more
+			 * that may turn out to be outdated.
+			 */
 			if (rebuild->stream && !walredo_replay_advance(rebuild->stream))
 				return;
 			start_replay(rebuild, page);
@@ -785,7 +831,7 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 		(void) walredo_replay_advance(rebuild->stream);
 }
 
-/* All pages; in memory of the current context. */
+/* All pages, in memory of the current context. */
 static PageEntry **
 list_pages(WalredoRebuild *rebuild, int *npages)
 {
@@ -813,27 +859,38 @@ flush(WalredoRebuild *rebuild)
 	int			npages;
 	PageEntry **pages = list_pages(rebuild, &npages);
 
+	/* Pages that are SENT_MORE can be sent again only after this. */
 	finish_replays(rebuild);
 	for (int i = 0; i < npages; i++)
 	{
 		see_ends(rebuild, pages[i]);
-		if (pages[i]->is_waiting && !pages[i]->has_failed)
+		if (CanBeSent(pages[i]))
 			start_replay(rebuild, pages[i]);
 	}
 	finish_replays(rebuild);
 	for (int i = 0; i < npages; i++)
 	{
-		if (!pages[i]->is_waiting && pages[i]->num_pending > 0)
-			replay_mixed(rebuild, pages[i]);
-		if (pages[i]->image != NULL && WalredoTagIsPage(&pages[i]->tag))
-			put_in_file(rebuild, pages[i]);
+		PageEntry  *page = pages[i];
+
+		if (HasPending(page) && !OnlyChildChanges(&page->tag))
+			replay_mixed(rebuild, page);
+		if (page->image != NULL && WalredoTagIsPage(&page->tag))
+			put_in_file(rebuild, page);
 	}
 	pfree(pages);
 
-	/* What cannot be replayed must not cause this again with every record. */
-	if (rebuild->data_size > rebuild->data_limit / 2)
-		rebuild->data_limit = 2 * rebuild->data_size;
+	/*
+	 * What cannot be replayed or put into the file is still there.  If it is
+	 * much, it must not cause this again with every record.
+	 */
+	if (rebuild->data.used > rebuild->data_limit / 2)
+		rebuild->data_limit = 2 * rebuild->data.used;
 }
+
+/* ----------------------------------------
+ * Going through the pages of a fork
+ * ----------------------------------------
+ */
 
 static int
 compare_entries(const void *a, const void *b)
@@ -842,14 +899,18 @@ compare_entries(const void *a, const void *b)
 							   &(*(PageEntry *const *) b)->tag);
 }
 
-/* Done with the image that was returned last; it may still be wanted later. */
+/*
+ * Is called when the caller is done with the image that was returned last.  It
+ * may be asked for once more, so it is not dropped, but does not have to stay
+ * in memory.
+ */
 static void
 leave_page(WalredoRebuild *rebuild)
 {
 	PageEntry  *page = rebuild->last_page;
 
 	if (page != NULL && page->image != NULL && WalredoTagIsPage(&page->tag) &&
-		rebuild->data_size > rebuild->data_limit)
+		is_full(rebuild))
 		put_in_file(rebuild, page);
 	if (rebuild->from_file)
 		pfree(rebuild->from_file);
@@ -915,7 +976,7 @@ walredo_rebuild_fork_blocks(WalredoRebuild *rebuild)
 	return 0;
 }
 
-/* Replays the next pages of the fork, those that a child is needed for. */
+/* Replays the next pages of the fork that a child is needed for, together. */
 static void
 replay_next(WalredoRebuild *rebuild)
 {
@@ -924,10 +985,12 @@ replay_next(WalredoRebuild *rebuild)
 	for (int i = rebuild->next_page;
 		 i < rebuild->end_of_fork && n < PAGES_AT_ONCE; i++)
 	{
-		see_ends(rebuild, rebuild->sorted[i]);
-		if (rebuild->sorted[i]->is_waiting && !rebuild->sorted[i]->has_failed)
+		PageEntry  *page = rebuild->sorted[i];
+
+		see_ends(rebuild, page);
+		if (CanBeSent(page))
 		{
-			start_replay(rebuild, rebuild->sorted[i]);
+			start_replay(rebuild, page);
 			n++;
 		}
 		rebuild->replayed_to = i + 1;
@@ -935,12 +998,12 @@ replay_next(WalredoRebuild *rebuild)
 	finish_replays(rebuild);
 }
 
-/* What is known of a page, but for its image. */
+/* Says what is known of a page, but for its image. */
 static void
 describe_page(const PageEntry *page, WalredoRebuiltPage *result)
 {
 	memset(result, 0, sizeof(*result));
-	result->is_waiting = page->is_waiting;
+	result->is_waiting = HasPending(page);
 	result->end = page->end;
 	result->end_lsn = page->end_lsn;
 	result->num_records = page->num_records;
@@ -949,7 +1012,10 @@ describe_page(const PageEntry *page, WalredoRebuiltPage *result)
 	result->rmid = page->rmid;
 }
 
-/* Adds its image, which must not be used if it lacks contents. */
+/*
+ * Adds its image, unless the image in WAL that it was made from had a hole
+ * where such a page keeps contents.
+ */
 static void
 add_image(const PageEntry *page, bytea *image, WalredoRebuiltPage *result)
 {
@@ -972,28 +1038,26 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 
 	page = rebuild->sorted[rebuild->next_page];
 	see_ends(rebuild, page);
-	if (page->is_waiting)
+	if (HasPending(page) && !OnlyChildChanges(&page->tag))
+		replay_mixed(rebuild, page);
+	else if (HasPending(page))
 	{
-		/* After a failure, those that were sent together are tried alone. */
+		/*
+		 * If a child fails at one of the pages that are sent together, they
+		 * all go on waiting.  They are not sent together again: the caller is
+		 * told that the page waits, and gets it alone.
+		 */
 		if (rebuild->next_page >= rebuild->replayed_to)
 			replay_next(rebuild);
 	}
-	else if (page->num_pending > 0)
-		replay_mixed(rebuild, page);
 	rebuild->next_page++;
 
 	if (page->in_file)
-	{
-		MemoryContext old_context = CurrentMemoryContext;
-
-		MemoryContextSwitchTo(rebuild->context);
-		rebuild->from_file = read_from_file(rebuild, page);
-		MemoryContextSwitchTo(old_context);
-	}
+		rebuild->from_file = read_from_file(rebuild, page, rebuild->context);
 	rebuild->last_page = page;
 	*tag = page->tag;
 	describe_page(page, result);
-	if (!page->is_waiting)
+	if (!HasPending(page))
 		add_image(page, page->image ? page->image : rebuild->from_file,
 				  result);
 	return true;
@@ -1002,8 +1066,13 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 void
 walredo_rebuild_forget(WalredoRebuild *rebuild)
 {
-	drop_image(rebuild, rebuild->last_page);
+	forget_image(rebuild, rebuild->last_page);
 }
+
+/* ----------------------------------------
+ * What is known to begin with
+ * ----------------------------------------
+ */
 
 void
 walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
@@ -1024,8 +1093,8 @@ walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
 			keep_image(rebuild, page, VARDATA(image),
 					   VARSIZE(image) - VARHDRSZ);
 			pfree(image);
-			page->has_start = true;
 			page->start_has_hole = from->start_has_hole;
+			page->state = PAGE_MADE;
 		}
 	}
 	page->end = from->end;
@@ -1048,15 +1117,21 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 				 errmsg("base image has the wrong length"),
 				 errdetail("A page has %d bytes, but the base image has %zu.",
 						   BLCKSZ, (Size) (VARSIZE(base) - VARHDRSZ))));
-	page->has_start = true;
 	if (tag->kind == WALREDO_TAG_REL)
 		page->base_lsn = PageGetLSN((Page) VARDATA(base));
 	keep_image(rebuild, page, VARDATA(base), VARSIZE(base) - VARHDRSZ);
+	page->state = PAGE_MADE;
 }
 
+/* ----------------------------------------
+ * Records and ends that are added
+ * ----------------------------------------
+ */
+
 /*
- * Takes note of a record of a page, of which xlogrecord is NULL if it is
- * native. True if it has to be kept.
+ * Counts a record of a page, which ends at lsn; xlogrecord is NULL if it is
+ * native.  If it makes the page anew, drops what was before.  True if the
+ * record has to be kept, to be replayed.
  */
 static inline bool
 note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
@@ -1075,88 +1150,39 @@ note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
 	{
 		/* Whatever was before does not matter any more. */
 		forget_image(rebuild, page);
-		page->has_start = true;
 		page->start_has_hole = image_has_hole;
 		page->end = WALREDO_NOT_ENDED;
 		return true;
 	}
 
 	/*
-	 * The image given may have this change already.  Redo would see that by
-	 * its LSN, except that what clears bits of the visibility map looks at
-	 * none, and would clear those that were set since.
+	 * Without anything to start from, the record is of no use.
+	 *
+	 * A base image may have the change already.  Most redo routines compare
+	 * the LSN of the page and leave it alone then.  Those that clear bits of
+	 * the visibility map do not, and would clear bits that were set since. So
+	 * such a record is not kept.
 	 */
-	return page->has_start && lsn > page->base_lsn;
+	return page->state != PAGE_UNKNOWN && lsn > page->base_lsn;
 }
 
-static inline void
-flush_if_full(WalredoRebuild *rebuild)
-{
-	if (rebuild->data_size > rebuild->data_limit)
-		flush(rebuild);
-}
-
-/* Keeps a WalredoRecord for a page that is not changed by a child alone. */
+/* Room for a WalredoRecord of a page that is not changed by a child alone. */
 static WalredoRecord *
 add_pending_record(WalredoRebuild *rebuild, PageEntry *page, Size size)
 {
 	return (WalredoRecord *) add_pending(rebuild, page, MAXALIGN(size));
 }
 
-void
-walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoTag *tag,
-					const WalredoRecord *record)
+/*
+ * Adds a whole WAL record, which a child is to replay.
+ */
+static inline void
+add_replay(WalredoRebuild *rebuild, PageEntry *page,
+		   const XLogRecord *xlogrecord, XLogRecPtr end_lsn)
 {
-	PageEntry  *page;
-
-	if (!WalredoRecordIsNative(record) && tag->kind == WALREDO_TAG_REL)
-	{
-		const XLogRecord *xlogrecord = (const XLogRecord *) record->u.data;
-		WalredoBlockRef block;
-
-		if (!walredo_xlogrecord_find_block(xlogrecord, tag, &block))
-			elog(ERROR, "WAL record does not name the block");
-		walredo_rebuild_add_block(rebuild, tag, xlogrecord, record->lsn,
-								  &block);
-		return;
-	}
-
-	page = find_page(rebuild, tag);
-	if (!note_record(rebuild, page, record->lsn, NULL,
-					 walredo_record_will_init(tag, record), false))
-		return;
-	memcpy(add_pending_record(rebuild, page, VARSIZE(record)), record,
-		   VARSIZE(record));
-	flush_if_full(rebuild);
-}
-
-void
-walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
-						  const XLogRecord *xlogrecord, XLogRecPtr end_lsn,
-						  const WalredoBlockRef *block)
-{
-	PageEntry  *page = find_page(rebuild, tag);
-	bool		starts_page = block->will_init;
-
-	if (!RmgrIdIsBuiltin(xlogrecord->xl_rmid))
-	{
-		/* Only an image needs no redo routine. */
-		starts_page = block->has_image;
-		if (!starts_page)
-		{
-			end_page(rebuild, page, WALREDO_UNKNOWN_CHANGE, end_lsn);
-			(void) note_record(rebuild, page, end_lsn, xlogrecord, false,
-							   false);
-			return;
-		}
-	}
-	if (!note_record(rebuild, page, end_lsn, xlogrecord, starts_page,
-					 block->image_has_hole))
-		return;
-
 	walredo_record_check_replay_size(end_lsn, xlogrecord->xl_tot_len);
 
-	if (OnlyChildChanges(tag))
+	if (OnlyChildChanges(&page->tag))
 	{
 		Size		size = walredo_replay_record_size(xlogrecord);
 
@@ -1175,43 +1201,55 @@ walredo_rebuild_add_block(WalredoRebuild *rebuild, const WalredoTag *tag,
 		record->lsn = end_lsn;
 		memcpy(record->u.data, xlogrecord, xlogrecord->xl_tot_len);
 	}
-	flush_if_full(rebuild);
 }
 
 void
-walredo_rebuild_end_fork(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
-						 BlockNumber first_block, WalredoPageEnd end,
-						 XLogRecPtr lsn)
+walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
+					const XLogRecord *record, XLogRecPtr end_lsn)
 {
-	ForkEntry  *fork = find_fork(rebuild, fork_tag, true);
-	ForkEnd    *last;
+	PageEntry  *page;
 
-	while (fork->num_ends > 0 &&
-		   fork->ends[fork->num_ends - 1].first_block >= first_block)
-		fork->num_ends--;
-	if (fork->num_ends == fork->max_ends)
+	if (change->what == WALREDO_CHANGE_END &&
+		change->tag.kind == WALREDO_TAG_REL)
 	{
-		Size		size;
-
-		fork->max_ends = Max(4, 2 * fork->max_ends);
-		size = fork->max_ends * sizeof(ForkEnd);
-		fork->ends = fork->ends ? repalloc_huge(fork->ends, size) :
-			MemoryContextAlloc(rebuild->context, size);
+		/* Pages take note of it when they are next looked at. */
+		walredo_fork_ends_add(find_fork(rebuild, &change->tag, true),
+							  (BlockNumber) change->tag.number, change->end,
+							  end_lsn, rebuild->context);
+		return;
 	}
-	last = &fork->ends[fork->num_ends++];
-	last->number = ++fork->total_ends;
-	last->first_block = first_block;
-	last->end = end;
-	last->lsn = lsn;
+
+	page = find_page(rebuild, &change->tag);
+	switch (change->what)
+	{
+		case WALREDO_CHANGE_REPLAY:
+			if (note_record(rebuild, page, end_lsn, record,
+							change->starts_page, change->image_has_hole))
+				add_replay(rebuild, page, record, end_lsn);
+			break;
+		case WALREDO_CHANGE_UNKNOWN:
+			end_page(rebuild, page, WALREDO_UNKNOWN_CHANGE, end_lsn);
+			(void) note_record(rebuild, page, end_lsn, record, false, false);
+			break;
+		case WALREDO_CHANGE_NATIVE:
+			if (note_record(rebuild, page, end_lsn, NULL, change->starts_page,
+							false))
+				memcpy(add_pending_record(rebuild, page,
+										  VARSIZE(change->native)),
+					   change->native, VARSIZE(change->native));
+			break;
+		case WALREDO_CHANGE_END:
+			end_page(rebuild, page, change->end, end_lsn);
+			return;
+	}
+	if (is_full(rebuild))
+		flush(rebuild);
 }
 
-void
-walredo_rebuild_end_page(WalredoRebuild *rebuild, const WalredoTag *tag,
-						 WalredoPageEnd end, XLogRecPtr lsn)
-{
-	end_page(rebuild, find_page(rebuild, tag), end, lsn);
-}
-
+/*
+ * Nothing is left of the pages but their entries, which may be in use: in the
+ * hash table, and as last_page.
+ */
 void
 walredo_rebuild_reset(WalredoRebuild *rebuild)
 {
@@ -1232,10 +1270,7 @@ walredo_rebuild_reset(WalredoRebuild *rebuild)
 	}
 	forktable_start_iterate(rebuild->forks, &fork_iter);
 	while ((fork_slot = forktable_iterate(rebuild->forks, &fork_iter)) != NULL)
-	{
-		fork_slot->fork->num_ends = 0;
-		fork_slot->fork->total_ends = 0;
-	}
+		walredo_fork_ends_reset(fork_slot->fork);
 }
 
 void
@@ -1246,15 +1281,15 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 
 	if (slot == NULL)
 	{
-		ForkEntry  *fork = NULL;
-		const ForkEnd *end = NULL;
+		WalredoForkEnds *fork = NULL;
+		const WalredoForkEnd *end = NULL;
 
 		memset(result, 0, sizeof(*result));
 		result->rmid = -1;
 		if (tag->kind == WALREDO_TAG_REL)
 			fork = find_fork(rebuild, tag, false);
 		if (fork != NULL)
-			end = last_end(fork, tag->number);
+			end = walredo_fork_ends_last(fork, tag->number);
 		if (end != NULL)
 		{
 			result->end = end->end;
@@ -1266,4 +1301,18 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 	replay_page(rebuild, slot->page);
 	describe_page(slot->page, result);
 	add_image(slot->page, copy_image(rebuild, slot->page), result);
+}
+
+const char *
+walredo_rebuilt_page_problem(const WalredoRebuiltPage *page)
+{
+	if (page->is_incomplete)
+		return "The image that WAL has of it lacks a part of its contents.";
+	if (page->end == WALREDO_UNKNOWN_CHANGE)
+		return psprintf("The record at %X/%X has changed it, and its resource manager is not known.",
+						LSN_FORMAT_ARGS(page->end_lsn));
+	if (page->end == WALREDO_FILE_COPIED)
+		return psprintf("Its file was copied at %X/%X, which did not log its pages, and WAL has no image of it since.",
+						LSN_FORMAT_ARGS(page->end_lsn));
+	return NULL;
 }

@@ -19,35 +19,23 @@
 #include "wal/changes.h"
 #include "wal/reader.h"
 
-/* Which pages a scan is for: the one that tag names, or all of its fork. */
-typedef struct WalredoPageFilter
-{
-	WalredoTag	tag;
-	bool		whole_fork;
-} WalredoPageFilter;
-
 /*
- * A scan of WAL.  Callers may read its fields, but not change them.
+ * A scan of WAL for the pages of a filter: one page, a fork, or any number of
+ * forks.  Callers may read its fields, but not change them, except as said.
  */
 typedef struct WalredoPageScan
 {
-	WalredoPageFilter filter;
+	const WalredoPageFilter *filter;
 	WalredoReader *reader;		/* at the current record */
 
 	/*
-	 * What the current record does to pages of the filter, in the order in
-	 * which redo does it.  Valid until the next record.
+	 * What the current record does to pages of the filter, as
+	 * walredo_changes_of() has it.  Valid until the next record.  A caller
+	 * that does not want some of the changes may take them out.
 	 */
-	WalredoPageRecord *records;
-	int			num_records;
-
-	/*
-	 * How the current record ends pages of the filter without naming them,
-	 * and the first page of the fork that it does so to; WALREDO_NOT_ENDED if
-	 * it does not.
-	 */
-	WalredoPageEnd end;
-	uint64		end_from;
+	WalredoPageChange *list;
+	int			num_changes;
+	WalredoChanges *changes;	/* for walredo_change_record() */
 
 	/*
 	 * What came before the current record, or, at the end of WAL, before
@@ -55,11 +43,13 @@ typedef struct WalredoPageScan
 	 * read.  To be reset by who has taken note of it.
 	 */
 	bool		has_restarted;
-
-	WalredoLowering *lowering;
 } WalredoPageScan;
 
-/* As walredo_reader_begin(), for the pages of a filter. */
+/*
+ * As walredo_reader_begin().  If the range has WALREDO_START_OF_WAL, the scan
+ * can go on behind a gap: see walredo_reader_allow_restart().  The filter must
+ * stay as long as the scan.
+ */
 extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 												const char *directory,
 												XLogRecPtr start_lsn,
@@ -77,44 +67,21 @@ extern bool walredo_page_scan_next(WalredoPageScan *scan);
 extern void walredo_page_scan_add(WalredoPageScan *scan,
 								  WalredoRebuild *rebuild);
 
+/*
+ * Moves over some of the next records, about the pages or not, and adds what
+ * they do to a rebuild, which is given time to replay some of it.  False at the
+ * end of WAL.  If WAL has been removed before it could be read, the rebuild is
+ * reset, and begins anew with what there still is.
+ */
+extern bool walredo_page_scan_add_some(WalredoPageScan *scan,
+									   WalredoRebuild *rebuild);
+
 extern void walredo_page_scan_end(WalredoPageScan *scan);
-
-/*
- * A scan of the server's own log for all pages of any number of forks, which
- * are rebuilt on the way.
- */
-typedef struct WalredoForkScan WalredoForkScan;
-
-/*
- * Begins at the start of WAL.  The tags name any block of their forks,
- * which are forks of relations, and are not needed later.
- */
-extern WalredoForkScan *walredo_fork_scan_begin(const WalredoTag *forks,
-												int nforks,
-												XLogRecPtr end_lsn);
-
-/*
- * Where the WAL that is read begins, about where it ends, and the end LSN of
- * the last record that was read.  The last is where another scan can go on.
- */
-extern XLogRecPtr walredo_fork_scan_first_lsn(WalredoForkScan *scan);
-extern XLogRecPtr walredo_fork_scan_last_lsn(WalredoForkScan *scan);
-extern XLogRecPtr walredo_fork_scan_position(WalredoForkScan *scan);
-
-/*
- * Adds what some of the next records do to a rebuild.  False at the end of WAL.
- * If WAL has been removed before it could be read, the rebuild begins anew with
- * what there still is.
- */
-extern bool walredo_fork_scan_next(WalredoForkScan *scan,
-								   WalredoRebuild *rebuild);
-
-extern void walredo_fork_scan_end(WalredoForkScan *scan);
 
 /*
  * Looks for files of relations that the server's own WAL creates, or replaces
  * by a copy, from start_lsn on.  The tags name any block of the relations.
- * True if there is one; then *found is the tag of the last of them, and
+ * True if there is one; then *found is a tag of the last of them, and
  * *created_lsn the end LSN of the record.
  */
 extern bool walredo_find_created_file(const WalredoTag *tags, int ntags,

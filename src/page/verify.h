@@ -17,8 +17,6 @@
 #include "access/xlogdefs.h"
 #include "common/relpath.h"
 #include "storage/block.h"
-#include "utils/backend_progress.h"
-#include "utils/rel.h"
 
 typedef enum WalredoVerifyStatus
 {
@@ -46,45 +44,22 @@ typedef struct WalredoVerifyResult
 	const char *detail;			/* a sentence, or NULL */
 } WalredoVerifyResult;
 
-/* What is done with results. */
+/* Where results go to. */
 typedef struct WalredoVerifySink
 {
-	/* Takes a result, of which nothing stays. */
+	/* Takes a result, which is valid during the call only. */
 	void		(*report) (const WalredoVerifyResult *result, void *arg);
 
 	/*
-	 * Called after the last result of a fork: all that were reported since
-	 * the last such call are to be kept, or forgotten, because the relation
-	 * has got another file in between, and will be looked at anew.
+	 * Called after some results of a fork.  Those that were reported since
+	 * the last such call are final with keep.  Otherwise they are to be
+	 * forgotten: the relation has got another file in between, and all blocks
+	 * of the fork will be reported anew.
 	 */
 	void		(*end_fork) (bool keep, void *arg);
 
 	void	   *arg;
 } WalredoVerifySink;
-
-/*
- * A verification in progress shows in the server's own command progress, under
- * a number that no command of the server has, and with these parameters.  It
- * ends with the transaction, whatever happens.
- */
-#define WALREDO_PROGRESS_COMMAND	((ProgressCommandType) 0x57414c)
-
-typedef enum WalredoVerifyProgress
-{
-	WALREDO_PROGRESS_PHASE,		/* WalredoVerifyPhase */
-	WALREDO_PROGRESS_FORK,
-	WALREDO_PROGRESS_BLOCKS_TOTAL,
-	WALREDO_PROGRESS_BLOCKS_DONE,
-	WALREDO_PROGRESS_WAL_START,
-	WALREDO_PROGRESS_WAL_POSITION,
-	WALREDO_PROGRESS_WAL_END
-} WalredoVerifyProgress;
-
-typedef enum WalredoVerifyPhase
-{
-	WALREDO_PHASE_READING,		/* WAL */
-	WALREDO_PHASE_COMPARING		/* pages */
-} WalredoVerifyPhase;
 
 /*
  * Checks every block of forks, each of which is given once, and reports each
@@ -97,14 +72,5 @@ typedef enum WalredoVerifyPhase
  */
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 								 const WalredoVerifySink *sink);
-
-/*
- * Calls a function in a subtransaction, as the server cleans up after an error
- * at the end of a transaction only.  If it fails in a way that says something
- * about the data that it looked at, returns the error, which is palloc'd, else
- * NULL.  A cancel, a lack of resources or a conflict says nothing about the
- * data, and is raised.
- */
-extern ErrorData *walredo_attempt(void (*function) (void *arg), void *arg);
 
 #endif							/* WALREDO_VERIFY_H */

@@ -55,10 +55,10 @@ extern void walredo_check_enabled(void);
  * Has a child answer a request, and puts the answer's BLCKSZ bytes into page.
  *
  * Waits for a child to be free, and for the answer; both can be interrupted.
- * ERROR 55000 if walredo.enabled is off, 58030 if the child failed (the
- * tail of its standard error is in the DETAIL) or did not answer in time, 53000 if no worker or
- * child could be started.  After any failure the child is dead, and the next
- * request gets another.
+ * ERROR 55000 if walredo.enabled is off, 58030 if the child failed (the tail of
+ * its standard error is in the DETAIL) or did not answer in time, 53000 if no
+ * worker or child could be started.  After any failure the child is dead, and
+ * the next request gets another.
  */
 extern void walredo_pool_request(const WalredoRequest *request, char *page);
 

@@ -3,15 +3,17 @@
  * launch.c
  *	  Starting and ending wal-redo children.
  *
- * Children are forked from a template, which is the running server's own
- * postgres binary in single-user mode, taken over (see child/template.c).  It
- * insists on a data directory, but what it looks for there is little: the
- * version, the control file (a copy of the server's own, since it says with
- * which page and segment sizes the binary is to work, but without the secret in
- * it), and a few empty directories.  The template takes no more than 10 ms or
- * so to go past all that, and then the directory is removed.  Should the server
- * die in between, the directory has a name that the server's own start-up
- * removes: that of a temporary file.
+ * Children are forked from a template (see child/template.c).  That is the
+ * running server's own postgres binary, started in single-user mode, in which
+ * our library takes over before a database is opened.
+ *
+ * Single-user mode insists on a data directory, but it looks for little there
+ * until then: the version, a few empty directories, and the control file.  That
+ * must be a copy of the server's own, since it says which page and segment
+ * sizes the binary must have been built for; only the secret in it is left
+ * out.  The template needs the directory for some 10 ms, and then it is
+ * removed.  If the server should crash in that time, its next start removes the
+ * directory, which has the name of a temporary file for this reason.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -55,21 +57,22 @@
 #define EXIT_WAIT_MS		1000
 
 /*
- * How long a template may take to fork a child, which it has nothing else to
- * do than.  The worker waits for it.
+ * How long a template may take to fork a child.  The worker does nothing else
+ * while it waits for that, and a template has nothing else to do, so this is
+ * short.
  */
 #define FORK_WAIT_MS		1000
 
-/* What single-user mode wants to find. */
+/* The directories that single-user mode expects below its data directory. */
 static const char *const template_subdirectories[] = {
 	"base", "global", "pg_notify", "pg_stat", "pg_stat_tmp", "pg_tblspc",
 	"pg_dynshmem"
 };
 
 /*
- * Settings of a template: no files, no other processes, and as little memory as
- * redo needs.  64 buffers are enough for a record of the longest sort, and
- * for some pages that stay from record to record.
+ * Settings of a template.  It uses no files, starts no other processes, and
+ * takes as little memory as redo needs.  64 buffers are enough for the record
+ * that names most pages, and for some pages that stay from record to record.
  */
 static const char *const template_settings[] = {
 	"shared_buffers=64",
@@ -129,8 +132,9 @@ make_file(const char *parent, const char *name, const void *contents,
 }
 
 /*
- * Reads the server's control file.  A checkpoint may be writing it, which
- * shows in its checksum.
+ * Reads the server's control file, of PG_CONTROL_FILE_SIZE bytes, into
+ * contents.  If a checkpoint is writing it at the moment, the checksum will be
+ * wrong; try again then.  False, with errno, if it could not be read.
  */
 static bool
 read_control_file(char *contents)
@@ -164,9 +168,9 @@ read_control_file(char *contents)
 }
 
 /*
- * Takes out of a control file what is nobody's business in a child: from the
- * nonce, the server makes the salts that it shows to those who try to log in as
- * a role that does not exist, which would tell them from real ones.
+ * Clears the one secret in a control file.  The server makes the salt that it
+ * sends for a role that does not exist out of this nonce.  Who knew the nonce
+ * could tell such salts from real ones, and so find out which roles exist.
  */
 static void
 clear_secrets(char *contents)
@@ -181,8 +185,9 @@ clear_secrets(char *contents)
 }
 
 /*
- * Makes the template's data directory.  On failure errno is set, and failed
- * says what could not be done.
+ * Makes the template's data directory, with all that single-user mode expects
+ * in it.  On failure returns false with errno, and failed says what could not
+ * be done.
  */
 static bool
 make_data_directory(const char *directory, const char **failed)
@@ -219,21 +224,28 @@ make_data_directory(const char *directory, const char **failed)
 }
 
 /*
- * The new process's side of the fork.  Only calls that are safe in a process
- * that is about to become another are made here.
+ * Runs in the new process after fork(), and executes the postgres binary.  As
+ * the process still shares the worker's state until then, only system calls are
+ * made here, and a failure ends it with _exit().
  */
 static void
 become_template(char *const *argv, char *const *envp, int order_fd,
 				int err_fd, pid_t parent)
 {
-	/* These are above 2: the server has opened all of 0, 1, 2. */
+	/*
+	 * Neither descriptor is one of those that it is to become, since the
+	 * server has 0, 1 and 2 open.
+	 */
 	if (dup2(order_fd, STDIN_FILENO) < 0 ||
 		dup2(err_fd, STDOUT_FILENO) < 0 ||
 		dup2(err_fd, STDERR_FILENO) < 0)
 		_exit(127);
 	closefrom(STDERR_FILENO + 1);
 
-	/* If the parent has gone already, the signal would never come. */
+	/*
+	 * If the parent died before it could be asked for the signal, that will
+	 * never come, but this process has another parent by now.
+	 */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
 		_exit(127);
 
@@ -252,10 +264,7 @@ close_pipe(int fds[2])
 	}
 }
 
-/*
- * Removes the template's data directory, which it needs only until it is
- * ready.
- */
+/* Removes the template's data directory, if it is still there. */
 static void
 remove_directory(WalredoTemplate *template)
 {
@@ -265,80 +274,108 @@ remove_directory(WalredoTemplate *template)
 	template->directory[0] = '\0';
 }
 
-bool
-walredo_template_launch(WalredoTemplate *template, char *error,
-						Size error_size)
+static void
+add_setting(char **argv, int *nargs, char *setting)
 {
-	char	   *argv[4 + 2 * (lengthof(template_settings) + 6) + 2];
-	char	   *envp[6];
-	int			nargs = 0;
-	int			nenvs = 0;
-	int			order[2] = {-1, -1};
-	int			err[2] = {-1, -1};
-	const char *failed;
-	const char *library_path;
-	int			save_errno;
+	argv[(*nargs)++] = "-c";
+	argv[(*nargs)++] = setting;
+}
 
-	snprintf(template->directory, sizeof(template->directory),
-			 "%s/%s%d.walredo", TEMP_FILES_DIR, PG_TEMP_FILE_PREFIX,
-			 MyProcPid);
-	template->pid = 0;
-	template->order_fd = template->err_fd = -1;
-	template->ready = false;
+/* Room for settings that are not constant, and the other arguments. */
+#define MAX_TEMPLATE_ARGS	(2 * (lengthof(template_settings) + 6) + 6)
+
+/* Makes the template's command line, a list that ends with NULL. */
+static void
+make_arguments(char **argv, char *directory)
+{
+	int			segment_mb = wal_segment_size / (1024 * 1024);
+	int			nargs = 0;
 
 	argv[nargs++] = my_exec_path;
 	argv[nargs++] = "--single";
 	argv[nargs++] = "-D";
-	argv[nargs++] = template->directory;
-	for (int i = 0; i < lengthof(template_settings); i++)
-	{
-		argv[nargs++] = "-c";
-		argv[nargs++] = unconstify(char *, template_settings[i]);
-	}
-	argv[nargs++] = "-c";
-	argv[nargs++] = psprintf("dynamic_library_path=%s", Dynamic_library_path);
-	argv[nargs++] = "-c";
-	argv[nargs++] = "shared_preload_libraries=walredo";
-	argv[nargs++] = "-c";
-	argv[nargs++] = psprintf("cluster_name=%s", cluster_name);
+	argv[nargs++] = directory;
 
-	/* Neither may be less than two segments, whose size can be up to 1 GB. */
-	argv[nargs++] = "-c";
-	argv[nargs++] = psprintf("min_wal_size=%d",
-							 2 * (wal_segment_size / (1024 * 1024)));
-	argv[nargs++] = "-c";
-	argv[nargs++] = psprintf("max_wal_size=%d",
-							 2 * (wal_segment_size / (1024 * 1024)));
+	for (int i = 0; i < lengthof(template_settings); i++)
+		add_setting(argv, &nargs, unconstify(char *, template_settings[i]));
+	add_setting(argv, &nargs,
+				psprintf("dynamic_library_path=%s", Dynamic_library_path));
+	add_setting(argv, &nargs, "shared_preload_libraries=walredo");
+	add_setting(argv, &nargs, psprintf("cluster_name=%s", cluster_name));
 
 	/*
-	 * With it, and so in such a server's log, redo sets the LSN of a heap
-	 * page that becomes all-visible.  Page checksums, which mean the same,
-	 * are in the control file.
+	 * The server refuses values of less than two segments.  A segment can
+	 * have up to 1 GB, so the defaults may be less than that.
 	 */
-	argv[nargs++] = "-c";
-	argv[nargs++] = wal_log_hints ? "wal_log_hints=on" : "wal_log_hints=off";
+	add_setting(argv, &nargs, psprintf("min_wal_size=%d", 2 * segment_mb));
+	add_setting(argv, &nargs, psprintf("max_wal_size=%d", 2 * segment_mb));
+
+	/*
+	 * With wal_log_hints, redo sets the LSN of a heap page that becomes
+	 * all-visible.  Page checksums have the same effect; whether there are
+	 * any is in the control file.
+	 */
+	add_setting(argv, &nargs,
+				wal_log_hints ? "wal_log_hints=on" : "wal_log_hints=off");
+
+	/* The database, which will never be opened. */
 	argv[nargs++] = "postgres";
 	argv[nargs] = NULL;
-	Assert(nargs < lengthof(argv));
+	Assert(nargs < MAX_TEMPLATE_ARGS);
+}
+
+#define MAX_TEMPLATE_ENVS	6
+
+/* Makes the template's environment, a list that ends with NULL. */
+static void
+make_environment(char **envp)
+{
+	const char *library_path = getenv("LD_LIBRARY_PATH");
+	int			nenvs = 0;
 
 	envp[nenvs++] = psprintf(WALREDO_CHILD_ENV "=%d", MyProcPid);
 	envp[nenvs++] = "LC_ALL=C";
 
-	/* Libraries that the binary is linked with, and nothing here needs. */
+	/*
+	 * The binary may be linked with these libraries, which take some time to
+	 * initialize.  Nothing in a child uses them.
+	 */
 	envp[nenvs++] = "GNUTLS_NO_IMPLICIT_INIT=1";
 	envp[nenvs++] = "OPENSSL_CONF=/dev/null";
-	library_path = getenv("LD_LIBRARY_PATH");
 	if (library_path != NULL)
 		envp[nenvs++] = psprintf("LD_LIBRARY_PATH=%s", library_path);
 	envp[nenvs] = NULL;
+	Assert(nenvs < MAX_TEMPLATE_ENVS);
+}
 
-	/* One of an earlier process with our number can only be litter. */
+/*
+ * Makes a template's data directory and its pipes, and starts its process.  On
+ * failure returns false with errno, and failed says what could not be done; the
+ * directory may be there then.
+ */
+static bool
+start_template_process(WalredoTemplate *template, const char **failed)
+{
+	char	   *argv[MAX_TEMPLATE_ARGS];
+	char	   *envp[MAX_TEMPLATE_ENVS];
+	int			order[2] = {-1, -1};
+	int			err[2] = {-1, -1};
+	int			save_errno;
+	pid_t		pid;
+
+	make_arguments(argv, template->directory);
+	make_environment(envp);
+
+	/*
+	 * If there is such a directory already, it was left behind by an earlier
+	 * process with our process ID.
+	 */
 	if (access(template->directory, F_OK) == 0)
 		(void) rmtree(template->directory, true);
-	if (!make_data_directory(template->directory, &failed))
-		goto fail;
+	if (!make_data_directory(template->directory, failed))
+		return false;
 
-	failed = "create pipes";
+	*failed = "create pipes";
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, order) != 0 ||
 		pipe2(err, O_CLOEXEC) != 0)
 		goto fail;
@@ -346,20 +383,18 @@ walredo_template_launch(WalredoTemplate *template, char *error,
 		fcntl(err[0], F_SETFL, O_NONBLOCK) != 0)
 		goto fail;
 
-	failed = "fork a process";
+	*failed = "fork a process";
 	fflush(stdout);
 	fflush(stderr);
-	template->pid = fork();
-	if (template->pid == 0)
+	pid = fork();
+	if (pid == 0)
 		become_template(argv, envp, order[0], err[1], MyProcPid);
-	if (template->pid < 0)
-	{
-		template->pid = 0;
+	if (pid < 0)
 		goto fail;
-	}
 
 	close(order[0]);
 	close(err[1]);
+	template->pid = pid;
 	template->order_fd = order[1];
 	template->err_fd = err[0];
 	return true;
@@ -368,45 +403,69 @@ fail:
 	save_errno = errno;
 	close_pipe(order);
 	close_pipe(err);
-	remove_directory(template);
 	errno = save_errno;
-	snprintf(error, error_size, "could not %s: %m", failed);
 	return false;
 }
 
 bool
-walredo_template_hear(WalredoTemplate *template)
+walredo_template_launch(WalredoTemplate *template, char *error,
+						Size error_size)
 {
-	int32		answer;
+	const char *failed;
+	int			save_errno;
+
+	Assert(template->state == TEMPLATE_NONE);
+	snprintf(template->directory, sizeof(template->directory),
+			 "%s/%s%d.walredo", TEMP_FILES_DIR, PG_TEMP_FILE_PREFIX,
+			 MyProcPid);
+	template->pid = 0;
+	template->order_fd = template->err_fd = -1;
+
+	if (!start_template_process(template, &failed))
+	{
+		save_errno = errno;
+		remove_directory(template);
+		errno = save_errno;
+		snprintf(error, error_size, "could not %s: %m", failed);
+		return false;
+	}
+	template->state = TEMPLATE_STARTING;
+	return true;
+}
+
+bool
+walredo_template_read_reply(WalredoTemplate *template)
+{
+	int32		reply;
 	ssize_t		n;
 
-	n = recv(template->order_fd, &answer, sizeof(answer), MSG_DONTWAIT);
+	n = recv(template->order_fd, &reply, sizeof(reply), MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 
-	/* Once it is ready, it speaks only when it is spoken to. */
-	if (n != sizeof(answer) || template->ready ||
-		answer != WALREDO_TEMPLATE_READY)
+	/* Once it is ready, all that it sends are replies to orders. */
+	if (n != sizeof(reply) || template->state != TEMPLATE_STARTING ||
+		reply != WALREDO_TEMPLATE_READY)
 		return false;
-	template->ready = true;
+	template->state = TEMPLATE_READY;
 	remove_directory(template);
 	return true;
 }
 
 /*
- * Has the template fork a child that has the given descriptors.  Returns the
- * process ID, or -1 with errno set; the template is not ready any more if it
- * is to blame.
+ * Has the template fork a child with the given descriptors as its 0, 1 and 2.
+ * Returns the process ID, or -1 with errno set.  The template is BROKEN then,
+ * unless it has replied that it could not fork.
  */
 static pid_t
 order_child(WalredoTemplate *template, const int fds[3], const char *title)
 {
 	WalredoTemplateOrder order = {WALREDO_TEMPLATE_ORDER};
 	struct pollfd pollfd = {template->order_fd, POLLIN, 0};
-	int32		answer;
+	int32		reply;
 	int			rc;
 
-	template->ready = false;
+	template->state = TEMPLATE_BROKEN;
 	strlcpy(order.title, title, sizeof(order.title));
 	if (!walredo_send_fds(template->order_fd, &order, sizeof(order), fds, 3,
 						  MSG_DONTWAIT))
@@ -420,16 +479,16 @@ order_child(WalredoTemplate *template, const int fds[3], const char *title)
 	if (rc <= 0)
 		return -1;
 	errno = EPROTO;
-	if (recv(template->order_fd, &answer, sizeof(answer), 0) != sizeof(answer))
+	if (recv(template->order_fd, &reply, sizeof(reply), 0) != sizeof(reply))
 		return -1;
-	template->ready = true;
+	template->state = TEMPLATE_READY;
 
-	if (answer <= 0)
+	if (reply <= 0)
 	{
-		errno = -answer;
+		errno = -reply;
 		return -1;
 	}
-	return answer;
+	return reply;
 }
 
 bool
@@ -439,9 +498,10 @@ walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 	int			in[2] = {-1, -1};
 	int			out[2] = {-1, -1};
 	int			err[2] = {-1, -1};
-	int			ends[3];		/* the child's own */
+	int			ends[3];		/* those that the child gets */
 	const char *failed;
 
+	Assert(template->state == TEMPLATE_READY);
 	child->pid = 0;
 	child->in_fd = child->out_fd = child->err_fd = -1;
 
@@ -482,9 +542,9 @@ fail:
 }
 
 /*
- * Removes the System V segment that a process which is no more has made.  A
- * template marks its own for removal as soon as it can, but for some
- * milliseconds at its start it has one that would stay.
+ * Removes the System V shared memory segment of a process that has ended.  A
+ * template marks its segment for removal as soon as our library runs in it, but
+ * if it is killed in the milliseconds before that, the segment stays.
  */
 static void
 remove_segments(pid_t pid)
@@ -505,9 +565,8 @@ remove_segments(pid_t pid)
 }
 
 /*
- * Kills and reaps a process.  fds are our ends of what it reads from and
- * writes to.  Returns its status as waitpid() has it, and in was_killed if it
- * was still alive.
+ * Kills and reaps a process, of which fds are our ends of its pipes.  Returns
+ * what walredo_child_kill() does.
  */
 static int
 end_process(pid_t pid, const int *fds, int nfds, bool *was_killed)
@@ -518,9 +577,10 @@ end_process(pid_t pid, const int *fds, int nfds, bool *was_killed)
 	Assert(pid > 0);
 
 	/*
-	 * A process that ends closes its pipes, one after the other, a little
-	 * before its parent can wait for it.  If it has begun, give it that
-	 * moment, so that its own end is not taken for our doing.
+	 * A process that exits closes its pipes, one after the other, a little
+	 * before waitpid() can find it.  If it has begun to do so, give it that
+	 * moment; else we would kill a process that is exiting, and report that
+	 * as the reason why it ended.
 	 */
 	for (int i = 0; i < EXIT_WAIT_MS; i++)
 	{
@@ -537,7 +597,7 @@ end_process(pid_t pid, const int *fds, int nfds, bool *was_killed)
 				closing |= (end.revents & (POLLHUP | POLLERR)) != 0;
 		}
 		if (!closing)
-			break;				/* it lives */
+			break;				/* it is not exiting */
 		pg_usleep(1000L);
 	}
 
@@ -576,10 +636,12 @@ walredo_template_kill(WalredoTemplate *template, bool *was_killed)
 	close(template->order_fd);
 	template->order_fd = -1;
 
-	/* Until it is ready, it has them both. */
-	if (!template->ready)
+	/* Its segment and its directory are gone as soon as it is ready. */
+	if (template->state == TEMPLATE_STARTING)
+	{
 		remove_segments(pid);
-	template->ready = false;
-	remove_directory(template);
+		remove_directory(template);
+	}
+	template->state = TEMPLATE_NONE;
 	return status;
 }

@@ -16,14 +16,32 @@
 
 /*
  * The template that children are forked from, as its parent sees it.
- * Descriptors are non-blocking; the parent owns them.
+ *
+ *	NONE		There is no process.
+ *	STARTING	The process has not said yet that it can fork children.
+ *	READY		It waits for orders.
+ *	BROKEN		It did not answer an order as it should.  It must be killed.
+ *
+ *	NONE -> STARTING	walredo_template_launch()
+ *	STARTING -> READY	walredo_template_read_reply()
+ *	READY -> BROKEN		walredo_child_launch()
+ *	any -> NONE			walredo_template_kill()
  */
+typedef enum WalredoTemplateState
+{
+	TEMPLATE_NONE,
+	TEMPLATE_STARTING,
+	TEMPLATE_READY,
+	TEMPLATE_BROKEN
+} WalredoTemplateState;
+
+/* Descriptors are non-blocking; the parent owns them. */
 typedef struct WalredoTemplate
 {
-	pid_t		pid;			/* 0 if there is no template */
+	WalredoTemplateState state;
+	pid_t		pid;			/* 0 in TEMPLATE_NONE */
 	int			order_fd;		/* a socket, its standard input */
 	int			err_fd;			/* reads its standard output and error */
-	bool		ready;			/* it can fork children */
 	char		directory[MAXPGPATH];	/* its data directory, or "" */
 } WalredoTemplate;
 
@@ -41,33 +59,37 @@ typedef struct WalredoChild
 } WalredoChild;
 
 /*
- * Starts a template.  On failure nothing is left of it, and the reason is in
- * error.  A process can have one template.
+ * Starts a template.  On failure returns false, with the reason in error, and
+ * nothing is left of it.  A process can have one template.
  */
 extern bool walredo_template_launch(WalredoTemplate *template, char *error,
 									Size error_size);
 
 /*
- * To be called when order_fd is readable and no child is being started: takes
- * note when the template becomes ready.  False if there is something wrong
- * with it.
+ * Reads the message by which a template that is STARTING says that it is READY.
+ * To be called when order_fd is readable and no child is being started.  False
+ * if the template has ended, or has sent anything else.
  */
-extern bool walredo_template_hear(WalredoTemplate *template);
+extern bool walredo_template_read_reply(WalredoTemplate *template);
 
 /*
- * Starts a child; title says whom it serves.  On failure the reason is in
- * error.  If the template is not ready any more then, it must be killed, and
- * has perhaps forked a child that the parent does not know of; that one will
- * end, as its pipes are closed.
+ * Has a template that is READY fork a child; title names the database and the
+ * role that it will serve.  Waits for the template, for a second at most.  On
+ * failure returns false, with the reason in error.
+ *
+ * If the template is BROKEN then, it may have forked a child whose process ID
+ * the parent was not told.  That child will end by itself, as the other ends of
+ * its pipes are closed; the parent must reap it.
  */
 extern bool walredo_child_launch(WalredoTemplate *template,
 								 WalredoChild *child, const char *title,
 								 char *error, Size error_size);
 
 /*
- * Both kill and reap a process, and close our ends of its pipes but for
- * standard error.  They return its status as waitpid() has it, and in
- * was_killed if it was still alive.
+ * Both kill a process, reap it, and close our ends of its pipes except for
+ * standard error, which can still be read; the caller closes that.  They return
+ * the exit status as waitpid() has it.  was_killed is false if the process had
+ * ended before, so that the status says why it did.
  */
 extern int	walredo_child_kill(WalredoChild *child, bool *was_killed);
 extern int	walredo_template_kill(WalredoTemplate *template,

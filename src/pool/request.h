@@ -27,8 +27,8 @@ extern WalredoPipe *walredo_exchange_begin(void);
 
 /*
  * Lets go of the child, and counts the answers.  Of the requests, which are all
- * that have been sent, and perhaps more, the first pipe->in_flight.answered have
- * been answered.  Either those are all that were sent, or the pipe has a
+ * that have been sent, and perhaps more, the first pipe->in_flight.answered
+ * have been answered.  Either those are all that were sent, or the pipe has a
  * failure; then, *end is how the child ended.
  */
 extern void walredo_exchange_end(WalredoPipe *pipe,

@@ -209,7 +209,8 @@ walredo_save_request(const WalredoRequest *request)
 						WALREDO_SAVED_REQUESTS_DIR)));
 		return;
 	}
-	lock_fd = open(WALREDO_SAVED_REQUESTS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lock_fd = open(WALREDO_SAVED_REQUESTS_DIR,
+				   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock_fd < 0)
 	{
 		ereport(LOG,

@@ -319,8 +319,9 @@ walredo_pool_first_waiter(WalredoPool *pool)
 }
 
 /*
- * A slot has become IDLE or EMPTY, and has no owner any more.  If backends wait,
- * the one that has waited longest gets it, with its child if that serves it.
+ * A slot has become IDLE or EMPTY, and has no owner any more.  If backends
+ * wait, the one that has waited longest gets it, with its child if that serves
+ * it.
  */
 void
 walredo_pool_slot_free(WalredoPool *pool, int slotno)

@@ -153,7 +153,8 @@ leave_private_pool(bool is_dead)
 		walredo_connection_close(&client.connections[i]);
 
 	walredo_directory_lock();
-	is_last = walredo_directory_leave(dsm_segment_handle(client.private_segment));
+	is_last =
+		walredo_directory_leave(dsm_segment_handle(client.private_segment));
 	if (is_dead)
 		walredo_directory_forget(dsm_segment_handle(client.private_segment));
 	walredo_directory_unlock();
@@ -223,7 +224,8 @@ make_private_pool(bool quietly)
 	worker.bgw_notify_pid = MyProcPid;
 
 	old_context = MemoryContextSwitchTo(TopMemoryContext);
-	registered = RegisterDynamicBackgroundWorker(&worker, &client.private_worker);
+	registered = RegisterDynamicBackgroundWorker(&worker,
+												 &client.private_worker);
 	MemoryContextSwitchTo(old_context);
 	if (!registered)
 	{
@@ -687,7 +689,8 @@ release_resources(ResourceReleasePhase phase, bool is_commit,
 }
 
 /*
- * Has the worker kill our child if it lives, and waits until it is reaped.  Then
+ * Has the worker kill our child if it lives, and waits until it is reaped.
+ * Then
  * *end is how it ended, and the slot is let go.  False if there is no worker
  * any more; the slot is let go all the same.
  */

@@ -49,9 +49,9 @@ extern WalredoFailure walredo_slot_connect(WalredoPipe *pipe);
  * These let go of our slot.  release is for a child that has answered all of
  * its requests, num_requests of them with num_records records, and is there for
  * the next one.  await_end has the child killed if it lives, and gives how it
- * ended; that can be interrupted.  abandon is for whatever state the slot is in:
- * the child may be in the middle of a request, so it must not live.  It may be
- * called when there is no slot, too, and leaves the queue of those who wait.
+ * ended; that can be interrupted.  abandon is for whatever state the slot is
+ * in: the child may be in the middle of a request, so it must not live.  It may
+ * be called when there is no slot, too, and leaves the queue of those who wait.
  */
 extern void walredo_slot_release(int num_requests, int num_records);
 extern void walredo_slot_await_end(WalredoChildEnd *end);

@@ -3,24 +3,25 @@
  * worker.c
  *	  The background worker that owns the wal-redo children.
  *
- * The worker starts children, watches them, kills them and reaps them; nobody
- * else does any of that.  It is not on the way of requests and answers: it
- * hands the ends of a child's pipes to the backend that owns the child's slot,
- * and what it reads itself are the answer to a child's first ping, and the
- * children's standard error, which goes to the server's log.
+ * The worker starts children, watches them, kills them and reaps them; no other
+ * process does any of that.  Requests and answers do not pass through it: it
+ * sends the ends of a child's pipes to the backend that owns the child's slot.
+ * What the worker itself reads from a child are the answer to the first ping,
+ * and standard error, which it writes to the server log.
  *
- * Children are forked from a template, which the worker starts when the first
- * of them is wanted, and lets go when there have been none for a while.
+ * Children are forked from a template.  The worker starts that when the first
+ * child is wanted, and ends it when there have been no children for a while.
  *
- * A child holds the only writing end of its standard error, and can make no
- * process to share it with.  So the end of that pipe says that the child is
- * gone, or that it wants to be taken for it; either way it is killed (again)
- * and reaped.
+ * No other process has the writing end of a child's standard error, and a child
+ * can fork none to share it with.  So the end of that pipe means that the child
+ * has exited, or that it has closed the pipe, which no sound child does.  In
+ * either case it is killed, which does no harm if it has exited, and reaped.
  *
- * The worker trusts no byte that comes from a child.  It logs the text, and
- * kills a child that writes too much.
+ * The worker trusts no byte that comes from a child: it logs the text with all
+ * but printable ASCII replaced, and kills a child that writes too much.
  *
- * If the worker is killed, the kernel kills the children.
+ * If the worker itself is killed, the kernel kills the children, which have
+ * asked for that (PR_SET_PDEATHSIG).
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -59,22 +60,25 @@
 /* A worker that failed is started again after this many seconds. */
 #define WORKER_RESTART_SECONDS	1
 
-/* How long callers wait for a child before another one is started for them. */
+/* How long backends wait for a child before another one is started for them. */
 #define LAUNCH_PATIENCE_MS		250
 
 /* Bytes that a child may write to standard error before it is killed. */
 #define CHILD_MAX_OUTPUT		(256 * 1024)
 
-/* Bytes of standard error looked at in one turn, so that no child takes all. */
+/*
+ * Bytes of standard error that are read at a time, before other events are
+ * handled.
+ */
 #define CHILD_OUTPUT_TURN		8192
 
 /* Longest line of a child's output that is logged as one. */
 #define CHILD_LINE_SIZE			1024
 
-/* Standard error of a process. */
+/* What a process has written to standard error. */
 typedef struct ProcessOutput
 {
-	pid_t		pid;			/* stays when the process is gone */
+	pid_t		pid;			/* kept when the process has ended */
 	int			fd;
 	size_t		bytes;			/* in all */
 	int			line_length;
@@ -82,14 +86,35 @@ typedef struct ProcessOutput
 	char		stderr_tail[WALREDO_STDERR_TAIL_SIZE];
 } ProcessOutput;
 
-/* What the worker keeps of a slot's child. */
+/*
+ * The child of a slot, as the worker has it.
+ *
+ *	NONE		There is no process, and none has been asked for.
+ *	ASKED_FOR	A child is to be forked as soon as the template is ready.
+ *	STARTING	The process was sent a ping, and has not answered yet.
+ *	SERVING		It has answered, so it can be given to the slot's owner.
+ *
+ *	NONE -> ASKED_FOR		launch()
+ *	ASKED_FOR -> STARTING	launch()
+ *	STARTING -> SERVING		read_first_answer()
+ *	any -> NONE				reap_child()
+ */
+typedef enum WorkerChildState
+{
+	WORKER_CHILD_NONE,
+	WORKER_CHILD_ASKED_FOR,
+	WORKER_CHILD_STARTING,
+	WORKER_CHILD_SERVING
+} WorkerChildState;
+
 typedef struct WorkerChild
 {
-	WalredoChild process;
+	WorkerChildState state;
+	WalredoChild process;		/* pid is 0 in NONE and ASKED_FOR */
 	ProcessOutput output;
-	uint64		number;			/* of the child; 0 if there is none */
-	size_t		ping_bytes;		/* of the first answer, so far */
-	TimestampTz launch_deadline;	/* 0 if none has been asked for */
+	uint64		number;			/* 0 unless SERVING */
+	size_t		ping_bytes;		/* of the answer to the ping, so far */
+	TimestampTz launch_deadline;	/* when it must be SERVING */
 	instr_time	launch_begin;
 } WorkerChild;
 
@@ -100,7 +125,7 @@ static WalredoTemplate template;
 static ProcessOutput template_output;
 static TimestampTz template_deadline;	/* when it must be ready */
 
-/* Since when nothing has been forked from it. */
+/* When it became ready, or the last child that was forked from it ended. */
 static TimestampTz template_idle_since;
 
 static int	listen_fd = -1;
@@ -109,21 +134,25 @@ static int	listen_fd = -1;
 static TimestampTz last_launch_end = 0;
 
 /*
- * All that the worker waits for.  Made anew when a child comes or goes.
+ * All that the worker waits for.  NULL if a process has been started or has
+ * ended since it was made, so that it must be made anew.
  */
 static WaitEventSet *wait_set = NULL;
 
-/* SIGQUIT: leave at once, without touching shared memory. */
+/* Set by SIGQUIT: exit at once, without access to shared memory. */
 static volatile sig_atomic_t quit_requested = false;
 
-/* SIGTERM, and that it was from the postmaster: the server is shut down. */
+/*
+ * The first is set by SIGTERM.  The second is set, too, if the signal is from
+ * the postmaster, which means that the server is shut down.
+ */
 static volatile sig_atomic_t end_of_worker = false;
 static volatile sig_atomic_t end_of_server = false;
 
 /* The worker is about to exit. */
 static bool worker_is_ending = false;
 
-/* Last words of those who are too slow. */
+/* Added to the tail of standard error of a process that is too slow. */
 static const char late[] = "(killed, since it did not start in time)";
 
 static void child_gone(int slotno);
@@ -133,9 +162,13 @@ static void child_gone(int slotno);
  * ----------------------------------------------------------------
  */
 
-/* Appends to the last words of a child, of which only the end is kept. */
+/*
+ * Appends text to the tail of a process's standard error, which is the end of
+ * what it wrote, followed by what the worker has to say about it.  What does
+ * not fit any more is dropped from the beginning.
+ */
 static void
-remember_words(ProcessOutput *output, const char *text, size_t size)
+append_to_tail(ProcessOutput *output, const char *text, size_t size)
 {
 	size_t		room = sizeof(output->stderr_tail) - 1;
 	size_t		have = strlen(output->stderr_tail);
@@ -156,6 +189,7 @@ remember_words(ProcessOutput *output, const char *text, size_t size)
 	output->stderr_tail[have + size] = '\0';
 }
 
+/* Writes the line that has been collected to the server log. */
 static void
 log_line(ProcessOutput *output)
 {
@@ -171,8 +205,9 @@ log_line(ProcessOutput *output)
 }
 
 /*
- * Takes in what a process has written to standard error, up to a turn's worth.
- * False at the end, or if it has written too much.
+ * Reads what a process has written to standard error, at most CHILD_OUTPUT_TURN
+ * bytes of it.  Returns false at the end of the pipe, or if the process has
+ * written too much; it must be killed then.
  */
 static bool
 read_output(ProcessOutput *output)
@@ -186,7 +221,11 @@ read_output(ProcessOutput *output)
 	if (n == 0)
 		return false;
 
-	/* Log text is ASCII; whatever else comes must not upset the log. */
+	/*
+	 * With lc_messages=C, messages are ASCII.  Replace everything else, since
+	 * a child must not be able to put control characters, or bytes that are
+	 * invalid in the server's encoding, into the server log.
+	 */
 	for (int i = 0; i < n; i++)
 	{
 		if (buf[i] != '\n' && buf[i] != '\t' &&
@@ -194,7 +233,7 @@ read_output(ProcessOutput *output)
 			buf[i] = '?';
 	}
 
-	remember_words(output, buf, n);
+	append_to_tail(output, buf, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (buf[i] != '\n')
@@ -209,14 +248,15 @@ read_output(ProcessOutput *output)
 		static const char reason[] =
 			"\n(killed, since it wrote too much to standard error)";
 
-		remember_words(output, reason, strlen(reason));
+		append_to_tail(output, reason, strlen(reason));
 		return false;
 	}
 	return true;
 }
 
 /*
- * Takes in what is left in the pipe of a process that is gone, and closes it.
+ * Reads what is left in the standard error pipe of a process that has ended,
+ * and closes our end of the pipe.
  */
 static void
 read_last_output(ProcessOutput *output)
@@ -233,10 +273,11 @@ read_last_output(ProcessOutput *output)
 }
 
 /* ----------------------------------------------------------------
- *		Life and death of children
+ *		Starting and ending processes
  * ----------------------------------------------------------------
  */
 
+/* To be called whenever a process has been started or has ended. */
 static void
 forget_wait_set(void)
 {
@@ -246,8 +287,9 @@ forget_wait_set(void)
 }
 
 /*
- * Kills and reaps the child of a slot, if there is one, and takes in its last
- * words.  Touches no shared memory.
+ * Kills and reaps the child of a slot, if there is one, and reads the rest of
+ * its standard error.  status and was_killed are those of walredo_child_kill().
+ * Does not access shared memory.
  */
 static void
 reap_child(int slotno, bool *was_killed, int *status)
@@ -256,7 +298,7 @@ reap_child(int slotno, bool *was_killed, int *status)
 
 	*was_killed = false;
 	*status = 0;
-	child->launch_deadline = 0;
+	child->state = WORKER_CHILD_NONE;
 	if (child->process.pid == 0)
 		return;
 
@@ -268,12 +310,16 @@ reap_child(int slotno, bool *was_killed, int *status)
 }
 
 /*
- * Ends the template.  If it did not come to be ready, the children that were
- * to be forked from it will not be; else another template will serve them.
+ * Kills and reaps the template.  If it has never become ready, another one
+ * would probably not either, so the launch of all children that wait for it has
+ * failed.  Otherwise launch() starts another template for them, unless the
+ * worker is ending, which tells the children's owners itself.
  */
 static void
-template_gone(bool failed)
+template_gone(void)
 {
+	bool		failed = (template.state == TEMPLATE_STARTING &&
+						  !worker_is_ending);
 	bool		was_killed;
 
 	forget_wait_set();
@@ -284,7 +330,7 @@ template_gone(bool failed)
 	{
 		WorkerChild *child = &children[i];
 
-		if (child->launch_deadline == 0 || child->process.pid != 0)
+		if (child->state != WORKER_CHILD_ASKED_FOR)
 			continue;
 		strlcpy(child->output.stderr_tail, template_output.stderr_tail,
 				sizeof(child->output.stderr_tail));
@@ -293,8 +339,9 @@ template_gone(bool failed)
 }
 
 /*
- * Reaps what a template has forked in the moment of its own end, so that we
- * never learned of it.
+ * Reaps processes that a template has forked, and then ended before it could
+ * tell us their process IDs.  Returns at the first process that is one of our
+ * known children, which is reaped elsewhere; the rest is left for another time.
  */
 static void
 reap_unknown_children(void)
@@ -322,7 +369,7 @@ reap_unknown_children(void)
 static bool
 start_template(char *error, Size error_size)
 {
-	if (template.pid != 0)
+	if (template.state != TEMPLATE_NONE)
 		return true;
 
 	reap_unknown_children();
@@ -338,9 +385,12 @@ start_template(char *error, Size error_size)
 }
 
 /*
- * Starts a child for a slot, or if there is no template yet, sees to it that
- * there will be; then it is to be called again.  Whether the child works shows
- * when it answers a ping.  On failure the reason is in its last words.
+ * Starts a child for a slot.  If the template is not ready yet, makes sure that
+ * there is one; launch() must be called again when the template is ready.  The
+ * child is sent a ping, and works if it answers that.
+ *
+ * On failure returns false, with the reason in the tail of the child's standard
+ * error.
  */
 static bool
 launch(int slotno)
@@ -350,9 +400,10 @@ launch(int slotno)
 	char		error[WALREDO_STDERR_TAIL_SIZE];
 	char		title[WALREDO_TITLE_SIZE];
 
-	if (child->launch_deadline == 0)
+	if (child->state == WORKER_CHILD_NONE)
 	{
 		memset(child, 0, sizeof(*child));
+		child->state = WORKER_CHILD_ASKED_FOR;
 		INSTR_TIME_SET_CURRENT(child->launch_begin);
 		child->launch_deadline =
 			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -361,10 +412,10 @@ launch(int slotno)
 
 	if (!start_template(error, sizeof(error)))
 	{
-		remember_words(&child->output, error, strlen(error));
+		append_to_tail(&child->output, error, strlen(error));
 		return false;
 	}
-	if (!template.ready)
+	if (template.state != TEMPLATE_READY)
 		return true;
 
 	LWLockAcquire(&pool->lock, LW_SHARED);
@@ -375,37 +426,41 @@ launch(int slotno)
 	if (!walredo_child_launch(&template, &child->process, title, error,
 							  sizeof(error)))
 	{
-		if (template.ready)
+		if (template.state == TEMPLATE_READY)
 		{
-			remember_words(&child->output, error, strlen(error));
+			append_to_tail(&child->output, error, strlen(error));
 			return false;
 		}
 
-		/* Somebody has killed it, or stopped it. */
+		/* Somebody has killed the template, or stopped it. */
 		ereport(LOG,
 				(errmsg("wal-redo template %d is gone: %s",
 						(int) template.pid, error)));
-		template_gone(false);
+		template_gone();
 		if (start_template(error, sizeof(error)))
 			return true;
-		remember_words(&child->output, error, strlen(error));
+		append_to_tail(&child->output, error, strlen(error));
 		return false;
 	}
+	child->state = WORKER_CHILD_STARTING;
 	child->output.pid = child->process.pid;
 	child->output.fd = child->process.err_fd;
 
-	/* An empty pipe has room for this. */
+	/*
+	 * The pipe is empty, so there is room for a ping in it.  If this fails
+	 * all the same, the child has ended already, which the end of its
+	 * standard error will tell us.
+	 */
 	(void) walredo_put_header(ping, WALREDO_MSG_PING, 0);
-	if (write(child->process.in_fd, ping, sizeof(ping)) != sizeof(ping))
-	{
-		/* It is dead already; the end of its standard error tells the rest. */
-	}
+	(void) walredo_write(child->process.in_fd, ping, sizeof(ping));
 	return true;
 }
 
 /*
- * Reads a child's answer to its first ping.  When it is whole, the child goes
- * to the owner of its slot.  False if there is something wrong with it.
+ * Reads the answer of a child that is STARTING to its first ping.  When all of
+ * it is there, the child is SERVING, and given to the owner of its slot.
+ * Returns false if the child has closed the pipe, or if there are more bytes
+ * than an answer has.
  */
 static bool
 read_first_answer(int slotno)
@@ -435,6 +490,7 @@ read_first_answer(int slotno)
 	last_launch_end = GetCurrentTimestamp();
 	walredo_count_value(STAT_LAUNCH_TIME, INSTR_TIME_GET_MICROSEC(duration));
 
+	child->state = WORKER_CHILD_SERVING;
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	child->number = ++pool->last_child_number;
 	if (slot->state == SLOT_LAUNCHING)
@@ -539,25 +595,24 @@ is_launching(void)
 }
 
 /*
- * Ends the template if it does not get ready in time, or if it is not needed.
- * Returns how long to wait at most, in milliseconds, until it should be looked
- * at again; -1 if there is no need to.
+ * Ends the template if it has not become ready in time, or if no child has been
+ * wanted for a while.  Returns how long to wait at most, in milliseconds, until
+ * this must be called again; -1 if there is no need to.
  */
 static long
 update_template(TimestampTz now)
 {
 	TimestampTz due;
 
-	if (template.pid == 0)
+	if (template.state == TEMPLATE_NONE)
 		return -1;
-	if (!template.ready)
+	if (template.state == TEMPLATE_STARTING)
 		due = template_deadline;
 	else
 	{
 		for (int i = 0; i < pool->num_slots; i++)
 		{
-			if (children[i].launch_deadline != 0 ||
-				children[i].process.pid != 0)
+			if (children[i].state != WORKER_CHILD_NONE)
 				return -1;
 		}
 		if (walredo_idle_timeout == 0)
@@ -568,9 +623,9 @@ update_template(TimestampTz now)
 
 	if (due > now)
 		return TimestampDifferenceMilliseconds(now, due) + 1;
-	if (!template.ready)
-		remember_words(&template_output, late, strlen(late));
-	template_gone(!template.ready);
+	if (template.state == TEMPLATE_STARTING)
+		append_to_tail(&template_output, late, strlen(late));
+	template_gone();
 	return -1;
 }
 
@@ -648,14 +703,14 @@ update_launch(int slotno, TimestampTz now)
 	}
 	if (child->launch_deadline > now)
 		return child->launch_deadline;
-	remember_words(&child->output, late, strlen(late));
+	append_to_tail(&child->output, late, strlen(late));
 	child_gone(slotno);
 	return 0;
 }
 
 /*
- * Does what the state of a slot asks for.  Returns when the slot is to be looked
- * at again, even if nobody wakes the worker; 0 if there is no need to.
+ * Does what the state of a slot asks for.  Returns when the slot is to be
+ * looked at again, even if nobody wakes the worker; 0 if there is no need to.
  */
 static TimestampTz
 update_slot(int slotno, TimestampTz now)
@@ -696,8 +751,14 @@ update_slot(int slotno, TimestampTz now)
 		case SLOT_LAUNCHING:
 			return update_launch(slotno, now);
 		case SLOT_DOOMED:
+
+			/*
+			 * If this was the last child, the template is idle from now on,
+			 * which update_template() has not seen yet: do not wait before it
+			 * is called again.
+			 */
 			child_gone(slotno);
-			return 0;
+			return now;
 		case SLOT_EMPTY:
 		case SLOT_BUSY:
 		case SLOT_IDLE:
@@ -739,8 +800,8 @@ update_slots(void)
 
 /*
  * Listens on a socket with a name in the abstract namespace, which vanishes
- * with the process.  Anyone on the machine can connect to it, so whoever does
- * is asked who they are.
+ * with the process, and lets backends find it.  Every process on the machine
+ * can connect to it, so accept_caller() asks the kernel who the caller is.
  */
 static void
 start_listening(void)
@@ -784,8 +845,8 @@ start_listening(void)
 }
 
 /*
- * Serves one caller: whoever owns a slot with a child gets its pipes, and
- * nobody else gets anything.
+ * Serves one caller.  A backend that owns a slot with a child is sent our ends
+ * of the child's standard input and output; any other caller is sent nothing.
  */
 static void
 accept_caller(void)
@@ -818,7 +879,10 @@ accept_caller(void)
 			WorkerChild *child = &children[slotno];
 			const int	fds[] = {child->process.in_fd, child->process.out_fd};
 
-			/* If it cannot be sent, the caller sees the connection end. */
+			/*
+			 * If this fails, the caller finds that we have closed the
+			 * connection, and reports that.
+			 */
 			(void) walredo_send_fds(fd, &child->number, sizeof(child->number),
 									fds, lengthof(fds), MSG_DONTWAIT);
 		}
@@ -831,16 +895,21 @@ accept_caller(void)
  * ----------------------------------------------------------------
  */
 
-/* Kinds of events, as their user data has them: kind and slot. */
-#define EVENT_LATCH			0
-#define EVENT_LISTEN		1
-#define EVENT_OUTPUT		2
-#define EVENT_ANSWER		3
-#define EVENT_TEMPLATE		4
-#define EVENT_TEMPLATE_OUTPUT	5
+/* What the worker waits for. */
+typedef enum EventKind
+{
+	EVENT_LATCH,
+	EVENT_CALLER,				/* a backend wants a child's pipes */
+	EVENT_CHILD_OUTPUT,			/* standard error of a slot's child */
+	EVENT_CHILD_ANSWER,			/* a slot's child answers its first ping */
+	EVENT_TEMPLATE_REPLY,		/* the template becomes ready, or is gone */
+	EVENT_TEMPLATE_OUTPUT		/* standard error of the template */
+} EventKind;
+
+/* The user data of an event has its kind and, if it is about one, the slot. */
 #define EVENT_DATA(kind, slotno) \
 	((void *) (intptr_t) ((slotno) * 8 + (kind)))
-#define EVENT_KIND(event)	((int) ((intptr_t) (event)->user_data % 8))
+#define EVENT_KIND(event)	((EventKind) ((intptr_t) (event)->user_data % 8))
 #define EVENT_SLOT(event)	((int) ((intptr_t) (event)->user_data / 8))
 
 #define MAX_EVENTS			(5 + 2 * WALREDO_MAX_CHILDREN)
@@ -854,11 +923,11 @@ make_wait_set(void)
 	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
 					  EVENT_DATA(EVENT_LATCH, 0));
 	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, listen_fd, NULL,
-					  EVENT_DATA(EVENT_LISTEN, 0));
-	if (template.pid != 0)
+					  EVENT_DATA(EVENT_CALLER, 0));
+	if (template.state != TEMPLATE_NONE)
 	{
 		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, template.order_fd,
-						  NULL, EVENT_DATA(EVENT_TEMPLATE, 0));
+						  NULL, EVENT_DATA(EVENT_TEMPLATE_REPLY, 0));
 		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, template.err_fd,
 						  NULL, EVENT_DATA(EVENT_TEMPLATE_OUTPUT, 0));
 	}
@@ -866,20 +935,22 @@ make_wait_set(void)
 	{
 		WorkerChild *child = &children[i];
 
-		if (child->process.pid == 0)
+		if (child->state == WORKER_CHILD_NONE ||
+			child->state == WORKER_CHILD_ASKED_FOR)
 			continue;
 		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child->process.err_fd,
-						  NULL, EVENT_DATA(EVENT_OUTPUT, i));
-		if (child->number == 0)
+						  NULL, EVENT_DATA(EVENT_CHILD_OUTPUT, i));
+		if (child->state == WORKER_CHILD_STARTING)
 			AddWaitEventToSet(wait_set, WL_SOCKET_READABLE,
 							  child->process.out_fd, NULL,
-							  EVENT_DATA(EVENT_ANSWER, i));
+							  EVENT_DATA(EVENT_CHILD_ANSWER, i));
 	}
 }
 
 /*
- * At the worker's end, in whatever way that is still its own, no child may be
- * left, and those who wait for one are told.
+ * Cleans up when the worker exits, be it in good order or after an error: ends
+ * the template and all children, and tells the backends that use them or wait
+ * for one.
  */
 static void
 worker_exit(int code, Datum arg)
@@ -893,8 +964,8 @@ worker_exit(int code, Datum arg)
 	pool->socket_name[0] = '\0';
 	LWLockRelease(&pool->lock);
 
-	if (template.pid != 0)
-		template_gone(false);
+	if (template.state != TEMPLATE_NONE)
+		template_gone();
 	for (int i = 0; i < pool->num_slots; i++)
 	{
 		if (pool->slots[i].state != SLOT_EMPTY &&
@@ -902,7 +973,7 @@ worker_exit(int code, Datum arg)
 		{
 			static const char reason[] = "(killed, since its worker ended)";
 
-			remember_words(&children[i].output, reason, strlen(reason));
+			append_to_tail(&children[i].output, reason, strlen(reason));
 			child_gone(i);
 		}
 	}
@@ -920,7 +991,7 @@ worker_exit(int code, Datum arg)
 	}
 }
 
-/* True if the session that has the pool for itself is done with it. */
+/* True if the pool is private, and its session does not need it any more. */
 static bool
 end_requested(void)
 {
@@ -945,9 +1016,10 @@ handle_quit(SIGNAL_ARGS)
 }
 
 /*
- * To be told to end by the postmaster is a normal end.  If somebody else says
- * so, the worker of the server's pool is to be started again, which its exit
- * code has to ask for.
+ * Handler of SIGTERM.  If it is from the postmaster, the server is being shut
+ * down, and the worker exits with code 0.  If anyone else has sent it, the
+ * server still needs the worker of its pool, and an exit code of 1 makes the
+ * postmaster start that again.
  */
 static void
 handle_terminate(int signo, siginfo_t * info, void *context)
@@ -974,20 +1046,21 @@ set_signal_handlers(void)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGQUIT, handle_quit);
 
-	/* There is no query that could be cancelled. */
+	/* SIGINT cancels a query, and a worker has none. */
 	pqsignal(SIGINT, PG_SIG_IGN);
 }
 
 /*
- * An immediate stop, or the crash of another process: shared memory may be
- * broken, so only what is our own is cleaned up.
+ * Exits after SIGQUIT: the server is stopped immediately, or another process
+ * has crashed.  Shared memory may be broken, so only our own processes are
+ * ended.
  */
 static void
 quit_at_once(void)
 {
 	bool		was_killed;
 
-	if (template.pid != 0)
+	if (template.state != TEMPLATE_NONE)
 		(void) walredo_template_kill(&template, &was_killed);
 	for (int i = 0; i < WALREDO_MAX_CHILDREN; i++)
 	{
@@ -1002,7 +1075,10 @@ walredo_pool_fill_worker(BackgroundWorker *worker, pid_t session_pid)
 {
 	memset(worker, 0, sizeof(*worker));
 
-	/* It connects to no database, but this has pg_stat_activity show it. */
+	/*
+	 * The worker connects to no database, but without the flag for a
+	 * connection pg_stat_activity would not show it.
+	 */
 	worker->bgw_flags =
 		BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_ConsistentState;
@@ -1030,21 +1106,19 @@ walredo_pool_init_shared(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-void
-walredo_worker_main(Datum main_arg)
+/*
+ * Makes the pool known to this process: the one in a session's dynamic segment,
+ * or if handle is 0, the one in the server's shared memory.
+ */
+static void
+attach_pool(dsm_handle handle)
 {
-	dsm_handle	handle = DatumGetUInt32(main_arg);
-	MemoryContext turn_context;
-
-	set_signal_handlers();
-	BackgroundWorkerUnblockSignals();
-
 	walredo_pool_register_tranche();
 	if (handle != 0)
 	{
 		dsm_segment *segment = dsm_attach(handle);
 
-		/* The session may have ended before we came to life. */
+		/* The session may have ended before this process was started. */
 		if (segment == NULL)
 			proc_exit(0);
 		dsm_pin_mapping(segment);
@@ -1057,94 +1131,132 @@ walredo_worker_main(Datum main_arg)
 	pool->worker_started = true;
 	LWLockRelease(&pool->lock);
 	walredo_stats_attach(&pool->stats);
+}
+
+/*
+ * Handles one event.  A process may have ended while an earlier event of the
+ * same wait was handled, so its state has to be looked at.
+ */
+static void
+handle_event(const WaitEvent *event)
+{
+	int			slotno = EVENT_SLOT(event);
+	WorkerChild *child = &children[slotno];
+	bool		child_is_sound = true;
+	bool		template_is_sound = true;
+
+	switch (EVENT_KIND(event))
+	{
+		case EVENT_LATCH:
+			ResetLatch(MyLatch);
+			break;
+		case EVENT_CALLER:
+			accept_caller();
+			break;
+		case EVENT_CHILD_OUTPUT:
+			if (child->process.pid != 0)
+				child_is_sound = read_output(&child->output);
+			break;
+		case EVENT_CHILD_ANSWER:
+			if (child->state == WORKER_CHILD_STARTING)
+				child_is_sound = read_first_answer(slotno);
+			break;
+		case EVENT_TEMPLATE_REPLY:
+			if (template.state != TEMPLATE_NONE)
+				template_is_sound = walredo_template_read_reply(&template);
+			if (template.state == TEMPLATE_READY)
+				template_idle_since = GetCurrentTimestamp();
+			break;
+		case EVENT_TEMPLATE_OUTPUT:
+			if (template.state != TEMPLATE_NONE)
+				template_is_sound = read_output(&template_output);
+			break;
+	}
+
+	if (!child_is_sound)
+		child_gone(slotno);
+	if (!template_is_sound)
+		template_gone();
+}
+
+/*
+ * Does what has to be done before the worker can wait: exits if it was told to,
+ * and takes part in what all processes of a server must.  turn_context is reset
+ * and made the current memory context.
+ */
+static void
+process_interrupts(MemoryContext turn_context)
+{
+	if (quit_requested)
+		quit_at_once();
+	if (end_of_worker || end_requested())
+		proc_exit(pool->is_private || end_of_server ? 0 : 1);
+
+	/*
+	 * Other processes may wait until every process has absorbed a barrier;
+	 * for one, DROP DATABASE waits until all have closed the database's
+	 * files.
+	 */
+	CHECK_FOR_INTERRUPTS();
+
+	/*
+	 * The worker uses no catalogs.  But every process that is connected, even
+	 * to no database, is sent invalidation messages, and these cannot be
+	 * removed from their queue until all such processes have read them.
+	 */
+	ProcessCatchupInterrupt();
+
+	/*
+	 * The function above may have started and ended a transaction, which
+	 * changes the current memory context.
+	 */
+	MemoryContextSwitchTo(turn_context);
+	MemoryContextReset(turn_context);
+
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/*
+ * main_arg is the handle of the segment that holds a session's private pool,
+ * or 0 for the pool in the server's shared memory.
+ */
+void
+walredo_worker_main(Datum main_arg)
+{
+	MemoryContext turn_context;
+	uint32		wait_event_info;
+
+	set_signal_handlers();
+	BackgroundWorkerUnblockSignals();
+
+	attach_pool(DatumGetUInt32(main_arg));
 	before_shmem_exit(worker_exit, main_arg);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	start_listening();
 
 	turn_context = AllocSetContextCreate(TopMemoryContext, "walredo worker",
 										 ALLOCSET_DEFAULT_SIZES);
+	wait_event_info = walredo_wait_event("WalredoWorkerMain",
+										 PG_WAIT_EXTENSION);
 
 	for (;;)
 	{
 		WaitEvent	events[8];
 		long		timeout;
 		int			nevents;
-		static uint32 wait_event_info = 0;
 
-		if (quit_requested)
-			quit_at_once();
-		if (end_of_worker || end_requested())
-			proc_exit(pool->is_private || end_of_server ? 0 : 1);
-
-		/* Others may wait for all who could have a file open, for instance. */
-		CHECK_FOR_INTERRUPTS();
-
-		/*
-		 * The worker uses no catalogs, but like all who are connected, even
-		 * to no database, it is sent what changes in them, and keeps the
-		 * queue from being cleaned up until it has read it.
-		 */
-		ProcessCatchupInterrupt();
-
-		/* That may have been in a transaction, which has its own contexts. */
-		MemoryContextSwitchTo(turn_context);
-		MemoryContextReset(turn_context);
-
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
-
+		process_interrupts(turn_context);
 		timeout = update_slots();
 
-		if (wait_event_info == 0)
-			wait_event_info = walredo_wait_event("WalredoWorkerMain",
-												 PG_WAIT_EXTENSION);
 		if (wait_set == NULL)
 			make_wait_set();
 		nevents = WaitEventSetWait(wait_set, timeout, events,
 								   lengthof(events), wait_event_info);
-
 		for (int i = 0; i < nevents; i++)
-		{
-			int			slotno = EVENT_SLOT(&events[i]);
-			bool		sound = true;
-			bool		template_sound = true;
-
-			switch (EVENT_KIND(&events[i]))
-			{
-				case EVENT_LATCH:
-					ResetLatch(MyLatch);
-					break;
-				case EVENT_LISTEN:
-					accept_caller();
-					break;
-				case EVENT_OUTPUT:
-					/* The child may have gone with an earlier event. */
-					if (children[slotno].process.pid != 0)
-						sound = read_output(&children[slotno].output);
-					break;
-				case EVENT_TEMPLATE:
-					if (template.pid != 0)
-						template_sound = walredo_template_hear(&template);
-					if (template.ready)
-						template_idle_since = GetCurrentTimestamp();
-					break;
-				case EVENT_TEMPLATE_OUTPUT:
-					if (template.pid != 0)
-						template_sound = read_output(&template_output);
-					break;
-				case EVENT_ANSWER:
-					if (children[slotno].process.pid != 0 &&
-						children[slotno].number == 0)
-						sound = read_first_answer(slotno);
-					break;
-			}
-			if (!sound)
-				child_gone(slotno);
-			if (!template_sound)
-				template_gone(!template.ready);
-		}
+			handle_event(&events[i]);
 	}
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * proto.c
- *	  Encoding of the tag, full reads and writes, and passing of descriptors.
+ *	  Encoding and decoding of messages, full reads and writes, and passing of
+ *	  descriptors.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -15,6 +16,34 @@
 #include <unistd.h>
 
 #include "proto/proto.h"
+
+char *
+walredo_put_message_head(char *p, const WalredoMessage *message)
+{
+	const WalredoMessageRule *rule = walredo_message_rule(message->type);
+	uint32		size = walredo_payload_layout(rule->payload)->fields_size +
+		message->body_size;
+
+	Assert(walredo_payload_size_is_valid(rule, size));
+	p = walredo_put_header(p, message->type, size);
+	switch (rule->payload)
+	{
+		case WALREDO_PAYLOAD_NOTHING:
+			break;
+		case WALREDO_PAYLOAD_TAG:
+		case WALREDO_PAYLOAD_TAG_PAGE:
+			p = walredo_put_tag(p, &message->tag);
+			break;
+		case WALREDO_PAYLOAD_RECORD:
+			p = walredo_put_uint64(p, message->lsn);
+			break;
+		case WALREDO_PAYLOAD_MASK:
+			*p++ = (char) message->rmid;
+			p = walredo_put_uint32(p, message->blkno);
+			break;
+	}
+	return p;
+}
 
 char *
 walredo_put_tag(char *p, const WalredoWireTag *tag)

@@ -1,26 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * proto.h
- *	  What a backend and a wal-redo child say to each other over pipes.
+ *	  The protocol between a backend and a wal-redo child, and the one between
+ *	  the worker and the template.
  *
  * Requests go to the child's standard input.  Each message is a type byte and
  * a big-endian length, which counts itself but not the type, then the
- * payload.  All integers are big-endian.
+ * payload.  All integers are big-endian.  Which messages there are, what their
+ * payloads look like and when they may come is said in one table,
+ * WALREDO_MESSAGES below; the enum of their types, the checks that the child
+ * makes, its functions that handle them, and the inputs that fuzzing begins
+ * with are all made from it.
  *
- *	'B'	begin redo for block	tag
- *	'P'	push page				tag, page image
- *	'A'	apply record			end LSN (uint64), the whole WAL record
- *	'G'	get page				tag; answered
- *	'H'	ping					nothing; answered
- *	'M'	mask page				rmgr ID (uint8), block (uint32), page image;
- *								answered with the masked page
- *	'D'	describe record			end LSN (uint64), the whole WAL record;
- *								answered with text, which zeroes follow
- *
- * where a tag is fork number (uint8), tablespace, database, relation and
- * block number (uint32 each).  Every answer, on the child's standard output,
- * is one page of BLCKSZ bytes with no header.  The child reports no error in
- * the protocol: it writes log text to its standard error and exits.
+ * Every answer, on the child's standard output, is one page of BLCKSZ bytes
+ * with no header.  The child reports no error in the protocol: it writes log
+ * text to its standard error and exits.
  *
  * Code here is used by both sides, so it may not ereport().
  *
@@ -45,11 +39,12 @@
 #define WALREDO_CHILD_ENV	"WALREDO_CHILD_OF"
 
 /*
- * What the worker and its template (see child/template.c) say to each other
- * over a SOCK_SEQPACKET socket, the template's standard input.  An order is as
- * below, with the descriptors that are to be a new child's 0, 1 and 2.  Each
- * answer is an int32: the child's process ID, or a negative errno if there is
- * none.  The template begins with an answer to no order, when it is ready.
+ * The worker sends orders to its template (see child/template.c) over a
+ * SOCK_SEQPACKET socket, which is the template's standard input.  An order is a
+ * WalredoTemplateOrder, with the three descriptors that are to be 0, 1 and 2 of
+ * a new child.  The template replies to each with an int32: the child's process
+ * ID, or a negative errno if it could not be forked.  Without an order, it
+ * sends WALREDO_TEMPLATE_READY once, as soon as it is ready for orders.
  */
 #define WALREDO_TEMPLATE_ORDER	'F'
 #define WALREDO_TEMPLATE_READY	0
@@ -61,25 +56,89 @@ typedef struct WalredoTemplateOrder
 {
 	char		type;			/* WALREDO_TEMPLATE_ORDER */
 
-	/* Whom the child serves, for its title; ends with a zero byte. */
+	/* The database and role that the child serves; ends with a zero byte. */
 	char		title[WALREDO_TITLE_SIZE];
 } WalredoTemplateOrder;
 
+/*
+ * All messages to a child.  This is used like PostgreSQL's rmgrlist.h: the
+ * argument of WALREDO_MESSAGES() is a macro, which is expanded once for each
+ * message, with these arguments:
+ *
+ *	MESSAGE(symbol, type byte, name, payload, order, answered)
+ *
+ * To add a message, add a line here, the function walredo_redo_NAME() that
+ * handles it in the child to child/redo.c, and a function that sends it to
+ * redo/replay.c.  If it needs a new sort of payload, the compiler says in which
+ * functions of proto.[ch] and fuzz/child.c a case is missing;
+ * walredo_payload_layout() must have a line for it, too.
+ *
+ *	begin		the following messages are about this block
+ *	push		the base image of the block
+ *	apply		a whole WAL record, to be replayed on the block
+ *	get			answered with the block's image
+ *	ping		answered with zeroes
+ *	mask		answered with the page as the resource manager's mask leaves it
+ *	describe	answered with the text that the record's resource manager
+ *				describes it with, filled up with zeroes
+ *
+ * A request for a page is begin, push if there is a base image, apply for each
+ * record, and get.
+ */
+#define WALREDO_MESSAGES(MESSAGE) \
+	MESSAGE(WALREDO_MSG_BEGIN, 'B', begin, \
+			WALREDO_PAYLOAD_TAG, WALREDO_ORDER_FIRST, false) \
+	MESSAGE(WALREDO_MSG_PUSH, 'P', push, \
+			WALREDO_PAYLOAD_TAG_PAGE, WALREDO_ORDER_AFTER_FIRST, false) \
+	MESSAGE(WALREDO_MSG_APPLY, 'A', apply, \
+			WALREDO_PAYLOAD_RECORD, WALREDO_ORDER_AFTER_FIRST, false) \
+	MESSAGE(WALREDO_MSG_GET, 'G', get, \
+			WALREDO_PAYLOAD_TAG, WALREDO_ORDER_AFTER_FIRST, true) \
+	MESSAGE(WALREDO_MSG_PING, 'H', ping, \
+			WALREDO_PAYLOAD_NOTHING, WALREDO_ORDER_ANY, true) \
+	MESSAGE(WALREDO_MSG_MASK, 'M', mask, \
+			WALREDO_PAYLOAD_MASK, WALREDO_ORDER_ANY, true) \
+	MESSAGE(WALREDO_MSG_DESCRIBE, 'D', describe, \
+			WALREDO_PAYLOAD_RECORD, WALREDO_ORDER_ANY, true)
+
 typedef enum WalredoMessageType
 {
-	WALREDO_MSG_BEGIN = 'B',
-	WALREDO_MSG_PUSH = 'P',
-	WALREDO_MSG_APPLY = 'A',
-	WALREDO_MSG_GET = 'G',
-	WALREDO_MSG_PING = 'H',
-	WALREDO_MSG_MASK = 'M',
-	WALREDO_MSG_DESCRIBE = 'D'
+#define MESSAGE_TYPE(symbol, type, name, payload, order, answered) \
+	symbol = type,
+	WALREDO_MESSAGES(MESSAGE_TYPE)
+#undef MESSAGE_TYPE
 } WalredoMessageType;
+
+/*
+ * What a payload consists of: fields of a fixed size, and then a body, which
+ * is a page, a record, or nothing.  A tag is fork number (uint8), tablespace,
+ * database, relation and block number (uint32 each).
+ */
+typedef enum WalredoPayload
+{
+	WALREDO_PAYLOAD_NOTHING,
+	WALREDO_PAYLOAD_TAG,		/* tag */
+	WALREDO_PAYLOAD_TAG_PAGE,	/* tag; page image */
+	WALREDO_PAYLOAD_RECORD,		/* end LSN (uint64); the whole WAL record */
+	WALREDO_PAYLOAD_MASK		/* rmgr ID (uint8), block (uint32); page */
+} WalredoPayload;
+
+/* When a message may come. */
+typedef enum WalredoMessageOrder
+{
+	WALREDO_ORDER_FIRST,		/* at any time; begins a request for a block */
+	WALREDO_ORDER_AFTER_FIRST,	/* only once such a request has begun */
+	WALREDO_ORDER_ANY			/* at any time, and changes nothing */
+} WalredoMessageOrder;
 
 #define WALREDO_WIRE_HEADER_SIZE	5
 #define WALREDO_WIRE_TAG_SIZE		17
 #define WALREDO_WIRE_LSN_SIZE		8	/* what precedes a record */
-#define WALREDO_WIRE_MASK_SIZE		5	/* what precedes the page */
+#define WALREDO_WIRE_MASK_SIZE		5	/* what precedes a page to be masked */
+
+/* The longest header with the fields of a payload, without a body. */
+#define WALREDO_WIRE_MAX_HEAD_SIZE \
+	(WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_TAG_SIZE)
 
 /*
  * The longest payload.  A record for the child names at most 33 blocks, each
@@ -97,6 +156,35 @@ typedef struct WalredoWireTag
 	uint32		relNumber;
 	BlockNumber blkno;
 } WalredoWireTag;
+
+/* What the table says of a message, to be looked up by its type. */
+typedef struct WalredoMessageRule
+{
+	WalredoMessageType type;
+	WalredoPayload payload;
+	WalredoMessageOrder order;
+	bool		answered;
+} WalredoMessageRule;
+
+/* How long the two parts of a payload are. */
+typedef struct WalredoPayloadLayout
+{
+	uint32		fields_size;
+	uint32		min_body;
+	uint32		max_body;
+} WalredoPayloadLayout;
+
+/* A message, decoded.  Fields that its payload does not have are undefined. */
+typedef struct WalredoMessage
+{
+	WalredoMessageType type;
+	WalredoWireTag tag;			/* WALREDO_PAYLOAD_TAG and _TAG_PAGE */
+	uint64		lsn;			/* WALREDO_PAYLOAD_RECORD: the record's end */
+	uint8		rmid;			/* WALREDO_PAYLOAD_MASK */
+	BlockNumber blkno;			/* WALREDO_PAYLOAD_MASK */
+	const char *body;			/* page or record; need not be aligned */
+	uint32		body_size;
+} WalredoMessage;
 
 /*
  * The put functions write at p, for which the caller has made room, and
@@ -147,6 +235,93 @@ extern char *walredo_put_tag(char *p, const WalredoWireTag *tag);
 extern void walredo_get_tag(const char *p, WalredoWireTag *tag);
 
 /*
+ * The rule for messages of a type, NULL if there is no such type.  This and the
+ * following functions are inline, with the tables in them, because a child
+ * calls them for each record.
+ */
+static inline const WalredoMessageRule *
+walredo_message_rule(uint8 type)
+{
+	static const WalredoMessageRule rules[] = {
+#define MESSAGE_RULE(symbol, type, name, payload, order, answered) \
+		{symbol, payload, order, answered},
+		WALREDO_MESSAGES(MESSAGE_RULE)
+#undef MESSAGE_RULE
+	};
+
+	for (int i = 0; i < lengthof(rules); i++)
+	{
+		if (rules[i].type == (WalredoMessageType) type)
+			return &rules[i];
+	}
+	return NULL;
+}
+
+static inline const WalredoPayloadLayout *
+walredo_payload_layout(WalredoPayload payload)
+{
+	static const WalredoPayloadLayout layouts[] = {
+		[WALREDO_PAYLOAD_NOTHING] = {0, 0, 0},
+		[WALREDO_PAYLOAD_TAG] = {WALREDO_WIRE_TAG_SIZE, 0, 0},
+		[WALREDO_PAYLOAD_TAG_PAGE] = {WALREDO_WIRE_TAG_SIZE, BLCKSZ, BLCKSZ},
+		[WALREDO_PAYLOAD_RECORD] = {WALREDO_WIRE_LSN_SIZE, 0,
+		WALREDO_WIRE_MAX_PAYLOAD - WALREDO_WIRE_LSN_SIZE},
+		[WALREDO_PAYLOAD_MASK] = {WALREDO_WIRE_MASK_SIZE, BLCKSZ, BLCKSZ},
+	};
+
+	return &layouts[payload];
+}
+
+/* True if a message under this rule can have a payload of that size. */
+static inline bool
+walredo_payload_size_is_valid(const WalredoMessageRule *rule, uint32 size)
+{
+	const WalredoPayloadLayout *layout = walredo_payload_layout(rule->payload);
+
+	return size >= layout->fields_size + layout->min_body &&
+		size <= layout->fields_size + layout->max_body;
+}
+
+/*
+ * Decodes a payload, whose size must be valid for the rule.  The body is not
+ * copied: the message points into the payload.
+ */
+static inline void
+walredo_get_message(const WalredoMessageRule *rule, const char *payload,
+					uint32 size, WalredoMessage *message)
+{
+	uint32		fields_size;
+
+	Assert(walredo_payload_size_is_valid(rule, size));
+	fields_size = walredo_payload_layout(rule->payload)->fields_size;
+	message->type = rule->type;
+	message->body = payload + fields_size;
+	message->body_size = size - fields_size;
+	switch (rule->payload)
+	{
+		case WALREDO_PAYLOAD_NOTHING:
+			break;
+		case WALREDO_PAYLOAD_TAG:
+		case WALREDO_PAYLOAD_TAG_PAGE:
+			walredo_get_tag(payload, &message->tag);
+			break;
+		case WALREDO_PAYLOAD_RECORD:
+			message->lsn = walredo_get_uint64(payload);
+			break;
+		case WALREDO_PAYLOAD_MASK:
+			message->rmid = (uint8) payload[0];
+			message->blkno = walredo_get_uint32(payload + 1);
+			break;
+	}
+}
+
+/*
+ * Writes all of a message but its body, which is to follow, at p, and returns
+ * the byte after.  That takes at most WALREDO_WIRE_MAX_HEAD_SIZE bytes.
+ */
+extern char *walredo_put_message_head(char *p, const WalredoMessage *message);
+
+/*
  * Reads from a blocking descriptor until at least min bytes are there, and at
  * most max.  Returns how many were read; fewer than min at the end of the
  * stream; -1 with errno on an error.
@@ -157,10 +332,11 @@ extern ssize_t walredo_read(int fd, char *buf, size_t min, size_t max);
 extern bool walredo_write(int fd, const char *buf, size_t size);
 
 /*
- * Sends descriptors along with data, which may not be empty, and receives as
- * many as were sent; a receiver owns copies, marked close-on-exec.  flags are
- * those of sendmsg().  False if that was not possible; anything but size
- * bytes and nfds descriptors is taken for an error, with errno EPROTO.
+ * The first sends descriptors along with data, which may not be empty; flags
+ * are those of sendmsg().  The second receives as many as were sent, and its
+ * caller owns these copies, which are marked close-on-exec.  Both return false
+ * with errno if that was not possible.  To the second, anything but size bytes
+ * and nfds descriptors is an error, EPROTO.
  */
 #define WALREDO_MAX_FDS		3
 

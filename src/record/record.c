@@ -72,12 +72,33 @@ typedef struct RecordLayout
 	RecordField fields[RECORD_MAX_FIELDS];	/* name is NULL after the last */
 	TailType	tail;
 	const char *tail_name;
+	int			page_kinds;		/* walredo_tag_kind_bits() of pages it fits */
+	bool		starts_page;	/* whatever the page was before */
+	void		(*check) (const WalredoRecord *rec);	/* or NULL */
 } RecordLayout;
+
+static void record_check_postgres(const WalredoRecord *rec);
+static void record_check_clear_vm(const WalredoRecord *rec);
+static void record_check_truncate_vm(const WalredoRecord *rec);
+static void record_check_xids(const WalredoRecord *rec);
+static void record_check_offset(const WalredoRecord *rec);
+static void record_check_members(const WalredoRecord *rec);
+static void record_check_commit_ts(const WalredoRecord *rec);
+
+#define SLRU_BITS \
+	(WALREDO_KIND_BIT(WALREDO_TAG_CLOG) | \
+	 WALREDO_KIND_BIT(WALREDO_TAG_MULTIXACT_OFFSETS) | \
+	 WALREDO_KIND_BIT(WALREDO_TAG_MULTIXACT_MEMBERS) | \
+	 WALREDO_KIND_BIT(WALREDO_TAG_COMMIT_TS))
+#define OBJECT_BITS \
+	(WALREDO_KIND_BIT(WALREDO_TAG_RELMAP) | \
+	 WALREDO_KIND_BIT(WALREDO_TAG_TWOPHASE))
 
 static const RecordLayout record_layouts[WALREDO_RECORD_NKINDS] =
 {
 	[WALREDO_POSTGRES] = {
-		"postgres", 0, {{0}}, TAIL_BYTES, "rec"
+		"postgres", 0, {{0}}, TAIL_BYTES, "rec",
+		0, false, record_check_postgres
 	},
 	[WALREDO_CLEAR_VISIBILITY_MAP_FLAGS] = {
 		"clear_visibility_map_flags", sizeof(WalredoClearVisibilityMapFlags),
@@ -89,7 +110,8 @@ static const RecordLayout record_layouts[WALREDO_RECORD_NKINDS] =
 			{"flags", FIELD_UINT32,
 			offsetof(WalredoClearVisibilityMapFlags, flags)}
 		},
-		TAIL_NONE, NULL
+		TAIL_NONE, NULL,
+		WALREDO_VM_BIT, false, record_check_clear_vm
 	},
 	[WALREDO_TRUNCATE_VISIBILITY_MAP] = {
 		"truncate_visibility_map", sizeof(WalredoTruncateVisibilityMap),
@@ -99,16 +121,20 @@ static const RecordLayout record_layouts[WALREDO_RECORD_NKINDS] =
 			{"trunc_offs", FIELD_UINT32,
 			offsetof(WalredoTruncateVisibilityMap, trunc_offs)}
 		},
-		TAIL_NONE, NULL
+		TAIL_NONE, NULL,
+		WALREDO_VM_BIT, false, record_check_truncate_vm
 	},
 	[WALREDO_CLOG_SET_COMMITTED] = {
-		"clog_set_committed", 0, {{0}}, TAIL_XIDS, "xids"
+		"clog_set_committed", 0, {{0}}, TAIL_XIDS, "xids",
+		WALREDO_KIND_BIT(WALREDO_TAG_CLOG), false, record_check_xids
 	},
 	[WALREDO_CLOG_SET_ABORTED] = {
-		"clog_set_aborted", 0, {{0}}, TAIL_XIDS, "xids"
+		"clog_set_aborted", 0, {{0}}, TAIL_XIDS, "xids",
+		WALREDO_KIND_BIT(WALREDO_TAG_CLOG), false, record_check_xids
 	},
 	[WALREDO_CLOG_SET_SUBCOMMITTED] = {
-		"clog_set_subcommitted", 0, {{0}}, TAIL_XIDS, "xids"
+		"clog_set_subcommitted", 0, {{0}}, TAIL_XIDS, "xids",
+		WALREDO_KIND_BIT(WALREDO_TAG_CLOG), false, record_check_xids
 	},
 	[WALREDO_MULTIXACT_OFFSET_CREATE] = {
 		"multixact_offset_create", sizeof(WalredoMultiXactOffset),
@@ -116,14 +142,18 @@ static const RecordLayout record_layouts[WALREDO_RECORD_NKINDS] =
 			{"mid", FIELD_UINT32, offsetof(WalredoMultiXactOffset, mid)},
 			{"moff", FIELD_UINT64, offsetof(WalredoMultiXactOffset, moff)}
 		},
-		TAIL_NONE, NULL
+		TAIL_NONE, NULL,
+		WALREDO_KIND_BIT(WALREDO_TAG_MULTIXACT_OFFSETS), false,
+		record_check_offset
 	},
 	[WALREDO_MULTIXACT_MEMBERS_CREATE] = {
 		"multixact_members_create", offsetof(WalredoMultiXactMembers, members),
 		{
 			{"moff", FIELD_UINT64, offsetof(WalredoMultiXactMembers, moff)}
 		},
-		TAIL_MEMBERS, "members"
+		TAIL_MEMBERS, "members",
+		WALREDO_KIND_BIT(WALREDO_TAG_MULTIXACT_MEMBERS), false,
+		record_check_members
 	},
 	[WALREDO_COMMIT_TS_SET] = {
 		"commit_ts_set", offsetof(WalredoCommitTs, xids),
@@ -131,13 +161,16 @@ static const RecordLayout record_layouts[WALREDO_RECORD_NKINDS] =
 			{"timestamp", FIELD_INT64, offsetof(WalredoCommitTs, timestamp)},
 			{"origin", FIELD_UINT32, offsetof(WalredoCommitTs, origin)}
 		},
-		TAIL_XIDS, "xids"
+		TAIL_XIDS, "xids",
+		WALREDO_KIND_BIT(WALREDO_TAG_COMMIT_TS), false, record_check_commit_ts
 	},
 	[WALREDO_ZERO_PAGE] = {
-		"zero_page", 0, {{0}}, TAIL_NONE, NULL
+		"zero_page", 0, {{0}}, TAIL_NONE, NULL,
+		SLRU_BITS, true, NULL
 	},
 	[WALREDO_REPLACE] = {
-		"replace", 0, {{0}}, TAIL_BYTES, "contents"
+		"replace", 0, {{0}}, TAIL_BYTES, "contents",
+		OBJECT_BITS, true, NULL
 	}
 };
 
@@ -157,11 +190,8 @@ static uint64 record_get_field(const WalredoRecord *rec,
 							   const RecordField *field);
 static void record_set_field(WalredoRecord *rec, const RecordField *field,
 							 uint64 value);
-static void record_check_postgres(const WalredoRecord *rec);
-static void record_check_xids(const WalredoRecord *rec,
-							  const TransactionId *xids, Size nxids);
-static void record_check_members(const WalredoRecord *rec);
-static WalredoRecord *record_scan_tail(WalredoParser *scan, WalredoRecord *rec);
+static WalredoRecord *record_parse_tail(WalredoParser *parser,
+										WalredoRecord *rec);
 
 static inline Size
 max_body_size(uint8 kind)
@@ -206,6 +236,32 @@ const char *
 walredo_record_kind_name(WalredoRecordKind kind)
 {
 	return record_layouts[kind].name;
+}
+
+bool
+walredo_record_starts_page(WalredoRecordKind kind)
+{
+	Assert(kind != WALREDO_POSTGRES);
+	return record_layouts[kind].starts_page;
+}
+
+bool
+walredo_record_fits_page(WalredoRecordKind kind, const WalredoTag *tag)
+{
+	return (record_layouts[kind].page_kinds & walredo_tag_kind_bits(tag)) != 0;
+}
+
+void
+walredo_not_on_page(const WalredoTag *tag, const WalredoRecord *rec,
+					const char *what, uint64 number)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("record of kind \"%s\" does not belong to the page",
+					walredo_record_kind_name(rec->kind)),
+			 errdetail("%s " UINT64_FORMAT " of the record at %X/%X is not on page \"%s\".",
+					   what, number, LSN_FORMAT_ARGS(rec->lsn),
+					   walredo_tag_to_cstring(tag))));
 }
 
 /*
@@ -278,68 +334,8 @@ walredo_record_validate(const WalredoRecord *rec)
 		rec->kind != WALREDO_POSTGRES)
 		record_invalid(rec, "Its %s are empty.", layout->tail_name);
 
-	switch ((WalredoRecordKind) rec->kind)
-	{
-		case WALREDO_POSTGRES:
-			record_check_postgres(rec);
-			break;
-
-		case WALREDO_CLEAR_VISIBILITY_MAP_FLAGS:
-			if (rec->u.clear_vm.flags == 0 ||
-				(rec->u.clear_vm.flags & ~VISIBILITYMAP_VALID_BITS) != 0)
-				record_invalid(rec,
-							   "Flags %u are not visibility map bits; they must be between 1 and %d.",
-							   rec->u.clear_vm.flags,
-							   VISIBILITYMAP_VALID_BITS);
-			if (!BlockNumberIsValid(rec->u.clear_vm.new_heap_blkno) &&
-				!BlockNumberIsValid(rec->u.clear_vm.old_heap_blkno))
-				record_invalid(rec, "It has neither a new nor an old heap block.");
-			break;
-
-		case WALREDO_TRUNCATE_VISIBILITY_MAP:
-			if (rec->u.truncate_vm.trunc_byte >= WALREDO_VM_MAPSIZE)
-				record_invalid(rec,
-							   "Byte %u is past the end of a map page, which has %d bytes.",
-							   rec->u.truncate_vm.trunc_byte,
-							   (int) WALREDO_VM_MAPSIZE);
-			if (rec->u.truncate_vm.trunc_offs >= BITS_PER_BYTE)
-				record_invalid(rec, "Bit %u is past the end of a byte.",
-							   rec->u.truncate_vm.trunc_offs);
-			break;
-
-		case WALREDO_CLOG_SET_COMMITTED:
-		case WALREDO_CLOG_SET_ABORTED:
-		case WALREDO_CLOG_SET_SUBCOMMITTED:
-			record_check_xids(rec, rec->u.xids, WalredoRecordNXids(rec));
-			break;
-
-		case WALREDO_MULTIXACT_OFFSET_CREATE:
-			if (rec->u.mxact_offset.unused != 0)
-				record_invalid(rec, "Its padding is not zero.");
-			if (!MultiXactIdIsValid(rec->u.mxact_offset.mid))
-				record_invalid(rec, "Multixact %u is invalid.",
-							   rec->u.mxact_offset.mid);
-			if (rec->u.mxact_offset.moff > WALREDO_MAX_MULTIXACT_OFFSET)
-				record_invalid(rec, "Offset " UINT64_FORMAT " is out of range.",
-							   rec->u.mxact_offset.moff);
-			break;
-
-		case WALREDO_MULTIXACT_MEMBERS_CREATE:
-			record_check_members(rec);
-			break;
-
-		case WALREDO_COMMIT_TS_SET:
-			if (rec->u.commit_ts.origin > PG_UINT16_MAX)
-				record_invalid(rec, "Replication origin %u is out of range.",
-							   rec->u.commit_ts.origin);
-			record_check_xids(rec, rec->u.commit_ts.xids,
-							  WalredoRecordNCommitTsXids(rec));
-			break;
-
-		case WALREDO_ZERO_PAGE:
-		case WALREDO_REPLACE:
-			break;
-	}
+	if (layout->check != NULL)
+		layout->check(rec);
 }
 
 /*
@@ -387,18 +383,73 @@ record_check_postgres(const WalredoRecord *rec)
 				 errdetail_internal("%s", problem)));
 }
 
+static void
+record_check_clear_vm(const WalredoRecord *rec)
+{
+	const WalredoClearVisibilityMapFlags *clear_vm = &rec->u.clear_vm;
+
+	if (clear_vm->flags == 0 ||
+		(clear_vm->flags & ~VISIBILITYMAP_VALID_BITS) != 0)
+		record_invalid(rec,
+					   "Flags %u are not visibility map bits; they must be between 1 and %d.",
+					   clear_vm->flags, VISIBILITYMAP_VALID_BITS);
+	if (!BlockNumberIsValid(clear_vm->new_heap_blkno) &&
+		!BlockNumberIsValid(clear_vm->old_heap_blkno))
+		record_invalid(rec, "It has neither a new nor an old heap block.");
+}
+
+static void
+record_check_truncate_vm(const WalredoRecord *rec)
+{
+	if (rec->u.truncate_vm.trunc_byte >= WALREDO_VM_MAPSIZE)
+		record_invalid(rec,
+					   "Byte %u is past the end of a map page, which has %d bytes.",
+					   rec->u.truncate_vm.trunc_byte,
+					   (int) WALREDO_VM_MAPSIZE);
+	if (rec->u.truncate_vm.trunc_offs >= BITS_PER_BYTE)
+		record_invalid(rec, "Bit %u is past the end of a byte.",
+					   rec->u.truncate_vm.trunc_offs);
+}
+
 /*
  * Special transactions have no commit status or timestamp of their own.
  */
 static void
-record_check_xids(const WalredoRecord *rec, const TransactionId *xids,
-				  Size nxids)
+check_xids(const WalredoRecord *rec, const TransactionId *xids, Size nxids)
 {
 	for (Size i = 0; i < nxids; i++)
 	{
 		if (!TransactionIdIsNormal(xids[i]))
 			record_invalid(rec, "Transaction %u is not a normal one.", xids[i]);
 	}
+}
+
+static void
+record_check_xids(const WalredoRecord *rec)
+{
+	check_xids(rec, rec->u.xids, WalredoRecordNXids(rec));
+}
+
+static void
+record_check_commit_ts(const WalredoRecord *rec)
+{
+	if (rec->u.commit_ts.origin > PG_UINT16_MAX)
+		record_invalid(rec, "Replication origin %u is out of range.",
+					   rec->u.commit_ts.origin);
+	check_xids(rec, rec->u.commit_ts.xids, WalredoRecordNCommitTsXids(rec));
+}
+
+static void
+record_check_offset(const WalredoRecord *rec)
+{
+	if (rec->u.mxact_offset.unused != 0)
+		record_invalid(rec, "Its padding is not zero.");
+	if (!MultiXactIdIsValid(rec->u.mxact_offset.mid))
+		record_invalid(rec, "Multixact %u is invalid.",
+					   rec->u.mxact_offset.mid);
+	if (rec->u.mxact_offset.moff > WALREDO_MAX_MULTIXACT_OFFSET)
+		record_invalid(rec, "Offset " UINT64_FORMAT " is out of range.",
+					   rec->u.mxact_offset.moff);
 }
 
 static void
@@ -494,39 +545,39 @@ walredo_record_to_cstring(const WalredoRecord *rec)
 WalredoRecord *
 walredo_record_from_cstring(const char *str)
 {
-	WalredoParser scan;
+	WalredoParser parser;
 	XLogRecPtr	lsn;
 	WalredoRecord *rec;
 	const RecordLayout *layout;
 	int			kind = 0;
 
-	walredo_parse_begin(&scan, "walredo_record", str);
+	walredo_parse_begin(&parser, "walredo_record", str);
 
-	walredo_parse_blanks(&scan);
-	lsn = walredo_parse_hex(&scan, 1, 8, false, "an LSN") << 32;
-	walredo_parse_literal(&scan, "/");
-	lsn |= walredo_parse_hex(&scan, 1, 8, false, "the rest of an LSN");
+	walredo_parse_blanks(&parser);
+	lsn = walredo_parse_hex(&parser, 1, 8, false, "an LSN") << 32;
+	walredo_parse_literal(&parser, "/");
+	lsn |= walredo_parse_hex(&parser, 1, 8, false, "the rest of an LSN");
 
-	while (!walredo_parse_try_word(&scan, record_layouts[kind].name))
+	while (!walredo_parse_try_word(&parser, record_layouts[kind].name))
 	{
 		if (++kind >= WALREDO_RECORD_NKINDS)
 		{
-			walredo_parse_blanks(&scan);
-			walredo_parse_fail(&scan, "a kind of record");
+			walredo_parse_blanks(&parser);
+			walredo_parse_fail(&parser, "a kind of record");
 		}
 	}
 	layout = &record_layouts[kind];
 	rec = walredo_record_make(kind, lsn, layout->fixed_size);
 
-	walredo_parse_blanks(&scan);
-	if (kind == WALREDO_POSTGRES && walredo_parse_try(&scan, "will_init="))
+	walredo_parse_blanks(&parser);
+	if (kind == WALREDO_POSTGRES && walredo_parse_try(&parser, "will_init="))
 	{
 		rec->flags = WALREDO_WILL_INIT_GIVEN;
-		if (walredo_parse_try(&scan, "true"))
+		if (walredo_parse_try(&parser, "true"))
 			rec->flags |= WALREDO_WILL_INIT;
-		else if (!walredo_parse_try(&scan, "false"))
-			walredo_parse_fail(&scan, "\"true\" or \"false\"");
-		walredo_parse_blanks(&scan);
+		else if (!walredo_parse_try(&parser, "false"))
+			walredo_parse_fail(&parser, "\"true\" or \"false\"");
+		walredo_parse_blanks(&parser);
 	}
 
 	for (int i = 0; i < RECORD_MAX_FIELDS && layout->fields[i].name; i++)
@@ -537,38 +588,38 @@ walredo_record_from_cstring(const char *str)
 
 		if (field->type == FIELD_BLOCK)
 		{
-			if (!walredo_parse_try(&scan, name_and_sign))
+			if (!walredo_parse_try(&parser, name_and_sign))
 			{
 				record_set_field(rec, field, InvalidBlockNumber);
 				continue;
 			}
 		}
 		else
-			walredo_parse_literal(&scan, name_and_sign);
+			walredo_parse_literal(&parser, name_and_sign);
 
 		switch (field->type)
 		{
 			case FIELD_UINT32:
-				value = walredo_parse_number(&scan, PG_UINT32_MAX, "a number");
+				value = walredo_parse_number(&parser, PG_UINT32_MAX, "a number");
 				break;
 			case FIELD_BLOCK:
-				value = walredo_parse_number(&scan, MaxBlockNumber,
+				value = walredo_parse_number(&parser, MaxBlockNumber,
 											 "a block number");
 				break;
 			case FIELD_UINT64:
-				value = walredo_parse_number(&scan, PG_UINT64_MAX, "a number");
+				value = walredo_parse_number(&parser, PG_UINT64_MAX, "a number");
 				break;
 			case FIELD_INT64:
-				value = (uint64) walredo_parse_int64(&scan, "a number");
+				value = (uint64) walredo_parse_int64(&parser, "a number");
 				break;
 		}
 		record_set_field(rec, field, value);
-		walredo_parse_blanks(&scan);
+		walredo_parse_blanks(&parser);
 	}
 
 	if (layout->tail != TAIL_NONE)
-		rec = record_scan_tail(&scan, rec);
-	walredo_parse_end(&scan);
+		rec = record_parse_tail(&parser, rec);
+	walredo_parse_end(&parser);
 
 	walredo_record_validate(rec);
 	return rec;
@@ -579,7 +630,7 @@ walredo_record_from_cstring(const char *str)
  * what rec had.
  */
 static WalredoRecord *
-record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
+record_parse_tail(WalredoParser *parser, WalredoRecord *rec)
 {
 	const RecordLayout *layout = record_layout(rec);
 	WalredoRecord *result;
@@ -587,24 +638,24 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 	Size		ndigits = 0;
 	char	   *tail;
 
-	walredo_parse_literal(scan, psprintf("%s=", layout->tail_name));
+	walredo_parse_literal(parser, psprintf("%s=", layout->tail_name));
 
 	/* count the entries first, so that the limit precedes the allocation */
 	if (layout->tail == TAIL_BYTES)
 	{
-		walredo_parse_literal(scan, "\\x");
-		ndigits = strspn(scan->at, "0123456789abcdefABCDEF");
+		walredo_parse_literal(parser, "\\x");
+		ndigits = strspn(parser->at, "0123456789abcdefABCDEF");
 		if (ndigits % 2 != 0)
 		{
-			scan->at += ndigits;
-			walredo_parse_fail(scan, "one more hexadecimal digit");
+			parser->at += ndigits;
+			walredo_parse_fail(parser, "one more hexadecimal digit");
 		}
 		nentries = ndigits / 2;
 	}
 	else
 	{
 		nentries = 1;
-		for (const char *p = scan->at; *p != '\0'; p++)
+		for (const char *p = parser->at; *p != '\0'; p++)
 			nentries += (*p == ',');
 	}
 
@@ -616,8 +667,8 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 
 	if (layout->tail == TAIL_BYTES)
 	{
-		hex_decode(scan->at, ndigits, tail);
-		scan->at += ndigits;
+		hex_decode(parser->at, ndigits, tail);
+		parser->at += ndigits;
 		return result;
 	}
 
@@ -626,8 +677,8 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 		TransactionId xid;
 
 		if (i > 0)
-			walredo_parse_literal(scan, ",");
-		xid = walredo_parse_number(scan, MaxTransactionId, "a transaction ID");
+			walredo_parse_literal(parser, ",");
+		xid = walredo_parse_number(parser, MaxTransactionId, "a transaction ID");
 		if (layout->tail == TAIL_XIDS)
 			((TransactionId *) tail)[i] = xid;
 		else
@@ -636,8 +687,8 @@ record_scan_tail(WalredoParser *scan, WalredoRecord *rec)
 				&result->u.mxact_members.members[i];
 
 			member->xid = xid;
-			walredo_parse_literal(scan, ":");
-			member->status = walredo_parse_number(scan, PG_UINT32_MAX,
+			walredo_parse_literal(parser, ":");
+			member->status = walredo_parse_number(parser, PG_UINT32_MAX,
 												  "a member's status");
 		}
 	}

@@ -27,6 +27,7 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "record/tag.h"
 #include "storage/block.h"
 
 /* Stored on disk: append only. */
@@ -163,6 +164,24 @@ typedef struct WalredoRecord
  */
 extern WalredoRecord *walredo_record_make(WalredoRecordKind kind,
 										  XLogRecPtr lsn, Size body_size);
+
+/*
+ * True if a native record makes its page, or object, without a look at what it
+ * was before.  (For a WAL record that depends on the page: see wal/changes.h.)
+ */
+extern bool walredo_record_starts_page(WalredoRecordKind kind);
+
+/* True if a native record of that kind is one for the page of the tag. */
+extern bool walredo_record_fits_page(WalredoRecordKind kind,
+									 const WalredoTag *tag);
+
+/*
+ * ERROR 22023: something that the record changes, such as a transaction, is not
+ * on the page of the tag.  what and number say what.  Does not return.
+ */
+extern void walredo_not_on_page(const WalredoTag *tag,
+								const WalredoRecord *rec,
+								const char *what, uint64 number);
 
 /*
  * Checks a record from outside, and ereports what is wrong with it: ERROR

@@ -49,8 +49,8 @@ static const TagSlruInfo tag_slrus[] = {
 
 #define TagSlru(tag)	(&tag_slrus[(tag)->kind - WALREDO_TAG_CLOG])
 
-static void tag_scan_rel(WalredoParser *scan, WalredoTag *tag);
-static void tag_scan_slru(WalredoParser *scan, WalredoTag *tag);
+static void tag_parse_rel(WalredoParser *parser, WalredoTag *tag);
+static void tag_parse_slru(WalredoParser *parser, WalredoTag *tag);
 
 /*
  * Reads the text form.  Returns a palloc'd tag.  ERROR 22P02 for anything that
@@ -60,35 +60,35 @@ WalredoTag *
 walredo_tag_from_cstring(const char *str)
 {
 	WalredoTag *tag = palloc0(sizeof(WalredoTag));
-	WalredoParser scan;
+	WalredoParser parser;
 
-	walredo_parse_begin(&scan, "walredo_tag", str);
+	walredo_parse_begin(&parser, "walredo_tag", str);
 
-	if (walredo_parse_try_word(&scan, "rel"))
-		tag_scan_rel(&scan, tag);
-	else if (walredo_parse_try_word(&scan, "slru"))
-		tag_scan_slru(&scan, tag);
-	else if (walredo_parse_try_word(&scan, "relmap"))
+	if (walredo_parse_try_word(&parser, "rel"))
+		tag_parse_rel(&parser, tag);
+	else if (walredo_parse_try_word(&parser, "slru"))
+		tag_parse_slru(&parser, tag);
+	else if (walredo_parse_try_word(&parser, "relmap"))
 	{
 		tag->kind = WALREDO_TAG_RELMAP;
-		walredo_parse_blanks(&scan);
-		tag->spcOid = walredo_parse_number(&scan, OID_MAX, "a tablespace OID");
-		walredo_parse_literal(&scan, "/");
-		tag->dbOid = walredo_parse_number(&scan, OID_MAX, "a database OID");
+		walredo_parse_blanks(&parser);
+		tag->spcOid = walredo_parse_number(&parser, OID_MAX, "a tablespace OID");
+		walredo_parse_literal(&parser, "/");
+		tag->dbOid = walredo_parse_number(&parser, OID_MAX, "a database OID");
 	}
-	else if (walredo_parse_try_word(&scan, "twophase"))
+	else if (walredo_parse_try_word(&parser, "twophase"))
 	{
 		tag->kind = WALREDO_TAG_TWOPHASE;
-		walredo_parse_blanks(&scan);
-		tag->number = walredo_parse_number(&scan, MaxTransactionId,
+		walredo_parse_blanks(&parser);
+		tag->number = walredo_parse_number(&parser, MaxTransactionId,
 										   "a transaction ID");
 	}
 	else
 	{
-		walredo_parse_blanks(&scan);
-		walredo_parse_fail(&scan, "\"rel\", \"slru\", \"relmap\" or \"twophase\"");
+		walredo_parse_blanks(&parser);
+		walredo_parse_fail(&parser, "\"rel\", \"slru\", \"relmap\" or \"twophase\"");
 	}
-	walredo_parse_end(&scan);
+	walredo_parse_end(&parser);
 
 	if (!walredo_tag_is_valid(tag))
 		ereport(ERROR,
@@ -106,33 +106,33 @@ walredo_tag_from_cstring(const char *str)
  * What follows "rel": 1663/5/16384 [fork vm] blk 7
  */
 static void
-tag_scan_rel(WalredoParser *scan, WalredoTag *tag)
+tag_parse_rel(WalredoParser *parser, WalredoTag *tag)
 {
 	tag->kind = WALREDO_TAG_REL;
-	walredo_parse_blanks(scan);
-	tag->spcOid = walredo_parse_number(scan, OID_MAX, "a tablespace OID");
-	walredo_parse_literal(scan, "/");
-	tag->dbOid = walredo_parse_number(scan, OID_MAX, "a database OID");
-	walredo_parse_literal(scan, "/");
-	tag->relNumber = walredo_parse_number(scan, OID_MAX,
+	walredo_parse_blanks(parser);
+	tag->spcOid = walredo_parse_number(parser, OID_MAX, "a tablespace OID");
+	walredo_parse_literal(parser, "/");
+	tag->dbOid = walredo_parse_number(parser, OID_MAX, "a database OID");
+	walredo_parse_literal(parser, "/");
+	tag->relNumber = walredo_parse_number(parser, OID_MAX,
 										  "a relation file number");
-	if (walredo_parse_try_word(scan, "fork"))
+	if (walredo_parse_try_word(parser, "fork"))
 	{
 		int			forknum = 0;
 
-		while (!walredo_parse_try_word(scan, forkNames[forknum]))
+		while (!walredo_parse_try_word(parser, forkNames[forknum]))
 		{
 			if (++forknum > MAX_FORKNUM)
 			{
-				walredo_parse_blanks(scan);
-				walredo_parse_fail(scan, "a fork name");
+				walredo_parse_blanks(parser);
+				walredo_parse_fail(parser, "a fork name");
 			}
 		}
 		tag->forknum = forknum;
 	}
-	walredo_parse_word(scan, "blk");
-	walredo_parse_blanks(scan);
-	tag->number = walredo_parse_number(scan, MaxBlockNumber, "a block number");
+	walredo_parse_word(parser, "blk");
+	walredo_parse_blanks(parser);
+	tag->number = walredo_parse_number(parser, MaxBlockNumber, "a block number");
 }
 
 /*
@@ -142,7 +142,7 @@ tag_scan_rel(WalredoParser *scan, WalredoTag *tag)
  * written; since PostgreSQL 17 some have 15 digits with leading zeroes.
  */
 static void
-tag_scan_slru(WalredoParser *scan, WalredoTag *tag)
+tag_parse_slru(WalredoParser *parser, WalredoTag *tag)
 {
 	const char *start;
 	uint64		last_page;
@@ -150,39 +150,39 @@ tag_scan_slru(WalredoParser *scan, WalredoTag *tag)
 	uint64		page;
 
 	tag->kind = WALREDO_TAG_CLOG;
-	walredo_parse_blanks(scan);
-	while (!walredo_parse_try(scan, TagSlru(tag)->directory))
+	walredo_parse_blanks(parser);
+	while (!walredo_parse_try(parser, TagSlru(tag)->directory))
 	{
 		if (++tag->kind > WALREDO_TAG_COMMIT_TS)
-			walredo_parse_fail(scan, "an SLRU's directory");
+			walredo_parse_fail(parser, "an SLRU's directory");
 	}
 	last_page = TagSlru(tag)->last_page;
 
-	walredo_parse_literal(scan, "/");
-	start = scan->at;
-	segment = walredo_parse_hex(scan, 4, 15, true, "an SLRU segment's name");
+	walredo_parse_literal(parser, "/");
+	start = parser->at;
+	segment = walredo_parse_hex(parser, 4, 15, true, "an SLRU segment's name");
 	if (segment > last_page / SLRU_PAGES_PER_SEGMENT)
 	{
-		scan->at = start;
-		walredo_parse_fail(scan,
+		parser->at = start;
+		walredo_parse_fail(parser,
 						   psprintf("a segment of at most %04llX",
 									(unsigned long long)
 									(last_page / SLRU_PAGES_PER_SEGMENT)));
 	}
 
-	walredo_parse_word(scan, "blk");
-	walredo_parse_blanks(scan);
-	start = scan->at;
-	page = walredo_parse_number(scan, SLRU_PAGES_PER_SEGMENT - 1,
+	walredo_parse_word(parser, "blk");
+	walredo_parse_blanks(parser);
+	start = parser->at;
+	page = walredo_parse_number(parser, SLRU_PAGES_PER_SEGMENT - 1,
 								"a page number");
 	tag->number = segment * SLRU_PAGES_PER_SEGMENT + page;
 	if (tag->number > last_page)
 	{
 		int			last = (int) (last_page % SLRU_PAGES_PER_SEGMENT);
 
-		scan->at = start;
-		walredo_parse_fail(scan, psprintf("a page number of at most %d",
-										  last));
+		parser->at = start;
+		walredo_parse_fail(parser, psprintf("a page number of at most %d",
+											last));
 	}
 }
 

@@ -68,6 +68,21 @@ StaticAssertDecl(sizeof(WalredoTag) == 24, "walredo_tag is 24 bytes on disk");
 #define PG_GETARG_WALREDO_TAG_P(n)	DatumGetWalredoTagP(PG_GETARG_DATUM(n))
 #define PG_RETURN_WALREDO_TAG_P(x)	PG_RETURN_POINTER(x)
 
+/*
+ * The kinds of pages that a tag is of, as a set of bits: that of its own kind,
+ * and if it is a page of a visibility map, one more.
+ */
+#define WALREDO_KIND_BIT(kind)	(1 << (kind))
+#define WALREDO_VM_BIT			(1 << WALREDO_TAG_NKINDS)
+
+static inline int
+walredo_tag_kind_bits(const WalredoTag *tag)
+{
+	if (tag->kind == WALREDO_TAG_REL && tag->forknum == VISIBILITYMAP_FORKNUM)
+		return WALREDO_KIND_BIT(WALREDO_TAG_REL) | WALREDO_VM_BIT;
+	return WALREDO_KIND_BIT(tag->kind);
+}
+
 /* The tag of a block of a relation, and the relation of such a tag. */
 static inline WalredoTag
 walredo_tag_of_block(const RelFileLocator *locator, ForkNumber forknum,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * xlogrecord.c
- *	  Looking into a WAL record that nobody vouches for.
+ *	  Looking into a WAL record that need not be sound.
  *
  * Mirrors the first half of DecodeXLogRecord() in xlogreader.c, the part that
  * reads headers, with the layout that access/xlogrecord.h describes.
@@ -94,7 +94,7 @@ take_image_header(WalredoBlockIterator *iter)
 	return true;
 }
 
-/* Inlined, as a scan of the log walks over the blocks of every record. */
+/* Inlined, as a scan of WAL walks over the blocks of every record. */
 static pg_attribute_always_inline bool
 next_block(WalredoBlockIterator *iter)
 {
@@ -308,96 +308,56 @@ other_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 	headers->main_size = iter.main_size;
 }
 
-static pg_attribute_always_inline void
-read_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
+void
+walredo_xlogrecord_headers(const XLogRecord *record,
+						   WalredoRecordHeaders *headers)
 {
 	if (!plain_headers(record, headers))
 		other_headers(record, headers);
 }
 
-void
-walredo_xlogrecord_headers(const XLogRecord *record,
-						   WalredoRecordHeaders *headers)
-{
-	read_headers(record, headers);
-}
-
-static inline bool
-is_block(const WalredoBlockRef *block, const WalredoTag *tag)
-{
-	return block->blkno == tag->number && block->forknum == tag->forknum &&
-		LocatorRelNumber(block->locator) == tag->relNumber &&
-		LocatorDbOid(block->locator) == tag->dbOid &&
-		LocatorSpcOid(block->locator) == tag->spcOid;
-}
-
 bool
-walredo_xlogrecord_find_block(const XLogRecord *record, const WalredoTag *tag,
-							  WalredoBlockRef *found)
+walredo_xlogrecord_may_name(const XLogRecord *record, uint64 relation_bits,
+							BlockNumber blkno)
 {
-	WalredoRecordHeaders headers;
-	bool		is_found = false;
+	const char *ptr = (const char *) record + SizeOfXLogRecord;
+	const char *end = (const char *) record + record->xl_tot_len;
+	Size		data_size = 0;
+	RelFileLocator locator;
+	BlockNumber block;
 
-	read_headers(record, &headers);
-	for (int i = 0; i < headers.num_blocks; i++)
+	/*
+	 * As in plain_headers().  Whatever is not as it is in nearly all records
+	 * is left to a closer look.
+	 */
+	LocatorRelNumber(locator) = InvalidOid;
+	while (end - ptr > data_size)
 	{
-		const WalredoBlockRef *block = &headers.blocks[i];
+		XLogRecordBlockHeader header;
 
-		if (!is_block(block, tag))
-			continue;
-		if (!is_found)
-			*found = *block;
-		else
+		if ((uint8) *ptr == XLR_BLOCK_ID_DATA_SHORT && end - ptr >= 2)
+			return end - ptr - 2 != data_size + (uint8) ptr[1];
+		if ((uint8) *ptr > XLR_MAX_BLOCK_ID ||
+			end - ptr < SizeOfXLogRecordBlockHeader + sizeof(BlockNumber))
+			return true;
+		memcpy(&header, ptr, SizeOfXLogRecordBlockHeader);
+		ptr += SizeOfXLogRecordBlockHeader;
+		if ((header.fork_flags & BKPBLOCK_HAS_IMAGE) != 0)
+			return true;
+		data_size += header.data_length;
+		if ((header.fork_flags & BKPBLOCK_SAME_REL) == 0)
 		{
-			found->will_init |= block->will_init;
-			found->has_image &= block->has_image;
-			found->image_has_hole |= block->image_has_hole;
+			if (end - ptr < sizeof(RelFileLocator) + sizeof(BlockNumber))
+				return true;
+			memcpy(&locator, ptr, sizeof(RelFileLocator));
+			ptr += sizeof(RelFileLocator);
 		}
-		is_found = true;
-	}
-	return is_found;
-}
-
-bool
-walredo_xlogrecord_names_block(const XLogRecord *record,
-							   const WalredoTag *tag, bool *will_init)
-{
-	WalredoBlockRef block;
-
-	if (!walredo_xlogrecord_find_block(record, tag, &block))
-		return false;
-	*will_init = block.will_init;
-	return true;
-}
-
-bool
-walredo_xlogrecord_has_image(const XLogRecord *record, const WalredoTag *tag)
-{
-	WalredoBlockRef block;
-
-	return walredo_xlogrecord_find_block(record, tag, &block) &&
-		block.has_image;
-}
-
-bool
-walredo_xlogrecord_may_concern(const XLogRecord *record,
-							   const WalredoTag *tag, bool whole_fork)
-{
-	WalredoRecordHeaders headers;
-	bool		whole_relation = tag->forknum == VISIBILITYMAP_FORKNUM;
-
-	read_headers(record, &headers);
-	for (int i = 0; i < headers.num_blocks; i++)
-	{
-		const WalredoBlockRef *block = &headers.blocks[i];
-
-		if (LocatorRelNumber(block->locator) == tag->relNumber &&
-			(whole_relation ||
-			 (block->forknum == tag->forknum &&
-			  (whole_fork || block->blkno == tag->number))) &&
-			LocatorDbOid(block->locator) == tag->dbOid &&
-			LocatorSpcOid(block->locator) == tag->spcOid)
+		memcpy(&block, ptr, sizeof(BlockNumber));
+		ptr += sizeof(BlockNumber);
+		if ((block == blkno || blkno == InvalidBlockNumber) &&
+			(relation_bits &
+			 WalredoRelationBit(LocatorRelNumber(locator))) != 0)
 			return true;
 	}
-	return headers.error != NULL;
+	return end - ptr != data_size;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * xlogrecord.h
- *	  Looking into a WAL record that nobody vouches for.
+ *	  Looking into a WAL record that need not be sound.
  *
  * The server's DecodeXLogRecord() relies on a record's CRC to mean that the
  * server wrote it: its sum of lengths can overflow, and then it copies past
@@ -24,7 +24,6 @@
 #include "common/relpath.h"
 #include "compat.h"
 #include "port/pg_crc32c.h"
-#include "record/tag.h"
 
 /* A block that a record refers to. */
 typedef struct WalredoBlockRef
@@ -94,40 +93,6 @@ extern pg_crc32c walredo_xlogrecord_crc(const XLogRecord *record);
  */
 extern const char *walredo_xlogrecord_check(const XLogRecord *record);
 
-/*
- * Looks for the block that a tag of a relation names.  False if the record does
- * not refer to it.  If it does so more than once, *block has what all of these
- * references say.
- */
-extern bool walredo_xlogrecord_find_block(const XLogRecord *record,
-										  const WalredoTag *tag,
-										  WalredoBlockRef *block);
-
-/*
- * Whether a record refers to the block that a tag of a relation names, and if
- * so, in *will_init, whether redo needs no image of it.
- */
-extern bool walredo_xlogrecord_names_block(const XLogRecord *record,
-										   const WalredoTag *tag,
-										   bool *will_init);
-
-/*
- * Whether redo does no more to the block that a tag of a relation names than
- * to restore an image of it: what can be done without the resource manager.
- */
-extern bool walredo_xlogrecord_has_image(const XLogRecord *record,
-										 const WalredoTag *tag);
-
-/*
- * False if a record cannot change the block of a relation that a tag names,
- * or with whole_fork any block of its fork, whatever its resource manager: if
- * it does not name the block, or for the visibility map, which heap records do
- * not name, no block of the relation at all.  True for a broken record.
- */
-extern bool walredo_xlogrecord_may_concern(const XLogRecord *record,
-										   const WalredoTag *tag,
-										   bool whole_fork);
-
 /* All that the headers of a record say. */
 typedef struct WalredoRecordHeaders
 {
@@ -141,5 +106,21 @@ typedef struct WalredoRecordHeaders
 /* Reads them.  Requires what walredo_block_iterator_init() does. */
 extern void walredo_xlogrecord_headers(const XLogRecord *record,
 									   WalredoRecordHeaders *headers);
+
+/*
+ * A set of relations as 64 bits, of which each relation has one.  Others may
+ * have the same, so it tells which relations are not in the set.
+ */
+#define WalredoRelationBit(relNumber)	(UINT64CONST(1) << ((relNumber) % 64))
+
+/*
+ * A first look at a record, which for most records is all that somebody who
+ * looks for a few pages needs to know: false if it names no block of that
+ * number (of any number, if blkno is InvalidBlockNumber) in a relation of the
+ * set. True if it may, or if the record is broken.
+ */
+extern bool walredo_xlogrecord_may_name(const XLogRecord *record,
+										uint64 relation_bits,
+										BlockNumber blkno);
 
 #endif							/* WALREDO_XLOGRECORD_H */

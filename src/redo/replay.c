@@ -232,55 +232,6 @@ not_of_page(const WalredoTag *tag, const WalredoRecord *record)
 					   walredo_tag_to_cstring(tag))));
 }
 
-bool
-walredo_record_will_init(const WalredoTag *tag, const WalredoRecord *record)
-{
-	bool		will_init;
-
-	if (WalredoRecordIsNative(record))
-		return WalredoRecordStartsImage(record);
-
-	if (tag->kind != WALREDO_TAG_REL ||
-		!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
-										&will_init))
-		not_of_page(tag, record);
-
-	if ((record->flags & WALREDO_WILL_INIT_GIVEN) == 0)
-		return will_init;
-
-	if ((record->flags & WALREDO_WILL_INIT) != 0 && !will_init)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("WAL record does not initialize the page"),
-				 errdetail("The record at %X/%X was given as one that does, but changes %s only.",
-						   LSN_FORMAT_ARGS(record->lsn),
-						   walredo_tag_to_cstring(tag))));
-	return (record->flags & WALREDO_WILL_INIT) != 0;
-}
-
-/*
- * Sees whether a child can replay the record.  It knows the server's own
- * resource managers only; of a record of another it can restore an image, as
- * all of them do.
- */
-static void
-check_replayable(const WalredoTag *tag, const WalredoRecord *record)
-{
-	const XLogRecord *xlogrecord = RecordXLogRecord(record);
-
-	walredo_record_check_replay_size(record->lsn, xlogrecord->xl_tot_len);
-	if (RmgrIdIsCustom(xlogrecord->xl_rmid) &&
-		!walredo_xlogrecord_has_image(xlogrecord, tag))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replay WAL record of an unknown resource manager"),
-				 errdetail("The record at %X/%X is of the resource manager with ID %u, and has no full-page image of %s.",
-						   LSN_FORMAT_ARGS(record->lsn),
-						   xlogrecord->xl_rmid,
-						   walredo_tag_to_cstring(tag)),
-				 errhint("Begin with a later record that has an image of the page.")));
-}
-
 static void
 no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 {
@@ -290,6 +241,53 @@ no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 			 errdetail("The record at %X/%X changes %s, but does not initialize it.",
 					   LSN_FORMAT_ARGS(record->lsn),
 					   walredo_tag_to_cstring(tag))));
+}
+
+/*
+ * Checks a WAL record that a child is to replay on a page.  If is_first, there
+ * is no image of the page that the record could change.
+ *
+ * A child knows the server's own resource managers only; of a record of another
+ * it can restore an image, as all of them do.  ERROR 22023 if the record is not
+ * about the page at all, was given as one that initializes it and does not, or
+ * does not initialize it and is the first.
+ */
+static void
+check_replayable(const WalredoTag *tag, const WalredoRecord *record,
+				 bool is_first)
+{
+	const XLogRecord *xlogrecord = RecordXLogRecord(record);
+	WalredoPageChange change;
+	bool		starts_page;
+
+	if (!walredo_block_change(xlogrecord, tag, &change))
+		not_of_page(tag, record);
+	starts_page = change.starts_page;
+
+	if ((record->flags & WALREDO_WILL_INIT_GIVEN) != 0)
+	{
+		starts_page = (record->flags & WALREDO_WILL_INIT) != 0;
+		if (starts_page && !change.starts_page)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("WAL record does not initialize the page"),
+					 errdetail("The record at %X/%X was given as one that does, but changes %s only.",
+							   LSN_FORMAT_ARGS(record->lsn),
+							   walredo_tag_to_cstring(tag))));
+	}
+	if (is_first && !starts_page)
+		no_base_image(tag, record);
+
+	walredo_record_check_replay_size(record->lsn, xlogrecord->xl_tot_len);
+	if (change.what == WALREDO_CHANGE_UNKNOWN)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replay WAL record of an unknown resource manager"),
+				 errdetail("The record at %X/%X is of the resource manager with ID %u, and has no full-page image of %s.",
+						   LSN_FORMAT_ARGS(record->lsn),
+						   xlogrecord->xl_rmid,
+						   walredo_tag_to_cstring(tag)),
+				 errhint("Begin with a later record that has an image of the page.")));
 }
 
 /*
@@ -325,29 +323,30 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 
 /*
  * True if a record is for apply_native_run(): a native one, or a whole WAL
- * record that has to be lowered, since what it does to this page is not in a
+ * record that does not name the page, so that what it does to it is not in a
  * block reference that a child could replay.
  */
 static inline bool
 is_applied_here(const WalredoTag *tag, const WalredoRecord *record)
 {
-	bool		will_init;
+	WalredoPageChange change;
 
 	if (WalredoRecordIsNative(record) || tag->kind != WALREDO_TAG_REL)
 		return true;
 	return tag->forknum == VISIBILITYMAP_FORKNUM &&
-		!walredo_xlogrecord_names_block(RecordXLogRecord(record), tag,
-										&will_init);
+		!walredo_block_change(RecordXLogRecord(record), tag, &change);
 }
 
 /*
- * Applies a run of records here: native ones, and what others are lowered to.
+ * Applies a run of records here: native ones, and those that others amount to
+ * for this page.
  */
 static bytea *
 apply_native_run(const WalredoTag *tag, bytea *image,
 				 WalredoRecord *const *records, int nrecords)
 {
-	WalredoLowering *lowering = NULL;
+	WalredoPageFilter *filter = NULL;
+	WalredoChanges *changes = NULL;
 	instr_time	start;
 	instr_time	duration;
 	uint64		num_applied = 0;
@@ -357,8 +356,9 @@ apply_native_run(const WalredoTag *tag, bytea *image,
 	for (int i = 0; i < nrecords; i++)
 	{
 		WalredoRecord *record = records[i];
-		WalredoPageRecord *pairs;
-		int			npairs;
+		WalredoPageChange *list;
+		int			nchanges;
+		bool		is_of_page = false;
 
 		if (WalredoRecordIsNative(record))
 		{
@@ -368,21 +368,31 @@ apply_native_run(const WalredoTag *tag, bytea *image,
 			continue;
 		}
 
-		if (lowering == NULL)
-			lowering = walredo_lowering_create();
-		npairs = walredo_lower(lowering, RecordXLogRecord(record),
-							   record->lsn, tag, false, &pairs);
-		if (npairs == 0)
-			not_of_page(tag, record);
-		for (int j = 0; j < npairs; j++)
+		if (changes == NULL)
 		{
-			image = walredo_native_apply(tag, pairs[j].record, image);
-			bytes += WalredoRecordBodySize(pairs[j].record);
+			filter = walredo_filter_page(tag);
+			changes = walredo_changes_create(filter);
 		}
-		num_applied += npairs;
+		nchanges = walredo_changes_of(changes, RecordXLogRecord(record),
+									  record->lsn, &list);
+		for (int j = 0; j < nchanges; j++)
+		{
+			/* That a record ends the page is nothing to apply. */
+			if (list[j].what != WALREDO_CHANGE_NATIVE)
+				continue;
+			image = walredo_native_apply(tag, list[j].native, image);
+			bytes += WalredoRecordBodySize(list[j].native);
+			num_applied++;
+			is_of_page = true;
+		}
+		if (!is_of_page)
+			not_of_page(tag, record);
 	}
-	if (lowering != NULL)
-		walredo_lowering_free(lowering);
+	if (changes != NULL)
+	{
+		walredo_changes_free(changes);
+		walredo_filter_free(filter);
+	}
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
 
@@ -421,12 +431,7 @@ walredo_replay(const WalredoTag *tag, bytea *base,
 
 		/* There may be very many, so they are looked at once. */
 		for (; end < nrecords && !is_applied_here(tag, records[end]); end++)
-		{
-			if (!walredo_record_will_init(tag, records[end]) && end == i &&
-				image == NULL)
-				no_base_image(tag, records[end]);
-			check_replayable(tag, records[end]);
-		}
+			check_replayable(tag, records[end], end == i && image == NULL);
 		if (end > i)
 			image = apply_postgres_run(tag, image, records + i, end - i);
 		for (i = end; end < nrecords && is_applied_here(tag, records[end]);)

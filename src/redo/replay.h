@@ -109,14 +109,6 @@ extern void walredo_replay_end(WalredoReplayStream *stream);
 extern void walredo_replay_one(WalredoReplayJob *job, char *page);
 
 /*
- * True if the record makes the page without an image of what it was.  ERROR
- * 22023 if it is a WAL record that is not about the page at all, or was given
- * as one that initializes it and does not.
- */
-extern bool walredo_record_will_init(const WalredoTag *tag,
-									 const WalredoRecord *record);
-
-/*
  * Masks a page, of BLCKSZ bytes, in place, as the resource manager does for
  * wal_consistency_checking.
  */
@@ -148,8 +140,9 @@ extern void walredo_mask_add(WalredoReplayStream *stream, WalredoMaskJob *job);
 extern char *walredo_describe_record(const WalredoRecord *record);
 
 /*
- * Has a child answer a request that was saved, by the name of its file, and puts
- * the answer, of BLCKSZ bytes, into page.  ERROR as from walredo_replay_one(),
+ * Has a child answer a request that was saved, by the name of its file, and
+ * puts the answer, of BLCKSZ bytes, into page.  ERROR as from
+ * walredo_replay_one(),
  * 22023 for what cannot be a name, and 58P01 if there is no such file.
  */
 extern void walredo_replay_saved_request(const char *name, char *page);

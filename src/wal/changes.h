@@ -1,13 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * changes.h
- *	  From one WAL record to the pages that it changes.
+ *	  What a WAL record does to which page.
  *
  * A WAL record names some of the pages that its redo changes, as block
  * references, and leaves others to the redo routine: visibility map pages,
  * and the pages of CLOG, multixacts and commit timestamps, which are not
- * blocks of a relation.  Lowering makes them all explicit: one record of the
- * log becomes a list of pairs of a page and what happens to it.
+ * blocks of a relation.  And it may create, truncate or remove files, which
+ * ends the pages in them.  All of that is made explicit here: one record
+ * becomes a list of changes, each of one page or, if pages end, of a range.
+ *
+ * This is the only place that decides which pages a record changes, whether it
+ * makes one anew ("starts" it) and whether a child can replay it.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -23,77 +27,29 @@
 #include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
-#include "record/xlogrecord.h"
 
-/* What a WAL record does to one page. */
-typedef struct WalredoPageRecord
+/* What is done to a page. */
+typedef enum WalredoChangeKind
 {
-	WalredoTag	tag;
-	WalredoRecord *record;
-} WalredoPageRecord;
+	/*
+	 * The record names the page, which is a block of a relation.  A wal-redo
+	 * child can replay the whole WAL record on it.
+	 */
+	WALREDO_CHANGE_REPLAY,
 
-typedef struct WalredoLowering WalredoLowering;
+	/*
+	 * The record names the page, but nobody here knows what it does to it: it
+	 * is of a resource manager of an extension, and has no image of the page
+	 * that could be restored without it.
+	 */
+	WALREDO_CHANGE_UNKNOWN,
 
-/* What lowers one record after the other; in the current memory context. */
-extern WalredoLowering *walredo_lowering_create(void);
+	/* The record does not name the page.  A native record says what it does. */
+	WALREDO_CHANGE_NATIVE,
 
-/*
- * Lowers a record that ends at end_lsn.  Returns the number of pairs, which
- * may be none, and the pairs in *pairs, in the order in which redo makes the
- * changes; one page can be in it several times, and one record belong to
- * several pairs, so nobody may write into it.  They are valid until the next
- * call.
- *
- * only, if not NULL, says which page is wanted, or with whole_fork that all
- * pages of its fork, or of its SLRU, are.  Other pages are left out, and a
- * record that has none of those wanted costs next to nothing.
- *
- * The caller has checked that xl_tot_len bytes are there, at least a header,
- * and that the checksum is right; nothing else is relied on.  ERROR XX001 if
- * the record contradicts itself.
- *
- * Commit timestamps come with every commit: WAL does not tell whether
- * the server that reads it keeps them.
- *
- * What ends pages without naming them is not among the changes: see
- * walredo_file_changes().
- */
-extern int	walredo_lower(WalredoLowering *lowering, const XLogRecord *record,
-						  XLogRecPtr end_lsn, const WalredoTag *only,
-						  bool whole_fork, WalredoPageRecord **pairs);
-
-/*
- * As walredo_lower(), of all pages, but only a part of the result: from pair
- * number first_pair on, counted from 0, until their records have taken max_size
- * bytes.  That is for who does not know the record: one of four bytes a
- * transaction can make three pairs of each.  *more says that more may follow.
- */
-extern int	walredo_lower_part(WalredoLowering *lowering,
-							   const XLogRecord *record, XLogRecPtr end_lsn,
-							   uint64 first_pair, Size max_size,
-							   WalredoPageRecord **pairs, bool *more);
-
-/*
- * Can a record change such pages?  Most cannot, and this is cheaper than to
- * lower them, which walredo_lower() does not do without looking here.
- */
-extern bool walredo_lower_may_concern(const XLogRecord *record,
-									  const WalredoTag *only,
-									  bool whole_fork);
-
-/*
- * As walredo_lower(), for a record whose headers have been read, and which is
- * likely to have a page that is wanted.
- */
-extern int	walredo_lower_with_headers(WalredoLowering *lowering,
-									   const XLogRecord *record,
-									   const WalredoRecordHeaders *headers,
-									   XLogRecPtr end_lsn,
-									   const WalredoTag *only,
-									   bool whole_fork,
-									   WalredoPageRecord **pairs);
-
-extern void walredo_lowering_free(WalredoLowering *lowering);
+	/* The record ends the page, or pages, together with their file. */
+	WALREDO_CHANGE_END
+} WalredoChangeKind;
 
 /*
  * How what WAL knows of a page can come to an end, other than by a record that
@@ -109,55 +65,162 @@ typedef enum WalredoPageEnd
 	WALREDO_UNKNOWN_CHANGE		/* by a resource manager that is not known */
 } WalredoPageEnd;
 
-/* Which pages a change of files is about. */
-typedef enum WalredoFileScope
+/* What a WAL record does to one page, or how it ends some. */
+typedef struct WalredoPageChange
 {
-	WALREDO_SCOPE_OBJECT,		/* the one that the tag names */
-	WALREDO_SCOPE_FORK,			/* the tag's fork, from the tag's block on */
-	WALREDO_SCOPE_RELATION,		/* all forks of the tag's relation */
-	WALREDO_SCOPE_DATABASE,		/* all files of a database in a tablespace */
-	WALREDO_SCOPE_TABLESPACE,	/* all files in a tablespace */
-	WALREDO_SCOPE_SLRU,			/* segments wholly before the tag's page */
-	WALREDO_SCOPE_KIND			/* all pages of the tag's kind */
-} WalredoFileScope;
-
-/* What a WAL record does to files, without naming the pages in them. */
-typedef struct WalredoFileChange
-{
-	WalredoPageEnd end;
-	WalredoFileScope scope;
+	/*
+	 * The page.  If what is WALREDO_CHANGE_END and it is a block of a
+	 * relation, the first block of the fork that ends: later ones end, too.
+	 */
 	WalredoTag	tag;
+	WalredoChangeKind what;
 
-	/* Of multixact members: segments only from that of this page on. */
-	uint64		first_page;
-} WalredoFileChange;
+	/*
+	 * The change makes the page without looking at what it was before.  True
+	 * if the record says that it initializes the page, or has an image of it
+	 * for redo to restore.  Of a WALREDO_CHANGE_UNKNOWN this is what the
+	 * record says, which helps nobody who cannot replay it.
+	 */
+	bool		starts_page;
+
+	/*
+	 * The record has an image of the page that was logged without a part in
+	 * its middle, which was taken for free space.
+	 */
+	bool		image_has_hole;
+
+	/* For WALREDO_CHANGE_NATIVE only, else NULL. */
+	WalredoRecord *native;
+
+	/*
+	 * For WALREDO_CHANGE_END only: how the pages end, and whether it is only
+	 * this fork of the relation that has been created or truncated, while the
+	 * relation's other forks stay.
+	 */
+	WalredoPageEnd end;
+	bool		of_fork_only;
+} WalredoPageChange;
+
+/* ----------------------------------------
+ * Filters: which pages somebody is interested in
+ * ----------------------------------------
+ */
+
+typedef enum WalredoFilterKind
+{
+	WALREDO_FILTER_ALL,			/* any page; but not how pages end */
+	WALREDO_FILTER_PAGE,		/* one page, or object, of any kind */
+	WALREDO_FILTER_FORK,		/* all blocks of one fork of a relation */
+	WALREDO_FILTER_FORKS,		/* all blocks of any number of forks */
+	WALREDO_FILTER_FILES		/* the same, but only how they end */
+} WalredoFilterKind;
 
 /*
- * Can a record create, truncate, replace or remove files?  Few can, and this
- * is cheap.  The record must be sound.
+ * A filter is made once and used for many records.  Callers may look at kind
+ * and tag; the other fields belong to changes.c.
  */
-extern bool walredo_may_change_files(const XLogRecord *record);
+typedef struct WalredoPageFilter
+{
+	WalredoFilterKind kind;
+	WalredoTag	tag;			/* the page, or any block of the one fork */
+
+	/* The forks, as they were given, and a hash table to find them. */
+	WalredoTag *forks;
+	int			nforks;
+	struct wanted_hash *relations;
+
+	/*
+	 * For each resource manager, which parts of its records can be about a
+	 * page that is wanted, as bits.  0 for those that need not be looked at.
+	 */
+	uint8		parts[UINT8_MAX + 1];
+
+	/*
+	 * Parts that only concern such a page if the record names a block of this
+	 * number, or of any if it is InvalidBlockNumber, in one of the relations
+	 * of a set: see walredo_xlogrecord_may_name().
+	 */
+	uint8		named_parts;
+	uint64		relation_bits;
+	BlockNumber blkno;
+} WalredoPageFilter;
 
 /*
- * What a record does to files, in *changes.  Returns how many changes there
- * are; they are valid until the next call.  Requires and raises what
- * walredo_lower() does.
+ * These make filters in the current memory context, where they stay until it
+ * is reset; nothing that is passed is needed later.  Tags of forks name any
+ * block of a fork of a relation.  The filter for all pages is there once, and
+ * is not to be freed.
  */
-extern int	walredo_file_changes(WalredoLowering *lowering,
-								 const XLogRecord *record,
-								 const WalredoRecordHeaders *headers,
-								 XLogRecPtr end_lsn,
-								 WalredoFileChange **changes);
+extern const WalredoPageFilter *walredo_filter_all(void);
+extern WalredoPageFilter *walredo_filter_page(const WalredoTag *tag);
+extern WalredoPageFilter *walredo_filter_fork(const WalredoTag *tag);
+extern WalredoPageFilter *walredo_filter_forks(const WalredoTag *forks,
+											   int nforks, bool only_ends);
+extern void walredo_filter_free(WalredoPageFilter *filter);
+
+/* ----------------------------------------
+ * Changes
+ * ----------------------------------------
+ */
+
+/* What looks at one record after the other; see walredo_changes_create(). */
+typedef struct WalredoChanges WalredoChanges;
 
 /*
- * The first page, of those in the tag's fork, that a change ends.  For a tag
- * of another kind, the tag's own number or none.  PG_UINT64_MAX if none.
+ * In the current memory context.  The filter, which may be shared, must stay
+ * as long.
  */
-extern uint64 walredo_file_change_from(const WalredoFileChange *change,
-									   const WalredoTag *tag);
+extern WalredoChanges *walredo_changes_create(const WalredoPageFilter *filter);
 
-/* The ERROR that walredo_lower() raises; error is a sentence. */
-extern void walredo_report_broken_record(XLogRecPtr end_lsn,
-										 const char *error);
+/*
+ * What a record that ends at end_lsn does to the pages of the filter.  Returns
+ * the number of changes, which may be 0, and the changes in *list: first how
+ * pages end, and then the others, in the order in which redo makes them.  One
+ * page can be in the list several times, except that a block that the record
+ * names is in it once, however often it is named.  Both the list and the
+ * record are needed until the next call, as a change refers to the record.
+ *
+ * The caller has checked that xl_tot_len bytes are there, at least a header,
+ * and that the checksum is right; nothing else is relied on.  ERROR XX001 if
+ * the record contradicts itself.  A record that has nothing to do with the
+ * filter's pages costs next to nothing, and such errors in it may be missed.
+ *
+ * Commit timestamps come with every commit: WAL does not tell whether the
+ * server that reads it keeps them.
+ */
+extern int	walredo_changes_of(WalredoChanges *changes,
+							   const XLogRecord *record, XLogRecPtr end_lsn,
+							   WalredoPageChange **list);
+
+/*
+ * The same, but only a part of the list: from change number first on, counted
+ * from 0, until the changes have taken max_size bytes.  That is for callers who
+ * do not know where the record is from: of four bytes for a transaction, a
+ * hostile one can make three changes.  *more is set if more may follow.
+ */
+extern int	walredo_changes_part(WalredoChanges *changes,
+								 const XLogRecord *record, XLogRecPtr end_lsn,
+								 uint64 first, Size max_size,
+								 WalredoPageChange **list, bool *more);
+
+/*
+ * A change of the last list as a walredo_record, which says whether it
+ * initializes the page.  It must not be WALREDO_CHANGE_END.  The result lives
+ * as long as the list.  Several changes may share one record, so it must not
+ * be written to.
+ */
+extern WalredoRecord *walredo_change_record(WalredoChanges *changes,
+											const WalredoPageChange *change);
+
+extern void walredo_changes_free(WalredoChanges *changes);
+
+/*
+ * What a record does to one block that it names, without a filter: for callers
+ * that have a list of records for a page.  False if it does not name the block
+ * of the tag.  The record must have passed walredo_xlogrecord_check().
+ */
+extern bool walredo_block_change(const XLogRecord *record,
+								 const WalredoTag *tag,
+								 WalredoPageChange *change);
 
 #endif							/* WALREDO_CHANGES_H */

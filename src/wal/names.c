@@ -17,7 +17,8 @@
 #include "wal/names.h"
 
 /*
- * Names that had to be made up, kept since there are not many of them.  A
+ * Names for resource managers and record types that the server has no name
+ * for.  They are kept until the process ends, as there are not many of them: a
  * resource manager has the upper four bits of xl_info for its record types.
  */
 static char *made_rmgr_names[RM_MAX_ID + 1];

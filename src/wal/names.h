@@ -17,7 +17,9 @@
 #include "access/xlogrecord.h"
 
 /*
- * Names as pg_waldump and pg_walinspect show them; they stay valid for ever.
+ * The names that pg_waldump and pg_walinspect show for a resource manager, and
+ * for the type of a record.  The strings stay valid until the process ends, and
+ * must not be freed.
  */
 extern const char *walredo_rmgr_name(RmgrId rmid);
 extern const char *walredo_record_type(const XLogRecord *record);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * reader.h
- *	  Reading whole WAL records from a directory of segment files.
+ *	  Reading whole WAL records from the server's WAL, or from a directory of
+ *	  segment files.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -27,95 +28,104 @@ typedef struct WalredoReader WalredoReader;
 
 /*
  * Starts reading at the first record that begins at or after start_lsn.
+ * Records are returned up to the last one that ends at or before end_lsn.
  *
- * directory is NULL for the running server's own pg_wal, or the path of any
- * directory that holds segment files; a relative one is taken from the data
- * directory.  Records are returned up to those that end at or before end_lsn.
+ * If directory is NULL, the WAL of the running server is read.  Otherwise it is
+ * the path of any directory that holds segment files; a relative path is taken
+ * from the data directory.
  *
- * In the server's own WAL end_lsn may not be beyond what is flushed (or, on a
- * standby, replayed), and WALREDO_END_OF_WAL stands for just that.  In another
- * directory WAL that ends before end_lsn is an error, which says where it
- * ends; with WALREDO_END_OF_WAL the range goes on to the first place that
- * holds no valid record, if no later segment of the same history is there.  A
- * WARNING says where that was, unless it is the end of a segment and nothing
- * that has a later segment's name is there.  So does one if WAL seems to
- * begin where it does because of a file that cannot be used, or a gap.
+ * In the server's WAL, end_lsn must not be after the LSN up to which WAL is
+ * flushed or, on a standby, replayed.  WALREDO_END_OF_WAL stands for that LSN.
  *
- * A directory may hold WAL of several timelines and systems.  WAL of this
- * server's system, on the timeline that this server is on and its ancestors,
- * is meant if there is any; else the newest timeline of the only system.
+ * In a directory, it is an error if WAL ends before end_lsn, and the message
+ * says where it ends.  With WALREDO_END_OF_WAL, the range goes on to the first
+ * place that holds no valid record; it is an error if a later segment of the
+ * same history is there.  A WARNING says where that place was, unless it is the
+ * end of a segment and there is no file with the name of a later segment.
+ * There is also a WARNING if WAL begins where it does because the file before
+ * that cannot be used, or because of a gap.
  *
- * The reader lives in the current memory context and holds no descriptor
- * between calls, so it may be abandoned at any time.  ERROR 22023 if the range
- * makes no sense, 58P01 naming the segment if one is missing, XX001 if WAL is
- * broken.
+ * A directory can hold WAL of several timelines and systems.  If there is WAL
+ * of this server's system, on the timeline that the server is on or one of its
+ * ancestors, that is read.  Otherwise it is that of the newest timeline, and
+ * segments of several systems are an error.
+ *
+ * The reader is allocated in the current memory context, and holds no
+ * descriptor between calls, so it can be abandoned at any time.  ERROR 22023 if
+ * the range makes no sense, 58P01 naming the segment if one is missing, XX001
+ * if WAL is broken.
  */
 extern WalredoReader *walredo_reader_begin(const char *directory,
 										   XLogRecPtr start_lsn,
 										   XLogRecPtr end_lsn);
 
 /*
- * The same to the end of WAL, for a search on behalf of an error message: the
- * range ends wherever WAL is missing or broken, in silence, and is empty if
- * start_lsn is after the end.
+ * The same with WALREDO_END_OF_WAL, for a search that only adds something to an
+ * error message.  The range ends wherever WAL is missing or broken, without an
+ * error or a warning.  It is empty if start_lsn is after the end of WAL.
  */
 extern WalredoReader *walredo_reader_begin_search(const char *directory,
 												  XLogRecPtr start_lsn);
 
 /*
- * Moves to the next record.  False at the end of the range.  The record stays
- * valid until the next call.
+ * Moves to the next record.  Returns false at the end of the range.  The record
+ * stays valid until the next call.
  */
 extern bool walredo_reader_next(WalredoReader *reader);
 
 /*
- * The server's own WAL may be removed while it is read.  That is an error,
- * unless the range has WALREDO_START_OF_WAL and the caller says by this, before
- * the first walredo_reader_next(), that it can go on behind a gap.  Then the
- * reader goes on where WAL without a gap up to the end of the range begins now.
- * (What is removed before walredo_reader_begin() returns is never an error
- * with WALREDO_START_OF_WAL.)
+ * The server may remove WAL while it is read.  That is an error, unless the
+ * range begins with WALREDO_START_OF_WAL and the caller has said with this
+ * function, before the first call of walredo_reader_next(), that it can go on
+ * after a gap.  Then the reader goes on where WAL without a gap up to the end
+ * of the range begins by now.
+ *
+ * With WALREDO_START_OF_WAL, it is never an error if WAL is removed before
+ * walredo_reader_begin() returns.
  */
 extern void walredo_reader_allow_restart(WalredoReader *reader);
 
 /*
- * Did the last call of walredo_reader_next() go on behind a gap?  Then all
- * that was read before is separated by the gap from what that call found,
- * whether it found a record or the end of the range, and
- * walredo_reader_first_lsn() is where WAL begins after the gap.  It is so
- * until the next call.
+ * Returns whether the last call of walredo_reader_next() went on after a gap.
+ * If so, the gap is between everything that was read before and what that call
+ * found, be it a record or the end of the range.  walredo_reader_first_lsn()
+ * then is where WAL begins after the gap.
  */
 extern bool walredo_reader_has_restarted(WalredoReader *reader);
 
 /*
- * The record that walredo_reader_next() found, and where it begins: the whole
- * record as it was logged, of rec->xl_tot_len bytes, page headers removed.  Its
- * checksum is right, but nothing in it has been looked at.
+ * The record that walredo_reader_next() has found, and the LSN of its begin.
+ * This is the whole record as it was logged, of rec->xl_tot_len bytes, without
+ * the page headers.  Its checksum is right, but nothing else in it has been
+ * checked.
  */
 extern const XLogRecord *walredo_reader_record(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
 
 /*
- * How far WAL has been read: where the last record that walredo_reader_next()
- * found ends, also after it has returned false.  If it has found none, a place
- * in the range before which no record begins.  So this is never in the middle
- * of a record of which a part was read: a scan that begins here sees just what
- * comes after the records that this one saw.  In the server's own WAL it is
- * before a page's header where it might be right after it.
+ * How far WAL has been read: the end LSN of the last record that
+ * walredo_reader_next() has found, also after it has returned false.  If it has
+ * found none, this is a place in the range before which no record begins.
+ *
+ * So it is never in the middle of a record of which a part was read, and a scan
+ * that begins here finds just the records after those that this scan has found.
+ * In the server's WAL, it is never right after a page's header, but before it.
  */
 extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
 
 /*
- * Where the range begins; with WALREDO_START_OF_WAL, where WAL without a gap
- * begins, which can be in the middle of a record.
+ * Where the range begins.  With WALREDO_START_OF_WAL, this is where WAL without
+ * a gap begins, which can be in the middle of a record.
  */
 extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
 
 /*
- * Where the range ends; with WALREDO_END_OF_WAL in the server's own WAL, how
- * far that was known to be on disk, or replayed.  It may be in the middle of a
- * record, as WAL is flushed by pages: a scan that begins there would miss that
- * record.  To read on, begin at walredo_reader_end_lsn().
+ * Where the range ends.  With WALREDO_END_OF_WAL in the server's WAL, this is
+ * the LSN up to which WAL was known to be flushed, or replayed.
+ *
+ * It can be in the middle of a record, as WAL is flushed by pages, so a scan
+ * that begins here would miss that record.  To read on, begin at
+ * walredo_reader_end_lsn().
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 
@@ -123,6 +133,7 @@ extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 extern char *walredo_reader_segment_name(WalredoReader *reader,
 										 XLogRecPtr lsn);
 
+/* Frees the reader, and with it the record that it is at. */
 extern void walredo_reader_end(WalredoReader *reader);
 
 #endif							/* WALREDO_READER_H */

@@ -33,8 +33,8 @@
 #include "wal/timeline.h"
 
 /*
- * A history file has a line for each change of timeline.  One that is longer
- * than this is something else.
+ * A history file has a line for each change of timeline, so a file that is
+ * longer than this is not a history file.
  */
 #define MAX_HISTORY_LENGTH	(1024 * 1024)
 
@@ -48,7 +48,7 @@ invalid_history(const char *path, int line, const char *problem)
 			 errdetail("%s.", problem)));
 }
 
-/* All of the file, palloc'd. */
+/* Reads all of the file; the result is palloc'd. */
 static char *
 read_file(int fd, const char *path, Size *length)
 {
@@ -77,8 +77,8 @@ read_file(int fd, const char *path, Size *length)
 }
 
 /*
- * The next line as fgets() gives it to the server: with its end, and in pieces
- * if it does not fit.
+ * Gets the next line as fgets() gives it to the server: with the newline at its
+ * end, and in pieces if it does not fit.  Returns false at the end of the text.
  */
 static bool
 next_line(const char **text, const char *end, char *line, Size size)
@@ -100,21 +100,25 @@ next_line(const char **text, const char *end, char *line, Size size)
 
 /*
  * Sets where each timeline of a list, newest first, ends in this history, as
- * opposed to where it was left, and drops those that no LSN can be on.
+ * opposed to where it was left, and removes those that no LSN can be on.
+ *
+ * A timeline ends at the latest where a newer one begins, even if the list says
+ * that it was left later.  See the example at the head of this file.
  */
 static List *
 set_ends(List *history)
 {
-	XLogRecPtr	limit = PG_UINT64_MAX;	/* begin of newer ones */
+	XLogRecPtr	limit = PG_UINT64_MAX;	/* where newer ones begin */
 
 	for (int i = 0; i < list_length(history); i++)
 	{
 		WalredoTimeline *timeline = list_nth(history, i);
 
+		/* A newer timeline holds WAL from the very beginning on. */
 		if (limit == InvalidXLogRecPtr)
 			return list_truncate(history, i);
 
-		/* 0/0 is no end to the server. */
+		/* To the server, 0/0 means that the timeline has no end. */
 		if (timeline->end == InvalidXLogRecPtr || timeline->end > limit)
 			timeline->end = limit;
 		if (timeline->begin < timeline->end)
@@ -123,73 +127,91 @@ set_ends(List *history)
 	return history;
 }
 
+static WalredoTimeline *
+make_timeline(TimeLineID tli, XLogRecPtr begin, XLogRecPtr end)
+{
+	WalredoTimeline *timeline = palloc(sizeof(WalredoTimeline));
+
+	timeline->tli = tli;
+	timeline->begin = begin;
+	timeline->end = end;
+	return timeline;
+}
+
+/*
+ * The ancestors of timeline tli in its history file, oldest first, each with
+ * the LSN where it was left.
+ */
+static List *
+read_ancestors(TimeLineID tli, int fd, const char *path)
+{
+	List	   *ancestors = NIL;
+	TimeLineID	last_tli = 0;
+	XLogRecPtr	last_end = InvalidXLogRecPtr;
+	char		line[MAXPGPATH];
+	Size		length;
+	char	   *file = read_file(fd, path, &length);
+	const char *text = file;
+	int			lineno = 0;
+
+	while (next_line(&text, file + length, line, sizeof(line)))
+	{
+		const char *start = line;
+		TimeLineID	parent;
+		uint32		hi;
+		uint32		lo;
+
+		lineno++;
+		while (isspace((unsigned char) *start))
+			start++;
+		if (*start == '\0' || *start == '#')
+			continue;
+
+		/* After the LSN comes the reason for the change, as a comment. */
+		if (sscanf(line, "%u\t%X/%X", &parent, &hi, &lo) != 3)
+			invalid_history(path, lineno,
+							"a timeline and the LSN where it ends are expected");
+		if (ancestors != NIL && parent <= last_tli)
+			invalid_history(path, lineno,
+							"timelines must be in increasing sequence");
+
+		ancestors = lappend(ancestors,
+							make_timeline(parent, last_end,
+										  ((uint64) hi) << 32 | lo));
+		last_tli = parent;
+		last_end = ((uint64) hi) << 32 | lo;
+	}
+	pfree(file);
+
+	if (ancestors != NIL && tli <= last_tli)
+		invalid_history(path, 0,
+						"Timelines in it must be less than the file's own");
+	return ancestors;
+}
+
 List *
 walredo_timeline_history(TimeLineID tli, int fd, const char *path)
 {
-	List	   *history = NIL;
-	List	   *newest_first = NIL;
-	WalredoTimeline *timeline;
-	TimeLineID	last_tli = 0;
-	XLogRecPtr	last_end = InvalidXLogRecPtr;
+	List	   *ancestors = NIL;
+	List	   *history;
+	XLogRecPtr	begin = InvalidXLogRecPtr;
 
 	/* The first timeline has no parents, and the server looks for no file. */
 	if (fd >= 0 && tli != 1)
-	{
-		char		line[MAXPGPATH];
-		Size		length;
-		char	   *file = read_file(fd, path, &length);
-		const char *text = file;
-		int			lineno = 0;
+		ancestors = read_ancestors(tli, fd, path);
+	if (ancestors != NIL)
+		begin = ((WalredoTimeline *) llast(ancestors))->end;
 
-		while (next_line(&text, file + length, line, sizeof(line)))
-		{
-			const char *start = line;
-			TimeLineID	parent;
-			uint32		hi;
-			uint32		lo;
+	/*
+	 * Reverse the list.  lcons() would move all that is in the list each
+	 * time, which takes quadratic time for a long file.
+	 */
+	history = list_make1(make_timeline(tli, begin, InvalidXLogRecPtr));
+	for (int i = list_length(ancestors) - 1; i >= 0; i--)
+		history = lappend(history, list_nth(ancestors, i));
+	list_free(ancestors);
 
-			lineno++;
-			while (isspace((unsigned char) *start))
-				start++;
-			if (*start == '\0' || *start == '#')
-				continue;
-
-			/* What else is in the line is of no interest. */
-			if (sscanf(line, "%u\t%X/%X", &parent, &hi, &lo) != 3)
-				invalid_history(path, lineno,
-								"a timeline and the LSN where it ends are expected");
-			if (history != NIL && parent <= last_tli)
-				invalid_history(path, lineno,
-								"timelines must be in increasing sequence");
-
-			timeline = palloc(sizeof(WalredoTimeline));
-			timeline->tli = parent;
-			timeline->begin = last_end;
-			timeline->end = ((uint64) hi) << 32 | lo;
-			history = lappend(history, timeline);
-
-			last_tli = parent;
-			last_end = timeline->end;
-		}
-		pfree(file);
-
-		if (history != NIL && tli <= last_tli)
-			invalid_history(path, 0,
-							"Timelines in it must be less than the file's own");
-	}
-
-	timeline = palloc(sizeof(WalredoTimeline));
-	timeline->tli = tli;
-	timeline->begin = last_end;
-	timeline->end = InvalidXLogRecPtr;
-
-	/* lcons() would move all that is in the list, each time. */
-	newest_first = lappend(newest_first, timeline);
-	for (int i = list_length(history) - 1; i >= 0; i--)
-		newest_first = lappend(newest_first, list_nth(history, i));
-	list_free(history);
-
-	return set_ends(newest_first);
+	return set_ends(history);
 }
 
 bool

@@ -18,12 +18,12 @@
 #include "nodes/pg_list.h"
 
 /*
- * A timeline in the history of another one.  What is before begin in its first
- * segment is a copy of what its parent has there.  What is at or after end is
- * not part of the history.
+ * A timeline in the history of another one.  What its first segment holds
+ * before begin is a copy of what its parent has there.  What it holds at or
+ * after end is not part of the history.
  *
  * A timeline that was left again before it began (see timeline.c) has an end
- * that is not after its begin.  Only the copy in its first segment is of use.
+ * that is not after its begin.  Only the copy in its first segment can be used.
  */
 typedef struct WalredoTimeline
 {
@@ -42,10 +42,12 @@ typedef struct WalredoTimeline
 extern List *walredo_timeline_history(TimeLineID tli, int fd,
 									  const char *path);
 
-/* Do two histories say the same? */
+/* Returns whether two histories are the same. */
 extern bool walredo_timeline_histories_equal(const List *a, const List *b);
 
-/* Can a segment of the timeline hold a part of the history? */
+/*
+ * Returns whether a segment of the timeline can hold a part of the history.
+ */
 extern bool walredo_timeline_covers(const WalredoTimeline *timeline,
 									XLogSegNo segno, int segsize);
 

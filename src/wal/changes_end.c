@@ -1,0 +1,461 @@
+/*-------------------------------------------------------------------------
+ *
+ * changes_end.c
+ *	  Pages that a WAL record ends together with their file.
+ *
+ * A file that is truncated, removed, or replaced ends all that is known of the
+ * pages in it, although the record names none of them.  The functions at the
+ * end mirror redo routines of the server, which are named at their heads, as
+ * far as these do that to files; those before find out which of the pages that
+ * somebody is interested in are meant.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * IDENTIFICATION
+ *	  src/wal/changes_end.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/clog.h"
+#include "access/commit_ts.h"
+#include "access/multixact.h"
+#include "access/xlog_internal.h"
+#include "catalog/pg_control.h"
+#include "catalog/storage_xlog.h"
+#include "commands/dbcommands_xlog.h"
+#include "commands/tablespace.h"
+#include "compat.h"
+#include "record/slru.h"
+#include "record/visibilitymap.h"
+#include "wal/changes_internal.h"
+
+/* Which pages a change of files ends. */
+typedef enum EndScope
+{
+	SCOPE_OBJECT,				/* the one that the tag names */
+	SCOPE_FORK,					/* the tag's fork, from the tag's block on */
+	SCOPE_RELATION,				/* all forks of the tag's relation */
+	SCOPE_DATABASE,				/* all files of a database in a tablespace */
+	SCOPE_TABLESPACE,			/* all files in a tablespace */
+	SCOPE_SLRU,					/* segments wholly before the tag's page */
+	SCOPE_KIND					/* all pages of the tag's kind */
+} EndScope;
+
+/* What a WAL record does to files, without naming the pages in them. */
+typedef struct FileChange
+{
+	WalredoPageEnd end;
+	EndScope	scope;
+	WalredoTag	tag;
+
+	/* Of multixact members: segments only from that of this page on. */
+	uint64		first_page;
+} FileChange;
+
+/*
+ * Is a page of an SLRU in a segment that goes when the SLRU is truncated?
+ *
+ * As SimpleLruTruncate() in src/backend/access/transam/slru.c: a segment goes
+ * if its first and its last page are before the cutoff.  What is before what
+ * wraps around, as the entries' numbers do, which have 32 bits.
+ *
+ * Members of multixacts may take more than half of their numbers.  So where
+ * these have 32 bits, it is segments from one to another that go, as
+ * PerformMembersTruncation() in multixact.c has it; where they have more, they
+ * do not wrap around.
+ */
+static bool
+slru_segment_precedes(const WalredoTag *tag, const FileChange *file)
+{
+	uint64		cutoff = file->tag.number;
+	uint64		segment = tag->number / SLRU_PAGES_PER_SEGMENT;
+	uint64		first = segment * SLRU_PAGES_PER_SEGMENT;
+	uint64		last = first + SLRU_PAGES_PER_SEGMENT - 1;
+	uint64		per_page = 1;
+
+	switch ((WalredoTagKind) tag->kind)
+	{
+		case WALREDO_TAG_CLOG:
+			per_page = WALREDO_CLOG_XACTS_PER_PAGE;
+			break;
+		case WALREDO_TAG_COMMIT_TS:
+			per_page = WALREDO_COMMIT_TS_XACTS_PER_PAGE;
+			break;
+		case WALREDO_TAG_MULTIXACT_OFFSETS:
+			per_page = WALREDO_MXACT_OFFSETS_PER_PAGE;
+			break;
+		case WALREDO_TAG_MULTIXACT_MEMBERS:
+			if (sizeof(MultiXactOffset) > sizeof(uint32))
+				return last < cutoff;
+			else
+			{
+				uint64		from = file->first_page / SLRU_PAGES_PER_SEGMENT;
+				uint64		to = cutoff / SLRU_PAGES_PER_SEGMENT;
+				uint64		total =
+					walredo_mxact_member_page(PG_UINT32_MAX) /
+					SLRU_PAGES_PER_SEGMENT + 1;
+
+				return (segment + total - from) % total <
+					(to + total - from) % total;
+			}
+		default:
+			return false;
+	}
+	return (int32) ((uint32) ((first - cutoff) * per_page)) < 0 &&
+		(int32) ((uint32) ((last - cutoff) * per_page)) < 0;
+}
+
+/*
+ * The first page, of those in the tag's fork, that a change of files ends.  For
+ * a tag that is no block of a relation, its own number if it ends.
+ * PG_UINT64_MAX if none does.
+ */
+static uint64
+first_ended(const FileChange *file,
+			const WalredoTag *tag)
+{
+	bool		applies = false;
+
+	/* The relation map of a database is one of its files. */
+	if (file->tag.kind != tag->kind &&
+		!(tag->kind == WALREDO_TAG_RELMAP &&
+		  (file->scope == SCOPE_DATABASE ||
+		   file->scope == SCOPE_TABLESPACE)))
+		return PG_UINT64_MAX;
+
+	switch (file->scope)
+	{
+		case SCOPE_OBJECT:
+			applies = file->tag.number == tag->number;
+			break;
+		case SCOPE_FORK:
+			if (walredo_tag_same_fork(&file->tag, tag))
+				return file->tag.number;
+			break;
+		case SCOPE_RELATION:
+			applies = file->tag.relNumber == tag->relNumber &&
+				file->tag.dbOid == tag->dbOid &&
+				file->tag.spcOid == tag->spcOid;
+			break;
+		case SCOPE_DATABASE:
+			applies = file->tag.dbOid == tag->dbOid &&
+				file->tag.spcOid == tag->spcOid;
+			break;
+		case SCOPE_TABLESPACE:
+			applies = file->tag.spcOid == tag->spcOid;
+			break;
+		case SCOPE_SLRU:
+			applies = slru_segment_precedes(tag, file);
+			break;
+		case SCOPE_KIND:
+			applies = true;
+			break;
+	}
+	if (!applies)
+		return PG_UINT64_MAX;
+	return tag->kind == WALREDO_TAG_REL ? 0 : tag->number;
+}
+
+/* Adds the end of a fork of the filter, if a change of files ends it. */
+static void
+add_end_of_fork(WalredoChanges *changes, const FileChange *file,
+				const WalredoTag *fork)
+{
+	WalredoTag	tag = *fork;
+
+	tag.number = first_ended(file, fork);
+	if (tag.number != PG_UINT64_MAX)
+		walredo_add_end(changes, &tag, file->end,
+						file->scope == SCOPE_FORK);
+}
+
+/* Adds the ends of those pages of the filter that a change of files ends. */
+static void
+add_ends(WalredoChanges *changes, const FileChange *file)
+{
+	const WalredoPageFilter *filter = changes->filter;
+	RelFileLocator locator;
+	uint64		from;
+
+	switch (filter->kind)
+	{
+		case WALREDO_FILTER_ALL:
+			break;
+		case WALREDO_FILTER_PAGE:
+			from = first_ended(file, &filter->tag);
+			if (from != PG_UINT64_MAX && from <= filter->tag.number)
+				walredo_add_end(changes, &filter->tag, file->end,
+								file->scope == SCOPE_FORK);
+			break;
+		case WALREDO_FILTER_FORK:
+			add_end_of_fork(changes, file, &filter->tag);
+			break;
+		case WALREDO_FILTER_FORKS:
+		case WALREDO_FILTER_FILES:
+
+			/* There may be many forks, and most relations are not wanted. */
+			locator = walredo_tag_locator(&file->tag);
+			if ((file->scope == SCOPE_FORK ||
+				 file->scope == SCOPE_RELATION) &&
+				walredo_changes_find_forks(changes, &locator) == 0)
+				break;
+			for (int i = 0; i < filter->nforks; i++)
+				add_end_of_fork(changes, file, &filter->forks[i]);
+			break;
+	}
+}
+
+static void
+end_files(WalredoChanges *changes, WalredoPageEnd end, EndScope scope,
+		  const WalredoTag *tag)
+{
+	FileChange	file = {end, scope, *tag, 0};
+
+	add_ends(changes, &file);
+}
+
+/*
+ * As smgr_redo() in src/backend/catalog/storage.c.
+ *
+ * A file is created under a number that no other file has, so what WAL knows
+ * from before is about a file that had this number once.  The main fork is the
+ * first to be created.  The free space map is left out, as it is not logged.
+ */
+void
+walredo_ends_of_smgr(WalredoChanges *changes)
+{
+	xl_smgr_truncate truncate;
+	Cursor		cursor = changes->main_data;
+	WalredoTag	tag;
+
+	if (walredo_changes_truncation(changes, &truncate))
+	{
+		BlockNumber map_blocks = walredo_vm_page(truncate.blkno);
+
+		if (walredo_vm_byte(truncate.blkno) != 0 ||
+			walredo_vm_bit(truncate.blkno) != 0)
+			map_blocks++;
+		if ((truncate.flags & SMGR_TRUNCATE_HEAP) != 0)
+		{
+			tag = walredo_tag_of_block(&SmgrTruncateLocator(truncate),
+									   MAIN_FORKNUM, truncate.blkno);
+			end_files(changes, WALREDO_TRUNCATED, SCOPE_FORK,
+					  &tag);
+		}
+		if ((truncate.flags & SMGR_TRUNCATE_VM) != 0)
+		{
+			tag = walredo_tag_of_block(&SmgrTruncateLocator(truncate),
+									   VISIBILITYMAP_FORKNUM, map_blocks);
+			end_files(changes, WALREDO_TRUNCATED, SCOPE_FORK,
+					  &tag);
+		}
+	}
+	else if ((changes->record->xl_info & ~XLR_INFO_MASK) == XLOG_SMGR_CREATE)
+	{
+		xl_smgr_create create;
+
+		take(changes, &cursor, &create, sizeof(create));
+		if (create.forkNum < MAIN_FORKNUM || create.forkNum > MAX_FORKNUM)
+			walredo_changes_broken(changes, "It creates a fork that cannot be.");
+		tag = walredo_tag_of_block(&SmgrCreateLocator(create), create.forkNum,
+								   0);
+		end_files(changes, WALREDO_FILE_CREATED,
+				  create.forkNum == MAIN_FORKNUM ?
+				  SCOPE_RELATION : SCOPE_FORK, &tag);
+	}
+}
+
+/*
+ * As dbase_redo() in src/backend/commands/dbcommands.c.
+ */
+void
+walredo_ends_of_dbase(WalredoChanges *changes)
+{
+	Cursor		cursor = changes->main_data;
+	WalredoTag	tag = {.kind = WALREDO_TAG_REL};
+
+	switch (changes->record->xl_info & ~XLR_INFO_MASK)
+	{
+		case XLOG_DBASE_CREATE_FILE_COPY:
+			{
+				xl_dbase_create_file_copy_rec xlrec;
+
+				take(changes, &cursor, &xlrec, sizeof(xlrec));
+				tag.spcOid = xlrec.tablespace_id;
+				tag.dbOid = xlrec.db_id;
+				end_files(changes, WALREDO_FILE_COPIED,
+						  SCOPE_DATABASE, &tag);
+				break;
+			}
+		case XLOG_DBASE_CREATE_WAL_LOG:
+			{
+				xl_dbase_create_wal_log_rec xlrec;
+
+				take(changes, &cursor, &xlrec, sizeof(xlrec));
+				tag.spcOid = xlrec.tablespace_id;
+				tag.dbOid = xlrec.db_id;
+				end_files(changes, WALREDO_FILE_CREATED,
+						  SCOPE_DATABASE, &tag);
+				break;
+			}
+		case XLOG_DBASE_DROP:
+			{
+				xl_dbase_drop_rec xlrec;
+				int			n;
+
+				take(changes, &cursor, &xlrec.db_id, sizeof(xlrec.db_id));
+				tag.dbOid = xlrec.db_id;
+				n = take_count(changes, &cursor, sizeof(Oid));
+				for (int i = 0; i < n; i++)
+				{
+					take(changes, &cursor, &tag.spcOid, sizeof(Oid));
+					end_files(changes, WALREDO_FILE_REMOVED,
+							  SCOPE_DATABASE, &tag);
+				}
+				break;
+			}
+		default:
+			break;
+	}
+}
+
+/*
+ * As tblspc_redo() in src/backend/commands/tablespace.c.  A tablespace must be
+ * empty to be dropped, but what WAL knows of its files ends in any case.
+ */
+void
+walredo_ends_of_tblspc(WalredoChanges *changes)
+{
+	Cursor		cursor = changes->main_data;
+	WalredoTag	tag = {.kind = WALREDO_TAG_REL};
+	xl_tblspc_drop_rec xlrec;
+
+	if ((changes->record->xl_info & ~XLR_INFO_MASK) != XLOG_TBLSPC_DROP)
+		return;
+	take(changes, &cursor, &xlrec, sizeof(xlrec));
+	tag.spcOid = xlrec.ts_id;
+	end_files(changes, WALREDO_FILE_REMOVED, SCOPE_TABLESPACE,
+			  &tag);
+}
+
+/*
+ * The files that the end of a transaction removes: those of relations that it
+ * has dropped, or, if it aborts, has created; and the state of a prepared
+ * transaction, which ends with it.
+ *
+ * As xact_redo() in src/backend/access/transam/xact.c.
+ */
+void
+walredo_ends_of_xact(WalredoChanges *changes)
+{
+	XactEnd		end;
+	WalredoTag	tag;
+
+	if (!walredo_changes_xact_end(changes, &end))
+		return;
+	for (int i = 0; i < end.nrelations; i++)
+	{
+		RelFileLocator locator;
+
+		memcpy(&locator, end.relations + i * sizeof(locator), sizeof(locator));
+		tag = walredo_tag_of_block(&locator, MAIN_FORKNUM, 0);
+		end_files(changes, WALREDO_FILE_REMOVED, SCOPE_RELATION, &tag);
+	}
+	if (end.has_prepared_xid)
+	{
+		tag = tag_of_number(WALREDO_TAG_TWOPHASE, end.prepared_xid);
+		end_files(changes, WALREDO_FILE_REMOVED, SCOPE_OBJECT, &tag);
+	}
+}
+
+/*
+ * The truncation of an SLRU.  The record begins with the page that becomes the
+ * first.
+ */
+static void
+truncate_slru(WalredoChanges *changes, WalredoTagKind kind)
+{
+	Cursor		cursor = changes->main_data;
+	LoggedSlruPage pageno;
+	WalredoTag	tag;
+
+	take(changes, &cursor, &pageno, sizeof(pageno));
+	if (pageno < 0)
+		walredo_changes_broken(changes, "It names a page that cannot be.");
+	tag = tag_of_number(kind, pageno);
+	end_files(changes, WALREDO_TRUNCATED, SCOPE_SLRU, &tag);
+}
+
+/* As clog_redo() in src/backend/access/transam/clog.c. */
+void
+walredo_ends_of_clog(WalredoChanges *changes)
+{
+	if ((changes->record->xl_info & ~XLR_INFO_MASK) == CLOG_TRUNCATE)
+		truncate_slru(changes, WALREDO_TAG_CLOG);
+}
+
+/* As commit_ts_redo() in src/backend/access/transam/commit_ts.c. */
+void
+walredo_ends_of_commit_ts(WalredoChanges *changes)
+{
+	if ((changes->record->xl_info & ~XLR_INFO_MASK) == COMMIT_TS_TRUNCATE)
+		truncate_slru(changes, WALREDO_TAG_COMMIT_TS);
+}
+
+/*
+ * As multixact_redo() in src/backend/access/transam/multixact.c.  Offsets are
+ * kept from the multixact before the oldest on: see PerformOffsetsTruncation().
+ */
+void
+walredo_ends_of_multixact(WalredoChanges *changes)
+{
+	Cursor		cursor = changes->main_data;
+	xl_multixact_truncate xlrec;
+	MultiXactId oldest;
+	MultiXactOffset first;
+	MultiXactOffset last;
+	FileChange	members = {.end = WALREDO_TRUNCATED,.scope = SCOPE_SLRU};
+	WalredoTag	tag;
+
+	if ((changes->record->xl_info & ~XLR_INFO_MASK) !=
+		XLOG_MULTIXACT_TRUNCATE_ID)
+		return;
+	take(changes, &cursor, &xlrec, SizeOfMultiXactTruncate);
+	oldest = MultiXactTruncateOldest(xlrec);
+	oldest = oldest > FirstMultiXactId ? oldest - 1 : MaxMultiXactId;
+	tag = tag_of_number(WALREDO_TAG_MULTIXACT_OFFSETS,
+						walredo_mxact_offset_page(oldest));
+	end_files(changes, WALREDO_TRUNCATED, SCOPE_SLRU, &tag);
+
+	first = MultiXactTruncateFirstOffset(xlrec);
+	last = MultiXactTruncateOffset(xlrec);
+	members.tag = tag_of_number(WALREDO_TAG_MULTIXACT_MEMBERS,
+								walredo_mxact_member_page(last));
+	members.first_page = walredo_mxact_member_page(first);
+	add_ends(changes, &members);
+}
+
+/*
+ * All files of pg_commit_ts go when commit timestamps are switched off.
+ *
+ * As xlog_redo() in src/backend/access/transam/xlog.c, which calls
+ * CommitTsParameterChange().
+ */
+void
+walredo_ends_of_xlog(WalredoChanges *changes)
+{
+	Cursor		cursor = changes->main_data;
+	char		xlrec[sizeof(xl_parameter_change)];
+	WalredoTag	tag = tag_of_number(WALREDO_TAG_COMMIT_TS, 0);
+
+	if ((changes->record->xl_info & ~XLR_INFO_MASK) != XLOG_PARAMETER_CHANGE)
+		return;
+
+	/* Not as a struct: a byte from elsewhere need not be a valid bool. */
+	take(changes, &cursor, xlrec, sizeof(xlrec));
+	if (xlrec[offsetof(xl_parameter_change, track_commit_timestamp)] == 0)
+		end_files(changes, WALREDO_FILE_REMOVED, SCOPE_KIND,
+				  &tag);
+}
