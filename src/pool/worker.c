@@ -694,23 +694,23 @@ check_idle_slot(int slotno, TimestampTz now)
 
 /*
  * Starts the child of a slot that is LAUNCHING, or ends it if it has not become
- * ready in time.  Returns when it must be ready; 0 if it has failed.
+ * ready in time.  Returns when it must be ready; now if it has failed.
  */
 static TimestampTz
 update_launch(int slotno, TimestampTz now)
 {
 	WorkerChild *child = &children[slotno];
 
-	if (child->process.pid == 0 && !launch(slotno))
+	if (child->process.pid != 0 || launch(slotno))
 	{
-		child_gone(slotno);
-		return 0;
+		if (child->launch_deadline > now)
+			return child->launch_deadline;
+		append_to_tail(&child->output, late_reason, strlen(late_reason));
 	}
-	if (child->launch_deadline > now)
-		return child->launch_deadline;
-	append_to_tail(&child->output, late_reason, strlen(late_reason));
+
+	/* As for a child that is DOOMED, the template may be idle from now on. */
 	child_gone(slotno);
-	return 0;
+	return now;
 }
 
 /*
