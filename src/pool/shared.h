@@ -68,9 +68,9 @@
  * Locking: pool->lock protects everything but what is set once before the
  * worker starts.  It is held for a few instructions at a time, and never while
  * waiting; no system calls are made under it but to set a latch or to read the
- * clock.  The directory has a lock of its own, which is held while a session's pool is
- * looked for, made or left.  A process that needs both takes the directory's
- * first.
+ * clock.  The directory has a lock of its own, which is held while a session's
+ * pool is looked for, made or left.  A process that needs both locks takes the
+ * directory's first.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

@@ -589,8 +589,8 @@ walredo_slot_acquire(void)
 	 * may take long.  But no request is under way as long as the worker of a
 	 * private pool has not started, so that is not waited for longer than for
 	 * the start of a child.  It has to be checked now and then, because no
-	 * process sets our latch if the one that has registered the worker gives
-	 * up.
+	 * process sets our latch if the one that has registered the worker ends
+	 * meanwhile.
 	 */
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										   walredo_timeout);
