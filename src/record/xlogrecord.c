@@ -317,7 +317,7 @@ walredo_xlogrecord_headers(const XLogRecord *record,
 }
 
 bool
-walredo_xlogrecord_may_name(const XLogRecord *record, Oid relNumber,
+walredo_xlogrecord_may_name(const XLogRecord *record, uint64 relation_bits,
 							BlockNumber blkno)
 {
 	const char *ptr = (const char *) record + SizeOfXLogRecord;
@@ -354,7 +354,9 @@ walredo_xlogrecord_may_name(const XLogRecord *record, Oid relNumber,
 		}
 		memcpy(&block, ptr, sizeof(BlockNumber));
 		ptr += sizeof(BlockNumber);
-		if (block == blkno && LocatorRelNumber(locator) == relNumber)
+		if ((block == blkno || blkno == InvalidBlockNumber) &&
+			(relation_bits &
+			 WalredoRelationBit(LocatorRelNumber(locator))) != 0)
 			return true;
 	}
 	return end - ptr != data_size;

@@ -108,11 +108,19 @@ extern void walredo_xlogrecord_headers(const XLogRecord *record,
 									   WalredoRecordHeaders *headers);
 
 /*
- * A first look at a record: false if it does not name a block of that number in
- * a relation of that number, which for most records is all that somebody who
- * looks for a block needs to know.  True if it may, or if the record is broken.
+ * A set of relations as 64 bits, of which each relation has one.  Others may
+ * have the same, so it tells which relations are not in the set.
+ */
+#define WalredoRelationBit(relNumber)	(UINT64CONST(1) << ((relNumber) % 64))
+
+/*
+ * A first look at a record, which for most records is all that somebody who
+ * looks for a few pages needs to know: false if it names no block of that
+ * number (of any number, if blkno is InvalidBlockNumber) in a relation of the
+ * set. True if it may, or if the record is broken.
  */
 extern bool walredo_xlogrecord_may_name(const XLogRecord *record,
-										Oid relNumber, BlockNumber blkno);
+										uint64 relation_bits,
+										BlockNumber blkno);
 
 #endif							/* WALREDO_XLOGRECORD_H */

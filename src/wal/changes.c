@@ -169,6 +169,11 @@ walredo_filter_page(const WalredoTag *tag)
 											walredo_tag_kind_bits(tag), ~0);
 
 	filter->tag = *tag;
+
+	/* For the visibility map, another block of the relation is named. */
+	filter->named_parts = PART_BLOCKS;
+	filter->relation_bits = WalredoRelationBit(tag->relNumber);
+	filter->blkno = (BlockNumber) tag->number;
 	return filter;
 }
 
@@ -180,6 +185,9 @@ walredo_filter_fork(const WalredoTag *tag)
 
 	Assert(tag->kind == WALREDO_TAG_REL);
 	filter->tag = *tag;
+	filter->named_parts = PART_BLOCKS | PART_MAP;
+	filter->relation_bits = WalredoRelationBit(tag->relNumber);
+	filter->blkno = InvalidBlockNumber;
 	return filter;
 }
 
@@ -208,10 +216,16 @@ walredo_filter_forks(const WalredoTag *forks, int nforks, bool only_ends)
 		filter->forks[i] = forks[i];
 		relation = wanted_insert(filter->relations,
 								 walredo_tag_locator(&forks[i]), &found);
+		filter->relation_bits |= WalredoRelationBit(forks[i].relNumber);
 		if (!found)
 			relation->forks = 0;
 		relation->forks |= 1 << forks[i].forknum;
 	}
+
+	/* A look at the set would be of no use if it had every relation. */
+	if (filter->relation_bits != PG_UINT64_MAX)
+		filter->named_parts = PART_BLOCKS | PART_MAP;
+	filter->blkno = InvalidBlockNumber;
 	return filter;
 }
 
@@ -640,11 +654,14 @@ walredo_changes_of(WalredoChanges *changes, const XLogRecord *record,
 		parts &= ~PART_ENDS;
 	changes->num_changes = 0;
 
-	/* Most records do not name the page, and that can be seen at a glance. */
+	/*
+	 * Most records name no block that is wanted, and that can be seen at a
+	 * glance, unless blocks of many relations are wanted.
+	 */
 	if (parts == 0 ||
-		(parts == PART_BLOCKS && filter->kind == WALREDO_FILTER_PAGE &&
-		 !walredo_xlogrecord_may_name(record, filter->tag.relNumber,
-									  filter->tag.number)))
+		((parts & ~filter->named_parts) == 0 &&
+		 !walredo_xlogrecord_may_name(record, filter->relation_bits,
+									  filter->blkno)))
 		return 0;
 
 	n = look_at_record(changes, record, end_lsn, parts);

@@ -134,6 +134,15 @@ typedef struct WalredoPageFilter
 	 * page that is wanted, as bits.  0 for those that need not be looked at.
 	 */
 	uint8		parts[UINT8_MAX + 1];
+
+	/*
+	 * Parts that only concern such a page if the record names a block of this
+	 * number, or of any if it is InvalidBlockNumber, in one of the relations
+	 * of a set: see walredo_xlogrecord_may_name().
+	 */
+	uint8		named_parts;
+	uint64		relation_bits;
+	BlockNumber blkno;
 } WalredoPageFilter;
 
 /*
