@@ -8,7 +8,8 @@
 # template's; "together" without another try, and with a worker that kills all
 # children when one has ended; "template" with a worker that waits for its reply
 # for ever, with one that does not try again with another template, and with one
-# that never ends the template.
+# that never ends the template; "out of descriptors for a child" with a worker that
+# waits without a limit after a launch that has failed.
 
 use strict;
 use warnings;
@@ -271,6 +272,28 @@ cannot_launch(
 	sub {
 		system_or_bail('prlimit', '--pid', $worker, "--nofile=$soft_limit:");
 	});
+
+# The worker may open the descriptors of a template, but not those of a child as
+# well.  Then the template has never had a child, and ends like one whose last
+# child has ended, though no session asks for anything meanwhile.
+end_children();
+$node->safe_psql('postgres', 'ALTER SYSTEM SET walredo.idle_timeout = 100');
+$node->reload;
+wait_for { !template() } or die 'template does not end';
+my %is_open = map { m{/(\d+)$} => 1 } glob("/proc/$worker/fd/*");
+my ($limit, $unused) = (0, 0);
+while ($unused < 6)
+{
+	$unused++ if !$is_open{ $limit++ };
+}
+system_or_bail('prlimit', '--pid', $worker, "--nofile=$limit:");
+my ($stdout, $stderr) = ask($node, 'postgres', 'SELECT walredo_ping()');
+like(
+	$stderr,
+	qr/ERROR:  58030: could not start a wal-redo child\n.*could not create pipes/s,
+	'out of descriptors for a child: error');
+ok(wait_for { !template() }, 'out of descriptors for a child: template retires');
+system_or_bail('prlimit', '--pid', $worker, "--nofile=$soft_limit:");
 
 $node->stop;
 done_testing();

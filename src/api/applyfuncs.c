@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * applyfuncs.c
- *	  SQL functions that apply records to page images, and what goes with it.
+ *	  SQL functions that apply records to page images, mask pages, and test
+ *	  children.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -29,9 +30,10 @@ PG_FUNCTION_INFO_V1(walredo_ping);
 PG_FUNCTION_INFO_V1(walredo_replay_request);
 
 /*
- * An array argument.  PL/pgSQL keeps its variables expanded, but one that
- * nobody has looked into still has the flat form that it came in, which need
- * not be made again.
+ * Returns an array argument in its flat form.  Variables of PL/pgSQL are
+ * expanded arrays.  If one of whose elements none was accessed yet, it still
+ * has the flat form that it was made from, which is returned rather than made
+ * again.
  */
 static ArrayType *
 getarg_array(FunctionCallInfo fcinfo, int argno)

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * walfuncs.c
- *	  SQL functions that read the write-ahead log.
+ *	  SQL functions that read WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * IDENTIFICATION
- *	  src/api/walfuncs.c
+ * src/api/walfuncs.c
  *
  *-------------------------------------------------------------------------
  */

@@ -51,7 +51,7 @@
  */
 #define CHILD_MEMORY_LIMIT	((size_t) 128 * 1024 * 1024)
 
-/* True once a request for a block has begun. */
+/* True once a request for a block has begun, even if it has been answered. */
 static bool request_has_begun = false;
 
 /*
@@ -97,9 +97,10 @@ walredo_child_init(void)
 	worker_pid = atoi(getenv(WALREDO_CHILD_ENV));
 
 	/*
-	 * The worker has asked for a parent-death signal on our behalf, right
-	 * after the fork.  If it died before that, no signal will come, but we
-	 * have been given another parent.
+	 * This process has asked for a signal at the end of its parent, the
+	 * worker, before it executed the binary: see become_template() in
+	 * launch.c.  If the worker had ended before that, the signal never comes,
+	 * but this process has another parent now.
 	 */
 	if (getppid() != worker_pid)
 		_exit(1);
@@ -123,7 +124,8 @@ exit_at_once(int code, Datum arg)
 
 /*
  * Makes sure that at least size unused bytes are in the buffer, and returns
- * where they are; NULL if standard input ended before the first of them.
+ * where they are; NULL if standard input ended before the first of them.  ERROR
+ * if it ended before the last of them.
  */
 static char *
 receive(size_t size)
@@ -163,6 +165,7 @@ receive(size_t size)
 	return input;
 }
 
+/* Writes an answer, of BLCKSZ bytes, to standard output. */
 static void
 send_answer(const char *page)
 {

@@ -11,10 +11,10 @@
  * Scratch relations.  A record is replayed as if it were about one of a few
  * scratch relations, block numbers kept: the address is rewritten in the
  * decoded record.  Their files are made before the sandbox closes and stay
- * empty.  The storage manager's cache of relation sizes, which it believes in
- * recovery, is told that each fork is as long as can be; so redo never
- * extends, probes or reads a file.  No redo routine stores a relation number
- * in a page.
+ * empty.  In recovery the storage manager relies on its cache of relation
+ * sizes.  That is set to the largest possible size for each fork, so redo
+ * never extends or reads a file, or asks for its size.  No redo routine stores
+ * a relation number in a page.
  *
  * Dummies.  A block of the record that is not the target gets a dummy: an
  * empty page whose LSN is above any real one.  Redo finds a valid page that
@@ -22,8 +22,8 @@
  * at all, some routines would take wrong turns (BRIN asks the absent buffer
  * for its block number).  A full-page image of such a block is restored all
  * the same, since GIN's page split insists on it, and a will-init block is
- * made anew; both leave a page that is a dummy no more, which shows in its
- * LSN.  It is mended when a record next names it.
+ * made anew.  Then the page is not a dummy any more, which install_dummy() sees
+ * by its LSN when a record names it again, and makes it one.
  *
  * Resource managers that are not the server's own.  No library of theirs is
  * loaded here.  But a full-page image is restored in the same way by all of
@@ -31,8 +31,9 @@
  *
  * Pages that a record does not name.  Redo of heap records clears bits in the
  * visibility map, and notes free space in the free space map, of pages whose
- * numbers follow from the heap block's.  These pages must be in the pool, too.
- * Nothing ever depends on what is in them.
+ * numbers follow from the heap block's.  These pages, which are called the
+ * companions of the heap block here, must be in the pool, too.  Nothing ever
+ * depends on what is in them.
  *
  * The pool is small and pages stay in it from record to record and from
  * request to request.  None may be evicted, for that would be a write, which
@@ -150,7 +151,6 @@ static bool target_has_image;
 /* The pages that install_heap_companions() installs for it are in the pool. */
 static bool target_has_companions;
 
-
 static XLogReaderState *reader;
 static DecodedXLogRecord *decoded;
 static size_t decoded_size;
@@ -158,6 +158,7 @@ static char *aligned_record;
 static size_t aligned_record_size;
 static MemoryContext redo_context;
 
+/* Makes the empty files of the i-th scratch relation. */
 static void
 make_scratch_relation(int i)
 {
@@ -406,6 +407,7 @@ walredo_redo_mask(const WalredoMessage *message)
 	return masked.page.data;
 }
 
+/* Error context callback: which record is replayed, and on which block. */
 static void
 redo_error_context(void *arg)
 {
@@ -421,6 +423,7 @@ redo_error_context(void *arg)
 			   target.blkno, target.spcOid, target.dbOid, target.relNumber);
 }
 
+/* ERROR: a record needs the code of a resource manager that is not here. */
 static void
 unknown_resource_manager(XLogRecPtr lsn, RmgrId rmid)
 {

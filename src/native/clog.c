@@ -53,8 +53,9 @@ walredo_clog_apply(const WalredoTag *tag, const WalredoRecord *rec,
 			walredo_not_on_page(tag, rec, "Transaction", xid);
 
 		/*
-		 * A base image may be newer than the record.  A transaction that has
-		 * committed for good is not taken back to sub-committed.
+		 * A base image may be newer than the record.  As the server does
+		 * during recovery, leave the status of a transaction that is
+		 * committed already, rather than change it back to sub-committed.
 		 */
 		if (status == TRANSACTION_STATUS_SUB_COMMITTED &&
 			((*byte >> shift) & CLOG_XACT_MASK) == TRANSACTION_STATUS_COMMITTED)

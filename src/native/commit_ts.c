@@ -27,7 +27,7 @@ walredo_commit_ts_apply(const WalredoTag *tag, const WalredoRecord *rec,
 	uint16		origin = rec->u.commit_ts.origin;
 	char		entry[WALREDO_COMMIT_TS_ENTRY_SIZE];
 
-	/* entries are not aligned, hence no struct */
+	/* Entries on the page are not aligned, so a struct cannot be used. */
 	memcpy(entry, &rec->u.commit_ts.timestamp, sizeof(TimestampTz));
 	memcpy(entry + sizeof(TimestampTz), &origin, sizeof(origin));
 

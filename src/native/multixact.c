@@ -46,7 +46,7 @@ walredo_multixact_members_apply(const WalredoTag *tag,
 	const WalredoMultiXactMember *members = rec->u.mxact_members.members;
 	Size		nmembers = WalredoRecordNMembers(rec);
 
-	/* goes round with the server's type, so the last one is followed by 0 */
+	/* As in the server, the offset after the largest possible one is 0. */
 	MultiXactOffset moff = rec->u.mxact_members.moff;
 
 	for (Size i = 0; i < nmembers; i++, moff++)

@@ -17,6 +17,7 @@
 #include "native/native.h"
 #include "native/pages.h"
 
+/* How a kind of native record is applied; NULL if it is not in the list. */
 typedef struct NativeKind
 {
 	void		(*apply) (const WalredoTag *tag, const WalredoRecord *rec,
@@ -30,7 +31,7 @@ static const NativeKind native_kinds[WALREDO_RECORD_NKINDS] =
 	WALREDO_NATIVE_KINDS
 };
 
-/* A page of an SLRU that is made new. */
+/* Makes an empty page of an SLRU. */
 void
 walredo_zero_page_apply(const WalredoTag *tag, const WalredoRecord *rec,
 						char *page)
@@ -56,7 +57,7 @@ walredo_native_apply(const WalredoTag *tag, const WalredoRecord *rec,
 	{
 		Size		len = WalredoRecordBodySize(rec);
 
-		/* nothing is kept of the old contents, which may be of any length */
+		/* Nothing is kept of the old contents, which may have any length. */
 		image = palloc(VARHDRSZ + len);
 		SET_VARSIZE(image, VARHDRSZ + len);
 		memcpy(VARDATA(image), rec->u.data, len);

@@ -22,13 +22,13 @@
 /*
  * Applies one native record to the image of a page.
  *
- * image is a bytea of the caller's own, which may be changed in place, or
- * NULL if there is none yet; it may have any length.  Returns the new image,
- * which is the same bytea wherever the length stays.  ERROR 22023 if the
- * record needs an image and there is none, if the image of a page is not
- * BLCKSZ bytes, or if the record does not belong to the page that tag names:
- * every transaction, multixact or member of the record must lie on it, and of
- * a visibility map record at least one block.
+ * image is a bytea that the caller owns, or NULL if there is none yet; it may
+ * have any length.  Returns the new image, which is either the same bytea,
+ * changed in place, or a new one, palloc'd; in the latter case, image is left
+ * to the caller.  ERROR 22023 if the record needs an image and there is none,
+ * if the image of a page is not BLCKSZ bytes, or if the record does not belong
+ * to the page that tag names: every transaction, multixact or member of the
+ * record must lie on it, and of a visibility map record at least one block.
  */
 extern bytea *walredo_native_apply(const WalredoTag *tag,
 								   const WalredoRecord *rec, bytea *image);

@@ -1,7 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * client.h
- *	  A backend's way to a wal-redo child.
+ *	  Requests of a backend to a wal-redo child: for use by other rooms.
+ *
+ * The functions are in pipe.c, request.c, slots.c and stream.c.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -19,8 +21,8 @@
 typedef struct WalredoPipe WalredoPipe;
 
 /*
- * One request, of which the pool knows only that it has an answer of one
- * page.
+ * One request.  All that the pool knows about it is that its answer has BLCKSZ
+ * bytes.
  */
 typedef struct WalredoRequest
 {
@@ -39,15 +41,16 @@ typedef struct WalredoRequest
 	int			num_records;	/* WAL records in it, for the statistics */
 
 	/*
-	 * It is from a file.  It is not saved again, and its child is not used
-	 * again: a part of a message may be left in the pipe.
+	 * True if the request is from a file, see saved_request.h.  Then it is
+	 * not saved again, and its child is not used again, because a part of a
+	 * message may be left in the pipe.
 	 */
 	bool		is_saved;
 } WalredoRequest;
 
 /*
- * ERROR 55000 if walredo.enabled is off.  Requests check it themselves; this
- * is for what needs no child.
+ * ERROR 55000 if walredo.enabled is off.  walredo_pool_request() and
+ * walredo_stream_begin() call it; others call it for replay without a child.
  */
 extern void walredo_check_enabled(void);
 
@@ -55,50 +58,59 @@ extern void walredo_check_enabled(void);
  * Has a child answer a request, and puts the answer's BLCKSZ bytes into page.
  *
  * Waits for a child to be free, and for the answer; both can be interrupted.
- * ERROR 55000 if walredo.enabled is off, 58030 if the child failed (the tail of
- * its standard error is in the DETAIL) or did not answer in time, 53000 if no
- * worker or child could be started.  After any failure the child is dead, and
- * the next request gets another.
+ * ERROR 55000 if walredo.enabled is off; 53000 if no worker could be started,
+ * or too many backends wait for a child already; 58030 if no child could be
+ * started, or the child failed or did not answer in time (the tail of its
+ * standard error is in the DETAIL); XX000 if this process has a child already.
+ * After any failure the child has been killed, and the next request gets
+ * another.
  */
 extern void walredo_pool_request(const WalredoRequest *request, char *page);
 
 /*
- * Many requests, made ahead of their answers: the child is given the next ones
- * while it works at one, and the caller does something else meanwhile.
+ * A stream is for many requests, which are sent ahead of their answers.  While
+ * the child works at one request, the next ones are in the pipe already, and
+ * the caller can do something else.
  */
 typedef struct WalredoStream WalredoStream;
 
 /*
- * Takes the answer, of BLCKSZ bytes, to the request with the given arg; NULL if
- * the request is given back, because the child failed at it or at another.  It
- * may not add to the stream, or do anything that needs a child.
+ * The caller's function that takes an answer, of BLCKSZ bytes, to the request
+ * with the given arg.  page is NULL if the request was not answered, because
+ * the child failed at it or at another request of the stream.  The function
+ * must not add to the stream, or do anything that needs a child.
  */
 typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
 
 /*
- * A new stream, in the current memory context.  It has a child from time to
- * time, and while it does, nothing else in this process can: call
- * walredo_stream_finish() before anything else that needs one.  If an error
- * ends the transaction or subtransaction, it lets go of the child.
+ * Makes a stream, in the current memory context.  ERROR 55000 if
+ * walredo.enabled is off.
  *
- * If the child fails, all requests of which no answer was taken yet are given
- * back, and nothing is raised: the caller finds out which of them was the
- * reason, if it wants to, by making them alone.
+ * Between calls the stream may have a child, and a process can have only one
+ * at a time: call walredo_stream_finish() before anything else that needs a
+ * child.  If an error ends the transaction or subtransaction, the child is let
+ * go, and the stream must not be used any more.
+ *
+ * If the child fails, no error is raised, but take is called with NULL for all
+ * requests whose answers were not taken yet.  To find out which of them was the
+ * reason, the caller can make them one by one, with walredo_pool_request().
  */
 extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take);
 
 /*
- * Adds a request, whose arg stays until the answer is taken.  Answers are taken
- * in order, some hundred at a time, by this function and the next two.
+ * Adds a request, whose arg must stay valid until the answer is taken.  This
+ * function and the next three call take, in the order of the requests, for some
+ * hundred requests at a time.
  */
 extern void walredo_stream_add(WalredoStream *stream,
 							   const WalredoRequest *request);
 
 /*
- * Sends and receives what can be without waiting for the child at its work,
- * though it waits for a child to be free, and for one that is given a request
- * of more than 64 kB to take it in.  True if all requests have been sent.  The
- * time that a child may take for an answer counts only while it is waited for.
+ * Sends requests and receives answers as far as possible without waiting for
+ * the child to replay anything.  It does wait for a child to be free, and may
+ * wait while a child reads a request of more than 64 kB.  Returns true if all
+ * requests have been sent.  The time in which the caller does something else
+ * does not count for walredo.timeout.
  */
 extern bool walredo_stream_advance(WalredoStream *stream);
 
@@ -122,14 +134,15 @@ extern bool walredo_pipe_put(WalredoPipe *pipe, const char *data, Size size);
 extern char *walredo_pipe_reserve(WalredoPipe *pipe, Size size);
 
 /*
- * Appends what the caller leaves in place until the request is answered.
+ * Appends data that need not be copied, because the caller leaves it in place
+ * until the request is answered.
  */
 extern void walredo_pipe_put_in_place(WalredoPipe *pipe, const char *data,
 									  Size size);
 
 /*
- * Has a request written somewhere else than to a child: put is called with one
- * piece after the other.
+ * Has a request written to somewhere else than to a child: calls put with one
+ * piece after the other of what would go over the pipe.
  */
 extern void walredo_request_write(const WalredoRequest *request,
 								  void (*put) (const char *data, Size size,

@@ -53,7 +53,7 @@
 /* How often to read a control file that is being written. */
 #define CONTROL_FILE_TRIES	10
 
-/* How long to wait for a process that has closed its pipes to be gone. */
+/* How long to wait for a process that has closed a pipe to end. */
 #define EXIT_WAIT_MS		1000
 
 /*

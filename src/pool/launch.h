@@ -47,8 +47,8 @@ typedef struct WalredoTemplate
 
 /*
  * A child, as its parent sees it.  Descriptors are the parent's ends of the
- * child's pipes, non-blocking; -1 if closed.  The parent owns them all, and
- * hands out copies of the first two.
+ * child's pipes, and are non-blocking.  The parent owns them all, and sends
+ * copies of the first two to backends.
  */
 typedef struct WalredoChild
 {
@@ -86,10 +86,10 @@ extern bool walredo_child_launch(WalredoTemplate *template,
 								 char *error, Size error_size);
 
 /*
- * Both kill a process, reap it, and close our ends of its pipes except for
- * standard error, which can still be read; the caller closes that.  They return
- * the exit status as waitpid() has it.  was_killed is false if the process had
- * ended before, so that the status says why it did.
+ * These two kill a process, reap it, and close our ends of its pipes except for
+ * standard error, which can still be read; the caller must close that.  They
+ * return the exit status as waitpid() does.  *was_killed is set to false if the
+ * process had ended by itself, in which case the status says why.
  */
 extern int	walredo_child_kill(WalredoChild *child, bool *was_killed);
 extern int	walredo_template_kill(WalredoTemplate *template,

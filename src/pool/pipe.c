@@ -4,8 +4,8 @@
  *	  The bytes that go to a child, and those that come from it.
  *
  * All that the backend trusts a child to do is to answer each request with
- * BLCKSZ bytes.  What is in them is for others to look at; this file sees to it
- * that there are neither more nor fewer of them, and that they come in time.
+ * BLCKSZ bytes.  This file checks that there are neither more nor fewer bytes,
+ * and that they come in time.  It does not look at what they are.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -30,17 +30,20 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-/* A piece that is shorter than this is copied into the buffer. */
+/*
+ * A piece that is shorter than this is copied into the buffer, as that is
+ * cheaper than one more piece for writev().
+ */
 #define MIN_PIECE_IN_PLACE	256
 
 /*
- * What the pipes of a child are made to hold, if the system lets us.  The more
- * there is in them, the less often the two processes wait for each other.
+ * The sizes of the pipes of a child, if the kernel allows them.  The more bytes
+ * the pipes hold, the less often the two processes wait for each other.
  */
 #define IN_PIPE_SIZE		(256 * 1024)
 #define OUT_PIPE_SIZE		(128 * 1024)
 
-/* How long to wait for room in the worker's queue of callers. */
+/* How long to wait before the next try to connect to a worker that is busy. */
 #define CONNECT_RETRY_MS	1
 
 /* ----------------------------------------------------------------
@@ -67,9 +70,12 @@ walredo_connection_close(WalredoConnection *connection)
 }
 
 /*
- * Asks the worker for the pipes of the child in the slot that is ours: it knows
- * who asks from the kernel.  fd is a socket, which the caller closes.  If the
- * child is not there any more, the worker ends the connection without a word.
+ * Connects fd, a socket, to the worker, and receives the number of the child
+ * in our slot and copies of the ends of its pipes; fds gets those of standard
+ * input and standard output.  Nothing has to be sent, since the kernel tells
+ * the worker which process has connected.  If the slot has no child any more,
+ * the worker just closes the connection.  The caller closes fd.  Returns what
+ * walredo_connection_open() does.
  */
 static WalredoFailure
 ask_worker(WalredoPool *pool, int fd, TimestampTz deadline,
@@ -93,7 +99,7 @@ ask_worker(WalredoPool *pool, int fd, TimestampTz deadline,
 				   offsetof(struct sockaddr_un, sun_path) + 1 +
 				   strlen(name)) != 0)
 	{
-		/* EAGAIN: its queue is full. */
+		/* EAGAIN: the queue of the worker's socket is full. */
 		if (errno != EAGAIN && errno != EINTR)
 			return FAILURE_GONE;
 		if (GetCurrentTimestamp() >= deadline)
@@ -102,7 +108,10 @@ ask_worker(WalredoPool *pool, int fd, TimestampTz deadline,
 		pg_usleep(CONNECT_RETRY_MS * 1000L);
 	}
 
-	/* It must be our own worker that took the call. */
+	/*
+	 * Another process might have taken over the socket's name if the worker
+	 * has ended meanwhile, so check that we have connected to our worker.
+	 */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
 		peer.uid != geteuid() || peer.pid != worker_pid)
 		return FAILURE_GONE;
@@ -138,7 +147,11 @@ walredo_connection_open(WalredoConnection *connection, WalredoPool *pool,
 						int slotno, TimestampTz deadline,
 						uint32 wait_for_child)
 {
-	/* Not locked: the worker changes it only if the child has ended. */
+	/*
+	 * The lock is not needed: the slot is BUSY and ours, so the worker
+	 * changes this only if the child has ended, which the first read or write
+	 * finds.
+	 */
 	uint64		child_number = pool->slots[slotno].child_number;
 	uint64		number;
 	int			fds[2];
@@ -180,7 +193,10 @@ walredo_connection_open(WalredoConnection *connection, WalredoPool *pool,
 	AddWaitEventToSet(connection->wait_set, WL_SOCKET_READABLE,
 					  connection->out_fd, NULL, NULL);
 
-	/* A writing end is never readable; this waits for it to be broken. */
+	/*
+	 * The writing end of a pipe never becomes readable, but this event also
+	 * occurs when the reading end has been closed.
+	 */
 	connection->in_position =
 		AddWaitEventToSet(connection->wait_set, WL_SOCKET_READABLE,
 						  connection->in_fd, NULL, NULL);
@@ -194,7 +210,10 @@ walredo_connection_open(WalredoConnection *connection, WalredoPool *pool,
 	AddWaitEventToSet(connection->write_set, WL_SOCKET_WRITEABLE,
 					  connection->in_fd, NULL, NULL);
 
-	/* There is a limit for each user, beyond which pipes stay as they are. */
+	/*
+	 * The kernel limits the sum of the pipes of each user, so this may fail.
+	 * Pipes that stay as they are work as well, only more slowly.
+	 */
 	(void) fcntl(connection->in_fd, F_SETPIPE_SZ, IN_PIPE_SIZE);
 	(void) fcntl(connection->out_fd, F_SETPIPE_SZ, OUT_PIPE_SIZE);
 	connection->max_in_flight =
@@ -209,8 +228,8 @@ walredo_connection_open(WalredoConnection *connection, WalredoPool *pool,
  */
 
 /*
- * How long may still be waited, in milliseconds; 0, and the failure is set, if
- * the deadline is over.
+ * Returns the time until the deadline, in milliseconds.  If it is over, sets
+ * the failure, and returns 0.
  */
 static long
 time_left(WalredoPipe *pipe)
@@ -224,6 +243,7 @@ time_left(WalredoPipe *pipe)
 	return 0;
 }
 
+/* What is to be done when a wait has ended because our latch was set. */
 static void
 handle_latch(void)
 {
@@ -232,9 +252,9 @@ handle_latch(void)
 }
 
 /*
- * Nothing is read here, since answers may come to earlier requests, which the
- * caller reads when it is done with this one.  If the child is gone, the next
- * attempt to write says so.
+ * This ignores whether there is anything to read, since that may be answers to
+ * earlier requests, which the caller reads when it has written this one.  If
+ * the child has ended, the next attempt to write will find that.
  */
 void
 walredo_pipe_wait_for_room(WalredoPipe *pipe)
@@ -250,10 +270,10 @@ walredo_pipe_wait_for_room(WalredoPipe *pipe)
 }
 
 /*
- * Waits until the child has written something, or if is_writing, until it can
- * be written to.  In either case, what is not waited for is a failure: an
- * answer that comes before its request is whole, and the end of the pipe that
- * the child should read.
+ * If is_writing, waits until there is room in the pipe to the child; it is a
+ * failure if the child writes anything meanwhile, as it has not got the whole
+ * request yet.  If not, waits until the child has written something; it is a
+ * failure if it closes its standard input meanwhile.
  */
 static void
 wait_for_either(WalredoPipe *pipe, bool is_writing)
@@ -283,14 +303,14 @@ wait_for_either(WalredoPipe *pipe, bool is_writing)
 		{
 			char		byte;
 
-			/* It is gone, or it answers before it was asked. */
+			/* The child has ended, or answers before it could have read all. */
 			pipe->failure = read(connection->out_fd, &byte, 1) == 0 ?
 				FAILURE_GONE : FAILURE_PROTOCOL;
 			return;
 		}
 		else if (!is_writing && events[i].pos == connection->in_position)
 		{
-			/* It does not read any more, so its answer might never come. */
+			/* It does not read any more, so its answer may never come. */
 			pipe->failure = FAILURE_GONE;
 			return;
 		}
@@ -439,7 +459,10 @@ walredo_pipe_reserve(WalredoPipe *pipe, Size size)
 
 	Assert(size <= WALREDO_PIPE_MAX_RESERVE);
 
-	/* After a failure this goes on emptying the buffer. */
+	/*
+	 * The caller may go on after a failure.  Then walredo_pipe_flush() writes
+	 * nothing, but empties the buffer, so that there is always room.
+	 */
 	if (size > WALREDO_PIPE_BUFFER_SIZE - pipe->used ||
 		pipe->num_pieces == WALREDO_PIPE_MAX_PIECES)
 		walredo_pipe_flush(pipe);
@@ -474,7 +497,11 @@ walredo_pipe_read(WalredoPipe *pipe, char *answer)
 {
 	WalredoInFlight *in_flight = &pipe->in_flight;
 
-	/* Room for one byte too many is there only behind the last answer. */
+	/*
+	 * After the last answer, try to read one more byte, which the child must
+	 * not have written.  After any other, that would be the first byte of the
+	 * next answer.
+	 */
 	bool		is_last = walredo_in_flight_count(in_flight) == 1;
 
 	while (pipe->failure == FAILURE_NONE)

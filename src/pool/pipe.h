@@ -1,11 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * pipe.h
- *	  The pipes to and from a child, and what is in them: private to this room.
+ *	  The pipes to and from a child, and their bytes: private to this room.
  *
- * Nothing here raises an error because of what a child does, or waits longer
- * than a deadline.  What went wrong is the pipe's failure, and once it has one,
- * nothing more is written or read.  Waiting can be interrupted by a cancel.
+ * No function here raises an error because of what a child does, or waits
+ * longer than a deadline.  What went wrong is kept as the pipe's failure, and
+ * once there is one, nothing more is written or read.  Waiting can be
+ * interrupted, by the cancel of a query for example, which raises an error.
+ *
+ * The functions by which a request is written, such as walredo_pipe_put(), are
+ * declared in client.h, as other rooms call them.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -27,25 +31,27 @@
 #include "storage/latch.h"
 
 /*
- * A request is gathered before it is written: so many bytes, and so many
- * pieces, which are parts of these bytes, or are elsewhere.
+ * A request is collected before it is written, as a list of pieces.  A piece
+ * is a part of the pipe's buffer, or is in the memory of the caller.  These
+ * are the size of the buffer, and the most pieces that there can be.
  */
 #define WALREDO_PIPE_BUFFER_SIZE	65536
 #define WALREDO_PIPE_MAX_PIECES		64
 
-/* Why requests came to nothing. */
+/* Why requests were not answered. */
 typedef enum WalredoFailure
 {
 	FAILURE_NONE,
-	FAILURE_LAUNCH,				/* there was no child */
-	FAILURE_GONE,				/* it closed its pipes */
-	FAILURE_PROTOCOL,			/* it wrote what it was not asked for */
-	FAILURE_TIMEOUT				/* it took too long */
+	FAILURE_LAUNCH,				/* no child could be started */
+	FAILURE_GONE,				/* the child ended, or closed a pipe */
+	FAILURE_PROTOCOL,			/* the child wrote too much or too early */
+	FAILURE_TIMEOUT				/* the child took too long */
 } WalredoFailure;
 
 /*
- * Our ends of the pipes of a child, and what it takes to wait for them.  It is
- * kept from request to request, for as long as the child lives.
+ * Our ends of the pipes of a child, and the sets of events to wait for them.  A
+ * connection is kept from request to request; it is closed when a request finds
+ * that the slot has another child.
  */
 typedef struct WalredoConnection
 {
@@ -54,32 +60,36 @@ typedef struct WalredoConnection
 	int			out_fd;			/* reads its standard output */
 
 	/*
-	 * wait_set is for one request at a time: it waits for an answer, and
-	 * while the request is being written, for room in the pipe as well.
+	 * wait_set waits for out_fd to be readable.  If in_writing is set, it
+	 * also waits until in_fd can be written to; otherwise, until the child
+	 * has closed its end of that pipe.
 	 */
 	WaitEventSet *wait_set;
 	int			in_position;	/* of in_fd in wait_set */
-	bool		in_writing;		/* wait_set waits for room in the pipe */
+	bool		in_writing;
 
 	/*
-	 * write_set is for many requests at once: it waits for room in the pipe
-	 * only, as there may be answers that are to be read later.
+	 * write_set waits only until in_fd can be written to.  It is used while
+	 * earlier requests are in flight, whose answers may be there already, and
+	 * are to be read later.
 	 */
 	WaitEventSet *write_set;
 
 	/*
-	 * Requests that may be in flight at once.  All of their answers must fit
-	 * into the pipe: a child that waits for room for one would not read on,
-	 * and then, we might wait for each other.
+	 * The most requests that may be in flight at once.  All of their answers
+	 * must fit into the pipe.  Otherwise the child might wait for us to read
+	 * an answer, while we wait for it to read a request.
 	 */
 	int			max_in_flight;
 } WalredoConnection;
 
 /*
- * The requests of an exchange that are in flight: the child was given them, and
- * has not answered yet.  Answers come in the order of the requests, so it takes
- * no more than two numbers to know which these are: all from number "answered"
- * to the one before number "sent", counted from 0 as the exchange begins.
+ * An exchange is what happens between acquiring a slot and letting go of it:
+ * requests that are sent to one child, and its answers.  A request is in
+ * flight when it was sent and its answer has not been read.  Answers come in
+ * the order of the requests.  So, if the requests of the exchange are counted
+ * from 0, those from number "answered" up to the one before number "sent" are
+ * in flight.
  *
  * A request is sent when all of its messages have been put into the pipe.  The
  * end of the last one may still be in the pipe's buffer then.
@@ -98,22 +108,23 @@ walredo_in_flight_count(const WalredoInFlight *in_flight)
 }
 
 /*
- * What is written to, and read from, one child during an exchange of requests
- * and answers.  A session has one of these, and uses it again.
+ * The state of an exchange with one child.  A process has one of these, which
+ * it uses for one exchange after the other.  walredo_request_write() makes
+ * another, which is not connected to any child.
  */
 struct WalredoPipe
 {
 	WalredoConnection *connection;
-	TimestampTz deadline;		/* of what is waited for next */
+	TimestampTz deadline;		/* when the next wait is to end */
 	WalredoFailure failure;		/* once set, nothing more is done */
 	WalredoInFlight in_flight;
 	uint64		bytes;			/* written so far, of all requests */
 	uint32		wait_for_answer;	/* the wait event */
 
-	instr_time	begin;			/* of the wait for a child */
-	instr_time	acquired;		/* when there was one */
+	instr_time	begin;			/* when the wait for a child began */
+	instr_time	acquired;		/* when that wait ended */
 
-	/* If set, what is written goes there, and not to the connection. */
+	/* If set, this is called with what is to be written. */
 	void		(*put) (const char *data, Size size, void *arg);
 	void	   *put_arg;
 
@@ -128,9 +139,11 @@ struct WalredoPipe
 };
 
 /*
- * Makes sure that we have the pipes of the child in a slot that is BUSY and
- * ours, and asks the worker for them if need be.  FAILURE_GONE if the child has
- * ended meanwhile.  wait_for_child is the wait event.
+ * Makes sure that a connection has the pipes of the child in a slot, which
+ * must be BUSY and ours, and asks the worker for them if need be.  Returns
+ * FAILURE_GONE if the child or the worker has ended, and FAILURE_TIMEOUT if
+ * the worker does not answer before the deadline.  ERROR if no socket can be
+ * created.  wait_for_child is the wait event.
  */
 extern WalredoFailure walredo_connection_open(WalredoConnection *connection,
 											  WalredoPool *pool, int slotno,
@@ -140,10 +153,10 @@ extern WalredoFailure walredo_connection_open(WalredoConnection *connection,
 /* Closes a connection, if it is open. */
 extern void walredo_connection_close(WalredoConnection *connection);
 
-/* Makes a pipe ready for an exchange, without a connection yet. */
+/* Makes a pipe ready for an exchange; it has no connection or deadline yet. */
 extern void walredo_pipe_reset(WalredoPipe *pipe);
 
-/* Gives the child walredo.timeout from now for what is waited for next. */
+/* Sets the deadline of the next wait to walredo.timeout from now. */
 extern void walredo_pipe_set_deadline(WalredoPipe *pipe);
 
 /*
@@ -152,7 +165,10 @@ extern void walredo_pipe_set_deadline(WalredoPipe *pipe);
  */
 extern bool walredo_pipe_write(WalredoPipe *pipe);
 
-/* Writes all that there is, and waits for room if need be. */
+/*
+ * Writes all pieces, and waits for room if need be.  If no request is in
+ * flight, anything that the child writes meanwhile is a failure.
+ */
 extern void walredo_pipe_flush(WalredoPipe *pipe);
 
 /*
@@ -166,11 +182,16 @@ extern void walredo_pipe_flush(WalredoPipe *pipe);
 extern bool walredo_pipe_read(WalredoPipe *pipe, char *answer);
 
 /*
- * Both wait until it is of use to try again, or until the deadline, which is a
- * failure: until there is something to read, or until there is room to write
- * more.
+ * Waits until there is something to read, so that walredo_pipe_read() can be
+ * called again.  It is a failure if the deadline comes first, or if the child
+ * closes its standard input.
  */
 extern void walredo_pipe_wait_for_answer(WalredoPipe *pipe);
+
+/*
+ * Waits until there is room to write more, so that walredo_pipe_write() can be
+ * called again.  It is a failure if the deadline comes first.
+ */
 extern void walredo_pipe_wait_for_room(WalredoPipe *pipe);
 
 /*

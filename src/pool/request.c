@@ -1,16 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * request.c
- *	  One request to a child: its answer, or how it failed.
+ *	  Exchanges with a child, and requests that are made one at a time.
  *
  * All that the backend trusts a child to do is to answer with BLCKSZ bytes.  If
  * it answers with more or less, or too late, or if the backend stops reading in
  * the middle of a request for whatever reason, the child is killed, its pipes
  * are never read again, and the slot gets another child.
  *
- * A request that failed is tried again, up to walredo.max_retries times, if the
- * reason may have been an accident that had nothing to do with it.  Otherwise,
- * its failure is reported, with all that is known about how the child ended.
+ * An exchange (see pipe.h) is begun and ended here, whether it consists of one
+ * request or, in stream.c, of many.
+ *
+ * A single request that failed is tried again, up to walredo.max_retries
+ * times, if the reason may have been an accident that had nothing to do with
+ * it.  Otherwise, its failure is reported, with all that is known about how
+ * the child ended.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -36,10 +40,11 @@
  */
 
 /*
- * True if the child's end may have had nothing to do with what it was asked
- * for: it was killed from outside, or went with its worker; or what earlier
- * requests have left in it was the reason, since redo of a broken record may
- * write anywhere.  A child that has answered nothing yet has nothing of them.
+ * True if the request may not have been the reason why its child ended.  The
+ * child may have been killed by another process than the worker, or because
+ * the worker itself was ending.  If it had answered other requests before,
+ * these may be the reason, since redo of a broken record may have written
+ * anywhere in the child's memory.
  */
 static bool
 is_accident(WalredoFailure failure, const WalredoChildEnd *end)
@@ -94,6 +99,7 @@ describe_end(const WalredoChildEnd *end)
 	return buf.data;
 }
 
+/* Raises the ERROR for a request that failed; failure is not FAILURE_NONE. */
 static void
 report_failure(const WalredoRequest *request, WalredoFailure failure,
 			   const WalredoChildEnd *end)
@@ -135,8 +141,10 @@ static const WalredoCounter failure_counters[] = {
 };
 
 /*
- * Counts requests that were answered, which took the time given, each an
- * equal part of it.  bytes is what was written for all of them.
+ * Counts requests that were answered.  wait_time is how long the exchange
+ * waited for a child, redo_time how long all of the requests took, and bytes
+ * what was written for all of them.  Each is counted with an equal part of the
+ * latter two.
  */
 static void
 count_answers(const WalredoRequest *requests, int nrequests, uint64 bytes,
@@ -182,7 +190,7 @@ walredo_exchange_begin(void)
 	walredo_pipe_set_deadline(pipe);
 	pipe->failure = walredo_slot_connect(pipe);
 
-	/* If anything is left over from before, it would be taken for an answer. */
+	/* Bytes that are left over from before would be taken for an answer. */
 	if (pipe->failure == FAILURE_NONE)
 		(void) walredo_pipe_has_excess(pipe);
 	return pipe;
@@ -203,7 +211,7 @@ walredo_exchange_end(WalredoPipe *pipe, const WalredoRequest *requests,
 		walredo_slot_await_end(end);
 	else if (requests[0].is_saved)
 	{
-		/* Nobody knows what else there was in the file. */
+		/* The file may end with a part of a message, which is in the pipe. */
 		walredo_slot_abandon();
 	}
 	else
@@ -221,9 +229,10 @@ walredo_exchange_end(WalredoPipe *pipe, const WalredoRequest *requests,
  */
 
 /*
- * Has a child answer a request, and puts the answer into page.  If it fails,
- * *end is how the child ended, and page is as it was: the request may be tried
- * again, and may have to be given the page then.
+ * Has a child answer a request, and puts the answer into page.  If that fails,
+ * returns why, sets *end to how the child ended, and leaves page as it was:
+ * page may also be what the request sends, and then it is needed for another
+ * try.
  */
 static WalredoFailure
 make_request(const WalredoRequest *request, char *page, WalredoChildEnd *end)
@@ -234,8 +243,8 @@ make_request(const WalredoRequest *request, char *page, WalredoChildEnd *end)
 	if (pipe->failure == FAILURE_NONE)
 	{
 		/*
-		 * While it is being written, it is not in flight: whatever the child
-		 * writes before it has all of the request is a failure.
+		 * The request does not count as in flight before it is written, so
+		 * that anything that the child writes until then is a failure.
 		 */
 		request->send(pipe, request->arg);
 		walredo_pipe_flush(pipe);

@@ -19,17 +19,23 @@
 #include "pool/shared.h"
 
 /*
- * Gets a child that requests can be sent to, through the pipe that is returned.
- * That has a failure if there is no child; walredo_exchange_end() is to follow
- * in any case.  ERROR as walredo_slot_prepare() has it.
+ * Begins an exchange: acquires a slot, and returns the process's pipe,
+ * connected to the slot's child.  If there is no child to send requests to,
+ * the pipe has a failure.  In either case the caller must call
+ * walredo_exchange_end().  Raises what walredo_slot_prepare(),
+ * walredo_slot_acquire() and walredo_slot_connect() do; then the slot is let
+ * go when the resource owner ends.
  */
 extern WalredoPipe *walredo_exchange_begin(void);
 
 /*
- * Lets go of the child, and counts the answers.  Of the requests, which are all
- * that have been sent, and perhaps more, the first pipe->in_flight.answered
- * have been answered.  Either those are all that were sent, or the pipe has a
- * failure; then, *end is how the child ended.
+ * Ends an exchange: lets go of the slot, and counts the answers.
+ *
+ * requests is an array of at least one request.  As many as pipe->in_flight
+ * says have been sent and answered, counted from the first; there may be more,
+ * which were not sent.  If the pipe has no failure, all that were sent must
+ * have been answered.  If it has one, *end is set to how the child ended;
+ * otherwise *end is not set.
  */
 extern void walredo_exchange_end(WalredoPipe *pipe,
 								 const WalredoRequest *requests,

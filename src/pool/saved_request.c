@@ -43,7 +43,7 @@ typedef struct SavedRequest
 	int			fd;
 } SavedRequest;
 
-/* Closes and removes a file that was not written as a whole. */
+/* Closes and removes a file that could not be written completely. */
 static void
 remove_file(SavedRequest *saved)
 {
@@ -55,6 +55,10 @@ remove_file(SavedRequest *saved)
 	(void) unlink(path);
 }
 
+/*
+ * Callback of walredo_request_write() that writes to the file.  After a
+ * failure, which is logged, there is no file any more, and it does nothing.
+ */
 static void
 put_into_file(const char *data, Size size, void *arg)
 {
@@ -70,6 +74,7 @@ put_into_file(const char *data, Size size, void *arg)
 	}
 }
 
+/* Callback of walredo_request_write() that adds up the size of the request. */
 static void
 add_size_of_piece(const char *data, Size size, void *arg)
 {
@@ -166,7 +171,7 @@ make_room(int lock_fd, uint64 size)
 	return true;
 }
 
-/* Writes the request into a file of its own. */
+/* Writes the request into a new file, and logs its name. */
 static void
 save_request(const WalredoRequest *request, SavedRequest *saved)
 {
@@ -196,6 +201,7 @@ save_request(const WalredoRequest *request, SavedRequest *saved)
 void
 walredo_save_request(const WalredoRequest *request)
 {
+	/* These are static since they are used after an error was caught. */
 	static SavedRequest saved;
 	static int	lock_fd;
 	MemoryContext context = CurrentMemoryContext;
@@ -220,7 +226,10 @@ walredo_save_request(const WalredoRequest *request)
 		return;
 	}
 
-	/* The caller is about to report something worse than want of memory. */
+	/*
+	 * An error that is raised here, such as that memory is exhausted, must
+	 * not take the place of the one that the caller is about to raise.
+	 */
 	saved.fd = -1;
 	PG_TRY();
 	{
@@ -242,7 +251,7 @@ walredo_save_request(const WalredoRequest *request)
 	}
 	PG_END_TRY();
 
-	/* Half a request is of no use, and would count for the limits. */
+	/* A part of a request is of no use, and would count for the limits. */
 	if (saved.fd >= 0)
 		remove_file(&saved);
 	close(lock_fd);

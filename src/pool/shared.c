@@ -39,17 +39,18 @@ typedef struct DirectoryEntry
 } DirectoryEntry;
 
 /*
- * What is kept in the server's main shared memory in any case.  The few bytes
- * come out of its reserve if the library was not preloaded.
+ * The directory of private pools, in the server's main shared memory.  If the
+ * library was not preloaded, nobody has asked for memory for it, and its few
+ * bytes come out of the server's reserve.
  *
- * Each private pool has a background worker, so there is an entry for as many
- * as there can be of those.
+ * Each private pool has a background worker, so there are as many entries as
+ * the server can have background workers.
  */
 typedef struct Directory
 {
 	/*
-	 * The server counts the kinds of locks that extensions ask for, and never
-	 * takes a number back.  So all pools share one.
+	 * The tranche of the locks of all pools.  They share one, because a
+	 * tranche that was allocated cannot be given back to the server.
 	 */
 	int			tranche;
 
@@ -67,6 +68,7 @@ directory_size(void)
 					mul_size(max_worker_processes, sizeof(DirectoryEntry)));
 }
 
+/* Finds the directory, and makes it if no process has done so yet. */
 static Directory *
 get_directory(void)
 {
@@ -88,9 +90,6 @@ get_directory(void)
 	return directory;
 }
 
-/*
- * Names the pool's lock in this process's view of wait events.
- */
 void
 walredo_pool_register_tranche(void)
 {
@@ -109,7 +108,10 @@ walredo_directory_unlock(void)
 	LWLockRelease(&get_directory()->lock);
 }
 
-/* The entry of that session, or else of that pool; NULL if there is none. */
+/*
+ * The entry of the session whose backend has that process ID, or if session_pid
+ * is 0, of the pool in that segment; NULL if there is none.
+ */
 static DirectoryEntry *
 find_entry(pid_t session_pid, dsm_handle handle)
 {
@@ -207,7 +209,9 @@ walredo_pool_shared_init(WalredoPool *pool, bool is_private, int num_slots,
 }
 
 /*
- * Every process that may run a query can wait for a child, once.
+ * The most backends that can wait for a slot of the server's pool at once:
+ * every process that can run a query, each of which waits for one slot at
+ * most.
  */
 static int
 shmem_max_waiters(void)
@@ -234,7 +238,10 @@ pool_shmem_startup(void)
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
 
-	/* After a crash, the server's memory is made anew. */
+	/*
+	 * This is also called after a crash, when the postmaster makes its shared
+	 * memory anew, so the directory must be looked up again.
+	 */
 	directory = NULL;
 	pool = ShmemInitStruct("walredo",
 						   walredo_pool_shared_size(WALREDO_MAX_CHILDREN,
@@ -261,10 +268,6 @@ walredo_pool_in_shmem(void)
 	return shmem_pool;
 }
 
-/*
- * Makes the worker look at the slots.  A worker that is not there yet does so
- * when it starts.
- */
 void
 walredo_pool_wake_worker(WalredoPool *pool)
 {
@@ -274,10 +277,6 @@ walredo_pool_wake_worker(WalredoPool *pool)
 		SetLatch(pool->worker_latch);
 }
 
-/*
- * Makes all backends that wait for a slot, or for the child in theirs, look at
- * the pool.
- */
 void
 walredo_pool_wake_backends(WalredoPool *pool)
 {
@@ -297,10 +296,6 @@ walredo_pool_wake_backends(WalredoPool *pool)
 	}
 }
 
-/*
- * Of the backends that wait for a slot, the one that has waited longest; NULL
- * if none waits.
- */
 WalredoWaiter *
 walredo_pool_first_waiter(WalredoPool *pool)
 {
@@ -318,13 +313,8 @@ walredo_pool_first_waiter(WalredoPool *pool)
 	return first;
 }
 
-/*
- * A slot has become IDLE or EMPTY, and has no owner any more.  If backends
- * wait, the one that has waited longest gets it, with its child if that serves
- * it.
- */
 void
-walredo_pool_slot_free(WalredoPool *pool, int slotno)
+walredo_pool_pass_on_slot(WalredoPool *pool, int slotno)
 {
 	WalredoSlot *slot = &pool->slots[slotno];
 	WalredoWaiter *first;

@@ -8,10 +8,10 @@
  * preloaded, all sessions share the server's pool.  Where it was not, the first
  * process of a session that needs a child makes a pool for this session alone.
  *
- * Whatever ends a request in the middle, the slot is let go, and its child is
- * doomed: it is never used again, and the slot gets another one.  So nobody can
- * ever receive an answer that was meant for somebody else.  See shared.h for
- * the states of a slot.
+ * If anything ends a request in the middle, the backend lets go of the slot in
+ * the state DOOMED: the worker kills the child, which is never used again.  So
+ * no backend can ever receive an answer to the request of another one.  See
+ * shared.h for the states of a slot.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -45,12 +45,13 @@
  */
 #define REAP_TIMEOUT_MS		5000
 
-/* How often those who wait for a slot see whether their own worker lives. */
+/* How often a backend that waits for a slot checks its private worker. */
 #define WORKER_CHECK_MS		1000
 
 /*
- * A session waits for its own pool while the worker kills the child of an
- * earlier request, or while another of its processes uses the child.
+ * The size of a private pool.  A process of the session has to wait for the
+ * slot while another one uses it, or while the worker kills the child of an
+ * earlier request.
  */
 #define PRIVATE_SLOTS		1
 #define PRIVATE_WAITERS		(1 + max_worker_processes)
@@ -69,26 +70,30 @@ typedef struct WalredoClientState
 	bool		private_worker_started;
 
 	/*
-	 * What this backend has of the pool: a slot, or a place in the queue of
-	 * those who wait for one.  At most one of the two is not -1.  It lets go
-	 * of it when the resource owner ends, if not before.
+	 * What this backend has of the pool: a slot, or an entry in the queue of
+	 * those who wait for one.  Both are indexes, and -1 if it has none; it
+	 * never has both.  release_resources() lets go of it when the resource
+	 * owner ends, if that has not happened before.
 	 */
 	int			slot;
 	int			waiter;
 	ResourceOwner owner;
 
-	int			last_slot;		/* the slot that it had before */
+	int			last_slot;		/* the slot that it released last */
 
-	/* The pipes of the children in the slots, as far as we have them. */
+	/*
+	 * Our ends of the pipes of each slot's child.  They are kept after a
+	 * request, for the next one that the same child serves.
+	 */
 	WalredoConnection connections[WALREDO_MAX_CHILDREN];
 
-	/* What is under way with the child in our slot; NULL before first use. */
+	/* The pipe of walredo_slot_pipe(); NULL before it is first called. */
 	WalredoPipe *pipe;
 
-	/* The numbers of our wait events, and whether they are set. */
-	uint32		wait_for_child;
-	uint32		wait_for_answer;
+	/* Set by prepare_pool(), once. */
 	bool		is_prepared;
+	uint32		wait_for_child; /* wait events */
+	uint32		wait_for_answer;
 } WalredoClientState;
 
 static WalredoClientState client = {.slot = -1,.waiter = -1};
@@ -102,9 +107,9 @@ static void release_resources(ResourceReleasePhase phase, bool is_commit,
  */
 
 /*
- * Says in our private pool that its worker must end, and that nobody can use
- * the pool any more.  All who wait for a child are woken up: if the worker has
- * never come to life, nobody else tells them.
+ * Requests that the worker of our private pool ends, after which no process
+ * can use the pool any more.  This also wakes up all processes that wait for a
+ * child, because a worker that was never started cannot tell them.
  */
 static void
 request_end_of_pool(void)
@@ -117,9 +122,10 @@ request_end_of_pool(void)
 }
 
 /*
- * Waits until the worker of our private pool, which another process of this
- * session has registered and which was told to end, has come to its end.  One
- * that has not come to life may never do so, and will end at once if it does.
+ * Waits until the worker of our private pool has ended.  This is for a worker
+ * that another process of the session has registered, so that we cannot ask the
+ * postmaster about it, and that was told to end.  A worker that was not started
+ * yet is not waited for: it may never be, and ends at once if it is.
  */
 static void
 wait_for_private_worker(void)
@@ -139,9 +145,10 @@ wait_for_private_worker(void)
 }
 
 /*
- * Leaves the private pool; with is_dead, nobody else can use it any more
- * either.  The last to leave has its worker end, which kills the child, and
- * waits for that, so that nothing of the session's is left when it has ended.
+ * Leaves the private pool.  If is_dead, no other process can use it any more
+ * either.  The last process to leave tells the worker to end, which kills the
+ * child, and waits for that, so that no process is left when the session has
+ * ended.
  */
 static void
 leave_private_pool(bool is_dead)
@@ -179,6 +186,7 @@ leave_private_pool(bool is_dead)
 	client.pool = NULL;
 }
 
+/* Lets go of all that this process has of pools, when it exits. */
 static void
 client_exit(int code, Datum arg)
 {
@@ -187,7 +195,10 @@ client_exit(int code, Datum arg)
 		leave_private_pool(false);
 }
 
-/* The process ID of the backend that this session is known by. */
+/*
+ * The process ID by which the directory knows this session: that of the
+ * backend, also in a parallel worker.
+ */
 static pid_t
 session_pid(void)
 {
@@ -197,10 +208,11 @@ session_pid(void)
 }
 
 /*
- * Makes a pool for this session alone: one slot in a dynamic segment, and a
- * worker of its own, which need not have started yet.  False if there can be no
- * further worker.  If the server has no room for a further segment, that is an
- * ERROR, or with quietly, false as well.
+ * Makes a private pool: a dynamic segment with one slot, and a worker, which
+ * may not have started yet when this returns.  Returns false if the server has
+ * no room for another worker.  If it has no room for another segment, also
+ * returns false if quietly is true, and raises an ERROR if not.  The directory
+ * must be locked.
  */
 static bool
 make_private_pool(bool quietly)
@@ -240,8 +252,8 @@ make_private_pool(bool quietly)
 }
 
 /*
- * Takes part in the pool of this session, which is made if there is none.
- * False if it cannot be; quietly is as for make_private_pool().
+ * Joins the private pool of this session, or makes it if there is none yet.
+ * Returns and raises what make_private_pool() does.
  */
 static bool
 join_private_pool(bool quietly)
@@ -249,9 +261,9 @@ join_private_pool(bool quietly)
 	dsm_handle	handle;
 
 	/*
-	 * An error in between releases the lock.  What has been made before it is
-	 * in client.private_segment, or is of no use to anybody and goes with
-	 * this process.
+	 * If an error is raised before the unlock, its handling releases the
+	 * lock. A segment that is not in client.private_segment by then is of no
+	 * use to any process, and is removed when this process ends.
 	 */
 	walredo_directory_lock();
 	handle = walredo_directory_find(session_pid());
@@ -273,9 +285,10 @@ join_private_pool(bool quietly)
 }
 
 /*
- * True if the worker of our private pool is no more, or was told to end.  One
- * that another process has registered may still be about to start, or may have
- * failed to, which only that process can learn from the server.
+ * True if the worker of our private pool has ended, or was told to.  False for
+ * a worker that has not started yet.  If it cannot be started, only the
+ * process that has registered it can learn that from the postmaster, and gets
+ * true.
  */
 static bool
 private_worker_is_gone(void)
@@ -291,7 +304,7 @@ private_worker_is_gone(void)
 	return GetBackgroundWorkerPid(client.private_worker, &pid) == BGWH_STOPPED;
 }
 
-/* True if the worker of our private pool has not come to life yet. */
+/* True if the worker of our private pool has not started yet. */
 static bool
 private_worker_is_missing(void)
 {
@@ -303,6 +316,10 @@ private_worker_is_missing(void)
 	return missing;
 }
 
+/*
+ * Finds the pool that this process uses, if there is one already, and leaves it
+ * in client.pool.  A private pool whose worker has ended is left first.
+ */
 static void
 prepare_pool(void)
 {
@@ -318,7 +335,7 @@ prepare_pool(void)
 		client.is_prepared = true;
 	}
 
-	/* Somebody may have terminated our worker. */
+	/* Somebody may have terminated our private pool's worker. */
 	if (client.private_segment != NULL && private_worker_is_gone())
 		leave_private_pool(true);
 
@@ -326,6 +343,10 @@ prepare_pool(void)
 		client.pool = walredo_pool_in_shmem();
 }
 
+/*
+ * As prepare_pool(), but makes a private pool if there is no pool, and waits
+ * until its worker has started.  ERROR 53000 if that is not possible.
+ */
 static void
 attach_pool(void)
 {
@@ -371,7 +392,9 @@ walredo_pool_expect_requests(void)
  */
 
 /*
- * The names of our database and of a role, for those who look at processes.
+ * Returns the names of our database and of a role, which are shown in the title
+ * of the child's process.  They are looked up in the catalogs when the role is
+ * another one than in the last call.
  */
 static const char *
 title_of_role(Oid role)
@@ -393,15 +416,17 @@ title_of_role(Oid role)
 }
 
 /*
- * Takes a slot that needs no waiting for.
+ * Takes a slot, and returns true, if there is one that the caller should not
+ * wait for.  Returns false if it should join the queue.
  *
- * An idle child that serves this database and role is taken at once, of several
- * the one that we used last.  If all such children are at work, or about to
- * start, it is better to wait: for most requests a child takes less time than
- * another takes to start, and so many callers at once cause one launch.  For
- * those that have to wait long, the worker starts another.  If there is no such
- * child at all, one is started in an empty slot, or takes the place of another
- * database's or role's child, of those the one idle for longest.
+ * An idle child that serves this database and role is taken at once, of
+ * several the one that we used last.  If all such children are at work, or
+ * about to start, it is better to wait: for most requests a child takes less
+ * time than another takes to start, and so many callers at once cause one
+ * launch.  The worker starts another child for backends that wait for long:
+ * offer_slot().  If no child serves this database and role, one is started in
+ * an empty slot.  If there is no empty slot, it takes the place of another
+ * database's or role's child, of the one that has been idle for longest.
  */
 static bool
 take_slot(Oid database, Oid role, const char *title)
@@ -472,7 +497,10 @@ take_slot(Oid database, Oid role, const char *title)
 	return true;
 }
 
-/* Joins the queue of those who wait for a slot. */
+/*
+ * Joins the queue of those who wait for a slot.  ERROR 53000 if it is full;
+ * then pool->lock is released.
+ */
 static void
 begin_waiting(Oid database, Oid role, const char *title)
 {
@@ -495,7 +523,7 @@ begin_waiting(Oid database, Oid role, const char *title)
 			client.pool->num_waiters++;
 			client.waiter = i;
 
-			/* It may have a child to spare for those who wait for long. */
+			/* The worker looks at how long we have waited: offer_slot(). */
 			walredo_pool_wake_worker(client.pool);
 			return;
 		}
@@ -507,7 +535,7 @@ begin_waiting(Oid database, Oid role, const char *title)
 			 errmsg("too many sessions wait for a wal-redo child")));
 }
 
-/* Leaves the queue, with the slot that was given to us, if any. */
+/* Leaves the queue.  If a slot was given to us, it is ours now. */
 static void
 end_waiting(void)
 {
@@ -523,7 +551,8 @@ end_waiting(void)
 }
 
 /*
- * Waits for the latch, up to the deadline if there is one.
+ * Waits for the latch, until the deadline if that is not 0.  The caller must
+ * look again at what it waits for.
  */
 static void
 wait_latch(uint32 wait_event_info, TimestampTz deadline)
@@ -556,11 +585,12 @@ walredo_slot_acquire(void)
 	LWLockRelease(&client.pool->lock);
 
 	/*
-	 * There is no limit to this wait: others may have long work to do.  But
-	 * nobody does any while the worker has not come to life, and if it does
-	 * not in the time that a child may take to start, it is not waited for
-	 * any longer.  This is looked at now and then, since nobody would say so
-	 * if whoever else waits for the worker gives up.
+	 * There is no limit to this wait, since the requests of other backends
+	 * may take long.  But no request is under way as long as the worker of a
+	 * private pool has not started, so that is not waited for longer than for
+	 * the start of a child.  It has to be checked now and then, because no
+	 * process sets our latch if the one that has registered the worker ends
+	 * meanwhile.
 	 */
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										   walredo_timeout);
@@ -578,7 +608,7 @@ walredo_slot_acquire(void)
 			(private_worker_is_gone() ||
 			 (now >= deadline && private_worker_is_missing())))
 		{
-			/* So is the pool; whoever has the child will not pass it on. */
+			/* Without its worker the pool is of no use, so make another. */
 			walredo_slot_abandon();
 			leave_private_pool(true);
 			attach_pool();
@@ -619,6 +649,8 @@ walredo_slot_release(int num_requests, int num_records)
 	WalredoSlot *slot = &client.pool->slots[client.slot];
 	TimestampTz now = GetCurrentTimestamp();
 
+	Assert(client.slot >= 0);
+
 	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
 	if (slot->state == SLOT_BUSY)
 	{
@@ -629,13 +661,13 @@ walredo_slot_release(int num_requests, int num_records)
 	}
 	else
 	{
-		/* It died since. */
+		/* The child died after its last answer, and nobody waits for it. */
 		Assert(slot->state == SLOT_DEAD);
 		slot->state = SLOT_EMPTY;
 	}
 	client.last_slot = client.slot;
 	client.slot = -1;
-	walredo_pool_slot_free(client.pool, client.last_slot);
+	walredo_pool_pass_on_slot(client.pool, client.last_slot);
 	LWLockRelease(&client.pool->lock);
 }
 
@@ -657,7 +689,7 @@ walredo_slot_abandon(void)
 		if (slot->state == SLOT_DEAD)
 		{
 			slot->state = SLOT_EMPTY;
-			walredo_pool_slot_free(client.pool, slotno);
+			walredo_pool_pass_on_slot(client.pool, slotno);
 		}
 		else
 		{
@@ -672,8 +704,9 @@ walredo_slot_abandon(void)
 }
 
 /*
- * A request that is under way when its transaction or subtransaction ends was
- * given up: by an error, or because the query was cancelled.
+ * Resource release callback.  If a request is still under way when its resource
+ * owner is released, an error has ended the transaction or subtransaction, for
+ * example because the query was cancelled.  Then abandons the slot.
  */
 static void
 release_resources(ResourceReleasePhase phase, bool is_commit,
@@ -689,10 +722,10 @@ release_resources(ResourceReleasePhase phase, bool is_commit,
 }
 
 /*
- * Has the worker kill our child if it lives, and waits until it is reaped.
- * Then
- * *end is how it ended, and the slot is let go.  False if there is no worker
- * any more; the slot is let go all the same.
+ * Has the worker kill our child if it lives, waits until it is reaped, and
+ * sets *end to how it ended.  Returns false, without *end, if there is no
+ * worker that could do so, or if it takes longer than REAP_TIMEOUT_MS.  In
+ * either case the slot is let go.
  */
 static bool
 await_reaping(WalredoChildEnd *end)
@@ -714,7 +747,7 @@ await_reaping(WalredoChildEnd *end)
 		}
 		LWLockRelease(&client.pool->lock);
 
-		/* A worker that has not come to life has no child to kill. */
+		/* A worker that has not started has no child to kill. */
 		if (GetCurrentTimestamp() >= deadline ||
 			(client.private_segment != NULL &&
 			 (private_worker_is_gone() || private_worker_is_missing())))
@@ -727,7 +760,7 @@ await_reaping(WalredoChildEnd *end)
 
 	*end = slot->end;
 	slot->state = SLOT_EMPTY;
-	walredo_pool_slot_free(client.pool, client.slot);
+	walredo_pool_pass_on_slot(client.pool, client.slot);
 	client.slot = -1;
 	LWLockRelease(&client.pool->lock);
 	return true;
@@ -775,7 +808,10 @@ walredo_slot_await_end(WalredoChildEnd *end)
 		end->with_worker = (client.private_segment != NULL);
 	}
 
-	/* Our own worker may still be about to end; the next is another. */
+	/*
+	 * The worker of our private pool may not have ended yet.  Leave the pool
+	 * now, so that the next request is not sent to the same worker.
+	 */
 	if (client.private_segment != NULL && end->with_worker)
 		leave_private_pool(true);
 }

@@ -3,14 +3,14 @@
  * stream.c
  *	  Many requests to a child, made ahead of their answers.
  *
- * A child that gets one request at a time waits for the backend after each, and
- * the backend for the child.  In a stream, the next requests are in the pipe
- * already, and the backend does something else meanwhile.
+ * With one request at a time, the child waits for the backend after each
+ * answer, and the backend waits for the child after each request.  In a
+ * stream, the next requests are in the pipe already, and the backend does
+ * something else meanwhile.
  *
- * Only the end of an exchange shows that the child has not written a byte too
- * many, which would have moved all answers that came after it.  So answers are
- * kept until the exchange has ended well, and if it does not, none of them is
- * used.
+ * If the child writes a byte too many, all later answers are shifted by one
+ * byte, which is noticed only after the last one.  So answers are kept until
+ * the whole exchange has succeeded, and if it fails, none of them is used.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -23,34 +23,40 @@
 #include "pool/request.h"
 #include "pool/slots.h"
 
-/* Requests that are made without letting others have the child in between. */
+/*
+ * The most requests of one exchange.  After as many, the child is let go, so
+ * that other backends can have it, and the answers, which take memory, are
+ * handed out.
+ */
 #define MAX_REQUESTS_AT_ONCE	256
 
-/* Whether a stream has a child, and what it does with it. */
+/* Whether a stream is in the middle of an exchange, and at what. */
 typedef enum StreamState
 {
 	/*
-	 * It has none.  walredo_stream_begin() makes it so, and step(), when all
-	 * requests are answered, or the child has failed.
+	 * There is no exchange, and so no child.  Set by walredo_stream_begin(),
+	 * and by step() when all requests have been answered or the child has
+	 * failed.
 	 */
 	STREAM_CLOSED,
 
 	/*
-	 * There is more to be written to the child.  step() makes it so when the
-	 * exchange begins, and walredo_stream_add().
+	 * There is more to be written to the child.  Set by step() when it begins
+	 * an exchange, and by walredo_stream_add().
 	 */
 	STREAM_SENDING,
 
 	/*
-	 * All has been written, and there are answers to be read.  step() makes
-	 * it so.
+	 * All requests have been written, and not all answers have been read. Set
+	 * by step().
 	 */
 	STREAM_RECEIVING
 } StreamState;
 
 /*
- * While a stream has a child, the pipe's in_flight says how many of the
- * requests have been sent, and how many answered; each counts from the first.
+ * A stream holds the requests that were added since the last exchange ended.
+ * During an exchange, the pipe's in_flight says how many of them have been sent
+ * and answered, counted from the first.
  */
 struct WalredoStream
 {
@@ -83,7 +89,12 @@ walredo_stream_end(WalredoStream *stream)
 	pfree(stream);
 }
 
-/* Sends the next requests, as many as there is room for. */
+/*
+ * Sends the next requests, as many as the pipe takes without waiting, and as
+ * can be in flight.  Only a request that does not fit into the pipe's
+ * buffer and list of pieces makes this wait until the child has read a part of
+ * it.
+ */
 static void
 send_requests(WalredoStream *stream)
 {
@@ -97,14 +108,14 @@ send_requests(WalredoStream *stream)
 	{
 		const WalredoRequest *request = &stream->requests[in_flight->sent];
 
-		/* It takes in one request after the other, each in time. */
+		/* If this has to wait, the child has the whole time for it. */
 		walredo_pipe_set_deadline(pipe);
 		request->send(pipe, request->arg);
 		in_flight->sent++;
 	}
 }
 
-/* Reads the answers that have come.  True if there were any. */
+/* Reads the answers that are there.  True if at least one was whole. */
 static bool
 receive_answers(WalredoStream *stream)
 {
@@ -113,10 +124,11 @@ receive_answers(WalredoStream *stream)
 	int			before = in_flight->answered;
 
 	/*
-	 * If a part of the last request has not been written yet, there can be no
-	 * answer to that, so it is not looked for.  If the child writes one
-	 * nevertheless, the byte that is one too many is found after the answer
-	 * to the request before.
+	 * If a part of the last request has not been written yet, do not look for
+	 * an answer to that request.  A child that has been taken over may have
+	 * written one all the same, which will be read later.  That does no harm:
+	 * such a child can give any answer that it likes, and what the exchange
+	 * has to make sure is that there are as many answers as requests.
 	 */
 	while (walredo_in_flight_count(in_flight) >
 		   (pipe->num_pieces > 0 ? 1 : 0) &&
@@ -127,7 +139,8 @@ receive_answers(WalredoStream *stream)
 }
 
 /*
- * Has all answers taken, or if the child has failed, gives all requests back.
+ * Calls stream->take for all requests, with their answers, or with NULL if the
+ * child has failed.
  */
 static void
 take_answers(WalredoStream *stream, bool has_failed)
@@ -139,9 +152,11 @@ take_answers(WalredoStream *stream, bool has_failed)
 }
 
 /*
- * Goes on with a stream that has requests, without waiting once there is a
- * child.  Returns true if there is something to wait for then.  Otherwise, no
- * request is left.
+ * Goes on with a stream that has requests: begins an exchange if there is
+ * none, for which it may have to wait, and then writes and reads what is
+ * possible without waiting.  Returns true if the exchange goes on, so that the
+ * caller can wait for room or for an answer.  Otherwise the exchange has
+ * ended, and the stream has no requests any more.
  */
 static bool
 step(WalredoStream *stream)
@@ -201,7 +216,10 @@ walredo_stream_add(WalredoStream *stream, const WalredoRequest *request)
 void
 walredo_stream_finish(WalredoStream *stream)
 {
-	/* Nobody has looked for answers since the last call. */
+	/*
+	 * The deadline that was set when the last request was sent may be over,
+	 * since nobody has waited for the child meanwhile.
+	 */
 	if (stream->state != STREAM_CLOSED)
 		walredo_pipe_set_deadline(stream->pipe);
 	while (stream->num_requests > 0 && step(stream))

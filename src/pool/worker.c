@@ -87,12 +87,12 @@ typedef struct ProcessOutput
 } ProcessOutput;
 
 /*
- * The child of a slot, as the worker has it.
+ * The child of a slot, as the worker knows it.
  *
  *	NONE		There is no process, and none has been asked for.
  *	ASKED_FOR	A child is to be forked as soon as the template is ready.
  *	STARTING	The process was sent a ping, and has not answered yet.
- *	SERVING		It has answered, so it can be given to the slot's owner.
+ *	SERVING		It has answered, and backends can use it.
  *
  *	NONE -> ASKED_FOR		launch()
  *	ASKED_FOR -> STARTING	launch()
@@ -125,7 +125,7 @@ static WalredoTemplate template;
 static ProcessOutput template_output;
 static TimestampTz template_deadline;	/* when it must be ready */
 
-/* When it became ready, or the last child that was forked from it ended. */
+/* When the template became ready, or the last child ended since. */
 static TimestampTz template_idle_since;
 
 static int	listen_fd = -1;
@@ -152,8 +152,8 @@ static volatile sig_atomic_t end_of_server = false;
 /* The worker is about to exit. */
 static bool worker_is_ending = false;
 
-/* Added to the tail of standard error of a process that is too slow. */
-static const char late[] = "(killed, since it did not start in time)";
+/* Added to the tail of standard error of a process that is late. */
+static const char late_reason[] = "(killed, since it did not start in time)";
 
 static void child_gone(int slotno);
 
@@ -277,7 +277,10 @@ read_last_output(ProcessOutput *output)
  * ----------------------------------------------------------------
  */
 
-/* To be called whenever a process has been started or has ended. */
+/*
+ * Has wait_set made anew before the next wait.  To be called whenever a process
+ * has been started or has ended.
+ */
 static void
 forget_wait_set(void)
 {
@@ -387,10 +390,10 @@ start_template(char *error, Size error_size)
 /*
  * Starts a child for a slot.  If the template is not ready yet, makes sure that
  * there is one; launch() must be called again when the template is ready.  The
- * child is sent a ping, and works if it answers that.
+ * child is sent a ping; read_first_answer() is called when it answers.
  *
  * On failure returns false, with the reason in the tail of the child's standard
- * error.
+ * error.  Then the caller must call child_gone().
  */
 static bool
 launch(int slotno)
@@ -458,7 +461,8 @@ launch(int slotno)
 
 /*
  * Reads the answer of a child that is STARTING to its first ping.  When all of
- * it is there, the child is SERVING, and given to the owner of its slot.
+ * it is there, the child is SERVING, and its slot becomes BUSY, unless the
+ * owner has given up meanwhile; then the slot is DOOMED, and stays so.
  * Returns false if the child has closed the pipe, or if there are more bytes
  * than an answer has.
  */
@@ -509,10 +513,10 @@ read_first_answer(int slotno)
 }
 
 /*
- * The child of a slot is gone, or must go.  Kills it if it lives, reaps it, and
- * tells the slot's owner how it ended.
- *
- * It may be called for a slot that has no child yet, if the launch failed.
+ * Does what is to be done when the child of a slot has ended, could not be
+ * started, or must be killed: kills it if it lives, reaps it, and moves the
+ * slot to its next state.  Unless the slot is REPLACING, its owner is told how
+ * the child ended; a slot without an owner is passed on.
  */
 static void
 child_gone(int slotno)
@@ -552,8 +556,8 @@ child_gone(int slotno)
 	if (is_replaced)
 	{
 		/*
-		 * The owner waits for a child of its own, which is still to be
-		 * started.  How another role's child ended is no concern of it.
+		 * The owner waits for the child that is still to be started.  How the
+		 * child of another role ended does not matter to it.
 		 */
 		slot->state = SLOT_LAUNCHING;
 	}
@@ -574,7 +578,7 @@ child_gone(int slotno)
 	else
 	{
 		slot->state = SLOT_EMPTY;
-		walredo_pool_slot_free(pool, slotno);
+		walredo_pool_pass_on_slot(pool, slotno);
 	}
 	LWLockRelease(&pool->lock);
 }
@@ -624,19 +628,21 @@ update_template(TimestampTz now)
 	if (due > now)
 		return TimestampDifferenceMilliseconds(now, due) + 1;
 	if (template.state == TEMPLATE_STARTING)
-		append_to_tail(&template_output, late, strlen(late));
+		append_to_tail(&template_output, late_reason, strlen(late_reason));
 	template_gone();
 	return -1;
 }
 
 /*
- * Looks at a slot that has no child for the backends that wait: it is EMPTY, or
- * IDLE with a child that serves none of them.
+ * Gives a slot that is EMPTY, or IDLE with a child that serves another role, to
+ * the backend that has waited longest, if it has waited for long enough.
  *
- * Backends rather wait for a child of their role that is at work than have
- * another one started, which mostly takes longer.  But if they have waited for
- * long, and no child is being started that might serve them, they get the slot.
- * Returns when that will be; 0 if it is not to be waited for.
+ * Backends wait for a child of their role that is at work, rather than have
+ * another one started, because that mostly takes longer: see take_slot().  But
+ * after LAUNCH_PATIENCE_MS, counted from the last launch at the earliest,
+ * another child is started for them.  Returns when that time will be over; 0
+ * if the slot was given to the backend, or if a child that is being started
+ * comes first.
  */
 static TimestampTz
 offer_slot(int slotno, TimestampTz now)
@@ -651,7 +657,7 @@ offer_slot(int slotno, TimestampTz now)
 	due = TimestampTzPlusMilliseconds(due, LAUNCH_PATIENCE_MS);
 	if (due > now)
 		return due;
-	walredo_pool_slot_free(pool, slotno);
+	walredo_pool_pass_on_slot(pool, slotno);
 	return 0;
 }
 
@@ -687,25 +693,24 @@ check_idle_slot(int slotno, TimestampTz now)
 }
 
 /*
- * Starts the child of a slot that is LAUNCHING, or sees to it that its start
- * ends in time, with or without success.  Returns until when it may take; 0 if
- * it has failed.
+ * Starts the child of a slot that is LAUNCHING, or ends it if it has not become
+ * ready in time.  Returns when it must be ready; now if it has failed.
  */
 static TimestampTz
 update_launch(int slotno, TimestampTz now)
 {
 	WorkerChild *child = &children[slotno];
 
-	if (child->process.pid == 0 && !launch(slotno))
+	if (child->process.pid != 0 || launch(slotno))
 	{
-		child_gone(slotno);
-		return 0;
+		if (child->launch_deadline > now)
+			return child->launch_deadline;
+		append_to_tail(&child->output, late_reason, strlen(late_reason));
 	}
-	if (child->launch_deadline > now)
-		return child->launch_deadline;
-	append_to_tail(&child->output, late, strlen(late));
+
+	/* As for a child that is DOOMED, the template may be idle from now on. */
 	child_gone(slotno);
-	return 0;
+	return now;
 }
 
 /*
@@ -719,7 +724,7 @@ update_slot(int slotno, TimestampTz now)
 	WalredoSlotState state;
 	TimestampTz due = 0;
 
-	/* What takes no more than a move from one state to another. */
+	/* First, do what only changes the state of the slot. */
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	if ((slot->state == SLOT_EMPTY || slot->state == SLOT_IDLE) &&
 		pool->num_waiters > 0 && slotno < WalredoPoolUsableSlots(pool))
@@ -729,15 +734,17 @@ update_slot(int slotno, TimestampTz now)
 	else if (slot->state == SLOT_BUSY && walredo_idle_timeout > 0)
 	{
 		/*
-		 * Nobody tells us when it becomes idle, which would cost every
-		 * request a context switch.  So have a look after that time.
+		 * Backends do not wake the worker when a slot becomes IDLE, as that
+		 * would cost every request a context switch.  So look at the slot
+		 * again at the earliest time at which the child may be idle for too
+		 * long.
 		 */
 		due = TimestampTzPlusMilliseconds(now, walredo_idle_timeout);
 	}
 	state = slot->state;
 	LWLockRelease(&pool->lock);
 
-	/* What takes system calls. */
+	/* Then, without the lock, do what takes system calls. */
 	switch (state)
 	{
 		case SLOT_REPLACING:
@@ -914,6 +921,7 @@ typedef enum EventKind
 
 #define MAX_EVENTS			(5 + 2 * WALREDO_MAX_CHILDREN)
 
+/* Makes wait_set: the latch, the socket, and the pipes of all processes. */
 static void
 make_wait_set(void)
 {
@@ -1005,6 +1013,7 @@ end_requested(void)
 	return result;
 }
 
+/* Handler of SIGQUIT, see quit_at_once(). */
 static void
 handle_quit(SIGNAL_ARGS)
 {

@@ -328,7 +328,10 @@ extern char *walredo_put_message_head(char *p, const WalredoMessage *message);
  */
 extern ssize_t walredo_read(int fd, char *buf, size_t min, size_t max);
 
-/* Writes all of buf to a blocking descriptor; false with errno on an error. */
+/*
+ * Writes all of buf; false with errno on an error.  The descriptor must be
+ * blocking, or known to have room, since EAGAIN is an error like any other.
+ */
 extern bool walredo_write(int fd, const char *buf, size_t size);
 
 /*

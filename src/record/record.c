@@ -294,9 +294,6 @@ record_set_field(WalredoRecord *rec, const RecordField *field, uint64 value)
 		*(uint32 *) at = (uint32) value;
 }
 
-/*
- * See record.h.
- */
 void
 walredo_record_validate(const WalredoRecord *rec)
 {
@@ -329,7 +326,7 @@ walredo_record_validate(const WalredoRecord *rec)
 		tail_size % tail_entry_sizes[layout->tail] != 0)
 		record_invalid(rec, "Its body of %zu bytes has a wrong length.",
 					   body_size);
-	/* an empty WAL record is a record too short, see below */
+	/* An empty WAL record is reported as one that is too short, see below. */
 	if (layout->tail != TAIL_NONE && tail_size == 0 &&
 		rec->kind != WALREDO_POSTGRES)
 		record_invalid(rec, "Its %s are empty.", layout->tail_name);
@@ -373,7 +370,10 @@ record_check_postgres(const WalredoRecord *rec)
 				 errdetail("The record that ends at %X/%X has checksum 0x%08X, but its header says 0x%08X.",
 						   LSN_FORMAT_ARGS(rec->lsn), crc, xlrec->xl_crc)));
 
-	/* Anyone can compute a checksum. */
+	/*
+	 * A right checksum does not mean that the server has written the record,
+	 * so check that its headers are consistent, too.
+	 */
 	problem = walredo_xlogrecord_check(xlrec);
 	if (problem != NULL)
 		ereport(ERROR,
@@ -463,8 +463,8 @@ record_check_members(const WalredoRecord *rec)
 					   rec->u.mxact_members.moff);
 
 	/*
-	 * All lie on one page, which also keeps the offset of the last one from
-	 * going round to the first.
+	 * All members must be on one page.  With this limit, offsets cannot wrap
+	 * around so far that two members have the same place.
 	 */
 	if (nmembers > WALREDO_MXACT_MEMBERS_PER_PAGE)
 		record_invalid(rec, "It has %zu members, more than the %zu of a page.",
@@ -640,7 +640,7 @@ record_parse_tail(WalredoParser *parser, WalredoRecord *rec)
 
 	walredo_parse_literal(parser, psprintf("%s=", layout->tail_name));
 
-	/* count the entries first, so that the limit precedes the allocation */
+	/* Count the entries first, to check the limit before allocating. */
 	if (layout->tail == TAIL_BYTES)
 	{
 		walredo_parse_literal(parser, "\\x");

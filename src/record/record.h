@@ -49,23 +49,28 @@ typedef enum WalredoRecordKind
 #define WALREDO_RECORD_NKINDS	(WALREDO_REPLACE + 1)
 
 /*
- * No body is longer than this.  A WAL record, or an object that one holds as a
- * whole, is as long as the server lets it be (XLogRecordMaxSize), and fits into
- * palloc's limit with a row around it.  Others are about one page.
+ * The longest bodies.  A WAL record, or an object that is contained in one as
+ * a whole, can be as long as the server allows (XLogRecordMaxSize); in a row,
+ * it is still within the limit of palloc().  The second limit is for all other
+ * kinds, which change a few bytes of one page.
  */
 #define WALREDO_MAX_RECORD_SIZE	(1020 * 1024 * 1024)
 #define WALREDO_MAX_NATIVE_SIZE	(16 * 1024 * 1024)
 
 /*
- * A wal-redo child is given no longer WAL record than this.  PostgreSQL itself
- * logs longer ones, such as messages and ends of transactions, but none of
- * those that change a block of a relation comes near it.
+ * The longest WAL record that is sent to a wal-redo child.  PostgreSQL itself
+ * logs longer ones, such as messages and ends of transactions, but those that
+ * change a block of a relation are much shorter.
  */
 #define WALREDO_MAX_REPLAY_SIZE	(16 * 1024 * 1024)
 
-/* Flag bits.  Both belong to WALREDO_POSTGRES alone. */
-#define WALREDO_WILL_INIT_GIVEN	0x01	/* the caller said if it initializes */
-#define WALREDO_WILL_INIT		0x02	/* ... and said yes */
+/*
+ * Flag bits, which only WALREDO_POSTGRES can have.  The first is set if
+ * whoever made the record has said whether it initializes the page, and the
+ * second if it was said to.
+ */
+#define WALREDO_WILL_INIT_GIVEN	0x01
+#define WALREDO_WILL_INIT		0x02
 
 /* As in access/multixact.h, but with fields of known size. */
 typedef struct WalredoMultiXactMember
@@ -166,8 +171,9 @@ extern WalredoRecord *walredo_record_make(WalredoRecordKind kind,
 										  XLogRecPtr lsn, Size body_size);
 
 /*
- * True if a native record makes its page, or object, without a look at what it
- * was before.  (For a WAL record that depends on the page: see wal/changes.h.)
+ * True if native records of that kind make the whole page or object, whatever
+ * it was before.  (For a WAL record that depends on the page: see
+ * wal/changes.h.)
  */
 extern bool walredo_record_starts_page(WalredoRecordKind kind);
 

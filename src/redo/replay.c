@@ -3,13 +3,16 @@
  * replay.c
  *	  Replay of a list of records on the image of one page.
  *
- * Native records are applied here in the backend, whole WAL records by a
- * wal-redo child, unless the page that they change is no block of a relation,
- * or they do not name it: those become native ones.  The list is cut into runs
- * of either sort, and the image goes from one run to the next.
+ * Native records are applied here in the backend, and whole WAL records by a
+ * wal-redo child.  There are two sorts of pages that no child replays WAL
+ * records on: pages that are no block of a relation, and pages of a visibility
+ * map that the record changes without naming them.  For these, WAL records are
+ * converted to native ones.  The list is cut into runs of either sort, and
+ * each run changes the image that the one before has left.
  *
- * Everything that a child is given is validated here, because a child exits on
- * any invalid input, and the next request has to wait for another one.
+ * walredo_replay() validates all records that a child is to replay, because a
+ * child exits on any invalid input, and then the next request has to wait for
+ * another child.  The callers of streams make sure of it themselves.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -53,7 +56,7 @@ walredo_replay_record_size(const XLogRecord *record)
 	return RECORD_HEAD_SIZE + record->xl_tot_len;
 }
 
-/* What precedes a record of the given size in a message that bears it. */
+/* Writes what precedes a record of the given size in a message. */
 static inline char *
 put_record_head(char *p, WalredoMessageType type, XLogRecPtr end_lsn,
 				Size size)
@@ -71,6 +74,7 @@ walredo_replay_put_record(char *dst, XLogRecPtr end_lsn,
 	memcpy(dst, record, record->xl_tot_len);
 }
 
+/* Writes the header of a message. */
 static void
 put_message(WalredoPipe *pipe, WalredoMessageType type, uint32 payload_size)
 {
@@ -79,7 +83,7 @@ put_message(WalredoPipe *pipe, WalredoMessageType type, uint32 payload_size)
 	(void) walredo_put_header(p, type, payload_size);
 }
 
-/* A message that bears a whole WAL record. */
+/* Writes a message that contains a whole WAL record. */
 static void
 put_record(WalredoPipe *pipe, WalredoMessageType type,
 		   const WalredoRecord *record)
@@ -112,7 +116,7 @@ put_tag(WalredoPipe *pipe, const WalredoTag *tag)
 						   &wire_tag);
 }
 
-/* What precedes the records of a page: which it is, and its image if any. */
+/* Writes what precedes the records of a page: its tag, and its image if any. */
 static void
 begin_page(WalredoPipe *pipe, const WalredoTag *tag, const char *base)
 {
@@ -126,7 +130,7 @@ begin_page(WalredoPipe *pipe, const WalredoTag *tag, const char *base)
 	}
 }
 
-/* What follows them. */
+/* Writes what follows the records of a page. */
 static void
 end_page(WalredoPipe *pipe, const WalredoTag *tag)
 {
@@ -165,9 +169,12 @@ rmgr_name(RmgrId rmid)
 	return RmgrTable[rmid].rm_name;
 }
 
-/* LSN and resource manager of the record that begins a piece. */
+/*
+ * Reads the LSN and resource manager of the record in a message that
+ * walredo_replay_put_record() has written.  Returns the size of the message.
+ */
 static Size
-look_at_message(const char *data, XLogRecPtr *lsn, RmgrId *rmid)
+read_message(const char *data, XLogRecPtr *lsn, RmgrId *rmid)
 {
 	XLogRecord	header;
 
@@ -177,6 +184,10 @@ look_at_message(const char *data, XLogRecPtr *lsn, RmgrId *rmid)
 	return walredo_replay_record_size(&header);
 }
 
+/*
+ * The functions named describe_... make a sentence about a request, for the
+ * DETAIL of an error.
+ */
 static char *
 describe_records(const WalredoTag *tag, int nrecords, XLogRecPtr first_lsn,
 				 XLogRecPtr last_lsn, RmgrId last_rmid)
@@ -214,13 +225,14 @@ describe_job(void *arg)
 		return psprintf("It was to give %s back.",
 						walredo_tag_to_cstring(&job->tag));
 	last = &job->pieces[job->npieces - 1];
-	(void) look_at_message(job->pieces[0].data, &first_lsn, &rmid);
+	(void) read_message(job->pieces[0].data, &first_lsn, &rmid);
 	for (Size at = 0; at < last->size;)
-		at += look_at_message(last->data + at, &last_lsn, &rmid);
+		at += read_message(last->data + at, &last_lsn, &rmid);
 	return describe_records(&job->tag, job->nrecords, first_lsn, last_lsn,
 							rmid);
 }
 
+/* ERROR 22023: a record is not about the page. */
 static void
 not_of_page(const WalredoTag *tag, const WalredoRecord *record)
 {
@@ -232,6 +244,7 @@ not_of_page(const WalredoTag *tag, const WalredoRecord *record)
 					   walredo_tag_to_cstring(tag))));
 }
 
+/* ERROR 22023: a record needs an image of the page. */
 static void
 no_base_image(const WalredoTag *tag, const WalredoRecord *record)
 {
@@ -323,8 +336,7 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 
 /*
  * True if a record is for apply_native_run(): a native one, or a whole WAL
- * record that does not name the page, so that what it does to it is not in a
- * block reference that a child could replay.
+ * record for a page that no child replays it on, see the head of this file.
  */
 static inline bool
 is_applied_here(const WalredoTag *tag, const WalredoRecord *record)
@@ -338,8 +350,8 @@ is_applied_here(const WalredoTag *tag, const WalredoRecord *record)
 }
 
 /*
- * Applies a run of records here: native ones, and those that others amount to
- * for this page.
+ * Applies a run of records here: native ones, and WAL records, which are
+ * converted to the native records that do the same to this page.
  */
 static bytea *
 apply_native_run(const WalredoTag *tag, bytea *image,
@@ -429,7 +441,10 @@ walredo_replay(const WalredoTag *tag, bytea *base,
 	{
 		int			end = i;
 
-		/* There may be very many, so they are looked at once. */
+		/*
+		 * There may be very many records, so each is looked at only once, to
+		 * find the end of the run and to check it.
+		 */
 		for (; end < nrecords && !is_applied_here(tag, records[end]); end++)
 			check_replayable(tag, records[end], end == i && image == NULL);
 		if (end > i)
@@ -444,8 +459,8 @@ walredo_replay(const WalredoTag *tag, bytea *base,
 }
 
 /*
- * A stream of the pool's.  That is all that there is to it, but who includes
- * our header needs to know nothing of the pool.
+ * This only wraps a stream of the pool, so that code that includes replay.h
+ * does not depend on the pool.
  */
 struct WalredoReplayStream
 {
@@ -542,6 +557,7 @@ walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page)
 	walredo_pool_request(&request, page);
 }
 
+/* The WalredoTakeAnswer of streams of WalredoMaskJob. */
 static void
 take_masked(void *arg, const char *page)
 {
@@ -590,7 +606,10 @@ walredo_describe_record(const WalredoRecord *record)
 	unconstify(WalredoRecord *, record), 0, false};
 	PGAlignedBlock text;
 
-	/* It changes a page that no child is asked for, but it is there. */
+	/*
+	 * WAL can have longer records, which change no block that a child is
+	 * asked for.  They can be decoded, but no child can be given one.
+	 */
 	if (WalredoRecordBodySize(record) > WALREDO_MAX_REPLAY_SIZE)
 		return pstrdup("");
 

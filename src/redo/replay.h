@@ -22,25 +22,28 @@
 /*
  * Applies records, in order, to the image of what tag names.
  *
- * base is a bytea of the caller's own, which may be changed in place, or NULL
- * if there is none.  Returns the new image, which is the same bytea where the
- * length stays.  ERROR 22023 if there are no records, if an image is needed
- * and there is none, if the image of a page is not BLCKSZ bytes, or if a record
- * is not about the page; and what walredo_pool_request() and
+ * base is a bytea that the caller owns, or NULL if there is none.  Returns the
+ * new image, which is either the same bytea, changed in place, or a new one,
+ * palloc'd.  ERROR 22023 if there are no records, if an image is needed and
+ * there is none, if the image of a page is not BLCKSZ bytes, or if a record is
+ * not about the page; 54000 if a record is longer than
+ * WALREDO_MAX_REPLAY_SIZE; 0A000 if it takes the code of a resource manager
+ * that is not the server's; and what walredo_pool_request() and
  * walredo_native_apply() raise.
  */
 extern bytea *walredo_replay(const WalredoTag *tag, bytea *base,
 							 WalredoRecord *const *records, int nrecords);
 
 /*
- * A whole WAL record in the form in which a child is given it: how many bytes
- * that are, and how it is written.  dst need not be aligned.
+ * The message by which a whole WAL record is sent to a child.  The first
+ * function returns how many bytes it takes, and the second writes it to dst,
+ * which need not be aligned.
  */
 extern Size walredo_replay_record_size(const XLogRecord *record);
 extern void walredo_replay_put_record(char *dst, XLogRecPtr end_lsn,
 									  const XLogRecord *record);
 
-/* Some such records, one after the other. */
+/* Some such messages, one after the other; at least one. */
 typedef struct WalredoReplayPiece
 {
 	const char *data;
@@ -58,41 +61,41 @@ typedef struct WalredoReplayJob
 } WalredoReplayJob;
 
 /*
- * Many jobs, given to a child ahead of their answers: it replays one while the
- * caller gets the next ones ready.  See pool/client.h, of whose streams this is
- * one, for what it may wait for.
- *
- * A stream lives in the memory context that is current when it begins.  It has
- * a child from time to time, and while it does, nothing else in this process
- * can: call walredo_replay_finish() before anything else that needs one.
+ * A stream of jobs, which are sent to a child ahead of their answers: the
+ * child replays one while the caller prepares the next ones.  It is made of a
+ * stream of pool/client.h, which says what it may wait for and when it has a
+ * child: call walredo_replay_finish() before anything else that needs one.  A
+ * stream lives in the memory context that is current when it begins.
  */
 typedef struct WalredoReplayStream WalredoReplayStream;
 
 /*
- * Takes the page, of BLCKSZ bytes, that came out of a job; NULL if the child
- * failed at this job or at another of the stream, in which case the job was
- * perhaps not even begun.  walredo_replay_one() tells, and raises the error.
- * It may not add to the stream, or do anything that needs a child.
+ * The caller's function that takes the page, of BLCKSZ bytes, that a job has
+ * resulted in.  page is NULL if the child failed at this job or at another one
+ * of the stream.  To find out which, call walredo_replay_one() for the job,
+ * which raises the error if it fails again.  The function must not add to the
+ * stream, or do anything that needs a child.
  */
 typedef void (*WalredoTakePage) (void *job, const char *page);
 
 extern WalredoReplayStream *walredo_replay_begin(WalredoTakePage take);
 
 /*
- * Adds a job, which stays in place until its page is taken.  Pages are taken in
- * the order of the jobs, some hundred at a time, by this function and the next
- * three.
+ * Adds a job, which must stay in place until its page is taken.  This function
+ * and the next three call take, in the order of the jobs, for some hundred jobs
+ * at a time.
  *
- * As walredo_replay() applies records, so does a job, but the caller answers
- * for what that checks: the records are whole WAL records which name the block,
- * and the first initializes it if there is no base image.
+ * Nothing is checked here that walredo_replay() checks.  The caller must make
+ * sure that all records name the block, that none is longer than
+ * WALREDO_MAX_REPLAY_SIZE, and that the first initializes the block if there is
+ * no base image.
  */
 extern void walredo_replay_add(WalredoReplayStream *stream,
 							   WalredoReplayJob *job);
 
 /*
- * Sends and receives what can be without waiting for the child at its work.
- * True if the child has been given all jobs.
+ * Sends jobs and receives pages as far as possible without waiting for the
+ * child to replay anything.  True if all jobs have been sent.
  */
 extern bool walredo_replay_advance(WalredoReplayStream *stream);
 
@@ -110,7 +113,8 @@ extern void walredo_replay_one(WalredoReplayJob *job, char *page);
 
 /*
  * Masks a page, of BLCKSZ bytes, in place, as the resource manager does for
- * wal_consistency_checking.
+ * wal_consistency_checking, and a little more: see mask_page() in child/redo.c.
+ * Raises what walredo_pool_request() does.
  */
 extern void walredo_mask_page(RmgrId rmid, BlockNumber blkno, char *page);
 
@@ -120,30 +124,31 @@ typedef struct WalredoMaskJob
 	RmgrId		rmid;
 	BlockNumber blkno;
 	char	   *page;			/* BLCKSZ bytes */
-	bool		done;			/* in a stream */
+	bool		done;			/* set by a stream: page is masked now */
 } WalredoMaskJob;
 
 /*
  * The same for many pages: a stream for such jobs, which is advanced, finished
- * and ended as any other.  A job stays in place until the stream has been
- * finished.  If the child fails at one, that one and some others are not done,
- * and nothing is raised.
+ * and ended by the functions above.  A job must stay in place until the stream
+ * has been finished.  If the child fails at one, that one and some others are
+ * not done, and no error is raised.
  */
 extern WalredoReplayStream *walredo_mask_begin(void);
 extern void walredo_mask_add(WalredoReplayStream *stream, WalredoMaskJob *job);
 
 /*
- * The text that the record's resource manager describes it with; palloc'd.
- * Empty if that is not the server's own, or if the record is longer than a
- * child is given.  The record is WALREDO_POSTGRES.
+ * The text that the record's resource manager describes it with; palloc'd.  It
+ * is empty if a library, and not the server, has brought the resource manager,
+ * or if the record is longer than WALREDO_MAX_REPLAY_SIZE.  The record must be
+ * WALREDO_POSTGRES.  Raises what walredo_pool_request() does.
  */
 extern char *walredo_describe_record(const WalredoRecord *record);
 
 /*
  * Has a child answer a request that was saved, by the name of its file, and
- * puts the answer, of BLCKSZ bytes, into page.  ERROR as from
- * walredo_replay_one(),
- * 22023 for what cannot be a name, and 58P01 if there is no such file.
+ * puts the answer, of BLCKSZ bytes, into page.  Raises what
+ * walredo_pool_request() does, 22023 for what cannot be a name, and 58P01 if
+ * there is no such file.
  */
 extern void walredo_replay_saved_request(const char *name, char *page);
 

@@ -15,10 +15,10 @@
 #include "stats/stats.h"
 #include "utils/timestamp.h"
 
-/* Where a process counts that has no pool. */
-static WalredoStats own_stats;
+/* Where a process that has no pool counts. */
+static WalredoStats local_stats;
 
-WalredoStats *walredo_stats = &own_stats;
+WalredoStats *walredo_stats = &local_stats;
 
 void
 walredo_stats_init(WalredoStats *stats)
@@ -46,7 +46,7 @@ void
 walredo_stats_attach(WalredoStats *stats)
 {
 	WalredoStats *from = walredo_stats;
-	WalredoStats *to = stats ? stats : &own_stats;
+	WalredoStats *to = stats ? stats : &local_stats;
 
 	if (from == to)
 		return;

@@ -4,8 +4,8 @@
  *	  Counters of what a pool, its worker and its callers have done.
  *
  * Statistics are kept where the pool is: in the server's shared memory if the
- * library is preloaded, and in that of one session if not.  All are atomic and
- * only ever added to, so nobody waits for anybody to count.
+ * library is preloaded, and in that of one session if not.  All are atomic, so
+ * no process has to wait for another one to count.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -37,7 +37,7 @@ typedef enum WalredoCounter
 	/* Requests that came to nothing, by cause. */
 	STAT_ERRORS_LAUNCH,			/* no child could be started */
 	STAT_ERRORS_CHILD,			/* the child died */
-	STAT_ERRORS_PROTOCOL,		/* the child answered what it should not */
+	STAT_ERRORS_PROTOCOL,		/* the child wrote too much or too early */
 	STAT_ERRORS_TIMEOUT,		/* the child took too long */
 	STAT_ERRORS_CANCEL,			/* the caller gave up */
 	STAT_RETRIES,				/* tried again; not an error yet */
@@ -45,12 +45,14 @@ typedef enum WalredoCounter
 	/* Children. */
 	STAT_LAUNCHES,				/* started, and answered a ping */
 	STAT_LAUNCH_FAILURES,
-	STAT_DEATHS,				/* found dead, not killed by the worker */
-	STAT_KILLS_FAILURE,			/* ... after a failure, time-out or cancel */
-	STAT_KILLS_ROLE,			/* ... to make room for another role's child */
-	STAT_KILLS_IDLE,			/* ... for want of work */
-	STAT_KILLS_SIZE,			/* ... since the pool became smaller */
-	STAT_KILLS_OUTPUT			/* ... for what it did on standard error */
+	STAT_DEATHS,				/* ended by themselves, or killed by others */
+
+	/* Children that were killed by the worker, by cause. */
+	STAT_KILLS_FAILURE,			/* after a failure, time-out or cancel */
+	STAT_KILLS_ROLE,			/* to make room for another role's child */
+	STAT_KILLS_IDLE,			/* idle for too long */
+	STAT_KILLS_SIZE,			/* the pool became smaller */
+	STAT_KILLS_OUTPUT			/* closed, or wrote too much to, stderr */
 } WalredoCounter;
 
 #define STAT_NCOUNTERS	(STAT_KILLS_OUTPUT + 1)
