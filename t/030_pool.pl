@@ -300,7 +300,7 @@ sub test_kill
 		kill 'KILL', $child;
 		ends_wrong(
 			$session,
-			qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay .* The child was terminated by signal 9/,
+			qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was to replay .* The child was terminated by signal 9/,
 			"request $id without retries");
 		is_right($session, 2, 'after that');
 		$session->query('RESET walredo.max_retries');
@@ -332,7 +332,7 @@ sub test_timeout
 	begin_query($session, request(1));
 	ends_wrong(
 		$session,
-		qr/$timed_out\nDETAIL:  It was to replay .* The child was killed\.\n/,
+		qr/$timed_out\nDETAIL:  The request was to replay .* The child was killed\.\n/,
 		'shorter time-out');
 	is_gone($child, 'child is killed after shorter time-out');
 	$session->query('RESET walredo.timeout');
@@ -423,7 +423,7 @@ sub test_poison
 	begin_query($session, $query);
 	ends_wrong(
 		$session,
-		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its standard error ended with: PANIC:  invalid max offset number/,
+		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its standard error ended with: PANIC:  invalid max offset number/,
 		'PANIC of redo');
 	is_gone($child, 'child is gone after PANIC');
 	is_right($session, 2, 'after PANIC');
