@@ -137,7 +137,7 @@ is(sprintf('%o', S_IMODE((stat "$dir/$name")[2])), '600', 'modes: file');
 #
 $wal_start_lsn = -s $node->logfile;
 fails_with("$on SELECT walredo_replay_request('$name')",
-	qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "\Q$name\E"\. $panic/,
+	qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was the saved request "\Q$name\E"\. $panic/,
 	'replay');
 is(join(' ', saved()), $name, 'replay: the request is not saved again');
 my @panics = slurp_file($node->logfile, $wal_start_lsn) =~
@@ -188,7 +188,7 @@ run_query("$long " . $large->($many));
 is(scalar(saved()), 2, 'size: another one is not');
 like(
 	slurp_file($node->logfile, $wal_start_lsn),
-	qr/LOG:  failed request is not saved\n.*DETAIL:  It has 4\d{7} bytes, and those in directory "walredo_failed_requests" have 4\d{7}\. The limit for all is 67108864\./,
+	qr/LOG:  failed request is not saved\n.*DETAIL:  The request has 4\d{7} bytes, and those in directory "walredo_failed_requests" have 4\d{7}\. The limit for all is 67108864\./,
 	'size: and the server log says so');
 run_query("$on $bad");
 is(scalar(saved()), 3, 'size: a short one is saved');
@@ -240,7 +240,7 @@ my $ping = 'H' . pack('N', 4);
 my $tag = "\0" . pack('NNNN', 1663, 5, 1, 0);
 my $begin = 'B' . pack('N', 4 + length $tag) . $tag;
 my $get = 'G' . pack('N', 4 + length $tag) . $tag;
-my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "2-2"\. The child exited with exit code 1\. Its standard error ended with: ERROR:  /;
+my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was the saved request "2-2"\. The child exited with exit code 1\. Its standard error ended with: ERROR:  /;
 my $late = qr/ERROR:  58030: wal-redo child did not answer in time/;
 my $invalid = qr/ERROR:  58030: wal-redo child gave an invalid answer/;
 my @files = (
@@ -250,7 +250,7 @@ my @files = (
 	[ 'half a message', substr($contents, 0, 100), $late ],
 	[ 'a request without its end', substr($contents, 0, 50_000), $late ],
 	[ 'no question', $begin, $late ],
-	[ 'a question about another page', $get, qr/${failed}page asked for is not the one/ ],
+	[ 'a question about another page', $get, qr/${failed}requested page does not match/ ],
 	[ 'no image', "$begin$get", $failed ],
 	[ 'a length that is too short', 'H' . pack('N', 3), qr/${failed}message of type "H"/ ],
 	[ 'a length without end', 'A' . pack('N', 0xFFFFFFFF), $failed ],
