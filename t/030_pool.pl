@@ -413,7 +413,7 @@ sub test_cancel
 sub test_poison
 {
 	my $session = session($node);
-	my $wal_start_lsn = -s $node->logfile;
+	my $log_start = -s $node->logfile;
 	my $query =
 	  'SELECT walredo_apply(tag, NULL, ARRAY[walredo_postgres(end_lsn, rec)])
 		FROM poison';
@@ -456,7 +456,7 @@ END
 $$});
 	like($errors, qr/good 17, bad 3/, 'good requests among bad ones');
 
-	my $log = slurp_file($node->logfile, $wal_start_lsn);
+	my $log = slurp_file($node->logfile, $log_start);
 	like(
 		$log,
 		qr/wal-redo child $child: PANIC:  invalid max offset number/,
@@ -471,7 +471,7 @@ $$});
 sub test_hijacked
 {
 	my $session = session($node);
-	my ($child, $wal_start_lsn, $fd);
+	my ($child, $log_start, $fd);
 
 	# A byte more than asked for, before the request and in the answer.
 	foreach my $when ('before', 'in')
@@ -499,7 +499,7 @@ sub test_hijacked
 	}
 
 	# Standard error without end, and without a line's end.
-	$wal_start_lsn = -s $node->logfile;
+	$log_start = -s $node->logfile;
 	$child = child(workers($session->{backend}));
 	open($fd, '>', "/proc/$child/fd/2") or die "could not open: $!";
 	{
@@ -515,7 +515,7 @@ sub test_hijacked
 	close($fd);
 	is_gone($child, 'child that wrote too much is killed');
 	is_right($session, 1, 'after that');
-	cmp_ok((-s $node->logfile) - $wal_start_lsn,
+	cmp_ok((-s $node->logfile) - $log_start,
 		'<', 1_000_000, 'server log has not grown much');
 
 	$session->quit;
