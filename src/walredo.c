@@ -48,7 +48,7 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("walredo.pool_size",
-							"Sets the number of wal-redo children that all sessions share.",
+							"Sets the maximum number of wal-redo children that all sessions share.",
 							"If walredo is not in shared_preload_libraries, each session has its own child.",
 							&walredo_pool_size,
 							4,
@@ -58,8 +58,8 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("walredo.idle_timeout",
-							"Sets the time after which an idle wal-redo child is ended.",
-							"Zero disables this.",
+							"Sets how long a wal-redo child can be idle before it is ended.",
+							"0 disables the timeout.",
 							&walredo_idle_timeout,
 							60000,
 							0, INT_MAX,
@@ -68,7 +68,7 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("walredo.max_retries",
-							"Sets the number of times that a request is tried again if its wal-redo child was killed from outside.",
+							"Sets how often a request is retried if its wal-redo child was killed by something other than walredo.",
 							"This also applies if the child died after it had answered other requests.",
 							&walredo_max_retries,
 							1,
@@ -78,7 +78,7 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("walredo.save_failed_requests",
-							 "Saves requests at which a wal-redo child died.",
+							 "Saves requests on which a wal-redo child failed.",
 							 "They are kept in the directory walredo_failed_requests below the data directory.",
 							 &walredo_save_failed_requests,
 							 false,

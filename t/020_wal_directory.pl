@@ -276,7 +276,7 @@ for my $to ($end, $open_end)
 	$stderr = scan_error($dir, $start, $to);
 	like(
 		$stderr,
-		qr/58P01: WAL segment "$middle_segment" is missing.*\Q$dir\E.*wanted from/s,
+		qr/58P01: WAL segment "$middle_segment" is missing.*\Q$dir\E.*needed from/s,
 		'missing segment is named');
 }
 same_lines(records($dir, $start, $starts[10]),
@@ -301,7 +301,7 @@ truncate("$dir/$last_segment", 100);
 $stderr = scan_error($dir, $start, $end);
 like($stderr, qr/XX001: .*HINT:  Use FFFFFFFF/s, 'truncated last segment');
 cmp_ok(record_count(records($dir, $start, $open_end)),
-	'<', @lines, 'an open end is where the truncated log ends');
+	'<', @lines, 'an open end is where the truncated WAL ends');
 
 # A flipped bit in a record
 my $i = int(@starts / 2);

@@ -442,7 +442,7 @@ last_file('compressed, after one that is not there',
 	{
 		$got = read_directory($node, $dir, $first_lsn, $end);
 		like($got->{error},
-			qr/58P01: WAL segment "$third" is missing.*HINT:  There is file "$third.gz", but it is not a plain segment/s,
+			qr/58P01: WAL segment "$third" is missing.*HINT:  There is a file "$third.gz", but it cannot be used: it is not a plain segment/s,
 			'a compressed file in the middle');
 	}
 
@@ -488,7 +488,7 @@ $other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_s
 	is_deeply($got->{lines}, $all->{lines}, "this server's segments are read");
 	is($got->{error}, '', '... without an error');
 	like("@{ $got->{warnings} }",
-		qr/file "\w+" before it cannot be used: it is of the database system .*file "$next" after it cannot be used: it is of the database system/,
+		qr/file "\w+" before it cannot be used: it belongs to the database system .*file "$next" after it cannot be used: it belongs to the database system/,
 		'... and it is said where there are others');
 
 	# In a gap
@@ -537,7 +537,7 @@ sub records_from
 		append_to_file("$dir/$empty", '') if $try == 2;
 		my $got = read_directory($node, $dir, '0/0', $open_end);
 		like($got->{error},
-			qr/58P01: no usable WAL segments of timeline 1 in directory "\Q$dir\E".*HINT:  There is file "$name", but it holds what was at/s,
+			qr/58P01: no usable WAL segments of timeline 1 in directory "\Q$dir\E".*HINT:  There is a file "$name", but it cannot be used: it still contains the WAL that was at/s,
 			'an old segment under a new name only');
 		$got = read_directory($node, $dir, $first_lsn, $open_end);
 		like($got->{error}, qr/58P01: WAL segment "$first" is missing/,

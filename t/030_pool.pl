@@ -300,7 +300,7 @@ sub test_kill
 		kill 'KILL', $child;
 		ends_wrong(
 			$session,
-			qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay .* The child was terminated by signal 9/,
+			qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was to replay .* The child was terminated by signal 9/,
 			"request $id without retries");
 		is_right($session, 2, 'after that');
 		$session->query('RESET walredo.max_retries');
@@ -332,7 +332,7 @@ sub test_timeout
 	begin_query($session, request(1));
 	ends_wrong(
 		$session,
-		qr/$timed_out\nDETAIL:  It was to replay .* The child was killed\.\n/,
+		qr/$timed_out\nDETAIL:  The request was to replay .* The child was killed\.\n/,
 		'shorter time-out');
 	is_gone($child, 'child is killed after shorter time-out');
 	$session->query('RESET walredo.timeout');
@@ -418,7 +418,7 @@ sub test_cancel
 sub test_poison
 {
 	my $session = session($node);
-	my $wal_start_lsn = -s $node->logfile;
+	my $log_start = -s $node->logfile;
 	my $query =
 	  'SELECT walredo_apply(tag, NULL, ARRAY[walredo_postgres(end_lsn, rec)])
 		FROM poison';
@@ -428,7 +428,7 @@ sub test_poison
 	begin_query($session, $query);
 	ends_wrong(
 		$session,
-		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its standard error ended with: PANIC:  invalid max offset number/,
+		qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was to replay the Heap record at .* The child was terminated by signal 6: Aborted. Its standard error ended with: PANIC:  invalid max offset number/,
 		'PANIC of redo');
 	is_gone($child, 'child is gone after PANIC');
 	is_right($session, 2, 'after PANIC');
@@ -461,7 +461,7 @@ END
 $$});
 	like($errors, qr/good 17, bad 3/, 'good requests among bad ones');
 
-	my $log = slurp_file($node->logfile, $wal_start_lsn);
+	my $log = slurp_file($node->logfile, $log_start);
 	like(
 		$log,
 		qr/wal-redo child $child: PANIC:  invalid max offset number/,
@@ -476,7 +476,7 @@ $$});
 sub test_hijacked
 {
 	my $session = session($node);
-	my ($child, $wal_start_lsn, $fd);
+	my ($child, $log_start, $fd);
 
 	# A byte more than asked for, before the request and in the answer.
 	foreach my $when ('before', 'in')
@@ -504,7 +504,7 @@ sub test_hijacked
 	}
 
 	# Standard error without end, and without a line's end.
-	$wal_start_lsn = -s $node->logfile;
+	$log_start = -s $node->logfile;
 	$child = child(workers($session->{backend}));
 	open($fd, '>', "/proc/$child/fd/2") or die "could not open: $!";
 	{
@@ -520,7 +520,7 @@ sub test_hijacked
 	close($fd);
 	is_gone($child, 'child that wrote too much is killed');
 	is_right($session, 1, 'after that');
-	cmp_ok((-s $node->logfile) - $wal_start_lsn,
+	cmp_ok((-s $node->logfile) - $log_start,
 		'<', 1_000_000, 'server log has not grown much');
 
 	$session->quit;

@@ -156,7 +156,7 @@ sub deed
 	else
 	{
 		is($output, '', "$name: no page");
-		like($errors, qr/ERROR:  $expected\nDETAIL:  It was to replay .* $end/,
+		like($errors, qr/ERROR:  $expected\nDETAIL:  The request was to replay .* $end/,
 			"$name: error");
 		is_gone($child, "$name: child is gone");
 	}

@@ -113,13 +113,13 @@ sub write_file
 fails_with($bad, qr/ERROR:  58030:.*$panic/s, 'off');
 ok(!-e $dir, 'off: nothing is saved');
 
-my $wal_start_lsn = -s $node->logfile;
+my $log_start = -s $node->logfile;
 my $on = 'SET walredo.save_failed_requests = on;';
 fails_with("$on $bad", qr/ERROR:  58030:.*$panic/s, 'on');
 my ($name) = saved();
 is(join(' ', saved()), $name, 'on: one file');
 like(
-	slurp_file($node->logfile, $wal_start_lsn),
+	slurp_file($node->logfile, $log_start),
 	qr{LOG:  saved failed request as "walredo_failed_requests/\Q$name\E"},
 	'on: and a line in the server log');
 run_query("$on $good; SELECT walredo_apply(tag, NULL, NULL) FROM request");
@@ -135,12 +135,12 @@ is(sprintf('%o', S_IMODE((stat "$dir/$name")[2])), '600', 'modes: file');
 #
 # Replay: the same again
 #
-$wal_start_lsn = -s $node->logfile;
+$log_start = -s $node->logfile;
 fails_with("$on SELECT walredo_replay_request('$name')",
-	qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "\Q$name\E"\. $panic/,
+	qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was the saved request "\Q$name\E"\. $panic/,
 	'replay');
 is(join(' ', saved()), $name, 'replay: the request is not saved again');
-my @panics = slurp_file($node->logfile, $wal_start_lsn) =~
+my @panics = slurp_file($node->logfile, $log_start) =~
   /wal-redo child \d+: (PANIC:  .*)/g;
 is(scalar @panics, 1, 'replay: one PANIC');
 
@@ -161,10 +161,10 @@ unlink map { "$dir/$_" } grep { $_ ne $name } saved();
 # Somebody else is counting them.
 open(my $lock, '<', $dir) or die "could not open $dir: $!";
 flock($lock, LOCK_EX) or die "could not lock $dir: $!";
-$wal_start_lsn = -s $node->logfile;
+$log_start = -s $node->logfile;
 run_query("$on $bad");
 like(
-	slurp_file($node->logfile, $wal_start_lsn),
+	slurp_file($node->logfile, $log_start),
 	qr/LOG:  failed request is not saved\n.*DETAIL:  Another one is still being saved\./,
 	'lock: the server log says so');
 is(join(' ', saved()), $name, 'lock: nothing is saved meanwhile');
@@ -181,14 +181,14 @@ my $record_length = $node->safe_psql('postgres',
 	'SELECT octet_length(rec) + 13 FROM request');
 my $many = int(45_000_000 / $record_length);
 my $long = "SET walredo.timeout = '60s';" . $on;
-$wal_start_lsn = -s $node->logfile;
+$log_start = -s $node->logfile;
 run_query("$long " . $large->($many));
 is(scalar(saved()), 2, 'size: one is saved');
 run_query("$long " . $large->($many));
 is(scalar(saved()), 2, 'size: another one is not');
 like(
-	slurp_file($node->logfile, $wal_start_lsn),
-	qr/LOG:  failed request is not saved\n.*DETAIL:  It has 4\d{7} bytes, and those in directory "walredo_failed_requests" have 4\d{7}\. The limit for all is 67108864\./,
+	slurp_file($node->logfile, $log_start),
+	qr/LOG:  failed request is not saved\n.*DETAIL:  The request has 4\d{7} bytes, and those in directory "walredo_failed_requests" have 4\d{7}\. The limit for all is 67108864\./,
 	'size: and the server log says so');
 run_query("$on $bad");
 is(scalar(saved()), 3, 'size: a short one is saved');
@@ -240,7 +240,7 @@ my $ping = 'H' . pack('N', 4);
 my $tag = "\0" . pack('NNNN', 1663, 5, 1, 0);
 my $begin = 'B' . pack('N', 4 + length $tag) . $tag;
 my $get = 'G' . pack('N', 4 + length $tag) . $tag;
-my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  It was to answer the saved request "2-2"\. The child exited with exit code 1\. Its standard error ended with: ERROR:  /;
+my $failed = qr/ERROR:  58030: wal-redo child failed\nDETAIL:  The request was the saved request "2-2"\. The child exited with exit code 1\. Its standard error ended with: ERROR:  /;
 my $late = qr/ERROR:  58030: wal-redo child did not answer in time/;
 my $invalid = qr/ERROR:  58030: wal-redo child gave an invalid answer/;
 my @files = (
@@ -250,7 +250,7 @@ my @files = (
 	[ 'half a message', substr($contents, 0, 100), $late ],
 	[ 'a request without its end', substr($contents, 0, 50_000), $late ],
 	[ 'no question', $begin, $late ],
-	[ 'a question about another page', $get, qr/${failed}page asked for is not the one/ ],
+	[ 'a question about another page', $get, qr/${failed}requested page does not match/ ],
 	[ 'no image', "$begin$get", $failed ],
 	[ 'a length that is too short', 'H' . pack('N', 3), qr/${failed}message of type "H"/ ],
 	[ 'a length without end', 'A' . pack('N', 0xFFFFFFFF), $failed ],
@@ -289,10 +289,10 @@ rmdir "$dir/2-2";
 rename $dir, "$dir.old";
 open($file, '>', $dir) or die "could not make $dir: $!";
 close $file;
-$wal_start_lsn = -s $node->logfile;
+$log_start = -s $node->logfile;
 fails_with("$on $bad", qr/ERROR:  58030:.*$panic/s, 'a file for a directory');
 like(
-	slurp_file($node->logfile, $wal_start_lsn),
+	slurp_file($node->logfile, $log_start),
 	qr/LOG:  could not open directory "walredo_failed_requests": Not a directory|LOG:  failed request is not saved/,
 	'a file for a directory: the server log says so');
 unlink $dir;

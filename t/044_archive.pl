@@ -176,10 +176,10 @@ like(
 # page can be rebuilt.
 $node->safe_psql('postgres', "UPDATE t SET t = 'with an image' WHERE i = 1");
 my $stderr = failure(sprintf($block, $left_at));
-like($stderr, qr{The earliest LSN that it can be rebuilt at is [0-9A-F]+/[0-9A-F]+\.},
+like($stderr, qr{The earliest LSN at which it can be rebuilt is [0-9A-F]+/[0-9A-F]+\.},
 	'the earliest LSN is named');
 my ($earliest) =
-  $stderr =~ m{earliest LSN that it can be rebuilt at is ([0-9A-F]+/[0-9A-F]+)};
+  $stderr =~ m{earliest LSN at which it can be rebuilt is ([0-9A-F]+/[0-9A-F]+)};
 is( $node->safe_psql('postgres',
 		"SELECT length(walredo_page_at('t', 'main', 0, '$earliest'))"),
 	$page_size,
@@ -211,7 +211,7 @@ SQL
 my $end = plain_lsns(current_lsn());
 like(
 	failure("SELECT walredo_page_at('t', 'main', 5, '$end')"),
-	qr{22023: cannot rebuild .* at \Q$end\E\nDETAIL:.* has \d+ records of it, but none that initializes it or holds an image of it\.},
+	qr{22023: cannot rebuild .* at \Q$end\E\nDETAIL:.* has \d+ records of the page, but none that initializes it or contains an image of it\.},
 	'records without an image do not make a page');
 $node->safe_psql('postgres', 'CHECKPOINT');
 is( $node->safe_psql('postgres', <<SQL),

@@ -7,7 +7,7 @@
 # with later records; "stopped" with answers used that an image or the end of
 # the relation has made outdated; "killed" with records forgotten that were with
 # the child; "rows that need a child" with a child still at other pages when the
-# first row is returned; "cancelled" and "broken log" without the callback for
+# first row is returned; "cancelled" and "broken WAL" without the callback for
 # the end of resource owners.
 
 use strict;
@@ -227,7 +227,7 @@ substr($contents, $offset + 16, 1) ^= "\x10";
 open(my $fh, '>:raw', $file) or die "could not open $file: $!";
 print $fh $contents;
 close $fh;
-ends_in_the_middle($digest, qr/no valid WAL record at/, 'broken log');
+ends_in_the_middle($digest, qr/no valid WAL record at/, 'broken WAL');
 
 $session->quit;
 $node->stop;

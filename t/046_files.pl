@@ -88,7 +88,7 @@ sub says_gone
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	like(
 		$error,
-		qr/ERROR:.*(?:removed|dropped|deleted|cut off|does not exist|no longer)/s,
+		qr/ERROR:.*(?:removed|dropped|deleted|truncated|does not exist|no longer)/s,
 		"$name: $what");
 	unlike($error, qr/is missing/, "$name: $what: no WAL is missing");
 	return;

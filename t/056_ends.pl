@@ -79,7 +79,7 @@ ok(-e "$data/pg_xact/0002", '... but the last');
 foreach my $page ('0000 blk 0', '0001 blk 31')
 {
 	ends("slru pg_xact/$page", $zeroes, $before,
-		qr/does not exist at .*cut off at/s,
+		qr/does not exist at .*truncated at/s,
 		"pg_xact/$page");
 }
 is( $node->safe_psql('postgres',
@@ -88,7 +88,7 @@ is( $node->safe_psql('postgres',
 	$page_size,
 	'the segment that is left has its pages');
 ends('slru pg_commit_ts/0000 blk 0', $zeroes, $before,
-	qr/does not exist at .*cut off at/s, 'pg_commit_ts');
+	qr/does not exist at .*truncated at/s, 'pg_commit_ts');
 
 #
 # States of prepared transactions
@@ -166,11 +166,11 @@ substr($rec, 17, 1) = chr 200;
 overwrite_record("$data/pg_wal", $start, sealed_record($rec));
 
 like($node->safe_psql('postgres', "SELECT status, detail FROM walredo_verify('changed')"),
-	qr/^unverifiable\|The record at .* has changed it, and its resource manager is not known\.$/,
+	qr/^unverifiable\|The record at .* has changed the page, and the resource manager of the record is not known\.$/,
 	'an unknown change: unverifiable');
 like(
 	error_of($node, 'postgres', "SELECT walredo_page_at('changed', 0, '$foreign')"),
-	qr/cannot rebuild .*resource manager is not known/s,
+	qr/cannot rebuild .*resource manager of the record is not known/s,
 	'... and cannot be rebuilt');
 is( $node->safe_psql('postgres', <<SQL),
 SELECT count(*) FROM heap_page_items(walredo_page_at('changed', 0, '$made'))

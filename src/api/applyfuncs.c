@@ -61,11 +61,12 @@ records_of_array(ArrayType *array, int *nrecords)
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("array of records must be one-dimensional")));
+				 errmsg("argument \"%s\" must be a one-dimensional array",
+						"records")));
 	if (array_contains_nulls(array))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("array of records must not contain nulls")));
+				 errmsg("argument \"%s\" must not contain nulls", "records")));
 
 	records = (WalredoRecord **) palloc(Max(n, 1) * sizeof(WalredoRecord *));
 	p = ARR_DATA_PTR(array);

@@ -190,6 +190,7 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 	WalredoTag	tag;
 	XLogRecPtr	created;
 	RelFileLocator locator;
+	Oid			relid = InvalidOid;
 	char	   *relname = NULL;
 
 	if (!walredo_find_created_file(tags, ntags, lsn, &tag, &created))
@@ -197,14 +198,20 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 	for (int i = 0; i < ntags && relname == NULL; i++)
 	{
 		if (walredo_tag_same_fork(&tag, &tags[i]))
-			relname = get_rel_name(relids[i]);
+		{
+			relid = relids[i];
+			relname = get_rel_name(relid);
+		}
 	}
 	locator = walredo_tag_locator(&tag);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 relname != NULL ?
 			 errmsg("relation \"%s\" had another file, or did not exist, at %X/%X",
-					relname ? relname : "(dropped)", LSN_FORMAT_ARGS(lsn)),
-			 errdetail("Its file \"%s\" was created at %X/%X.",
+					relname, LSN_FORMAT_ARGS(lsn)) :
+			 errmsg("relation with OID %u had another file, or did not exist, at %X/%X",
+					relid, LSN_FORMAT_ARGS(lsn)),
+			 errdetail("The file \"%s\" of the relation was created at %X/%X.",
 					   walredo_relation_path(locator, MAIN_FORKNUM),
 					   LSN_FORMAT_ARGS(created)),
 			 errhint("Give the address of a page of the file that the relation had then, as a walredo_tag.")));
@@ -237,30 +244,30 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 				 errmsg("%s does not exist at %X/%X", name,
 						LSN_FORMAT_ARGS(lsn)),
 				 page->end == WALREDO_TRUNCATED ?
-				 errdetail("It was cut off at %s, and not made again.",
+				 errdetail("The page was truncated at %s, and WAL has no record of it since.",
 						   ended_at) :
 				 page->end == WALREDO_FILE_REMOVED ?
-				 errdetail("It was removed at %s, with its file.", ended_at) :
-				 errdetail("Its file was created at %s, and WAL has no record of it since.",
+				 errdetail("The file of the page was removed at %s.", ended_at) :
+				 errdetail("The file of the page was created at %s, and WAL has no record of the page since.",
 						   ended_at)));
 
 	initStringInfo(&detail);
 	if (problem != NULL)
 		appendStringInfoString(&detail, problem);
 	else if (page->end != WALREDO_NOT_ENDED)
-		appendStringInfo(&detail, "Since what was known of it ended at %s, WAL has " UINT64_FORMAT " records of it, but none that initializes it or holds an image of it.",
+		appendStringInfo(&detail, "The earlier contents of the page became invalid at %s. Since then, WAL has " UINT64_FORMAT " records of the page, but none that initializes it or contains an image of it.",
 						 ended_at, page->num_records);
 	else if (page->num_records == 0)
-		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has no record of it.",
+		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has no record of the page.",
 						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn));
 	else
-		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has " UINT64_FORMAT " records of it, but none that initializes it or holds an image of it.",
+		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has " UINT64_FORMAT " records of the page, but none that initializes it or contains an image of it.",
 						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn),
 						 page->num_records);
 
 	later = first_start_after(scan->filter, directory, wal_end);
 	if (later != InvalidXLogRecPtr)
-		appendStringInfo(&detail, " The earliest LSN that it can be rebuilt at is %X/%X.",
+		appendStringInfo(&detail, " The earliest LSN at which it can be rebuilt is %X/%X.",
 						 LSN_FORMAT_ARGS(later));
 
 	/* Older WAL helps only if nothing has come to an end since. */
@@ -642,7 +649,7 @@ check_range_is_there(const PageHistory *history)
 				 errmsg("WAL segment \"%s\" is missing",
 						walredo_reader_segment_name(history->scan->reader,
 													first_lsn - 1)),
-				 errdetail("The history is wanted from %X/%X on, but WAL begins at %X/%X.",
+				 errdetail("The history was to start at %X/%X, but WAL begins at %X/%X.",
 						   LSN_FORMAT_ARGS(history->start_lsn),
 						   LSN_FORMAT_ARGS(first_lsn))));
 }

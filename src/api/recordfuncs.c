@@ -79,7 +79,7 @@ check_array(ArrayType *array, const char *name)
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("argument \"%s\" must be a one-dimensional array",
 						name),
-				 errdetail("It has %d dimensions.", ARR_NDIM(array))));
+				 errdetail("The array has %d dimensions.", ARR_NDIM(array))));
 	if (array_contains_nulls(array))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -306,7 +306,7 @@ read_member(HeapTupleHeader tuple, WalredoMultiXactMember *member)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("wrong row type for a multixact member"),
-				 errdetail("It must have two columns of type xid and integer.")));
+				 errdetail("The row must have two columns of type xid and integer.")));
 
 	tmptup.t_len = HeapTupleHeaderGetDatumLength(tuple);
 	ItemPointerSetInvalid(&tmptup.t_self);

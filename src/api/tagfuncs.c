@@ -131,7 +131,7 @@ walredo_tag_of_relation(Oid relid, const char *forkname, int64 blkno,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot get page address from relation \"%s\"",
 						RelationGetRelationName(rel)),
-				 errdetail("Temporary relations are not in the write-ahead log.")));
+				 errdetail("Temporary relations are not WAL-logged.")));
 
 	memset(tag, 0, sizeof(*tag));
 	tag->kind = WALREDO_TAG_REL;

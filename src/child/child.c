@@ -152,7 +152,7 @@ receive(size_t size)
 	if (n < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not read a request: %m")));
+				 errmsg("could not read request: %m")));
 	input_end += n;
 	if (input_end < size)
 	{
@@ -172,7 +172,7 @@ send_answer(const char *page)
 	if (!walredo_write(STDOUT_FILENO, page, BLCKSZ))
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not write an answer: %m")));
+				 errmsg("could not write reply: %m")));
 }
 
 /*

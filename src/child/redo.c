@@ -321,7 +321,7 @@ walredo_redo_push(const WalredoMessage *message)
 	if (!same_tag(&message->tag, &target))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("page pushed is not the one that the request began for")));
+				 errmsg("pushed page does not match the page of the request")));
 	memcpy(BufferGetPage(target_buffer), message->body, BLCKSZ);
 	target_has_image = true;
 	return NULL;
@@ -334,11 +334,11 @@ walredo_redo_get(const WalredoMessage *message)
 	if (!same_tag(&message->tag, &target))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("page asked for is not the one that the request began for")));
+				 errmsg("requested page does not match the page of the request")));
 	if (!target_has_image)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("page asked for has no image")));
+				 errmsg("requested page has no image")));
 	return (const char *) BufferGetPage(target_buffer);
 }
 
@@ -465,7 +465,7 @@ decode_record(XLogRecPtr lsn, const char *data, uint32 size)
 	if (!EQ_CRC32C(record->xl_crc, walredo_xlogrecord_crc(record)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("record at %X/%X has a wrong checksum",
+				 errmsg("incorrect checksum in record at %X/%X",
 						LSN_FORMAT_ARGS(lsn))));
 
 	if (!RmgrIdIsValid(record->xl_rmid))
@@ -580,7 +580,7 @@ check_nothing_is_held(uint32 holdoff_count)
 	if (held)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("redo of the record has kept a page locked or pinned")));
+				 errmsg("redo of the record did not release a locked or pinned page")));
 }
 
 /*

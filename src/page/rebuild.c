@@ -1307,12 +1307,12 @@ const char *
 walredo_rebuilt_page_problem(const WalredoRebuiltPage *page)
 {
 	if (page->is_incomplete)
-		return "The image that WAL has of it lacks a part of its contents.";
+		return "The image of the page in WAL lacks a part of its contents.";
 	if (page->end == WALREDO_UNKNOWN_CHANGE)
-		return psprintf("The record at %X/%X has changed it, and its resource manager is not known.",
+		return psprintf("The record at %X/%X has changed the page, and the resource manager of the record is not known.",
 						LSN_FORMAT_ARGS(page->end_lsn));
 	if (page->end == WALREDO_FILE_COPIED)
-		return psprintf("Its file was copied at %X/%X, which did not log its pages, and WAL has no image of it since.",
+		return psprintf("The file of the page was copied at %X/%X without logging its pages, and WAL has no image of the page since.",
 						LSN_FORMAT_ARGS(page->end_lsn));
 	return NULL;
 }

@@ -190,7 +190,7 @@ takes_wal(Verification *v, Relation rel, const WalredoVerifiedFork *fork,
 		if (!size.exists && forknum == MAIN_FORKNUM &&
 			!RecoveryInProgress())
 			report_fork(v, fork, WALREDO_VERIFY_MISMATCH,
-						"Its file is missing.");
+						"The file of the fork is missing.");
 		report_blocks(v, fork, size.nblocks, WALREDO_VERIFY_UNLOGGED,
 					  "The relation is not logged.");
 		return false;
@@ -198,7 +198,7 @@ takes_wal(Verification *v, Relation rel, const WalredoVerifiedFork *fork,
 	if (size.exists && rel->rd_rel->relkind == RELKIND_SEQUENCE)
 	{
 		report_blocks(v, fork, size.nblocks, WALREDO_VERIFY_UNVERIFIABLE,
-					  "A sequence is logged ahead of its use, so that its page is never equal.");
+					  "A sequence is logged ahead of its use, so that its page never equals the one that WAL makes.");
 		return false;
 	}
 	return true;

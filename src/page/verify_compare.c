@@ -131,7 +131,7 @@ describe_difference(const char *a, const char *b)
 			appendStringInfo(&buf, "%zu to %zu", start, end - 1);
 	}
 	if (num_runs > MAX_REPORTED_RUNS)
-		appendStringInfo(&buf, ", and %d more runs",
+		appendStringInfo(&buf, ", and %d more ranges",
 						 num_runs - MAX_REPORTED_RUNS);
 	return buf.data;
 }
@@ -145,18 +145,32 @@ walredo_block_set_result(WalredoBlockCheck *block,
 	block->result.detail = detail;
 }
 
-/* What has become of a page that has ended, as the middle of a sentence. */
+/*
+ * What has become of a page whose earlier contents have ended, and what WAL
+ * lacks since then, as a sentence; palloc'd.
+ */
 static const char *
-end_verb(WalredoPageEnd end)
+describe_page_end(const WalredoRebuiltPage *page)
 {
-	switch (end)
+	bool		has_records = (page->num_records > 0);
+
+	switch (page->end)
 	{
 		case WALREDO_TRUNCATED:
-			return "cut off";
+			return psprintf(has_records ?
+							"The page was truncated at %X/%X, and WAL has no image of it since." :
+							"The page was truncated at %X/%X, and WAL has no record of it since.",
+							LSN_FORMAT_ARGS(page->end_lsn));
 		case WALREDO_FILE_REMOVED:
-			return "removed with its file";
+			return psprintf(has_records ?
+							"The file of the page was removed at %X/%X, and WAL has no image of the page since." :
+							"The file of the page was removed at %X/%X, and WAL has no record of the page since.",
+							LSN_FORMAT_ARGS(page->end_lsn));
 		default:
-			return "given a new file";
+			return psprintf(has_records ?
+							"The file of the page was created at %X/%X, and WAL has no image of the page since." :
+							"The file of the page was created at %X/%X, and WAL has no record of the page since.",
+							LSN_FORMAT_ARGS(page->end_lsn));
 	}
 }
 
@@ -178,15 +192,13 @@ compare_without_image(const WalredoVerifiedFork *fork,
 {
 	const WalredoRebuiltPage *page = &block->rebuilt;
 	bool		is_new = is_all_zero(live, BLCKSZ);
-	char	   *end_lsn = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
 	WalredoVerifyStatus status = WALREDO_VERIFY_UNVERIFIABLE;
 	const char *detail = walredo_rebuilt_page_problem(page);
 
 	if (detail != NULL)
 		status = WALREDO_VERIFY_UNVERIFIABLE;
 	else if (page->end != WALREDO_NOT_ENDED && page->num_records > 0)
-		detail = psprintf("It was %s at %s, and WAL has no image of it since.",
-						  end_verb(page->end), end_lsn);
+		detail = describe_page_end(page);
 	else if (page->end != WALREDO_NOT_ENDED &&
 			 walredo_is_unlogged_page(fork->tag.forknum, live))
 	{
@@ -196,17 +208,17 @@ compare_without_image(const WalredoVerifiedFork *fork,
 	else if (page->end == WALREDO_TRUNCATED)
 	{
 		status = WALREDO_VERIFY_MISMATCH;
-		detail = psprintf("It was cut off at %s with the end of the relation, and not made again, but is not empty.",
-						  end_lsn);
+		detail = psprintf("The page was truncated at %X/%X and has not been initialized since, but it is not empty.",
+						  LSN_FORMAT_ARGS(page->end_lsn));
 	}
 	else if (page->end != WALREDO_NOT_ENDED)
-		detail = psprintf("It was %s at %s, and WAL has no record of it since.",
-						  end_verb(page->end), end_lsn);
+		detail = describe_page_end(page);
 	else
-		detail = psprintf("%sWAL, which begins at %X/%X, has no %s of it.",
+		detail = psprintf(page->num_records > 0 ?
+						  "%sWAL, which begins at %X/%X, has no image of the page." :
+						  "%sWAL, which begins at %X/%X, has no record of the page.",
 						  is_new ? "The page is all zeroes. " : "",
-						  LSN_FORMAT_ARGS(wal->start_lsn),
-						  page->num_records > 0 ? "image" : "record");
+						  LSN_FORMAT_ARGS(wal->start_lsn));
 	walredo_block_set_result(block, status, detail);
 }
 
@@ -250,14 +262,14 @@ compare_masked_images(WalredoBlockCheck *block, const char *live,
 	}
 	difference = describe_difference(live, rebuilt);
 	if (is_all_zero(block->live, BLCKSZ))
-		detail = psprintf("The page is all zeroes, and by WAL it has LSN %X/%X.",
+		detail = psprintf("The page is all zeroes, but according to WAL it has LSN %X/%X.",
 						  LSN_FORMAT_ARGS(rebuilt_lsn));
 	else if (block->result.page_lsn < rebuilt_lsn)
 		detail = psprintf("A write was lost: the page has LSN %X/%X, but WAL has changed it up to %X/%X. Bytes that differ: %s.",
 						  LSN_FORMAT_ARGS(block->result.page_lsn),
 						  LSN_FORMAT_ARGS(rebuilt_lsn), difference);
 	else
-		detail = psprintf("The page has LSN %X/%X, and by WAL it has %X/%X. Bytes that differ: %s.",
+		detail = psprintf("The page has LSN %X/%X, and according to WAL it has %X/%X. Bytes that differ: %s.",
 						  LSN_FORMAT_ARGS(block->result.page_lsn),
 						  LSN_FORMAT_ARGS(rebuilt_lsn), difference);
 	walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH, detail);

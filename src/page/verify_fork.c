@@ -343,7 +343,7 @@ get_rebuilt(const ForkCheck *check, WalredoRebuild *rebuild,
 	if (error == NULL)
 		return true;
 	walredo_block_set_result(block, WALREDO_VERIFY_UNVERIFIABLE,
-							 psprintf("It cannot be rebuilt: %s.%s%s",
+							 psprintf("The page cannot be rebuilt: %s.%s%s",
 									  error->message,
 									  error->detail ? " " : "",
 									  error->detail ? error->detail : ""));
@@ -524,11 +524,11 @@ compare_missing(const ForkCheck *check, WalredoBlockCheck *block, bool has_gap)
 		block->state = WALREDO_BLOCK_GONE;
 	else if (block->rebuilt.num_records == 0 && has_gap)
 		walredo_block_set_result(block, WALREDO_VERIFY_UNVERIFIABLE,
-								 "The fork does not have it, and WAL that may have truncated the fork has been removed.");
+								 "The fork does not have the block, and WAL that may have truncated the fork has been removed.");
 	else
 		walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH,
 								 check->size.exists ?
-								 psprintf("The block is missing: the fork has %u blocks only.",
+								 psprintf("The block is missing: the fork has only %u blocks.",
 										  check->size.nblocks) :
 								 "The block is missing, as the fork has no file.");
 }
@@ -915,7 +915,7 @@ begin_fork(ForkCheck *check, BlockNumber blkno)
 	 */
 	if (!check->size.exists && check->known_blocks == 0 && blkno == 0 &&
 		check->fork->tag.forknum != VISIBILITYMAP_FORKNUM)
-		report_fork(check, WALREDO_VERIFY_MISMATCH, "Its file is missing.");
+		report_fork(check, WALREDO_VERIFY_MISMATCH, "The file of the fork is missing.");
 }
 
 /*

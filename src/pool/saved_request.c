@@ -163,7 +163,7 @@ make_room(int lock_fd, uint64 size)
 	{
 		ereport(LOG,
 				(errmsg("failed request is not saved"),
-				 errdetail("It has " UINT64_FORMAT " bytes, and those in directory \"%s\" have " UINT64_FORMAT ". The limit for all is " UINT64_FORMAT ".",
+				 errdetail("The request has " UINT64_FORMAT " bytes, and those in directory \"%s\" have " UINT64_FORMAT ". The limit for all is " UINT64_FORMAT ".",
 						   size, WALREDO_SAVED_REQUESTS_DIR, bytes,
 						   WALREDO_SAVED_REQUESTS_MAX_SIZE)));
 		return false;

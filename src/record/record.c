@@ -210,7 +210,7 @@ walredo_record_make(WalredoRecordKind kind, XLogRecPtr lsn, Size body_size)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("record of kind \"%s\" is too large",
 						walredo_record_kind_name(kind)),
-				 errdetail("It would take %zu bytes, but the limit is %zu.",
+				 errdetail("The record would have %zu bytes, but the limit is %zu.",
 						   body_size, max_body_size(kind))));
 
 	rec = palloc0(WALREDO_RECORD_HDRSZ + body_size);
@@ -306,30 +306,30 @@ walredo_record_validate(const WalredoRecord *rec)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid record"),
-				 errdetail("Its header is broken.")));
+				 errdetail("The header of the record is corrupted.")));
 
 	if (XLogRecPtrIsInvalid(rec->lsn))
-		record_invalid(rec, "Its LSN is invalid.");
+		record_invalid(rec, "The LSN of the record is invalid.");
 	if ((rec->flags & ~(WALREDO_WILL_INIT_GIVEN | WALREDO_WILL_INIT)) != 0 ||
 		rec->flags == WALREDO_WILL_INIT ||
 		(rec->flags != 0 && rec->kind != WALREDO_POSTGRES))
-		record_invalid(rec, "Its flags 0x%02X are invalid.", rec->flags);
+		record_invalid(rec, "The record has invalid flags 0x%02X.", rec->flags);
 
 	layout = record_layout(rec);
 	body_size = WalredoRecordBodySize(rec);
 	if (body_size > max_body_size(rec->kind) ||
 		body_size < layout->fixed_size)
-		record_invalid(rec, "Its body of %zu bytes has a wrong length.",
+		record_invalid(rec, "The record has an invalid body length of %zu bytes.",
 					   body_size);
 	tail_size = body_size - layout->fixed_size;
 	if (layout->tail == TAIL_NONE ? tail_size != 0 :
 		tail_size % tail_entry_sizes[layout->tail] != 0)
-		record_invalid(rec, "Its body of %zu bytes has a wrong length.",
+		record_invalid(rec, "The record has an invalid body length of %zu bytes.",
 					   body_size);
 	/* An empty WAL record is reported as one that is too short, see below. */
 	if (layout->tail != TAIL_NONE && tail_size == 0 &&
 		rec->kind != WALREDO_POSTGRES)
-		record_invalid(rec, "Its %s are empty.", layout->tail_name);
+		record_invalid(rec, "The field \"%s\" of the record is empty.", layout->tail_name);
 
 	if (layout->check != NULL)
 		layout->check(rec);
@@ -395,7 +395,7 @@ record_check_clear_vm(const WalredoRecord *rec)
 					   clear_vm->flags, VISIBILITYMAP_VALID_BITS);
 	if (!BlockNumberIsValid(clear_vm->new_heap_blkno) &&
 		!BlockNumberIsValid(clear_vm->old_heap_blkno))
-		record_invalid(rec, "It has neither a new nor an old heap block.");
+		record_invalid(rec, "The record has neither a new nor an old heap block.");
 }
 
 static void
@@ -420,7 +420,7 @@ check_xids(const WalredoRecord *rec, const TransactionId *xids, Size nxids)
 	for (Size i = 0; i < nxids; i++)
 	{
 		if (!TransactionIdIsNormal(xids[i]))
-			record_invalid(rec, "Transaction %u is not a normal one.", xids[i]);
+			record_invalid(rec, "Transaction ID %u is not a normal transaction ID.", xids[i]);
 	}
 }
 
@@ -443,7 +443,7 @@ static void
 record_check_offset(const WalredoRecord *rec)
 {
 	if (rec->u.mxact_offset.unused != 0)
-		record_invalid(rec, "Its padding is not zero.");
+		record_invalid(rec, "The padding of the record is not zero.");
 	if (!MultiXactIdIsValid(rec->u.mxact_offset.mid))
 		record_invalid(rec, "Multixact %u is invalid.",
 					   rec->u.mxact_offset.mid);
@@ -467,13 +467,13 @@ record_check_members(const WalredoRecord *rec)
 	 * around so far that two members have the same place.
 	 */
 	if (nmembers > WALREDO_MXACT_MEMBERS_PER_PAGE)
-		record_invalid(rec, "It has %zu members, more than the %zu of a page.",
+		record_invalid(rec, "The record has %zu members, but the limit is %zu.",
 					   nmembers, (Size) WALREDO_MXACT_MEMBERS_PER_PAGE);
 
 	for (Size i = 0; i < nmembers; i++)
 	{
 		if (!TransactionIdIsNormal(members[i].xid))
-			record_invalid(rec, "Transaction %u is not a normal one.",
+			record_invalid(rec, "Transaction ID %u is not a normal transaction ID.",
 						   members[i].xid);
 		if (members[i].status > MaxMultiXactStatus)
 			record_invalid(rec, "Status %u of transaction %u is out of range.",
@@ -757,14 +757,14 @@ walredo_record_read(StringInfo buf)
 
 	left = buf->len - buf->cursor;
 	if (left < RECORD_BINARY_HDRSZ)
-		record_malformed("It has %zu bytes, fewer than the %d of a header.",
+		record_malformed("The value has %zu bytes, but a header has %d.",
 						 left, RECORD_BINARY_HDRSZ);
 	left -= RECORD_BINARY_HDRSZ;
 	kind = pq_getmsgbyte(buf);
 	flags = pq_getmsgbyte(buf);
 	lsn = pq_getmsgint64(buf);
 	if (kind >= WALREDO_RECORD_NKINDS)
-		record_malformed("There is no kind %u.", kind);
+		record_malformed("Record kind %u does not exist.", kind);
 	layout = &record_layouts[kind];
 	entry_size = tail_entry_sizes[layout->tail];
 
@@ -775,7 +775,7 @@ walredo_record_read(StringInfo buf)
 	if (layout->tail != TAIL_NONE)
 		fields_size += 4;
 	if (left < fields_size)
-		record_malformed("It has %zu bytes of fields instead of %zu.",
+		record_malformed("The fields of the record have %zu bytes instead of %zu.",
 						 left, fields_size);
 	left -= fields_size;
 	for (int i = 0; i < nfields; i++)
@@ -784,7 +784,7 @@ walredo_record_read(StringInfo buf)
 	if (layout->tail != TAIL_NONE)
 		nentries = pq_getmsgint(buf, 4);
 	if (left != nentries * entry_size)
-		record_malformed("It ends with %zu bytes instead of %zu.",
+		record_malformed("The end of the record has %zu bytes instead of %zu.",
 						 left, nentries * entry_size);
 
 #undef record_malformed

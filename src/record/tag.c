@@ -246,7 +246,7 @@ walredo_tag_read(StringInfo buf)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 				 errmsg("invalid binary form of walredo_tag"),
-				 errdetail("It has %d bytes instead of %d.",
+				 errdetail("The value has %d bytes instead of %d.",
 						   buf->len - buf->cursor, TAG_BINARY_SIZE)));
 
 	tag->kind = pq_getmsgbyte(buf);

@@ -51,7 +51,7 @@ static bool
 end_of_headers(WalredoBlockIterator *iter)
 {
 	if (iter->remaining != iter->data_size)
-		iter->error = "The lengths of the record's parts do not add up to its own.";
+		iter->error = "The lengths of the parts of the record do not add up to its total length.";
 	iter->remaining = 0;
 	iter->data_size = 0;
 	return false;
@@ -83,7 +83,7 @@ take_image_header(WalredoBlockIterator *iter)
 	if (length > BLCKSZ || hole_offset > BLCKSZ ||
 		hole_offset + hole_length > BLCKSZ)
 	{
-		iter->error = "The record holds a page image that is larger than a page.";
+		iter->error = "The record contains a page image that is larger than a page.";
 		return false;
 	}
 	iter->data_size += length;
@@ -140,7 +140,7 @@ next_block(WalredoBlockIterator *iter)
 		}
 		if (id > XLR_MAX_BLOCK_ID || id <= iter->last_id)
 		{
-			iter->error = "The record holds a part of unknown kind, or out of order.";
+			iter->error = "The record contains a part of an unknown kind, or parts in the wrong order.";
 			return false;
 		}
 
@@ -175,7 +175,7 @@ next_block(WalredoBlockIterator *iter)
 		}
 		else if (!iter->have_locator)
 		{
-			iter->error = "The record has a block of the same relation as the one before it, but none is before it.";
+			iter->error = "The first block of the record is declared to belong to the same relation as the block before it.";
 			return false;
 		}
 		return take(iter, &block->blkno, sizeof(block->blkno));

@@ -193,10 +193,10 @@ describe_records(const WalredoTag *tag, int nrecords, XLogRecPtr first_lsn,
 				 XLogRecPtr last_lsn, RmgrId last_rmid)
 {
 	if (nrecords == 1)
-		return psprintf("It was to replay the %s record at %X/%X on %s.",
+		return psprintf("The request was to replay the %s record at %X/%X on %s.",
 						rmgr_name(last_rmid), LSN_FORMAT_ARGS(last_lsn),
 						walredo_tag_to_cstring(tag));
-	return psprintf("It was to replay %d records, from %X/%X to the %s record at %X/%X, on %s.",
+	return psprintf("The request was to replay %d records, from %X/%X to the %s record at %X/%X, on %s.",
 					nrecords, LSN_FORMAT_ARGS(first_lsn),
 					rmgr_name(last_rmid), LSN_FORMAT_ARGS(last_lsn),
 					walredo_tag_to_cstring(tag));
@@ -222,7 +222,7 @@ describe_job(void *arg)
 	RmgrId		rmid = 0;
 
 	if (job->npieces == 0)
-		return psprintf("It was to give %s back.",
+		return psprintf("The request was to return %s.",
 						walredo_tag_to_cstring(&job->tag));
 	last = &job->pieces[job->npieces - 1];
 	(void) read_message(job->pieces[0].data, &first_lsn, &rmid);
@@ -537,7 +537,7 @@ describe_mask(void *arg)
 {
 	WalredoMaskJob *job = arg;
 
-	return psprintf("It was to mask block %u.", job->blkno);
+	return psprintf("The request was to mask block %u.", job->blkno);
 }
 
 static WalredoRequest
@@ -594,7 +594,7 @@ describe_describe(void *arg)
 {
 	const WalredoRecord *record = arg;
 
-	return psprintf("It was to describe the %s record at %X/%X.",
+	return psprintf("The request was to describe the %s record at %X/%X.",
 					rmgr_name(RecordXLogRecord(record)->xl_rmid),
 					LSN_FORMAT_ARGS(record->lsn));
 }
@@ -631,7 +631,7 @@ send_ping(WalredoPipe *pipe, void *arg)
 static char *
 describe_ping(void *arg)
 {
-	return pstrdup("It was to answer a ping.");
+	return pstrdup("The request was a ping.");
 }
 
 double

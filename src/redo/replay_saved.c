@@ -68,7 +68,7 @@ describe_file(void *arg)
 {
 	SavedFile  *saved = arg;
 
-	return psprintf("It was to answer the saved request \"%s\".",
+	return psprintf("The request was the saved request \"%s\".",
 					saved->name);
 }
 

@@ -355,7 +355,7 @@ add_change(WalredoChanges *changes, const WalredoTag *tag)
 	WalredoPageChange *change;
 
 	if (!walredo_tag_is_valid(tag))
-		walredo_changes_broken(changes, "It names a page that cannot be.");
+		walredo_changes_broken(changes, "The record refers to an invalid page address.");
 	if (is_full(changes) || pass_over(changes))
 		return NULL;
 

@@ -258,7 +258,7 @@ walredo_ends_of_smgr(WalredoChanges *changes)
 
 		take(changes, &cursor, &create, sizeof(create));
 		if (create.forkNum < MAIN_FORKNUM || create.forkNum > MAX_FORKNUM)
-			walredo_changes_broken(changes, "It creates a fork that cannot be.");
+			walredo_changes_broken(changes, "The record creates an invalid fork.");
 		tag = walredo_tag_of_block(&SmgrCreateLocator(create), create.forkNum,
 								   0);
 		end_files(changes, WALREDO_FILE_CREATED,
@@ -383,7 +383,7 @@ truncate_slru(WalredoChanges *changes, WalredoTagKind kind)
 
 	take(changes, &cursor, &pageno, sizeof(pageno));
 	if (pageno < 0)
-		walredo_changes_broken(changes, "It names a page that cannot be.");
+		walredo_changes_broken(changes, "The record refers to an invalid page address.");
 	tag = tag_of_number(kind, pageno);
 	end_files(changes, WALREDO_TRUNCATED, SCOPE_SLRU, &tag);
 }

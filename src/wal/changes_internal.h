@@ -151,7 +151,7 @@ take(WalredoChanges *changes, Cursor *cursor, void *dst, Size size)
 {
 	if (cursor->left < size)
 		walredo_changes_broken(changes,
-							   "Its main data is too short for what it says.");
+							   "The main data of the record is too short.");
 	if (dst != NULL)
 		memcpy(dst, cursor->ptr, size);
 	cursor->ptr += size;
@@ -169,7 +169,7 @@ take_count(WalredoChanges *changes, Cursor *cursor, Size entry_size)
 	take(changes, cursor, &count, sizeof(count));
 	if (count < 0 || count > cursor->left / entry_size)
 		walredo_changes_broken(changes,
-							   "It says that %d entries follow, but has no room for them.",
+							   "The record is too short for the %d entries that it declares.",
 							   count);
 	return count;
 }

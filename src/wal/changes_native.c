@@ -106,7 +106,7 @@ block_by_id(WalredoChanges *changes, int id, bool missing_ok)
 			return &changes->headers->blocks[i];
 	}
 	if (!missing_ok)
-		walredo_changes_broken(changes, "It does not name the block that it changes.");
+		walredo_changes_broken(changes, "The record does not name the block that it changes.");
 	return NULL;
 }
 
@@ -195,7 +195,7 @@ walredo_native_of_heap(WalredoChanges *changes)
 
 	/* A block number that cannot be must not pass for an absent block. */
 	if (!BlockNumberIsValid(new_blkno) && !BlockNumberIsValid(old_blkno))
-		walredo_changes_broken(changes, "It names a block that cannot be.");
+		walredo_changes_broken(changes, "The record refers to an invalid block number.");
 
 	clear_visibility_map(changes, &block->locator, new_blkno, old_blkno,
 						 kind->cleared);
@@ -213,7 +213,7 @@ walredo_changes_truncation(WalredoChanges *changes, xl_smgr_truncate *xlrec)
 		return false;
 	take(changes, &cursor, xlrec, sizeof(*xlrec));
 	if (!BlockNumberIsValid(xlrec->blkno))
-		walredo_changes_broken(changes, "It cuts a relation at a block that cannot be.");
+		walredo_changes_broken(changes, "The record truncates a relation at an invalid block number.");
 	return true;
 }
 
@@ -490,7 +490,7 @@ native_of_xact_end(WalredoChanges *changes, const XactEnd *end)
 			CHECK_FOR_INTERRUPTS();
 		if (!TransactionIdIsNormal(xids[i]))
 			walredo_changes_broken(changes,
-								   "Transaction %u is not a normal one.",
+								   "Transaction ID %u is not a normal transaction ID.",
 								   xids[i]);
 	}
 
@@ -517,7 +517,7 @@ save_prepared(WalredoChanges *changes)
 
 	take(changes, &cursor, &header, sizeof(header));
 	if (header.total_len != changes->main_data.left + sizeof(crc))
-		walredo_changes_broken(changes, "The state of the prepared transaction has a wrong length.");
+		walredo_changes_broken(changes, "The state of the prepared transaction has an invalid length.");
 
 	tag = tag_of_number(WALREDO_TAG_TWOPHASE, header.xid);
 	if (!walredo_changes_want(changes, &tag))
@@ -562,7 +562,7 @@ zero_page(WalredoChanges *changes, WalredoTagKind kind)
 
 	take(changes, &cursor, &pageno, sizeof(pageno));
 	if (pageno < 0)
-		walredo_changes_broken(changes, "It names a page that cannot be.");
+		walredo_changes_broken(changes, "The record refers to an invalid page address.");
 	tag = tag_of_number(kind, pageno);
 	if (walredo_changes_want(changes, &tag))
 		walredo_add_native(changes, &tag, WALREDO_ZERO_PAGE, 0);
@@ -647,8 +647,8 @@ create_multixact(WalredoChanges *changes)
 		walredo_changes_broken(changes, "Multixact %u is invalid.", xlrec.mid);
 	if (xlrec.nmembers < 0 ||
 		xlrec.nmembers > cursor.left / sizeof(MultiXactMember))
-		walredo_changes_broken(changes, "It says that multixact %u has %d members, but has no room for them.",
-							   xlrec.mid, xlrec.nmembers);
+		walredo_changes_broken(changes, "The record is too short for the %d members that it declares for multixact %u.",
+							   xlrec.nmembers, xlrec.mid);
 
 	set_multixact_offset(changes, xlrec.mid, xlrec.moff);
 
@@ -679,7 +679,7 @@ create_multixact(WalredoChanges *changes)
 			   walredo_mxact_member_page(end) == pageno)
 		{
 			if (!TransactionIdIsNormal(members[i + n].xid))
-				walredo_changes_broken(changes, "Member %u of multixact %u is not a normal transaction.",
+				walredo_changes_broken(changes, "Member %u of multixact %u is not a normal transaction ID.",
 									   members[i + n].xid, xlrec.mid);
 			if ((uint32) members[i + n].status > MaxMultiXactStatus)
 				walredo_changes_broken(changes, "A member of multixact %u has the unknown status %u.",
@@ -734,7 +734,7 @@ walredo_native_of_relmap(WalredoChanges *changes)
 
 	take(changes, &cursor, &xlrec, MinSizeOfRelmapUpdate);
 	if (xlrec.nbytes <= 0 || xlrec.nbytes != cursor.left)
-		walredo_changes_broken(changes, "The relation map has a wrong length.");
+		walredo_changes_broken(changes, "The relation map has an invalid length.");
 
 	tag.kind = WALREDO_TAG_RELMAP;
 	tag.spcOid = xlrec.tsid;

@@ -319,7 +319,7 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("WAL start LSN must not be greater than end LSN"),
-				 errdetail("The range given is %X/%X to %X/%X.",
+				 errdetail("The requested range is %X/%X to %X/%X.",
 						   LSN_FORMAT_ARGS(start_lsn),
 						   LSN_FORMAT_ARGS(end_lsn))));
 
@@ -554,10 +554,10 @@ report_missing(WalredoReader *reader, XLogRecPtr lsn)
 			(errcode(ERRCODE_UNDEFINED_FILE),
 			 errmsg("WAL segment \"%s\" is missing",
 					walredo_source_segment_name(source, lsn)),
-			 errdetail("It is not in directory \"%s\", and WAL is wanted from %X/%X on.",
+			 errdetail("The segment is not in directory \"%s\", but WAL is needed from %X/%X on.",
 					   source->directory, LSN_FORMAT_ARGS(lsn)),
 			 unusable ?
-			 errhint("There is file \"%s\", but %s.", name, problem) : 0));
+			 errhint("There is a file \"%s\", but it cannot be used: %s.", name, problem) : 0));
 }
 
 /*
@@ -638,7 +638,7 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("no valid WAL record at %X/%X",
 					LSN_FORMAT_ARGS(reader->next_lsn)),
-			 errdetail("WAL in directory \"%s\" is broken or ends there: %s.",
+			 errdetail("WAL in directory \"%s\" is corrupted or ends there: %s.",
 					   reader->source->directory, errormsg),
 			 (!reader->source->is_local && !reader->to_end) ?
 			 errhint("Use FFFFFFFF/FFFFFFFF as end LSN to read as far as WAL goes.") : 0));

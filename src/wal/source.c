@@ -308,7 +308,7 @@ report_no_valid_segment(WalredoSource *source, const char *first)
 			 errdetail("No segment in directory \"%s\" begins with a valid page header of this PostgreSQL version.",
 					   source->directory),
 			 problem != NULL ?
-			 errhint("There is file \"%s\", but %s.", first, problem) : 0));
+			 errhint("There is a file \"%s\", but it cannot be used: %s.", first, problem) : 0));
 }
 
 /*
@@ -381,10 +381,10 @@ choose_system(WalredoSource *source)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("WAL segments of different database systems in directory \"%s\"",
 						source->directory),
-				 errdetail("Segment \"%s\" is of the system with identifier " UINT64_FORMAT ", segment \"%s\" of " UINT64_FORMAT ".",
+				 errdetail("Segment \"%s\" belongs to the database system with identifier " UINT64_FORMAT ", but segment \"%s\" to the one with identifier " UINT64_FORMAT ".",
 						   names[0], headers[0].xlp_sysid,
 						   names[1], headers[1].xlp_sysid),
-				 errhint("Put the segments of each system into a directory of their own.")));
+				 errhint("Put the segments of each database system into a directory of their own.")));
 
 	source->system_identifier = headers[0].xlp_sysid;
 	source->segsize = headers[0].xlp_seg_size;
@@ -428,7 +428,7 @@ follow_local_in_directory(WalredoSource *source)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("history of timeline %u in directory \"%s\" is not this server's",
 						tli, source->directory),
-				 errdetail("Another server of the same system has made a timeline with that number, and segments of it cannot be told from this server's."),
+				 errdetail("Another server of the same database system has created a timeline with that number, and its segments cannot be distinguished from those of this server."),
 				 errhint("Remove the files of the other server from the directory.")));
 
 	source->tli = tli;
@@ -746,7 +746,7 @@ walredo_source_start(WalredoSource *source, XLogRecPtr end_lsn)
 					 errmsg("no usable WAL segments of timeline %u in directory \"%s\"",
 							source->tli, source->directory),
 					 unusable ?
-					 errhint("There is file \"%s\", but %s.", name, problem) : 0));
+					 errhint("There is a file \"%s\", but it cannot be used: %s.", name, problem) : 0));
 		}
 	}
 	else
@@ -906,7 +906,7 @@ segment_problem(WalredoSource *source, const char *name, XLogSegNo segno,
 	const char *problem;
 
 	if (strcmp(SUFFIX(name), "") != 0 && strcmp(SUFFIX(name), ".partial") != 0)
-		return "it is not a plain segment, it may be compressed";
+		return "it is not a plain segment and may be compressed";
 	if (!is_regular_file(source->directory, name))
 		return "it is not a regular file";
 
@@ -915,13 +915,13 @@ segment_problem(WalredoSource *source, const char *name, XLogSegNo segno,
 	if (problem != NULL)
 		return problem;
 	if (is_foreign(source, &header))
-		return psprintf("it is of the database system with identifier " UINT64_FORMAT,
+		return psprintf("it belongs to the database system with identifier " UINT64_FORMAT,
 						header.xlp_sysid);
 	if (header.std.xlp_magic != XLOG_PAGE_MAGIC ||
 		(header.std.xlp_info & XLP_LONG_HEADER) == 0)
 		return "it does not begin with a valid page header";
 	if (header.std.xlp_pageaddr != segno * source->segsize)
-		return psprintf("it holds what was at %X/%X",
+		return psprintf("it still contains the WAL that was at %X/%X",
 						LSN_FORMAT_ARGS(header.std.xlp_pageaddr));
 	if (whole && stat(path, &st) == 0 && st.st_size < source->segsize)
 		return "it is shorter than a segment";
