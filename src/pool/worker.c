@@ -688,8 +688,9 @@ check_idle_slot(int slotno, TimestampTz now)
 
 /*
  * Starts the child of a slot that is LAUNCHING, or sees to it that its start
- * ends in time, with or without success.  Returns until when it may take; 0 if
- * it has failed.
+ * ends in time, with or without success.  Returns until when it may take.  If
+ * it has failed, that is now: the template may be idle from now on, which
+ * update_template() has not seen yet.
  */
 static TimestampTz
 update_launch(int slotno, TimestampTz now)
@@ -699,13 +700,13 @@ update_launch(int slotno, TimestampTz now)
 	if (child->process.pid == 0 && !launch(slotno))
 	{
 		child_gone(slotno);
-		return 0;
+		return now;
 	}
 	if (child->launch_deadline > now)
 		return child->launch_deadline;
 	append_to_tail(&child->output, late, strlen(late));
 	child_gone(slotno);
-	return 0;
+	return now;
 }
 
 /*
