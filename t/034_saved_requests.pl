@@ -165,7 +165,7 @@ $log_start = -s $node->logfile;
 run_query("$on $bad");
 like(
 	slurp_file($node->logfile, $log_start),
-	qr/LOG:  failed request is not saved\n.*DETAIL:  Another one is still being saved\./,
+	qr/LOG:  failed request is not saved\n.*DETAIL:  Another request is still being saved\./,
 	'lock: the server log says so');
 is(join(' ', saved()), $name, 'lock: nothing is saved meanwhile');
 close $lock;

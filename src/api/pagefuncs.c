@@ -135,7 +135,7 @@ check_is_logged(ForkNumber forknum)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot rebuild pages of a free space map"),
 				 errdetail("WAL may have images of them, but changes of a free space map are not logged."),
-				 errhint("Read the page as it is now with get_raw_page(), or let VACUUM make it anew.")));
+				 errhint("Read the current page with get_raw_page(), or let VACUUM rebuild the map.")));
 }
 
 /* The same for a fork of a relation, and ERROR if WAL has nothing of it. */
@@ -149,7 +149,7 @@ check_is_logged_relation(Oid relid, ForkNumber forknum)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("relation \"%s\" is not logged",
 						get_rel_name(relid)),
-				 errdetail("WAL has no page of an unlogged relation but those of its init fork.")));
+				 errdetail("WAL contains only the init fork of an unlogged relation.")));
 }
 
 /*
@@ -214,7 +214,7 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 			 errdetail("The file \"%s\" of the relation was created at %X/%X.",
 					   walredo_relation_path(locator, MAIN_FORKNUM),
 					   LSN_FORMAT_ARGS(created)),
-			 errhint("Give the address of a page of the file that the relation had then, as a walredo_tag.")));
+			 errhint("Specify the address of a page in the file that the relation had then, as a walredo_tag.")));
 }
 
 /*
@@ -276,11 +276,11 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 			 errmsg("cannot rebuild %s at %X/%X", name, LSN_FORMAT_ARGS(lsn)),
 			 errdetail_internal("%s", detail.data),
 			 page->end == WALREDO_NOT_ENDED && !page->is_incomplete ?
-			 errhint("Give a base image, or a directory that has WAL before %X/%X: WAL segment \"%s\" is the first that is missing.",
+			 errhint("Specify a base image, or a directory that has WAL before %X/%X: WAL segment \"%s\" is the first that is missing.",
 					 LSN_FORMAT_ARGS(wal_start),
 					 walredo_reader_segment_name(scan->reader,
 												 wal_start - 1)) :
-			 errhint("Give a base image.")));
+			 errhint("Specify a base image.")));
 }
 
 /* Gives a rebuild the base image of a page, if there is one. */
@@ -300,9 +300,9 @@ set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const bytea *base,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("base image is newer than the LSN asked for"),
-				 errdetail("The base image has LSN %X/%X, and the page is wanted as of %X/%X.",
+				 errdetail("The base image has LSN %X/%X, but the page is requested as of %X/%X.",
 						   LSN_FORMAT_ARGS(base_lsn), LSN_FORMAT_ARGS(lsn)),
-				 errhint("Give an older image of the page, or none.")));
+				 errhint("Specify an older image of the page, or none.")));
 }
 
 /*

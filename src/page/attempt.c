@@ -27,8 +27,8 @@
 
 /*
  * Does an error say something about the data, rather than about the
- * circumstances under which it was looked at?  If in doubt it does, so that it
- * is reported with the page or relation that it is about.
+ * circumstances under which it was looked at?  An error of which this is not
+ * known does, so that it is reported with its page or relation.
  */
 static bool
 is_about_data(const ErrorData *error)

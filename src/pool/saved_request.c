@@ -135,7 +135,7 @@ make_room(int lock_fd, uint64 size)
 		{
 			ereport(LOG,
 					(errmsg("failed request is not saved"),
-					 errdetail("Another one is still being saved.")));
+					 errdetail("Another request is still being saved.")));
 			return false;
 		}
 		pg_usleep(LOCK_RETRY_MS * 1000L);

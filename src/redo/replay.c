@@ -284,7 +284,7 @@ check_replayable(const WalredoTag *tag, const WalredoRecord *record,
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("WAL record does not initialize the page"),
-					 errdetail("The record at %X/%X was given as one that does, but changes %s only.",
+					 errdetail("The record at %X/%X is declared to initialize %s, but only changes it.",
 							   LSN_FORMAT_ARGS(record->lsn),
 							   walredo_tag_to_cstring(tag))));
 	}
