@@ -537,13 +537,13 @@ decode_is(
 	qr/^XX001/, 'name of a prepared transaction without end');
 decode_is(
 	forge(header($XACT, 0x30, 1000), main_data($time)),
-	qr/^XX001 Transaction 0/, 'commit of an unknown prepared transaction');
+	qr/^XX001 Transaction ID 0/, 'commit of an unknown prepared transaction');
 decode_is(
 	forge(header($XACT, 0x00, 0), main_data($time)),
-	qr/^XX001 Transaction 0/, 'commit of no transaction');
+	qr/^XX001 Transaction ID 0/, 'commit of no transaction');
 decode_is(
 	forge(header($XACT, 0x20, 2), main_data($time)),
-	qr/^XX001 Transaction 2/, 'abort of the frozen transaction');
+	qr/^XX001 Transaction ID 2/, 'abort of the frozen transaction');
 decode_is(
 	forge(header($XACT, 0x00, 1000), main_data('short')),
 	qr/^XX001/, 'commit without a time');

@@ -494,7 +494,7 @@ $other->safe_psql('postgres', "$fill; SELECT pg_switch_wal(); $fill; SELECT pg_s
 	# In a gap
 	copy("$other_wal/$foreign2", "$dir/$third");
 	$got = read_directory($node, $dir, $first_lsn, $last_lsn);
-	like($got->{error}, qr/58P01: WAL segment "$third" is missing.*HINT: .*of the database system with identifier/s,
+	like($got->{error}, qr/58P01: WAL segment "$third" is missing.*HINT: .*to the database system with identifier/s,
 		'a gap with a segment of another system is a gap');
 
 	# Each server reads the WAL of its own system.

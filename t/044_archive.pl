@@ -161,7 +161,7 @@ my $left_at = plain_lsns(current_lsn());
 like(
 	failure(sprintf($block, $left_at)),
 	qr{22023:\ cannot\ rebuild\ \Q$tag\E\ at\ \Q$left_at\E\n
-	   DETAIL:\ \ WAL\ from\ [0-9A-F]+/[0-9A-F]+\ to\ \Q$left_at\E\ has\ no\ record\ of\ it\.\n
+	   DETAIL:\ \ WAL\ from\ [0-9A-F]+/[0-9A-F]+\ to\ \Q$left_at\E\ has\ no\ record\ of\ the\ page\.\n
 	   HINT:\ \ .*WAL\ segment\ "$moved[-1]"\ is\ the\ first\ that\ is\ missing}x,
 	'the missing segment is named');
 
