@@ -338,7 +338,7 @@ set_status_by_pages(WalredoChanges *changes, WalredoRecordKind kind,
 	int			n;
 	const TransactionId *run;
 
-	while (!is_full(changes) &&
+	while (!list_is_full(changes) &&
 		   (n = next_run(changes, walredo_clog_page, xids, nxids, &next,
 						 &run)) > 0)
 		set_page_status(changes, kind, run, n);
@@ -367,7 +367,7 @@ set_tree_status(WalredoChanges *changes, WalredoRecordKind kind,
 	if (kind == WALREDO_CLOG_SET_COMMITTED && on_first < nxids)
 		set_status_by_pages(changes, WALREDO_CLOG_SET_SUBCOMMITTED,
 							xids + on_first, nxids - on_first);
-	if (is_full(changes))
+	if (list_is_full(changes))
 		return;
 	set_page_status(changes, kind, xids, on_first);
 	if (on_first < nxids)
@@ -390,7 +390,7 @@ set_tree_commit_ts(WalredoChanges *changes, const TransactionId *xids,
 
 	if (!wanted_kind(changes, WALREDO_TAG_COMMIT_TS))
 		return;
-	while (!is_full(changes) &&
+	while (!list_is_full(changes) &&
 		   (n = next_run(changes, walredo_commit_ts_page, xids, nxids, &next,
 						 &run)) > 0)
 	{
