@@ -139,7 +139,7 @@ typedef struct Replay Replay;
  * FAILED	  As WAITING, but a child has failed when it was given this page
  *			  alone.  The page is not added to a stream any more, because the
  *			  child would fail again, and others in the stream would have to be
- *			  sent again.
+ *			  sent again.  Records that are added do not change this state.
  *
  * find_page() creates pages in state UNKNOWN.  These functions change it:
  *

@@ -24,11 +24,12 @@
  * So each window has to account for changes that were made since.  A page that
  * differs from the rebuilt page, or whose LSN shows that it was changed later,
  * is copied.  When the pages of the window have been read and the lock has
- * been released, WAL is read on, up to where it ended while the lock was held,
- * and each copy is compared with the page rebuilt as of exactly the copy's
- * LSN.  In this way every block gets a result, however often it is changed,
- * and a page need not be read again and again until nobody changes it for a
- * while.
+ * been released, the copies of pages that were not changed later are compared
+ * under the mask.  For the others WAL is read on, up to where it ended while
+ * the lock was held, and each copy is compared with the page rebuilt as of
+ * exactly the copy's LSN.  In this way every block gets a result, however
+ * often it is changed, and a page need not be read again and again until
+ * nobody changes it for a while.
  *
  * The visibility map is an exception, because bits of it are cleared without a
  * new LSN of the page.  If such a page differs, WAL is read on and the page is

@@ -14,7 +14,8 @@
  *	  only the copies are used, except for the visibility map (step 4).
  * 4. compare_window() compares the copies.  A page that was not changed after
  *	  the WAL that was read is compared under a mask.  Otherwise the WAL since
- *	  then is read, and the copy is compared with a page that is rebuilt from it.
+ *	  then is read, and the copy is compared with a page that is rebuilt with
+ *	  it.
  *	  Pages of the visibility map that still differ are read again, each in a
  *	  window of its own.
  * 5. report_window() reports all blocks of the window, in order.
@@ -985,7 +986,11 @@ compare_windows(ForkCheck *check, MemoryContext window_context, bool may_pause,
 				return WALREDO_FORK_DONE;
 			case FORK_REPLACED:
 				if (first_block == 0)
+				{
+					/* The sink discards what was reported: begin again. */
+					*blkno = 0;
 					return WALREDO_FORK_REPLACED;
+				}
 
 				/* What was reported before a pause cannot be taken back. */
 				report_fork(check, WALREDO_VERIFY_UNVERIFIABLE,
