@@ -10,7 +10,9 @@
 # - when a page of zeroes made the mask, and with it the verification, fail;
 # - when images that had been replayed early, for want of memory, were left out
 #   of what walredo_pages_at() gives;
-# - when relations were not locked while WAL was read.
+# - when relations were not locked while WAL was read;
+# - when, after a table had got another file, verification went on at the block
+#   that it had reached in the old one.
 
 use strict;
 use warnings;
@@ -422,5 +424,59 @@ SQL
 		"$name, file too short: found, and nothing else");
 	$node->stop('immediate');
 }
+
+#
+# A table gets another file after some of its blocks have been compared
+#
+
+$node = PostgreSQL::Test::Cluster->new('replaced');
+$node->init;
+$node->append_conf('postgresql.conf', "autovacuum = off\nmax_wal_size = 4GB");
+$node->start;
+
+# One row per page, so that the table has several windows of blocks, but few
+# rows to copy.
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION walredo;
+CREATE TABLE t (id int, pad text) WITH (fillfactor = 10);
+INSERT INTO t SELECT i, repeat('x', 900) FROM generate_series(1, 30000) i;
+SQL
+
+# Rewrite the table as soon as some of its blocks, but not all, have been
+# compared.  The results for its old file must be discarded then.
+my $rewrite = IPC::Run::start(
+	[
+		'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1',
+		'-d', $node->connstr('postgres'), '-c', <<'SQL'
+DO $$
+BEGIN
+	FOR i IN 1 .. 1000000 LOOP
+		PERFORM pg_stat_clear_snapshot();
+		IF EXISTS (SELECT FROM walredo_verify_progress
+				   WHERE relid = 't'::regclass AND fork = 'main'
+				   AND blocks_done > 0 AND blocks_done < blocks_total) THEN
+			ALTER TABLE t ALTER id TYPE bigint;
+			RETURN;
+		END IF;
+	END LOOP;
+	RAISE 'walredo_verify() has not been seen';
+END
+$$;
+SQL
+	],
+	'2>', \my $rewrite_error,
+	IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+my $reported = $node->safe_psql('postgres', <<'SQL');
+SELECT min(blkno), max(blkno) + 1, count(*), count(DISTINCT blkno)
+FROM walredo_verify('t')
+SQL
+$rewrite->finish;
+is($rewrite_error // '', '', 'the table has been rewritten meanwhile');
+my $blocks = $node->safe_psql('postgres', <<'SQL');
+SELECT pg_relation_size('t') / current_setting('block_size')::int
+SQL
+is($reported, "0|$blocks|$blocks|$blocks",
+	'each block of the new file is reported');
+$node->stop;
 
 done_testing();

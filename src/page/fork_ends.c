@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * fork_ends.c
- *	  How blocks of a fork have come to an end.
+ *	  The ends of a fork's blocks.
  *
- * Only the last end of each block matters.  So an end makes those before it
- * that began at the same or a later block pointless, and these are dropped: a
- * queue table that is truncated a thousand times has one end.  First blocks of
- * the ends that are kept rise from one end to the next, and the last end that a
- * block was part of is found by bisection.
+ * Only the last end of each block matters.  So when an end is added, earlier
+ * ends that began at the same or a later block are dropped: of a table that is
+ * truncated a thousand times, one end is kept.  The first blocks of the ends
+ * that are kept are therefore in ascending order, and the last end that applies
+ * to a block can be found by binary search.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

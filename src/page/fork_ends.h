@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * fork_ends.h
- *	  How blocks of a fork have come to an end.
+ *	  The ends of a fork's blocks.
  *
- * What is known of a block ends when its fork is truncated, its file removed,
- * and so on.  An end is about all blocks of a fork from one on.  Blocks are not
- * told of it one by one, as there may be millions of them: ends are kept for
- * the fork, and whoever knows something of a block looks whether there is an
- * end that it has not seen.
+ * What is known of a block ends when its fork is truncated, its file is
+ * removed, and so on: see WalredoPageEnd.  One end applies to all blocks of a
+ * fork from a certain block on, which can be millions.  So it is not recorded
+ * for each block, but once for the fork.  Whoever keeps something about a
+ * block also keeps the number of the last end that it has taken into account,
+ * and looks whether there is a newer one.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -33,21 +34,24 @@ typedef struct WalredoForkEnd
 	XLogRecPtr	lsn;			/* the end LSN of the record */
 } WalredoForkEnd;
 
-/* The ends of a fork; all zeroes is none. */
+/* The ends of a fork.  All zeroes means that there are none. */
 typedef struct WalredoForkEnds
 {
-	uint32		total;			/* that ever were: the last end's number */
-	int			num;			/* that are kept */
-	int			max;			/* that there is room for */
+	uint32		total;			/* number of ends that were added */
+	int			num;			/* number of those that are kept in ends */
+	int			max;			/* allocated size of ends */
 	WalredoForkEnd *ends;
 } WalredoForkEnds;
 
-/* Adds an end, which is later than all before it.  Grows in the context. */
+/*
+ * Adds an end, which must be later than all before it.  lsn is the end LSN of
+ * the record.  Memory is allocated in the given context.
+ */
 extern void walredo_fork_ends_add(WalredoForkEnds *ends,
 								  BlockNumber first_block, WalredoPageEnd end,
 								  XLogRecPtr lsn, MemoryContext context);
 
-/* The last end that a block was part of, or NULL. */
+/* Returns the last end that applies to a block, or NULL. */
 extern const WalredoForkEnd *walredo_fork_ends_last(const WalredoForkEnds *ends,
 													uint64 blkno);
 

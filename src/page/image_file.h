@@ -17,19 +17,20 @@
 typedef struct WalredoImageFile WalredoImageFile;
 
 /*
- * Creates the file, in the current memory context.  It ends with what is the
- * current resource owner now, whichever is when it is used.
+ * Creates a WalredoImageFile in the current memory context.  The temporary file
+ * belongs to the resource owner that is current now, even if another one is
+ * current when the first image is written.
  */
 extern WalredoImageFile *walredo_image_file_create(void);
 
 /*
- * Writes an image of BLCKSZ bytes into a slot of the file.  *slot is -1 for a
- * page that has none yet, and is given one then.
+ * Writes an image of BLCKSZ bytes into slot number *slot of the file.  If *slot
+ * is -1, a new slot is used, and *slot is set to its number.
  */
 extern void walredo_image_file_write(WalredoImageFile *file, int64 *slot,
 									 const char *image);
 
-/* Reads the image that was last written into a slot, of BLCKSZ bytes. */
+/* Reads the image that was last written into a slot: BLCKSZ bytes. */
 extern void walredo_image_file_read(WalredoImageFile *file, int64 slot,
 									char *image);
 

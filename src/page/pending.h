@@ -3,13 +3,14 @@
  * pending.h
  *	  Records of one page that wait to be replayed.
  *
- * A rebuild keeps these for many pages at a time, of which most have few
- * records and some have a great many.  Records of a page are put into chunks of
- * memory, one after the other, so that a child can be sent them from where they
- * are, with as few pieces as possible.  The first chunk of a page is small, and
- * those after it grow with what the page has, so that no page wastes much.
- * Their sizes are powers of two, except where a record is larger, so that
- * memory that one page frees is of use to another.
+ * A rebuild keeps such records for many pages at a time.  Most pages have few
+ * records, and some have very many.  The records of a page are stored one after
+ * the other in chunks of memory, from which they can be sent to a child without
+ * being copied, a chunk at a time.  The first chunk of a page is small, and
+ * later ones are larger, in proportion to what the page has already, so that
+ * little memory is unused.  Chunk sizes are powers of two, except for a chunk
+ * that holds one larger record, so that memory that is freed for one page can
+ * be used for another.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -24,7 +25,10 @@
 
 #include "redo/replay.h"
 
-/* A memory context, and how many bytes of it are in use. */
+/*
+ * A memory context, and how many bytes have been allocated in it and not been
+ * freed, as far as its users count them.
+ */
 typedef struct WalredoCountedMemory
 {
 	MemoryContext context;
@@ -41,7 +45,7 @@ typedef struct WalredoPendingChunk
 #define WALREDO_CHUNK_HDRSZ	MAXALIGN(sizeof(WalredoPendingChunk))
 #define WalredoChunkData(chunk)	((char *) (chunk) + WALREDO_CHUNK_HDRSZ)
 
-/* The records; all zeroes is none. */
+/* The records of one page.  All zeroes means that there are none. */
 typedef struct WalredoPending
 {
 	WalredoPendingChunk *first;
@@ -51,13 +55,13 @@ typedef struct WalredoPending
 	Size		size;			/* of the chunks, with their headers */
 } WalredoPending;
 
-/* Adds a chunk with room for at least size bytes. */
+/* Adds a chunk that has room for a record of size bytes. */
 extern void walredo_pending_grow(WalredoPending *pending,
 								 WalredoCountedMemory *memory, Size size);
 
 /*
- * Adds a record of size bytes, which the caller writes where the result points
- * to.  It is aligned if all that were added have sizes that are.
+ * Adds a record of size bytes, and returns where the caller has to write it.
+ * The address is MAXALIGNed if the sizes of all records of the page are.
  */
 static inline char *
 walredo_pending_add(WalredoPending *pending, WalredoCountedMemory *memory,
@@ -77,7 +81,7 @@ walredo_pending_add(WalredoPending *pending, WalredoCountedMemory *memory,
 	return result;
 }
 
-/* Puts records before others; what they were taken from is empty then. */
+/* Moves all records from earlier to the front of pending. */
 extern void walredo_pending_prepend(WalredoPending *pending,
 									WalredoPending *earlier);
 
@@ -85,7 +89,10 @@ extern void walredo_pending_prepend(WalredoPending *pending,
 extern void walredo_pending_free(WalredoPending *pending,
 								 WalredoCountedMemory *memory);
 
-/* The chunks as pieces of a job; palloc'd in the given context. */
+/*
+ * Returns the records as an array of num_chunks pieces for a WalredoReplayJob,
+ * palloc'd in the given context.  The pieces point into the chunks.
+ */
 extern WalredoReplayPiece *walredo_pending_pieces(const WalredoPending *pending,
 												  MemoryContext context);
 

@@ -1,60 +1,66 @@
 /*-------------------------------------------------------------------------
  *
  * rebuild.c
- *	  Pages made from the records that WAL has of them.
+ *	  Rebuilding pages from WAL records.
  *
  * A rebuild is given the records of any number of pages in the order of WAL,
- * and can say at the end what each page looks like.  It must not keep all that
- * WAL has of them, which may be many times the size of memory, and it must not
- * replay more than it needs to, since replay is the slowest part.
+ * and returns each page as it is after all of them.  It must not keep all these
+ * records, which may take many times the size of memory, and it must not replay
+ * more of them than it needs to, because replay is the slowest part.
  *
  * What is kept of a page
  * ----------------------
- * A page's records are of no use before the first that makes an image of its
- * own, unless a base image was given: they are counted, and dropped.  And none
- * before the last such record is needed.  As the server logs a full image of
- * each page that it changes once per checkpoint, much of WAL is never replayed.
- * So what is kept of a page is its newest image, as far as it has been made,
- * and the records since then, which wait (pending.c), or the records alone if
- * the first of them makes an image.  All of it is dropped when a record comes
- * that makes the page anew.
+ * A record "starts" a page if its redo does not need what was in the page
+ * before: it initializes the page, or it has a full-page image of it.  Replay
+ * can only begin with such a record, or with a base image that the caller has
+ * given.  So records of a page that come before its first start are counted and
+ * dropped, and when another record starts the page, all that came before is
+ * dropped, too.  As the server logs a full-page image of each page that it
+ * changes once per checkpoint, much of WAL is never replayed.
+ *
+ * What is kept of a page is therefore one image and the records that have to be
+ * applied to it, which wait (pending.c); or records alone, the first of which
+ * starts the page.  When the waiting records have been replayed, the resulting
+ * image takes their place.
  *
  * Replay ahead
  * ------------
- * A child has nothing to do as long as WAL is being read, and the session has
- * nothing to do once the child is at work.  So pages are given to a child while
- * WAL is read: those that have many records already, and those that are
- * unlikely to be changed again soon, as no record of them has come for a while.
- * walredo_rebuild_advance() picks them out of a list of the pages that have
- * records waiting, and puts them into a stream, which sends what there is room
- * for and never waits for an answer.
+ * While the session reads WAL, a child could already replay records.  So some
+ * pages are replayed before it is known whether more records of them will
+ * follow: pages that have many records waiting, and pages that are unlikely to
+ * be changed again soon, because no record of them has come for a while.
+ * walredo_rebuild_advance() selects them from a list of the pages that have
+ * records waiting, and adds them to a stream of requests to a child.  The
+ * stream sends as much as the pipe accepts, and never waits for an answer.
  *
- * This is a bet, and a lost one must cost nothing but time.  If more records
- * come while a child has the page, they wait, and are replayed on the image
- * that it answers with.  If a record comes that makes the page anew, or the
- * page ends, the answer is ignored (Replay.page is NULL then).  If the child
- * fails, the image and the records are put back as they were before: they may
- * yet turn out not to be needed, in which case nobody needs to know that they
- * cannot be replayed.  After that nothing is replayed ahead any more, since the
- * stream does not tell which page the child has failed at, and it would fail
- * again.  What waits at the end is replayed when somebody asks for it.
+ * More records of such a page may still come, and the result must be the same
+ * as without replay ahead.  There are three cases.  If records come while a
+ * child has the page, they wait, and are later applied to the image that the
+ * child returns.  If a record starts the page, or ends it, the image that the
+ * child returns is ignored (Replay.page is NULL then).  If the child fails, the
+ * image and the records are put back as they were before.  No error is raised
+ * then, because a later record may start the page, and then those that cannot
+ * be replayed are not needed.  After a failure nothing is replayed ahead any
+ * more: the stream does not tell at which page the child has failed, so that
+ * the next child would be given the same page, and fail, too.  What waits at
+ * the end is replayed when the caller asks for the page.
  *
  * Memory
  * ------
- * Records and images are counted.  When they take more than
- * maintenance_work_mem, flush() replays everything that waits and puts all
- * images into a temporary file (image_file.c).  A page needs no more than one
- * image there, however many records it has had.  What a child fails at stays in
- * memory.
+ * The memory for records and images is counted.  When it exceeds
+ * maintenance_work_mem, flush() replays everything that waits, and moves all
+ * images to a temporary file (image_file.c).  There, a page takes BLCKSZ bytes,
+ * however many records it has had.  Records that a child fails to replay stay
+ * in memory.
  *
  * Ends of pages
  * -------------
- * What is known of a page can come to an end, other than by a record
- * that makes it anew: its fork is truncated, say, or its file removed.  This
- * may be about every page of a fork, and most of them are never looked at
- * again, so pages are not told.  The fork has a list of its ends (fork_ends.c),
- * and a page takes note of them when it is next looked at: see_ends() has to be
- * called before anything of a page is used.
+ * A record can also end pages without starting them: it truncates their fork,
+ * for example, or removes their file.  That can concern every page of a fork,
+ * and most of these are never used again, so their entries are not changed at
+ * that moment.  Instead the fork has a list of its ends (fork_ends.c), and an
+ * end is applied to a page's entry when the entry is used the next time.  So
+ * see_ends() has to be called before anything in an entry is used.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -80,62 +86,66 @@
 #include "utils/memutils.h"
 
 /*
- * Is a page one that only a child changes, as nearly all are?  Then records
- * that wait for it are in the form in which a child is given them, and are sent
- * from where they are.  For others, to which native records may be applied,
- * they are WalredoRecords, each aligned, and are applied in the backend by
- * replay_mixed().
+ * Are all records of a page replayed by a child, as is true of nearly all
+ * pages?  If so, the records that wait for it are stored as
+ * walredo_replay_put_record() writes them, and are sent to a child from where
+ * they are.  The other pages can have native records, which the backend applies
+ * itself.  The records that wait for these are stored as WalredoRecords, each
+ * MAXALIGNed, and replay_mixed() applies them.
  */
 #define OnlyChildChanges(tag) \
 	((tag)->kind == WALREDO_TAG_REL && \
 	 (tag)->forknum != VISIBILITYMAP_FORKNUM)
 
 /*
- * When a page is replayed ahead of time: when so many bytes of records wait for
- * it, or fewer, and for so many bytes of WAL none has come.  Its image has to
- * be sent to the child and back, which is for nothing if more records come
- * later, so that there should be enough of them to be worth two pages.
+ * A page is replayed ahead if MANY_PENDING bytes of records wait for it, or if
+ * SOME_PENDING bytes wait and no record of it was among the last
+ * QUIET_DISTANCE bytes of WAL.  Its image has to be sent to the child and
+ * back, which has to be done once more if more records come later.  So it is
+ * not worth while for a few short records.
  */
 #define MANY_PENDING		(32 * 1024)
 #define SOME_PENDING		(4 * 1024)
 #define QUIET_DISTANCE		(1024 * 1024)
 
 /*
- * The most pages that walredo_rebuild_advance() looks at before WAL is read on.
- * The list goes round, so each call looks at other pages.
+ * The most pages that one call of walredo_rebuild_advance() looks at.  It moves
+ * those that it leaves to the end of the list, so that the next call looks at
+ * others.
  */
 #define MAX_LOOKS			64
 
 /*
- * How many pages walredo_rebuild_next() has replayed at once.  A child works
- * through them without waiting for the session in between; all their images
- * are in memory then.
+ * The number of pages that walredo_rebuild_next() has a child replay together.
+ * The child replays one after the other without waiting for the session.  Their
+ * images are in memory afterwards, unless there is no room for them.
  */
 #define PAGES_AT_ONCE		256
 
 typedef struct Replay Replay;
 
 /*
- * What can be said of a page's image.
+ * The state of a page's image.
  *
- * UNKNOWN	  There is nothing that an image could be made from: no image, and
- *			  no record waits.  Records that come are counted only, unless they
- *			  make the page anew.
- * MADE		  The image has all records, and none waits.
- * WAITING	  Records wait, to be applied to the image, or, if there is none,
- *			  the first of them makes one.
- * SENT		  A replay has the image and all records, and none waits.
- * SENT_MORE  A replay has the image and the records up to some point, and those
- *			  that came since wait for its answer.
- * FAILED	  As WAITING, but a child has failed when it was given the page
- *			  alone.  It is not sent in a stream any more, as it would fail
- *			  again and take others with it.
+ * UNKNOWN	  There is no image, and no record waits.  Records that are added
+ *			  are only counted, unless they start the page.
+ * MADE		  There is an image, all records have been applied to it, and none
+ *			  waits.
+ * WAITING	  Records wait.  They have to be applied to the image; if there is
+ *			  none, the first of them starts the page.
+ * SENT		  The stream has the image and all records, and none waits.
+ * SENT_MORE  The stream has the image and the earlier records.  Those that were
+ *			  added since wait until it returns the resulting image.
+ * FAILED	  As WAITING, but a child has failed when it was given this page
+ *			  alone.  The page is not added to a stream any more, because the
+ *			  child would fail again, and others in the stream would have to be
+ *			  sent again.  Records that are added do not change this state.
  *
- * find_page() adds a page that is UNKNOWN.  These functions make the moves:
+ * find_page() creates pages in state UNKNOWN.  These functions change it:
  *
- * any -> UNKNOWN				 forget_image(): a record makes the page anew,
- *								 and is added next; the page ends; or the
- *								 caller is done with it
+ * any -> UNKNOWN				 forget_image(): a record starts the page, and
+ *								 is added next; the page ends; or the caller
+ *								 does not need it any more
  * UNKNOWN -> MADE				 walredo_rebuild_set_base(),
  *								 walredo_rebuild_copy_page()
  * UNKNOWN or MADE -> WAITING	 add_pending()
@@ -147,11 +157,11 @@ typedef struct Replay Replay;
  * WAITING or FAILED -> MADE	 replay_alone(), replay_mixed()
  * WAITING -> FAILED			 replay_alone(), if it raises an error
  *
- * Only a page that OnlyChildChanges() is ever SENT or FAILED.
+ * States SENT, SENT_MORE and FAILED are for pages that OnlyChildChanges().
  *
- * Where the image is, is another matter.  In states MADE, WAITING and FAILED it
- * may be in memory (image is not NULL) or in the file (in_file is set).  While
- * it is SENT, the replay has it, in memory.
+ * The state does not tell where the image is.  In states MADE, WAITING and
+ * FAILED it may be in memory (image is not NULL) or in the file (in_file is
+ * set).  In states SENT and SENT_MORE it is in memory, as replay->base.
  */
 typedef enum PageState
 {
@@ -170,8 +180,9 @@ typedef struct PageEntry
 	PageState	state;
 
 	/*
-	 * What the page starts from: whether that is an image in WAL with a hole,
-	 * or the LSN of the base image that was given, else InvalidXLogRecPtr.
+	 * What the image is rebuilt from: start_has_hole is set if it is a
+	 * full-page image that was logged with a hole, and base_lsn is the LSN of
+	 * the base image that the caller has given, else InvalidXLogRecPtr.
 	 */
 	bool		start_has_hole;
 	XLogRecPtr	base_lsn;
@@ -185,37 +196,37 @@ typedef struct PageEntry
 	XLogRecPtr	last_lsn;
 
 	WalredoForkEnds *fork;		/* NULL if it is no block of a relation */
-	uint32		ends_seen;		/* of the fork's total */
+	uint32		ends_seen;		/* fork->total when see_ends() last looked */
 
 	/*
-	 * Records that wait.  If there are some, and OnlyChildChanges() the page,
-	 * waiting_node is in the rebuild's list.
+	 * Records that wait.  waiting_node is in the rebuild's list if there are
+	 * any and OnlyChildChanges() is true of the page.
 	 */
 	WalredoPending pending;
 	dlist_node	waiting_node;
 
 	Replay	   *replay;			/* in states SENT and SENT_MORE, else NULL */
 
-	bytea	   *image;
-	bool		in_file;
-	int64		image_slot;		/* in the file, -1 if it was never there */
+	bytea	   *image;			/* NULL if there is none in memory */
+	bool		in_file;		/* the image is in the file */
+	int64		image_slot;		/* its place there, -1 if it never had one */
 } PageEntry;
 
-/* Has a page records that wait? */
+/* Do records wait for a page? */
 #define HasPending(page)	((page)->pending.num_records > 0)
 
-/* Has it any that a stream can be given now? */
+/* Can a page be added to the stream now? */
 #define CanBeSent(page) \
 	((page)->state == PAGE_WAITING && OnlyChildChanges(&(page)->tag))
 
-/* A page on its way through a child. */
+/* A page that has been added to the stream, and has not been returned yet. */
 struct Replay
 {
-	WalredoReplayJob job;		/* first: it is what comes back */
+	WalredoReplayJob job;		/* must be first: take_replayed() gets it */
 	WalredoRebuild *rebuild;
-	PageEntry  *page;			/* NULL if what comes back is outdated */
-	WalredoPending pending;		/* its records */
-	bytea	   *base;			/* its image before them, or NULL */
+	PageEntry  *page;			/* NULL if the result is not needed any more */
+	WalredoPending pending;		/* the records */
+	bytea	   *base;			/* the image before them, or NULL */
 };
 
 /* An element of the hash table. */
@@ -279,23 +290,23 @@ struct WalredoRebuild
 	Size		data_limit;
 	pagetable_hash *pages;
 	forktable_hash *forks;
-	dlist_head	waiting;		/* pages with records that a child can replay */
+	dlist_head	waiting;		/* pages whose records wait for a child */
 	WalredoReplayStream *stream;	/* NULL before the first replay */
 	bool		no_more_ahead;	/* a child has failed: replay none ahead */
 	WalredoImageFile *file;
 
 	/*
-	 * While somebody goes through the pages of a fork: all pages, sorted, or
-	 * NULL before the first time, and where in them the fork ends, which page
-	 * is next, and up to where pages have been sent.
+	 * For walredo_rebuild_next(): all pages in the order of their tags, or
+	 * NULL before the first call of walredo_rebuild_begin_fork(), and indexes
+	 * in that array.
 	 */
 	PageEntry **sorted;
 	int			num_sorted;
-	int			end_of_fork;
-	int			next_page;
-	int			replayed_to;
-	PageEntry  *last_page;		/* that was returned, or NULL */
-	bytea	   *from_file;		/* its image, if it is not kept in memory */
+	int			end_of_fork;	/* the fork's last page is before this */
+	int			next_page;		/* the next one to return */
+	int			replayed_to;	/* replay_next() has been here already */
+	PageEntry  *last_page;		/* the one that was returned last, or NULL */
+	bytea	   *from_file;		/* its image, if that had to be read */
 };
 
 static void end_page(WalredoRebuild *rebuild, PageEntry *page,
@@ -354,11 +365,13 @@ find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
 }
 
 /*
- * Has a page take note of the ends of its fork.
+ * Applies the ends of a page's fork to the page's entry, as far as they have
+ * not been applied yet.
  *
- * The page may be one that has been made anew since its last end; that was
- * seen at the latest when the record that made it came, so all ends that have
- * not been seen are later than all that is known of the page.
+ * The last end of the page need not be the last thing that has happened to it:
+ * a record may have started it again since.  But that record was added through
+ * find_page(), which has called this function before.  So an end that has not
+ * been applied yet is later than everything in the entry.
  */
 static inline void
 see_ends(WalredoRebuild *rebuild, PageEntry *page)
@@ -373,7 +386,7 @@ see_ends(WalredoRebuild *rebuild, PageEntry *page)
 	page->ends_seen = page->fork->total;
 }
 
-/* Finds a page, or adds it. */
+/* Finds the entry of a page, or creates it.  The page's ends are applied. */
 static PageEntry *
 find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
 {
@@ -399,13 +412,14 @@ find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
  * ----------------------------------------
  */
 
-/* Is memory that may be used for records and images exceeded? */
+/* Do records and images take more memory than they may? */
 static inline bool
 is_full(const WalredoRebuild *rebuild)
 {
 	return rebuild->data.used > rebuild->data_limit;
 }
 
+/* Frees a page's image, wherever it is.  The state is left to the caller. */
 static void
 drop_image(WalredoRebuild *rebuild, PageEntry *page)
 {
@@ -415,10 +429,10 @@ drop_image(WalredoRebuild *rebuild, PageEntry *page)
 		pfree(page->image);
 	}
 	page->image = NULL;
-	page->in_file = false;		/* its slot will be used again */
+	page->in_file = false;		/* the page keeps its slot for the next image */
 }
 
-/* Keeps a copy of an image in memory, instead of the one that there was. */
+/* Replaces a page's image by a copy of size bytes of data, in memory. */
 static void
 keep_image(WalredoRebuild *rebuild, PageEntry *page, const char *data,
 		   Size size)
@@ -444,7 +458,7 @@ put_in_file(WalredoRebuild *rebuild, PageEntry *page)
 	page->in_file = true;
 }
 
-/* A copy of an image that is in the file; palloc'd in the given context. */
+/* Returns a copy of an image that is in the file, palloc'd in the context. */
 static bytea *
 read_from_file(WalredoRebuild *rebuild, const PageEntry *page,
 			   MemoryContext context)
@@ -456,7 +470,7 @@ read_from_file(WalredoRebuild *rebuild, const PageEntry *page,
 	return image;
 }
 
-/* A palloc'd copy of a page's image, wherever it is, or NULL. */
+/* Returns a palloc'd copy of a page's image, wherever it is, or NULL. */
 static bytea *
 copy_image(WalredoRebuild *rebuild, const PageEntry *page)
 {
@@ -468,8 +482,9 @@ copy_image(WalredoRebuild *rebuild, const PageEntry *page)
 }
 
 /*
- * Takes the image away from a page, which has none then.  It is in memory, and
- * still counted; NULL if there is none.
+ * Takes the image away from a page, and returns it, or NULL if there is none.
+ * It is in memory then, and is still counted in rebuild->data; the caller has
+ * to free it.
  */
 static bytea *
 detach_image(WalredoRebuild *rebuild, PageEntry *page)
@@ -492,11 +507,12 @@ detach_image(WalredoRebuild *rebuild, PageEntry *page)
  */
 
 /*
- * Takes note of a chunk that has been added for records of a page: they wait,
- * if they did not before.
+ * Is called when a chunk has been allocated for the records of a page, which
+ * includes the first record that waits for it.  Changes the page's state, and
+ * adds the page to the list of those that wait for a child.
  *
- * The list is in the order in which pages are looked at.  One that has many
- * records is moved to its head, as it is certain to be replayed.
+ * walredo_rebuild_advance() goes through the list from its head.  A page with
+ * many records is moved there, because it is certain to be replayed.
  */
 static void
 note_chunk(WalredoRebuild *rebuild, PageEntry *page)
@@ -529,8 +545,8 @@ note_chunk(WalredoRebuild *rebuild, PageEntry *page)
 }
 
 /*
- * Room for a record of the given size that waits for a page.  The caller writes
- * it there.
+ * Adds a record of size bytes to those that wait for a page.  Returns where the
+ * caller has to write it.
  */
 static inline char *
 add_pending(WalredoRebuild *rebuild, PageEntry *page, Size size)
@@ -539,15 +555,18 @@ add_pending(WalredoRebuild *rebuild, PageEntry *page, Size size)
 	char	   *result = walredo_pending_add(&page->pending, &rebuild->data,
 											 size);
 
-	/* This is called for every record, and most need no new chunk. */
+	/*
+	 * This is called for every record, so be quick.  Most need no new chunk,
+	 * but the first one that waits always does.
+	 */
 	if (page->pending.size != old_size)
 		note_chunk(rebuild, page);
 	return result;
 }
 
 /*
- * Takes the records that wait away from a page; they are the caller's.  The
- * page's state is left to the caller.
+ * Takes the records that wait away from a page, and returns them.  The caller
+ * has to free them, and to set the page's state.
  */
 static WalredoPending
 detach_pending(PageEntry *page)
@@ -560,6 +579,7 @@ detach_pending(PageEntry *page)
 	return pending;
 }
 
+/* Frees the records that wait for a page.  The state is left to the caller. */
 static void
 free_pending(WalredoRebuild *rebuild, PageEntry *page)
 {
@@ -568,7 +588,10 @@ free_pending(WalredoRebuild *rebuild, PageEntry *page)
 	walredo_pending_free(&pending, &rebuild->data);
 }
 
-/* Forgets all that a page could be made from. */
+/*
+ * Frees the image of a page and the records that wait, and moves the page to
+ * state PAGE_UNKNOWN.
+ */
 static void
 forget_image(WalredoRebuild *rebuild, PageEntry *page)
 {
@@ -577,7 +600,7 @@ forget_image(WalredoRebuild *rebuild, PageEntry *page)
 	page->start_has_hole = false;
 	page->base_lsn = InvalidXLogRecPtr;
 
-	/* What a child is about to answer is of no use any more. */
+	/* If the stream has the page, take_replayed() must ignore the result. */
 	if (page->replay)
 		page->replay->page = NULL;
 	page->replay = NULL;
@@ -585,10 +608,10 @@ forget_image(WalredoRebuild *rebuild, PageEntry *page)
 }
 
 /*
- * Ends what is known of a page, by a record that ends at lsn.
+ * Applies an end to a page.  lsn is the end LSN of the record that ends it.
  *
- * If the caller has given a base image that is newer than the record, the image
- * is one of the page that came to be later, and stays.
+ * If the caller has given a base image that is not older than the record, that
+ * is an image of the page as it was after this end, and is kept.
  */
 static void
 end_page(WalredoRebuild *rebuild, PageEntry *page, WalredoPageEnd end,
@@ -611,8 +634,8 @@ end_page(WalredoRebuild *rebuild, PageEntry *page, WalredoPageEnd end,
  */
 
 /*
- * A child has failed: the image and the records of a replay wait again as they
- * did before it, ahead of those that came since.
+ * Undoes start_replay() after a child has failed: gives the page its image
+ * back, and puts the records of the replay before those that were added since.
  */
 static void
 undo_replay(WalredoRebuild *rebuild, Replay *replay)
@@ -628,8 +651,9 @@ undo_replay(WalredoRebuild *rebuild, Replay *replay)
 }
 
 /*
- * Takes what a child has made of a page, which is NULL if a child has failed at
- * it or at another page.
+ * Takes a page out of the stream.  data is the image that a child has returned,
+ * of BLCKSZ bytes, or NULL if the child has failed while it replayed this page
+ * or another one.  Frees the replay.  This is a WalredoTakePage function.
  */
 static void
 take_replayed(void *arg, const char *data)
@@ -666,7 +690,8 @@ take_replayed(void *arg, const char *data)
 }
 
 /*
- * Waits until no page is SENT.  Where a child has failed, pages wait as before.
+ * Waits until the stream is empty, so that no page is in state SENT or
+ * SENT_MORE any more.
  */
 static void
 finish_replays(WalredoRebuild *rebuild)
@@ -675,7 +700,7 @@ finish_replays(WalredoRebuild *rebuild)
 		walredo_replay_finish(rebuild->stream);
 }
 
-/* Fills in a job for the records that wait for a page, but for its base. */
+/* Fills in a job for the records that wait for a page, except job->base. */
 static void
 prepare_job(WalredoRebuild *rebuild, const PageEntry *page,
 			WalredoReplayJob *job)
@@ -688,8 +713,8 @@ prepare_job(WalredoRebuild *rebuild, const PageEntry *page,
 }
 
 /*
- * Puts a page that CanBeSent() into the stream, with the records that wait for
- * it.
+ * Adds a page for which CanBeSent() is true to the stream, with its image and
+ * the records that wait for it.
  */
 static void
 start_replay(WalredoRebuild *rebuild, PageEntry *page)
@@ -718,8 +743,10 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page)
 }
 
 /*
- * Has a child replay what waits for one page, and raises what a child fails at.
- * The stream has been finished, as a session has one child at a time.
+ * Has a child replay the records that wait for one page, without the stream,
+ * and waits for the result.  Raises an error if the child fails.  The caller
+ * must have called finish_replays(), because a session has one child at a
+ * time.
  */
 static void
 replay_alone(WalredoRebuild *rebuild, PageEntry *page)
@@ -731,7 +758,7 @@ replay_alone(WalredoRebuild *rebuild, PageEntry *page)
 	prepare_job(rebuild, page, &job);
 	job.base = base ? VARDATA(base) : NULL;
 
-	/* This is what the page is if an error is raised here. */
+	/* The page stays in this state if walredo_replay_one() raises an error. */
 	page->state = PAGE_FAILED;
 	walredo_replay_one(&job, image.data);
 
@@ -744,8 +771,9 @@ replay_alone(WalredoRebuild *rebuild, PageEntry *page)
 }
 
 /*
- * Applies the records that wait for a page of which some may be native.  The
- * stream has been finished, as others are replayed by a child.
+ * Applies the records that wait for a page that is not OnlyChildChanges().
+ * Some of them may be native, and a child replays the others, so the caller
+ * must have called finish_replays().
  */
 static void
 replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
@@ -775,7 +803,10 @@ replay_mixed(WalredoRebuild *rebuild, PageEntry *page)
 	pfree(records);
 }
 
-/* Replays what waits for a page, and waits for its image. */
+/*
+ * Replays the records that wait for a page, so that it is MADE or UNKNOWN.
+ * Raises an error if that fails.
+ */
 static void
 replay_page(WalredoRebuild *rebuild, PageEntry *page)
 {
@@ -788,7 +819,10 @@ replay_page(WalredoRebuild *rebuild, PageEntry *page)
 		replay_mixed(rebuild, page);
 }
 
-/* Is it time to have a page replayed that CanBeSent()? */
+/*
+ * Should a page for which CanBeSent() is true be replayed ahead?  lsn is the
+ * LSN up to which WAL has been read.
+ */
 static bool
 should_be_sent(const PageEntry *page, XLogRecPtr lsn)
 {
@@ -806,16 +840,16 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 		PageEntry  *page = dlist_head_element(PageEntry, waiting_node,
 											  &rebuild->waiting);
 
-		/* If it has ended, it is not in the list any more. */
+		/* This removes the page from the list if the page has ended. */
 		see_ends(rebuild, page);
 		if (!HasPending(page))
 			continue;
 		if (CanBeSent(page) && should_be_sent(page, lsn))
 		{
 			/*
-			 * The stream takes any number of pages and keeps them.  As long
-			 * as it has some that could not be sent, more would only be more
-			 * that may turn out to be outdated.
+			 * The stream keeps pages that the pipe has no room for.  While it
+			 * has any of these, do not add more: the child is busy anyway,
+			 * and later records may start the pages that we would add.
 			 */
 			if (rebuild->stream && !walredo_replay_advance(rebuild->stream))
 				return;
@@ -831,7 +865,7 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 		(void) walredo_replay_advance(rebuild->stream);
 }
 
-/* All pages, in memory of the current context. */
+/* Returns an array of all pages, palloc'd, and its length in *npages. */
 static PageEntry **
 list_pages(WalredoRebuild *rebuild, int *npages)
 {
@@ -850,8 +884,8 @@ list_pages(WalredoRebuild *rebuild, int *npages)
 }
 
 /*
- * Replays everything that waits, and puts all images into the file.  Records of
- * a page that a child fails at go on waiting.
+ * Replays all records that wait, and moves all images to the file, to free
+ * memory.  If a child fails, records go on waiting.
  */
 static void
 flush(WalredoRebuild *rebuild)
@@ -859,7 +893,7 @@ flush(WalredoRebuild *rebuild)
 	int			npages;
 	PageEntry **pages = list_pages(rebuild, &npages);
 
-	/* Pages that are SENT_MORE can be sent again only after this. */
+	/* Records of pages that are SENT_MORE can only be sent after this. */
 	finish_replays(rebuild);
 	for (int i = 0; i < npages; i++)
 	{
@@ -880,8 +914,9 @@ flush(WalredoRebuild *rebuild)
 	pfree(pages);
 
 	/*
-	 * What cannot be replayed or put into the file is still there.  If it is
-	 * much, it must not cause this again with every record.
+	 * Records that could not be replayed, and images that are no pages, are
+	 * still in memory.  If these take much of it, raise the limit.  Otherwise
+	 * this function would be called again with every record.
 	 */
 	if (rebuild->data.used > rebuild->data_limit / 2)
 		rebuild->data_limit = 2 * rebuild->data.used;
@@ -892,6 +927,7 @@ flush(WalredoRebuild *rebuild)
  * ----------------------------------------
  */
 
+/* qsort() comparator: orders pages by their tags. */
 static int
 compare_entries(const void *a, const void *b)
 {
@@ -900,9 +936,10 @@ compare_entries(const void *a, const void *b)
 }
 
 /*
- * Is called when the caller is done with the image that was returned last.  It
- * may be asked for once more, so it is not dropped, but does not have to stay
- * in memory.
+ * Is called when the image that walredo_rebuild_next() has returned last does
+ * not have to stay valid any longer.  walredo_rebuild_get() may still ask for
+ * it, so it is not dropped, but it is moved to the file if there is no room
+ * for it in memory.
  */
 static void
 leave_page(WalredoRebuild *rebuild)
@@ -918,7 +955,7 @@ leave_page(WalredoRebuild *rebuild)
 	rebuild->last_page = NULL;
 }
 
-/* The first of the sorted pages that is not before a tag. */
+/* Returns the index of the first sorted page that is not before a tag. */
 static int
 find_sorted(WalredoRebuild *rebuild, const WalredoTag *tag)
 {
@@ -976,7 +1013,10 @@ walredo_rebuild_fork_blocks(WalredoRebuild *rebuild)
 	return 0;
 }
 
-/* Replays the next pages of the fork that a child is needed for, together. */
+/*
+ * Has a child replay the next pages of the fork that need one, up to
+ * PAGES_AT_ONCE of them together.  If it fails, they are WAITING as before.
+ */
 static void
 replay_next(WalredoRebuild *rebuild)
 {
@@ -998,7 +1038,7 @@ replay_next(WalredoRebuild *rebuild)
 	finish_replays(rebuild);
 }
 
-/* Says what is known of a page, but for its image. */
+/* Fills in what is known of a page, except image and is_incomplete. */
 static void
 describe_page(const PageEntry *page, WalredoRebuiltPage *result)
 {
@@ -1013,8 +1053,8 @@ describe_page(const PageEntry *page, WalredoRebuiltPage *result)
 }
 
 /*
- * Adds its image, unless the image in WAL that it was made from had a hole
- * where such a page keeps contents.
+ * Fills in image and is_incomplete.  An image is not returned if it was rebuilt
+ * from a full-page image with a hole in which a page of this kind has contents.
  */
 static void
 add_image(const PageEntry *page, bytea *image, WalredoRebuiltPage *result)
@@ -1043,9 +1083,10 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 	else if (HasPending(page))
 	{
 		/*
-		 * If a child fails at one of the pages that are sent together, they
-		 * all go on waiting.  They are not sent together again: the caller is
-		 * told that the page waits, and gets it alone.
+		 * If a child fails while it replays pages that were sent together,
+		 * they all are still WAITING.  They are not sent together again.
+		 * Instead is_waiting tells the caller that it has to get the page
+		 * with walredo_rebuild_get(), which sends it alone.
 		 */
 		if (rebuild->next_page >= rebuild->replayed_to)
 			replay_next(rebuild);
@@ -1070,7 +1111,7 @@ walredo_rebuild_forget(WalredoRebuild *rebuild)
 }
 
 /* ----------------------------------------
- * What is known to begin with
+ * What is known of pages at the beginning
  * ----------------------------------------
  */
 
@@ -1124,14 +1165,14 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 }
 
 /* ----------------------------------------
- * Records and ends that are added
+ * Adding changes
  * ----------------------------------------
  */
 
 /*
- * Counts a record of a page, which ends at lsn; xlogrecord is NULL if it is
- * native.  If it makes the page anew, drops what was before.  True if the
- * record has to be kept, to be replayed.
+ * Counts a record of a page.  lsn is its end LSN, and xlogrecord is NULL if it
+ * is native.  If the record starts the page, frees what was kept before.
+ * Returns true if the record has to be kept, to be replayed.
  */
 static inline bool
 note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
@@ -1148,7 +1189,7 @@ note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
 
 	if (starts_page)
 	{
-		/* Whatever was before does not matter any more. */
+
 		forget_image(rebuild, page);
 		page->start_has_hole = image_has_hole;
 		page->end = WALREDO_NOT_ENDED;
@@ -1156,17 +1197,22 @@ note_record(WalredoRebuild *rebuild, PageEntry *page, XLogRecPtr lsn,
 	}
 
 	/*
-	 * Without anything to start from, the record is of no use.
+	 * If there is nothing that the record could be applied to, it is of no
+	 * use.
 	 *
-	 * A base image may have the change already.  Most redo routines compare
-	 * the LSN of the page and leave it alone then.  Those that clear bits of
-	 * the visibility map do not, and would clear bits that were set since. So
-	 * such a record is not kept.
+	 * A base image may already have the change.  Most redo routines compare
+	 * the LSN of the page with the record's, and then do nothing.  But those
+	 * that clear bits of the visibility map do not look at the page's LSN,
+	 * and would clear bits that were set later.  So such a record must not be
+	 * kept.
 	 */
 	return page->state != PAGE_UNKNOWN && lsn > page->base_lsn;
 }
 
-/* Room for a WalredoRecord of a page that is not changed by a child alone. */
+/*
+ * The same as add_pending() for a WalredoRecord, of size bytes, of a page that
+ * is not OnlyChildChanges().
+ */
 static WalredoRecord *
 add_pending_record(WalredoRebuild *rebuild, PageEntry *page, Size size)
 {
@@ -1174,7 +1220,8 @@ add_pending_record(WalredoRebuild *rebuild, PageEntry *page, Size size)
 }
 
 /*
- * Adds a whole WAL record, which a child is to replay.
+ * Adds a whole WAL record, which a child will replay, to those that wait for a
+ * page.  ERROR if it is longer than a child accepts.
  */
 static inline void
 add_replay(WalredoRebuild *rebuild, PageEntry *page,
@@ -1212,7 +1259,7 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
 	if (change->what == WALREDO_CHANGE_END &&
 		change->tag.kind == WALREDO_TAG_REL)
 	{
-		/* Pages take note of it when they are next looked at. */
+		/* see_ends() will apply it to the pages. */
 		walredo_fork_ends_add(find_fork(rebuild, &change->tag, true),
 							  (BlockNumber) change->tag.number, change->end,
 							  end_lsn, rebuild->context);
@@ -1247,8 +1294,8 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
 }
 
 /*
- * Nothing is left of the pages but their entries, which may be in use: in the
- * hash table, and as last_page.
+ * The entries of pages are not freed, because last_page and the array of sorted
+ * pages may point to them, but they become as find_page() creates them.
  */
 void
 walredo_rebuild_reset(WalredoRebuild *rebuild)

@@ -1,18 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * rebuild.h
- *	  Pages made from the records that WAL has of them.
+ *	  Rebuilding pages from WAL records.
  *
- * A rebuild is given records of any number of pages in the order of WAL, and
- * says at the end what each page looks like.  Records wait until there are
- * many, so that a child replays those of one page in one go, and are dropped
- * when a later record makes the page anew.  Memory is bounded: what is more
- * than maintenance_work_mem goes to a temporary file, as images.
+ * A rebuild is a set of pages.  Changes that WAL records make to these pages
+ * are added to it in the order of WAL, and in the end it returns the image that
+ * each page has after all of them.  Records are collected, so that a wal-redo
+ * child replays many records of one page in one request.  Those that wait are
+ * dropped when a later record starts the page, that is, when redo of that
+ * record does not need what was in the page before (see
+ * WalredoPageChange.starts_page).  When records and images take more than
+ * maintenance_work_mem, the records are replayed, and the images are moved to a
+ * temporary file.
  *
- * To use one, create it, add what records do to pages, call
- * walredo_rebuild_advance() now and then on the way, and then either go through
- * whole forks with walredo_rebuild_begin_fork() and walredo_rebuild_next(), or
- * ask for single pages with walredo_rebuild_get().
+ * To use a rebuild, create it, add changes with walredo_rebuild_add(), and call
+ * walredo_rebuild_advance() regularly meanwhile.  Then get the pages of whole
+ * forks with walredo_rebuild_begin_fork() and walredo_rebuild_next(), or single
+ * pages with walredo_rebuild_get().
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -36,60 +40,62 @@ typedef struct WalredoRebuild WalredoRebuild;
 typedef struct WalredoRebuiltPage
 {
 	/*
-	 * The image after all records that were added.  NULL if there is none:
-	 * because no record of the page was added (num_records is 0), or none
-	 * that initializes the page or holds an image of it, or because of what
-	 * the next fields say.
+	 * The image after all records that were added.  NULL if it is not known:
+	 * no record of the page was added (num_records is 0), or none that starts
+	 * the page, or is_incomplete or is_waiting is set, or the page has ended.
 	 */
 	bytea	   *image;
 
 	/*
-	 * The image in WAL that the page starts from lacks contents: see
-	 * walredo_hole_has_contents().
+	 * The full-page image in WAL from which the page was rebuilt lacks a part
+	 * of the page's contents: see walredo_hole_has_contents().
 	 */
 	bool		is_incomplete;
 
 	/*
-	 * Some of its records have not been replayed, as a child has failed at
-	 * this page or at another.  walredo_rebuild_get() tries this page alone,
-	 * and raises the error if it was this one.  Set by walredo_rebuild_next()
-	 * only.
+	 * Some of its records have not been replayed, because a child has failed
+	 * while it replayed this page or another one.  walredo_rebuild_get() then
+	 * replays this page alone, and raises an error if the child fails again.
+	 * Only walredo_rebuild_next() sets this.
 	 */
 	bool		is_waiting;
 
 	/*
-	 * How what was known of the page has ended, and the end LSN of the record
-	 * that ended it.  If a later record made the page anew, end is
-	 * WALREDO_NOT_ENDED.
+	 * How the page has ended, and the end LSN of the record that ended it.
+	 * When a later record starts the page, end becomes WALREDO_NOT_ENDED, and
+	 * end_lsn stays as it is.
 	 */
 	WalredoPageEnd end;
 	XLogRecPtr	end_lsn;
 
 	/*
-	 * How many records of the page were added since it has last ended, or at
-	 * all if it never has, and the end LSNs of the first and last of them.
+	 * How many records of the page were added since it has last ended, or in
+	 * all if it never has, and the end LSNs of the first and the last of
+	 * these.  This includes records that did not have to be replayed.
 	 */
 	uint64		num_records;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn;
 
 	/*
-	 * The resource manager of the last of them that is more than an image
-	 * (which RM_XLOG_ID logs for any other), or -1.
+	 * The resource manager of the last of these records that tells which one
+	 * the page belongs to, or -1.  A record of RM_XLOG_ID does not tell, as
+	 * it can have an image of any page, nor does one of an extension.
 	 */
 	int			rmid;
 } WalredoRebuiltPage;
 
 /*
- * Creates a rebuild in the current memory context.  Its temporary file ends
- * with the current resource owner.
+ * Creates a rebuild in the current memory context.  Its temporary file is
+ * closed when the current resource owner is released, at the latest.
  */
 extern WalredoRebuild *walredo_rebuild_create(void);
 
 /*
- * Gives a page, of which no records have been added, an image to start from,
- * which is copied.  Records that are not newer than the LSN of the image of a
- * relation's block do nothing to it.  ERROR 22023 if the length is wrong.
+ * Gives a page, of which no records have been added, a base image, which is
+ * copied.  Records are then applied to this image.  If the page is a block of a
+ * relation, those that end at or before the image's LSN are not applied.  ERROR
+ * 22023 if the image of a page does not have BLCKSZ bytes.
  */
 extern void walredo_rebuild_set_base(WalredoRebuild *rebuild,
 									 const WalredoTag *tag,
@@ -97,30 +103,33 @@ extern void walredo_rebuild_set_base(WalredoRebuild *rebuild,
 
 /*
  * Gives a page of one rebuild all that another rebuild, source, knows of it, as
- * if the same records had been added; its image only with with_image, for which
- * source replays what waits.  Raises what walredo_rebuild_get() does.
+ * if the same records had been added to both.  The image is only copied if
+ * with_image is set.  In that case records of the page that wait in source are
+ * replayed, and errors are raised as by walredo_rebuild_get().
  */
 extern void walredo_rebuild_copy_page(WalredoRebuild *rebuild,
 									  WalredoRebuild *source,
 									  const WalredoTag *tag, bool with_image);
 
 /*
- * Adds a change that a record which ends at end_lsn makes.  What is needed of
- * the record is copied.  Changes of a page come in LSN order.
+ * Adds one change that a record makes.  end_lsn is the record's end LSN.  What
+ * is needed of the record is copied.  Changes of a page must be added in the
+ * order of their LSNs.
  *
- * An unknown change ends what is known of the page.  A change that ends pages
- * does so as if no record of them had come before; a base image that is newer
- * stays.
+ * A change of kind WALREDO_CHANGE_END makes the rebuild forget all earlier
+ * records of the pages.  WALREDO_CHANGE_UNKNOWN does the same for its page.  A
+ * base image whose LSN is not before end_lsn is kept in both cases.
  */
 extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 								const WalredoPageChange *change,
 								const XLogRecord *record, XLogRecPtr end_lsn);
 
 /*
- * Has a child replay some of the records that wait, and does not wait until it
- * has.  To be called every thousand records or so, with the end LSN of the
- * last.  If a child fails, nothing is raised: the records may turn out not to
- * be needed.
+ * Sends some of the records that wait to a child, and takes the pages that the
+ * child has finished, without waiting for it.  To be called about once per
+ * thousand records that are read from WAL, with the end LSN of the last.  No
+ * error is raised if a child fails, because later records may make the result
+ * unnecessary.
  */
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
 
@@ -131,53 +140,59 @@ extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
 extern void walredo_rebuild_reset(WalredoRebuild *rebuild);
 
 /*
- * Begins to go through the pages of a fork, of which fork_tag names any block.
- * No more records may be added to the rebuild after the first call.
+ * Prepares walredo_rebuild_next() to return the pages of a fork.  fork_tag
+ * names any block of the fork.  After the first call of this function, no more
+ * records may be added to the rebuild.
  */
 extern void walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 									   const WalredoTag *fork_tag);
 
 /*
- * How many blocks the fork that walredo_rebuild_begin_fork() was called for has
- * at least, as there are records of them since they have last ended; 0 if there
- * are no such records.
+ * The number of blocks that the fork of walredo_rebuild_begin_fork() must have
+ * at least: one more than the number of the last block of which there is a
+ * record since it has last ended, or 0 if there is no such block.  To be called
+ * before walredo_rebuild_next().
  */
 extern uint64 walredo_rebuild_fork_blocks(WalredoRebuild *rebuild);
 
 /*
- * Moves to the next page of the fork that anything is known of, in block order.
- * False if there is none.  The image is valid until the next call of this
- * function, and belongs to the rebuild.
+ * Returns the next page of the fork, in block order, of those that the rebuild
+ * has any records of.  Returns false if there are no more.  The image belongs
+ * to the rebuild, and is valid until the next call of this function.
  *
- * This is faster than to get one page after the other, since some hundred pages
- * are replayed together.  The child has been given back when it returns, so
- * that the caller can use one.
+ * This is faster than walredo_rebuild_get() for one page after the other,
+ * because some hundred pages are replayed together.  When it returns, it does
+ * not occupy a child, so that the caller can use one.
  */
 extern bool walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 								 WalredoRebuiltPage *page);
 
 /*
- * Forgets the image that walredo_rebuild_next() has returned last, to make room
- * in memory.  The page cannot be asked for again.
+ * Frees the image that walredo_rebuild_next() has returned last.  The caller
+ * must not ask for this page again.
  */
 extern void walredo_rebuild_forget(WalredoRebuild *rebuild);
 
 /*
- * Says what has become of a page, with all records that were added.  The image
- * is a copy in the current memory context.  If the page cannot be replayed,
- * raises what walredo_replay() does, and the rebuild can still be used.
+ * Returns a page as it is after all records that were added, replaying those
+ * that wait.  The image is a copy in the current memory context.  Raises the
+ * errors of walredo_replay() if the page cannot be replayed.  The rebuild can
+ * still be used after such an error.
  */
 extern void walredo_rebuild_get(WalredoRebuild *rebuild,
 								const WalredoTag *tag,
 								WalredoRebuiltPage *page);
 
-/* Frees a rebuild.  Waits for the child if it is at work for it. */
+/*
+ * Frees a rebuild.  If a child is replaying pages of it, waits for the child.
+ */
 extern void walredo_rebuild_free(WalredoRebuild *rebuild);
 
 /*
- * If something has happened to a page after which nothing in WAL tells what it
- * is, or its image cannot be used, returns a sentence that says so, for the
- * detail of an error or of a result; palloc'd.  Else NULL.
+ * Returns a sentence that says why the contents of a page are not known from
+ * WAL, for the detail of an error or of a result: its image in WAL lacks a
+ * part, or it was changed or replaced in a way that WAL does not describe.
+ * Returns NULL if there is no such reason.  The string must not be freed.
  */
 extern const char *walredo_rebuilt_page_problem(const WalredoRebuiltPage *page);
 

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * scan.c
- *	  The part of WAL that is about certain pages.
+ *	  Scanning WAL for the records that change certain pages.
  *
- * A scan reads one record after the other, and asks walredo_changes_of() what
- * it does to the pages of the filter.  Nothing here looks into a record.
+ * A scan reads one record after the other, and calls walredo_changes_of() to
+ * find out what it does to the pages of the filter.  Nothing here depends on
+ * the contents of a record.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -18,8 +19,9 @@
 #include "page/scan.h"
 
 /*
- * Records that one call of walredo_page_scan_add_some() reads: many enough for
- * the work that is done between two calls not to count.
+ * The number of records that one call of walredo_page_scan_add_some() reads.
+ * It is large enough that what callers do between two calls, such as to show
+ * their progress, takes no noticeable time.
  */
 #define RECORDS_AT_ONCE		1024
 
@@ -53,7 +55,10 @@ walredo_page_scan_seek(const WalredoPageFilter *filter,
 					  walredo_reader_begin_search(directory, start_lsn));
 }
 
-/* Moves to the next record, which need not be about the pages. */
+/*
+ * Moves to the next record of the reader, whether it changes a page of the
+ * filter or not.  Returns false at the end of the range.
+ */
 static inline bool
 next_record(WalredoPageScan *scan)
 {
@@ -136,7 +141,10 @@ walredo_find_created_file(const WalredoTag *tags, int ntags,
 		{
 			const WalredoPageChange *change = &scan->list[i];
 
-			/* A relation gets other forks while it has its file already. */
+			/*
+			 * Other forks than the main fork are created for a relation that
+			 * already has a file.  They say nothing about that file.
+			 */
 			if (change->of_fork_only ||
 				(change->end != WALREDO_FILE_CREATED &&
 				 change->end != WALREDO_FILE_COPIED))

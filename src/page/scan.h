@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * scan.h
- *	  The part of WAL that is about certain pages.
+ *	  Scanning WAL for the records that change certain pages.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -20,8 +20,8 @@
 #include "wal/reader.h"
 
 /*
- * A scan of WAL for the pages of a filter: one page, a fork, or any number of
- * forks.  Callers may read its fields, but not change them, except as said.
+ * A scan of WAL for the changes of the pages that a filter selects.  Callers
+ * may read these fields, and change those of which this is said.
  */
 typedef struct WalredoPageScan
 {
@@ -29,49 +29,55 @@ typedef struct WalredoPageScan
 	WalredoReader *reader;		/* at the current record */
 
 	/*
-	 * What the current record does to pages of the filter, as
-	 * walredo_changes_of() has it.  Valid until the next record.  A caller
-	 * that does not want some of the changes may take them out.
+	 * The changes that the current record makes to pages of the filter, as
+	 * walredo_changes_of() returns them.  Valid until the next record.  A
+	 * caller may remove changes from the list, and reduce num_changes, to
+	 * keep walredo_page_scan_add() from adding them.
 	 */
 	WalredoPageChange *list;
 	int			num_changes;
 	WalredoChanges *changes;	/* for walredo_change_record() */
 
 	/*
-	 * What came before the current record, or, at the end of WAL, before
-	 * that, is separated from it by WAL that was removed before it could be
-	 * read.  To be reset by who has taken note of it.
+	 * Set if WAL was removed before it could be read, so that there is a gap
+	 * between the current record, or the end of WAL, and the records that
+	 * were returned earlier.  The scan never resets this; the caller does,
+	 * when it has dropped what it knows from those records.
 	 */
 	bool		has_restarted;
 } WalredoPageScan;
 
 /*
- * As walredo_reader_begin().  If the range has WALREDO_START_OF_WAL, the scan
- * can go on behind a gap: see walredo_reader_allow_restart().  The filter must
- * stay as long as the scan.
+ * Begins a scan, in the current memory context, with a reader as
+ * walredo_reader_begin() makes it.  If the range begins with
+ * WALREDO_START_OF_WAL, the scan can go on after a gap: see
+ * walredo_reader_allow_restart().  The filter must live as long as the scan.
  */
 extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 												const char *directory,
 												XLogRecPtr start_lsn,
 												XLogRecPtr end_lsn);
 
-/* The same as walredo_reader_begin_search(). */
+/* The same with a reader as walredo_reader_begin_search() makes it. */
 extern WalredoPageScan *walredo_page_scan_seek(const WalredoPageFilter *filter,
 											   const char *directory,
 											   XLogRecPtr start_lsn);
 
-/* Moves to the next record of WAL that is about one of the pages. */
+/*
+ * Moves to the next record that changes or ends a page of the filter.  Returns
+ * false if there is none before the end of the range.
+ */
 extern bool walredo_page_scan_next(WalredoPageScan *scan);
 
-/* Adds what the current record does to a rebuild. */
+/* Adds the changes of the current record to a rebuild. */
 extern void walredo_page_scan_add(WalredoPageScan *scan,
 								  WalredoRebuild *rebuild);
 
 /*
- * Moves over some of the next records, about the pages or not, and adds what
- * they do to a rebuild, which is given time to replay some of it.  False at the
- * end of WAL.  If WAL has been removed before it could be read, the rebuild is
- * reset, and begins anew with what there still is.
+ * Reads about a thousand records of WAL, adds their changes of pages of the
+ * filter to a rebuild, and calls walredo_rebuild_advance().  Returns false at
+ * the end of the range.  If WAL has been removed before it could be read, the
+ * rebuild is reset, so that it has only the records after the gap.
  */
 extern bool walredo_page_scan_add_some(WalredoPageScan *scan,
 									   WalredoRebuild *rebuild);
@@ -79,10 +85,12 @@ extern bool walredo_page_scan_add_some(WalredoPageScan *scan,
 extern void walredo_page_scan_end(WalredoPageScan *scan);
 
 /*
- * Looks for files of relations that the server's own WAL creates, or replaces
- * by a copy, from start_lsn on.  The tags name any block of the relations.
- * True if there is one; then *found is a tag of the last of them, and
- * *created_lsn the end LSN of the record.
+ * Reads the server's WAL from start_lsn to its end, and looks for records that
+ * create the file of one of some relations, or replace it by a copy.  The tags
+ * name any block of any fork of these relations.  Returns false if there is no
+ * such record.  Otherwise sets *found to the tag of a block of the relation,
+ * and *created_lsn to the end LSN of the record; if there are several such
+ * records, of the last one.
  */
 extern bool walredo_find_created_file(const WalredoTag *tags, int ntags,
 									  XLogRecPtr start_lsn, WalredoTag *found,

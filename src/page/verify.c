@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify.c
- *	  Checking the pages of relations against the WAL that made them.
+ *	  Comparing the pages of relations with WAL.
  *
  * WAL is read once, from where it begins to where it ends at that moment, for
  * all forks that are to be checked, and their pages are rebuilt from it
@@ -11,44 +11,50 @@
  * not been changed since must be equal to it, under the resource manager's
  * mask.
  *
- * Nobody is kept from work.  No lock is held while WAL is read, which can take
- * hours, and the pages of a fork are compared in windows of some thousand
- * blocks: the relation is locked only while the pages of one window are read,
- * for a tenth of a second or so.  A lock for longer would not help anyway:
- * AccessShareLock does not keep pages from being changed, and a lock that does
- * is out of the question.  So between the end of the WAL that was read and the
- * window, others may have changed pages, and truncated or extended the fork.
- * Or the relation has got another file, and the fork is verified anew.
+ * Other sessions can go on working meanwhile.  No lock is held while WAL is
+ * read, which can take hours.  The pages of a fork are compared in windows of
+ * some thousand blocks, and the relation is locked only while the pages of one
+ * window are read, for about a tenth of a second.  To lock it for longer would
+ * not help: AccessShareLock does not prevent changes of pages, and a lock that
+ * does would stop the application.  So between the end of the WAL that was
+ * read and the window, others may have changed pages, and truncated or
+ * extended the fork.  Or the relation has got another file; then the fork is
+ * verified again from its first block.
  *
- * So each window has to catch up with the server.  A page that does not agree
- * with the rebuild, or whose LSN shows that it was changed since, is copied.
- * When the pages of the window have been read and the lock has been released,
- * WAL is read on, up to where it ended while the lock was held, and each copy
- * is compared with the page rebuilt as of exactly the copy's LSN.  That gives
- * every block a result in one go, and there is no need to try again until a
- * busy page holds still.
+ * So each window has to account for changes that were made since.  A page that
+ * differs from the rebuilt page, or whose LSN shows that it was changed later,
+ * is copied.  When the pages of the window have been read and the lock has
+ * been released, the copies of pages that were not changed later are compared
+ * under the mask.  For the others WAL is read on, up to where it ended while
+ * the lock was held, and each copy is compared with the page rebuilt as of
+ * exactly the copy's LSN.  In this way every block gets a result, however
+ * often it is changed, and a page need not be read again and again until
+ * nobody changes it for a while.
  *
- * A page of the visibility map does not show every change: bits are cleared
- * without a new LSN.  Where such a page differs, WAL is read on and the page
- * is read again, a few times.  A change on its way is in WAL a moment later;
- * damage stays.
+ * The visibility map is an exception, because bits of it are cleared without a
+ * new LSN of the page.  If such a page differs, WAL is read on and the page is
+ * read again, a few times.  If the page was just being changed, the change is
+ * in WAL a moment later, and they agree.  If it is damaged, it goes on
+ * differing.
  *
- * What a page's LSN cannot be trusted for is to say that a page is equal: the
- * server does not stamp every change (hint bits; an all-visible flag without
- * checksums), and damage may leave the LSN alone.  So contents are compared
- * first, and the LSNs only serve to say what is wrong.
+ * A page is never taken to be equal because its LSN is: the server makes some
+ * changes without setting the LSN (hint bits; an all-visible flag without
+ * checksums), and a page can be damaged without its LSN being changed.  So it
+ * is always the contents that are compared, and the LSNs of pages that differ
+ * only serve to explain the difference in the detail.
  *
- * All of this is repeated in rounds.  A round reads WAL and compares all forks
- * that are left.  A fork is left for the next round if its relation has got
- * another file meanwhile, or if so much WAL has been written since the round
- * began that it pays to read WAL anew rather than to catch up.  If relations
- * keep getting new files, as they do where something rewrites them all the
- * time, this would never end.  So after some rounds, relations are locked until
- * they have been compared, one at a time.
+ * All of this is done in rounds.  A round reads WAL once, from its beginning,
+ * and compares all forks that are left.  A fork, or the rest of it, is left
+ * for the next round if its relation has got another file meanwhile, or if so
+ * much WAL has been written since the round began that it is faster to read
+ * all of WAL again than to read on in every window.  If relations keep getting
+ * new files, because an application rewrites them all the time, that would
+ * never end.  So after some rounds, one relation at a time is locked until it
+ * has been compared.
  *
- * The caller's settings must not change what is read: with zero_damaged_pages a
- * damaged page would become an empty one, for everybody, as it stays in shared
- * buffers.
+ * The caller's settings must not change what is read.  In particular, with
+ * zero_damaged_pages the server would replace a damaged page by an empty one,
+ * for all sessions, as the page stays in shared buffers.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -75,9 +81,10 @@
 #include "utils/memutils.h"
 
 /*
- * How often a relation that gets another file while WAL is read is looked at
- * anew, before it is locked meanwhile.  That is done for one at a time, as
- * whoever waits for a lock while holding another may be in a deadlock.
+ * The number of rounds after which relations are locked until they have been
+ * compared.  Not more than one is locked then, because to wait for a lock while
+ * holding another could cause a deadlock.  Rounds that have paused because WAL
+ * has grown do not count.
  */
 #define MAX_UNLOCKED_ROUNDS		5
 
@@ -89,13 +96,13 @@ typedef struct LeftFork
 	BlockNumber next_block;
 } LeftFork;
 
-/* A fork that WAL is read for in this round. */
+/* A fork for which WAL is read in this round. */
 typedef struct RoundFork
 {
 	WalredoVerifiedFork fork;
-	BlockNumber next_block;
-	BlockNumber nblocks;
-	bool		is_locked;		/* until it has been compared */
+	BlockNumber next_block;		/* blocks before it have been reported */
+	BlockNumber nblocks;		/* of the fork, for the progress view */
+	bool		is_locked;		/* the relation, until it has been compared */
 } RoundFork;
 
 typedef struct Verification
@@ -106,11 +113,13 @@ typedef struct Verification
 } Verification;
 
 /* ----------------------------------------
- * Which forks WAL is read for
+ * Forks for which WAL has to be read
  * ----------------------------------------
  */
 
-/* A fork that is looked at before WAL is read, in an attempt. */
+/*
+ * The argument of look_at_fork(), which is called by walredo_verify_attempt().
+ */
 typedef struct LookAttempt
 {
 	Verification *v;
@@ -126,7 +135,7 @@ report_fork(Verification *v, const WalredoVerifiedFork *fork,
 						detail);
 }
 
-/* Reports all blocks of a fork that there is no point in looking at. */
+/* Reports the same result for all blocks of a fork, without reading them. */
 static void
 report_blocks(Verification *v, const WalredoVerifiedFork *fork,
 			  BlockNumber nblocks, WalredoVerifyStatus status,
@@ -148,8 +157,8 @@ report_blocks(Verification *v, const WalredoVerifiedFork *fork,
 }
 
 /*
- * Does WAL have to be read for a fork, whose relation is open?  If it does not,
- * what there is to say about the fork has been reported.
+ * Does WAL have to be read for a fork?  If it does not, reports its blocks, or
+ * the fork as a whole.  rel is the fork's relation.
  */
 static bool
 takes_wal(Verification *v, Relation rel, const WalredoVerifiedFork *fork,
@@ -158,7 +167,7 @@ takes_wal(Verification *v, Relation rel, const WalredoVerifiedFork *fork,
 	ForkNumber	forknum = fork->tag.forknum;
 	char		persistence = rel->rd_rel->relpersistence;
 
-	/* Some forks need not be there, and only tables have a visibility map. */
+	/* These forks need not exist, and there is nothing to report then. */
 	if (!size.exists &&
 		(forknum == FSM_FORKNUM ||
 		 (forknum == INIT_FORKNUM && persistence != RELPERSISTENCE_UNLOGGED) ||
@@ -167,8 +176,9 @@ takes_wal(Verification *v, Relation rel, const WalredoVerifiedFork *fork,
 		return false;
 
 	/*
-	 * The build writes past shared buffers.  If we read pages of it there,
-	 * they would stay there as they were before.
+	 * The build of an index writes pages without using shared buffers.  If we
+	 * read such a page into shared buffers before it is written, it would
+	 * stay there as it was.
 	 */
 	if (rel->rd_rel->relkind == RELKIND_INDEX && !rel->rd_index->indisready)
 	{
@@ -186,7 +196,7 @@ takes_wal(Verification *v, Relation rel, const WalredoVerifiedFork *fork,
 	}
 	if (persistence != RELPERSISTENCE_PERMANENT && forknum != INIT_FORKNUM)
 	{
-		/* A standby has the init fork only, and makes the others of it. */
+		/* A standby has only the init fork until it is promoted. */
 		if (!size.exists && forknum == MAIN_FORKNUM &&
 			!RecoveryInProgress())
 			report_fork(v, fork, WALREDO_VERIFY_MISMATCH,
@@ -204,6 +214,10 @@ takes_wal(Verification *v, Relation rel, const WalredoVerifiedFork *fork,
 	return true;
 }
 
+/*
+ * Opens a fork's relation, which is locked, and finds out whether WAL has to be
+ * read for the fork.
+ */
 static void
 look_at_fork(void *arg)
 {
@@ -213,7 +227,7 @@ look_at_fork(void *arg)
 	Relation	rel = try_relation_open(result->fork.relid, NoLock);
 	WalredoForkSize size;
 
-	/* It may be dropped at any time before it is locked. */
+	/* It may have been dropped before it was locked. */
 	work->is_logged = false;
 	if (rel == NULL)
 		return;
@@ -231,9 +245,9 @@ look_at_fork(void *arg)
 }
 
 /*
- * Looks at forks before WAL is read, and fills in an array of those that it has
- * to be read for.  Returns how many these are.  All about the others has been
- * reported.
+ * Looks at forks before WAL is read.  Fills in the array forks with those for
+ * which it has to be read, and returns their number.  Reports the results of
+ * all other forks.
  */
 static int
 look_at_forks(Verification *v, const LeftFork *left, int nleft,
@@ -253,7 +267,7 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 		LookAttempt work = {v, fork, false};
 		ErrorData  *error;
 
-		/* Forks of a relation follow each other, and one report is enough. */
+		/* Report a relation only once.  Its forks follow each other. */
 		if (relid == failed_relid)
 			continue;
 
@@ -286,7 +300,7 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
  * ----------------------------------------
  */
 
-/* Reads WAL for some forks. */
+/* Reads all WAL that there is, for some forks, and fills in *wal. */
 static void
 read_wal(Verification *v, const RoundFork *forks, int nforks,
 		 WalredoVerifyWal *wal)
@@ -334,9 +348,9 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 }
 
 /*
- * Compares the forks that WAL has been read for.  Those that have to be looked
- * at in another round are put into left; returns how many these are.  *paused
- * is set if one of them is left because WAL has grown too much.
+ * Compares the forks for which WAL has been read.  Puts those that are left for
+ * the next round into left, and returns their number.  *paused is set if one of
+ * them is left because too much WAL has been written meanwhile.
  */
 static int
 compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,
@@ -350,7 +364,7 @@ compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,
 		RoundFork  *fork = &forks[i];
 		WalredoForkOutcome outcome = WALREDO_FORK_PAUSED;
 
-		/* However fast WAL grows, something is done in each round. */
+		/* Compare at least a part of the first fork, however fast WAL grows. */
 		if (i == 0 || !may_pause || !walredo_later_wal_is_long(wal))
 			outcome = walredo_verify_fork(&fork->fork, wal, v->sink,
 										  &v->progress, may_pause,
@@ -371,8 +385,10 @@ compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,
 }
 
 /*
- * Verifies forks, or only the first with keep_locks.  Those that are left are
- * moved to the front of the array; returns how many these are.
+ * Does one round of the verification of the forks in left, or, with keep_locks,
+ * of the first of them only.  Moves the forks that are left for the next round
+ * to the front of the array, and returns their number.  *paused is set as by
+ * compare_forks().
  */
 static int
 verify_round(Verification *v, LeftFork *left, int nleft, bool *paused)
@@ -427,7 +443,7 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 		{
 			bool		paused;
 
-			/* A round that has paused has made progress: it does not count. */
+			/* A round that has paused does not count: it has made progress. */
 			v->keep_locks = rounds >= MAX_UNLOCKED_ROUNDS;
 			nleft = verify_round(v, left, nleft, &paused);
 			if (!paused)

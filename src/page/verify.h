@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify.h
- *	  Checking the pages of a relation against the WAL that made them.
+ *	  Comparing the pages of relations with WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -33,28 +33,29 @@ typedef struct WalredoVerifyFork
 	ForkNumber	forknum;
 } WalredoVerifyFork;
 
-/* What was found of a block, or of a fork as a whole. */
+/* The result for a block, or for a fork as a whole. */
 typedef struct WalredoVerifyResult
 {
 	Oid			relid;
 	ForkNumber	forknum;
 	BlockNumber blkno;			/* InvalidBlockNumber: the fork as a whole */
-	XLogRecPtr	page_lsn;		/* InvalidXLogRecPtr if it was not read */
+	XLogRecPtr	page_lsn;		/* LSN of the server's page, or
+								 * InvalidXLogRecPtr if it was not read */
 	WalredoVerifyStatus status;
 	const char *detail;			/* a sentence, or NULL */
 } WalredoVerifyResult;
 
-/* Where results go to. */
+/* The functions to which results are passed. */
 typedef struct WalredoVerifySink
 {
-	/* Takes a result, which is valid during the call only. */
+	/* Is given a result, which is valid only during the call. */
 	void		(*report) (const WalredoVerifyResult *result, void *arg);
 
 	/*
-	 * Called after some results of a fork.  Those that were reported since
-	 * the last such call are final with keep.  Otherwise they are to be
-	 * forgotten: the relation has got another file in between, and all blocks
-	 * of the fork will be reported anew.
+	 * Is called after some results of a fork.  If keep is true, the results
+	 * that were reported since the last such call are final.  Otherwise they
+	 * must be discarded, because the relation has got another file in
+	 * between, and all blocks of the fork will be reported again.
 	 */
 	void		(*end_fork) (bool keep, void *arg);
 
@@ -62,13 +63,17 @@ typedef struct WalredoVerifySink
 } WalredoVerifySink;
 
 /*
- * Checks every block of forks, each of which is given once, and reports each
- * exactly once, in block order.  WAL is read once for all of them.
+ * Verifies every block of some forks, and reports the results to sink, in
+ * block order.  A fork must not be in the array twice, and the forks of a
+ * relation must follow each other.  Each block is reported once, not counting
+ * results that the sink was told to discard; but a block that was truncated
+ * away meanwhile is not reported.  WAL is read once for all forks, as a rule:
+ * see verify.c.
  *
- * A relation that is not there any more is left out.  What cannot be looked
- * at, because of damage to its files or to catalogs, is reported, and the
- * others are checked all the same.  Relations are locked one at a time, each
- * for a moment. They must have storage, and not be temporary ones.
+ * A relation that was dropped is left out.  A fork that cannot be read because
+ * its files or catalogs are damaged is reported as a whole, and the other forks
+ * are verified nevertheless.  Relations are locked one at a time, each for a
+ * moment.  They must have storage, and must not be temporary.
  */
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 								 const WalredoVerifySink *sink);

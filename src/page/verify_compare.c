@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify_compare.c
- *	  Comparing a page of the server's with what WAL makes of it.
+ *	  Comparing a page of the server with the page rebuilt from WAL.
  *
  * Pages are compared in two steps.  Most are equal byte by byte, but for their
  * LSN and checksum, and this costs next to nothing.  The others are compared

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify_compare.h
- *	  Comparing a page of the server's with what WAL makes of it.
+ *	  Comparing a page of the server with the page rebuilt from WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -26,13 +26,16 @@ typedef struct WalredoVerifiedFork
 {
 	Oid			relid;
 	WalredoTag	tag;			/* of its block 0, in the file that it had
-								 * when it was looked at first */
+								 * when the round began */
 
-	/* Whose mask is used for a page if no record of the page tells. */
+	/*
+	 * The resource manager whose mask is used for pages of which no record
+	 * tells the resource manager.
+	 */
 	RmgrId		rmid;
 } WalredoVerifiedFork;
 
-/* The WAL that has been read, and the pages made of it. */
+/* The WAL that was read at the beginning of a round, and its pages. */
 typedef struct WalredoVerifyWal
 {
 	WalredoRebuild *rebuild;
@@ -41,18 +44,19 @@ typedef struct WalredoVerifyWal
 } WalredoVerifyWal;
 
 /*
- * What is known of a block, and which functions make it so; those whose names
- * do not begin with walredo_ are in verify_fork.c.
+ * The state of a block, with the functions that move it there.  Functions whose
+ * names do not begin with walredo_ are in verify_fork.c.
  *
- * UNREAD	   Nothing.  Every block of a window begins so: add_block().
+ * UNREAD	   The server's page has not been read: add_block().
  * DIFFERS	   The page and the rebuilt page are not equal byte by byte, but may
  *			   be under the resource manager's mask: walredo_compare_block().
  * CHANGED	   The copy of the page cannot be compared before WAL has been read
  *			   on, as the page was changed, or may have been, after the end of
  *			   the WAL that was read: check_page(), reconsider_mismatches(),
  *			   and recheck_map_page(), which has read the page again.
- * MISSING	   The fork is shorter than by WAL, and WAL must be read on to know
- *			   whether it was truncated since: add_block().
+ * MISSING	   The fork should have the block, according to the WAL that was
+ *			   read, but is shorter.  WAL must be read on to find out whether it
+ *			   was truncated since: add_block().
  * GONE		   There is nothing to report, as the fork has become shorter:
  *			   add_block(), compare_missing(), recheck_map_page().
  * HAS_RESULT  The result is known: walredo_block_set_result(), which all
@@ -82,8 +86,8 @@ typedef struct WalredoBlockCheck
 	WalredoVerifyResult result;
 
 	/*
-	 * What WAL makes of it.  The image is valid in state DIFFERS only: it is
-	 * a copy that lives as long as the window.
+	 * The rebuilt page.  Its image is valid only in state DIFFERS, and is
+	 * then a copy that lives as long as the window.
 	 */
 	WalredoRebuiltPage rebuilt;
 
@@ -94,8 +98,8 @@ typedef struct WalredoBlockCheck
 	char	   *live;
 
 	/*
-	 * In states CHANGED and MISSING, when WAL is read on: no record that ends
-	 * after this is in the copy.
+	 * The LSN as of which the block is rebuilt when WAL is read on, in states
+	 * CHANGED and MISSING: see limit_of_block().
 	 */
 	XLogRecPtr	limit;
 } WalredoBlockCheck;
@@ -106,24 +110,24 @@ extern void walredo_block_set_result(WalredoBlockCheck *block,
 									 const char *detail);
 
 /*
- * Compares the server's page, live, with block->rebuilt, as far as this takes
- * no mask, and moves the block into state HAS_RESULT or DIFFERS.
+ * Compares the server's page, live, with block->rebuilt, without a mask, and
+ * moves the block into state HAS_RESULT or DIFFERS.
  */
 extern void walredo_compare_block(const WalredoVerifiedFork *fork,
 								  const WalredoVerifyWal *wal,
 								  WalredoBlockCheck *block, const char *live);
 
 /*
- * Compares those of an array of blocks that are in state DIFFERS under the mask
- * of a resource manager, which gives each a result.
+ * Compares those blocks of an array that are in state DIFFERS under the masks
+ * of their resource managers, and gives each a result.
  */
 extern void walredo_compare_masked(const WalredoVerifiedFork *fork,
 								   const WalredoVerifyProgress *progress,
 								   WalredoBlockCheck *blocks, int nblocks);
 
 /*
- * The resource manager whose mask goes with a relation's pages, as far as can
- * be told from its access method's handler.
+ * Returns the resource manager whose mask fits a relation's pages, as far as
+ * the handler of its access method tells.
  */
 extern RmgrId walredo_mask_of_relation(Relation rel);
 

@@ -1,20 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * verify_fork.c
- *	  Comparing one fork with the pages that WAL makes of it.
+ *	  Comparing one fork with the pages that were rebuilt from WAL.
  *
  * verify.c explains how this works as a whole, and why.  In short, a fork is
  * compared window by window:
  *
  * 1. open_window() locks the relation and measures the fork.
  * 2. read_window() reads the next blocks through the server's buffers, and
- *	  compares each with the rebuild.  Most have a result then.  Of the others a
- *	  copy is kept.
+ *	  compares each with the rebuilt page.  Most blocks have a result then.  The
+ *	  pages of the others are copied.
  * 3. close_window() notes where WAL ends, and releases the lock.  From here on
- *	  only copies are looked at.
- * 4. compare_window() compares the copies: under a mask, if the page was not
- *	  changed since the WAL that was read, or else with a page that is rebuilt
- *	  with the WAL since then.
+ *	  only the copies are used, except for the visibility map (step 4).
+ * 4. compare_window() compares the copies.  A page that was not changed after
+ *	  the WAL that was read is compared under a mask.  Otherwise the WAL since
+ *	  then is read, and the copy is compared with a page that is rebuilt with
+ *	  it.
+ *	  Pages of the visibility map that still differ are read again, each in a
+ *	  window of its own.
  * 5. report_window() reports all blocks of the window, in order.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -43,33 +46,35 @@
 #include "utils/wait_event.h"
 
 /*
- * The most blocks of a window, and the time after which it ends.  The relation
- * is locked meanwhile: only with AccessShareLock, but whoever waits for a
- * stronger lock holds up everybody behind it.
+ * A window ends when it has WINDOW_BLOCKS blocks, or after WINDOW_MS
+ * milliseconds.  The relation is locked until then.  This is only an
+ * AccessShareLock, but if another session waits for a stronger lock meanwhile,
+ * all that come after that session have to wait, too.
  *
- * A window also ends when so many pages have been copied, as copies take
- * memory until they have been compared.
+ * A window also ends when WINDOW_COPIES pages have been copied, because the
+ * copies take memory until they have been compared.
  */
 #define WINDOW_BLOCKS			4096
 #define WINDOW_COPIES			512
 #define WINDOW_MS				100
 
-/* How often, and after what time, a visibility map page is read again. */
+/* How often a visibility map page is read again, and after what time. */
 #define MAP_PAGE_TRIES			10
 #define MAP_PAGE_DELAY_MS		50
 
-/* How long the startup process may take to publish what it has replayed. */
+/* How long lsn_is_reached() waits for the startup process. */
 #define REPLAY_WAIT_MS			30000
 
 /*
- * Each window with a page that was changed reads WAL on from where the first
- * reading ended, and so reads what the windows before it have read once more.
- * When this has become more than this much, and a good part of what was read
- * then, it is cheaper to read WAL anew for all that is left.
+ * Each window with a page that was changed reads WAL from where the round's
+ * first reading of WAL ended, and so reads the same WAL as the windows before
+ * it, and some more.  When this WAL has grown to more than MAX_LATER_WAL
+ * bytes, and to more than a quarter of the WAL that was read first, it is
+ * faster to read all WAL again, once, for all blocks that are left.
  */
 #define MAX_LATER_WAL			(256 * 1024 * 1024)
 
-/* What open_window() has found. */
+/* The result of open_window(). */
 typedef enum ForkCondition
 {
 	FORK_OPENED,				/* the relation is open and locked */
@@ -88,27 +93,29 @@ typedef struct ForkCheck
 	BufferAccessStrategy strategy;
 
 	/*
-	 * The blocks to compare: as many as the fork had in the first window, and
-	 * as it must have by the WAL that was read.
+	 * The fork is compared up to the larger of these two: the number of
+	 * blocks that it had in the first window, and the number that it must
+	 * have had at the end of the WAL that was read.
 	 */
 	BlockNumber first_size;
 	BlockNumber known_blocks;
 
-	/* The next page that the rebuild has of the fork, if has_next. */
+	/*
+	 * The page that walredo_rebuild_next() has returned last.  has_next is
+	 * false if there are no more.
+	 */
 	bool		has_next;
 	WalredoTag	next_tag;
 	WalredoRebuiltPage next_page;
 
 	/*
-	 * The window: the relation, while it is locked, how long the fork is,
-	 * where WAL ended right before it was locked, and right before it was
-	 * unlocked.
+	 * The window.  Its lock is held between open_window() and close_window().
 	 */
-	Relation	rel;
-	WalredoForkSize size;
-	XLogRecPtr	begin_lsn;
-	XLogRecPtr	end_lsn;
-	int			num_copies;
+	Relation	rel;			/* valid while it is locked */
+	WalredoForkSize size;		/* of the fork, when it was locked */
+	XLogRecPtr	begin_lsn;		/* end of WAL right before it was locked */
+	XLogRecPtr	end_lsn;		/* end of WAL right before it was unlocked */
+	int			num_copies;		/* number of blocks of which live is set */
 	int			num_blocks;
 	WalredoBlockCheck blocks[WINDOW_BLOCKS];
 } ForkCheck;
@@ -157,7 +164,10 @@ report_fork(const ForkCheck *check, WalredoVerifyStatus status,
 						check->fork->tag.forknum, status, detail);
 }
 
-/* The position up to which pages can have been changed by now. */
+/*
+ * Returns the LSN up to which pages can have been changed by now: the end of
+ * the WAL that was inserted or, in recovery, replayed.
+ */
 static XLogRecPtr
 current_lsn(void)
 {
@@ -203,7 +213,7 @@ wait_for(long ms)
  * ----------------------------------------
  */
 
-/* A page that is read in an attempt. */
+/* The argument of copy_live_page(). */
 typedef struct ReadAttempt
 {
 	const ForkCheck *check;
@@ -224,11 +234,11 @@ copy_live_page(void *arg)
 	memcpy(work->page, BufferGetPage(buffer), BLCKSZ);
 
 	/*
-	 * With checksums, setting a hint bit may log the page and give it a new
-	 * LSN, and takes no more than a share lock, which others can hold at the
-	 * same time as we do.  So the LSN in the copy may be half of the old one
-	 * and half of the new one.  Read it again under the lock that protects
-	 * it.
+	 * With checksums, a session that sets a hint bit may log the page and
+	 * give it a new LSN.  It holds only a share lock meanwhile, as we do.  So
+	 * the LSN in the copy may consist of one half of the old LSN and one half
+	 * of the new one.  Read it again under the buffer header's lock, which
+	 * protects it.
 	 */
 	if (!PageIsNew((Page) work->page))
 		PageSetLSN((Page) work->page, BufferGetLSNAtomic(buffer));
@@ -236,9 +246,9 @@ copy_live_page(void *arg)
 }
 
 /*
- * Copies a page out of the server's buffers.  If the server cannot read it, as
- * its checksum is wrong for example, that is the block's result, and this
- * returns false.
+ * Copies a page, of BLCKSZ bytes, out of the server's buffers, and sets the
+ * block's page_lsn.  If the server cannot read the page, because its checksum
+ * is wrong, for example, gives the block a result and returns false.
  */
 static bool
 read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
@@ -266,12 +276,13 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
  * Can a page have this LSN by now?
  *
  * On a primary, a page gets the end LSN of a record after the record has been
- * inserted, so that its LSN is never past the current one.  On a standby, the
- * startup process stamps a page while it replays the record, and publishes
- * afterwards that it has been replayed.  Before it begins, though, it publishes
- * which record it is going to replay.  So an LSN up to the end of that record
- * will be reached within moments, unless the replay hangs, for which it may be
- * waiting for a conflict with a query; and one past that never can be right.
+ * inserted, so that its LSN is never past the current end of WAL.  On a
+ * standby, the startup process sets the LSN of a page while it replays the
+ * record, and publishes afterwards that it has replayed the record.  But
+ * before, it publishes which record it is going to replay.  So an LSN up to
+ * the end of that record is possible, and will be reached within moments,
+ * unless replay waits for something, such as a query that conflicts with it.
+ * An LSN past the end of that record is not possible.
  */
 static bool
 lsn_is_reached(XLogRecPtr lsn)
@@ -279,7 +290,7 @@ lsn_is_reached(XLogRecPtr lsn)
 	if (lsn <= current_lsn())
 		return true;
 
-	/* The record may have been finished since, and published. */
+	/* Look once more, as the record may have been replayed in between. */
 	if (!RecoveryInProgress() || lsn > GetCurrentReplayRecPtr(NULL))
 		return lsn <= current_lsn();
 
@@ -291,8 +302,7 @@ lsn_is_reached(XLogRecPtr lsn)
 
 /*
  * Checks the LSN of a page that is newer than the WAL that was read.  If it is
- * one that no page can have yet, that is the block's result, and this returns
- * false.
+ * one that no page can have yet, gives the block a result and returns false.
  */
 static bool
 lsn_is_possible(WalredoBlockCheck *block)
@@ -311,7 +321,7 @@ lsn_is_possible(WalredoBlockCheck *block)
  * ----------------------------------------
  */
 
-/* A page that is taken out of a rebuild in an attempt. */
+/* The argument of get_rebuilt_page(). */
 typedef struct RebuildAttempt
 {
 	WalredoRebuild *rebuild;
@@ -328,8 +338,8 @@ get_rebuilt_page(void *arg)
 }
 
 /*
- * Gets a page out of a rebuild into block->rebuilt.  If it cannot be made, that
- * is the block's result, and this returns false.
+ * Gets the page of a block from a rebuild into block->rebuilt.  If it cannot be
+ * rebuilt, gives the block a result and returns false.
  */
 static bool
 get_rebuilt(const ForkCheck *check, WalredoRebuild *rebuild,
@@ -359,12 +369,14 @@ advance_rebuild(ForkCheck *check)
 }
 
 /*
- * Finds what the rebuild has of a block, as get_rebuilt() does.
+ * The same as get_rebuilt(), for the rebuild of the WAL that was read first,
+ * and blocks in ascending order.
  *
- * Blocks are asked for in order, so the rebuild can be gone through alongside.
- * That way it replays many pages at a time, which is much faster.  Only pages
- * that it has no record of, which costs nothing to find out, and those that a
- * child has failed at are taken one by one, the latter to learn why.
+ * Because of that order, most pages can be taken from walredo_rebuild_next(),
+ * which has many pages replayed together and is much faster.  get_rebuilt() is
+ * used for two sorts of blocks only: those of which the rebuild has no record,
+ * which takes no replay, and those that walredo_rebuild_next() could not
+ * replay, to get the error.
  */
 static bool
 find_rebuilt(ForkCheck *check, WalredoBlockCheck *block)
@@ -385,22 +397,22 @@ find_rebuilt(ForkCheck *check, WalredoBlockCheck *block)
  * ----------------------------------------
  */
 
-/* WAL that is read on, in an attempt. */
+/* The argument of read_later_wal(). */
 typedef struct LaterWal
 {
 	const WalredoPageFilter *filter;
-	XLogRecPtr	start_lsn;
+	XLogRecPtr	start_lsn;		/* the range of WAL */
 	XLogRecPtr	end_lsn;
-	WalredoRebuild *rebuild;
-	WalredoBlockCheck **blocks; /* those that are wanted, in order */
+	WalredoRebuild *rebuild;	/* to which changes are added */
+	WalredoBlockCheck **blocks; /* those that are wanted, in ascending order */
 	int			nblocks;
 } LaterWal;
 
 /*
- * Is a change wanted that the current record makes, which ends at end_lsn?  Is
- * it about one of the blocks, and already in the copy of the server's page?
- * Ends of blocks are always wanted, as they tell whether a block was truncated
- * away.
+ * Is a change wanted?  end_lsn is the end LSN of the record that makes it.  It
+ * is wanted if it changes one of the blocks, and if the record does not end
+ * after that block's limit.  Ends of blocks are always wanted, because they
+ * tell whether a block was truncated away.
  */
 static bool
 is_wanted(const LaterWal *later, const WalredoPageChange *change,
@@ -425,6 +437,7 @@ is_wanted(const LaterWal *later, const WalredoPageChange *change,
 		end_lsn <= later->blocks[low]->limit;
 }
 
+/* Adds the wanted changes in a range of WAL to a rebuild. */
 static void
 read_later_wal(void *arg)
 {
@@ -457,13 +470,14 @@ read_later_wal(void *arg)
 
 /*
  * Makes a rebuild of some blocks of the fork, each as of its limit, with WAL up
- * to end_lsn.  The caller frees it.
+ * to end_lsn.  The caller has to free it.
  *
- * It begins with what is known as of the end of the WAL that was read, and adds
- * what came since.  That WAL may have been removed by now, as nothing keeps the
- * server from recycling it.  Then the rebuild is made from all WAL that there
- * still is, and *has_gap is set: between the WAL that was read first and the
- * WAL that there is now, anything may have happened.
+ * It begins with the pages as of the end of the WAL that was read first, and
+ * adds the changes that were made later.  The server may have removed that WAL
+ * by now, as nothing prevents it.  In this case the rebuild is made from all
+ * WAL that still exists, and *has_gap is set, as any changes may be missing
+ * that were made between the WAL that was read first and the WAL that still
+ * exists.
  */
 static WalredoRebuild *
 rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
@@ -479,7 +493,7 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 	{
 		tag = tag_of_block(check, blocks[i]->result.blkno);
 
-		/* There is no page that the image of a missing one would be for. */
+		/* A missing block has no page with which an image could be compared. */
 		walredo_rebuild_copy_page(rebuild, check->wal->rebuild, &tag,
 								  blocks[i]->state != WALREDO_BLOCK_MISSING);
 	}
@@ -497,8 +511,9 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 		return rebuild;
 
 	/*
-	 * A segment that has been removed is missing.  One that is recycled while
-	 * it is read turns into another segment, which looks like damage.
+	 * These are the errors that are raised if WAL has been removed: a segment
+	 * is missing or, if it was recycled while it was read, has pages of
+	 * another segment, which are not valid.
 	 */
 	if (error->sqlerrcode != ERRCODE_UNDEFINED_FILE &&
 		error->sqlerrcode != ERRCODE_DATA_CORRUPTED)
@@ -513,8 +528,8 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 }
 
 /*
- * Gives a result to a block that the fork should have by the WAL that was read,
- * and does not have; or lets it go, as it was truncated away since.
+ * Gives a result to a block that is MISSING, after WAL has been read on, or
+ * moves it to GONE, if that WAL has truncated it away.
  */
 static void
 compare_missing(const ForkCheck *check, WalredoBlockCheck *block, bool has_gap)
@@ -534,15 +549,20 @@ compare_missing(const ForkCheck *check, WalredoBlockCheck *block, bool has_gap)
 }
 
 /*
- * The LSN up to which a block of the window has to be rebuilt.
+ * Returns the LSN up to which a block of the window has to be rebuilt.
  *
  * A page has the changes of exactly those records that end at its LSN or
- * before, as records that change a page set its LSN while they hold its lock. A
- * page of the visibility map is the exception, as its LSN does not tell what it
- * has: it is rebuilt as of the end of the window, and if it was changed after
- * it was read, it differs, and is read again by recheck_map_page().  A page
- * that is missing was missing when the fork was measured, which was after
- * begin_lsn.
+ * before, because whoever changes a page sets its LSN while holding the page's
+ * lock.
+ *
+ * Pages of the visibility map are an exception, because their LSN is not
+ * always set.  They are rebuilt as of the end of the window.  If such a page
+ * was changed after it was read, but before the end of the window, it differs,
+ * and recheck_map_page() reads it again.
+ *
+ * A block that is missing did not exist when the fork was measured.  So if WAL
+ * has made it by begin_lsn, which is an earlier moment, it should have existed
+ * then.
  */
 static XLogRecPtr
 limit_of_block(const ForkCheck *check, const WalredoBlockCheck *block)
@@ -555,9 +575,9 @@ limit_of_block(const ForkCheck *check, const WalredoBlockCheck *block)
 }
 
 /*
- * Compares the blocks of the window that take WAL since the rebuild: those that
- * are CHANGED or MISSING.  This takes no lock, as only copies are looked at,
- * however many changes have been made to the pages since.
+ * Compares those blocks of the window that are CHANGED or MISSING, for which
+ * WAL has to be read on.  No lock is needed, because only copies of the pages
+ * are compared.
  */
 static void
 compare_later(ForkCheck *check)
@@ -607,9 +627,10 @@ compare_later(ForkCheck *check)
  * Could WAL that has not been read yet explain why a block is a mismatch?
  *
  * A page whose LSN is not newer than the WAL that was read was not changed
- * since, with two exceptions.  The block may have been truncated away and added
- * anew, and a page that was added without being logged has no LSN yet.  And a
- * page of the visibility map may have been changed without a new LSN.
+ * later, with two exceptions.  The block may have been truncated away and
+ * added again; as the server extends a fork without logging that, the new page
+ * has no LSN yet.  And a page of the visibility map may have been changed
+ * without a new LSN.
  */
 static bool
 may_be_explained(const ForkCheck *check, const WalredoBlockCheck *block,
@@ -624,9 +645,8 @@ may_be_explained(const ForkCheck *check, const WalredoBlockCheck *block,
 }
 
 /*
- * Reads the server's page of a block that the fork has, and compares it with
- * block->rebuilt as far as this is possible at once.  If it is not, both images
- * that are needed later are copied.
+ * Reads the server's page of a block, and compares it with block->rebuilt.  If
+ * that does not give a result at once, copies the images that are needed later.
  */
 static void
 check_page(ForkCheck *check, WalredoBlockCheck *block)
@@ -656,7 +676,7 @@ check_page(ForkCheck *check, WalredoBlockCheck *block)
 		check->num_copies++;
 	}
 
-	/* The image is the rebuild's, and valid only until its next page. */
+	/* The rebuild owns the image, and keeps it only until the next page. */
 	if (block->state == WALREDO_BLOCK_DIFFERS)
 		block->rebuilt.image =
 			DatumGetByteaPCopy(PointerGetDatum(block->rebuilt.image));
@@ -664,7 +684,7 @@ check_page(ForkCheck *check, WalredoBlockCheck *block)
 		block->rebuilt.image = NULL;
 }
 
-/* A relation that is looked at in an attempt. */
+/* The argument of measure_locked_fork(). */
 typedef struct MeasureAttempt
 {
 	const WalredoVerifiedFork *fork;
@@ -699,12 +719,16 @@ open_window(ForkCheck *check, ErrorData **error)
 	Oid			relid = check->fork->relid;
 	ForkCondition condition;
 
-	/* Blocks that WAL has made before this, the fork must have. */
+	/*
+	 * This must be before the fork is measured: see limit_of_block().
+	 */
 	check->begin_lsn = current_lsn();
 
 	/*
-	 * The lock is taken outside of the attempt, since locks that are taken in
-	 * a subtransaction belong to the transaction once it has ended.
+	 * Take the lock outside of the attempt, which is a subtransaction.  At
+	 * its end, locks that were taken in it are given to the resource owner of
+	 * the transaction, so that UnlockRelationOid() could not release this one
+	 * under the current resource owner.
 	 */
 	LockRelationOid(relid, AccessShareLock);
 	*error = walredo_verify_attempt(check->progress, measure_locked_fork,
@@ -748,7 +772,7 @@ window_is_full(const ForkCheck *check, instr_time begin)
 	return INSTR_TIME_GET_MILLISEC(now) >= WINDOW_MS;
 }
 
-/* Adds a block to the window, and looks at it. */
+/* Adds a block to the window, and compares its page as far as possible. */
 static void
 add_block(ForkCheck *check, BlockNumber blkno)
 {
@@ -761,9 +785,10 @@ add_block(ForkCheck *check, BlockNumber blkno)
 	block->state = WALREDO_BLOCK_UNREAD;
 
 	/*
-	 * The fork may have become shorter than it was in the first window, which
-	 * is all right, or it may be shorter than WAL says, which is all right
-	 * only if WAL since then says why.
+	 * If the fork has become shorter than it was in the first window, it has
+	 * been truncated, and there is nothing to report.  But if it is shorter
+	 * than it was at the end of the WAL that was read, a later record must
+	 * have truncated it.
 	 */
 	if (blkno >= check->size.nblocks)
 	{
@@ -775,7 +800,7 @@ add_block(ForkCheck *check, BlockNumber blkno)
 		return;
 	check_page(check, block);
 
-	/* An image that is not needed any more makes room for others. */
+	/* If the image is not needed any more, make room for others. */
 	if (block->state == WALREDO_BLOCK_HAS_RESULT && check->has_next &&
 		check->next_tag.number == blkno)
 		walredo_rebuild_forget(check->wal->rebuild);
@@ -797,7 +822,10 @@ read_window(ForkCheck *check, BlockNumber blkno, BlockNumber end,
 	return blkno;
 }
 
-/* Has blocks compared once more if WAL may explain why they are mismatches. */
+/*
+ * Moves blocks that are mismatches under their mask back to CHANGED, if later
+ * WAL may explain why.
+ */
 static void
 reconsider_mismatches(ForkCheck *check)
 {
@@ -811,9 +839,9 @@ reconsider_mismatches(ForkCheck *check)
 }
 
 /*
- * Reads a page of the visibility map that differs once more, in a window of its
- * own, which is open, and compares it with WAL up to then.  False if there is
- * no point in trying again.
+ * Reads a page of the visibility map that differs once more, and compares it
+ * with the page rebuilt as of now.  open_window() has been called for it; this
+ * closes the window.  Returns false if there is no point in trying again.
  */
 static bool
 recheck_map_page(ForkCheck *check, WalredoBlockCheck *block)
@@ -842,13 +870,14 @@ recheck_map_page(ForkCheck *check, WalredoBlockCheck *block)
 }
 
 /*
- * Looks again, a few times, at pages of the visibility map that differ.
+ * Reads pages of the visibility map that differ again, up to MAP_PAGE_TRIES
+ * times.
  *
- * The server clears a bit of the map before it logs the change of the heap that
- * goes with it.  So a page may differ because the record is about to be
- * inserted, or because it was inserted after the page had been copied.  Either
- * way the page and WAL agree moments later, unless another change is on its
- * way.  Damage stays.
+ * The server clears a bit of the map before it inserts the record of the
+ * heap's change.  So a page can differ because that record has not been
+ * inserted yet, or because it was inserted after the page had been copied.  In
+ * both cases the page agrees with WAL a moment later, unless it is being
+ * changed again.  A page that is damaged goes on differing.
  */
 static void
 recheck_map(ForkCheck *check)
@@ -863,7 +892,10 @@ recheck_map(ForkCheck *check)
 		{
 			wait_for(n == 0 ? 1 : MAP_PAGE_DELAY_MS);
 
-			/* If the relation has changed, the next window will see it. */
+			/*
+			 * If the relation has got another file, the next window finds
+			 * out.
+			 */
 			if (open_window(check, &error) != FORK_OPENED)
 				return;
 			if (!recheck_map_page(check, block))
@@ -872,7 +904,7 @@ recheck_map(ForkCheck *check)
 	}
 }
 
-/* Compares what is left after the pages of the window have been read. */
+/* Compares the copies of pages, so that every block has a result or is GONE. */
 static void
 compare_window(ForkCheck *check)
 {
@@ -901,7 +933,7 @@ report_window(ForkCheck *check)
 									 check->num_blocks);
 }
 
-/* Takes note of the fork's size in its first window, whose block is blkno. */
+/* Is called in the first window of a fork, which begins with block blkno. */
 static void
 begin_fork(ForkCheck *check, BlockNumber blkno)
 {
@@ -910,8 +942,8 @@ begin_fork(ForkCheck *check, BlockNumber blkno)
 	walredo_progress_show(check->progress);
 
 	/*
-	 * If WAL has records of blocks, these will be reported as missing.  A
-	 * visibility map is made when it is needed.
+	 * If WAL has records of blocks, these will be reported as missing, and
+	 * the fork need not be.  A visibility map is created when it is needed.
 	 */
 	if (!check->size.exists && check->known_blocks == 0 && blkno == 0 &&
 		check->fork->tag.forknum != VISIBILITYMAP_FORKNUM)
@@ -954,7 +986,11 @@ compare_windows(ForkCheck *check, MemoryContext window_context, bool may_pause,
 				return WALREDO_FORK_DONE;
 			case FORK_REPLACED:
 				if (first_block == 0)
+				{
+					/* The sink discards what was reported: begin again. */
+					*blkno = 0;
 					return WALREDO_FORK_REPLACED;
+				}
 
 				/* What was reported before a pause cannot be taken back. */
 				report_fork(check, WALREDO_VERIFY_UNVERIFIABLE,

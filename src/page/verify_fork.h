@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verify_fork.h
- *	  Comparing one fork with the pages that WAL makes of it.
+ *	  Comparing one fork with the pages that were rebuilt from WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -26,31 +26,35 @@ typedef struct WalredoForkSize
 	BlockNumber nblocks;		/* 0 if it does not exist */
 } WalredoForkSize;
 
-/* How the comparison of a fork has ended. */
+/* The outcome of a call of walredo_verify_fork(). */
 typedef enum WalredoForkOutcome
 {
+	/* All blocks have been reported, or the relation was dropped. */
 	WALREDO_FORK_DONE,
 
 	/*
-	 * The relation has got another file, so that what has been reported is
-	 * about one that is not there any more.  The sink has been told to drop
-	 * it, and the fork has to be verified from the start.
+	 * The relation has got another file, so the results that have been
+	 * reported are about a file that does not exist any more.  The sink has
+	 * been told to discard them, and the fork has to be verified again from
+	 * its first block.
 	 */
 	WALREDO_FORK_REPLACED,
 
 	/*
-	 * There is so much WAL since the rebuild that it pays to read WAL anew
-	 * for the blocks that are left.  Those before them have been reported.
+	 * So much WAL has been written since the rebuild that it is faster to
+	 * read all of WAL again for the blocks that are left.  The blocks before
+	 * these have been reported.
 	 */
 	WALREDO_FORK_PAUSED
 } WalredoForkOutcome;
 
 /*
- * Compares the blocks of a fork from *next_block on, and reports each.  If it
- * pauses, which it does only with may_pause, *next_block is moved to the first
- * that is left.
+ * Compares the blocks of a fork from *next_block on, and reports each.  If the
+ * outcome is WALREDO_FORK_PAUSED, which is possible only with may_pause,
+ * *next_block is set to the first block that is left.
  *
- * The caller holds no lock on the relation, or holds one to keep it as it is.
+ * The caller need not hold a lock on the relation, but may, to keep it from
+ * getting another file.
  */
 extern WalredoForkOutcome walredo_verify_fork(const WalredoVerifiedFork *fork,
 											  const WalredoVerifyWal *wal,
@@ -59,10 +63,13 @@ extern WalredoForkOutcome walredo_verify_fork(const WalredoVerifiedFork *fork,
 											  bool may_pause,
 											  BlockNumber *next_block);
 
-/* Is there so much WAL since the rebuild that it should be read anew? */
+/*
+ * Has so much WAL been written since the rebuild that it is faster to read all
+ * of WAL again than to read on?
+ */
 extern bool walredo_later_wal_is_long(const WalredoVerifyWal *wal);
 
-/* Measures a fork.  ERROR if its file cannot be opened. */
+/* Returns the size of a fork.  ERROR if its file cannot be opened. */
 extern WalredoForkSize walredo_measure_fork(Relation rel, ForkNumber forknum);
 
 /* Reports something about a fork as a whole. */
@@ -70,7 +77,7 @@ extern void walredo_report_fork(const WalredoVerifySink *sink, Oid relid,
 								ForkNumber forknum, WalredoVerifyStatus status,
 								const char *detail);
 
-/* Reports a fork that cannot be looked at, because of an error. */
+/* Reports a fork that the server cannot read, with the server's error. */
 extern void walredo_report_unreadable(const WalredoVerifySink *sink, Oid relid,
 									  ForkNumber forknum,
 									  const ErrorData *error);

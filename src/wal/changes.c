@@ -3,19 +3,19 @@
  * changes.c
  *	  What a WAL record does to which page.
  *
- * A record is about pages in up to three ways, and the parts of this module
- * are as many.  It names blocks of relations, which is dealt with here.  Its
- * redo routine changes pages that the record does not name (changes_native.c),
- * and it creates, truncates and removes files (changes_end.c).  The table
- * rmgr_parts says which resource managers do which.
+ * A record can concern pages in three ways, and this module has a file for
+ * each.  It can name blocks of relations (this file).  Its redo routine can
+ * change pages that the record does not name (changes_native.c).  And it can
+ * create, truncate and remove files (changes_end.c).  The table rmgr_parts
+ * says which of the last two each resource manager does.
  *
- * What redo does to a block that the record names is not looked into: a
- * wal-redo child replays the whole record.
+ * What redo does to a block that the record names is not examined here, because
+ * a wal-redo child replays the whole record.
  *
- * Every record of WAL comes by here when WAL is searched for a page.  So a
- * filter knows beforehand which resource managers' records need no look, the
- * headers of the others are read once, and nothing is copied before it is
- * asked for.
+ * When WAL is searched for a page, this code is called for every record.
+ * Therefore a filter holds which resource managers' records need not be
+ * examined at all, the headers of the others are read only once, and no record
+ * is copied before a caller asks for the copy.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -37,7 +37,7 @@ typedef struct WantedRelation
 {
 	RelFileLocator locator;		/* hash key */
 	char		status;			/* for simplehash */
-	uint8		forks;			/* a bit a fork */
+	uint8		forks;			/* bit n is set if fork number n is wanted */
 } WantedRelation;
 
 #define SH_PREFIX				wanted
@@ -51,11 +51,15 @@ typedef struct WantedRelation
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* The parts of a record that can be about a page. */
+/*
+ * The parts of a record that can concern a page.  PART_MAP is like PART_NATIVE,
+ * but the pages are visibility map pages of a relation of which the record also
+ * names blocks.  So it is enough to look at records that name the relation.
+ */
 #define PART_BLOCKS			0x01	/* block references */
-#define PART_NATIVE			0x02	/* pages that redo finds by itself */
-#define PART_MAP			0x04	/* ... of the relations that it names */
-#define PART_ENDS			0x08	/* files */
+#define PART_NATIVE			0x02	/* pages that it does not name */
+#define PART_MAP			0x04	/* see above */
+#define PART_ENDS			0x08	/* files that it creates, truncates, ... */
 
 /* Sets of kinds of pages: see walredo_tag_kind_bits(). */
 #define REL					WALREDO_KIND_BIT(WALREDO_TAG_REL)
@@ -70,9 +74,10 @@ typedef struct WantedRelation
 typedef void (*PartFunction) (WalredoChanges *changes);
 
 /*
- * What records of a resource manager do to pages that they do not name: which
- * kinds of pages they change and end, and who knows how.  Any record may name
- * blocks.
+ * What records of a resource manager do to pages that they do not name: sets
+ * of the kinds of pages that they change and end, and the functions that find
+ * out which pages these are.  (Block references are not in this table, as
+ * records of any resource manager can have them.)
  */
 typedef struct RmgrParts
 {
@@ -111,7 +116,10 @@ static const RmgrParts rmgr_parts[RM_MAX_BUILTIN_ID + 1] =
 	}
 };
 
-/* About what a change takes beside the body of its record. */
+/*
+ * The memory that a change takes, approximately, except for the body of a
+ * native record.  Counted for walredo_changes_part().
+ */
 #define CHANGE_OVERHEAD		(sizeof(WalredoPageChange) + 64)
 
 /* ----------------------------------------
@@ -120,7 +128,8 @@ static const RmgrParts rmgr_parts[RM_MAX_BUILTIN_ID + 1] =
  */
 
 /*
- * Prepares a filter that wants some kinds of pages, and some parts of records.
+ * Fills in kind and parts of a filter.  kinds is the set of the kinds of pages
+ * that are wanted, and parts is the set of the PART_* that are to be examined.
  */
 static void
 prepare_filter(WalredoPageFilter *filter, WalredoFilterKind kind, int kinds,
@@ -241,8 +250,8 @@ walredo_filter_free(WalredoPageFilter *filter)
 }
 
 /*
- * As walredo_changes_find_forks(), and inlined, as it is called for every block
- * of every record.
+ * Inlined version of walredo_changes_find_forks(), as it is called for every
+ * block of every record.
  */
 static pg_attribute_always_inline uint8
 find_forks(WalredoChanges *changes, const RelFileLocator *locator)
@@ -346,8 +355,8 @@ walredo_changes_broken(WalredoChanges *changes, const char *fmt,...)
 }
 
 /*
- * Adds a change to the list, with its tag filled in.  NULL if it is not asked
- * for.
+ * Adds a change to the list, with its tag filled in.  Returns NULL if the
+ * change is not in the part of the list that walredo_changes_part() asks for.
  */
 static WalredoPageChange *
 add_change(WalredoChanges *changes, const WalredoTag *tag)
@@ -356,7 +365,7 @@ add_change(WalredoChanges *changes, const WalredoTag *tag)
 
 	if (!walredo_tag_is_valid(tag))
 		walredo_changes_broken(changes, "The record refers to an invalid page address.");
-	if (is_full(changes) || pass_over(changes))
+	if (list_is_full(changes) || pass_over(changes))
 		return NULL;
 
 	if (changes->num_changes == changes->max_changes)
@@ -409,7 +418,10 @@ walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
 {
 	WalredoPageChange *change;
 
-	/* A record can say the same any number of times, but once is enough. */
+	/*
+	 * A record can name a file any number of times.  Add the end only once if
+	 * it does so in a row, as a hostile record may.
+	 */
 	if (changes->num_changes > 0)
 	{
 		change = &changes->list[changes->num_changes - 1];
@@ -459,13 +471,15 @@ same_block(const WalredoBlockRef *a, const WalredoBlockRef *b)
 }
 
 /*
- * Describes what a record does to the block of reference number i; all but the
- * change's tag is filled in.  False if an earlier reference is to the same
- * block, and has been described.
+ * Fills in what a record does to the block of its reference
+ * headers->blocks[i], in the fields what, starts_page and image_has_hole of
+ * *change.  Returns false if an earlier reference is to the same block, and so
+ * has described it already.
  *
- * A record is replayed once on a block, even if it names it more than once.
- * Then the block is initialized if any of the references says so.  But redo
- * needs the resource manager unless all of them have an image to be restored.
+ * If a record names a block more than once, it is still replayed only once on
+ * it.  So the record starts the block if any of the references says so.  But
+ * the resource manager's redo routine is needed unless all of the references
+ * have a full-page image to restore.
  */
 static inline bool
 describe_block(const XLogRecord *record, const WalredoRecordHeaders *headers,
@@ -575,7 +589,8 @@ walredo_changes_free(WalredoChanges *changes)
 }
 
 /*
- * Does a record name a block of a relation of which the filter has pages?
+ * Does a record name a block of a relation of which the filter has pages?  If
+ * it does not, PART_BLOCKS and PART_MAP of the record need not be examined.
  */
 static pg_attribute_always_inline bool
 names_relation(WalredoChanges *changes, const WalredoRecordHeaders *headers)
@@ -596,8 +611,8 @@ names_relation(WalredoChanges *changes, const WalredoRecordHeaders *headers)
 }
 
 /*
- * The rest of walredo_changes_of(), for a record of which some parts have to be
- * looked at.
+ * The rest of walredo_changes_of(), for a record of which the given PART_* have
+ * to be examined.
  */
 static pg_noinline int
 look_at_record(WalredoChanges *changes, const XLogRecord *record,
@@ -646,8 +661,9 @@ walredo_changes_of(WalredoChanges *changes, const XLogRecord *record,
 	int			n;
 
 	/*
-	 * Most ends of transactions remove nothing.  Files and two-phase states
-	 * are in their additional information, if they have any.
+	 * Most commits and aborts remove no files.  The files and two-phase
+	 * states that they remove are part of their additional information, which
+	 * most do not have.
 	 */
 	if (record->xl_rmid == RM_XACT_ID &&
 		(record->xl_info & XLOG_XACT_HAS_INFO) == 0)
@@ -679,7 +695,7 @@ walredo_changes_part(WalredoChanges *changes, const XLogRecord *record,
 	changes->first = first;
 	changes->max_size = max_size;
 	n = walredo_changes_of(changes, record, end_lsn, list);
-	*more = is_full(changes);
+	*more = list_is_full(changes);
 	changes->first = 0;
 	changes->max_size = SIZE_MAX;
 	return n;

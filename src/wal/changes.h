@@ -4,14 +4,16 @@
  *	  What a WAL record does to which page.
  *
  * A WAL record names some of the pages that its redo changes, as block
- * references, and leaves others to the redo routine: visibility map pages,
- * and the pages of CLOG, multixacts and commit timestamps, which are not
- * blocks of a relation.  And it may create, truncate or remove files, which
- * ends the pages in them.  All of that is made explicit here: one record
- * becomes a list of changes, each of one page or, if pages end, of a range.
+ * references.  Redo routines also change pages that the record does not name:
+ * pages of the visibility map, and pages of CLOG, multixacts and commit
+ * timestamps, which are not blocks of a relation.  And a record can create,
+ * truncate or remove files, which ends the pages in them.  This module makes
+ * all of that explicit: it converts one record to a list of changes.  Each is a
+ * change of one page or, if pages end, of a range of pages.
  *
- * This is the only place that decides which pages a record changes, whether it
- * makes one anew ("starts" it) and whether a child can replay it.
+ * This is the only place that decides which pages a record changes, whether the
+ * record starts a page, that is, whether its redo does not need what was in the
+ * page before, and whether a child can replay it.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -28,7 +30,7 @@
 #include "record/record.h"
 #include "record/tag.h"
 
-/* What is done to a page. */
+/* The kinds of changes. */
 typedef enum WalredoChangeKind
 {
 	/*
@@ -38,22 +40,31 @@ typedef enum WalredoChangeKind
 	WALREDO_CHANGE_REPLAY,
 
 	/*
-	 * The record names the page, but nobody here knows what it does to it: it
-	 * is of a resource manager of an extension, and has no image of the page
-	 * that could be restored without it.
+	 * The record names the page, but it cannot be replayed.  It belongs to
+	 * the resource manager of an extension, which a child does not load, and
+	 * it has no full-page image, for which the resource manager would not be
+	 * needed.
 	 */
 	WALREDO_CHANGE_UNKNOWN,
 
-	/* The record does not name the page.  A native record says what it does. */
+	/*
+	 * The record does not name the page, but its redo changes it.  A native
+	 * record, which the backend can apply, describes the change.
+	 */
 	WALREDO_CHANGE_NATIVE,
 
-	/* The record ends the page, or pages, together with their file. */
+	/*
+	 * The record ends the page, or a range of pages, because it truncates,
+	 * removes or replaces the file that they are in: see WalredoPageEnd.
+	 */
 	WALREDO_CHANGE_END
 } WalredoChangeKind;
 
 /*
- * How what WAL knows of a page can come to an end, other than by a record that
- * makes the page anew.
+ * How a page can end.  After its end, what earlier records say about the page
+ * is of no use any more, and the record that ends it does not say what the
+ * page is now.  (A record that starts a page also makes earlier records
+ * useless, but is not called an end.)
  */
 typedef enum WalredoPageEnd
 {
@@ -61,77 +72,85 @@ typedef enum WalredoPageEnd
 	WALREDO_TRUNCATED,			/* the fork, or the SLRU, was truncated */
 	WALREDO_FILE_REMOVED,		/* the file, or the two-phase state, is gone */
 	WALREDO_FILE_CREATED,		/* a new, empty file has taken its place */
-	WALREDO_FILE_COPIED,		/* a copy has, whose pages are not logged */
-	WALREDO_UNKNOWN_CHANGE		/* by a resource manager that is not known */
+	WALREDO_FILE_COPIED,		/* a copy has taken its place, whose pages are
+								 * not logged */
+	WALREDO_UNKNOWN_CHANGE		/* a WALREDO_CHANGE_UNKNOWN was made to it */
 } WalredoPageEnd;
 
-/* What a WAL record does to one page, or how it ends some. */
+/* What a WAL record does to one page, or how it ends a range of pages. */
 typedef struct WalredoPageChange
 {
 	/*
-	 * The page.  If what is WALREDO_CHANGE_END and it is a block of a
-	 * relation, the first block of the fork that ends: later ones end, too.
+	 * The page.  If this is a WALREDO_CHANGE_END of blocks of a relation, the
+	 * first block that ends.  All later blocks of the fork end, too, unless
+	 * the filter is WALREDO_FILTER_PAGE: then this is the page of the filter.
 	 */
 	WalredoTag	tag;
 	WalredoChangeKind what;
 
 	/*
-	 * The change makes the page without looking at what it was before.  True
-	 * if the record says that it initializes the page, or has an image of it
-	 * for redo to restore.  Of a WALREDO_CHANGE_UNKNOWN this is what the
-	 * record says, which helps nobody who cannot replay it.
+	 * The change starts the page: redo does not need what was in it before.
+	 * True if the record says that it initializes the page (the block
+	 * reference has BKPBLOCK_WILL_INIT, or the native record is of such a
+	 * kind), or if it has a full-page image that redo restores.  For a
+	 * WALREDO_CHANGE_UNKNOWN this can be true as well, but as the record
+	 * cannot be replayed, it is of no use then.
 	 */
 	bool		starts_page;
 
 	/*
-	 * The record has an image of the page that was logged without a part in
-	 * its middle, which was taken for free space.
+	 * The record has an image of the page with a hole: a part in the middle
+	 * was not logged, because it was taken for free space.
 	 */
 	bool		image_has_hole;
 
-	/* For WALREDO_CHANGE_NATIVE only, else NULL. */
+	/* The native record, for WALREDO_CHANGE_NATIVE only, else NULL. */
 	WalredoRecord *native;
 
 	/*
-	 * For WALREDO_CHANGE_END only: how the pages end, and whether it is only
-	 * this fork of the relation that has been created or truncated, while the
-	 * relation's other forks stay.
+	 * For WALREDO_CHANGE_END only: how the pages end, and whether the record
+	 * creates or truncates only this fork of the relation, so that it says
+	 * nothing about the other forks.
 	 */
 	WalredoPageEnd end;
 	bool		of_fork_only;
 } WalredoPageChange;
 
 /* ----------------------------------------
- * Filters: which pages somebody is interested in
+ * Filters: which pages the caller is interested in
  * ----------------------------------------
  */
 
 typedef enum WalredoFilterKind
 {
-	WALREDO_FILTER_ALL,			/* any page; but not how pages end */
+	WALREDO_FILTER_ALL,			/* all pages, but not their ends */
 	WALREDO_FILTER_PAGE,		/* one page, or object, of any kind */
 	WALREDO_FILTER_FORK,		/* all blocks of one fork of a relation */
 	WALREDO_FILTER_FORKS,		/* all blocks of any number of forks */
-	WALREDO_FILTER_FILES		/* the same, but only how they end */
+	WALREDO_FILTER_FILES		/* the same, but only their ends */
 } WalredoFilterKind;
 
 /*
- * A filter is made once and used for many records.  Callers may look at kind
- * and tag; the other fields belong to changes.c.
+ * A filter is made once and used for many records.  Callers may read kind and
+ * tag; only src/wal may use the other fields.
  */
 typedef struct WalredoPageFilter
 {
 	WalredoFilterKind kind;
 	WalredoTag	tag;			/* the page, or any block of the one fork */
 
-	/* The forks, as they were given, and a hash table to find them. */
+	/*
+	 * For WALREDO_FILTER_FORKS and _FILES: tags of the forks, as they were
+	 * given, and a hash table to find them by their relation.
+	 */
 	WalredoTag *forks;
 	int			nforks;
 	struct wanted_hash *relations;
 
 	/*
-	 * For each resource manager, which parts of its records can be about a
-	 * page that is wanted, as bits.  0 for those that need not be looked at.
+	 * For each resource manager, which parts of its records can concern a
+	 * page of the filter, as a set of PART_* bits (changes.c).  If it is 0,
+	 * the records of the resource manager need not be examined at all.
 	 */
 	uint8		parts[UINT8_MAX + 1];
 
@@ -146,10 +165,10 @@ typedef struct WalredoPageFilter
 } WalredoPageFilter;
 
 /*
- * These make filters in the current memory context, where they stay until it
- * is reset; nothing that is passed is needed later.  Tags of forks name any
- * block of a fork of a relation.  The filter for all pages is there once, and
- * is not to be freed.
+ * These functions make filters in the current memory context.  Arguments are
+ * copied.  A tag that stands for a fork names any block of it.  With only_ends,
+ * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  The filter that
+ * walredo_filter_all() returns is always the same one, and must not be freed.
  */
 extern const WalredoPageFilter *walredo_filter_all(void);
 extern WalredoPageFilter *walredo_filter_page(const WalredoTag *tag);
@@ -163,40 +182,43 @@ extern void walredo_filter_free(WalredoPageFilter *filter);
  * ----------------------------------------
  */
 
-/* What looks at one record after the other; see walredo_changes_create(). */
+/* The state for converting one record after the other to changes. */
 typedef struct WalredoChanges WalredoChanges;
 
 /*
- * In the current memory context.  The filter, which may be shared, must stay
- * as long.
+ * Creates the state in the current memory context.  The filter must live as
+ * long as it; several of them may use one filter.
  */
 extern WalredoChanges *walredo_changes_create(const WalredoPageFilter *filter);
 
 /*
- * What a record that ends at end_lsn does to the pages of the filter.  Returns
- * the number of changes, which may be 0, and the changes in *list: first how
- * pages end, and then the others, in the order in which redo makes them.  One
- * page can be in the list several times, except that a block that the record
- * names is in it once, however often it is named.  Both the list and the
- * record are needed until the next call, as a change refers to the record.
+ * Finds out what a record does to the pages of the filter.  end_lsn is the
+ * record's end LSN.  Returns the number of changes, which may be 0.  If it is
+ * not 0, *list is set to the changes: the ends of pages come first, and then
+ * the other changes, in the order in which redo makes them.  One page can be
+ * in the list several times, but a block that the record names is in it once,
+ * however often it is named.  The list is valid until the next call.  The
+ * caller must keep the record as long, because changes refer to it.
  *
- * The caller has checked that xl_tot_len bytes are there, at least a header,
- * and that the checksum is right; nothing else is relied on.  ERROR XX001 if
- * the record contradicts itself.  A record that has nothing to do with the
- * filter's pages costs next to nothing, and such errors in it may be missed.
+ * The caller must have checked that xl_tot_len is at least the size of a
+ * header, that so many bytes are there, and that the checksum is right.
+ * Nothing else in the record is trusted.  ERROR XX001 if the record
+ * contradicts itself.  Records that do not concern pages of the filter are
+ * skipped as early as possible, so such errors in them may not be noticed.
  *
- * Commit timestamps come with every commit: WAL does not tell whether the
- * server that reads it keeps them.
+ * Every commit record makes a change of commit timestamps, because WAL does not
+ * tell whether the server had track_commit_timestamp on.
  */
 extern int	walredo_changes_of(WalredoChanges *changes,
 							   const XLogRecord *record, XLogRecPtr end_lsn,
 							   WalredoPageChange **list);
 
 /*
- * The same, but only a part of the list: from change number first on, counted
- * from 0, until the changes have taken max_size bytes.  That is for callers who
- * do not know where the record is from: of four bytes for a transaction, a
- * hostile one can make three changes.  *more is set if more may follow.
+ * The same, but returns only a part of the list, to bound the memory that it
+ * takes: from change number first on, counted from 0, until the changes have
+ * taken max_size bytes.  *more is set if more changes may follow.  This is for
+ * callers that are given records by anyone: a hostile record can make three
+ * changes for each four bytes, which hold a transaction ID.
  */
 extern int	walredo_changes_part(WalredoChanges *changes,
 								 const XLogRecord *record, XLogRecPtr end_lsn,
@@ -204,10 +226,10 @@ extern int	walredo_changes_part(WalredoChanges *changes,
 								 WalredoPageChange **list, bool *more);
 
 /*
- * A change of the last list as a walredo_record, which says whether it
- * initializes the page.  It must not be WALREDO_CHANGE_END.  The result lives
- * as long as the list.  Several changes may share one record, so it must not
- * be written to.
+ * Returns a change of the last list as a walredo_record.  If that is a whole
+ * WAL record, will_init is set from starts_page.  The change must not be a
+ * WALREDO_CHANGE_END.  The result lives as long as the list, and must not be
+ * modified, because several changes can share it.
  */
 extern WalredoRecord *walredo_change_record(WalredoChanges *changes,
 											const WalredoPageChange *change);
@@ -215,9 +237,10 @@ extern WalredoRecord *walredo_change_record(WalredoChanges *changes,
 extern void walredo_changes_free(WalredoChanges *changes);
 
 /*
- * What a record does to one block that it names, without a filter: for callers
- * that have a list of records for a page.  False if it does not name the block
- * of the tag.  The record must have passed walredo_xlogrecord_check().
+ * Finds out what a record does to one block that it names, without a filter.
+ * This is for callers that have a list of records of one page.  Returns false
+ * if the record does not name the block of the tag.  The record must have
+ * passed walredo_xlogrecord_check().
  */
 extern bool walredo_block_change(const XLogRecord *record,
 								 const WalredoTag *tag,

@@ -3,11 +3,11 @@
  * changes_end.c
  *	  Pages that a WAL record ends together with their file.
  *
- * A file that is truncated, removed, or replaced ends all that is known of the
- * pages in it, although the record names none of them.  The functions at the
- * end mirror redo routines of the server, which are named at their heads, as
- * far as these do that to files; those before find out which of the pages that
- * somebody is interested in are meant.
+ * A record that truncates, removes or replaces a file ends the pages in it,
+ * although it names none of them.  The functions at the end of this file mirror
+ * redo routines of the server, which their comments name, as far as these do
+ * that.  The functions before them find out which pages of the filter a change
+ * of files ends.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -31,7 +31,7 @@
 #include "record/visibilitymap.h"
 #include "wal/changes_internal.h"
 
-/* Which pages a change of files ends. */
+/* Which pages a FileChange ends. */
 typedef enum EndScope
 {
 	SCOPE_OBJECT,				/* the one that the tag names */
@@ -50,20 +50,25 @@ typedef struct FileChange
 	EndScope	scope;
 	WalredoTag	tag;
 
-	/* Of multixact members: segments only from that of this page on. */
+	/*
+	 * For SCOPE_SLRU of multixact members: only segments from that of this
+	 * page on end.
+	 */
 	uint64		first_page;
 } FileChange;
 
 /*
- * Is a page of an SLRU in a segment that goes when the SLRU is truncated?
+ * Is a page of an SLRU in a segment that is removed when the SLRU is truncated?
  *
- * As SimpleLruTruncate() in src/backend/access/transam/slru.c: a segment goes
- * if its first and its last page are before the cutoff.  What is before what
- * wraps around, as the entries' numbers do, which have 32 bits.
+ * This mirrors SimpleLruTruncate() in src/backend/access/transam/slru.c: a
+ * segment is removed if its first and its last page precede the cutoff.  Pages
+ * are compared by the numbers of their entries, which have 32 bits and wrap
+ * around.
  *
- * Members of multixacts may take more than half of their numbers.  So where
- * these have 32 bits, it is segments from one to another that go, as
- * PerformMembersTruncation() in multixact.c has it; where they have more, they
+ * The members of multixacts that exist can be more than half of all numbers
+ * that members can have, so they cannot be compared in this way.  Where the
+ * numbers have 32 bits, the segments from one to another are removed, as in
+ * PerformMembersTruncation() in multixact.c.  Where they have more bits, they
  * do not wrap around.
  */
 static bool
@@ -108,9 +113,9 @@ slru_segment_precedes(const WalredoTag *tag, const FileChange *file)
 }
 
 /*
- * The first page, of those in the tag's fork, that a change of files ends.  For
- * a tag that is no block of a relation, its own number if it ends.
- * PG_UINT64_MAX if none does.
+ * Returns the number of the first page in the tag's fork that a change of files
+ * ends.  If the tag is no block of a relation, returns its number if that page
+ * ends.  Returns PG_UINT64_MAX if no page ends.
  */
 static uint64
 first_ended(const FileChange *file,
@@ -195,7 +200,7 @@ add_ends(WalredoChanges *changes, const FileChange *file)
 		case WALREDO_FILTER_FORKS:
 		case WALREDO_FILTER_FILES:
 
-			/* There may be many forks, and most relations are not wanted. */
+			/* Go through the forks only if the relation is one of them. */
 			locator = walredo_tag_locator(&file->tag);
 			if ((file->scope == SCOPE_FORK ||
 				 file->scope == SCOPE_RELATION) &&
@@ -207,6 +212,7 @@ add_ends(WalredoChanges *changes, const FileChange *file)
 	}
 }
 
+/* The same, with the fields of the FileChange as arguments. */
 static void
 end_files(WalredoChanges *changes, WalredoPageEnd end, EndScope scope,
 		  const WalredoTag *tag)
@@ -219,9 +225,10 @@ end_files(WalredoChanges *changes, WalredoPageEnd end, EndScope scope,
 /*
  * As smgr_redo() in src/backend/catalog/storage.c.
  *
- * A file is created under a number that no other file has, so what WAL knows
- * from before is about a file that had this number once.  The main fork is the
- * first to be created.  The free space map is left out, as it is not logged.
+ * A file is created with a number that no other file has, so earlier records
+ * are about another file that had this number once.  The main fork is created
+ * first, so its creation ends the pages of all forks.  Truncation of the free
+ * space map is not handled, because its pages are not logged.
  */
 void
 walredo_ends_of_smgr(WalredoChanges *changes)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * changes_internal.h
- *	  What changes.c, changes_native.c and changes_end.c share.
+ *	  Declarations that changes.c, changes_native.c and changes_end.c share.
  *
- * Records may come from anyone, so nothing in one is taken for granted.  Its
- * main data is only read through a cursor that knows where the record ends,
- * and every count is compared with what is left before it is used.
+ * Records can come from anyone, so nothing in them is trusted.  A record's main
+ * data is only read through a Cursor, which knows where the record ends, and
+ * every count is compared with the number of bytes left before it is used.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -23,34 +23,35 @@
 #include "record/xlogrecord.h"
 #include "wal/changes.h"
 
-/* Main data, and how much of it has been read. */
+/* A position in the main data of a record. */
 typedef struct Cursor
 {
-	const char *ptr;
-	Size		left;
+	const char *ptr;			/* the next byte to read */
+	Size		left;			/* number of bytes from there to the end */
 } Cursor;
 
 struct WalredoChanges
 {
 	const WalredoPageFilter *filter;
 
-	/* The record that is being looked at. */
+	/* The record that is being examined. */
 	const XLogRecord *record;
 	XLogRecPtr	end_lsn;
 	const WalredoRecordHeaders *headers;
 	Cursor		main_data;
 
 	/*
-	 * The relation that was looked up last among those of the filter, and its
-	 * forks that are wanted.  Blocks of one record are mostly of one
+	 * A cache of one entry for find_forks(): the relation that it has looked
+	 * up last, and the result.  Mostly all blocks of a record are of one
 	 * relation.
 	 */
 	RelFileLocator last_locator;
 	uint8		last_forks;
 
 	/*
-	 * The list, whose memory is used for all records, and a memory context
-	 * for what changes refer to, which is reset for each record.
+	 * The list of changes, whose memory is used again for the next record,
+	 * and a memory context for what the changes refer to, which is reset for
+	 * each record.
 	 */
 	WalredoPageChange *list;
 	int			num_changes;
@@ -58,16 +59,17 @@ struct WalredoChanges
 	MemoryContext context;
 
 	/*
-	 * The record as a walredo_record, if it has been asked for; the second
-	 * one is for pages that it starts.  A record is long compared with what
-	 * it names, so there are no more copies of it than these.
+	 * The record as a walredo_record, or NULL if no caller has asked for it
+	 * yet: copies[0] with will_init false, and copies[1] with will_init true.
+	 * All changes share these two, because records can be long.
 	 */
 	WalredoRecord *copies[2];
 
 	/*
-	 * Which part of the list is asked for: from change number first on, until
-	 * the changes have taken max_size bytes.  next is the number of the
-	 * change that will be found next, whether it is asked for or not.
+	 * The part of the list that walredo_changes_part() asks for: from change
+	 * number first on, until the changes have taken max_size bytes.  next is
+	 * the number of the change that will be found next, whether it is in that
+	 * part or not, and size is the memory taken so far.
 	 */
 	uint64		first;
 	uint64		next;
@@ -75,7 +77,7 @@ struct WalredoChanges
 	Size		size;
 };
 
-/* What the record of a transaction's end says.  Arrays are not aligned. */
+/* The contents of a commit or abort record.  The arrays are not aligned. */
 typedef struct XactEnd
 {
 	bool		is_commit;
@@ -86,24 +88,28 @@ typedef struct XactEnd
 	int			nrelations;
 	const char *relations;		/* RelFileLocators */
 	bool		has_prepared_xid;
-	TransactionId prepared_xid; /* else InvalidTransactionId */
+	TransactionId prepared_xid; /* 0 if there is none */
 } XactEnd;
 
-/* ERROR XX001: the record is invalid; the rest is errdetail's. */
+/*
+ * Raises ERROR XX001 because the record is invalid.  fmt and the arguments are
+ * those of errdetail().
+ */
 extern void walredo_changes_broken(WalredoChanges *changes,
 								   const char *fmt,...)
 			pg_attribute_printf(2, 3);
 
 /*
- * Adds a native change of a page, and returns its record, with body_size bytes
- * to be filled in.  The page must be wanted.
+ * Adds a native change of a page, and returns its record, whose body of
+ * body_size bytes the caller must fill in.  The caller must have checked that
+ * the filter has the page.
  */
 extern WalredoRecord *walredo_add_native(WalredoChanges *changes,
 										 const WalredoTag *tag,
 										 WalredoRecordKind kind,
 										 Size body_size);
 
-/* Adds that pages end, from that of the tag on. */
+/* Adds a WALREDO_CHANGE_END.  The arguments become the fields of the change. */
 extern void walredo_add_end(WalredoChanges *changes,
 							const WalredoTag *tag, WalredoPageEnd end,
 							bool of_fork_only);
@@ -112,13 +118,16 @@ extern void walredo_add_end(WalredoChanges *changes,
 extern bool walredo_changes_want(WalredoChanges *changes,
 								 const WalredoTag *tag);
 
-/* Which forks of a relation does a filter with forks have, as bits? */
+/*
+ * Returns which forks of a relation the filter has, as a set of bits: bit n is
+ * fork number n.  Only for WALREDO_FILTER_FORKS and WALREDO_FILTER_FILES.
+ */
 extern uint8 walredo_changes_find_forks(WalredoChanges *changes,
 										const RelFileLocator *locator);
 
 /*
- * Read what the record of a transaction's end, or of a relation's truncation,
- * says.  False if the record is another one.
+ * These read the main data of a commit or abort record, and of the truncation
+ * of a relation.  They return false if the record is of another type.
  */
 extern bool walredo_changes_xact_end(WalredoChanges *changes, XactEnd *end);
 extern bool walredo_changes_truncation(WalredoChanges *changes,
@@ -144,7 +153,8 @@ extern void walredo_ends_of_multixact(WalredoChanges *changes);
 extern void walredo_ends_of_commit_ts(WalredoChanges *changes);
 
 /*
- * Takes the next size bytes of main data, or skips them if dst is NULL.
+ * Copies the next size bytes of main data to dst, or skips them if dst is NULL.
+ * ERROR XX001 if there are not so many.
  */
 static inline void
 take(WalredoChanges *changes, Cursor *cursor, void *dst, Size size)
@@ -159,7 +169,7 @@ take(WalredoChanges *changes, Cursor *cursor, void *dst, Size size)
 }
 
 /*
- * Takes a count, and checks that so many entries of entry_size follow.
+ * Reads a count, and checks that so many entries of entry_size bytes follow.
  */
 static inline int
 take_count(WalredoChanges *changes, Cursor *cursor, Size entry_size)
@@ -175,8 +185,8 @@ take_count(WalredoChanges *changes, Cursor *cursor, Size entry_size)
 }
 
 /*
- * Takes a count and its entries.  Returns the count, and in *entries where they
- * begin.
+ * Reads a count, and skips so many entries.  Returns the count, and in
+ * *entries, unless that is NULL, the address of the first entry.
  */
 static inline int
 take_array(WalredoChanges *changes, Cursor *cursor, Size entry_size,
@@ -201,17 +211,20 @@ tag_of_number(WalredoTagKind kind, uint64 number)
 	return tag;
 }
 
-/* Has as much been found as may be at a time? */
+/* Is the part of the list complete that walredo_changes_part() asks for? */
 static inline bool
-is_full(WalredoChanges *changes)
+list_is_full(WalredoChanges *changes)
 {
 	return changes->size >= changes->max_size;
 }
 
 /*
- * Passes over the next change if it comes before those that are asked for.
- * Callers that find changes by the million ask before each, and stop when
- * is_full(); for the others the functions that add a change see to both.
+ * Returns true if the next change is before the part of the list that is asked
+ * for, and counts it, so that it must not be added.
+ *
+ * add_change() checks this, and list_is_full(), itself.  But functions that can
+ * find millions of changes in a record should check both before each change, so
+ * as not to make native records that are not needed.
  */
 static inline bool
 pass_over(WalredoChanges *changes)

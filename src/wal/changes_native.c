@@ -33,7 +33,10 @@
 #include "utils/relmapper.h"
 #include "wal/changes_internal.h"
 
-/* A record may name millions of transactions: how often to look for a cancel */
+/*
+ * After so many transactions look for a cancel request.  A record can name
+ * millions of them.
+ */
 #define XIDS_BETWEEN_INTERRUPTS		0x10000
 
 /* ----------------------------------------
@@ -42,16 +45,17 @@
  */
 
 /*
- * What a heap record says of the visibility map.  A byte of flags in its main
- * data has a bit for each heap page whose bits in the map are cleared: the one
- * that has the new version of a row, and the one that has the old.
+ * How a type of heap record clears bits of the visibility map.  Its main data
+ * begins with a struct, in which a byte of flags says for which heap pages the
+ * bits are cleared: one flag is for the page with the new version of a row, and
+ * one for the page with the old version.
  */
 typedef struct HeapRecord
 {
 	uint8		size;			/* of the struct; 0 if it clears no bits */
-	uint8		flags_offset;	/* of the byte of flags */
-	uint8		clears_new;		/* the bit of flags for the new page, or 0 */
-	uint8		clears_old;		/* ... for the old page, or 0 */
+	uint8		flags_offset;	/* of the byte of flags in the struct */
+	uint8		clears_new;		/* the flag for the new page, or 0 */
+	uint8		clears_old;		/* the flag for the old page, or 0 */
 	uint8		cleared;		/* the bits of the map that are cleared */
 	bool		has_old_block;	/* block 1, if it is there, is the old page */
 } HeapRecord;
@@ -65,11 +69,12 @@ typedef struct HeapRecord
 		   XLH_UPDATE_OLD_ALL_VISIBLE_CLEARED, \
 		   VISIBILITYMAP_VALID_BITS, true)
 
-/* An index that is one more than any operation. */
+/* The number of possible values of the operation in xl_info. */
 #define NUM_HEAP_OPS		((XLOG_HEAP_OPMASK >> 4) + 1)
 
 /*
- * Locking a row clears only the bit that says that all rows are frozen.
+ * The types of records of RM_HEAP_ID.  Locking a row clears only the bit that
+ * says that all rows of the page are frozen.
  */
 static const HeapRecord heap_records[NUM_HEAP_OPS] =
 {
@@ -96,7 +101,10 @@ static const HeapRecord heap2_records[NUM_HEAP_OPS] =
 		   XLH_LOCK_ALL_FROZEN_CLEARED, VISIBILITYMAP_ALL_FROZEN, false)
 };
 
-/* The block of an id, which must be there. */
+/*
+ * Returns the block reference with an id.  If there is none, returns NULL, or
+ * raises an error unless missing_ok is set.
+ */
 static const WalredoBlockRef *
 block_by_id(WalredoChanges *changes, int id, bool missing_ok)
 {
@@ -111,9 +119,10 @@ block_by_id(WalredoChanges *changes, int id, bool missing_ok)
 }
 
 /*
- * Clears bits of one or two heap blocks in the visibility map, either of which
- * may be InvalidBlockNumber.  If they are on two pages of the map, each page
- * gets a record of its own.
+ * Adds a change that clears bits of one or two heap blocks in the visibility
+ * map.  One of the two may be InvalidBlockNumber.  flags are the bits to
+ * clear.  If the blocks' bits are on two pages of the map, this adds a change
+ * of each page.
  */
 static void
 clear_visibility_map(WalredoChanges *changes, const RelFileLocator *locator,
@@ -166,7 +175,7 @@ walredo_native_of_heap(WalredoChanges *changes)
 	const WalredoBlockRef *old_block;
 	uint8		flags = 0;
 
-	/* Most records do not clear anything: see that first. */
+	/* Most records do not clear anything, so check that first. */
 	if (kind->size == 0)
 		return;
 	if (cursor.left >= kind->size)
@@ -193,7 +202,7 @@ walredo_native_of_heap(WalredoChanges *changes)
 			return;
 	}
 
-	/* A block number that cannot be must not pass for an absent block. */
+	/* InvalidBlockNumber in the record would look as if there was no block. */
 	if (!BlockNumberIsValid(new_blkno) && !BlockNumberIsValid(old_blkno))
 		walredo_changes_broken(changes, "The record refers to an invalid block number.");
 
@@ -252,17 +261,18 @@ walredo_native_of_smgr(WalredoChanges *changes)
  * ----------------------------------------
  */
 
-/* The page of an SLRU that a transaction is on. */
+/* A function that returns the page of an SLRU that holds a transaction. */
 typedef uint64 (*PageOfXid) (TransactionId xid);
 
 /*
- * Goes through transactions by pages: *run becomes the next run of those that
- * are on one page, from *next on, which is moved behind it.  Returns the run's
- * length, 0 if there are no more.
+ * Divides an array of transactions into runs of those that are on one page.
+ * Sets *run to the next run, which begins at index *next, and moves *next
+ * after it.  Returns the length of the run, or 0 if there are no more.
  *
- * If a single page is wanted, all that are on it make one run: a hostile record
- * has them in turn with others, and a run for each would take a multiple of the
- * record's memory.
+ * If the filter has a single page, all transactions on that page are returned
+ * as one run.  Otherwise a hostile record, in which they alternate with
+ * transactions on other pages, would make a change for each, which would take
+ * many times the memory of the record.
  */
 static int
 next_run(WalredoChanges *changes, PageOfXid page_of,
@@ -310,7 +320,8 @@ wanted_kind(WalredoChanges *changes, WalredoTagKind kind)
 }
 
 /*
- * Sets the status of transactions that are all on the CLOG page of the first.
+ * Adds a change that sets the status of transactions, which must all be on the
+ * CLOG page of the first.
  */
 static void
 set_page_status(WalredoChanges *changes, WalredoRecordKind kind,
@@ -338,7 +349,7 @@ set_status_by_pages(WalredoChanges *changes, WalredoRecordKind kind,
 	int			n;
 	const TransactionId *run;
 
-	while (!is_full(changes) &&
+	while (!list_is_full(changes) &&
 		   (n = next_run(changes, walredo_clog_page, xids, nxids, &next,
 						 &run)) > 0)
 		set_page_status(changes, kind, run, n);
@@ -367,7 +378,7 @@ set_tree_status(WalredoChanges *changes, WalredoRecordKind kind,
 	if (kind == WALREDO_CLOG_SET_COMMITTED && on_first < nxids)
 		set_status_by_pages(changes, WALREDO_CLOG_SET_SUBCOMMITTED,
 							xids + on_first, nxids - on_first);
-	if (is_full(changes))
+	if (list_is_full(changes))
 		return;
 	set_page_status(changes, kind, xids, on_first);
 	if (on_first < nxids)
@@ -390,7 +401,7 @@ set_tree_commit_ts(WalredoChanges *changes, const TransactionId *xids,
 
 	if (!wanted_kind(changes, WALREDO_TAG_COMMIT_TS))
 		return;
-	while (!is_full(changes) &&
+	while (!list_is_full(changes) &&
 		   (n = next_run(changes, walredo_commit_ts_page, xids, nxids, &next,
 						 &run)) > 0)
 	{

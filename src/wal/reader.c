@@ -3,37 +3,38 @@
  * reader.c
  *	  Reading whole WAL records from the segments of a source.
  *
- * This is the way of the data, from files to records:
+ * These are the steps from files to records:
  *
  *	1. The source (source.c) finds out which segment files there are, and which
  *	   history of timelines they are read along.
- *	2. begin() determines where the range begins and ends.  Both can be left
- *	   open: then the range begins where WAL without a gap up to its end
- *	   begins, and ends where WAL ends.
+ *	2. begin() determines where the range begins and ends.  The caller can leave
+ *	   both open: then the range begins at the first LSN from which WAL can be
+ *	   read up to its end without a gap, and ends where WAL ends.
  *	3. load_chunk() reads some pages at once from the segment that holds them.
  *	4. read_page() validates the header of a page.
  *	5. find_first() finds the first place at or after the begin of the range
  *	   where a record begins.
- *	6. next_record() puts one record after the other together from the pages.
- *	   For a record that is in the same page as the end of the one before it,
- *	   which most are, next_usable() does the same in a few steps.
+ *	6. next_record() assembles one record after the other from the pages.  Most
+ *	   records are in the page in which the record before them ends; for these,
+ *	   next_usable() does the same in a few steps.
  *
- * The server's xlogreader says what a valid page is, but the records are put
- * together here, for three reasons.  First, XLogReadRecord() decodes each
- * record at once, and decoding is not safe for a record from a hostile archive
- * (see record/xlogrecord.h).  Second, it hands out the decoded parts, while
- * callers here need the record as it was logged.  Third, to scan gigabytes at
- * speed, reads must be large, and records that nobody looks into must not be
- * decoded.  What makes a record valid is the same as there; compare with
- * XLogDecodeNextRecord() and XLogFindNextRecord() in
+ * Pages are validated by the server's xlogreader, but records are assembled
+ * here, for three reasons.  First, XLogReadRecord() decodes each record at
+ * once, and decoding is not safe for a record from a hostile archive (see
+ * record/xlogrecord.h).  Second, it returns the decoded parts, while callers
+ * here need the record as it was logged.  Third, to scan gigabytes of WAL
+ * quickly, reads must be large, and records that no caller examines must not
+ * be decoded.  The conditions for a valid record are the same as in the
+ * server; compare with XLogDecodeNextRecord() and XLogFindNextRecord() in
  * src/backend/access/transam/xlogreader.c.
  *
- * What is read is not trusted.  Every length is checked before memory is
- * allocated or bytes are accessed for it, and a page that is read once more,
- * because more of it is needed, may have changed in between.
+ * Nothing that is read is trusted.  Every length is checked before memory is
+ * allocated for it or bytes are accessed.  When more of a page is needed than
+ * has been read, the page is read again, and may have changed in between.
  *
- * The limits: a record has at most MAX_RECORD_LENGTH bytes, and it is held in
- * memory as a whole.  Records are read in the direction of rising LSNs only.
+ * There are two limits.  A record has at most MAX_RECORD_LENGTH bytes, and is
+ * held in memory as a whole.  And records are read in ascending order of their
+ * LSNs only.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -62,13 +63,14 @@
 #define READ_CHUNK	(16 * XLOG_BLCKSZ)
 
 /*
- * No record is longer, as the server itself enforces (XLogRecordMaxSize on
- * servers that have it).  It fits into palloc's limit with a row around it.
+ * The longest possible record.  The server enforces the same limit
+ * (XLogRecordMaxSize, on servers that have it).  A row of an SQL function's
+ * result that contains such a record still fits into palloc's limit.
  */
 #define MAX_RECORD_LENGTH	(1020 * 1024 * 1024)
 
 /*
- * What a reader does next.  It begins in READER_READING.  From there:
+ * The state of a reader.  It begins in READER_READING.  From there:
  *
  *	- begin_reading() moves to READER_FOUND_FIRST if the range holds a record,
  *	  and walredo_reader_next() moves back when it hands that record out.
@@ -86,9 +88,11 @@ typedef enum ReaderPhase
 								 * handed out */
 	READER_REMOVED,				/* WAL at stop_lsn has been removed, and the
 								 * caller lets us go on after the gap */
-	READER_STOPPED,				/* WAL ends at stop_lsn, within the range */
-	READER_AT_END,				/* the range ends */
-	READER_FINISHED				/* ... and that has been reported */
+	READER_STOPPED,				/* WAL cannot be read beyond stop_lsn, which
+								 * is within the range */
+	READER_AT_END,				/* no record is left in the range */
+	READER_FINISHED				/* as either of the two above, and
+								 * report_end() has been called */
 } ReaderPhase;
 
 struct WalredoReader
@@ -101,9 +105,10 @@ struct WalredoReader
 	XLogRecPtr	first_lsn;		/* where it begins */
 	XLogRecPtr	end_lsn;		/* no record that ends after it is wanted */
 	XLogRecPtr	limit;			/* no byte at or after it may be read */
-	bool		to_end;			/* end_lsn is not known: find the end */
-	bool		quiet;			/* the range ends, without an error or a
-								 * warning, where something is wrong */
+	bool		to_end;			/* read a directory's WAL up to its end, which
+								 * is not known; end_lsn is a maximum */
+	bool		quiet;			/* where something is wrong, the range ends
+								 * without an error or a warning */
 
 	/*
 	 * Where WAL could not be read further, and why; no reason is given if the
@@ -117,22 +122,24 @@ struct WalredoReader
 	 * gap, if WAL is removed while it is read.
 	 */
 	bool		can_restart;	/* this is such a range */
-	bool		may_restart;	/* ... and the caller expects it */
-	bool		has_restarted;	/* walredo_reader_next() did so last time */
+	bool		may_restart;	/* ... and the caller allows it */
+	bool		has_restarted;	/* the last call of walredo_reader_next() went
+								 * on after a gap */
 
 	/* The chunk that was read last. */
 	WalredoSegment segment;		/* where it is from */
 	char	   *buf;			/* READ_CHUNK bytes */
 	XLogRecPtr	buf_start;		/* LSN of the first byte, at a page boundary */
 	XLogRecPtr	buf_end;		/* valid bytes are before it */
-	bool		timeline_ends;	/* bytes at buf_end would be another
-								 * timeline's */
+	bool		timeline_ends;	/* bytes at buf_end do not belong to the
+								 * segment's timeline any more */
 	XLogRecPtr	checked_page;	/* page whose header was validated last, or 0 */
 
 	/*
-	 * The bytes from next_lsn up to here can be used without another look at
-	 * the page, the chunk, the limit, or the end of the range.  0 if there
-	 * are no such bytes.
+	 * All bytes from next_lsn up to this LSN are in buf, in a page whose
+	 * header has been validated, and are before both limit and end_lsn.  So a
+	 * record in them can be used without checking any of that again.  0 if
+	 * there are no such bytes.
 	 */
 	XLogRecPtr	usable_end;
 
@@ -145,7 +152,7 @@ struct WalredoReader
 	Size		assembled_size;
 };
 
-/* A record that next_record() has found, but not yet accepted. */
+/* A record that next_record() is reading. */
 typedef struct FoundRecord
 {
 	XLogRecPtr	lsn;			/* where it begins */
@@ -158,7 +165,8 @@ typedef struct FoundRecord
 typedef enum RecordStatus
 {
 	RECORD_COMPLETE,
-	RECORD_OVERWRITTEN,			/* a crash has cut it off: read on at pageptr */
+	RECORD_OVERWRITTEN,			/* its rest was lost in a crash: read on at
+								 * pageptr */
 	RECORD_NOT_READ				/* the reader's phase says why */
 } RecordStatus;
 
@@ -294,8 +302,8 @@ walredo_reader_end(WalredoReader *reader)
  */
 
 /*
- * Does what walredo_reader_begin() and walredo_reader_begin_search() say; the
- * latter is meant by quiet.
+ * Implements walredo_reader_begin() and, with quiet,
+ * walredo_reader_begin_search().
  */
 static WalredoReader *
 begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
@@ -305,8 +313,10 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 	bool		to_end = (end_lsn == WALREDO_END_OF_WAL);
 
 	/*
-	 * Where the server's WAL ends is given without the header of a page that
-	 * does not exist yet.  Make the range comparable with that.
+	 * The LSN up to which the server's WAL can be read is one that
+	 * walredo_source_local_lsn() has converted, so that it is not after the
+	 * header of a page that does not exist yet.  Convert the range, too, so
+	 * that they can be compared.
 	 */
 	if (directory == NULL)
 	{
@@ -358,8 +368,9 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 }
 
 /*
- * Sets the source to the server's WAL, and the end of the range to what is
- * wanted and known to be valid.  Returns the start of the range.
+ * Sets the source to the server's WAL.  If the range is open, sets its end to
+ * the LSN up to which WAL can be read; otherwise checks that it does not go
+ * beyond that.  Returns the start of the range.
  */
 static XLogRecPtr
 begin_local(WalredoReader *reader, XLogRecPtr start_lsn)
@@ -409,7 +420,7 @@ begin_directory(WalredoReader *reader, const char *directory)
 	reader->limit = PG_UINT64_MAX;
 }
 
-/* Allocates what pages and records are read with. */
+/* Allocates the buffers for pages and records. */
 static void
 begin_pages(WalredoReader *reader)
 {
@@ -429,8 +440,9 @@ begin_pages(WalredoReader *reader)
 }
 
 /*
- * Moves to the first record of the range, if there is one, for the first call
- * of walredo_reader_next() to hand out.
+ * Reads the first record of the range, if there is one, so that errors at the
+ * beginning are raised at once.  The first call of walredo_reader_next()
+ * returns it.
  */
 static void
 begin_reading(WalredoReader *reader, XLogRecPtr start_lsn)
@@ -438,15 +450,16 @@ begin_reading(WalredoReader *reader, XLogRecPtr start_lsn)
 	bool		found = false;
 
 	/*
-	 * LSNs up to a segment after one in the range are computed.  They must
-	 * not wrap around.
+	 * LSNs that are up to a segment after an LSN in the range are computed
+	 * below.  These must not wrap around.
 	 */
 	reader->end_lsn = Min(reader->end_lsn, PG_UINT64_MAX - WalSegMaxSize);
 	reader->limit = Min(reader->limit, PG_UINT64_MAX - WalSegMaxSize);
 
 	/*
-	 * While no record has been handed out, it does not matter to the caller
-	 * that WAL begins later by now.
+	 * If WAL is removed before the first record has been returned, the range
+	 * just begins later.  That makes no difference to the caller, so it need
+	 * not have called walredo_reader_allow_restart().
 	 */
 	reader->may_restart = reader->can_restart;
 
@@ -471,8 +484,9 @@ begin_reading(WalredoReader *reader, XLogRecPtr start_lsn)
 }
 
 /*
- * Warns if the only reason why WAL begins where it does is that what is before
- * it cannot be used, or is missing while older segments are there.
+ * Warns if the range of a directory's WAL begins after a file that cannot be
+ * used, or after a missing segment while older segments are there.  WAL that
+ * the user expects to be read is left out then.
  */
 static void
 report_start(WalredoReader *reader)
@@ -493,8 +507,9 @@ report_start(WalredoReader *reader)
 						LSN_FORMAT_ARGS(reader->first_lsn), name, problem)));
 
 	/*
-	 * In pg_wal there is no gap: the server removes the oldest segments, but
-	 * not in order.
+	 * Do not warn about a missing segment if the directory is pg_wal.  The
+	 * server removes old segments from it, but not in order, so that an older
+	 * one may still be there.
 	 */
 	else if (walredo_source_newest(source, segno) != 0 &&
 			 !walredo_source_is_pg_wal(source))
@@ -511,7 +526,7 @@ report_start(WalredoReader *reader)
  * ----------------------------------------
  */
 
-/* Ends the range where it was meant to end. */
+/* Takes note that no record is left in the range. */
 static void
 end_range(WalredoReader *reader)
 {
@@ -519,8 +534,8 @@ end_range(WalredoReader *reader)
 }
 
 /*
- * The first place from one LSN to another whose segment is not there any more,
- * or InvalidXLogRecPtr if all segments are there.
+ * Returns the first LSN, from one LSN up to another, whose segment is not
+ * there, or InvalidXLogRecPtr if all segments are there.
  */
 static XLogRecPtr
 first_removed(WalredoReader *reader, XLogRecPtr from, XLogRecPtr to)
@@ -539,6 +554,7 @@ first_removed(WalredoReader *reader, XLogRecPtr from, XLogRecPtr to)
 	return InvalidXLogRecPtr;
 }
 
+/* Raises an error because the segment that should hold lsn is missing. */
 static void
 report_missing(WalredoReader *reader, XLogRecPtr lsn)
 {
@@ -561,11 +577,13 @@ report_missing(WalredoReader *reader, XLogRecPtr lsn)
 }
 
 /*
- * Returns whether WAL in a directory may end at lsn.
+ * Returns whether lsn, where WAL in a directory cannot be read further, may be
+ * its end.  errormsg is as in stop_at().
  *
- * It may not if a later segment is there.  Nor may it end where a segment is
- * missing that does not follow the newest one: that is a gap, or a place that
- * WAL has not reached.
+ * It is not the end if a later segment is there.  And if the segment is
+ * missing, it can only be the end if this would be the segment after the
+ * newest one.  Otherwise it is a gap, or the caller has asked for a range that
+ * begins after the end of WAL.
  */
 static bool
 may_end_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
@@ -574,14 +592,15 @@ may_end_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 	XLogSegNo	segno = lsn / segsize;
 	XLogSegNo	newest = walredo_source_newest(reader->source, PG_UINT64_MAX);
 
-	/* A segment that has been read was there, even if it is renamed by now. */
+	/* The segment that was read last may have been renamed since. */
 	newest = Max(newest, reader->state->seg.ws_segno);
 	if (errormsg != NULL)
 		return newest <= segno;
 
 	/*
-	 * A timeline can end within a segment.  If the file of the timeline that
-	 * ends is there, it is the rest that is missing.
+	 * A timeline can end within a segment, whose rest is then in the file of
+	 * the next timeline.  If that file is missing, WAL ends here, although
+	 * there is a file for this segment.
 	 */
 	if (newest == segno)
 		return XLogSegmentOffset(lsn, segsize) != 0;
@@ -589,13 +608,15 @@ may_end_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 }
 
 /*
- * Handles that WAL cannot be read further than to lsn, which is within the
+ * To be called when WAL cannot be read further than to lsn, which is within the
  * range.  errormsg says what is wrong there; NULL means that the segment is
  * missing.
  *
- * Ends the range if this may be where WAL ends.  If it is a gap, because WAL
- * has been removed, and the caller accepts that, leaves it to restart() to go
- * on after the gap.  In all other cases it is an error.
+ * If this may be the end of WAL, the phase becomes READER_STOPPED, and the
+ * range ends.  If it is a gap because WAL has been removed, and the caller
+ * allows the reader to go on after it, the phase becomes READER_REMOVED, and
+ * the caller of walredo_reader_next() gets what restart() finds.  In all other
+ * cases this raises an error.
  */
 static void
 stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
@@ -612,10 +633,11 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 		return;
 
 	/*
-	 * The server removes old segments, or renames and overwrites them.  It
-	 * may have done so while we had the file open, so that what looks like a
-	 * broken page is one of another segment.  Whether the segment's name is
-	 * still there tells, because no name of an old segment comes back.
+	 * The server removes old segments, or renames and overwrites them.  If it
+	 * did so while we had the file open, a page of another segment looks like
+	 * a broken one to us.  To find out, look whether there still is a file of
+	 * that name: the server never gives a file the name of an old segment
+	 * again.
 	 */
 	if (reader->may_restart)
 	{
@@ -646,10 +668,10 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 
 /*
  * After stop_at() has found that WAL has been removed, moves to the first
- * record that is there now.  More may be removed meanwhile.
+ * record after the gap.  If more is removed meanwhile, tries again.
  *
  * Returns false if there is no record in what is left of the range.  ERROR if
- * nothing is left of it.
+ * the gap reaches to the end of the range.
  */
 static bool
 restart(WalredoReader *reader)
@@ -661,7 +683,7 @@ restart(WalredoReader *reader)
 		XLogRecPtr	first_lsn = walredo_source_start(reader->source,
 													 reader->end_lsn);
 
-		/* WAL up to the end of the range is gone. */
+		/* Is there no WAL after the gap? */
 		if (first_lsn <= reader->stop_lsn)
 			report_missing(reader, reader->stop_lsn);
 
@@ -682,11 +704,12 @@ restart(WalredoReader *reader)
 }
 
 /*
- * Keeps next_lsn within the range if no record has been found in it.
+ * Moves next_lsn into the range if no record has been found in the range.
  *
- * The place where a record was looked for can be before the range or after it,
- * if a record crosses its begin or its end.  A caller that later reads on from
- * next_lsn must begin where this range ends.
+ * If a record crosses the start or the end of the range, next_lsn, where a
+ * record was expected, can be before the start or after the end.  But callers
+ * may later read on from walredo_reader_end_lsn(), and must then neither get
+ * records from before this range nor miss any after it.
  */
 static void
 stay_in_range(WalredoReader *reader)
@@ -699,10 +722,11 @@ stay_in_range(WalredoReader *reader)
  * Reports how far WAL was read, once, and finishes the reader.
  *
  * If WAL in a directory ends within a file, or before a file that cannot be
- * used, it is not known whether that is the end or whether something is
- * damaged.  A caller that asked for everything up to the end must be told.  No
- * warning is needed if WAL ends with a segment that is full, or that a switch
- * has ended.
+ * used, we do not know whether that is its end or whether something is
+ * damaged.  So warn a caller that has asked for all WAL up to its end.  No
+ * warning is needed if WAL ends at the end of a segment, nor if the directory
+ * is pg_wal, in which the server always has a segment that it has not filled
+ * yet.
  */
 static void
 report_end(WalredoReader *reader)
@@ -784,8 +808,9 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 								&reader->segment, &length);
 
 	/*
-	 * The segment may have arrived just now.  It must not be reported as a
-	 * gap then, for which the newest segment would be taken by may_end_at().
+	 * In a directory to which segments are being copied, the segment may have
+	 * arrived right after we looked for it.  Then it is the newest segment
+	 * now, and may_end_at() would take its absence for a gap.  So try again.
 	 */
 	if (!found && reader->to_end && !reader->quiet &&
 		walredo_source_newest(source, PG_UINT64_MAX) == segno)
@@ -810,10 +835,11 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 }
 
 /*
- * The size of the header that the page at pageptr has if it is valid.
+ * Returns the size of the header that the page at pageptr has if it is valid.
  *
- * A caller must not ask for more of a page before it knows that more is
- * needed, because WAL can end right after a page header.
+ * WAL can end right after a page header.  So callers of read_page() must ask
+ * for the header first, and for more only if the header says that there is
+ * more.
  */
 static uint32
 page_header_size(WalredoReader *reader, XLogRecPtr pageptr)
@@ -823,8 +849,8 @@ page_header_size(WalredoReader *reader, XLogRecPtr pageptr)
 }
 
 /*
- * Says what is wrong with the header of a page in the chunk, of which at least
- * a short header is there; returns NULL if it is valid.
+ * Checks the header of a page in the chunk.  At least a short header must be
+ * there.  Returns NULL if the header is valid, else what is wrong with it.
  */
 static const char *
 check_page_header(WalredoReader *reader, XLogRecPtr pageptr)
@@ -852,11 +878,12 @@ check_page_header(WalredoReader *reader, XLogRecPtr pageptr)
 }
 
 /*
- * Returns the page at pageptr, with a valid header.  At least its first need
- * bytes can be used.  It stays in place until the next call for another page,
- * or for more of this one: then it may be read again.
+ * Returns the page at pageptr, after validating its header.  At least the first
+ * need bytes of the page are there.  The result is valid until the next call,
+ * except that it stays valid if that call is for no more of the same page.
  *
- * Returns NULL if the page is not there, or is not valid, and the range ends.
+ * Returns NULL if these bytes are not in the range, or cannot be read, or if
+ * the header is not valid.  The reader's phase says which.
  */
 static char *
 read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
@@ -864,7 +891,7 @@ read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
 	Assert(pageptr % XLOG_BLCKSZ == 0);
 	Assert(need >= SizeOfXLogShortPHD && need <= XLOG_BLCKSZ);
 
-	/* If a record needs bytes beyond the limit, it is not in the range. */
+	/* A record that has bytes beyond the limit is not in the range. */
 	if (pageptr + need > reader->limit)
 	{
 		end_range(reader);
@@ -918,9 +945,10 @@ read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
  */
 
 /*
- * Sets next_lsn to the first place in the page of start_lsn, or in a later
- * page, where a record begins.  This can be before start_lsn, as only a page's
- * header says where in it a record begins.  Returns false if the range ends.
+ * Sets next_lsn to the first place where a record begins in the page of
+ * start_lsn or, if none begins in that page, in a later one.  This can be
+ * before start_lsn, because only a page's header says where in it the first
+ * record begins.  Returns false if there is no such place in the range.
  */
 static bool
 find_first(WalredoReader *reader, XLogRecPtr start_lsn)
@@ -931,8 +959,9 @@ find_first(WalredoReader *reader, XLogRecPtr start_lsn)
 	reader->next_lsn = start_lsn;
 
 	/*
-	 * Only the first page of a segment says to which system the segment
-	 * belongs, so validate it.  Those of later segments will be read anyway.
+	 * Only the header of a segment's first page says to which system the
+	 * segment belongs, so validate that page here.  This need not be done for
+	 * later segments, because their first pages will be read in any case.
 	 */
 	if (read_page(reader, pageptr - offset, SizeOfXLogLongPHD) == NULL)
 		return false;
@@ -965,9 +994,10 @@ find_first(WalredoReader *reader, XLogRecPtr start_lsn)
 }
 
 /*
- * Moves to the record at next_lsn if all of it is usable and nothing about it
- * is out of the ordinary.  If not, changes nothing and returns false.  Then
- * next_record() finds the same again, and what is special or wrong.
+ * Moves to the record at next_lsn if all of it is before usable_end, and if it
+ * is valid and no switch record.  Otherwise changes nothing and returns false,
+ * and the caller has to call next_record(), which handles all cases, and
+ * reports what is wrong.
  */
 static inline bool
 next_usable(WalredoReader *reader)
@@ -994,10 +1024,11 @@ next_usable(WalredoReader *reader)
 }
 
 /*
- * Finds the record that begins at lsn, or after the header of the page that
- * begins there, and checks as much of its header as is in that page.
+ * Finds the record that begins at lsn or, if a page begins there, after the
+ * header of that page, and checks the record's header as far as it is in the
+ * page.  Sets lsn, pageptr, record and total_len in *found.
  *
- * Returns false if the range ends.
+ * Returns false if there is none in the range, or it cannot be read.
  */
 static bool
 find_record(WalredoReader *reader, XLogRecPtr lsn, FoundRecord *found)
@@ -1010,8 +1041,9 @@ find_record(WalredoReader *reader, XLogRecPtr lsn, FoundRecord *found)
 	found->pageptr = lsn - offset;
 
 	/*
-	 * No record is smaller than its header, so if that does not fit, there is
-	 * no record in the range, whatever is there.
+	 * No record is smaller than a record header.  So if not even that fits
+	 * into the range, there is no record, and the page need not be read,
+	 * which might fail.
 	 */
 	if (lsn + SizeOfXLogRecord + (offset == 0 ? SizeOfXLogShortPHD : 0) >
 		reader->end_lsn)
@@ -1066,8 +1098,8 @@ find_record(WalredoReader *reader, XLogRecPtr lsn, FoundRecord *found)
 }
 
 /*
- * Makes sure that of the page in which a record begins all bytes can be used
- * that belong to the record.  Returns false if the range ends.
+ * Makes sure that all bytes of a record that are in the page in which it begins
+ * have been read.  Returns false if that is not possible.
  */
 static bool
 read_first_page(WalredoReader *reader, FoundRecord *found)
@@ -1081,8 +1113,9 @@ read_first_page(WalredoReader *reader, FoundRecord *found)
 		return false;
 
 	/*
-	 * If the file was too short, and has grown, the page has been read again,
-	 * may be in another place of the chunk, and need not be the same.
+	 * The page has been read again if not all of these bytes were in the
+	 * chunk.  It may then be at another address, and its contents need not be
+	 * the same.
 	 */
 	found->record = (const XLogRecord *) (page + offset);
 	if (found->record->xl_tot_len != found->total_len)
@@ -1099,8 +1132,9 @@ read_first_page(WalredoReader *reader, FoundRecord *found)
 }
 
 /*
- * Says what is wrong with the header of a page in which a record should go on,
- * of which copied bytes are in the pages before; returns NULL if it does.
+ * Checks that a record goes on in the page with the given header.  copied is
+ * the number of the record's bytes in the pages before.  Returns NULL if it
+ * does, else what is wrong.
  */
 static const char *
 check_continuation(const FoundRecord *found, XLogPageHeader header,
@@ -1119,7 +1153,8 @@ check_continuation(const FoundRecord *found, XLogPageHeader header,
 }
 
 /*
- * Copies a record that crosses pages, from all of its pages.
+ * Copies a record that crosses pages from all of its pages into
+ * reader->assembled, and sets record, pageptr and end_lsn in *found.
  */
 static RecordStatus
 assemble_record(WalredoReader *reader, FoundRecord *found)
@@ -1147,8 +1182,9 @@ assemble_record(WalredoReader *reader, FoundRecord *found)
 			return RECORD_NOT_READ;
 
 		/*
-		 * If a crash has lost the rest of a record, the server sets this flag
-		 * and goes on with another record.
+		 * If the rest of a record was lost in a crash, the server sets this
+		 * flag in the page where the rest should be, and writes another
+		 * record there.
 		 */
 		if (header->xlp_info & XLP_FIRST_IS_OVERWRITE_CONTRECORD)
 			return RECORD_OVERWRITTEN;
@@ -1161,9 +1197,9 @@ assemble_record(WalredoReader *reader, FoundRecord *found)
 		}
 
 		/*
-		 * Now that two pages agree about the length, and read_page() has
-		 * checked that xlp_rem_len is below the limit, it is worth to
-		 * allocate that much.
+		 * Only now allocate as much memory as the record says it needs, since
+		 * a second page agrees about its length, and read_page() has checked
+		 * that xlp_rem_len is not above the limit.
 		 */
 		if (found->total_len > reader->assembled_size)
 		{
@@ -1183,8 +1219,8 @@ assemble_record(WalredoReader *reader, FoundRecord *found)
 		found->end_lsn = found->pageptr + header_size + MAXALIGN(length);
 
 		/*
-		 * A record's header that began in the first page is complete now.  It
-		 * was not checked by find_record().
+		 * If the record's header did not fit into the first page, it is
+		 * complete now, and find_record() could not check it.
 		 */
 		if (!header_checked)
 		{
@@ -1202,7 +1238,8 @@ assemble_record(WalredoReader *reader, FoundRecord *found)
 }
 
 /*
- * Reads all of a record that find_record() has found.
+ * Reads all of a record that find_record() has found, and sets the remaining
+ * fields of *found.
  */
 static RecordStatus
 read_record(WalredoReader *reader, FoundRecord *found)
@@ -1229,9 +1266,9 @@ accept_record(WalredoReader *reader, const FoundRecord *found)
 	reader->record = found->record;
 
 	/*
-	 * The rest of the page in which the record ends can be used as it is.
-	 * checked_page is that page, except after a switch record, whose end is
-	 * not where its bytes end.
+	 * next_usable() may use the rest of the page in which the record ends, as
+	 * far as it is in the chunk.  checked_page is that page, except after a
+	 * switch record, which ends in another page than its bytes.
 	 */
 	if (reader->next_lsn > reader->checked_page &&
 		reader->next_lsn < reader->checked_page + XLOG_BLCKSZ)
@@ -1260,7 +1297,7 @@ next_record(WalredoReader *reader)
 	if (reader->phase != READER_READING)
 		return false;
 
-	/* Forget each record that was overwritten, and take what follows it. */
+	/* If a record's rest was overwritten, the next one begins at pageptr. */
 	do
 	{
 		if (!find_record(reader, lsn, &found))
@@ -1294,8 +1331,8 @@ next_record(WalredoReader *reader)
 }
 
 /*
- * Returns whether a record's header is as nearly every record's.  If not, it
- * can still be valid: check_record_header() decides.
+ * A fast check of a record's header.  If this returns true, the header is
+ * valid.  If it returns false, check_record_header() has to decide.
  */
 static inline bool
 record_header_ok(WalredoReader *reader, const XLogRecord *record)
@@ -1308,7 +1345,8 @@ record_header_ok(WalredoReader *reader, const XLogRecord *record)
 }
 
 /*
- * Says what is wrong with the header of the record at lsn, or returns NULL.
+ * Checks the header of the record at lsn.  Returns NULL if it is valid, else
+ * what is wrong with it.
  *
  * This mirrors ValidXLogRecordHeader() in
  * src/backend/access/transam/xlogreader.c.
@@ -1325,8 +1363,9 @@ check_record_header(WalredoReader *reader, XLogRecPtr lsn,
 		return psprintf("invalid resource manager ID %u", record->xl_rmid);
 
 	/*
-	 * A record has the LSN of the record before it.  Of the first record that
-	 * is read, the one before is not known, only that it begins before it.
+	 * xl_prev must be the LSN where the previous record begins.  For the
+	 * first record that is read, that LSN is not known, but it must be before
+	 * this record.
 	 */
 	if (XLogRecPtrIsInvalid(reader->start_lsn) ?
 		record->xl_prev >= lsn : record->xl_prev != reader->start_lsn)

@@ -20,10 +20,13 @@
 
 typedef struct WalredoReader WalredoReader;
 
-/* As the start of a range: where WAL without a gap up to its end begins. */
+/*
+ * As the start of a range: the first LSN from which WAL can be read up to the
+ * end of the range without a gap.
+ */
 #define WALREDO_START_OF_WAL	InvalidXLogRecPtr
 
-/* As the end of a range: as far as WAL goes. */
+/* As the end of a range: the end of WAL. */
 #define WALREDO_END_OF_WAL	PG_UINT64_MAX
 
 /*
@@ -38,17 +41,18 @@ typedef struct WalredoReader WalredoReader;
  * flushed or, on a standby, replayed.  WALREDO_END_OF_WAL stands for that LSN.
  *
  * In a directory, it is an error if WAL ends before end_lsn, and the message
- * says where it ends.  With WALREDO_END_OF_WAL, the range goes on to the first
- * place that holds no valid record; it is an error if a later segment of the
- * same history is there.  A WARNING says where that place was, unless it is the
- * end of a segment and there is no file with the name of a later segment.
- * There is also a WARNING if WAL begins where it does because the file before
- * that cannot be used, or because of a gap.
+ * says where it ends.  With WALREDO_END_OF_WAL, the range ends at the first
+ * place where there is no valid record; it is an error if the directory has a
+ * later segment of the same history.  A WARNING says where that place is,
+ * unless it is the end of a segment and there is no file with the name of a
+ * later segment.  With WALREDO_START_OF_WAL, there is a WARNING if the range
+ * begins later than the oldest segment, because the file before its first
+ * segment cannot be used or is missing.
  *
  * A directory can hold WAL of several timelines and systems.  If there is WAL
  * of this server's system, on the timeline that the server is on or one of its
- * ancestors, that is read.  Otherwise it is that of the newest timeline, and
- * segments of several systems are an error.
+ * ancestors, that WAL is read.  Otherwise the WAL of the newest timeline is
+ * read, and it is an error if the directory has segments of several systems.
  *
  * The reader is allocated in the current memory context, and holds no
  * descriptor between calls, so it can be abandoned at any time.  ERROR 22023 if
@@ -60,9 +64,10 @@ extern WalredoReader *walredo_reader_begin(const char *directory,
 										   XLogRecPtr end_lsn);
 
 /*
- * The same with WALREDO_END_OF_WAL, for a search that only adds something to an
- * error message.  The range ends wherever WAL is missing or broken, without an
- * error or a warning.  It is empty if start_lsn is after the end of WAL.
+ * The same with WALREDO_END_OF_WAL, for a search whose result is only an
+ * addition to an error message, and which therefore must not raise another
+ * error.  The range ends wherever WAL is missing or broken, without an error
+ * or a warning.  It is empty if start_lsn is after the end of WAL.
  */
 extern WalredoReader *walredo_reader_begin_search(const char *directory,
 												  XLogRecPtr start_lsn);
@@ -74,11 +79,13 @@ extern WalredoReader *walredo_reader_begin_search(const char *directory,
 extern bool walredo_reader_next(WalredoReader *reader);
 
 /*
+ * Allows the reader to go on after a gap.  To be called before the first call
+ * of walredo_reader_next().
+ *
  * The server may remove WAL while it is read.  That is an error, unless the
- * range begins with WALREDO_START_OF_WAL and the caller has said with this
- * function, before the first call of walredo_reader_next(), that it can go on
- * after a gap.  Then the reader goes on where WAL without a gap up to the end
- * of the range begins by now.
+ * range begins with WALREDO_START_OF_WAL and this function has been called.
+ * Then the reader goes on at the first LSN from which WAL can now be read up
+ * to the end of the range without a gap.
  *
  * With WALREDO_START_OF_WAL, it is never an error if WAL is removed before
  * walredo_reader_begin() returns.
@@ -94,10 +101,10 @@ extern void walredo_reader_allow_restart(WalredoReader *reader);
 extern bool walredo_reader_has_restarted(WalredoReader *reader);
 
 /*
- * The record that walredo_reader_next() has found, and the LSN of its begin.
- * This is the whole record as it was logged, of rec->xl_tot_len bytes, without
- * the page headers.  Its checksum is right, but nothing else in it has been
- * checked.
+ * The record that walredo_reader_next() has found, and the LSN where it begins.
+ * This is the whole record as it was logged, of xl_tot_len bytes, without page
+ * headers.  Its header is valid, as far as ValidXLogRecordHeader() checks that,
+ * and its checksum is right.  Nothing else in it has been checked.
  */
 extern const XLogRecord *walredo_reader_record(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
@@ -105,17 +112,19 @@ extern XLogRecPtr walredo_reader_start_lsn(WalredoReader *reader);
 /*
  * How far WAL has been read: the end LSN of the last record that
  * walredo_reader_next() has found, also after it has returned false.  If it has
- * found none, this is a place in the range before which no record begins.
+ * found none, this is an LSN in the range, and no record of the range begins
+ * before it.
  *
- * So it is never in the middle of a record of which a part was read, and a scan
- * that begins here finds just the records after those that this scan has found.
- * In the server's WAL, it is never right after a page's header, but before it.
+ * So a reader that begins at this LSN finds exactly the records that follow
+ * those that this reader has found.  In the server's WAL, this is never the LSN
+ * right after the header of a page, but that of the page itself.
  */
 extern XLogRecPtr walredo_reader_end_lsn(WalredoReader *reader);
 
 /*
- * Where the range begins.  With WALREDO_START_OF_WAL, this is where WAL without
- * a gap begins, which can be in the middle of a record.
+ * Where the range begins.  With WALREDO_START_OF_WAL, this is the first LSN
+ * from which WAL can be read without a gap, and can be in the middle of a
+ * record.
  */
 extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
 
@@ -133,7 +142,7 @@ extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 extern char *walredo_reader_segment_name(WalredoReader *reader,
 										 XLogRecPtr lsn);
 
-/* Frees the reader, and with it the record that it is at. */
+/* Frees the reader and its current record. */
 extern void walredo_reader_end(WalredoReader *reader);
 
 #endif							/* WALREDO_READER_H */

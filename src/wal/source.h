@@ -4,9 +4,10 @@
  *	  Where WAL is read from: the segment files of a directory, and the
  *	  timeline history that says which of them belong together.
  *
- * This header is private to src/wal: the reader is the only user of it.  The
- * source knows files, their names, and the first page's header, by which it
- * tells whose a file is.  The reader knows pages, records, and ranges.
+ * This header is private to src/wal, and only the reader uses it.  The source
+ * deals with files, their names, and the header of their first page, which says
+ * to which system a file belongs.  The reader deals with pages, records, and
+ * ranges.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -39,7 +40,7 @@ typedef enum WalredoTolerance
 typedef struct WalredoSource
 {
 	char		directory[MAXPGPATH];
-	bool		is_local;		/* the server's WAL, read as such */
+	bool		is_local;		/* made by walredo_source_begin_local() */
 	WalredoTolerance tolerance;
 
 	int			segsize;		/* bytes in a segment */
@@ -59,7 +60,8 @@ typedef struct WalredoSegment
 } WalredoSegment;
 
 /*
- * The WAL of the running server, on the timeline that it is on.
+ * Makes a source for the WAL of the running server, on the timeline that the
+ * server is on.
  *
  * WAL up to end_lsn is flushed first, if it has been inserted; with
  * PG_UINT64_MAX, all that has been inserted is.  *last_lsn is set to how
@@ -74,14 +76,16 @@ extern WalredoSource *walredo_source_begin_local(WalredoTolerance tolerance,
 												 XLogRecPtr *last_lsn);
 
 /*
- * The WAL in a directory.  The segment size, the system, and the timeline to
- * follow are learned from the files that are there.
+ * Makes a source for the WAL in a directory.  The segment size, the system, and
+ * the timeline to follow are determined from the files that are there.
  *
  * The system is this server's if a segment of it is there, else the only one
  * that has segments.  The timeline is this server's if the directory holds WAL
  * of this server's system on that timeline or its ancestors, else the newest
  * one.  ERROR 58P01 if there is no segment, XX001 if none has a valid header
- * or if it cannot be told whose WAL is meant.
+ * or if it cannot be determined whose WAL is meant: if there are segments of
+ * several systems and none of this server's, or if another server of the same
+ * system has used the number of a timeline of this server.
  */
 extern WalredoSource *walredo_source_begin_directory(WalredoTolerance tolerance,
 													 const char *directory);
@@ -89,13 +93,14 @@ extern WalredoSource *walredo_source_begin_directory(WalredoTolerance tolerance,
 extern void walredo_source_end(WalredoSource *source);
 
 /*
- * The same place in the server's WAL, but not within or right after the header
- * of a page.
+ * Converts an LSN of the server's WAL that is within or right after the header
+ * of a page to the LSN of that page.  Returns all other LSNs unchanged, and so
+ * those in the very first page, in which there is no WAL.
  *
- * A position that the server reports as the place of the next record may be
- * after the header of a page that does not exist yet, while the record before
- * it ends before that header.  With this function two such positions can be
- * compared.  0/0 is the result for 0/0 only.
+ * When the server reports where the next record will begin, that can be after
+ * the header of a page that does not exist yet, while the record before it ends
+ * before that header.  After this conversion, two such LSNs can be compared.
+ * The result is 0/0 for 0/0 only.
  */
 extern XLogRecPtr walredo_source_local_lsn(XLogRecPtr lsn);
 
@@ -127,10 +132,10 @@ extern bool walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
 							   XLogRecPtr *valid_end);
 
 /*
- * Where WAL begins that goes on without a gap up to end_lsn or, with
- * PG_UINT64_MAX, into the newest segment.  This can be in the middle of a
- * record.  ERROR 58P01 if there is no usable segment, unless everything is
- * tolerated.
+ * Returns the first LSN from which WAL can be read without a gap up to end_lsn
+ * or, with PG_UINT64_MAX, into the newest segment.  This can be in the middle
+ * of a record.  ERROR 58P01 if there is no usable segment, unless the
+ * tolerance is WALREDO_TOLERATE_ALL.
  */
 extern XLogRecPtr walredo_source_start(WalredoSource *source,
 									   XLogRecPtr end_lsn);
