@@ -93,7 +93,8 @@ typedef struct LeftFork
 {
 	Oid			relid;
 	ForkNumber	forknum;
-	BlockNumber next_block;
+	BlockNumber next_block;		/* blocks before it have been reported */
+	WalredoTag	tag;			/* ... of this file, if there are any */
 } LeftFork;
 
 /* A fork for which WAL is read in this round. */
@@ -290,7 +291,16 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 		}
 		v->sink->end_fork(true, v->sink->arg);
 		if (error == NULL && work.is_logged)
+		{
+			/*
+			 * If the relation has got another file since some of its blocks
+			 * were reported, walredo_verify_fork() has to notice, as the
+			 * others are blocks of that file.
+			 */
+			if (fork->next_block > 0)
+				fork->fork.tag = left[i].tag;
 			nforks++;
+		}
 	}
 	return nforks;
 }
@@ -376,6 +386,7 @@ compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,
 			left[nleft].relid = fork->fork.relid;
 			left[nleft].forknum = fork->fork.tag.forknum;
 			left[nleft].next_block = fork->next_block;
+			left[nleft].tag = fork->fork.tag;
 			nleft++;
 		}
 		if (fork->is_locked)

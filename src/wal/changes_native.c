@@ -690,7 +690,7 @@ create_multixact(WalredoChanges *changes)
 			   walredo_mxact_member_page(end) == pageno)
 		{
 			if (!TransactionIdIsNormal(members[i + n].xid))
-				walredo_changes_broken(changes, "Member %u of multixact %u is not a normal transaction ID.",
+				walredo_changes_broken(changes, "Transaction ID %u, a member of multixact %u, is not a normal transaction ID.",
 									   members[i + n].xid, xlrec.mid);
 			if ((uint32) members[i + n].status > MaxMultiXactStatus)
 				walredo_changes_broken(changes, "A member of multixact %u has the unknown status %u.",
