@@ -385,13 +385,8 @@ static void
 truncate_slru(WalredoChanges *changes, WalredoTagKind kind)
 {
 	Cursor		cursor = changes->main_data;
-	LoggedSlruPage pageno;
-	WalredoTag	tag;
+	WalredoTag	tag = take_slru_page(changes, &cursor, kind);
 
-	take(changes, &cursor, &pageno, sizeof(pageno));
-	if (pageno < 0)
-		walredo_changes_broken(changes, "The record refers to an invalid page address.");
-	tag = tag_of_number(kind, pageno);
 	end_files(changes, WALREDO_TRUNCATED, SCOPE_SLRU, &tag);
 }
 

@@ -211,6 +211,22 @@ tag_of_number(WalredoTagKind kind, uint64 number)
 	return tag;
 }
 
+/*
+ * Reads the number of a page of an SLRU, and returns the page's tag.  ERROR
+ * XX001 if it is negative.
+ */
+static inline WalredoTag
+take_slru_page(WalredoChanges *changes, Cursor *cursor, WalredoTagKind kind)
+{
+	LoggedSlruPage pageno;
+
+	take(changes, cursor, &pageno, sizeof(pageno));
+	if (pageno < 0)
+		walredo_changes_broken(changes,
+							   "The record refers to an invalid page address.");
+	return tag_of_number(kind, pageno);
+}
+
 /* Is the part of the list complete that walredo_changes_part() asks for? */
 static inline bool
 list_is_full(WalredoChanges *changes)

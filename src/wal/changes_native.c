@@ -568,13 +568,8 @@ static void
 zero_page(WalredoChanges *changes, WalredoTagKind kind)
 {
 	Cursor		cursor = changes->main_data;
-	LoggedSlruPage pageno;
-	WalredoTag	tag;
+	WalredoTag	tag = take_slru_page(changes, &cursor, kind);
 
-	take(changes, &cursor, &pageno, sizeof(pageno));
-	if (pageno < 0)
-		walredo_changes_broken(changes, "The record refers to an invalid page address.");
-	tag = tag_of_number(kind, pageno);
 	if (walredo_changes_want(changes, &tag))
 		walredo_add_native(changes, &tag, WALREDO_ZERO_PAGE, 0);
 }
