@@ -48,14 +48,14 @@ OBJS = \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
+	src/source/source.o \
+	src/source/timeline.o \
 	src/stats/stats.o \
 	src/wal/changes.o \
 	src/wal/changes_end.o \
 	src/wal/changes_native.o \
 	src/wal/names.o \
-	src/wal/reader.o \
-	src/wal/source.o \
-	src/wal/timeline.o
+	src/wal/reader.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql

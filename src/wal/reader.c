@@ -54,7 +54,7 @@
 #include "record/xlogrecord.h"
 #include "utils/memutils.h"
 #include "wal/reader.h"
-#include "wal/source.h"
+#include "source/source.h"
 
 /*
  * Bytes read at once.  The segment is opened for each chunk, so this is large

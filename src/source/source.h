@@ -4,14 +4,14 @@
  *	  Where WAL is read from: the segment files of a directory, and the
  *	  timeline history that says which of them belong together.
  *
- * This header is private to src/wal, and only the reader uses it.  The source
+ * Only the reader (src/wal/reader.c) uses this.  The source
  * deals with files, their names, and the header of their first page, which says
  * to which system a file belongs.  The reader deals with pages, records, and
  * ranges.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/wal/source.h
+ * src/source/source.h
  *
  *-------------------------------------------------------------------------
  */

@@ -39,7 +39,7 @@
  * Portions Copyright (c) 2026, walredo developers
  *
  * IDENTIFICATION
- *	  src/wal/source.c
+ *	  src/source/source.c
  *
  *-------------------------------------------------------------------------
  */
@@ -56,8 +56,8 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
-#include "wal/source.h"
-#include "wal/timeline.h"
+#include "source/source.h"
+#include "source/timeline.h"
 
 /* Where a segment's name ends that is followed by .partial or the like. */
 #define SUFFIX(name)	((name) + XLOG_FNAME_LEN)

@@ -5,7 +5,7 @@
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/wal/timeline.h
+ * src/source/timeline.h
  *
  *-------------------------------------------------------------------------
  */

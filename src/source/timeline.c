@@ -21,7 +21,7 @@
  * Portions Copyright (c) 2026, walredo developers
  *
  * IDENTIFICATION
- *	  src/wal/timeline.c
+ *	  src/source/timeline.c
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +30,7 @@
 #include <ctype.h>
 #include <unistd.h>
 
-#include "wal/timeline.h"
+#include "source/timeline.h"
 
 /*
  * A history file has a line for each change of timeline, so a file that is
