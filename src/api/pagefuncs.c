@@ -35,7 +35,9 @@
 PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
+PG_FUNCTION_INFO_V1(walredo_page_at_main_fork);
 PG_FUNCTION_INFO_V1(walredo_page_at_literals);
+PG_FUNCTION_INFO_V1(walredo_page_at_relation_literals);
 PG_FUNCTION_INFO_V1(walredo_read_pages);
 PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
@@ -182,10 +184,13 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
  * its pages as they were then are in another file, or it did not exist.  lsn is
  * where the last record that is wanted ended, and tags are of the relations as
  * they are stored now.
+ *
+ * Names are resolved as of now, so WAL is read up to where the server is now,
+ * even if the directory has no WAL after lsn.
  */
 static void
 check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
-					  XLogRecPtr lsn)
+					  const char *directory, XLogRecPtr lsn)
 {
 	WalredoTag	tag;
 	XLogRecPtr	created;
@@ -193,7 +198,9 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 	Oid			relid = InvalidOid;
 	char	   *relname = NULL;
 
-	if (!walredo_find_created_file(tags, ntags, lsn, &tag, &created))
+	if (!walredo_find_created_file(tags, ntags,
+								   walredo_wal_with_local(directory), lsn,
+								   &tag, &created))
 		return;
 	for (int i = 0; i < ntags && relname == NULL; i++)
 	{
@@ -348,7 +355,7 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 	}
 	forget_before_gap(scan, rebuild, base, lsn);
 	if (OidIsValid(relid))
-		check_files_are_older(&relid, tag, 1,
+		check_files_are_older(&relid, tag, 1, directory,
 							  walredo_reader_end_lsn(scan->reader));
 	walredo_rebuild_get(rebuild, tag, &page);
 	if (page.image == NULL)
@@ -375,29 +382,86 @@ walredo_page_at(PG_FUNCTION_ARGS)
 							  walredo_getarg_cstring(fcinfo, 3)));
 }
 
+/* The image of a block of a relation, as it is stored now, as of lsn. */
+static bytea *
+relation_page_at(Oid relid, const char *fork, int64 blkno, XLogRecPtr lsn,
+				 const char *directory)
+{
+	WalredoTag	tag;
+
+	walredo_tag_of_relation(relid, fork, blkno, &tag);
+	return page_at(relid, &tag, lsn, NULL, directory);
+}
+
 /*
- * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn)
- * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn)
+ * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn,
+ *				   wal_directory text)
  */
 Datum
 walredo_page_at_relation(PG_FUNCTION_ARGS)
 {
-	bool		main_fork = PG_NARGS() == 3;
-	int			argno = main_fork ? 1 : 2;
-	WalredoTag	tag;
-
 	walredo_check_may_read_wal();
-	walredo_tag_of_relation(PG_GETARG_OID(0),
-							main_fork ? forkNames[MAIN_FORKNUM] :
-							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							PG_GETARG_INT64(argno), &tag);
-	PG_RETURN_BYTEA_P(page_at(PG_GETARG_OID(0), &tag,
-							  PG_GETARG_LSN(argno + 1), NULL, NULL));
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
+		PG_ARGISNULL(3))
+		PG_RETURN_NULL();
+
+	PG_RETURN_BYTEA_P(relation_page_at(PG_GETARG_OID(0),
+									   walredo_getarg_cstring(fcinfo, 1),
+									   PG_GETARG_INT64(2), PG_GETARG_LSN(3),
+									   walredo_getarg_cstring(fcinfo, 4)));
+}
+
+/*
+ * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn, wal_directory text)
+ */
+Datum
+walredo_page_at_main_fork(PG_FUNCTION_ARGS)
+{
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+
+	PG_RETURN_BYTEA_P(relation_page_at(PG_GETARG_OID(0),
+									   forkNames[MAIN_FORKNUM],
+									   PG_GETARG_INT64(1), PG_GETARG_LSN(2),
+									   walredo_getarg_cstring(fcinfo, 3)));
+}
+
+/*
+ * The image of a block of a relation, from the text of the arguments after the
+ * relation: a fork, unless it is the main fork, a block number, an LSN, and a
+ * directory, which may be left out.  NULL if one of them but the directory is
+ * NULL.  A block number has a digit or a sign where a fork has a letter.
+ */
+static bytea *
+relation_page_at_literals(Oid relid, char **args, int nargs)
+{
+	const char *fork = forkNames[MAIN_FORKNUM];
+	const char *start;
+	Datum		blkno;
+	Datum		lsn;
+
+	if (nargs == 0 || args[0] == NULL)
+		return NULL;
+	start = args[0] + strspn(args[0], " \t\n\r\f\v");
+	if (nargs > 2 && strchr("0123456789+-", *start) == NULL)
+	{
+		fork = args[0];
+		args++;
+		nargs--;
+	}
+	if (args[0] == NULL || args[1] == NULL)
+		return NULL;
+	blkno = DirectFunctionCall1(int8in, CStringGetDatum(args[0]));
+	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
+	return relation_page_at(relid, fork, DatumGetInt64(blkno),
+							DatumGetLSN(lsn), nargs > 2 ? args[2] : NULL);
 }
 
 /*
  * walredo_page_at(text, text, text)
  * walredo_page_at(text, text, text, text)
+ * walredo_page_at(text, text, text, text, text)
  *
  * Any of the functions above, for calls whose arguments have no types: quoted
  * literals, NULL, and parameters.  The second argument tells which, as an LSN
@@ -407,8 +471,9 @@ Datum
 walredo_page_at_literals(PG_FUNCTION_ARGS)
 {
 	int			nargs = PG_NARGS();
-	char	   *args[4] = {NULL};
+	char	   *args[5] = {NULL};
 	bytea	   *base = NULL;
+	bytea	   *page;
 	WalredoTag	tag;
 	Datum		lsn;
 
@@ -418,21 +483,17 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 	if (args[0] == NULL || args[1] == NULL)
 		PG_RETURN_NULL();
 
-	if (strchr(args[1], '/') == NULL)
+	/* No function that takes a tag has five arguments. */
+	if (strchr(args[1], '/') == NULL || nargs == 5)
 	{
-		const char *fork = nargs == 3 ? forkNames[MAIN_FORKNUM] : args[1];
-		Datum		relid;
-		Datum		blkno;
+		Datum		relid = DirectFunctionCall1(regclassin,
+												CStringGetDatum(args[0]));
 
-		if (args[nargs - 2] == NULL || args[nargs - 1] == NULL)
+		page = relation_page_at_literals(DatumGetObjectId(relid), args + 1,
+										 nargs - 1);
+		if (page == NULL)
 			PG_RETURN_NULL();
-		relid = DirectFunctionCall1(regclassin, CStringGetDatum(args[0]));
-		blkno = DirectFunctionCall1(int8in, CStringGetDatum(args[nargs - 2]));
-		lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[nargs - 1]));
-		walredo_tag_of_relation(DatumGetObjectId(relid), fork,
-								DatumGetInt64(blkno), &tag);
-		PG_RETURN_BYTEA_P(page_at(DatumGetObjectId(relid), &tag,
-								  DatumGetLSN(lsn), NULL, NULL));
+		PG_RETURN_BYTEA_P(page);
 	}
 
 	tag = *walredo_tag_from_cstring(args[0]);
@@ -442,6 +503,28 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 												  CStringGetDatum(args[2])));
 	PG_RETURN_BYTEA_P(page_at(InvalidOid, &tag, DatumGetLSN(lsn), base,
 							  args[3]));
+}
+
+/*
+ * walredo_page_at(regclass, text, text, text)
+ *
+ * The same for calls of which only the relation has a type.
+ */
+Datum
+walredo_page_at_relation_literals(PG_FUNCTION_ARGS)
+{
+	char	   *args[3];
+	bytea	   *page;
+
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	for (int i = 0; i < lengthof(args); i++)
+		args[i] = walredo_getarg_cstring(fcinfo, i + 1);
+	page = relation_page_at_literals(PG_GETARG_OID(0), args, lengthof(args));
+	if (page == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_BYTEA_P(page);
 }
 
 /* What _walredo_read_pages() keeps from row to row. */
@@ -487,7 +570,8 @@ add_logged_forks(PagesScan *scan, Oid relid)
  * made.
  */
 static PagesScan *
-begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn)
+begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn,
+				 const char *directory)
 {
 	PagesScan  *scan = palloc0(sizeof(PagesScan));
 	int			max_forks = Max(list_length(relations), 1) *
@@ -509,10 +593,10 @@ begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn)
 
 	scan->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
-	wal = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL, lsn);
+	wal = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL, lsn);
 	while (walredo_page_scan_add_some(wal, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
-	check_files_are_older(scan->relids, scan->forks, scan->nforks,
+	check_files_are_older(scan->relids, scan->forks, scan->nforks, directory,
 						  walredo_reader_end_lsn(wal->reader));
 	walredo_page_scan_end(wal);
 	walredo_filter_free(filter);
@@ -558,7 +642,7 @@ end_pages_scan(Datum arg)
 }
 
 /*
- * _walredo_read_pages(relations, fork, lsn)
+ * _walredo_read_pages(relations, fork, lsn, wal_directory)
  *
  * Returns one row per block that WAL can make, fork by fork, in block order.
  * walredo_pages_at() and walredo_pages_at_all() are written in SQL on top of
@@ -595,7 +679,8 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 			elog(ERROR, "return type must be a row type");
 		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
 		scan = begin_pages_scan(walredo_getarg_relations(fcinfo, 0), fork,
-								PG_GETARG_LSN(2));
+								PG_GETARG_LSN(2),
+								walredo_getarg_cstring(fcinfo, 3));
 		funcctx->user_fctx = scan;
 		RegisterExprContextCallback(rsinfo->econtext, end_pages_scan,
 									PointerGetDatum(scan));
