@@ -746,6 +746,69 @@ REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn, text)
 GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION _walredo_read_file_pages(tag walredo_tag, lsn pg_lsn,
+	wal_directory text,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_read_file_pages'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_file_pages(walredo_tag, pg_lsn, text) IS
+	'implementation of walredo_pages_at()';
+REVOKE ALL ON FUNCTION _walredo_read_file_pages(walredo_tag, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_file_pages(walredo_tag, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at(tag walredo_tag, lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).blkno, (r.row).page
+	FROM (SELECT _walredo_read_file_pages($1, $2, $3) AS row) r;
+END;
+COMMENT ON FUNCTION walredo_pages_at(walredo_tag, pg_lsn, text) IS
+	'rebuild all blocks of a file as of an LSN from WAL';
+REVOKE ALL ON FUNCTION walredo_pages_at(walredo_tag, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at(walredo_tag, pg_lsn, text)
+	TO pg_read_server_files;
+
+-- As with walredo_page_at(), for arguments of unknown type.  Here the arguments have
+-- names, because pg_dump cannot dump a function that is written like this and
+-- has unnamed arguments besides named columns.
+
+CREATE FUNCTION _walredo_read_pages_literals(arg1 text, arg2 text, arg3 text,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_read_pages_literals'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_pages_literals(text, text, text) IS
+	'implementation of walredo_pages_at()';
+REVOKE ALL ON FUNCTION _walredo_read_pages_literals(text, text, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_pages_literals(text, text, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at(arg1 text, arg2 text, arg3 text,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).blkno, (r.row).page
+	FROM (SELECT _walredo_read_pages_literals($1, $2, $3) AS row) r;
+END;
+COMMENT ON FUNCTION walredo_pages_at(text, text, text) IS
+	'rebuild all blocks of a file as of an LSN from WAL, for arguments of unknown type';
+REVOKE ALL ON FUNCTION walredo_pages_at(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at(text, text, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_pages_at_all(relations regclass[], lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
 	OUT relation regclass,

@@ -343,6 +343,14 @@ SQL
 	'_walredo_read_pages(regclass[],text,pg_lsn,text)' =>
 	  "SELECT count(*) FROM \@._walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF', NULL)",
 	'walredo_pages_at(regclass,text,pg_lsn,text)' =>
+	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u'::regclass, 'main', 'FFFFFFFF/FFFFFFFF')",
+	'_walredo_read_file_pages(walredo_tag,pg_lsn,text)' =>
+	  "SELECT count(*) FROM \@._walredo_read_file_pages(\@.walredo_tag('public.u', 0), 'FFFFFFFF/FFFFFFFF', NULL)",
+	'walredo_pages_at(walredo_tag,pg_lsn,text)' =>
+	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at(\@.walredo_tag('public.u', 0), 'FFFFFFFF/FFFFFFFF')",
+	'_walredo_read_pages_literals(text,text,text)' =>
+	  "SELECT count(*) FROM \@._walredo_read_pages_literals('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
+	'walredo_pages_at(text,text,text)' =>
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at_all(regclass[],pg_lsn,text)' =>
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
