@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
+	src/api/filefuncs.o \
 	src/api/imagefuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
@@ -54,6 +55,8 @@ OBJS = \
 	src/wal/changes.o \
 	src/wal/changes_end.o \
 	src/wal/changes_native.o \
+	src/wal/file_names.o \
+	src/wal/files.o \
 	src/wal/names.o \
 	src/wal/reader.o
 

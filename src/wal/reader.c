@@ -45,8 +45,10 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
+#include "access/xlogrecovery.h"
 #include "catalog/pg_control.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -293,6 +295,19 @@ XLogRecPtr
 walredo_reader_last_lsn(WalredoReader *reader)
 {
 	return reader->end_lsn;
+}
+
+bool
+walredo_reader_is_of_server(WalredoReader *reader)
+{
+	TimeLineID	tli;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&tli);
+	else
+		(void) GetFlushRecPtr(&tli);
+	return reader->source->system_identifier == GetSystemIdentifier() &&
+		reader->source->tli == tli;
 }
 
 char *

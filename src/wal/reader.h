@@ -145,6 +145,12 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 
+/*
+ * Is this WAL of the server that runs, on the timeline that it is on, so that
+ * what WAL tells of is what the server has?
+ */
+extern bool walredo_reader_is_of_server(WalredoReader *reader);
+
 /* The name of the segment file that holds, or should hold, lsn; palloc'd. */
 extern char *walredo_reader_segment_name(WalredoReader *reader,
 										 XLogRecPtr lsn);
