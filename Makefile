@@ -58,7 +58,8 @@ OBJS = \
 	src/wal/file_names.o \
 	src/wal/files.o \
 	src/wal/names.o \
-	src/wal/reader.o
+	src/wal/reader.o \
+	src/wal/times.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql

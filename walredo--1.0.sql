@@ -845,6 +845,17 @@ REVOKE ALL ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_files(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_lsn_at(at timestamptz,
+	wal_directory text DEFAULT NULL)
+RETURNS pg_lsn
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_lsn_at(timestamptz, text) IS
+	'get the LSN after the last transaction that ended at or before a time';
+REVOKE ALL ON FUNCTION walredo_lsn_at(timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_lsn_at(timestamptz, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
 	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,

@@ -19,8 +19,10 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "wal/files.h"
+#include "wal/times.h"
 
 PG_FUNCTION_INFO_V1(walredo_files);
+PG_FUNCTION_INFO_V1(walredo_lsn_at);
 
 static const char *const event_names[] = {
 	[WALREDO_NOT_ENDED] = NULL,
@@ -68,4 +70,18 @@ walredo_files(PG_FUNCTION_ARGS)
 							 nulls);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * walredo_lsn_at(at, wal_directory)
+ */
+Datum
+walredo_lsn_at(PG_FUNCTION_ARGS)
+{
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+
+	PG_RETURN_LSN(walredo_lsn_of_time(walredo_getarg_cstring(fcinfo, 1),
+									  PG_GETARG_TIMESTAMPTZ(0)));
 }

@@ -297,6 +297,46 @@ walredo_reader_last_lsn(WalredoReader *reader)
 	return reader->end_lsn;
 }
 
+void
+walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn)
+{
+	if (reader->stop_reason != NULL)
+		pfree(reader->stop_reason);
+	reader->stop_reason = NULL;
+	reader->phase = READER_READING;
+	reader->start_lsn = InvalidXLogRecPtr;
+	reader->next_lsn = lsn;
+	reader->usable_end = 0;
+	if (lsn >= reader->end_lsn)
+		end_range(reader);
+	else
+		begin_reading(reader, lsn);
+}
+
+XLogRecPtr
+walredo_reader_newest_segment(WalredoReader *reader)
+{
+	int			segsize = reader->source->segsize;
+
+	if (reader->source->is_local)
+		return (reader->end_lsn - 1) / segsize * segsize;
+	return walredo_source_newest(reader->source, PG_UINT64_MAX) * segsize;
+}
+
+XLogRecPtr
+walredo_reader_segment_before(WalredoReader *reader, XLogRecPtr lsn)
+{
+	int			segsize = reader->source->segsize;
+
+	return (lsn - 1) / segsize * segsize;
+}
+
+bool
+walredo_reader_is_local(WalredoReader *reader)
+{
+	return reader->source->is_local;
+}
+
 bool
 walredo_reader_is_of_server(WalredoReader *reader)
 {

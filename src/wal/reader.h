@@ -146,6 +146,28 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 
 /*
+ * Reads on at the first record that begins at or after lsn, which must be in
+ * the range, and can be before what has been read.  As walredo_reader_begin(),
+ * this reads that record.
+ */
+extern void walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn);
+
+/*
+ * Where the newest segment begins that the range ends in, as far as that is
+ * known before it is read; and where the segment begins that is before lsn.
+ * For reading backwards.
+ */
+extern XLogRecPtr walredo_reader_newest_segment(WalredoReader *reader);
+extern XLogRecPtr walredo_reader_segment_before(WalredoReader *reader,
+												XLogRecPtr lsn);
+
+/*
+ * Is this the server's own WAL, so that an open range ends where the server is
+ * now?
+ */
+extern bool walredo_reader_is_local(WalredoReader *reader);
+
+/*
  * Is this WAL of the server that runs, on the timeline that it is on, so that
  * what WAL tells of is what the server has?
  */
