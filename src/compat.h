@@ -38,7 +38,8 @@ typedef Oid RelFileNumber;
 #define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
 #define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
 #define RelFileNumberIsValid(number)	OidIsValid(number)
-#define RelidByRelfilenumber(spcOid, number)	RelidByRelfilenode(spcOid, number)
+#define RelidByRelfilenumber(spcOid, number) \
+	RelidByRelfilenode(spcOid, number)
 #define RelationMapOidToFilenumber(relid, shared) \
 	RelationMapOidToFilenode(relid, shared)
 

@@ -505,8 +505,11 @@ add_class_page(WalredoFileNames *names, const ClassPage *class_page,
 			if (tuple == NULL || HeapTupleHeaderXminInvalid(tuple))
 				continue;
 			if (!HeapTupleHeaderXminCommitted(tuple))
-				xact = walredo_file_names_xact(names,
-											   HeapTupleHeaderGetRawXmin(tuple));
+			{
+				TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple);
+
+				xact = walredo_file_names_xact(names, xmin);
+			}
 			add_class_row(names, class_page, i, (char *) tuple + tuple->t_hoff,
 						  size - tuple->t_hoff, xact, true);
 		}
@@ -664,9 +667,9 @@ add_update(WalredoFileNames *names, const ClassPage *page, WalredoXact *xact)
 }
 
 /*
- * As heap_xlog_inplace() in heapam.c.  The row was there before, as in an image.
- * A transaction that has no ID has written no row, so this is another's, and
- * committed; one that has an ID may have written it.
+ * As heap_xlog_inplace() in heapam.c.  The row was there before, as in an
+ * image.  A transaction that has no ID has written no row, so this is another's,
+ * and committed; one that has an ID may have written it.
  */
 static void
 add_inplace(WalredoFileNames *names, const ClassPage *page, WalredoXact *xact)
@@ -730,6 +733,7 @@ add_class_record(WalredoFileNames *names, const XLogRecord *record,
 		const WalredoBlockRef *block = &iter.block;
 		ClassPage	page = {block->locator, block->blkno};
 		WalredoXact *xact;
+		uint8		op = record->xl_info & XLOG_HEAP_OPMASK;
 
 		if (!is_class_block(names, block))
 			continue;
@@ -754,7 +758,7 @@ add_class_record(WalredoFileNames *names, const XLogRecord *record,
 		xact = walredo_file_names_xact(names, record->xl_xid);
 		if (record->xl_rmid == RM_HEAP_ID)
 		{
-			switch (record->xl_info & XLOG_HEAP_OPMASK)
+			switch (op)
 			{
 				case XLOG_HEAP_INSERT:
 					add_insert(names, &page, xact);
@@ -771,7 +775,7 @@ add_class_record(WalredoFileNames *names, const XLogRecord *record,
 			}
 		}
 		else if (record->xl_rmid == RM_HEAP2_ID &&
-				 (record->xl_info & XLOG_HEAP_OPMASK) == XLOG_HEAP2_MULTI_INSERT)
+				 op == XLOG_HEAP2_MULTI_INSERT)
 			add_multi_insert(names, &page, xact);
 	}
 }

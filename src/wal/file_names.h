@@ -51,12 +51,12 @@ typedef struct WalredoClassRow
 	Oid			oid;
 	WalredoXact *xact;			/* that wrote it; NULL if it is known to have
 								 * committed */
-	bool		from_image;		/* was there when WAL had an image of its page */
+	bool		from_image;		/* it was there before the record */
 	BlockNumber blkno;			/* where the row is */
 	OffsetNumber offnum;
 } WalredoClassRow;
 
-/* A file, and the rows that are known of it, in the order in which they were. */
+/* A file, and the rows that are known of it, in the order of their time. */
 typedef struct WalredoNamedFile
 {
 	RelFileLocator locator;		/* hash key */

@@ -7,13 +7,13 @@
  * relations the files belong to.  This file puts the two together.
  *
  * The name of a file that goes, or is truncated, is what WAL has said before.
- * When a file is created, its row of pg_class is yet to be written.  So an event
- * whose name is not known stays pending until the file goes, or WAL has been
- * read, and then gets the first name that came.
+ * When a file is created, its row of pg_class is yet to be written.  So an
+ * event whose name is not known stays pending until the file goes, or WAL has
+ * been read, and then gets the first name that came.
  *
- * The row of a relation that is dropped was often written long ago.  So if names
- * are missing in the end, all is done again, from where WAL begins, for the
- * names of these files only.
+ * The row of a relation that is dropped was often written long ago.  So if
+ * names are missing in the end, all is done again, from where WAL begins, for
+ * the names of these files only.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

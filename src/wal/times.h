@@ -30,8 +30,8 @@
  *
  * ERROR 58P01 if all ends of transactions that WAL has are later.  ERROR 22023
  * if the time is after the end of WAL, so that the result could be another once
- * there is more.  The WAL of a server that is not in recovery goes on until now;
- * other WAL goes on until the last end of a transaction in it.
+ * there is more.  The WAL of a server that is not in recovery goes on until
+ * now; other WAL goes on until the last end of a transaction in it.
  */
 extern XLogRecPtr walredo_lsn_of_time(const char *directory, TimestampTz at);
 
