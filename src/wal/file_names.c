@@ -668,8 +668,8 @@ add_update(WalredoFileNames *names, const ClassPage *page, WalredoXact *xact)
 
 /*
  * As heap_xlog_inplace() in heapam.c.  The row was there before, as in an
- * image.  A transaction that has no ID has written no row, so this is another's,
- * and committed; one that has an ID may have written it.
+ * image.  A transaction that has no ID has written no row, so this is
+ * another's, and committed; one that has an ID may have written it.
  */
 static void
 add_inplace(WalredoFileNames *names, const ClassPage *page, WalredoXact *xact)
