@@ -287,7 +287,7 @@ WHERE event = 'dropped' AND tag IS NOT NULL
 SQL
 my @wrong = grep { !/^(\d+)\|(.*)$/ || $2 ne ($names{$1} // '') } @gone;
 is("@wrong", '', 'files that went had these names');
-cmp_ok(scalar(@gone), '>=', 22, '... all of them');
+cmp_ok(scalar(@gone), '>=', 21, '... all of them');
 is( query("SELECT count(*) FROM $events WHERE relation ~ '^[0-9]+\$'"),
 	0, 'there is no event without a name');
 is( query("SELECT relation FROM $events WHERE tag IS NULL"),
