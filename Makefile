@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
+	src/api/filefuncs.o \
 	src/api/imagefuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
@@ -59,8 +60,11 @@ OBJS = \
 	src/wal/changes.o \
 	src/wal/changes_end.o \
 	src/wal/changes_native.o \
+	src/wal/file_names.o \
+	src/wal/files.o \
 	src/wal/names.o \
-	src/wal/reader.o
+	src/wal/reader.o \
+	src/wal/times.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql
@@ -76,7 +80,7 @@ PG_CPPFLAGS += -DWALREDO_HAVE_BZIP2
 SHLIB_LINK += -lbz2
 endif
 
-REGRESS = types native apply wal decode privileges
+REGRESS = types native apply wal decode literals privileges
 REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
 
 PG_CONFIG ?= pg_config

@@ -23,11 +23,13 @@
 #if PG_VERSION_NUM >= 160000
 
 #include "storage/relfilelocator.h"
+#include "utils/relfilenumbermap.h"
 #include "varatt.h"
 
 #else
 
 #include "storage/relfilenode.h"
+#include "utils/relfilenodemap.h"
 
 /* PostgreSQL 16 renamed the relation's physical address and its fields. */
 typedef RelFileNode RelFileLocator;
@@ -35,6 +37,11 @@ typedef Oid RelFileNumber;
 
 #define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
 #define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
+#define RelFileNumberIsValid(number)	OidIsValid(number)
+#define RelidByRelfilenumber(spcOid, number) \
+	RelidByRelfilenode(spcOid, number)
+#define RelationMapOidToFilenumber(relid, shared) \
+	RelationMapOidToFilenode(relid, shared)
 
 #endif							/* PG_VERSION_NUM */
 
