@@ -17,6 +17,7 @@
 #include "common/relpath.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "page/bases.h"
 #include "page/diff.h"
 #include "page/hole.h"
 #include "page/rebuild.h"
@@ -227,12 +228,31 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 }
 
 /*
+ * Adds to a detail why no backup gives a page, if that is so.
+ */
+static void
+append_backup_problems(StringInfo detail, const WalredoBases *bases,
+					   const WalredoRebuiltPage *page)
+{
+	ListCell   *lc;
+
+	if (bases->backup != NULL && page->is_not_in_backup)
+		appendStringInfo(detail, " The page is not in backup \"%s\".",
+						 bases->backup->directory);
+	if (page->backup_problem != NULL &&
+		list_length(bases->reasons) == 0)
+		appendStringInfo(detail, " %s", page->backup_problem);
+	foreach(lc, bases->reasons)
+		appendStringInfo(detail, " %s", (char *) lfirst(lc));
+}
+
+/*
  * ERROR that says why a page cannot be made as of lsn, which is where the scan
  * has come to its end, and what would help.
  */
 static void
 report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
-				const WalredoRebuiltPage *page)
+				const WalredoBases *bases, const WalredoRebuiltPage *page)
 {
 	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
 	XLogRecPtr	wal_end = walredo_reader_end_lsn(scan->reader);
@@ -273,6 +293,8 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has " UINT64_FORMAT " records of the page, but none that initializes it or contains an image of it.",
 						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn),
 						 page->num_records);
+	if (page->end == WALREDO_NOT_ENDED)
+		append_backup_problems(&detail, bases, page);
 
 	later = first_start_after(scan->filter, directory, wal_end);
 	if (later != InvalidXLogRecPtr)
@@ -284,7 +306,8 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("cannot rebuild %s at %X/%X", name, LSN_FORMAT_ARGS(lsn)),
 			 errdetail_internal("%s", detail.data),
-			 page->end == WALREDO_NOT_ENDED && !page->is_incomplete ?
+			 page->end == WALREDO_NOT_ENDED && !page->is_incomplete &&
+			 bases->backup == NULL ?
 			 errhint("Specify a base image, or a directory that has WAL before %X/%X: WAL segment \"%s\" is the first that is missing.",
 					 LSN_FORMAT_ARGS(wal_start),
 					 walredo_reader_segment_name(scan->reader,
@@ -292,26 +315,89 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 			 errhint("Specify a base image.")));
 }
 
+/* A base image that the caller has given. */
+typedef struct GivenBase
+{
+	const bytea *image;			/* NULL if there is none */
+	XLogRecPtr	lsn;			/* as of which it is, or InvalidXLogRecPtr */
+} GivenBase;
+
+static const GivenBase no_base = {NULL, InvalidXLogRecPtr};
+
 /* Gives a rebuild the base image of a page, if there is one. */
 static void
-set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const bytea *base,
-		 XLogRecPtr lsn)
+set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const GivenBase *base)
 {
-	XLogRecPtr	base_lsn;
+	if (base->image != NULL)
+		walredo_rebuild_set_base(rebuild, tag, base->image, base->lsn);
+}
 
-	if (base == NULL)
-		return;
-	walredo_rebuild_set_base(rebuild, tag, base);
-	if (tag->kind != WALREDO_TAG_REL)
-		return;
-	base_lsn = PageGetLSN((Page) VARDATA(base));
-	if (base_lsn > lsn)
+/*
+ * Checks a base image that is to become a page as of lsn, and what the caller
+ * says that it is as of.  ERROR 22023 if they do not fit together.
+ */
+static void
+check_base(const WalredoTag *tag, const GivenBase *base, XLogRecPtr lsn)
+{
+	XLogRecPtr	page_lsn = InvalidXLogRecPtr;
+
+	if (base->image == NULL && base->lsn != InvalidXLogRecPtr)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base_lsn was specified, but there is no base image")));
+	if (base->image != NULL && tag->kind == WALREDO_TAG_REL)
+		page_lsn = PageGetLSN((Page) VARDATA(base->image));
+	if (page_lsn > lsn || base->lsn > lsn)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("base image is newer than the LSN asked for"),
 				 errdetail("The base image has LSN %X/%X, but the page is requested as of %X/%X.",
-						   LSN_FORMAT_ARGS(base_lsn), LSN_FORMAT_ARGS(lsn)),
+						   LSN_FORMAT_ARGS(Max(page_lsn, base->lsn)),
+						   LSN_FORMAT_ARGS(lsn)),
 				 errhint("Specify an older image of the page, or none.")));
+	if (base->lsn != InvalidXLogRecPtr && page_lsn > base->lsn)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base image is newer than base_lsn"),
+				 errdetail("The base image has LSN %X/%X, but base_lsn is %X/%X.",
+						   LSN_FORMAT_ARGS(page_lsn),
+						   LSN_FORMAT_ARGS(base->lsn))));
+}
+
+/*
+ * Begins to read WAL for a page as of lsn.  There are these cases:
+ *
+ * - The caller says what the base image is as of.  Only WAL from there on is
+ *	 needed, and it must be there.
+ * - The base image has an LSN.  If WAL reaches back to it, it is read from
+ * there
+ *	 on.  Otherwise all WAL is read that there is, because the page may have been
+ *	 unchanged since a time long after its LSN, or WAL may start it.
+ * - There is no base image.  Then one may come from a backup.
+ */
+static WalredoPageScan *
+begin_page_scan(const WalredoPageFilter *filter, const char *directory,
+				WalredoBases *bases, const GivenBase *base, XLogRecPtr lsn)
+{
+	XLogRecPtr	page_lsn = InvalidXLogRecPtr;
+	WalredoPageScan *scan;
+
+	if (base->image == NULL)
+		return walredo_page_scan_from(filter, directory, bases,
+									  &filter->tag, lsn);
+	if (base->lsn != InvalidXLogRecPtr)
+		return walredo_page_scan_begin(filter, directory, base->lsn, lsn);
+
+	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
+								   lsn);
+	if (filter->tag.kind == WALREDO_TAG_REL)
+		page_lsn = PageGetLSN((Page) VARDATA(base->image));
+	if (page_lsn > walredo_reader_first_lsn(scan->reader))
+	{
+		walredo_page_scan_end(scan);
+		scan = walredo_page_scan_begin(filter, directory, page_lsn, lsn);
+	}
+	return scan;
 }
 
 /*
@@ -320,12 +406,12 @@ set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const bytea *base,
  */
 static void
 forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
-				  const bytea *base, XLogRecPtr lsn)
+				  const GivenBase *base)
 {
 	if (!scan->has_restarted)
 		return;
 	walredo_rebuild_reset(rebuild);
-	set_base(rebuild, &scan->filter->tag, base, lsn);
+	set_base(rebuild, &scan->filter->tag, base);
 	scan->has_restarted = false;
 }
 
@@ -334,11 +420,12 @@ forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
  * for, of which the tag is the address now, or InvalidOid.
  */
 static bytea *
-page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
-		const char *directory)
+page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
+		const GivenBase *base, const char *directory)
 {
 	WalredoPageFilter *filter = walredo_filter_page(tag);
 	WalredoRebuild *rebuild = walredo_rebuild_create();
+	WalredoBases *bases = walredo_bases_open();
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
 
@@ -346,22 +433,24 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
 		check_is_logged(tag->forknum);
-	set_base(rebuild, tag, base, lsn);
 
-	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
-								   lsn);
+	/* This also checks the length of the base image. */
+	set_base(rebuild, tag, base);
+	check_base(tag, base, lsn);
+	scan = begin_page_scan(filter, directory, bases, base, lsn);
+	walredo_rebuild_set_backup(rebuild, bases->backup, bases->lsn);
 	while (walredo_page_scan_next(scan))
 	{
-		forget_before_gap(scan, rebuild, base, lsn);
+		forget_before_gap(scan, rebuild, base);
 		walredo_page_scan_add(scan, rebuild);
 	}
-	forget_before_gap(scan, rebuild, base, lsn);
+	forget_before_gap(scan, rebuild, base);
 	if (OidIsValid(relid))
 		check_files_are_older(&relid, tag, 1, directory,
 							  walredo_reader_end_lsn(scan->reader));
 	walredo_rebuild_get(rebuild, tag, &page);
 	if (page.image == NULL)
-		report_no_image(scan, directory, lsn, &page);
+		report_no_image(scan, directory, lsn, bases, &page);
 
 	walredo_page_scan_end(scan);
 	walredo_rebuild_free(rebuild);
@@ -369,18 +458,23 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 }
 
 /*
- * walredo_page_at(tag, lsn, base, wal_directory)
+ * walredo_page_at(tag, lsn, base, wal_directory, base_lsn)
  */
 Datum
 walredo_page_at(PG_FUNCTION_ARGS)
 {
+	GivenBase	base = no_base;
+
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 
+	if (!PG_ARGISNULL(2))
+		base.image = PG_GETARG_BYTEA_P(2);
+	if (!PG_ARGISNULL(4))
+		base.lsn = PG_GETARG_LSN(4);
 	PG_RETURN_BYTEA_P(page_at(InvalidOid, PG_GETARG_WALREDO_TAG_P(0),
-							  PG_GETARG_LSN(1),
-							  PG_ARGISNULL(2) ? NULL : PG_GETARG_BYTEA_P(2),
+							  PG_GETARG_LSN(1), &base,
 							  walredo_getarg_cstring(fcinfo, 3)));
 }
 
@@ -392,7 +486,7 @@ relation_page_at(Oid relid, const char *fork, int64 blkno, XLogRecPtr lsn,
 	WalredoTag	tag;
 
 	walredo_tag_of_relation(relid, fork, blkno, &tag);
-	return page_at(relid, &tag, lsn, NULL, directory);
+	return page_at(relid, &tag, lsn, &no_base, directory);
 }
 
 /*
@@ -474,7 +568,7 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 {
 	int			nargs = PG_NARGS();
 	char	   *args[5] = {NULL};
-	bytea	   *base = NULL;
+	GivenBase	base = no_base;
 	bytea	   *page;
 	WalredoTag	tag;
 	Datum		lsn;
@@ -485,8 +579,7 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 	if (args[0] == NULL || args[1] == NULL)
 		PG_RETURN_NULL();
 
-	/* No function that takes a tag has five arguments. */
-	if (strchr(args[1], '/') == NULL || nargs == 5)
+	if (strchr(args[1], '/') == NULL)
 	{
 		Datum		relid = DirectFunctionCall1(regclassin,
 												CStringGetDatum(args[0]));
@@ -501,9 +594,14 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 	tag = *walredo_tag_from_cstring(args[0]);
 	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
 	if (args[2] != NULL)
-		base = DatumGetByteaP(DirectFunctionCall1(byteain,
-												  CStringGetDatum(args[2])));
-	PG_RETURN_BYTEA_P(page_at(InvalidOid, &tag, DatumGetLSN(lsn), base,
+		base.image =
+			DatumGetByteaP(DirectFunctionCall1(byteain,
+											   CStringGetDatum(args[2])));
+	if (args[4] != NULL)
+		base.lsn =
+			DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+											CStringGetDatum(args[4])));
+	PG_RETURN_BYTEA_P(page_at(InvalidOid, &tag, DatumGetLSN(lsn), &base,
 							  args[3]));
 }
 
@@ -575,12 +673,14 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 {
 	WalredoPageFilter *filter;
 	WalredoPageScan *wal;
+	WalredoBases *bases = walredo_bases_open();
 	XLogRecPtr	end_lsn;
 
 	scan->fork = -1;
 	scan->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
-	wal = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL, lsn);
+	wal = walredo_page_scan_from(filter, directory, bases, NULL, lsn);
+	walredo_rebuild_set_backup(scan->rebuild, bases->backup, bases->lsn);
 	while (walredo_page_scan_add_some(wal, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
 	end_lsn = walredo_reader_end_lsn(wal->reader);
@@ -930,8 +1030,7 @@ handle_gap(PageHistory *history)
 	if (!history->scan->has_restarted)
 		return;
 	check_range_is_there(history);
-	forget_before_gap(history->scan, history->rebuild, NULL,
-					  InvalidXLogRecPtr);
+	forget_before_gap(history->scan, history->rebuild, &no_base);
 	if (history->in_range)
 		walredo_warn_of_gap(history->scan->reader);
 	history->current = NULL;
