@@ -24,6 +24,7 @@ OBJS = \
 	src/native/visibilitymap.o \
 	src/page/attempt.o \
 	src/page/bases.o \
+	src/page/current.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \

@@ -23,17 +23,21 @@
 #if PG_VERSION_NUM >= 160000
 
 #include "storage/relfilelocator.h"
+#include "utils/relfilenumbermap.h"
 #include "varatt.h"
 
 #else
 
 #include "storage/relfilenode.h"
+#include "utils/relfilenodemap.h"
 
 /* PostgreSQL 16 renamed the relation's physical address and its fields. */
 typedef RelFileNode RelFileLocator;
 typedef Oid RelFileNumber;
 
 #define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
+#define RelidByRelfilenumber(tablespace, number) \
+	RelidByRelfilenode(tablespace, number)
 #define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
 
 #endif							/* PG_VERSION_NUM */

@@ -18,6 +18,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "page/bases.h"
+#include "page/current.h"
 #include "page/diff.h"
 #include "page/hole.h"
 #include "page/rebuild.h"
@@ -416,6 +417,53 @@ forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
 }
 
 /*
+ * Could the server's own page be what a page was at the LSN up to which a
+ * rebuild has it, and of which the rebuild has no image?
+ *
+ * Not if the page did not exist: because it has ended, or because a backup is
+ * used that does not have it, and there is no record of it since.
+ */
+static bool
+may_be_current(const WalredoBases *bases, const WalredoRebuiltPage *page)
+{
+	if (page->num_records > 0)
+		return true;
+	switch (page->end)
+	{
+		case WALREDO_TRUNCATED:
+		case WALREDO_FILE_REMOVED:
+		case WALREDO_FILE_CREATED:
+			return false;
+		case WALREDO_NOT_ENDED:
+			return bases->backup == NULL || page->backup_problem != NULL;
+		case WALREDO_FILE_COPIED:
+		case WALREDO_UNKNOWN_CHANGE:
+			break;
+	}
+	return true;
+}
+
+/*
+ * The server's own page, if it is what a page was at the LSN up to which a
+ * rebuild has it; else NULL.
+ */
+static bytea *
+current_page(WalredoCurrent *current, int fork,
+			 const WalredoTag *tag, const WalredoRebuiltPage *page)
+{
+	bytea	   *image;
+
+	if (current == NULL)
+		return NULL;
+	image = walredo_current_page(current, fork, (BlockNumber) tag->number);
+
+	/* It must not lack changes that WAL has. */
+	if (image != NULL && PageGetLSN((Page) VARDATA(image)) < page->last_lsn)
+		return NULL;
+	return image;
+}
+
+/*
  * The image of a page as of lsn.  relid is the relation that has been asked
  * for, of which the tag is the address now, or InvalidOid.
  */
@@ -449,6 +497,15 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 		check_files_are_older(&relid, tag, 1, directory,
 							  walredo_reader_end_lsn(scan->reader));
 	walredo_rebuild_get(rebuild, tag, &page);
+	if (page.image == NULL && base->image == NULL &&
+		may_be_current(bases, &page))
+	{
+		WalredoCurrent *current = walredo_current_begin(tag, 1, true,
+														directory,
+														scan->reader);
+
+		page.image = current_page(current, 0, tag, &page);
+	}
 	if (page.image == NULL)
 		report_no_image(scan, directory, lsn, bases, &page);
 
@@ -631,11 +688,22 @@ walredo_page_at_relation_literals(PG_FUNCTION_ARGS)
 typedef struct PagesScan
 {
 	WalredoRebuild *rebuild;
+	WalredoBases *bases;
+	WalredoCurrent *current;	/* for the server's own pages, or NULL */
 	WalredoTag *forks;
 	Oid		   *relids;			/* of which relation each of them is, or NULL */
 	int			nforks;
 	int			fork;			/* whose pages are returned now; -1 before the
 								 * first */
+
+	/*
+	 * The next block of the fork to return, and the next page of it that the
+	 * rebuild knows, if there is one.
+	 */
+	uint64		next_block;
+	bool		has_known;
+	WalredoTag	known_tag;
+	WalredoRebuiltPage known;
 } PagesScan;
 
 /* Adds a fork of a relation.  ERROR if WAL does not have it. */
@@ -673,20 +741,23 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 {
 	WalredoPageFilter *filter;
 	WalredoPageScan *wal;
-	WalredoBases *bases = walredo_bases_open();
 	XLogRecPtr	end_lsn;
 
 	scan->fork = -1;
+	scan->bases = walredo_bases_open();
 	scan->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
-	wal = walredo_page_scan_from(filter, directory, bases, NULL, lsn);
-	walredo_rebuild_set_backup(scan->rebuild, bases->backup, bases->lsn);
+	wal = walredo_page_scan_from(filter, directory, scan->bases, NULL, lsn);
+	walredo_rebuild_set_backup(scan->rebuild, scan->bases->backup,
+							   scan->bases->lsn);
 	while (walredo_page_scan_add_some(wal, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
 	end_lsn = walredo_reader_end_lsn(wal->reader);
 	if (scan->relids != NULL)
 		check_files_are_older(scan->relids, scan->forks, scan->nforks,
 							  directory, end_lsn);
+	scan->current = walredo_current_begin(scan->forks, scan->nforks, false,
+										  directory, wal->reader);
 	walredo_page_scan_end(wal);
 	walredo_filter_free(filter);
 	return end_lsn;
@@ -767,29 +838,76 @@ begin_file_scan(const WalredoTag *tag, XLogRecPtr lsn, const char *directory)
 	return scan;
 }
 
+/* Asks the rebuild for the next page of the fork that it knows. */
+static void
+advance_known(PagesScan *scan)
+{
+	scan->has_known = walredo_rebuild_next(scan->rebuild, &scan->known_tag,
+										   &scan->known);
+}
+
 /*
- * Moves to the next page that WAL can make.  False if there are no more.
- * Blocks that WAL knows, but cannot make, are left out.
+ * Returns the page of the next block of the fork, or NULL if it is not known.
  */
-static bool
-next_page(PagesScan *scan, WalredoTag *tag, WalredoRebuiltPage *page)
+static bytea *
+page_of_next_block(PagesScan *scan)
+{
+	WalredoTag	tag = scan->forks[scan->fork];
+	WalredoRebuiltPage page;
+
+	tag.number = scan->next_block++;
+	if (scan->has_known && scan->known_tag.number == tag.number &&
+		!scan->known.is_waiting)
+		page = scan->known;
+	else
+	{
+		/*
+		 * This tells how a block of which there is no record has ended. And
+		 * if a child has failed at this page, or at another, it says why.
+		 */
+		walredo_rebuild_get(scan->rebuild, &tag, &page);
+	}
+	if (page.image == NULL && may_be_current(scan->bases, &page))
+		page.image = current_page(scan->current, scan->fork, &tag, &page);
+	return page.image;
+}
+
+/*
+ * Moves to the next page that is known, and returns its image.  NULL if there
+ * are no more.  Blocks that cannot be made are left out.
+ */
+static bytea *
+next_page(PagesScan *scan, WalredoTag *tag)
 {
 	for (;;)
 	{
+		uint64		nblocks = 0;
+		bytea	   *image;
+
 		CHECK_FOR_INTERRUPTS();
-		if (scan->fork >= 0 &&
-			walredo_rebuild_next(scan->rebuild, tag, page))
+		if (scan->fork >= 0)
 		{
-			/* A child has failed at it, or at another: this says why. */
-			if (page->is_waiting)
-				walredo_rebuild_get(scan->rebuild, tag, page);
-			if (page->image != NULL)
-				return true;
-			continue;
+			if (scan->has_known && scan->known_tag.number < scan->next_block)
+				advance_known(scan);
+			if (scan->current != NULL)
+				nblocks = walredo_current_blocks(scan->current, scan->fork);
+			if (scan->has_known && scan->next_block >= nblocks)
+				scan->next_block = scan->known_tag.number;
+			if (scan->has_known || scan->next_block < nblocks)
+			{
+				*tag = scan->forks[scan->fork];
+				tag->number = scan->next_block;
+				image = page_of_next_block(scan);
+				if (image != NULL)
+					return image;
+				continue;
+			}
 		}
 		if (++scan->fork == scan->nforks)
-			return false;
+			return NULL;
 		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
+		scan->next_block = 0;
+		advance_known(scan);
 	}
 }
 
@@ -818,14 +936,15 @@ return_next_page(FunctionCallInfo fcinfo)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *funcctx = SRF_PERCALL_SETUP();
 	PagesScan  *scan = funcctx->user_fctx;
-	WalredoRebuiltPage page;
+	bytea	   *image;
 	WalredoTag	tag;
 	Datum		values[4];
 	bool		nulls[4] = {0};
 	int			first = lengthof(values) - funcctx->tuple_desc->natts;
 	HeapTuple	tuple;
 
-	if (!next_page(scan, &tag, &page))
+	image = next_page(scan, &tag);
+	if (image == NULL)
 	{
 		UnregisterExprContextCallback(rsinfo->econtext, end_pages_scan,
 									  PointerGetDatum(scan));
@@ -837,11 +956,12 @@ return_next_page(FunctionCallInfo fcinfo)
 		values[0] = ObjectIdGetDatum(scan->relids[scan->fork]);
 	values[1] = CStringGetTextDatum(forkNames[tag.forknum]);
 	values[2] = Int64GetDatum((int64) tag.number);
-	values[3] = PointerGetDatum(page.image);
+	values[3] = PointerGetDatum(image);
 	tuple = heap_form_tuple(funcctx->tuple_desc, values + first, nulls + first);
 
 	/* The tuple has a copy of it. */
-	walredo_rebuild_forget(scan->rebuild);
+	if (scan->has_known && scan->known_tag.number == tag.number)
+		walredo_rebuild_forget(scan->rebuild);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
 }
 
