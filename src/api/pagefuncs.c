@@ -368,13 +368,14 @@ check_base(const WalredoTag *tag, const GivenBase *base, XLogRecPtr lsn)
 /*
  * Begins to read WAL for a page as of lsn.  There are these cases:
  *
- * - The caller says what the base image is as of.  Only WAL from there on is
- *	 needed, and it must be there.
- * - The base image has an LSN.  If WAL reaches back to it, it is read from
- * there
- *	 on.  Otherwise all WAL is read that there is, because the page may have been
- *	 unchanged since a time long after its LSN, or WAL may start it.
- * - There is no base image.  Then one may come from a backup.
+ * If the caller says what the base image is as of, only WAL from there on is
+ * needed, and it must be there.
+ *
+ * If the base image has an LSN, WAL is read from there on, if it reaches back
+ * so far.  Otherwise all WAL is read that there is, because the page may have
+ * been unchanged for long after its LSN, or WAL may start it.
+ *
+ * If there is no base image, one may come from a backup.
  */
 static WalredoPageScan *
 begin_page_scan(const WalredoPageFilter *filter, const char *directory,

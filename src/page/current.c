@@ -4,18 +4,18 @@
  *	  The server's own pages, where WAL has not changed them since an LSN.
  *
  * A page that no record has changed since an LSN is now as it was then, but for
- * changes that are not logged, such as hint bits.  To know that, the page has to
- * be copied first, and WAL has to be read afterwards, from that LSN to where WAL
- * was inserted when the page had been copied.  Whoever changes a page holds its
- * lock until the record has been inserted, so that the record of any change that
- * is in the copy is in this WAL.
+ * changes that are not logged, such as hint bits.  To know that, the page has
+ * to be copied first, and WAL has to be read afterwards, from that LSN to where
+ * WAL was inserted when the page had been copied.  Whoever changes a page holds
+ * its lock until the record has been inserted, so that the record of any change
+ * that is in the copy is in this WAL.
  *
- * The LSN of the page is checked, too, but it would not suffice: not all records
- * set it.
+ * The LSN of the page is checked, too, but it would not suffice: not all
+ * records set it.
  *
- * Pages are copied in windows of some hundred blocks.  WAL is read on after each
- * window, and the blocks that it has changed so far are kept, as a bit for each
- * block that the fork has.
+ * Pages are copied in windows of some hundred blocks.  WAL is read on after
+ * each window, and the blocks that it has changed so far are kept, as a bit for
+ * each block that the fork has.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
