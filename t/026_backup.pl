@@ -7,6 +7,7 @@
 
 use File::Copy qw(move);
 use PostgreSQL::Test::RecursiveCopy;
+use WalredoSessions;
 use WalredoTest;
 
 # Other cluster, for a backup of another system
@@ -125,9 +126,9 @@ sub test_cluster
 	my $node = wal_server(
 		$name,
 		allows_streaming => 1,
-		extra => $checksums ? ['--data-checksums'] :
-		  PostgreSQL::Test::Cluster->can('pg_version')
-		  && $other->pg_version->major >= 18 ? ['--no-data-checksums'] : [],
+		extra => $checksums ? ['--data-checksums']
+		: $other->pg_version->major >= 18 ? ['--no-data-checksums']
+		: [],
 		conf => <<'CONF');
 wal_keep_size = 0
 min_wal_size = 2MB
@@ -308,6 +309,72 @@ SQL
 			}
 		}
 	}
+
+	#
+	# A backup that was copied late: files are newer than an LSN in the middle
+	#
+
+	my $late = "$backups/late";
+	my $session = session($node);
+	$session->query("SELECT pg_backup_start('late', true)");
+	$node->safe_psql('postgres', <<'SQL');
+UPDATE cold SET t = 'before' WHERE i BETWEEN 200 AND 240;
+DELETE FROM cut WHERE g BETWEEN 50 AND 60;
+SQL
+	$lsn{middle} = current_lsn($node);
+	$file{middle} = slurp_fork($node, 'cold');
+	$file{cut_middle} = slurp_fork($node, 'cut');
+	$node->safe_psql('postgres', <<'SQL');
+UPDATE cold SET t = 'after' WHERE i BETWEEN 230 AND 300;
+DELETE FROM cold WHERE i = 1700;
+DELETE FROM cut;
+VACUUM cut;
+INSERT INTO cut SELECT g, repeat('d', 300) FROM generate_series(1, 300) g;
+VACUUM cold;
+CHECKPOINT;
+SQL
+	PostgreSQL::Test::RecursiveCopy::copypath($data, $late,
+		filterfn => sub {
+			$_[0] !~ m{^(pg_wal|pg_tblspc/.*|postmaster.pid|log)$};
+		});
+	my ($end, $late_label) = split /\|/,
+	  $session->query('SELECT lsn, labelfile FROM pg_backup_stop()');
+	$session->quit;
+	my ($start) = $late_label =~ /^START WAL LOCATION: (\S+)/ or die;
+	write_file("$late/backup_label", "$late_label\n" =~ s/\n\n+\z/\n/r);
+	write_file("$late/backup_manifest", <<JSON);
+"WAL-Ranges": [
+{ "Timeline": 1, "Start-LSN": "$start", "End-LSN": "$end" }
+],
+JSON
+	like(verify($node, $late, $_), qr/^ok\|\d+\|$/,
+		"$name: $_, from a backup that was copied late")
+	  foreach qw(cold cut cold_pkey pg_class);
+	like(verify($node, $late, 'cold', 'vm'), qr/^ok\|1\|$/, '... its map');
+
+	# Either a page is as it was in the middle, or it is not returned.
+	foreach my $relation (qw(cold cut))
+	{
+		my $middle = $node->basedir . '/middle';
+
+		write_file($middle, $file{ $relation eq 'cut' ? 'cut_middle' : 'middle' });
+		my ($all, $equal) = split /\|/, $node->safe_psql('postgres', <<SQL);
+SET walredo.backup_directory = '$late';
+SELECT count(*), count(*) FILTER (WHERE $compared{masked} =
+	substr(middle, 1, 8) || walredo_page_mask('Heap', middle, blkno))
+FROM walredo_pages_at('$relation', 'main', '$lsn{middle}'),
+	LATERAL pg_read_binary_file('$middle', blkno * $page_size, $page_size)
+	AS middle
+SQL
+		is($equal, $all, "$name: all pages of $relation in the middle are right");
+		cmp_ok($all, '>=', 1, '... of which there are some');
+		cmp_ok($all, '<', (-s $middle) / $page_size, '... but not all');
+	}
+	like(
+		with_setting($node, $late,
+			"SELECT walredo_page_at('slru pg_xact/0000 blk 0', '$lsn{middle}')"),
+		qr/cannot rebuild .*\nDETAIL: .*ended at .*, so that what it has may be newer/,
+		'... and no page without an LSN');
 
 	#
 	# Damage

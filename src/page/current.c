@@ -51,7 +51,7 @@ typedef struct CurrentFork
 	Oid			relid;			/* InvalidOid: its pages cannot be used */
 	BlockNumber nblocks;		/* blocks after these are not used */
 	BlockNumber end;			/* nor those from here on, which have ended */
-	bits8	   *changed;		/* a bit for each of the nblocks */
+	uint8	   *changed;		/* a bit for each of the nblocks */
 } CurrentFork;
 
 struct WalredoCurrent
