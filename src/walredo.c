@@ -14,6 +14,7 @@
 
 #include <limits.h>
 
+#include "backup/backup.h"
 #include "child/child.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -95,6 +96,15 @@ define_settings(void)
 							   PGC_USERSET,
 							   0,
 							   walredo_check_timeline, NULL, NULL);
+
+	DefineCustomStringVariable("walredo.backup_directory",
+							   "Sets the base backups that pages are taken from, separated by colons.",
+							   "They are directories as pg_basebackup makes them in plain format.",
+							   &walredo_backup_directory,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("walredo");
 }

@@ -356,6 +356,18 @@ walredo_reader_is_of_server(WalredoReader *reader)
 		reader->source->tli == tli;
 }
 
+uint64
+walredo_reader_system(WalredoReader *reader)
+{
+	return reader->source->system_identifier;
+}
+
+TimeLineID
+walredo_reader_timeline(WalredoReader *reader)
+{
+	return reader->source->tli;
+}
+
 char *
 walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 {
