@@ -93,6 +93,13 @@ typedef int LoggedSlruPage;
 #define WALREDO_MAX_MULTIXACT_OFFSET	MaxMultiXactOffset
 #endif
 
+/* ... and so have the numbers of their segments, in the names of the files. */
+#if PG_VERSION_NUM >= 190000
+#define WALREDO_LONG_MEMBER_SEGMENT_NAMES	true
+#else
+#define WALREDO_LONG_MEMBER_SEGMENT_NAMES	false
+#endif
+
 /* PostgreSQL 19 renamed the type of a replication origin's ID. */
 #if PG_VERSION_NUM < 190000
 #define ReplOriginId			RepOriginId
