@@ -108,9 +108,6 @@ sub stop_clients
 	return;
 }
 
-my $per_status = <<'SQL';
-SELECT status, count(*) FROM walredo_verify_slru() GROUP BY 1 ORDER BY 1
-SQL
 my $bad = <<'SQL';
 SELECT tag, status, detail FROM walredo_verify_slru() WHERE status = 'mismatch'
 SQL
@@ -152,28 +149,212 @@ cmp_ok($rounds, '>', 6, "pages are verified in many rounds");
 note "$rounds rounds";
 is(join("\n", @mismatches), '', 'no page is a mismatch under load');
 
-# Prepared transactions of a client that was stopped
-$primary->safe_psql('postgres', <<"SQL");
-DO \$\$ BEGIN PERFORM 1; END \$\$;
-BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'stays';
+
+my @slrus =
+  ('pg_xact', 'pg_multixact/offsets', 'pg_multixact/members', 'pg_commit_ts');
+
+# What is left after the load: a prepared transaction, and files that are up to
+# date.
+$primary->safe_psql('postgres', <<'SQL');
+BEGIN;
+SELECT pg_current_xact_id();
+PREPARE TRANSACTION 'stays';
 CHECKPOINT;
 SQL
 $primary->wait_for_catchup($standby);
 $standby->safe_psql('postgres', 'CHECKPOINT');
-note $primary->safe_psql('postgres', "SELECT * FROM walredo_verify_slru() WHERE status <> 'ok'");
-note $primary->safe_psql('postgres', $per_status);
-note $standby->safe_psql('postgres', $per_status);
 foreach my $node ($primary, $standby)
 {
-	foreach my $slru ('pg_xact', 'pg_multixact/offsets',
-		'pg_multixact/members', 'pg_commit_ts')
+	foreach my $slru (@slrus)
 	{
-		cmp_ok(
-			$node->safe_psql('postgres', <<SQL), '>=', 1,
-SELECT count(*) FROM walredo_verify_slru('$slru')
-WHERE status = 'ok' AND tag::text LIKE 'slru $slru/%'
+		# Pages that pg_resetwal has skipped have no records, and those of
+		# before WAL have none that starts them.
+		is( $node->safe_psql('postgres', <<SQL),
+SELECT string_agg(DISTINCT status, ', '), count(*) > 1
+FROM walredo_verify_slru('$slru')
+WHERE status = 'ok' OR detail !~ 'no record that starts the page'
 SQL
+			'ok|t',
 			$node->name . ": pages of $slru are verified");
 	}
 }
+is( $primary->safe_psql('postgres', <<'SQL'),
+SELECT count(*), count(*) FILTER (WHERE status = 'unverifiable')
+FROM walredo_verify_slru('pg_xact') WHERE tag::text LIKE 'slru pg_xact/0000 %'
+SQL
+	'32|32',
+	'pages that WAL does not make are unverifiable');
+
+# Arguments
+like(
+	error_of($primary, 'postgres', "SELECT walredo_verify_slru('pg_subtrans')"),
+	qr/ERROR:  22023: unrecognized SLRU: "pg_subtrans"
+HINT:  Valid SLRUs are "pg_xact", "pg_multixact\/offsets", "pg_multixact\/members" and "pg_commit_ts"\./,
+	'only SLRUs that are in WAL can be verified');
+is( $primary->safe_psql('postgres', <<'SQL'),
+SELECT count(DISTINCT split_part(tag::text, '/', 1)) FROM walredo_verify_slru(NULL)
+SQL
+	3, 'NULL stands for all SLRUs');
+
+# Damage.  Entries of old pages are chosen, which the server does not write any
+# more: $entry is the number of one on the first page of the second segment.
+my %segment = (
+	'pg_xact' => '0001',
+	'pg_multixact/offsets' => '0001',
+	'pg_multixact/members' => '0' x ($long_names ? 11 : 0) . '0001',
+	'pg_commit_ts' => '0029');
+my $offset_size = $page_size / $offsets_per_page;
+
+# The status of a transaction of the first page of the second segment.
+sub clog_status
+{
+	my $entry = shift;
+	my $page = read_block("$data/pg_xact/0001", 0);
+
+	return ord(substr($page, int($entry / 4), 1)) >> $entry % 4 * 2 & 3;
+}
+
+# XORs bytes of a file.
+sub flip
+{
+	my ($slru, $offset, $bits) = @_;
+	my $file = "$data/$slru/$segment{$slru}";
+
+	overwrite($file, $offset,
+		substr(slurp_file($file), $offset, length $bits) ^ $bits);
+	return;
+}
+
+# Runs a piece of code while the server is down, and returns what the server
+# then finds in an SLRU that it did not before.
+sub damage
+{
+	my ($slru, $code) = @_;
+	my $query =
+	  "SELECT tag, status, detail FROM walredo_verify_slru('$slru') WHERE status = 'mismatch'";
+	my $file = "$data/$slru/$segment{$slru}";
+	my $found;
+
+	is($primary->safe_psql('postgres', $query), '', "$slru is in order");
+	$primary->stop;
+	my $old = slurp_file($file);
+	$code->();
+	$primary->start;
+	$found = $primary->safe_psql('postgres', $query);
+	$primary->stop;
+	write_file($file, $old);
+	$primary->start;
+	return $found;
+}
+
+my ($committed) = grep { clog_status($_) == 1 } 1000 .. 32000;
+my ($aborted) = grep { clog_status($_) == 2 } 1000 .. 32000;
+
+is( damage(
+		'pg_xact',
+		sub {
+			flip('pg_xact', int($committed / 4), chr(1 << $committed % 4 * 2));
+		}),
+	'slru pg_xact/0001 blk 0|mismatch|1 of 32768 entries differs: transaction '
+	  . ($clog_segment + $committed)
+	  . ' is in progress, but according to WAL it is committed.',
+	'a bit flipped in pg_xact is found');
+is( damage(
+		'pg_xact',
+		sub {
+			flip('pg_xact', int($aborted / 4), chr(3 << $aborted % 4 * 2));
+			flip('pg_xact', int($committed / 4), chr(3 << $committed % 4 * 2));
+		}),
+	'slru pg_xact/0001 blk 0|mismatch|2 of 32768 entries differ. The first of them: transaction '
+	  . ( $committed < $aborted
+		? $clog_segment + $committed
+		  . ' is aborted, but according to WAL it is committed.'
+		: $clog_segment + $aborted
+		  . ' is committed, but according to WAL it is aborted.'),
+	'changed statuses in pg_xact are found');
+like(
+	damage(
+		'pg_multixact/offsets',
+		sub { flip('pg_multixact/offsets', 10 * $offset_size, "\1") }),
+	qr{^slru pg_multixact/offsets/0001 blk 0\|mismatch\|1 of \d+ entries differs: multixact @{[$offsets_per_page * 32 + 10]} begins at member \d+, but according to WAL it begins at member \d+\.$},
+	'a bit flipped in an offset is found');
+like(
+	damage(
+		'pg_multixact/members',
+		sub { flip('pg_multixact/members', 3 * 20 + 4, "\4") }),
+	qr{^slru pg_multixact/members/0001 blk 0\|mismatch\|1 of 1636 entries differs: member @{[$members_per_page * 32 + 12]} is transaction \d+ with status (\d), but according to WAL it is transaction \d+ with status \1\.$},
+	'a bit flipped in a member is found');
+like(
+	damage(
+		'pg_multixact/members',
+		sub { flip('pg_multixact/members', 3 * 20 + 2, "\1") }),
+	qr{^slru pg_multixact/members/0001 blk 0\|mismatch\|1 of 1636 entries differs: member @{[$members_per_page * 32 + 14]} is transaction (\d+) with status \d, but according to WAL it is transaction \1 with status \d\.$},
+	'a bit flipped in the status of a member is found');
+like(
+	damage(
+		'pg_multixact/offsets',
+		sub { flip('pg_multixact/offsets', 0, slurp_page("$data/pg_multixact/offsets/0001", 0)) }),
+	qr{^slru pg_multixact/offsets/0001 blk 0\|mismatch\|$offsets_per_page of $offsets_per_page entries differ\. The first of them: multixact @{[$offsets_per_page * 32]} begins at member 0, },
+	'a page of zeroes is found');
+
+# A transaction with a commit timestamp on the first page of a segment
+my $xid = 819 * 32 * 0x29;
+$xid++ while $primary->safe_psql('postgres',
+	"SELECT pg_xact_commit_timestamp('$xid') IS NULL") eq 't';
+foreach my $bits ("\1", "\0\0\0\0\0\0\1", "\0\0\0\0\0\0\0\0\1")
+{
+	like(
+		damage(
+			'pg_commit_ts',
+			sub { flip('pg_commit_ts', ($xid - 819 * 32 * 0x29) * 10, $bits) }),
+		qr{^slru pg_commit_ts/0029 blk 0\|mismatch\|1 of 819 entries differs: transaction $xid has commit timestamp },
+		'a bit flipped in a commit timestamp is found');
+}
+my $missing = damage('pg_commit_ts',
+	sub { unlink("$data/pg_commit_ts/0029") or die "unlink: $!" });
+is( $missing,
+	join("\n",
+		map {
+			"slru pg_commit_ts/0029 blk $_|mismatch|The page is missing: there is no file \"pg_commit_ts/0029\"."
+		} 0 .. 31),
+	'a lost segment is found');
+is( damage(
+		'pg_commit_ts',
+		sub {
+			truncate("$data/pg_commit_ts/0029", 30.5 * $page_size)
+			  or die "truncate: $!";
+		}),
+	'slru pg_commit_ts/0029 blk 30|mismatch|The page is cut: file "pg_commit_ts/0029" ends in it.
+slru pg_commit_ts/0029 blk 31|mismatch|The page is missing: file "pg_commit_ts/0029" ends before it.',
+	'a cut segment is found');
+
+# When all rows are frozen, the first segments are removed.
+$primary->safe_psql('postgres', "COMMIT PREPARED 'stays'");
+$primary->safe_psql('postgres',
+	'ALTER DATABASE template0 ALLOW_CONNECTIONS true');
+foreach my $database ('template0', 'template1', 'postgres')
+{
+	$primary->safe_psql($database, 'VACUUM (FREEZE)');
+}
+$primary->wait_for_catchup($standby);
+foreach my $node ($primary, $standby)
+{
+	my $what = $node->name . ': after truncation,';
+
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	ok(!-e $node->data_dir . '/pg_xact/0000', "$what a segment is gone");
+	is($node->safe_psql('postgres', $bad), '', "$what no page is missing");
+	foreach my $slru (@slrus)
+	{
+		is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) FROM walredo_verify_slru('$slru')
+WHERE tag::text ~ '^slru $slru/0000 ' OR status <> 'ok'
+SQL
+			0,
+			"$what only newer pages of $slru are reported");
+	}
+}
+
+$primary->stop;
+$standby->stop;
 done_testing();

@@ -10,35 +10,33 @@
  * be as WAL makes it, and one that such a record has set can also be as it was
  * before.
  *
- * There are more differences which do not mean that a page is damaged, because
- * the server does not log, or does not write, everything:
+ * There are more differences that do not mean that a page is damaged, because
+ * the server does not log, or does not write, everything.
  *
- * - Neither does a checkpoint wait for the end of an aborted transaction to get
- *	 into pg_xact, nor does the page of it wait for the record to be flushed.  If
- *	 the server crashes then, the transaction remains in progress in pg_xact, or
- *	 remains aborted although WAL has no such record.  Both are the same to the
- *	 server, unless the transaction is running.  (Commits are different: see
- *	 RecordTransactionCommit() in src/backend/access/transam/xact.c.)
+ * A checkpoint does not wait until the end of an aborted transaction has got
+ * into pg_xact, nor is the record of it flushed before the page is written.  If
+ * the server crashes then, the transaction remains in progress in pg_xact, or
+ * it remains aborted although WAL has no such record.  Both are the same to the
+ * server, unless the transaction is running.  (Commits are different: see
+ * RecordTransactionCommit() in src/backend/access/transam/xact.c.)
  *
- * - The server writes pages of multixacts and of commit timestamps before the
- *	 records that have changed them.  If it crashes then, entries remain that
- *	 WAL does not have.  Multixacts that come after the last one of which there
- *	 is a record are removed at the next start (TrimMultiXact()).  But one whose
- *	 record came after that of a later one is not.  Commit timestamps are never
- *	 removed.
+ * The server writes pages of multixacts and of commit timestamps before it
+ * flushes the records that have changed them.  If it crashes then, entries
+ * remain that WAL does not have.  Multixacts after the last one of which there
+ * is a record are removed at the next start, by TrimMultiXact().  But one is
+ * not whose record came after that of a later multixact.  Commit timestamps are
+ * never removed.
  *
- * - TrimMultiXact() does not log what it does: it also sets the offset of the
- *	 next multixact.
+ * TrimMultiXact() does not log what it does.  It also sets the offset of the
+ * next multixact.  Older minor releases do not set that offset when they create
+ * a multixact, but redo of current ones does, and so do we.
  *
- * - Older minor releases did not set the offset of the next multixact when they
- *	 created one.
+ * A checkpoint does not wait until a multixact whose record is before its redo
+ * point has got into the buffers.
  *
- * - A checkpoint does not wait until a multixact whose record is before its
- *	 redo point has got into the buffers.
- *
- * - If a session has a replication origin, but has not said when the
- *	 transaction was committed there, the commit record has the wrong timestamp
- *	 for it.  The server itself uses the time of its own commit then.
+ * If a session has a replication origin, but has not said when the transaction
+ * was committed there, the commit record does not have the timestamp that the
+ * server uses for it.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -59,15 +57,15 @@
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
 
-typedef enum Verdict
+typedef enum EntryResult
 {
-	VERDICT_OK,
-	VERDICT_DIFFERENT,			/* WAL cannot have made it */
-	VERDICT_LOST,				/* maybe a crash has lost its record */
-	VERDICT_IN_FLIGHT			/* maybe a checkpoint has not waited for it */
-} Verdict;
+	ENTRY_OK,
+	ENTRY_DIFFERENT,			/* WAL cannot have made it */
+	ENTRY_LOST,				/* maybe a crash has lost its record */
+	ENTRY_IN_FLIGHT			/* maybe a checkpoint has not waited for it */
+} EntryResult;
 
-#define NUM_VERDICTS	(VERDICT_IN_FLIGHT + 1)
+#define NUM_ENTRY_RESULTS	(ENTRY_IN_FLIGHT + 1)
 
 /* An SLRU. */
 typedef struct SlruKind
@@ -76,14 +74,14 @@ typedef struct SlruKind
 	Size		used_size;		/* bytes of a page that hold entries */
 
 	/* Compares one entry. */
-	Verdict		(*compare) (const WalredoSlruPages *pages, int entry);
+	EntryResult		(*compare) (const WalredoSlruPages *pages, int entry);
 
 	/* Says what the entry is according to the server and to WAL. */
 	char	   *(*describe) (const WalredoSlruPages *pages, int entry);
 
 	/*
 	 * The most entries that a session sets at once, as a rule, and what the
-	 * two undecided verdicts mean.
+	 * two undecided results mean.
 	 */
 	int			entries_at_once;
 	const char *lost_reason;
@@ -116,7 +114,7 @@ clog_xid(const WalredoSlruPages *pages, int entry)
 	return pages->tag.number * WALREDO_CLOG_XACTS_PER_PAGE + entry;
 }
 
-static Verdict
+static EntryResult
 compare_clog(const WalredoSlruPages *pages, int entry)
 {
 	TransactionId xid = clog_xid(pages, entry);
@@ -126,12 +124,12 @@ compare_clog(const WalredoSlruPages *pages, int entry)
 		clog_status(pages->recent, entry) != TRANSACTION_STATUS_SUB_COMMITTED;
 
 	if (server == wal)
-		return VERDICT_OK;
+		return ENTRY_OK;
 	switch (wal)
 	{
 		case TRANSACTION_STATUS_ABORTED:
 			if (server == TRANSACTION_STATUS_IN_PROGRESS)
-				return VERDICT_OK;
+				return ENTRY_OK;
 			break;
 		case TRANSACTION_STATUS_COMMITTED:
 
@@ -140,7 +138,7 @@ compare_clog(const WalredoSlruPages *pages, int entry)
 			 * crash has made the server forget had the same ID.
 			 */
 			if (is_recent)
-				return VERDICT_OK;
+				return ENTRY_OK;
 			break;
 		case TRANSACTION_STATUS_IN_PROGRESS:
 
@@ -148,10 +146,10 @@ compare_clog(const WalredoSlruPages *pages, int entry)
 			if (server == TRANSACTION_STATUS_ABORTED &&
 				(!TransactionIdPrecedes(xid, pages->next_xid) ||
 				 !TransactionIdIsInProgress(xid)))
-				return VERDICT_OK;
+				return ENTRY_OK;
 			break;
 	}
-	return VERDICT_DIFFERENT;
+	return ENTRY_DIFFERENT;
 }
 
 static char *
@@ -189,7 +187,7 @@ offset_mid(const WalredoSlruPages *pages, int entry)
 	return pages->tag.number * WALREDO_MXACT_OFFSETS_PER_PAGE + entry;
 }
 
-static Verdict
+static EntryResult
 compare_offset(const WalredoSlruPages *pages, int entry)
 {
 	MultiXactId mid = offset_mid(pages, entry);
@@ -197,22 +195,22 @@ compare_offset(const WalredoSlruPages *pages, int entry)
 	uint64		wal = offset_at(pages->wal, entry);
 
 	if (server == wal)
-		return VERDICT_OK;
+		return ENTRY_OK;
 
 	/* Nobody uses what is set for a multixact that does not exist yet. */
 	if (!MultiXactIdPrecedes(mid, pages->next_multixact))
-		return VERDICT_OK;
+		return ENTRY_OK;
 	if (server == 0)
 	{
 		if (is_offset_set(pages->recent, entry) ||
 			walredo_multixact_is_gap(pages->gaps, mid))
-			return VERDICT_OK;
+			return ENTRY_OK;
 		if (is_offset_set(pages->nearby, entry))
-			return VERDICT_IN_FLIGHT;
+			return ENTRY_IN_FLIGHT;
 	}
 	else if (wal == 0 && walredo_multixact_has_gaps(pages->gaps))
-		return VERDICT_LOST;
-	return VERDICT_DIFFERENT;
+		return ENTRY_LOST;
+	return ENTRY_DIFFERENT;
 }
 
 static char *
@@ -258,14 +256,14 @@ is_member_set(const char *page, int entry)
 	return page != NULL && member_at(page, entry).status != PG_UINT8_MAX;
 }
 
-static Verdict
+static EntryResult
 compare_member(const WalredoSlruPages *pages, int entry)
 {
 	Member		server = member_at(pages->server, entry);
 	Member		wal = member_at(pages->wal, entry);
 
 	if (server.xid == wal.xid && server.status == wal.status)
-		return VERDICT_OK;
+		return ENTRY_OK;
 
 	/*
 	 * Only on the page of the next member can be told which members do not
@@ -273,7 +271,7 @@ compare_member(const WalredoSlruPages *pages, int entry)
 	 */
 	if (walredo_mxact_member_page(pages->next_member) == pages->tag.number &&
 		entry >= pages->next_member % WALREDO_MXACT_MEMBERS_PER_PAGE)
-		return VERDICT_OK;
+		return ENTRY_OK;
 
 	/*
 	 * The transaction and the status are not set at once, and the page may be
@@ -281,14 +279,14 @@ compare_member(const WalredoSlruPages *pages, int entry)
 	 */
 	if (is_member_set(pages->recent, entry) &&
 		(server.xid == InvalidTransactionId || server.xid == wal.xid))
-		return VERDICT_OK;
+		return ENTRY_OK;
 	if (server.xid == InvalidTransactionId &&
 		is_member_set(pages->nearby, entry))
-		return VERDICT_IN_FLIGHT;
+		return ENTRY_IN_FLIGHT;
 	if (wal.xid == InvalidTransactionId &&
 		walredo_multixact_has_gaps(pages->gaps))
-		return VERDICT_LOST;
-	return VERDICT_DIFFERENT;
+		return ENTRY_LOST;
+	return ENTRY_DIFFERENT;
 }
 
 static char *
@@ -341,7 +339,7 @@ commit_ts_xid(const WalredoSlruPages *pages, int entry)
 	return pages->tag.number * WALREDO_COMMIT_TS_XACTS_PER_PAGE + entry;
 }
 
-static Verdict
+static EntryResult
 compare_commit_ts(const WalredoSlruPages *pages, int entry)
 {
 	CommitTs	server = commit_ts_at(pages->server, entry);
@@ -350,7 +348,7 @@ compare_commit_ts(const WalredoSlruPages *pages, int entry)
 		server.time <= pages->latest;
 
 	if (server.time == wal.time && server.origin == wal.origin)
-		return VERDICT_OK;
+		return ENTRY_OK;
 
 	/*
 	 * If there is no timestamp of the origin, the record has 0, and if
@@ -360,7 +358,7 @@ compare_commit_ts(const WalredoSlruPages *pages, int entry)
 	if (server.origin == wal.origin && is_plausible &&
 		(wal.origin == DoNotReplicateId ||
 		 (wal.origin != InvalidReplOriginId && wal.time == 0)))
-		return VERDICT_OK;
+		return ENTRY_OK;
 
 	/*
 	 * What was there before can be what a crash has left of a transaction
@@ -368,10 +366,10 @@ compare_commit_ts(const WalredoSlruPages *pages, int entry)
 	 */
 	if (is_commit_ts_set(pages->recent, entry) &&
 		((server.time == 0 && server.origin == 0) || is_plausible))
-		return VERDICT_OK;
+		return ENTRY_OK;
 	if (wal.time == 0 && wal.origin == 0 && is_plausible)
-		return VERDICT_LOST;
-	return VERDICT_DIFFERENT;
+		return ENTRY_LOST;
+	return ENTRY_DIFFERENT;
 }
 
 static char *
@@ -447,9 +445,9 @@ WalredoVerifyStatus
 walredo_slru_compare(const WalredoSlruPages *pages, const char **detail)
 {
 	const SlruKind *kind = &slru_kinds[pages->tag.kind - WALREDO_TAG_CLOG];
-	int			count[NUM_VERDICTS] = {0};
-	int			first[NUM_VERDICTS] = {0};
-	Verdict		verdict;
+	int			count[NUM_ENTRY_RESULTS] = {0};
+	int			first[NUM_ENTRY_RESULTS] = {0};
+	EntryResult		result;
 
 	*detail = NULL;
 	if (memcmp(pages->server, pages->wal, BLCKSZ) == 0)
@@ -457,23 +455,23 @@ walredo_slru_compare(const WalredoSlruPages *pages, const char **detail)
 
 	for (int entry = 0; entry < kind->num_entries; entry++)
 	{
-		verdict = kind->compare(pages, entry);
-		if (count[verdict]++ == 0)
-			first[verdict] = entry;
+		result = kind->compare(pages, entry);
+		if (count[result]++ == 0)
+			first[result] = entry;
 	}
 
 	/* Every session creates one multixact at a time. */
-	if (count[VERDICT_DIFFERENT] == 0 &&
-		count[VERDICT_IN_FLIGHT] > MaxBackends * kind->entries_at_once)
+	if (count[ENTRY_DIFFERENT] == 0 &&
+		count[ENTRY_IN_FLIGHT] > MaxBackends * kind->entries_at_once)
 	{
-		count[VERDICT_DIFFERENT] = count[VERDICT_IN_FLIGHT];
-		first[VERDICT_DIFFERENT] = first[VERDICT_IN_FLIGHT];
+		count[ENTRY_DIFFERENT] = count[ENTRY_IN_FLIGHT];
+		first[ENTRY_DIFFERENT] = first[ENTRY_IN_FLIGHT];
 	}
 
-	if (count[VERDICT_DIFFERENT] > 0)
+	if (count[ENTRY_DIFFERENT] > 0)
 	{
-		*detail = describe_entries(kind, pages, count[VERDICT_DIFFERENT],
-								   first[VERDICT_DIFFERENT]);
+		*detail = describe_entries(kind, pages, count[ENTRY_DIFFERENT],
+								   first[ENTRY_DIFFERENT]);
 		return WALREDO_VERIFY_MISMATCH;
 	}
 	if (memcmp(pages->server + kind->used_size, pages->wal + kind->used_size,
@@ -482,13 +480,13 @@ walredo_slru_compare(const WalredoSlruPages *pages, const char **detail)
 		*detail = "The unused bytes at the end of the page differ.";
 		return WALREDO_VERIFY_MISMATCH;
 	}
-	verdict = count[VERDICT_LOST] > 0 ? VERDICT_LOST : VERDICT_IN_FLIGHT;
-	if (count[verdict] > 0)
+	result = count[ENTRY_LOST] > 0 ? ENTRY_LOST : ENTRY_IN_FLIGHT;
+	if (count[result] > 0)
 	{
 		*detail = psprintf("%s %s",
-						   describe_entries(kind, pages, count[verdict],
-											first[verdict]),
-						   verdict == VERDICT_LOST ? kind->lost_reason :
+						   describe_entries(kind, pages, count[result],
+											first[result]),
+						   result == ENTRY_LOST ? kind->lost_reason :
 						   kind->in_flight_reason);
 		return WALREDO_VERIFY_UNVERIFIABLE;
 	}

@@ -897,20 +897,21 @@ verify_slru(SlruVerification *v, WalredoTagKind kind)
 	v->progress.blocks_total = (BlockNumber) Min(list.count, MaxBlockNumber);
 	v->progress.blocks_done = 0;
 	walredo_progress_show(&v->progress);
-	for (Size i = 0; i < list.count; i += PAGES_AT_ONCE)
+	for (Size i = 0, n; i < list.count; i += n)
 	{
-		int			n = (int) Min(PAGES_AT_ONCE, list.count - i);
+		n = Min(PAGES_AT_ONCE, list.count - i);
 
 		memset(pages, 0, sizeof(pages));
-		for (int j = 0; j < n; j++)
+		for (Size j = 0; j < n; j++)
 		{
 			pages[j].tag.kind = kind;
 			pages[j].tag.number = list.numbers[i + j];
 			pages[j].data = data + j * BLCKSZ;
 		}
-		verify_pages(v, pages, n);
+		verify_pages(v, pages, (int) n);
+		v->progress.blocks_done += n;
 		walredo_progress_set_blocks_done(&v->progress,
-										 (BlockNumber) Min(i + n, MaxBlockNumber));
+										 v->progress.blocks_done);
 	}
 	pfree(data);
 	if (list.numbers != NULL)

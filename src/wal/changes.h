@@ -179,9 +179,9 @@ typedef struct WalredoPageFilter
 /*
  * These functions make filters in the current memory context.  Arguments are
  * copied.  A tag that stands for a fork names any block of it.  With only_ends,
- * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  SLRUs are given as a set
- * of WALREDO_KIND_BIT()s.  The filter that walredo_filter_all() returns is always
- * the same one, and must not be freed.
+ * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  SLRUs are given as a
+ * set of WALREDO_KIND_BIT()s.  The filter that walredo_filter_all() returns is
+ * always the same one, and must not be freed.
  */
 extern const WalredoPageFilter *walredo_filter_all(void);
 extern WalredoPageFilter *walredo_filter_page(const WalredoTag *tag);

@@ -115,9 +115,9 @@ extern WalredoRecord *walredo_add_native(WalredoChanges *changes,
  * asked for.
  */
 extern WalredoPageChange *walredo_add_end(WalredoChanges *changes,
-											const WalredoTag *tag,
-											WalredoPageEnd end,
-											bool of_fork_only);
+										  const WalredoTag *tag,
+										  WalredoPageEnd end,
+										  bool of_fork_only);
 
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,
