@@ -66,7 +66,7 @@ PGFILEDESC = "walredo - replay of write-ahead log records on single pages"
 PG_CPPFLAGS = -I$(srcdir)/src
 SHLIB_LINK = -lseccomp
 
-REGRESS = types native apply wal decode privileges
+REGRESS = types native apply wal decode literals privileges
 REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
 
 PG_CONFIG ?= pg_config

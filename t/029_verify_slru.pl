@@ -22,6 +22,8 @@ max_prepared_transactions = 50
 max_connections = 60
 wal_writer_delay = 1s
 shared_buffers = 2MB
+hot_standby_feedback = on
+max_standby_streaming_delay = -1
 CONF
 my $data = $primary->data_dir;
 my $offsets_per_page = offsets_per_page($primary);

@@ -35,8 +35,12 @@
 PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
+PG_FUNCTION_INFO_V1(walredo_page_at_main_fork);
 PG_FUNCTION_INFO_V1(walredo_page_at_literals);
+PG_FUNCTION_INFO_V1(walredo_page_at_relation_literals);
 PG_FUNCTION_INFO_V1(walredo_read_pages);
+PG_FUNCTION_INFO_V1(walredo_read_file_pages);
+PG_FUNCTION_INFO_V1(walredo_read_pages_literals);
 PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
@@ -182,10 +186,13 @@ first_start_after(const WalredoPageFilter *filter, const char *directory,
  * its pages as they were then are in another file, or it did not exist.  lsn is
  * where the last record that is wanted ended, and tags are of the relations as
  * they are stored now.
+ *
+ * Names are resolved as of now, so WAL is read up to where the server is now,
+ * even if the directory has no WAL after lsn.
  */
 static void
 check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
-					  XLogRecPtr lsn)
+					  const char *directory, XLogRecPtr lsn)
 {
 	WalredoTag	tag;
 	XLogRecPtr	created;
@@ -193,7 +200,9 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 	Oid			relid = InvalidOid;
 	char	   *relname = NULL;
 
-	if (!walredo_find_created_file(tags, ntags, lsn, &tag, &created))
+	if (!walredo_find_created_file(tags, ntags,
+								   walredo_wal_with_local(directory), lsn,
+								   &tag, &created))
 		return;
 	for (int i = 0; i < ntags && relname == NULL; i++)
 	{
@@ -348,7 +357,7 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 	}
 	forget_before_gap(scan, rebuild, base, lsn);
 	if (OidIsValid(relid))
-		check_files_are_older(&relid, tag, 1,
+		check_files_are_older(&relid, tag, 1, directory,
 							  walredo_reader_end_lsn(scan->reader));
 	walredo_rebuild_get(rebuild, tag, &page);
 	if (page.image == NULL)
@@ -375,29 +384,86 @@ walredo_page_at(PG_FUNCTION_ARGS)
 							  walredo_getarg_cstring(fcinfo, 3)));
 }
 
+/* The image of a block of a relation, as it is stored now, as of lsn. */
+static bytea *
+relation_page_at(Oid relid, const char *fork, int64 blkno, XLogRecPtr lsn,
+				 const char *directory)
+{
+	WalredoTag	tag;
+
+	walredo_tag_of_relation(relid, fork, blkno, &tag);
+	return page_at(relid, &tag, lsn, NULL, directory);
+}
+
 /*
- * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn)
- * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn)
+ * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn,
+ *				   wal_directory text)
  */
 Datum
 walredo_page_at_relation(PG_FUNCTION_ARGS)
 {
-	bool		main_fork = PG_NARGS() == 3;
-	int			argno = main_fork ? 1 : 2;
-	WalredoTag	tag;
-
 	walredo_check_may_read_wal();
-	walredo_tag_of_relation(PG_GETARG_OID(0),
-							main_fork ? forkNames[MAIN_FORKNUM] :
-							text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							PG_GETARG_INT64(argno), &tag);
-	PG_RETURN_BYTEA_P(page_at(PG_GETARG_OID(0), &tag,
-							  PG_GETARG_LSN(argno + 1), NULL, NULL));
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
+		PG_ARGISNULL(3))
+		PG_RETURN_NULL();
+
+	PG_RETURN_BYTEA_P(relation_page_at(PG_GETARG_OID(0),
+									   walredo_getarg_cstring(fcinfo, 1),
+									   PG_GETARG_INT64(2), PG_GETARG_LSN(3),
+									   walredo_getarg_cstring(fcinfo, 4)));
+}
+
+/*
+ * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn, wal_directory text)
+ */
+Datum
+walredo_page_at_main_fork(PG_FUNCTION_ARGS)
+{
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+
+	PG_RETURN_BYTEA_P(relation_page_at(PG_GETARG_OID(0),
+									   forkNames[MAIN_FORKNUM],
+									   PG_GETARG_INT64(1), PG_GETARG_LSN(2),
+									   walredo_getarg_cstring(fcinfo, 3)));
+}
+
+/*
+ * The image of a block of a relation, from the text of the arguments after the
+ * relation: a fork, unless it is the main fork, a block number, an LSN, and a
+ * directory, which may be left out.  NULL if one of them but the directory is
+ * NULL.  A block number has a digit or a sign where a fork has a letter.
+ */
+static bytea *
+relation_page_at_literals(Oid relid, char **args, int nargs)
+{
+	const char *fork = forkNames[MAIN_FORKNUM];
+	const char *start;
+	Datum		blkno;
+	Datum		lsn;
+
+	if (nargs == 0 || args[0] == NULL)
+		return NULL;
+	start = args[0] + strspn(args[0], " \t\n\r\f\v");
+	if (nargs > 2 && strchr("0123456789+-", *start) == NULL)
+	{
+		fork = args[0];
+		args++;
+		nargs--;
+	}
+	if (args[0] == NULL || args[1] == NULL)
+		return NULL;
+	blkno = DirectFunctionCall1(int8in, CStringGetDatum(args[0]));
+	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
+	return relation_page_at(relid, fork, DatumGetInt64(blkno),
+							DatumGetLSN(lsn), nargs > 2 ? args[2] : NULL);
 }
 
 /*
  * walredo_page_at(text, text, text)
  * walredo_page_at(text, text, text, text)
+ * walredo_page_at(text, text, text, text, text)
  *
  * Any of the functions above, for calls whose arguments have no types: quoted
  * literals, NULL, and parameters.  The second argument tells which, as an LSN
@@ -407,8 +473,9 @@ Datum
 walredo_page_at_literals(PG_FUNCTION_ARGS)
 {
 	int			nargs = PG_NARGS();
-	char	   *args[4] = {NULL};
+	char	   *args[5] = {NULL};
 	bytea	   *base = NULL;
+	bytea	   *page;
 	WalredoTag	tag;
 	Datum		lsn;
 
@@ -418,21 +485,17 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 	if (args[0] == NULL || args[1] == NULL)
 		PG_RETURN_NULL();
 
-	if (strchr(args[1], '/') == NULL)
+	/* No function that takes a tag has five arguments. */
+	if (strchr(args[1], '/') == NULL || nargs == 5)
 	{
-		const char *fork = nargs == 3 ? forkNames[MAIN_FORKNUM] : args[1];
-		Datum		relid;
-		Datum		blkno;
+		Datum		relid = DirectFunctionCall1(regclassin,
+												CStringGetDatum(args[0]));
 
-		if (args[nargs - 2] == NULL || args[nargs - 1] == NULL)
+		page = relation_page_at_literals(DatumGetObjectId(relid), args + 1,
+										 nargs - 1);
+		if (page == NULL)
 			PG_RETURN_NULL();
-		relid = DirectFunctionCall1(regclassin, CStringGetDatum(args[0]));
-		blkno = DirectFunctionCall1(int8in, CStringGetDatum(args[nargs - 2]));
-		lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[nargs - 1]));
-		walredo_tag_of_relation(DatumGetObjectId(relid), fork,
-								DatumGetInt64(blkno), &tag);
-		PG_RETURN_BYTEA_P(page_at(DatumGetObjectId(relid), &tag,
-								  DatumGetLSN(lsn), NULL, NULL));
+		PG_RETURN_BYTEA_P(page);
 	}
 
 	tag = *walredo_tag_from_cstring(args[0]);
@@ -444,12 +507,34 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 							  args[3]));
 }
 
-/* What _walredo_read_pages() keeps from row to row. */
+/*
+ * walredo_page_at(regclass, text, text, text)
+ *
+ * The same for calls of which only the relation has a type.
+ */
+Datum
+walredo_page_at_relation_literals(PG_FUNCTION_ARGS)
+{
+	char	   *args[3];
+	bytea	   *page;
+
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	for (int i = 0; i < lengthof(args); i++)
+		args[i] = walredo_getarg_cstring(fcinfo, i + 1);
+	page = relation_page_at_literals(PG_GETARG_OID(0), args, lengthof(args));
+	if (page == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_BYTEA_P(page);
+}
+
+/* What functions that return all pages of some forks keep from row to row. */
 typedef struct PagesScan
 {
 	WalredoRebuild *rebuild;
 	WalredoTag *forks;
-	Oid		   *relids;			/* of which relation each of them is */
+	Oid		   *relids;			/* of which relation each of them is, or NULL */
 	int			nforks;
 	int			fork;			/* whose pages are returned now; -1 before the
 								 * first */
@@ -482,23 +567,47 @@ add_logged_forks(PagesScan *scan, Oid relid)
 }
 
 /*
+ * Reads WAL up to lsn for the forks of a scan.  Returns where the last record
+ * ended.
+ */
+static XLogRecPtr
+read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
+{
+	WalredoPageFilter *filter;
+	WalredoPageScan *wal;
+	XLogRecPtr	end_lsn;
+
+	scan->fork = -1;
+	scan->rebuild = walredo_rebuild_create();
+	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
+	wal = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL, lsn);
+	while (walredo_page_scan_add_some(wal, scan->rebuild))
+		CHECK_FOR_INTERRUPTS();
+	end_lsn = walredo_reader_end_lsn(wal->reader);
+	if (scan->relids != NULL)
+		check_files_are_older(scan->relids, scan->forks, scan->nforks,
+							  directory, end_lsn);
+	walredo_page_scan_end(wal);
+	walredo_filter_free(filter);
+	return end_lsn;
+}
+
+/*
  * Begins to return pages of some relations: of the fork given, or of all that
  * are logged if it is NULL.  Reads WAL up to lsn, of which all of them are
  * made.
  */
 static PagesScan *
-begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn)
+begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn,
+				 const char *directory)
 {
 	PagesScan  *scan = palloc0(sizeof(PagesScan));
 	int			max_forks = Max(list_length(relations), 1) *
 		WALREDO_NUM_LOGGED_FORKS;
-	WalredoPageFilter *filter;
-	WalredoPageScan *wal;
 	ListCell   *lc;
 
 	scan->forks = palloc(max_forks * sizeof(WalredoTag));
 	scan->relids = palloc(max_forks * sizeof(Oid));
-	scan->fork = -1;
 	foreach(lc, relations)
 	{
 		if (fork != NULL)
@@ -506,16 +615,55 @@ begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn)
 		else
 			add_logged_forks(scan, lfirst_oid(lc));
 	}
+	read_wal_of_pages(scan, lsn, directory);
+	return scan;
+}
 
-	scan->rebuild = walredo_rebuild_create();
-	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
-	wal = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL, lsn);
-	while (walredo_page_scan_add_some(wal, scan->rebuild))
-		CHECK_FOR_INTERRUPTS();
-	check_files_are_older(scan->relids, scan->forks, scan->nforks,
-						  walredo_reader_end_lsn(wal->reader));
-	walredo_page_scan_end(wal);
-	walredo_filter_free(filter);
+/* ERROR if a file, of which WAL has been read up to lsn, was removed. */
+static void
+check_file_is_there(PagesScan *scan, const WalredoTag *tag, XLogRecPtr lsn)
+{
+	WalredoTag	last = *tag;
+	WalredoRebuiltPage page;
+
+	/* The end of a file is that of every block. */
+	last.number = MaxBlockNumber;
+	walredo_rebuild_get(scan->rebuild, &last, &page);
+	if (page.num_records == 0 && page.end == WALREDO_FILE_REMOVED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("file \"%s\" does not exist at %X/%X",
+						walredo_relation_path(walredo_tag_locator(tag),
+											  tag->forknum),
+						LSN_FORMAT_ARGS(lsn)),
+				 errdetail("The file was removed at %X/%X.",
+						   LSN_FORMAT_ARGS(page.end_lsn)),
+				 errhint("Specify an LSN before that.")));
+}
+
+/*
+ * The same for the fork that a tag is of, whether the relation exists or not,
+ * and in whatever database.
+ */
+static PagesScan *
+begin_file_scan(const WalredoTag *tag, XLogRecPtr lsn, const char *directory)
+{
+	PagesScan  *scan = palloc0(sizeof(PagesScan));
+	XLogRecPtr	end_lsn;
+
+	if (tag->kind != WALREDO_TAG_REL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot rebuild all pages of the file of %s",
+						walredo_tag_to_cstring(tag)),
+				 errdetail("This is possible for files of relations only."),
+				 errhint("Use walredo_page_at() for one page of it.")));
+	check_is_logged(tag->forknum);
+	scan->forks = palloc(sizeof(WalredoTag));
+	scan->forks[0] = *tag;
+	scan->nforks = 1;
+	end_lsn = read_wal_of_pages(scan, lsn, directory);
+	check_file_is_there(scan, tag, lsn == WALREDO_END_OF_WAL ? end_lsn : lsn);
 	return scan;
 }
 
@@ -558,52 +706,25 @@ end_pages_scan(Datum arg)
 }
 
 /*
- * _walredo_read_pages(relations, fork, lsn)
- *
- * Returns one row per block that WAL can make, fork by fork, in block order.
- * walredo_pages_at() and walredo_pages_at_all() are written in SQL on top of
- * this function.
+ * Returns the next row of a function that returns pages: relation, fork, block
+ * number and page, or the last two only.
  *
  * Rows are returned one by one, and not in a tuplestore, so that the pages are
  * not copied to a file once more.
  */
-Datum
-walredo_read_pages(PG_FUNCTION_ARGS)
+static Datum
+return_next_page(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	FuncCallContext *funcctx;
-	PagesScan  *scan;
+	FuncCallContext *funcctx = SRF_PERCALL_SETUP();
+	PagesScan  *scan = funcctx->user_fctx;
 	WalredoRebuiltPage page;
 	WalredoTag	tag;
 	Datum		values[4];
 	bool		nulls[4] = {0};
+	int			first = lengthof(values) - funcctx->tuple_desc->natts;
 	HeapTuple	tuple;
 
-	if (SRF_IS_FIRSTCALL())
-	{
-		MemoryContext old_context;
-		TupleDesc	tupdesc;
-		char	   *fork = walredo_getarg_cstring(fcinfo, 1);
-
-		walredo_check_may_read_wal();
-		funcctx = SRF_FIRSTCALL_INIT();
-		if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
-			SRF_RETURN_DONE(funcctx);
-
-		old_context = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
-		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
-		scan = begin_pages_scan(walredo_getarg_relations(fcinfo, 0), fork,
-								PG_GETARG_LSN(2));
-		funcctx->user_fctx = scan;
-		RegisterExprContextCallback(rsinfo->econtext, end_pages_scan,
-									PointerGetDatum(scan));
-		MemoryContextSwitchTo(old_context);
-	}
-
-	funcctx = SRF_PERCALL_SETUP();
-	scan = funcctx->user_fctx;
 	if (!next_page(scan, &tag, &page))
 	{
 		UnregisterExprContextCallback(rsinfo->econtext, end_pages_scan,
@@ -612,15 +733,160 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 		SRF_RETURN_DONE(funcctx);
 	}
 
-	values[0] = ObjectIdGetDatum(scan->relids[scan->fork]);
+	if (scan->relids != NULL)
+		values[0] = ObjectIdGetDatum(scan->relids[scan->fork]);
 	values[1] = CStringGetTextDatum(forkNames[tag.forknum]);
 	values[2] = Int64GetDatum((int64) tag.number);
 	values[3] = PointerGetDatum(page.image);
-	tuple = heap_form_tuple(funcctx->tuple_desc, values, nulls);
+	tuple = heap_form_tuple(funcctx->tuple_desc, values + first, nulls + first);
 
 	/* The tuple has a copy of it. */
 	walredo_rebuild_forget(scan->rebuild);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
+}
+
+/*
+ * What such a function does at its first call, before it begins its scan: makes
+ * the memory of the scan the current one.  Returns the one that was.
+ */
+static MemoryContext
+begin_returning_pages(FunctionCallInfo fcinfo, FuncCallContext *funcctx)
+{
+	MemoryContext old_context =
+		MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	funcctx->tuple_desc = BlessTupleDesc(tupdesc);
+	return old_context;
+}
+
+/* ... and after it. */
+static void
+keep_pages_scan(FunctionCallInfo fcinfo, FuncCallContext *funcctx,
+				PagesScan *scan, MemoryContext old_context)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	funcctx->user_fctx = scan;
+	RegisterExprContextCallback(rsinfo->econtext, end_pages_scan,
+								PointerGetDatum(scan));
+	MemoryContextSwitchTo(old_context);
+}
+
+/*
+ * _walredo_read_pages(relations, fork, lsn, wal_directory)
+ *
+ * Returns one row per block that WAL can make, fork by fork, in block order.
+ * walredo_pages_at() and walredo_pages_at_all() are written in SQL on top of
+ * this function and the following ones.
+ */
+Datum
+walredo_read_pages(PG_FUNCTION_ARGS)
+{
+	if (SRF_IS_FIRSTCALL())
+	{
+		FuncCallContext *funcctx;
+		MemoryContext old_context;
+		PagesScan  *scan;
+
+		walredo_check_may_read_wal();
+		funcctx = SRF_FIRSTCALL_INIT();
+		if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+			SRF_RETURN_DONE(funcctx);
+
+		old_context = begin_returning_pages(fcinfo, funcctx);
+		scan = begin_pages_scan(walredo_getarg_relations(fcinfo, 0),
+								walredo_getarg_cstring(fcinfo, 1),
+								PG_GETARG_LSN(2),
+								walredo_getarg_cstring(fcinfo, 3));
+		keep_pages_scan(fcinfo, funcctx, scan, old_context);
+	}
+	return return_next_page(fcinfo);
+}
+
+/*
+ * _walredo_read_file_pages(tag, lsn, wal_directory)
+ *
+ * The same for the file that a tag is of.
+ */
+Datum
+walredo_read_file_pages(PG_FUNCTION_ARGS)
+{
+	if (SRF_IS_FIRSTCALL())
+	{
+		FuncCallContext *funcctx;
+		MemoryContext old_context;
+		PagesScan  *scan;
+
+		walredo_check_may_read_wal();
+		funcctx = SRF_FIRSTCALL_INIT();
+		if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+			SRF_RETURN_DONE(funcctx);
+
+		old_context = begin_returning_pages(fcinfo, funcctx);
+		scan = begin_file_scan(PG_GETARG_WALREDO_TAG_P(0), PG_GETARG_LSN(1),
+							   walredo_getarg_cstring(fcinfo, 2));
+		keep_pages_scan(fcinfo, funcctx, scan, old_context);
+	}
+	return return_next_page(fcinfo);
+}
+
+/*
+ * Begins the scan that is meant by arguments that have no types: a tag, an LSN,
+ * and a directory, which may be NULL; or a relation, a fork, and an LSN.
+ * Returns NULL if another argument is NULL.
+ */
+static PagesScan *
+begin_scan_of_literals(char **args)
+{
+	Datum		lsn;
+	Datum		relid;
+
+	if (args[0] == NULL || args[1] == NULL)
+		return NULL;
+	if (strchr(args[1], '/') != NULL)
+	{
+		lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
+		return begin_file_scan(walredo_tag_from_cstring(args[0]),
+							   DatumGetLSN(lsn), args[2]);
+	}
+	if (args[2] == NULL)
+		return NULL;
+	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[2]));
+	relid = DirectFunctionCall1(regclassin, CStringGetDatum(args[0]));
+	return begin_pages_scan(list_make1_oid(DatumGetObjectId(relid)), args[1],
+							DatumGetLSN(lsn), NULL);
+}
+
+/*
+ * _walredo_read_pages_literals(text, text, text)
+ */
+Datum
+walredo_read_pages_literals(PG_FUNCTION_ARGS)
+{
+	if (SRF_IS_FIRSTCALL())
+	{
+		FuncCallContext *funcctx;
+		MemoryContext old_context;
+		PagesScan  *scan;
+		char	   *args[3];
+
+		walredo_check_may_read_wal();
+		funcctx = SRF_FIRSTCALL_INIT();
+		old_context = begin_returning_pages(fcinfo, funcctx);
+		for (int i = 0; i < lengthof(args); i++)
+			args[i] = walredo_getarg_cstring(fcinfo, i);
+		scan = begin_scan_of_literals(args);
+		if (scan == NULL)
+		{
+			MemoryContextSwitchTo(old_context);
+			SRF_RETURN_DONE(funcctx);
+		}
+		keep_pages_scan(fcinfo, funcctx, scan, old_context);
+	}
+	return return_next_page(fcinfo);
 }
 
 /* The history of a page, on the way through WAL. */

@@ -85,7 +85,7 @@ extern bool walredo_page_scan_add_some(WalredoPageScan *scan,
 extern void walredo_page_scan_end(WalredoPageScan *scan);
 
 /*
- * Reads the server's WAL from start_lsn to its end, and looks for records that
+ * Reads WAL from start_lsn to its end, and looks for records that
  * create the file of one of some relations, or replace it by a copy.  The tags
  * name any block of any fork of these relations.  Returns false if there is no
  * such record.  Otherwise sets *found to the tag of a block of the relation,
@@ -93,6 +93,7 @@ extern void walredo_page_scan_end(WalredoPageScan *scan);
  * records, of the last one.
  */
 extern bool walredo_find_created_file(const WalredoTag *tags, int ntags,
+									  const char *directory,
 									  XLogRecPtr start_lsn, WalredoTag *found,
 									  XLogRecPtr *created_lsn);
 

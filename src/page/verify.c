@@ -108,6 +108,7 @@ typedef struct RoundFork
 
 typedef struct Verification
 {
+	const char *directory;		/* with the server's own WAL */
 	const WalredoVerifySink *sink;
 	WalredoVerifyProgress progress;
 	bool		keep_locks;		/* relations are locked until compared */
@@ -328,7 +329,8 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	}
 	wal->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(tags, nforks, false);
-	scan = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL,
+	wal->directory = v->directory;
+	scan = walredo_page_scan_begin(filter, wal->directory, WALREDO_START_OF_WAL,
 								   WALREDO_END_OF_WAL);
 
 	progress->phase = WALREDO_PHASE_READING_WAL;
@@ -429,7 +431,7 @@ verify_round(Verification *v, LeftFork *left, int nleft, bool *paused)
 
 void
 walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
-					 const WalredoVerifySink *sink)
+					 const char *directory, const WalredoVerifySink *sink)
 {
 	Verification *v = palloc0(sizeof(Verification));
 	LeftFork   *left = palloc(Max(nforks, 1) * sizeof(LeftFork));
@@ -437,6 +439,7 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 	bool		save_zero_damaged_pages = zero_damaged_pages;
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
 
+	v->directory = walredo_wal_with_local(directory);
 	v->sink = sink;
 	for (int i = 0; i < nforks; i++)
 	{

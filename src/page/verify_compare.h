@@ -38,6 +38,7 @@ typedef struct WalredoVerifiedFork
 /* The WAL that was read at the beginning of a round, and its pages. */
 typedef struct WalredoVerifyWal
 {
+	const char *directory;		/* as for walredo_reader_begin() */
 	WalredoRebuild *rebuild;
 	XLogRecPtr	start_lsn;		/* the rebuild has WAL from here ... */
 	XLogRecPtr	end_lsn;		/* ... to here, where a record ends */

@@ -400,6 +400,7 @@ find_rebuilt(ForkCheck *check, WalredoBlockCheck *block)
 /* The argument of read_later_wal(). */
 typedef struct LaterWal
 {
+	const char *directory;
 	const WalredoPageFilter *filter;
 	XLogRecPtr	start_lsn;		/* the range of WAL */
 	XLogRecPtr	end_lsn;
@@ -444,8 +445,8 @@ read_later_wal(void *arg)
 	LaterWal   *later = arg;
 	WalredoPageScan *scan;
 
-	scan = walredo_page_scan_begin(later->filter, NULL, later->start_lsn,
-								   later->end_lsn);
+	scan = walredo_page_scan_begin(later->filter, later->directory,
+								   later->start_lsn, later->end_lsn);
 	while (walredo_page_scan_next(scan))
 	{
 		int			wanted = 0;
@@ -484,7 +485,8 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 			  XLogRecPtr end_lsn, bool *has_gap)
 {
 	WalredoRebuild *rebuild = walredo_rebuild_create();
-	LaterWal	later = {.blocks = blocks,.nblocks = nblocks};
+	LaterWal	later = {.directory = check->wal->directory,.blocks = blocks,
+	.nblocks = nblocks};
 	ErrorData  *error;
 	WalredoTag	tag;
 
