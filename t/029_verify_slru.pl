@@ -5,13 +5,14 @@
 # any time, and after crashes.  No page may be a mismatch.  Then files are damaged,
 # and each damage must be found.
 #
-# SLRU_SECONDS		for how long clients write (10)
+# SLRU_SECONDS		for how long clients write (6)
 
 use IPC::Run;
 use Time::HiRes qw(sleep time);
 use WalredoTest;
+use WalredoWorkload;
 
-my $seconds = $ENV{SLRU_SECONDS} // 10;
+my $seconds = $ENV{SLRU_SECONDS} // 6;
 my $clog_segment = $clog_per_page * 32;
 my $primary = wal_server(
 	'primary',
@@ -53,6 +54,7 @@ $primary->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION walredo;
 CREATE TABLE account (id int PRIMARY KEY, n int) WITH (fillfactor = 50);
 INSERT INTO account SELECT g, 0 FROM generate_series(1, 1000) g;
+CREATE UNLOGGED TABLE xids (i int);
 SQL
 
 # Transactions with multixacts, each of which has two subtransactions as members:
@@ -72,18 +74,9 @@ write_file("$script/async", "SET synchronous_commit = off;\n$work COMMIT;");
 write_file("$script/abort", "$work ROLLBACK;");
 write_file("$script/prepare",
 	"\\set n random(1, 1000000000)\n$work PREPARE TRANSACTION 'p:n';\nCOMMIT PREPARED 'p:n';\n");
-write_file("$script/tree", <<'SQL');
-DO $$
-BEGIN
-	FOR i IN 1 .. 3000 LOOP
-		BEGIN
-			PERFORM pg_current_xact_id();
-		EXCEPTION WHEN raise_exception THEN NULL;
-		END;
-	END LOOP;
-END
-$$;
-SQL
+write_file("$script/tree",
+	join(' ', split /\n/, WalredoWorkload::subtransactions('xids', 3000, 7))
+	  . "\n");
 
 sub start_clients
 {
@@ -92,8 +85,8 @@ sub start_clients
 	$clients->{run} = IPC::Run::start(
 		[
 			'pgbench', '-n', '-c', '12', '-j', '1', '-T', '1000',
-			'-f', "$script/commit\@6", '-f', "$script/async\@6",
-			'-f', "$script/abort\@3", '-f', "$script/prepare\@3",
+			'-f', "$script/commit\@20", '-f', "$script/async\@20",
+			'-f', "$script/abort\@10", '-f', "$script/prepare\@10",
 			'-f', "$script/tree\@1",
 			'-h', $primary->host, '-p', $primary->port, 'postgres'
 		],
@@ -146,11 +139,97 @@ for (my $crash = 0; $crash < 3; $crash++)
 	$primary->start;
 	verify($primary, 'primary after a crash');
 	$standby->start if $crash == 1;
+
+	# Others would wait for the rows that these have locked.
+	my $sql = join '', map { "COMMIT PREPARED '$_';\n" } split /\n/,
+	  $primary->safe_psql('postgres', 'SELECT gid FROM pg_prepared_xacts');
+	$primary->safe_psql('postgres', $sql) if $sql ne '';
 }
 cmp_ok($rounds, '>', 6, "pages are verified in many rounds");
 note "$rounds rounds";
 is(join("\n", @mismatches), '', 'no page is a mismatch under load');
 
+# What a crash leaves of transactions whose records it loses.  A session begins
+# a transaction, and others come after it, so that its page is not the last one,
+# which the server would not write before a checkpoint.  When it has ended,
+# pages are looked at until the server writes this one, to have room for them.
+sub use_xids
+{
+	$primary->safe_psql('postgres', 'SET synchronous_commit = off; '
+		  . WalredoWorkload::subtransactions('xids', shift));
+	return;
+}
+
+# The status of a transaction in the file.
+sub clog_status
+{
+	my $xid = shift;
+	my $entry = $xid % $clog_per_page;
+	my $page = read_block(
+		sprintf('%s/pg_xact/%04X', $data, $xid / $clog_segment),
+		int($xid % $clog_segment / $clog_per_page));
+
+	return ord(substr($page, int($entry / 4), 1)) >> $entry % 4 * 2 & 3;
+}
+
+# Returns the lost transaction's ID.
+sub crash_after
+{
+	my ($end, $look) = @_;
+	my $session = $primary->background_psql('postgres');
+	my $xid = $session->query_safe(<<'SQL');
+BEGIN;
+SELECT pg_current_xact_id();
+SQL
+	use_xids($clog_per_page + 10);
+	$primary->safe_psql('postgres', 'CHECKPOINT');
+
+	# The WAL writer must not flush the record.
+	my $writer = $primary->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'");
+	kill STOP => $writer or die "could not stop the WAL writer: $!";
+	$session->query_safe("SET LOCAL synchronous_commit = off; $end;");
+	$primary->safe_psql('postgres', $look);
+	$primary->stop('immediate');
+	eval { $session->quit };
+	$primary->start;
+	return $xid;
+}
+
+my $look_at_clog = join ' ',
+  map { 'SELECT pg_xact_status(\'' . ($_ * $clog_per_page) . '\');' } 1 .. 31;
+my $lost = crash_after('ROLLBACK', $look_at_clog);
+is(clog_status($lost), 2, 'an abort is in pg_xact');
+is( $primary->safe_psql('postgres', <<SQL), 0, '... but not in WAL');
+SELECT count(*) FROM walredo_wal_records('0/0', 'FFFFFFFF/FFFFFFFF')
+WHERE resource_manager = 'Transaction' AND record_type = 'ABORT' AND xid = '$lost'
+SQL
+is($primary->safe_psql('postgres', $bad), '', '... which is no mismatch');
+
+my $look_at_times =
+  "SELECT count(pg_xact_commit_timestamp((x::text)::xid)) FROM generate_series($clog_segment + 3000, $clog_segment + 30000, 819) x;";
+$lost = crash_after('COMMIT', $look_at_times);
+is( $primary->safe_psql('postgres', <<SQL),
+SELECT pg_xact_status('$lost') = 'aborted', pg_xact_commit_timestamp('$lost') IS NOT NULL
+SQL
+	't|t',
+	'a transaction that was lost has a commit timestamp');
+like(
+	$primary->safe_psql('postgres', <<'SQL'),
+SELECT status, detail FROM walredo_verify_slru('pg_commit_ts')
+WHERE status <> 'ok' AND detail !~ 'no record that starts the page'
+SQL
+	qr/^unverifiable\|1 of 819 entries differs: transaction $lost has commit timestamp .*, but according to WAL it has no commit timestamp\. The record of its commit may have been lost in a crash of the server\.$/,
+	'... of which WAL cannot tell whether it is right');
+
+# Write enough so that what is damaged below is not on the last pages.
+command_ok(
+	[
+		'pgbench', '-n', '-c', '4', '-t', '700', '-f', "$script/async",
+		'-h', $primary->host, '-p', $primary->port, 'postgres'
+	],
+	'more multixacts');
+use_xids(60000);
 
 my @slrus =
   ('pg_xact', 'pg_multixact/offsets', 'pg_multixact/members', 'pg_commit_ts');
@@ -174,7 +253,7 @@ foreach my $node ($primary, $standby)
 		is( $node->safe_psql('postgres', <<SQL),
 SELECT string_agg(DISTINCT status, ', '), count(*) > 1
 FROM walredo_verify_slru('$slru')
-WHERE status = 'ok' OR detail !~ 'no record that starts the page'
+WHERE status = 'ok' OR detail !~ 'starts the page|lost in a crash'
 SQL
 			'ok|t',
 			$node->name . ": pages of $slru are verified");
@@ -206,15 +285,6 @@ my %segment = (
 	'pg_multixact/members' => '0' x ($long_names ? 11 : 0) . '0001',
 	'pg_commit_ts' => '0029');
 my $offset_size = $page_size / $offsets_per_page;
-
-# The status of a transaction of the first page of the second segment.
-sub clog_status
-{
-	my $entry = shift;
-	my $page = read_block("$data/pg_xact/0001", 0);
-
-	return ord(substr($page, int($entry / 4), 1)) >> $entry % 4 * 2 & 3;
-}
 
 # XORs bytes of a file.
 sub flip
@@ -249,8 +319,9 @@ sub damage
 	return $found;
 }
 
-my ($committed) = grep { clog_status($_) == 1 } 1000 .. 32000;
-my ($aborted) = grep { clog_status($_) == 2 } 1000 .. 32000;
+my ($committed) =
+  grep { clog_status($clog_segment + $_) == 1 } 1000 .. 32000;
+my ($aborted) = grep { clog_status($clog_segment + $_) == 2 } 1000 .. 32000;
 
 is( damage(
 		'pg_xact',
