@@ -12,6 +12,7 @@ OBJS = \
 	src/api/tagfuncs.o \
 	src/api/verifyfuncs.o \
 	src/api/walfuncs.o \
+	src/backup/backup.o \
 	src/child/child.o \
 	src/child/redo.o \
 	src/child/sandbox.o \
@@ -22,6 +23,8 @@ OBJS = \
 	src/native/native.o \
 	src/native/visibilitymap.o \
 	src/page/attempt.o \
+	src/page/bases.o \
+	src/page/current.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \

@@ -626,15 +626,16 @@ GRANT EXECUTE ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_at(tag walredo_tag, lsn pg_lsn,
-	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL)
+	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL,
+	base_lsn pg_lsn DEFAULT NULL)
 RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text) IS
+COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn) IS
 	'rebuild a page as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_at(relname regclass, fork text, blkno int8,

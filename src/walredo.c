@@ -14,6 +14,7 @@
 
 #include <limits.h>
 
+#include "backup/backup.h"
 #include "child/child.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -85,6 +86,15 @@ define_settings(void)
 							 PGC_SUSET,
 							 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("walredo.backup_directory",
+							   "Sets the base backups that pages are taken from, separated by colons.",
+							   "They are directories as pg_basebackup makes them in plain format.",
+							   &walredo_backup_directory,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("walredo");
 }

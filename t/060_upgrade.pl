@@ -326,7 +326,7 @@ SQL
 	  "SELECT count(*), count(image) FROM \@.walredo_wal_records(#) r, \@.walredo_record_images(r.end_lsn, r.rec)",
 	'walredo_page_records(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT * FROM \@.walredo_page_records(\@.walredo_tag('public.u', 'main', 0), #)",
-	'walredo_page_at(walredo_tag,pg_lsn,bytea,text)' =>
+	'walredo_page_at(walredo_tag,pg_lsn,bytea,text,pg_lsn)' =>
 	  "SELECT md5(\@.walredo_page_at(\@.walredo_tag('public.u', 'main', 0), 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(regclass,bigint,pg_lsn,text)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 0, 'FFFFFFFF/FFFFFFFF'))",

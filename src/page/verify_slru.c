@@ -4,7 +4,7 @@
  *	  Comparing the pages of SLRUs with WAL.
  *
  * The pages of SLRUs have no full-page images in WAL, so each of them has to be
- * rebuilt from the record that has made it, an empty page.
+ * rebuilt from the record that has made it, an empty page, or from a backup.
  *
  * The server's buffers for these pages are private to it, so it is the files
  * that are compared.  They lag behind.  When a checkpoint is complete, the
@@ -61,6 +61,7 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/bases.h"
 #include "page/rebuild.h"
 #include "page/slru_compare.h"
 #include "page/verify_progress.h"
@@ -166,7 +167,8 @@ struct WalredoMultiXactGaps
 typedef struct SlruVerification
 {
 	int			slrus;			/* those that are reported */
-	const char *directory;
+	const char *directory;		/* with the server's own WAL */
+	WalredoBases *bases;
 	WalredoReportSlruPage report;
 	void	   *arg;
 	MemoryContext context;		/* reset after each group of pages */
@@ -318,7 +320,8 @@ static void
 forget_wal(SlruVerification *v)
 {
 	slrupages_reset(v->pages);
-	walredo_rebuild_reset(v->rebuild);
+	walredo_rebuild_reset(v->rebuild);	/* forgets the backup, too */
+	v->bases->backup = NULL;
 	walredo_rebuild_reset(v->recent);
 	walredo_rebuild_reset(v->nearby);
 	clear_gaps(&v->gaps);
@@ -357,7 +360,8 @@ add_to_ones(WalredoRebuild *rebuild, bool *is_known,
 
 		SET_VARSIZE(ones, VARHDRSZ + BLCKSZ);
 		memset(VARDATA(ones), 0xFF, BLCKSZ);
-		walredo_rebuild_set_base(rebuild, &change->tag, ones);
+		walredo_rebuild_set_base(rebuild, &change->tag, ones,
+								 InvalidXLogRecPtr);
 		pfree(ones);
 	}
 	*is_known = true;
@@ -453,24 +457,50 @@ add_record(SlruVerification *v, WalredoReader *reader)
 }
 
 /*
- * Reads WAL from start_lsn to its end.
+ * Begins to read WAL from the start of a backup, or from where WAL begins.
+ */
+static WalredoReader *
+begin_first_reader(SlruVerification *v)
+{
+	WalredoReader *reader;
+	ListCell   *lc;
+
+	/*
+	 * On a standby, the last restartpoint may be older than a backup of the
+	 * primary.  Then it would not be known what was changed since.
+	 */
+	foreach(lc, v->bases->backups)
+	{
+		WalredoBackup *backup = lfirst(lc);
+
+		if (backup->start_lsn > v->redo_lsn)
+			v->bases->backups = foreach_delete_current(v->bases->backups, lc);
+	}
+	reader = walredo_bases_begin_reader(v->bases, v->directory, NULL,
+										WALREDO_END_OF_WAL);
+	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
+
+	v->progress.phase = WALREDO_PHASE_READING_WAL;
+	v->progress.wal_start = walredo_reader_first_lsn(reader);
+	v->progress.wal_position = v->progress.wal_start;
+	v->progress.wal_end = walredo_reader_last_lsn(reader);
+	walredo_progress_show(&v->progress);
+	return reader;
+}
+
+/*
+ * Reads WAL to its end: all of it, or if is_first is not set, from where it
+ * ended when it was read last.
  */
 static void
-read_wal(SlruVerification *v, XLogRecPtr start_lsn)
+read_wal(SlruVerification *v, bool is_first)
 {
-	WalredoReader *reader = walredo_reader_begin(v->directory, start_lsn,
-												 WALREDO_END_OF_WAL);
+	WalredoReader *reader = is_first ? begin_first_reader(v) :
+		walredo_reader_begin(v->directory, v->end_lsn, WALREDO_END_OF_WAL);
 	uint64		nrecords = 0;
 
-	walredo_reader_allow_restart(reader);
-	if (start_lsn == WALREDO_START_OF_WAL)
-	{
-		v->progress.phase = WALREDO_PHASE_READING_WAL;
-		v->progress.wal_start = walredo_reader_first_lsn(reader);
-		v->progress.wal_position = v->progress.wal_start;
-		v->progress.wal_end = walredo_reader_last_lsn(reader);
-		walredo_progress_show(&v->progress);
-	}
+	if (is_first)
+		walredo_reader_allow_restart(reader);
 	for (;;)
 	{
 		bool		found = walredo_reader_next(reader);
@@ -487,7 +517,7 @@ read_wal(SlruVerification *v, XLogRecPtr start_lsn)
 										  walredo_reader_end_lsn(reader));
 		}
 	}
-	if (start_lsn == WALREDO_START_OF_WAL)
+	if (is_first)
 		v->start_lsn = walredo_reader_first_lsn(reader);
 	v->end_lsn = walredo_reader_end_lsn(reader);
 	walredo_reader_end(reader);
@@ -524,7 +554,7 @@ read_later_wal(SlruVerification *v)
 				wait_for_ms(REPLAY_WAIT_DELAY);
 		}
 	}
-	read_wal(v, v->end_lsn);
+	read_wal(v, false);
 }
 
 /* ----------------------------------------
@@ -590,9 +620,10 @@ add_number(PageNumbers *list, uint64 number)
 	list->numbers[list->count++] = number;
 }
 
-/* Adds the numbers of the pages that are in a file. */
+/* Adds the numbers of the pages that are in a file of a directory. */
 static void
-add_pages_of_file(PageNumbers *list, WalredoTagKind kind, const char *name)
+add_pages_of_file(PageNumbers *list, WalredoTagKind kind,
+				  const char *directory, const char *name)
 {
 	char		path[MAXPGPATH];
 	WalredoTag	tag = {.kind = kind};
@@ -609,7 +640,7 @@ add_pages_of_file(PageNumbers *list, WalredoTagKind kind, const char *name)
 		return;
 
 	/* It may just have been removed. */
-	snprintf(path, sizeof(path), "%s/%s", walredo_slru_directory(kind), name);
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
 		return;
 	for (int i = 0; i < SLRU_PAGES_PER_SEGMENT &&
@@ -618,6 +649,21 @@ add_pages_of_file(PageNumbers *list, WalredoTagKind kind, const char *name)
 		add_number(list, tag.number);
 		tag.number++;
 	}
+}
+
+/* The same for all files of a directory.  It need not be there. */
+static void
+add_pages_of_directory(PageNumbers *list, WalredoTagKind kind,
+					   const char *directory)
+{
+	DIR		   *dir = AllocateDir(directory);
+	struct dirent *de;
+
+	if (dir == NULL && errno == ENOENT)
+		return;
+	while ((de = ReadDir(dir, directory)) != NULL)
+		add_pages_of_file(list, kind, directory, de->d_name);
+	FreeDir(dir);
 }
 
 /* qsort() comparator */
@@ -630,21 +676,23 @@ compare_numbers(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Returns the pages of an SLRU of which there are files, or records in WAL. */
+/*
+ * Returns the numbers of the pages of an SLRU that are in files, also of the
+ * backup, or of which there are records in WAL.
+ */
 static PageNumbers
 list_pages(SlruVerification *v, WalredoTagKind kind)
 {
-	const char *directory = walredo_slru_directory(kind);
 	PageNumbers list = {0};
 	slrupages_iterator iter;
 	SlruPage   *page;
-	DIR		   *dir = AllocateDir(directory);
-	struct dirent *de;
 	Size		count = 0;
 
-	while ((de = ReadDir(dir, directory)) != NULL)
-		add_pages_of_file(&list, kind, de->d_name);
-	FreeDir(dir);
+	add_pages_of_directory(&list, kind, walredo_slru_directory(kind));
+	if (v->bases->backup != NULL)
+		add_pages_of_directory(&list, kind,
+							   psprintf("%s/%s", v->bases->backup->directory,
+										walredo_slru_directory(kind)));
 	slrupages_start_iterate(v->pages, &iter);
 	while ((page = slrupages_iterate(v->pages, &iter)) != NULL)
 	{
@@ -715,16 +763,20 @@ is_unused_page(const WalredoSlruPages *pages)
 
 /*
  * Must the server have a page in a file?  That is so if it existed at the redo
- * point, and has not ended since.
+ * point, and has not ended since.  page is NULL if there is no record of it.
  */
 static bool
 must_be_in_file(SlruVerification *v, const SlruPage *page,
 				const WalredoRebuiltPage *rebuilt)
 {
-	if (rebuilt->num_records == 0 || rebuilt->end != WALREDO_NOT_ENDED)
+	if (rebuilt->end != WALREDO_NOT_ENDED)
 		return false;
-	if (!XLogRecPtrIsInvalid(page->start_lsn))
+	if (page != NULL && !XLogRecPtrIsInvalid(page->start_lsn))
 		return page->start_lsn <= v->redo_lsn;
+
+	/* The backup has the page, and is older than the redo point. */
+	if (rebuilt->image != NULL)
+		return true;
 
 	/*
 	 * The page is older than the first record that was read.  But a record of
@@ -732,13 +784,17 @@ must_be_in_file(SlruVerification *v, const SlruPage *page,
 	 * before the record that makes a page of pg_multixact/offsets, older
 	 * minor releases set its first entry.
 	 */
-	return v->start_lsn <= v->redo_lsn &&
+	return v->start_lsn <= v->redo_lsn && rebuilt->num_records > 0 &&
+		rebuilt->backup_problem == NULL && !rebuilt->is_not_in_backup &&
 		page->tag.kind != WALREDO_TAG_COMMIT_TS &&
 		(page->tag.kind != WALREDO_TAG_MULTIXACT_OFFSETS ||
 		 rebuilt->num_records > 1);
 }
 
-/* Compares a page that is in a file with the image that WAL makes. */
+/*
+ * Compares a page that is in a file with the image that WAL makes.  page is
+ * NULL if there is no record of it, so that the image is the backup's.
+ */
 static void
 compare_images(SlruVerification *v, FilePage *file_page, const SlruPage *page,
 			   const WalredoRebuiltPage *rebuilt)
@@ -748,13 +804,15 @@ compare_images(SlruVerification *v, FilePage *file_page, const SlruPage *page,
 	WalredoRebuiltPage nearby = {0};
 	MultiXactId oldest_multixact;
 	Oid			oldest_multixact_db;
-	TimestampTz earliest = page->start_time ? page->start_time : v->first_time;
+	TimestampTz earliest = v->first_time;
 	WalredoVerifyStatus status;
 	const char *detail;
 
-	if (page->is_recent)
+	if (page != NULL && page->start_time != 0)
+		earliest = page->start_time;
+	if (page != NULL && page->is_recent)
 		walredo_rebuild_get(v->recent, &file_page->tag, &recent);
-	if (page->is_nearby)
+	if (page != NULL && page->is_nearby)
 		walredo_rebuild_get(v->nearby, &file_page->tag, &nearby);
 	pages.server = file_page->data;
 	pages.wal = VARDATA(rebuilt->image);
@@ -772,12 +830,12 @@ compare_images(SlruVerification *v, FilePage *file_page, const SlruPage *page,
 	{
 		const char *reason = NULL;
 
-		if (page->start_lsn > v->redo_lsn)
+		if (page != NULL && page->start_lsn > v->redo_lsn)
 			reason = psprintf("The page was created at %X/%X, so the server need not have written it yet.",
 							  LSN_FORMAT_ARGS(page->start_lsn));
 		else if (is_unused_page(&pages))
 			reason = "The server has not come to this page yet, and will make it empty.";
-		else if (page->tag.kind == WALREDO_TAG_COMMIT_TS &&
+		else if (pages.tag.kind == WALREDO_TAG_COMMIT_TS &&
 				 wal_level == WAL_LEVEL_MINIMAL)
 			reason = "With wal_level = minimal, switching track_commit_timestamp is not logged.";
 		else if (v->is_replaying)
@@ -810,7 +868,7 @@ compare_page(SlruVerification *v, FilePage *file_page)
 	{
 		char	   *name = file_name(&file_page->tag);
 
-		if (page != NULL && must_be_in_file(v, page, &rebuilt))
+		if (must_be_in_file(v, page, &rebuilt))
 			set_result(file_page,
 					   v->is_replaying ? WALREDO_VERIFY_UNVERIFIABLE :
 					   WALREDO_VERIFY_MISMATCH,
@@ -833,8 +891,13 @@ compare_page(SlruVerification *v, FilePage *file_page)
 							LSN_FORMAT_ARGS(rebuilt.end_lsn)));
 	else
 		set_result(file_page, WALREDO_VERIFY_UNVERIFIABLE,
-				   psprintf("WAL, which begins at %X/%X, has no record that starts the page.",
-							LSN_FORMAT_ARGS(v->start_lsn)));
+				   psprintf("WAL, which begins at %X/%X, has no record that starts the page.%s%s",
+							LSN_FORMAT_ARGS(v->start_lsn),
+							rebuilt.backup_problem ? " " :
+							rebuilt.is_not_in_backup ?
+							" The backup does not have it." : "",
+							rebuilt.backup_problem ?
+							rebuilt.backup_problem : ""));
 }
 
 /*
@@ -934,7 +997,8 @@ walredo_verify_slrus(int slrus, const char *directory,
 		read_slrus |= WALREDO_KIND_BIT(WALREDO_TAG_MULTIXACT_OFFSETS);
 
 	v->slrus = slrus;
-	v->directory = directory;
+	v->directory = walredo_wal_with_local(directory);
+	v->bases = walredo_bases_open();
 	v->report = report;
 	v->arg = arg;
 	v->context = AllocSetContextCreate(context, "walredo SLRU pages",
@@ -948,7 +1012,7 @@ walredo_verify_slrus(int slrus, const char *directory,
 	clear_gaps(&v->gaps);
 
 	get_redo_lsn(v);
-	read_wal(v, WALREDO_START_OF_WAL);
+	read_wal(v, true);
 	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
 	{
 		if ((slrus & WALREDO_KIND_BIT(kind)) != 0)

@@ -295,6 +295,18 @@ walredo_reader_last_lsn(WalredoReader *reader)
 	return reader->end_lsn;
 }
 
+uint64
+walredo_reader_system(WalredoReader *reader)
+{
+	return reader->source->system_identifier;
+}
+
+TimeLineID
+walredo_reader_timeline(WalredoReader *reader)
+{
+	return reader->source->tli;
+}
+
 char *
 walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 {

@@ -145,6 +145,12 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 
+/* The identifier of the database system whose WAL is read. */
+extern uint64 walredo_reader_system(WalredoReader *reader);
+
+/* The timeline along whose history WAL is read. */
+extern TimeLineID walredo_reader_timeline(WalredoReader *reader);
+
 /* The name of the segment file that holds, or should hold, lsn; palloc'd. */
 extern char *walredo_reader_segment_name(WalredoReader *reader,
 										 XLogRecPtr lsn);
