@@ -3,7 +3,7 @@
 #
 # A primary and a standby are verified while clients write, with checkpoints at
 # any time, and after crashes.  No page may be a mismatch.  Then files are damaged,
-# and each damage must be found.
+# and each damage must be found.  Pages that are older than WAL come from a backup.
 #
 # SLRU_SECONDS		for how long clients write (6)
 
@@ -266,6 +266,22 @@ SQL
 	'32|32',
 	'pages that WAL does not make are unverifiable');
 
+# A backup has the pages that are older than WAL.
+my $with_backup =
+  "SET walredo.backup_directory = '" . $primary->backup_dir . "/backup';";
+foreach my $node ($primary, $standby)
+{
+	is( $node->safe_psql('postgres', <<SQL),
+$with_backup
+SELECT string_agg(DISTINCT status, ', '),
+	count(*) FILTER (WHERE tag::text ~ '/0000 ')
+FROM walredo_verify_slru()
+WHERE status = 'ok' OR detail !~ 'lost in a crash';
+SQL
+		'ok|96',
+		$node->name . ': with a backup, all pages are verified');
+}
+
 # Arguments
 like(
 	error_of($primary, 'postgres', "SELECT walredo_verify_slru('pg_subtrans')"),
@@ -298,13 +314,13 @@ sub flip
 }
 
 # Runs a piece of code while the server is down, and returns what the server
-# then finds in an SLRU that it did not before.
+# then finds in an SLRU that it did not before.  The file is put back afterwards.
 sub damage
 {
-	my ($slru, $code) = @_;
-	my $query =
-	  "SELECT tag, status, detail FROM walredo_verify_slru('$slru') WHERE status = 'mismatch'";
-	my $file = "$data/$slru/$segment{$slru}";
+	my ($slru, $code, %params) = @_;
+	my $query = ($params{settings} // '')
+	  . "SELECT tag, status, detail FROM walredo_verify_slru('$slru') WHERE status = 'mismatch'";
+	my $file = "$data/$slru/" . ($params{segment} // $segment{$slru});
 	my $found;
 
 	is($primary->safe_psql('postgres', $query), '', "$slru is in order");
@@ -400,6 +416,27 @@ is( damage(
 	'slru pg_commit_ts/0029 blk 30|mismatch|The page is cut: file "pg_commit_ts/0029" ends in it.
 slru pg_commit_ts/0029 blk 31|mismatch|The page is missing: file "pg_commit_ts/0029" ends before it.',
 	'a cut segment is found');
+
+# Pages that only a backup has
+is( damage(
+		'pg_xact',
+		sub { overwrite("$data/pg_xact/0000", 5 * $page_size + 17, "\1"); },
+		segment => '0000',
+		settings => $with_backup),
+	'slru pg_xact/0000 blk 5|mismatch|1 of 32768 entries differs: transaction '
+	  . (5 * $clog_per_page + 17 * 4)
+	  . ' is committed, but according to WAL it is in progress.',
+	'damage to a page that WAL does not make is found with a backup');
+is( damage(
+		'pg_xact',
+		sub {
+			truncate("$data/pg_xact/0000", 31 * $page_size)
+			  or die "truncate: $!";
+		},
+		segment => '0000',
+		settings => $with_backup),
+	'slru pg_xact/0000 blk 31|mismatch|The page is missing: file "pg_xact/0000" ends before it.',
+	'... and so is a page that is missing');
 
 # When all rows are frozen, the first segments are removed.
 $primary->safe_psql('postgres', "COMMIT PREPARED 'stays'");
