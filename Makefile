@@ -48,6 +48,7 @@ OBJS = \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
+	src/source/restore.o \
 	src/source/source.o \
 	src/source/timeline.o \
 	src/stats/stats.o \
