@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verifyfuncs.c
- *	  SQL functions that check pages of relations against WAL.
+ *	  SQL functions that check pages of relations and SLRUs against WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -25,6 +25,7 @@
 #include "page/attempt.h"
 #include "page/verify.h"
 #include "page/verify_progress.h"
+#include "page/verify_slru.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -34,6 +35,7 @@
 
 PG_FUNCTION_INFO_V1(walredo_verify);
 PG_FUNCTION_INFO_V1(walredo_verify_all);
+PG_FUNCTION_INFO_V1(walredo_verify_slru);
 PG_FUNCTION_INFO_V1(walredo_get_verify_progress);
 
 static const char *const status_names[] = {
@@ -112,7 +114,7 @@ end_fork(bool keep, void *arg)
 /* Checks forks and returns the results as the function's rows. */
 static void
 verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
-			 int nforks, bool with_fork)
+			 int nforks, const char *directory, bool with_fork)
 {
 	ResultSink	sink = {(ReturnSetInfo *) fcinfo->resultinfo};
 	WalredoVerifySink callbacks = {put_result, end_fork, &sink};
@@ -122,7 +124,7 @@ verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 	sink.slot = MakeSingleTupleTableSlot(sink.rsinfo->setDesc,
 										 &TTSOpsMinimalTuple);
 	sink.with_fork = with_fork;
-	walredo_verify_forks(forks, nforks, &callbacks);
+	walredo_verify_forks(forks, nforks, directory, &callbacks);
 	ExecDropSingleTupleTableSlot(sink.slot);
 	tuplestore_end(sink.fork);
 }
@@ -162,7 +164,7 @@ check_relation_arg(void *arg)
 }
 
 /*
- * walredo_verify(relname regclass, fork text)
+ * walredo_verify(relname regclass, fork text, wal_directory text)
  *
  * Returns one row per block of the fork, and rows about the fork as a whole.
  */
@@ -171,12 +173,17 @@ walredo_verify(PG_FUNCTION_ARGS)
 {
 	WalredoVerifyFork fork;
 
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	{
+		InitMaterializedSRF(fcinfo, 0);
+		return (Datum) 0;
+	}
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	walredo_check_may_read_wal();
 
 	check_relation(fork.relid);
-	verify_forks(fcinfo, &fork, 1, false);
+	verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 2), false);
 	return (Datum) 0;
 }
 
@@ -276,7 +283,7 @@ all_relations(void)
 }
 
 /*
- * walredo_verify_all(relations regclass[])
+ * walredo_verify_all(relations regclass[], wal_directory text)
  *
  * Returns what walredo_verify() does, for all forks that are logged, of the
  * relations given or of all that there are.
@@ -323,7 +330,59 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 			nforks++;
 		}
 	}
-	verify_forks(fcinfo, forks, nforks, true);
+	verify_forks(fcinfo, forks, nforks, walredo_getarg_cstring(fcinfo, 1),
+				 true);
+	return (Datum) 0;
+}
+
+/* A WalredoReportSlruPage: makes a row of a result. */
+static void
+put_slru_result(const WalredoTag *tag, WalredoVerifyStatus status,
+				const char *detail, void *arg)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Datum		values[3];
+	bool		nulls[3] = {0};
+
+	values[0] = PointerGetDatum(tag);
+	values[1] = CStringGetTextDatum(status_names[status]);
+	nulls[2] = (detail == NULL);
+	if (detail != NULL)
+		values[2] = CStringGetTextDatum(detail);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * walredo_verify_slru(slru text, wal_directory text)
+ *
+ * Returns one row per page of an SLRU, or of all that WAL has records of.
+ */
+Datum
+walredo_verify_slru(PG_FUNCTION_ARGS)
+{
+	char	   *name = walredo_getarg_cstring(fcinfo, 0);
+	char	   *directory = walredo_getarg_cstring(fcinfo, 1);
+	int			slrus = 0;
+
+	walredo_check_may_read_wal();
+	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
+	{
+		if (name == NULL || strcmp(name, walredo_slru_directory(kind)) == 0)
+			slrus |= WALREDO_KIND_BIT(kind);
+	}
+	if (slrus == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized SLRU: \"%s\"", name),
+				 errhint("Valid SLRUs are \"%s\", \"%s\", \"%s\" and \"%s\".",
+						 walredo_slru_directory(WALREDO_TAG_CLOG),
+						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_OFFSETS),
+						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_MEMBERS),
+						 walredo_slru_directory(WALREDO_TAG_COMMIT_TS))));
+
+	InitMaterializedSRF(fcinfo, 0);
+	walredo_verify_slrus(slrus, directory, put_slru_result,
+						 fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
