@@ -39,6 +39,9 @@ typedef Oid RelFileNumber;
 #define RelidByRelfilenumber(tablespace, number) \
 	RelidByRelfilenode(tablespace, number)
 #define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
+#define RelFileNumberIsValid(number)	OidIsValid(number)
+#define RelationMapOidToFilenumber(relid, shared) \
+	RelationMapOidToFilenode(relid, shared)
 
 #endif							/* PG_VERSION_NUM */
 

@@ -242,11 +242,11 @@ SQL
 	$lsn{changed} = current_lsn($node);
 	$file{changed} = slurp_fork($node, 'cold');
 	$node->safe_psql('postgres', <<'SQL');
+COMMIT PREPARED 'early';
 VACUUM cut;
-INSERT INTO cut SELECT g, repeat('c', 300) FROM generate_series(1, 300) g;
+INSERT INTO cut SELECT g, repeat('c', 300) FROM generate_series(1, 100) g;
 VACUUM cold;
 DROP TABLE dropped;
-COMMIT PREPARED 'early';
 BEGIN; INSERT INTO cold VALUES (20000); PREPARE TRANSACTION 'late';
 BEGIN; SELECT count(*) FROM (SELECT * FROM cold LIMIT 100 FOR SHARE) s;
 SAVEPOINT a; UPDATE cold SET t = 'm' WHERE i < 10; COMMIT;
@@ -255,6 +255,8 @@ SQL
 	recycle_wal($node);
 	$node->safe_psql('postgres', 'DELETE FROM cold WHERE i = 1500; CHECKPOINT');
 	$lsn{last} = current_lsn($node);
+	cmp_ok(-s path_of($node, 'postgres', 'cut'),
+		'<', length $file{cut}, "$name: a table was truncated");
 
 	# Sequences are logged ahead, and the tables of temporary objects are gone.
 	is( with_setting($node, $b1, <<'SQL'), '',
@@ -292,6 +294,13 @@ SQL
 		qr/does not exist at .*\nDETAIL: .*removed/,
 		"$name: a file that is gone is not taken from the backup");
 
+	# The history of a page that WAL has no image of before it begins
+	is( with_setting($node, $b1, <<SQL), 't|t',
+SELECT count(*) > 0, bool_and(page IS NOT NULL)
+FROM walredo_page_history(walredo_tag('cold', 'vm', 0), '$lsn{backup}', '$lsn{last}')
+SQL
+		"$name: a history that begins with the backup's page");
+
 	# SLRUs
 	foreach my $slru ('pg_xact', 'pg_multixact/offsets',
 		'pg_multixact/members', 'pg_commit_ts')
@@ -318,6 +327,7 @@ SQL
 	my $session = session($node);
 	$session->query("SELECT pg_backup_start('late', true)");
 	$node->safe_psql('postgres', <<'SQL');
+ROLLBACK PREPARED 'late';
 UPDATE cold SET t = 'before' WHERE i BETWEEN 200 AND 240;
 DELETE FROM cut WHERE g BETWEEN 50 AND 60;
 SQL
@@ -329,7 +339,7 @@ UPDATE cold SET t = 'after' WHERE i BETWEEN 230 AND 300;
 DELETE FROM cold WHERE i = 1700;
 DELETE FROM cut;
 VACUUM cut;
-INSERT INTO cut SELECT g, repeat('d', 300) FROM generate_series(1, 300) g;
+INSERT INTO cut SELECT g, repeat('d', 300) FROM generate_series(1, 30) g;
 VACUUM cold;
 CHECKPOINT;
 SQL

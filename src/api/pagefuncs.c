@@ -386,7 +386,7 @@ begin_page_scan(const WalredoPageFilter *filter, const char *directory,
 
 	if (base->image == NULL)
 		return walredo_page_scan_from(filter, directory, bases,
-									  &filter->tag, lsn);
+									  &filter->tag, lsn, lsn);
 	if (base->lsn != InvalidXLogRecPtr)
 		return walredo_page_scan_begin(filter, directory, base->lsn, lsn);
 
@@ -748,7 +748,8 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 	scan->bases = walredo_bases_open();
 	scan->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
-	wal = walredo_page_scan_from(filter, directory, scan->bases, NULL, lsn);
+	wal = walredo_page_scan_from(filter, directory, scan->bases, NULL, lsn,
+								 lsn);
 	walredo_rebuild_set_backup(scan->rebuild, scan->bases->backup,
 							   scan->bases->lsn);
 	while (walredo_page_scan_add_some(wal, scan->rebuild))
@@ -1258,8 +1259,9 @@ set_current(PageHistory *history, const bytea *image)
  * walredo_page_history(tag, start_lsn, end_lsn, wal_directory)
  *
  * Returns one row per WAL record that changed the page, with the page as it was
- * after it.  WAL before start_lsn is read, too, for what the page was then;
- * where it does not tell, the page is null until a record makes it anew.
+ * after it.  WAL before start_lsn is read, too, for what the page was then, and
+ * a backup may tell; where neither does, the page is null until a record makes
+ * it anew.
  */
 Datum
 walredo_page_history(PG_FUNCTION_ARGS)
@@ -1267,6 +1269,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	WalredoPageFilter *filter;
 	PageHistory history = {0};
+	WalredoBases *bases;
 	WalredoPageScan *scan;
 	MemoryContext row_context;
 
@@ -1278,8 +1281,12 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
 	history.start_lsn = PG_GETARG_LSN(1);
 	history.rebuild = walredo_rebuild_create();
-	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
-								   WALREDO_START_OF_WAL, PG_GETARG_LSN(2));
+	bases = walredo_bases_open();
+	scan = walredo_page_scan_from(filter, walredo_getarg_cstring(fcinfo, 3),
+								  bases, &filter->tag,
+								  Min(PG_GETARG_LSN(1), PG_GETARG_LSN(2)),
+								  PG_GETARG_LSN(2));
+	walredo_rebuild_set_backup(history.rebuild, bases->backup, bases->lsn);
 	history.scan = scan;
 	check_range_is_there(&history);
 

@@ -29,7 +29,8 @@
  *	 whose LSN is before the backup's start has none from after it.  An
  *	 exception are bits of the visibility map that are cleared.  And a page that
  *	 is all zeroes has no checksum, and no LSN: it may have been truncated away
- *	 and added again.
+ *	 and added again.  The same is true of pages of an index that is being
+ *	 built, whose LSN is not a real one before they are logged.
  * - All else can be used if WAL is applied up to the end of the backup.  Then a
  *	 page of which WAL has no image was not changed while it was copied, and is
  *	 not torn.
@@ -708,7 +709,8 @@ page_problem(WalredoBackup *backup, const WalredoTag *tag, const char *page,
 						(BlockNumber) tag->number, path,
 						LSN_FORMAT_ARGS(page_lsn),
 						LSN_FORMAT_ARGS(backup->end_lsn));
-	if (!backup->has_checksums || tag->forknum == VISIBILITYMAP_FORKNUM)
+	if (!backup->has_checksums || tag->forknum == VISIBILITYMAP_FORKNUM ||
+		page_lsn < FirstNormalUnloggedLSN)
 		return unproven_problem(backup, lsn);
 	return NULL;
 }

@@ -19,7 +19,7 @@
 #include "record/tag.h"
 
 /* The setting walredo.backup_directory. */
-extern PGDLLIMPORT char *walredo_backup_directory;
+extern char *walredo_backup_directory;
 
 typedef struct WalredoBackupCache WalredoBackupCache;
 

@@ -18,7 +18,7 @@
 
 #include "access/xlog_internal.h"
 #include "page/bases.h"
-#include "wal/reader_at.h"
+#include "wal/reader.h"
 
 /* A backup that may be used. */
 typedef struct Candidate
@@ -157,12 +157,13 @@ report_not_used(WalredoBases *bases, WalredoReader *reader,
 
 WalredoReader *
 walredo_bases_begin_reader(WalredoBases *bases, const char *directory,
-						   const WalredoTag *tag, XLogRecPtr end_lsn)
+						   const WalredoTag *tag, XLogRecPtr lsn,
+						   XLogRecPtr end_lsn)
 {
 	int			max = list_length(bases->backups);
 	Candidate  *candidates = palloc(Max(max, 1) * sizeof(Candidate));
 	WalredoWalPoint *points = palloc(Max(max, 1) * sizeof(WalredoWalPoint));
-	int			ncandidates = find_candidates(bases, tag, end_lsn, candidates);
+	int			ncandidates = find_candidates(bases, tag, lsn, candidates);
 	WalredoReader *reader;
 	int			chosen = -1;
 
@@ -179,7 +180,7 @@ walredo_bases_begin_reader(WalredoBases *bases, const char *directory,
 	else
 		reader = walredo_reader_begin_at(directory, points, ncandidates,
 										 end_lsn, &chosen);
-	bases->lsn = walredo_reader_last_lsn(reader);
+	bases->lsn = Min(lsn, walredo_reader_last_lsn(reader));
 	if (chosen >= 0)
 	{
 		bases->backup = candidates[chosen].backup;

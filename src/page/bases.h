@@ -31,8 +31,9 @@ typedef struct WalredoBases
 
 	/*
 	 * Set by walredo_bases_begin_reader(): the backup that is used, or NULL;
-	 * and the LSN as of which pages are wanted, or, if that is the unknown
-	 * end of WAL, one at which they are known to be usable.
+	 * and the LSN for walredo_rebuild_set_backup(), which is the one as of
+	 * which pages are wanted, or, if that is the unknown end of WAL, one at
+	 * which they are known to be usable.
 	 */
 	WalredoBackup *backup;
 	XLogRecPtr	lsn;
@@ -46,10 +47,10 @@ typedef struct WalredoBases
 extern WalredoBases *walredo_bases_open(void);
 
 /*
- * Begins to read WAL up to end_lsn, from the start of the backup that fits best
- * to where WAL begins, as by walredo_reader_begin_at().  If tag is not NULL,
- * only this page, or object, is wanted, and a backup whose copy of it cannot be
- * used is taken only if there is no other.
+ * Begins to read WAL up to end_lsn, from the start of the backup on that fits
+ * best for pages as of lsn, as by walredo_reader_begin_at().  lsn is not after
+ * end_lsn.  If tag is not NULL, only this page, or object, is wanted, and a
+ * backup whose copy of it cannot be used is taken only if there is no other.
  *
  * If no backup can be used, the range begins with WALREDO_START_OF_WAL.  If
  * that is because WAL does not reach back to any, a WARNING says so, but only
@@ -58,6 +59,7 @@ extern WalredoBases *walredo_bases_open(void);
 extern WalredoReader *walredo_bases_begin_reader(WalredoBases *bases,
 												 const char *directory,
 												 const WalredoTag *tag,
+												 XLogRecPtr lsn,
 												 XLogRecPtr end_lsn);
 
 #endif							/* WALREDO_PAGE_BASES_H */

@@ -50,10 +50,11 @@ walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 WalredoPageScan *
 walredo_page_scan_from(const WalredoPageFilter *filter,
 					   const char *directory, WalredoBases *bases,
-					   const WalredoTag *tag, XLogRecPtr end_lsn)
+					   const WalredoTag *tag, XLogRecPtr lsn,
+					   XLogRecPtr end_lsn)
 {
 	WalredoReader *reader = walredo_bases_begin_reader(bases, directory, tag,
-													   end_lsn);
+													   lsn, end_lsn);
 
 	walredo_reader_allow_restart(reader);
 	return begin_scan(filter, reader);

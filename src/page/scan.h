@@ -67,6 +67,7 @@ extern WalredoPageScan *walredo_page_scan_from(const WalredoPageFilter *filter,
 											   const char *directory,
 											   WalredoBases *bases,
 											   const WalredoTag *tag,
+											   XLogRecPtr lsn,
 											   XLogRecPtr end_lsn);
 
 /* The same with a reader as walredo_reader_begin_search() makes it. */

@@ -61,8 +61,8 @@ typedef enum EntryResult
 {
 	ENTRY_OK,
 	ENTRY_DIFFERENT,			/* WAL cannot have made it */
-	ENTRY_LOST,				/* maybe a crash has lost its record */
-	ENTRY_IN_FLIGHT			/* maybe a checkpoint has not waited for it */
+	ENTRY_LOST,					/* maybe a crash has lost its record */
+	ENTRY_IN_FLIGHT				/* maybe a checkpoint has not waited for it */
 } EntryResult;
 
 #define NUM_ENTRY_RESULTS	(ENTRY_IN_FLIGHT + 1)
@@ -74,7 +74,7 @@ typedef struct SlruKind
 	Size		used_size;		/* bytes of a page that hold entries */
 
 	/* Compares one entry. */
-	EntryResult		(*compare) (const WalredoSlruPages *pages, int entry);
+	EntryResult (*compare) (const WalredoSlruPages *pages, int entry);
 
 	/* Says what the entry is according to the server and to WAL. */
 	char	   *(*describe) (const WalredoSlruPages *pages, int entry);
@@ -447,7 +447,7 @@ walredo_slru_compare(const WalredoSlruPages *pages, const char **detail)
 	const SlruKind *kind = &slru_kinds[pages->tag.kind - WALREDO_TAG_CLOG];
 	int			count[NUM_ENTRY_RESULTS] = {0};
 	int			first[NUM_ENTRY_RESULTS] = {0};
-	EntryResult		result;
+	EntryResult result;
 
 	*detail = NULL;
 	if (memcmp(pages->server, pages->wal, BLCKSZ) == 0)

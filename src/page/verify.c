@@ -337,7 +337,8 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	filter = walredo_filter_forks(tags, nforks, false);
 	wal->directory = v->directory;
 	scan = walredo_page_scan_from(filter, wal->directory, v->bases,
-								  NULL, WALREDO_END_OF_WAL);
+								  NULL, WALREDO_END_OF_WAL,
+								  WALREDO_END_OF_WAL);
 	wal->backup = v->bases->backup;
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
 
