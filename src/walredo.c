@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pool/pool.h"
+#include "source/restore.h"
 #include "source/source.h"
 #include "stats/stats.h"
 #include "utils/guc.h"
@@ -105,6 +106,25 @@ define_settings(void)
 							   PGC_SUSET,
 							   0,
 							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("walredo.restore_command",
+							   "Sets the shell command that gets a WAL file that is not in the directories.",
+							   "An empty string means that there is none.",
+							   &walredo_restore_command,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   walredo_check_restore_command, NULL, NULL);
+
+	DefineCustomIntVariable("walredo.restore_segments",
+							"Sets the maximum number of files from the restore command that a session keeps.",
+							NULL,
+							&walredo_restore_segments,
+							8,
+							1, WALREDO_MAX_RESTORE_SEGMENTS,
+							PGC_SUSET,
+							0,
+							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("walredo");
 }

@@ -484,7 +484,7 @@ begin_first_reader(SlruVerification *v)
 			v->bases->backups = foreach_delete_current(v->bases->backups, lc);
 	}
 	reader = walredo_bases_begin_reader(v->bases, v->directory, NULL,
-										WALREDO_END_OF_WAL);
+										WALREDO_END_OF_WAL, WALREDO_END_OF_WAL);
 	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
 
 	v->progress.phase = WALREDO_PHASE_READING_WAL;
