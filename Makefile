@@ -51,6 +51,11 @@ OBJS = \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
+	src/source/decompress.o \
+	src/source/listing.o \
+	src/source/restore.o \
+	src/source/segment_file.o \
+	src/source/segments.o \
 	src/source/source.o \
 	src/source/timeline.o \
 	src/stats/stats.o \
@@ -65,7 +70,14 @@ DATA = walredo--1.0.sql
 PGFILEDESC = "walredo - replay of write-ahead log records on single pages"
 
 PG_CPPFLAGS = -I$(srcdir)/src
-SHLIB_LINK = -lseccomp
+SHLIB_LINK = -lseccomp -lz -llz4 -lzstd
+
+# Segments that bzip2 has compressed can be read if its library is there.
+HAVE_BZIP2 := $(shell echo '\#include <bzlib.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+ifeq ($(HAVE_BZIP2),yes)
+PG_CPPFLAGS += -DWALREDO_HAVE_BZIP2
+SHLIB_LINK += -lbz2
+endif
 
 REGRESS = types native apply wal decode literals privileges
 REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo

@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pool/pool.h"
+#include "source/source.h"
 #include "stats/stats.h"
 #include "utils/guc.h"
 
@@ -95,6 +96,15 @@ define_settings(void)
 							   PGC_SUSET,
 							   0,
 							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("walredo.timeline",
+							   "Sets the timeline along which WAL is read.",
+							   "Can be \"current\", \"latest\", or the number of a timeline.",
+							   &walredo_timeline_setting,
+							   "current",
+							   PGC_USERSET,
+							   0,
+							   walredo_check_timeline, NULL, NULL);
 
 	MarkGUCPrefixReserved("walredo");
 }

@@ -18,7 +18,6 @@
 
 #include "access/xlog_internal.h"
 #include "page/bases.h"
-#include "wal/reader_at.h"
 
 /* A backup that may be used. */
 typedef struct Candidate
