@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
+	src/api/filefuncs.o \
 	src/api/imagefuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
@@ -12,6 +13,7 @@ OBJS = \
 	src/api/tagfuncs.o \
 	src/api/verifyfuncs.o \
 	src/api/walfuncs.o \
+	src/backup/backup.o \
 	src/child/child.o \
 	src/child/redo.o \
 	src/child/sandbox.o \
@@ -22,6 +24,8 @@ OBJS = \
 	src/native/native.o \
 	src/native/visibilitymap.o \
 	src/page/attempt.o \
+	src/page/bases.o \
+	src/page/current.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
@@ -48,24 +52,38 @@ OBJS = \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
+	src/source/decompress.o \
+	src/source/listing.o \
 	src/source/restore.o \
+	src/source/segment_file.o \
+	src/source/segments.o \
 	src/source/source.o \
 	src/source/timeline.o \
 	src/stats/stats.o \
 	src/wal/changes.o \
 	src/wal/changes_end.o \
 	src/wal/changes_native.o \
+	src/wal/file_names.o \
+	src/wal/files.o \
 	src/wal/names.o \
-	src/wal/reader.o
+	src/wal/reader.o \
+	src/wal/times.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql
 PGFILEDESC = "walredo - replay of write-ahead log records on single pages"
 
 PG_CPPFLAGS = -I$(srcdir)/src
-SHLIB_LINK = -lseccomp
+SHLIB_LINK = -lseccomp -lz -llz4 -lzstd
 
-REGRESS = types native apply wal decode privileges
+# Segments that bzip2 has compressed can be read if its library is there.
+HAVE_BZIP2 := $(shell echo '\#include <bzlib.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes)
+ifeq ($(HAVE_BZIP2),yes)
+PG_CPPFLAGS += -DWALREDO_HAVE_BZIP2
+SHLIB_LINK += -lbz2
+endif
+
+REGRESS = types native apply wal decode literals privileges
 REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
 
 PG_CONFIG ?= pg_config

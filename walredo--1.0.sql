@@ -626,45 +626,47 @@ GRANT EXECUTE ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_at(tag walredo_tag, lsn pg_lsn,
-	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL)
+	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL,
+	base_lsn pg_lsn DEFAULT NULL)
 RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text) IS
+COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn) IS
 	'rebuild a page as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_at(relname regclass, fork text, blkno int8,
-	lsn pg_lsn)
+	lsn pg_lsn, wal_directory text DEFAULT NULL)
 RETURNS bytea
 AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn) IS
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn, text) IS
 	'rebuild a block of a relation as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
+REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn, text)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn)
+GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, int8, pg_lsn, text)
 	TO pg_read_server_files;
 
-CREATE FUNCTION walredo_page_at(relname regclass, blkno int8, lsn pg_lsn)
+CREATE FUNCTION walredo_page_at(relname regclass, blkno int8, lsn pg_lsn,
+	wal_directory text DEFAULT NULL)
 RETURNS bytea
-AS 'MODULE_PATHNAME', 'walredo_page_at_relation'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_page_at(regclass, int8, pg_lsn) IS
+AS 'MODULE_PATHNAME', 'walredo_page_at_main_fork'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(regclass, int8, pg_lsn, text) IS
 	'rebuild a block of a relation''s main fork as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_page_at(regclass, int8, pg_lsn) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, int8, pg_lsn)
+REVOKE ALL ON FUNCTION walredo_page_at(regclass, int8, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, int8, pg_lsn, text)
 	TO pg_read_server_files;
 
--- If all arguments of a call are literals of unknown type, PostgreSQL prefers
--- functions that take strings to those that take other types.  Such a call would
--- be ambiguous without the following two functions.  They find out from the text
--- of the arguments which of the functions above is meant, and do the same.  Their
--- arguments have no names, so that a call with named arguments never resolves to
--- them.
+-- If arguments of a call are literals of unknown type, PostgreSQL prefers functions
+-- that take strings to those that take other types.  Such a call would be ambiguous
+-- without the following functions.  They find out from the text of the arguments
+-- which of the functions above is meant, and do the same.  Their arguments have no
+-- names, so that a call with named arguments never resolves to them.
 
 CREATE FUNCTION walredo_page_at(text, text, text)
 RETURNS bytea
@@ -686,10 +688,33 @@ REVOKE ALL ON FUNCTION walredo_page_at(text, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_page_at(text, text, text, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_page_at(text, text, text, text, text)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_page_at_literals'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(text, text, text, text, text) IS
+	'rebuild a page as of an LSN from WAL, for arguments of unknown type';
+REVOKE ALL ON FUNCTION walredo_page_at(text, text, text, text, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(text, text, text, text, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_page_at(regclass, text, text, text)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_page_at_relation_literals'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_page_at(regclass, text, text, text) IS
+	'rebuild a block of a relation as of an LSN from WAL, for arguments of unknown type';
+REVOKE ALL ON FUNCTION walredo_page_at(regclass, text, text, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, text, text)
+	TO pg_read_server_files;
+
 -- Like walredo_wal_records(), these are SQL functions that the planner can inline,
 -- so that rows are returned one at a time.
 
 CREATE FUNCTION _walredo_read_pages(relations regclass[], fork text, lsn pg_lsn,
+	wal_directory text,
 	OUT relation regclass,
 	OUT fork text,
 	OUT blkno int8,
@@ -697,30 +722,96 @@ CREATE FUNCTION _walredo_read_pages(relations regclass[], fork text, lsn pg_lsn,
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'walredo_read_pages'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn) IS
+COMMENT ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text) IS
 	'implementation of walredo_pages_at() and walredo_pages_at_all()';
-REVOKE ALL ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn)
+REVOKE ALL ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn)
+GRANT EXECUTE ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_pages_at(relname regclass, fork text, lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
 	OUT blkno int8,
 	OUT page bytea)
 RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	SELECT (r.row).blkno, (r.row).page
-	FROM (SELECT _walredo_read_pages(ARRAY[$1], $2, $3) AS row
+	FROM (SELECT _walredo_read_pages(ARRAY[$1], $2, $3, $4) AS row
 		WHERE $1 IS NOT NULL AND $2 IS NOT NULL) r;
 END;
-COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) IS
+COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn, text) IS
 	'rebuild all blocks of a relation fork as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn)
+REVOKE ALL ON FUNCTION walredo_pages_at(regclass, text, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at(regclass, text, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_read_file_pages(tag walredo_tag, lsn pg_lsn,
+	wal_directory text,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_read_file_pages'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_file_pages(walredo_tag, pg_lsn, text) IS
+	'implementation of walredo_pages_at()';
+REVOKE ALL ON FUNCTION _walredo_read_file_pages(walredo_tag, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_file_pages(walredo_tag, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at(tag walredo_tag, lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).blkno, (r.row).page
+	FROM (SELECT _walredo_read_file_pages($1, $2, $3) AS row) r;
+END;
+COMMENT ON FUNCTION walredo_pages_at(walredo_tag, pg_lsn, text) IS
+	'rebuild all blocks of a file as of an LSN from WAL';
+REVOKE ALL ON FUNCTION walredo_pages_at(walredo_tag, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at(walredo_tag, pg_lsn, text)
+	TO pg_read_server_files;
+
+-- As with walredo_page_at(), for arguments of unknown type.  Here the arguments have
+-- names, because pg_dump cannot dump a function that is written like this and
+-- has unnamed arguments besides named columns.
+
+CREATE FUNCTION _walredo_read_pages_literals(arg1 text, arg2 text, arg3 text,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_read_pages_literals'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_pages_literals(text, text, text) IS
+	'implementation of walredo_pages_at()';
+REVOKE ALL ON FUNCTION _walredo_read_pages_literals(text, text, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_pages_literals(text, text, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at(arg1 text, arg2 text, arg3 text,
+	OUT blkno int8,
+	OUT page bytea)
+RETURNS SETOF record
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).blkno, (r.row).page
+	FROM (SELECT _walredo_read_pages_literals($1, $2, $3) AS row) r;
+END;
+COMMENT ON FUNCTION walredo_pages_at(text, text, text) IS
+	'rebuild all blocks of a file as of an LSN from WAL, for arguments of unknown type';
+REVOKE ALL ON FUNCTION walredo_pages_at(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at(text, text, text)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_pages_at_all(relations regclass[], lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
 	OUT relation regclass,
 	OUT fork text,
 	OUT blkno int8,
@@ -729,12 +820,41 @@ RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	SELECT (r.row).relation, (r.row).fork, (r.row).blkno, (r.row).page
-	FROM (SELECT _walredo_read_pages($1, NULL, $2) AS row) r;
+	FROM (SELECT _walredo_read_pages($1, NULL, $2, $3) AS row) r;
 END;
-COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) IS
+COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text) IS
 	'rebuild all blocks of a set of relations as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn)
+REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_files(start_lsn pg_lsn, end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT lsn pg_lsn,
+	OUT at timestamptz,
+	OUT xid xid,
+	OUT event text,
+	OUT tag walredo_tag,
+	OUT relation text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) IS
+	'get the files of relations that came and went, according to WAL';
+REVOKE ALL ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_files(pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_lsn_at(at timestamptz,
+	wal_directory text DEFAULT NULL)
+RETURNS pg_lsn
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_lsn_at(timestamptz, text) IS
+	'get the LSN after the last transaction that ended at or before a time';
+REVOKE ALL ON FUNCTION walredo_lsn_at(timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_lsn_at(timestamptz, text)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
@@ -770,20 +890,22 @@ GRANT EXECUTE ON FUNCTION walredo_page_diff(bytea, bytea)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_verify(relname regclass, fork text DEFAULT 'main',
+	wal_directory text DEFAULT NULL,
 	OUT blkno int8,
 	OUT page_lsn pg_lsn,
 	OUT status text,
 	OUT detail text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION walredo_verify(regclass, text) IS
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify(regclass, text, text) IS
 	'compare every block of a relation fork with the block rebuilt from WAL';
-REVOKE ALL ON FUNCTION walredo_verify(regclass, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text)
+REVOKE ALL ON FUNCTION walredo_verify(regclass, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text, text)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_verify_all(relations regclass[] DEFAULT NULL,
+	wal_directory text DEFAULT NULL,
 	OUT relation regclass,
 	OUT fork text,
 	OUT blkno int8,
@@ -793,10 +915,10 @@ CREATE FUNCTION walredo_verify_all(relations regclass[] DEFAULT NULL,
 RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION walredo_verify_all(regclass[]) IS
+COMMENT ON FUNCTION walredo_verify_all(regclass[], text) IS
 	'compare every block of a set of relations, or of the whole database, with the block rebuilt from WAL';
-REVOKE ALL ON FUNCTION walredo_verify_all(regclass[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[])
+REVOKE ALL ON FUNCTION walredo_verify_all(regclass[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[], text)
 	TO pg_read_server_files;
 
 --

@@ -139,6 +139,7 @@ SELECT count(i.image) >= 0 AS images
 FROM walredo_wal_records(:'lsn', :'end_lsn') r,
 	walredo_record_images(r.end_lsn, r.rec) i;
 SELECT count(*) FROM walredo_pages_at('regress_privileges', 'main', :'end_lsn');
+SELECT count(*) FROM walredo_pages_at(walredo_tag('regress_privileges', 0), :'end_lsn');
 SELECT count(*) FROM walredo_verify('regress_privileges');
 SELECT get_byte(walredo_apply('slru pg_xact/0000 blk 0', NULL,
 	ARRAY[walredo_zero_page('0/1000'),

@@ -14,11 +14,13 @@
 
 #include <limits.h>
 
+#include "backup/backup.h"
 #include "child/child.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pool/pool.h"
 #include "source/restore.h"
+#include "source/source.h"
 #include "stats/stats.h"
 #include "utils/guc.h"
 
@@ -105,6 +107,24 @@ define_settings(void)
 							PGC_SUSET,
 							0,
 							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("walredo.timeline",
+							   "Sets the timeline along which WAL is read.",
+							   "Can be \"current\", \"latest\", or the number of a timeline.",
+							   &walredo_timeline_setting,
+							   "current",
+							   PGC_USERSET,
+							   0,
+							   walredo_check_timeline, NULL, NULL);
+
+	DefineCustomStringVariable("walredo.backup_directory",
+							   "Sets the base backups that pages are taken from, separated by colons.",
+							   "They are directories as pg_basebackup makes them in plain format.",
+							   &walredo_backup_directory,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("walredo");
 }

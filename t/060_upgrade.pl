@@ -326,29 +326,45 @@ SQL
 	  "SELECT count(*), count(image) FROM \@.walredo_wal_records(#) r, \@.walredo_record_images(r.end_lsn, r.rec)",
 	'walredo_page_records(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT * FROM \@.walredo_page_records(\@.walredo_tag('public.u', 'main', 0), #)",
-	'walredo_page_at(walredo_tag,pg_lsn,bytea,text)' =>
+	'walredo_page_at(walredo_tag,pg_lsn,bytea,text,pg_lsn)' =>
 	  "SELECT md5(\@.walredo_page_at(\@.walredo_tag('public.u', 'main', 0), 'FFFFFFFF/FFFFFFFF'))",
-	'walredo_page_at(regclass,bigint,pg_lsn)' =>
+	'walredo_page_at(regclass,bigint,pg_lsn,text)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 0, 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(text,text,text)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', '0', 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(text,text,text,text)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 'main', '0', 'FFFFFFFF/FFFFFFFF'))",
-	'walredo_page_at(regclass,text,bigint,pg_lsn)' =>
+	'walredo_page_at(text,text,text,text,text)' =>
+	  "SELECT md5(\@.walredo_page_at('public.u', 'main', '0', 'FFFFFFFF/FFFFFFFF', NULL))",
+	'walredo_page_at(regclass,text,text,text)' =>
+	  "SELECT md5(\@.walredo_page_at('public.u'::regclass, 'main', '0', 'FFFFFFFF/FFFFFFFF'))",
+	'walredo_page_at(regclass,text,bigint,pg_lsn,text)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF'))",
-	'_walredo_read_pages(regclass[],text,pg_lsn)' =>
-	  "SELECT count(*) FROM \@._walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF')",
-	'walredo_pages_at(regclass,text,pg_lsn)' =>
+	'_walredo_read_pages(regclass[],text,pg_lsn,text)' =>
+	  "SELECT count(*) FROM \@._walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF', NULL)",
+	'walredo_pages_at(regclass,text,pg_lsn,text)' =>
+	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u'::regclass, 'main', 'FFFFFFFF/FFFFFFFF')",
+	'_walredo_read_file_pages(walredo_tag,pg_lsn,text)' =>
+	  "SELECT count(*) FROM \@._walredo_read_file_pages(\@.walredo_tag('public.u', 0), 'FFFFFFFF/FFFFFFFF', NULL)",
+	'walredo_pages_at(walredo_tag,pg_lsn,text)' =>
+	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at(\@.walredo_tag('public.u', 0), 'FFFFFFFF/FFFFFFFF')",
+	'_walredo_read_pages_literals(text,text,text)' =>
+	  "SELECT count(*) FROM \@._walredo_read_pages_literals('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
+	'walredo_pages_at(text,text,text)' =>
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
-	'walredo_pages_at_all(regclass[],pg_lsn)' =>
+	'walredo_pages_at_all(regclass[],pg_lsn,text)' =>
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
+	'walredo_files(pg_lsn,pg_lsn,text)' =>
+	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
+	'walredo_lsn_at(timestamp with time zone,text)' =>
+	  "SELECT \@.walredo_lsn_at(clock_timestamp()) > '0/0'",
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, description, md5(page) FROM \@.walredo_page_history(\@.walredo_tag('public.u', 'main', 0), #)",
 	'walredo_page_diff(bytea,bytea)' =>
 	  "SELECT d.* FROM (SELECT decode(repeat('00', 8192), 'hex')) z (page), \@.walredo_page_diff(page, set_byte(page, 1, 3)) d",
-	'walredo_verify(regclass,text)' =>
+	'walredo_verify(regclass,text,text)' =>
 	  "SELECT * FROM \@.walredo_verify('public.u')",
-	'walredo_verify_all(regclass[])' =>
+	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
 	'_walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
 	'_walredo_get_children()' =>

@@ -112,7 +112,7 @@ end_fork(bool keep, void *arg)
 /* Checks forks and returns the results as the function's rows. */
 static void
 verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
-			 int nforks, bool with_fork)
+			 int nforks, const char *directory, bool with_fork)
 {
 	ResultSink	sink = {(ReturnSetInfo *) fcinfo->resultinfo};
 	WalredoVerifySink callbacks = {put_result, end_fork, &sink};
@@ -122,7 +122,7 @@ verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 	sink.slot = MakeSingleTupleTableSlot(sink.rsinfo->setDesc,
 										 &TTSOpsMinimalTuple);
 	sink.with_fork = with_fork;
-	walredo_verify_forks(forks, nforks, &callbacks);
+	walredo_verify_forks(forks, nforks, directory, &callbacks);
 	ExecDropSingleTupleTableSlot(sink.slot);
 	tuplestore_end(sink.fork);
 }
@@ -162,7 +162,7 @@ check_relation_arg(void *arg)
 }
 
 /*
- * walredo_verify(relname regclass, fork text)
+ * walredo_verify(relname regclass, fork text, wal_directory text)
  *
  * Returns one row per block of the fork, and rows about the fork as a whole.
  */
@@ -171,12 +171,17 @@ walredo_verify(PG_FUNCTION_ARGS)
 {
 	WalredoVerifyFork fork;
 
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	{
+		InitMaterializedSRF(fcinfo, 0);
+		return (Datum) 0;
+	}
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	walredo_check_may_read_wal();
 
 	check_relation(fork.relid);
-	verify_forks(fcinfo, &fork, 1, false);
+	verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 2), false);
 	return (Datum) 0;
 }
 
@@ -276,7 +281,7 @@ all_relations(void)
 }
 
 /*
- * walredo_verify_all(relations regclass[])
+ * walredo_verify_all(relations regclass[], wal_directory text)
  *
  * Returns what walredo_verify() does, for all forks that are logged, of the
  * relations given or of all that there are.
@@ -323,7 +328,8 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 			nforks++;
 		}
 	}
-	verify_forks(fcinfo, forks, nforks, true);
+	verify_forks(fcinfo, forks, nforks, walredo_getarg_cstring(fcinfo, 1),
+				 true);
 	return (Datum) 0;
 }
 

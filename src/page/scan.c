@@ -48,6 +48,19 @@ walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 }
 
 WalredoPageScan *
+walredo_page_scan_from(const WalredoPageFilter *filter,
+					   const char *directory, WalredoBases *bases,
+					   const WalredoTag *tag, XLogRecPtr lsn,
+					   XLogRecPtr end_lsn)
+{
+	WalredoReader *reader = walredo_bases_begin_reader(bases, directory, tag,
+													   lsn, end_lsn);
+
+	walredo_reader_allow_restart(reader);
+	return begin_scan(filter, reader);
+}
+
+WalredoPageScan *
 walredo_page_scan_seek(const WalredoPageFilter *filter,
 					   const char *directory, XLogRecPtr start_lsn)
 {
@@ -126,14 +139,15 @@ walredo_page_scan_end(WalredoPageScan *scan)
 
 bool
 walredo_find_created_file(const WalredoTag *tags, int ntags,
-						  XLogRecPtr start_lsn, WalredoTag *found,
-						  XLogRecPtr *created_lsn)
+						  const char *directory, XLogRecPtr start_lsn,
+						  WalredoTag *found, XLogRecPtr *created_lsn)
 {
 	WalredoPageFilter *filter = walredo_filter_forks(tags, ntags, true);
-	WalredoPageScan *scan = walredo_page_scan_begin(filter, NULL, start_lsn,
-													WALREDO_END_OF_WAL);
+	WalredoPageScan *scan;
 	bool		is_found = false;
 
+	scan = walredo_page_scan_begin(filter, directory, start_lsn,
+								   WALREDO_END_OF_WAL);
 	while (walredo_page_scan_next(scan))
 	{
 		CHECK_FOR_INTERRUPTS();

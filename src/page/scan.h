@@ -14,6 +14,7 @@
 
 #include "postgres.h"
 
+#include "page/bases.h"
 #include "page/rebuild.h"
 #include "record/tag.h"
 #include "wal/changes.h"
@@ -58,6 +59,17 @@ extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 												XLogRecPtr start_lsn,
 												XLogRecPtr end_lsn);
 
+/*
+ * The same with a reader as walredo_bases_begin_reader() makes it.  The caller
+ * gives the backup that this has chosen to walredo_rebuild_set_backup().
+ */
+extern WalredoPageScan *walredo_page_scan_from(const WalredoPageFilter *filter,
+											   const char *directory,
+											   WalredoBases *bases,
+											   const WalredoTag *tag,
+											   XLogRecPtr lsn,
+											   XLogRecPtr end_lsn);
+
 /* The same with a reader as walredo_reader_begin_search() makes it. */
 extern WalredoPageScan *walredo_page_scan_seek(const WalredoPageFilter *filter,
 											   const char *directory,
@@ -85,7 +97,7 @@ extern bool walredo_page_scan_add_some(WalredoPageScan *scan,
 extern void walredo_page_scan_end(WalredoPageScan *scan);
 
 /*
- * Reads the server's WAL from start_lsn to its end, and looks for records that
+ * Reads WAL from start_lsn to its end, and looks for records that
  * create the file of one of some relations, or replace it by a copy.  The tags
  * name any block of any fork of these relations.  Returns false if there is no
  * such record.  Otherwise sets *found to the tag of a block of the relation,
@@ -93,6 +105,7 @@ extern void walredo_page_scan_end(WalredoPageScan *scan);
  * records, of the last one.
  */
 extern bool walredo_find_created_file(const WalredoTag *tags, int ntags,
+									  const char *directory,
 									  XLogRecPtr start_lsn, WalredoTag *found,
 									  XLogRecPtr *created_lsn);
 

@@ -11,6 +11,10 @@
  * not been changed since must be equal to it, under the resource manager's
  * mask.
  *
+ * If there is a backup, and WAL reaches back to its start, WAL is read from
+ * there on, and pages of which WAL has no image are rebuilt from the backup's.
+ * So pages that have not been changed for a long time can be compared, too.
+ *
  * Other sessions can go on working meanwhile.  No lock is held while WAL is
  * read, which can take hours.  The pages of a fork are compared in windows of
  * some thousand blocks, and the relation is locked only while the pages of one
@@ -69,6 +73,7 @@
 #include "catalog/pg_class.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/bases.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify.h"
@@ -108,6 +113,8 @@ typedef struct RoundFork
 
 typedef struct Verification
 {
+	const char *directory;		/* with the server's own WAL */
+	WalredoBases *bases;
 	const WalredoVerifySink *sink;
 	WalredoVerifyProgress progress;
 	bool		keep_locks;		/* relations are locked until compared */
@@ -328,8 +335,12 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	}
 	wal->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(tags, nforks, false);
-	scan = walredo_page_scan_begin(filter, NULL, WALREDO_START_OF_WAL,
-								   WALREDO_END_OF_WAL);
+	wal->directory = v->directory;
+	scan = walredo_page_scan_from(filter, wal->directory, v->bases,
+								  NULL, WALREDO_END_OF_WAL,
+								  WALREDO_END_OF_WAL);
+	wal->backup = v->bases->backup;
+	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
 
 	progress->phase = WALREDO_PHASE_READING_WAL;
 	progress->relid = nforks == 1 ? forks[0].fork.relid : InvalidOid;
@@ -429,7 +440,7 @@ verify_round(Verification *v, LeftFork *left, int nleft, bool *paused)
 
 void
 walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
-					 const WalredoVerifySink *sink)
+					 const char *directory, const WalredoVerifySink *sink)
 {
 	Verification *v = palloc0(sizeof(Verification));
 	LeftFork   *left = palloc(Max(nforks, 1) * sizeof(LeftFork));
@@ -437,6 +448,8 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 	bool		save_zero_damaged_pages = zero_damaged_pages;
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
 
+	v->directory = walredo_wal_with_local(directory);
+	v->bases = walredo_bases_open();
 	v->sink = sink;
 	for (int i = 0; i < nforks; i++)
 	{

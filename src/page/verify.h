@@ -70,12 +70,16 @@ typedef struct WalredoVerifySink
  * away meanwhile is not reported.  WAL is read once for all forks, as a rule:
  * see verify.c.
  *
+ * WAL comes from directory, as for walredo_reader_begin(), and then, as the
+ * server's pages are as of now, from the server's own WAL.
+ *
  * A relation that was dropped is left out.  A fork that cannot be read because
  * its files or catalogs are damaged is reported as a whole, and the other forks
  * are verified nevertheless.  Relations are locked one at a time, each for a
  * moment.  They must have storage, and must not be temporary.
  */
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
+								 const char *directory,
 								 const WalredoVerifySink *sink);
 
 #endif							/* WALREDO_VERIFY_H */

@@ -38,7 +38,9 @@ typedef struct WalredoVerifiedFork
 /* The WAL that was read at the beginning of a round, and its pages. */
 typedef struct WalredoVerifyWal
 {
+	const char *directory;		/* as for walredo_reader_begin() */
 	WalredoRebuild *rebuild;
+	const WalredoBackup *backup;	/* for base images, or NULL */
 	XLogRecPtr	start_lsn;		/* the rebuild has WAL from here ... */
 	XLogRecPtr	end_lsn;		/* ... to here, where a record ends */
 } WalredoVerifyWal;

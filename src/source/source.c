@@ -1,16 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * source.c
- *	  Where WAL is read from: the segment files of a directory, and the
- *	  timeline history that says which of them belong together.
+ *	  Where WAL is read from: which system's WAL, along which timeline.
  *
  * The server's pg_wal is read in the same way as any other directory.  Only
  * the knowledge about it is better: segment size, system identifier, timeline
  * and the end of WAL come from the server.  In any other directory, all that
  * is known is what the files say.  So a source is made in these steps:
  *
- *	1. Look for files that have the name of a segment.
- *	2. Read the header of one to learn whose WAL is in the directory: the
+ *	1. List the files that have the name of a segment (listing.c).
+ *	2. Read the header of one to learn whose WAL is in the directories: the
  *	   system identifier and the segment size.  A directory can hold segments
  *	   of several systems, as an archive does after pg_upgrade.
  *	3. Choose the timeline to follow.  A directory can hold segments of several
@@ -18,13 +17,11 @@
  *	4. Read the timeline's history file, which says which timeline's segments
  *	   hold which part of WAL (timeline.c).
  *
- * After that, the file for an LSN is found by its name.  What is in the file
- * is not examined here, except that the header of its first page says to which
- * system it belongs.  The pages are validated by the reader.
- *
- * The limits: only plain segment files are read, and those that end in
- * .partial.  A file that may be a compressed segment is only reported as such.
- * All segments are in one directory.
+ * After that, the file for an LSN is found by its name (segments.c), and may
+ * have to be decompressed (segment_file.c).  What the directories lack is asked
+ * of walredo.restore_command (restore.c).  What is in the file is not examined
+ * here, except that the header of its first page says to which system it
+ * belongs.  The pages are validated by the reader.
  *
  * No file stays open between two calls.  A set-returning function can be left
  * in the middle, and its caller can roll back a subtransaction and then
@@ -45,76 +42,91 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
+#include <ctype.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "source/restore.h"
+#include "source/source_internal.h"
+#include "source/timeline.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
-#include "source/source.h"
-#include "source/timeline.h"
 
-/* Where a segment's name ends that is followed by .partial or the like. */
-#define SUFFIX(name)	((name) + XLOG_FNAME_LEN)
+/* The setting walredo.timeline. */
+char	   *walredo_timeline_setting;
 
-static XLogRecPtr local_wal_end(TimeLineID *tli);
-static void flush_local_wal(XLogRecPtr end_lsn);
+/* What it can be other than the number of a timeline. */
+#define TIMELINE_CURRENT	((TimeLineID) 0)
+#define TIMELINE_LATEST		((TimeLineID) UINT_MAX)
+
+static TimeLineID local_timeline(void);
 static void choose_system(WalredoSource *source);
-static bool follow_local_in_directory(WalredoSource *source);
+static void choose_timeline(WalredoSource *source);
+static void follow(WalredoSource *source, TimeLineID tli, List *history);
+static bool follow_local_in_directories(WalredoSource *source);
 static TimeLineID newest_timeline(WalredoSource *source);
 static bool holds_history(WalredoSource *source);
-static List *read_history(WalredoSource *source, const char *directory,
-						  TimeLineID tli, bool *found);
-static int	open_segment(WalredoSource *source, XLogRecPtr lsn,
-						 WalredoSegment *segment);
-static bool is_segment_name(const char *name);
-static TimeLineID timeline_of(const char *name);
-static bool parse_name(WalredoSource *source, const char *name,
-					   TimeLineID *tli, XLogSegNo *segno);
-static bool in_history(WalredoSource *source, TimeLineID tli,
-					   XLogSegNo segno);
-static const char *next_of_history(WalredoSource *source, DIR *dir,
-								   XLogSegNo *segno);
-static const char *segment_problem(WalredoSource *source, const char *name,
-								   XLogSegNo segno, bool whole);
-static bool is_regular_file(const char *directory, const char *name);
-static int	open_regular_file(const char *path);
-static void report_not_opened(const char *path);
-static const char *read_long_header(const char *path,
-									XLogLongPageHeader header);
-static bool is_valid_segment(WalredoSource *source, const char *name,
-							 XLogLongPageHeader header);
-static bool is_foreign(WalredoSource *source,
-					   const XLogLongPageHeaderData *header);
+static List *read_history(WalredoSource *source, TimeLineID tli, bool local,
+						  bool elsewhere, bool *found);
+static void report_other_timeline(WalredoSource *source);
 
 /* ----------------------------------------
- * The server's WAL
+ * The setting walredo.timeline
  * ----------------------------------------
  */
 
-WalredoSource *
-walredo_source_begin_local(WalredoTolerance tolerance, XLogRecPtr end_lsn,
-						   XLogRecPtr *last_lsn)
+static bool
+parse_timeline(const char *value, TimeLineID *tli)
 {
-	WalredoSource *source = palloc0(sizeof(WalredoSource));
+	char	   *end;
+	unsigned long number;
 
-	source->is_local = true;
-	source->tolerance = tolerance;
-	strlcpy(source->directory, XLOGDIR, MAXPGPATH);
-	source->segsize = wal_segment_size;
-	source->system_identifier = GetSystemIdentifier();
-
-	flush_local_wal(end_lsn);
-	*last_lsn = local_wal_end(&source->tli);
-	source->history = read_history(source, XLOGDIR, source->tli, NULL);
-
-	return source;
+	if (strcmp(value, "current") == 0)
+		*tli = TIMELINE_CURRENT;
+	else if (strcmp(value, "latest") == 0)
+		*tli = TIMELINE_LATEST;
+	else
+	{
+		errno = 0;
+		number = strtoul(value, &end, 0);
+		if (!isdigit((unsigned char) *value) || *end != '\0' || errno != 0 ||
+			number == TIMELINE_CURRENT || number >= TIMELINE_LATEST)
+			return false;
+		*tli = (TimeLineID) number;
+	}
+	return true;
 }
+
+bool
+walredo_check_timeline(char **newval, void **extra, GucSource source)
+{
+	TimeLineID	tli;
+
+	if (parse_timeline(*newval, &tli))
+		return true;
+	GUC_check_errdetail("The value must be \"current\", \"latest\", or the number of a timeline.");
+	return false;
+}
+
+static TimeLineID
+wanted_timeline(void)
+{
+	TimeLineID	tli = TIMELINE_CURRENT;
+
+	(void) parse_timeline(walredo_timeline_setting, &tli);
+	return tli;
+}
+
+/* ----------------------------------------
+ * The server's own WAL
+ * ----------------------------------------
+ */
 
 /*
  * How far the server's WAL is valid, and the timeline that it is on.  This is
@@ -126,6 +138,15 @@ local_wal_end(TimeLineID *tli)
 	if (!RecoveryInProgress())
 		return GetFlushRecPtr(tli);
 	return GetXLogReplayRecPtr(tli);
+}
+
+static TimeLineID
+local_timeline(void)
+{
+	TimeLineID	tli;
+
+	(void) local_wal_end(&tli);
+	return tli;
 }
 
 XLogRecPtr
@@ -147,27 +168,29 @@ walredo_source_local_lsn(XLogRecPtr lsn)
 }
 
 /*
- * Flushes WAL up to end_lsn, or all of it, so that it can be read from the
- * files.  WAL that has been inserted need not be on disk yet, because other
- * sessions may commit asynchronously, or may not have committed.
+ * WAL that has been inserted need not be on disk yet, because other sessions
+ * may commit asynchronously, or may not have committed.  It is flushed, so that
+ * it can be read from the files.
  */
-static void
-flush_local_wal(XLogRecPtr end_lsn)
+XLogRecPtr
+walredo_source_local_end(XLogRecPtr end_lsn)
 {
-	XLogRecPtr	last;
+	TimeLineID	tli;
 
-	if (RecoveryInProgress())
-		return;
+	if (!RecoveryInProgress())
+	{
+		/*
+		 * XLogFlush() complains of an LSN that is after the header of a page
+		 * to which nothing has been written.
+		 */
+		XLogRecPtr	last = walredo_source_local_lsn(GetXLogInsertRecPtr());
 
-	/*
-	 * XLogFlush() complains of an LSN that is after the header of a page to
-	 * which nothing has been written.
-	 */
-	last = walredo_source_local_lsn(GetXLogInsertRecPtr());
-	if (end_lsn == PG_UINT64_MAX)
-		XLogFlush(last);
-	else if (end_lsn <= last)
-		XLogFlush(end_lsn);
+		if (end_lsn == PG_UINT64_MAX)
+			XLogFlush(last);
+		else if (end_lsn <= last)
+			XLogFlush(end_lsn);
+	}
+	return local_wal_end(&tli);
 }
 
 /*
@@ -179,58 +202,94 @@ flush_local_wal(XLogRecPtr end_lsn)
 void
 walredo_source_follow_server(WalredoSource *source)
 {
-	TimeLineID	tli;
+	TimeLineID	tli = local_timeline();
 
-	(void) local_wal_end(&tli);
 	if (tli != source->tli)
 	{
-		list_free_deep(source->history);
-		source->history = NIL;
-		source->history = read_history(source, XLOGDIR, tli, NULL);
-		source->tli = tli;
+		walredo_listing_refresh(source->files->listing);
+		follow(source, tli, read_history(source, tli, true, true, NULL));
 	}
 }
 
 /* ----------------------------------------
- * WAL in a directory
+ * The source
  * ----------------------------------------
  */
 
 WalredoSource *
-walredo_source_begin_directory(WalredoTolerance tolerance,
-							   const char *directory)
+walredo_source_begin(const char *directories, WalredoTolerance tolerance)
 {
-	WalredoSource *source;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "walredo source",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	WalredoSource *source = palloc0(sizeof(WalredoSource));
 
-	/* Leave room for a file name. */
-	if (strlen(directory) >= MAXPGPATH - MAXFNAMELEN - 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("path of the WAL directory is too long")));
-
-	source = palloc0(sizeof(WalredoSource));
 	source->tolerance = tolerance;
-	strlcpy(source->directory, directory, MAXPGPATH);
-	canonicalize_path(source->directory);
+	walredo_source_open_files(source, directories);
+	MemoryContextSwitchTo(old_context);
 
 	choose_system(source);
-
-	if (source->system_identifier == GetSystemIdentifier() &&
-		follow_local_in_directory(source))
-		return source;
-
-	source->tli = newest_timeline(source);
-	source->history = read_history(source, source->directory, source->tli,
-								   NULL);
+	choose_timeline(source);
+	if (directories != NULL && tolerance != WALREDO_TOLERATE_ALL)
+		report_other_timeline(source);
 	return source;
 }
 
+/*
+ * To delete the context also frees the memory of compression libraries, for
+ * which pfree() would not be enough.
+ */
 void
 walredo_source_end(WalredoSource *source)
 {
-	list_free_deep(source->history);
-	pfree(source);
+	MemoryContextDelete(source->files->context);
 }
+
+/* Makes a timeline, of which this is the history, the one that is followed. */
+static void
+follow(WalredoSource *source, TimeLineID tli, List *history)
+{
+	list_free_deep(source->history);
+	source->tli = tli;
+	source->history = history;
+}
+
+void
+walredo_source_only_timeline(WalredoSource *source, TimeLineID tli)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(source->files->context);
+
+	follow(source, tli, walredo_timeline_history(tli, NULL, 0, NULL));
+	source->is_local = false;
+	MemoryContextSwitchTo(old_context);
+}
+
+bool
+walredo_source_has_pg_wal(WalredoSource *source)
+{
+	WalredoSourceFiles *files = source->files;
+	struct stat local;
+
+	if (files->has_pg_wal)
+		return true;
+	if (stat(XLOGDIR, &local) != 0)
+		return false;
+	for (int i = 0; i < files->ndirectories; i++)
+	{
+		struct stat st;
+
+		if (stat(files->directories[i].path, &st) == 0 &&
+			st.st_dev == local.st_dev && st.st_ino == local.st_ino)
+			return true;
+	}
+	return false;
+}
+
+/* ----------------------------------------
+ * Whose WAL it is
+ * ----------------------------------------
+ */
 
 /*
  * The order in which segments are preferred to learn of a system from: whole
@@ -238,83 +297,78 @@ walredo_source_end(WalredoSource *source)
  * do not depend on the order of the directory.
  */
 static bool
-comes_before(const char *name, const char *other)
+comes_before(const WalredoListedFile *file, const WalredoListedFile *other)
 {
-	bool		is_whole = IsXLogFileName(name);
-
-	if (is_whole != IsXLogFileName(other))
-		return is_whole;
-	return strcmp(name, other) < 0;
+	if (file->kind != other->kind)
+		return file->kind < other->kind;
+	if (file->tli != other->tli)
+		return file->tli < other->tli;
+	if (file->log != other->log)
+		return file->log < other->log;
+	if (file->seg != other->seg)
+		return file->seg < other->seg;
+	return file < other;
 }
 
 /*
- * The next regular file that has the name of a segment of some timeline, of
- * whatever segment size, or NULL if there is none.
+ * Returns whether a listed file is one to learn of a system from: a regular
+ * file that has the name of a segment, of whatever segment size.
  */
-static const char *
-next_candidate(WalredoSource *source, DIR *dir)
+static bool
+is_candidate(WalredoSource *source, const WalredoListedFile *file)
 {
-	struct dirent *de;
+	char		path[MAXPGPATH];
+	struct stat st;
 
-	while ((de = ReadDir(dir, source->directory)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-
-		if (is_segment_name(de->d_name) && timeline_of(de->d_name) != 0 &&
-			is_regular_file(source->directory, de->d_name))
-			return de->d_name;
-	}
-	return NULL;
-}
-
-/*
- * Sets first, of MAXFNAMELEN bytes, to the name of the preferred segment of the
- * directory.  ERROR if there is none.
- */
-static void
-find_first_candidate(WalredoSource *source, char *first)
-{
-	DIR		   *dir;
-	const char *name;
-
-	first[0] = '\0';
-	dir = AllocateDir(source->directory);
-	while ((name = next_candidate(source, dir)) != NULL)
-	{
-		if (first[0] == '\0' || comes_before(name, first))
-			strlcpy(first, name, MAXFNAMELEN);
-	}
-	FreeDir(dir);
-
-	if (first[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("no WAL segments in directory \"%s\"",
-						source->directory)));
+	if (file->kind != WALREDO_FILE_WHOLE && file->kind != WALREDO_FILE_PARTIAL)
+		return false;
+	walredo_listed_path(source->files->listing, file, path);
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 static void
-report_no_valid_segment(WalredoSource *source, const char *first)
+report_no_valid_segment(WalredoSource *source, const WalredoListedFile *first)
 {
 	XLogLongPageHeaderData header;
 	char		path[MAXPGPATH];
+	char		name[WALREDO_LISTED_NAME];
 	const char *problem;
 
-	snprintf(path, sizeof(path), "%s/%s", source->directory, first);
-	problem = read_long_header(path, &header);
+	walredo_listed_path(source->files->listing, first, path);
+	walredo_listed_name(first, name);
+	problem = walredo_source_read_header(source, path, &header);
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("invalid WAL segment \"%s\"", first),
+			 errmsg("invalid WAL segment \"%s\"", name),
 			 errdetail("No segment in directory \"%s\" begins with a valid page header of this PostgreSQL version.",
 					   source->directory),
 			 problem != NULL ?
-			 errhint("There is a file \"%s\", but it cannot be used: %s.", first, problem) : 0));
+			 errhint("There is a file \"%s\", but it cannot be used: %s.", name, problem) : 0));
+}
+
+static void
+report_two_systems(WalredoSource *source, const WalredoListedFile *a,
+				   uint64 a_identifier, const WalredoListedFile *b,
+				   uint64 b_identifier)
+{
+	char		a_name[WALREDO_LISTED_NAME];
+	char		b_name[WALREDO_LISTED_NAME];
+
+	walredo_listed_name(a, a_name);
+	walredo_listed_name(b, b_name);
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("WAL segments of different database systems in directory \"%s\"",
+					source->directory),
+			 errdetail("Segment \"%s\" belongs to the database system with identifier " UINT64_FORMAT ", but segment \"%s\" to the one with identifier " UINT64_FORMAT ".",
+					   a_name, a_identifier, b_name, b_identifier),
+			 errhint("Put the segments of each database system into a directory of their own.")));
 }
 
 /*
- * Sets the system identifier and the segment size: this server's if there is a
- * segment of this server's system, or else those of the only system of which
- * there are segments.
+ * Sets the system identifier and the segment size: this server's if pg_wal is
+ * among the directories, or if there is a segment of this server's system, or
+ * else those of the only system of which there are segments.
  *
  * The headers of all other segments are checked against these when they are
  * read.
@@ -323,98 +377,172 @@ static void
 choose_system(WalredoSource *source)
 {
 	/*
-	 * The name of the first valid segment, and of the first one of another
-	 * system than that.  "First" is meant as comes_before() says.
+	 * The first valid segment, and the first one of another system than that.
+	 * "First" is meant as comes_before() says.
 	 */
-	char		names[2][MAXFNAMELEN] = {"", ""};
+	const WalredoListedFile *found[2] = {NULL, NULL};
 	XLogLongPageHeaderData headers[2];
 	XLogLongPageHeaderData header;
-	char		first[MAXFNAMELEN];
-	DIR		   *dir;
-	const char *name;
+	const WalredoListedFile *first = NULL;
+	const WalredoListedFile *listed;
+	int			nlisted;
 
-	find_first_candidate(source, first);
+	source->system_identifier = GetSystemIdentifier();
+	source->segsize = wal_segment_size;
+	if (source->files->has_pg_wal)
+		return;
+
+	listed = walredo_segment_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if ((first == NULL || comes_before(&listed[i], first)) &&
+			is_candidate(source, &listed[i]))
+			first = &listed[i];
+	}
+	if (first == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("no WAL segments in directory \"%s\"",
+						source->directory)));
 
 	/*
 	 * Usually this is an archive of this server's, and then the header of one
 	 * segment is enough.  If it is not, all headers have to be read, because
 	 * any of them can be of this server's system.
 	 */
-	if (is_valid_segment(source, first, &header) &&
+	if (walredo_source_is_valid(source, first, &header) &&
 		header.xlp_sysid == GetSystemIdentifier())
 	{
-		source->system_identifier = header.xlp_sysid;
 		source->segsize = header.xlp_seg_size;
 		return;
 	}
 
-	dir = AllocateDir(source->directory);
-	while ((name = next_candidate(source, dir)) != NULL)
+	for (int i = 0; i < nlisted; i++)
 	{
-		int			i;
+		int			other;
 
-		if (!is_valid_segment(source, name, &header))
+		CHECK_FOR_INTERRUPTS();
+		if (!is_candidate(source, &listed[i]) ||
+			!walredo_source_is_valid(source, &listed[i], &header))
 			continue;
 
 		if (header.xlp_sysid == GetSystemIdentifier())
 		{
-			source->system_identifier = header.xlp_sysid;
 			source->segsize = header.xlp_seg_size;
-			FreeDir(dir);
 			return;
 		}
-		i = names[0][0] != '\0' && header.xlp_sysid != headers[0].xlp_sysid;
-		if (names[i][0] == '\0' ||
-			(header.xlp_sysid == headers[i].xlp_sysid &&
-			 comes_before(name, names[i])))
+		other = found[0] != NULL && header.xlp_sysid != headers[0].xlp_sysid;
+		if (found[other] == NULL ||
+			(header.xlp_sysid == headers[other].xlp_sysid &&
+			 comes_before(&listed[i], found[other])))
 		{
-			strlcpy(names[i], name, MAXFNAMELEN);
-			headers[i] = header;
+			found[other] = &listed[i];
+			headers[other] = header;
 		}
 	}
-	FreeDir(dir);
 
-	if (names[0][0] == '\0')
+	if (found[0] == NULL)
 		report_no_valid_segment(source, first);
-	if (names[1][0] != '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("WAL segments of different database systems in directory \"%s\"",
-						source->directory),
-				 errdetail("Segment \"%s\" belongs to the database system with identifier " UINT64_FORMAT ", but segment \"%s\" to the one with identifier " UINT64_FORMAT ".",
-						   names[0], headers[0].xlp_sysid,
-						   names[1], headers[1].xlp_sysid),
-				 errhint("Put the segments of each database system into a directory of their own.")));
+	if (found[1] != NULL)
+		report_two_systems(source, found[0], headers[0].xlp_sysid,
+						   found[1], headers[1].xlp_sysid);
 
 	source->system_identifier = headers[0].xlp_sysid;
 	source->segsize = headers[0].xlp_seg_size;
 }
 
+/* ----------------------------------------
+ * Which timeline is followed
+ * ----------------------------------------
+ */
+
+/* Is there a segment of a timeline, or its history file? */
+static bool
+has_timeline(WalredoSource *source, TimeLineID tli, bool has_history)
+{
+	XLogLongPageHeaderData header;
+	const WalredoListedFile *listed;
+	int			nlisted;
+
+	if (has_history)
+		return true;
+	listed = walredo_segment_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (listed[i].tli == tli && is_candidate(source, &listed[i]) &&
+			walredo_source_is_valid(source, &listed[i], &header) &&
+			header.xlp_sysid == source->system_identifier)
+			return true;
+	}
+	return false;
+}
+
+/* Sets the timeline that is followed, and its history. */
+static void
+choose_timeline(WalredoSource *source)
+{
+	bool		is_own = source->system_identifier == GetSystemIdentifier();
+	TimeLineID	tli = wanted_timeline();
+	bool		found;
+	List	   *history;
+
+	if (tli == TIMELINE_CURRENT && is_own)
+	{
+		if (source->files->has_pg_wal)
+		{
+			tli = local_timeline();
+			follow(source, tli, read_history(source, tli, true, true, NULL));
+			source->is_local = true;
+			return;
+		}
+		if (follow_local_in_directories(source))
+			return;
+	}
+	if (tli == TIMELINE_CURRENT || tli == TIMELINE_LATEST)
+	{
+		tli = newest_timeline(source);
+		history = read_history(source, tli, source->files->has_pg_wal, true,
+							   NULL);
+	}
+	else
+	{
+		history = read_history(source, tli, source->files->has_pg_wal, true,
+							   &found);
+		if (!has_timeline(source, tli, found))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FILE),
+					 errmsg("no WAL of timeline %u in directory \"%s\"",
+							tli, source->directory),
+					 errhint("Set walredo.timeline to \"current\", to \"latest\", or to a timeline that walredo_wal_range() shows.")));
+	}
+	follow(source, tli, history);
+	source->is_local = source->files->has_pg_wal && is_own &&
+		tli == local_timeline();
+}
+
 /*
- * Sets the timeline to this server's, in a directory with WAL of this server's
- * system.  Returns false if the directory holds no WAL of that timeline or its
- * ancestors.
+ * Follows this server's timeline, in directories with WAL of this server's
+ * system.  Returns false if they hold no WAL of that timeline or its ancestors.
  *
  * Other servers of the same system may archive to the same place: restored
  * copies, which were promoted to timelines that this server does not know.
  * Two of them may even have been promoted to timelines with the same number.
- * What is in pg_wal is therefore preferred to what is in the directory, and
+ * What is in pg_wal is therefore preferred to what is in the directories, and
  * where the two contradict each other, the segments cannot be trusted.
  */
 static bool
-follow_local_in_directory(WalredoSource *source)
+follow_local_in_directories(WalredoSource *source)
 {
+	TimeLineID	tli = local_timeline();
 	bool		found_local;
 	bool		found_there;
-	List	   *local_history;
-	List	   *history;
-	TimeLineID	tli;
+	List	   *local_history = read_history(source, tli, true, false,
+											 &found_local);
+	List	   *history = read_history(source, tli, false, true, &found_there);
 
-	(void) local_wal_end(&tli);
-	local_history = read_history(source, XLOGDIR, tli, &found_local);
-	history = read_history(source, source->directory, tli, &found_there);
-
-	source->history = found_local ? local_history : history;
+	follow(source, tli, found_local ? local_history : history);
 	if (!holds_history(source))
 	{
 		list_free_deep(local_history);
@@ -431,34 +559,35 @@ follow_local_in_directory(WalredoSource *source)
 				 errdetail("Another server of the same database system has created a timeline with that number, and its segments cannot be distinguished from those of this server."),
 				 errhint("Remove the files of the other server from the directory.")));
 
-	source->tli = tli;
 	list_free_deep(found_local ? history : local_history);
 	return true;
 }
 
 /*
- * Returns whether the directory holds a segment of the history that belongs to
- * the system that is read.
+ * Returns whether there is a segment of the history that belongs to the system
+ * that is read.
  */
 static bool
 holds_history(WalredoSource *source)
 {
-	DIR		   *dir = AllocateDir(source->directory);
-	const char *name;
-	XLogSegNo	segno;
-	bool		found = false;
+	XLogLongPageHeaderData header;
+	const WalredoListedFile *listed;
+	int			nlisted;
 
-	while (!found && (name = next_of_history(source, dir, &segno)) != NULL)
+	listed = walredo_segment_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted; i++)
 	{
-		XLogLongPageHeaderData header;
+		XLogSegNo	segno;
 
-		found = is_regular_file(source->directory, name) &&
-			is_valid_segment(source, name, &header) &&
-			header.xlp_sysid == source->system_identifier;
+		CHECK_FOR_INTERRUPTS();
+		if (walredo_source_segno(source, &listed[i], &segno) &&
+			walredo_source_in_history(source, listed[i].tli, segno) &&
+			is_candidate(source, &listed[i]) &&
+			walredo_source_is_valid(source, &listed[i], &header) &&
+			header.xlp_sysid == source->system_identifier)
+			return true;
 	}
-	FreeDir(dir);
-
-	return found;
+	return false;
 }
 
 /*
@@ -469,653 +598,199 @@ holds_history(WalredoSource *source)
 static TimeLineID
 newest_timeline(WalredoSource *source)
 {
-	DIR		   *dir = AllocateDir(source->directory);
-	struct dirent *de;
+	const WalredoListedFile *listed;
+	int			nlisted;
 	TimeLineID	newest = 0;
 	TimeLineID	newest_history = 0;
 	bool		is_mixed = false;
+	char		path[MAXPGPATH];
+	char		name[MAXFNAMELEN];
 
-	while ((de = ReadDir(dir, source->directory)) != NULL)
+	listed = walredo_segment_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted; i++)
 	{
-		bool		is_segment = is_segment_name(de->d_name);
-		TimeLineID	tli;
 		XLogLongPageHeaderData header;
 
 		CHECK_FOR_INTERRUPTS();
-
-		if ((!is_segment && !IsTLHistoryFileName(de->d_name)) ||
-			!is_regular_file(source->directory, de->d_name))
+		if (!is_candidate(source, &listed[i]) ||
+			!walredo_source_is_valid(source, &listed[i], &header))
 			continue;
-
-		tli = timeline_of(de->d_name);
-		if (!is_segment)
-			newest_history = Max(newest_history, tli);
-		else if (!is_valid_segment(source, de->d_name, &header))
-			continue;
-		else if (header.xlp_sysid == source->system_identifier)
-			newest = Max(newest, tli);
+		if (header.xlp_sysid == source->system_identifier)
+			newest = Max(newest, listed[i].tli);
 		else
 			is_mixed = true;
 	}
-	FreeDir(dir);
 
-	return is_mixed ? newest : Max(newest, newest_history);
+	listed = walredo_history_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted; i++)
+	{
+		struct stat st;
+
+		walredo_listed_path(source->files->listing, &listed[i], path);
+		if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+			newest_history = Max(newest_history, listed[i].tli);
+	}
+	if (!is_mixed)
+		newest = Max(newest, newest_history);
+
+	/*
+	 * Ask for the history files of later timelines, one after the other, as
+	 * findNewestTimeLine() in src/backend/access/transam/timeline.c does.
+	 */
+	while (wanted_timeline() == TIMELINE_LATEST)
+	{
+		TLHistoryFileName(name, newest + 1);
+		if (!walredo_source_restore(source, name, path))
+			break;
+		newest++;
+	}
+	return newest;
 }
 
 /*
- * Reads the history of a timeline from its history file in a directory, into
- * the memory context of the source.  A timeline that has no history file has
- * no parents; *found, which may be NULL, is set to whether there is one.
+ * Reads a file of at most WALREDO_MAX_HISTORY_LENGTH bytes, and one more.
+ * Returns NULL if it is not there.
  */
-static List *
-read_history(WalredoSource *source, const char *directory, TimeLineID tli,
-			 bool *found)
+static char *
+read_history_file(WalredoSource *source, const char *path, Size *length)
 {
-	MemoryContext old_cxt =
-		MemoryContextSwitchTo(GetMemoryChunkContext(source));
-	List	   *history;
+	struct stat st;
+	int			fd = walredo_open_regular_file(path, &st);
+	const char *problem;
+	char	   *text;
+
+	if (fd < 0)
+	{
+		if (errno != ENOENT)
+			walredo_source_report_not_opened(path);
+		return NULL;
+	}
+	text = palloc(WALREDO_MAX_HISTORY_LENGTH + 1);
+	*length = walredo_segment_file_read(source->files->probing, fd, &st,
+										PG_INT32_MAX, 0, text,
+										WALREDO_MAX_HISTORY_LENGTH + 1,
+										&problem);
+	CloseTransientFile(fd);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("could not read file \"%s\"", path),
+				 errdetail("There is a file, but it cannot be used: %s.",
+						   problem)));
+	return text;
+}
+
+/*
+ * The text of a timeline's history file, or NULL if there is none.  It is
+ * looked for in the server's pg_wal if local is set, and in the directories and
+ * by walredo.restore_command if elsewhere is set.  path is set, for messages.
+ */
+static char *
+find_history(WalredoSource *source, TimeLineID tli, bool local, bool elsewhere,
+			 char *path, Size *length)
+{
+	const WalredoListedFile *listed;
+	int			nlisted;
 	char		name[MAXFNAMELEN];
-	char		path[MAXPGPATH];
-	int			fd;
+	char	   *text = NULL;
 
 	TLHistoryFileName(name, tli);
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	fd = open_regular_file(path);
-	if (fd < 0 && errno != ENOENT)
-		report_not_opened(path);
+	if (local)
+	{
+		snprintf(path, MAXPGPATH, XLOGDIR "/%s", name);
+		text = read_history_file(source, path, length);
+	}
+	if (text != NULL || !elsewhere)
+		return text;
 
-	history = walredo_timeline_history(tli, fd, path);
-	if (fd >= 0)
-		CloseTransientFile(fd);
+	listed = walredo_history_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted && text == NULL; i++)
+	{
+		if (listed[i].tli != tli)
+			continue;
+		walredo_listed_path(source->files->listing, &listed[i], path);
+		text = read_history_file(source, path, length);
+	}
+
+	/* The first timeline has none. */
+	if (text == NULL && tli > 1 && walredo_source_restore(source, name, path))
+		text = read_history_file(source, path, length);
+	return text;
+}
+
+/*
+ * Reads the history of a timeline, in the memory context of the source.  A
+ * timeline that has no history file has no parents; *found, which may be NULL,
+ * is set to whether there is one.
+ */
+static List *
+read_history(WalredoSource *source, TimeLineID tli, bool local, bool elsewhere,
+			 bool *found)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(source->files->context);
+	char		path[MAXPGPATH];
+	Size		length = 0;
+	char	   *text = find_history(source, tli, local, elsewhere, path,
+									&length);
+	List	   *history = walredo_timeline_history(tli, text, length, path);
+
 	if (found != NULL)
-		*found = (fd >= 0);
-
-	MemoryContextSwitchTo(old_cxt);
+		*found = (text != NULL);
+	if (text != NULL)
+		pfree(text);
+	MemoryContextSwitchTo(old_context);
 
 	return history;
 }
 
-bool
-walredo_source_is_pg_wal(WalredoSource *source)
-{
-	struct stat st;
-	struct stat local;
-
-	return source->is_local ||
-		(stat(source->directory, &st) == 0 && stat(XLOGDIR, &local) == 0 &&
-		 st.st_dev == local.st_dev && st.st_ino == local.st_ino);
-}
-
-/* ----------------------------------------
- * Reading segments
- * ----------------------------------------
- */
-
-bool
-walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
-					Size length, WalredoSegment *segment, Size *nread)
-{
-	uint32		offset = XLogSegmentOffset(lsn, source->segsize);
-	int			fd;
-
-	Assert(length <= source->segsize - offset);
-
-	*nread = 0;
-	fd = open_segment(source, lsn, segment);
-	if (fd < 0)
-		return false;
-
-	while (*nread < length)
-	{
-		int			n = pg_pread(fd, buf + *nread, length - *nread,
-								 offset + *nread);
-
-		if (n < 0)
-		{
-			if (errno == EINTR)
-				continue;
-			if (source->tolerance == WALREDO_TOLERATE_ALL)
-				break;
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not read WAL segment \"%s\", offset %zu: %m",
-							segment->name, offset + *nread)));
-		}
-		if (n == 0)
-			break;
-		*nread += n;
-	}
-	CloseTransientFile(fd);
-
-	return true;
-}
-
-bool
-walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
-				   XLogRecPtr *valid_end)
-{
-	WalredoSegment segment;
-	int			fd = open_segment(source, lsn, &segment);
-
-	if (fd < 0)
-		return false;
-	CloseTransientFile(fd);
-	*valid_end = segment.valid_end;
-	return true;
-}
-
-/*
- * Returns whether the source takes a file that could not be opened, for the
- * reason that errno gives, as missing.
- *
- * A scan that goes on to the end of WAL, wherever that is, tolerates files
- * that can never be read.  If it ends at one of them, the reader reports what
- * is wrong with it.  Other reasons, such as a lack of descriptors, say nothing
- * of the file.
- */
+/* Is a timeline in the history that is followed? */
 static bool
-counts_as_missing(WalredoSource *source)
+is_followed(WalredoSource *source, TimeLineID tli)
 {
-	switch (source->tolerance)
+	ListCell   *lc;
+
+	foreach(lc, source->history)
 	{
-		case WALREDO_TOLERATE_NOTHING:
-			break;
-		case WALREDO_TOLERATE_UNUSABLE:
-			if (errno == EISDIR || errno == EACCES || errno == EPERM ||
-				errno == ELOOP || errno == ENXIO)
-				return true;
-			break;
-		case WALREDO_TOLERATE_ALL:
+		if (((WalredoTimeline *) lfirst(lc))->tli == tli)
 			return true;
-	}
-	return errno == ENOENT;
-}
-
-/*
- * Opens the file of the segment that lsn is in and sets *segment, or returns
- * -1 if there is no file that holds lsn.
- *
- * Where a segment contains a change of timeline, there can be a file of each
- * timeline.  The newest timeline's is taken, because the server copies to it
- * what is before the change.  If only a parent's file is there, it can be used
- * as far as the parent's timeline goes, which segment->valid_end says.
- *
- * A file that belongs to another system counts as missing.  That is not so in
- * pg_wal, where such a file is an error that the reader finds.
- */
-static int
-open_segment(WalredoSource *source, XLogRecPtr lsn, WalredoSegment *segment)
-{
-	/*
-	 * pg_receivewal renames a file when it is complete.  If that happens
-	 * between the first two attempts, neither finds it, and the third does.
-	 */
-	static const char *const suffixes[] = {"", ".partial", ""};
-	XLogSegNo	segno = lsn / source->segsize;
-	ListCell   *lc;
-
-	foreach(lc, source->history)
-	{
-		WalredoTimeline *timeline = lfirst(lc);
-
-		if (lsn >= timeline->end ||
-			!walredo_timeline_covers(timeline, segno, source->segsize))
-			continue;
-
-		for (int i = 0; i < lengthof(suffixes); i++)
-		{
-			XLogLongPageHeaderData header;
-			char		path[MAXPGPATH];
-			int			fd;
-
-			XLogFileName(segment->name, timeline->tli, segno,
-						 source->segsize);
-			strlcat(segment->name, suffixes[i], MAXFNAMELEN);
-			snprintf(path, sizeof(path), "%s/%s", source->directory,
-					 segment->name);
-			fd = open_regular_file(path);
-			if (fd < 0)
-			{
-				if (counts_as_missing(source))
-					continue;
-				report_not_opened(path);
-			}
-			if (!source->is_local &&
-				pg_pread(fd, &header, sizeof(header), 0) == sizeof(header) &&
-				is_foreign(source, &header))
-			{
-				CloseTransientFile(fd);
-				continue;
-			}
-
-			segment->tli = timeline->tli;
-			segment->valid_end = timeline->end;
-			return fd;
-		}
-	}
-
-	return -1;
-}
-
-/* ----------------------------------------
- * Which segments are there
- * ----------------------------------------
- */
-
-XLogSegNo
-walredo_source_newest(WalredoSource *source, XLogSegNo before)
-{
-	DIR		   *dir = AllocateDir(source->directory);
-	const char *name;
-	XLogSegNo	segno;
-	XLogSegNo	newest = 0;
-
-	while ((name = next_of_history(source, dir, &segno)) != NULL)
-	{
-		if (segno > newest && segno < before &&
-			segment_problem(source, name, segno, false) == NULL)
-			newest = segno;
-	}
-	FreeDir(dir);
-
-	return newest;
-}
-
-XLogRecPtr
-walredo_source_start(WalredoSource *source, XLogRecPtr end_lsn)
-{
-	XLogSegNo	segno;
-	XLogSegNo	first;
-	XLogRecPtr	lsn;
-
-	if (end_lsn == PG_UINT64_MAX)
-	{
-		segno = walredo_source_newest(source, PG_UINT64_MAX);
-
-		/* There are files with names of segments, but none can be used. */
-		if (segno == 0 && source->tolerance != WALREDO_TOLERATE_ALL)
-		{
-			char		name[MAXFNAMELEN];
-			char	   *problem;
-			bool		unusable =
-				walredo_source_find_unusable(source, 0, PG_UINT64_MAX, false,
-											 name, &problem);
-
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_FILE),
-					 errmsg("no usable WAL segments of timeline %u in directory \"%s\"",
-							source->tli, source->directory),
-					 unusable ?
-					 errhint("There is a file \"%s\", but it cannot be used: %s.", name, problem) : 0));
-		}
-	}
-	else
-		segno = (end_lsn - 1) / source->segsize;
-
-	/*
-	 * Go back from segment to segment as long as each is there.  Of the last
-	 * one it is enough that it exists, so ask for its first byte.  The others
-	 * must be whole, so ask for their last byte; where a segment contains a
-	 * change of timeline, that also rejects a parent's file.
-	 */
-	first = segno;
-	lsn = segno * source->segsize;
-	for (;;)
-	{
-		WalredoSegment segment;
-		int			fd;
-		struct stat st;
-		bool		is_good;
-
-		CHECK_FOR_INTERRUPTS();
-
-		fd = open_segment(source, lsn, &segment);
-		if (fd < 0)
-			break;
-		is_good = XLogSegmentOffset(lsn, source->segsize) == 0 ||
-			(fstat(fd, &st) == 0 && st.st_size >= source->segsize);
-		CloseTransientFile(fd);
-		if (!is_good)
-			break;
-		first = segno;
-		if (segno == 0)
-			break;
-		lsn = segno * source->segsize - 1;
-		segno--;
-	}
-
-	/* No record begins at 0/0, and to a caller it is no LSN. */
-	return Max(first * source->segsize, 1);
-}
-
-char *
-walredo_source_segment_name(WalredoSource *source, XLogRecPtr lsn)
-{
-	XLogSegNo	segno = lsn / source->segsize;
-	TimeLineID	tli = source->tli;
-	char	   *name = palloc(MAXFNAMELEN);
-	ListCell   *lc;
-
-	/* Name the file that open_segment() tries first. */
-	foreach(lc, source->history)
-	{
-		WalredoTimeline *timeline = lfirst(lc);
-
-		if (timeline->begin < timeline->end &&
-			walredo_timeline_covers(timeline, segno, source->segsize))
-		{
-			tli = timeline->tli;
-			break;
-		}
-	}
-	XLogFileName(name, tli, segno, source->segsize);
-	return name;
-}
-
-/* Returns whether all characters are printable ASCII, without spaces. */
-static bool
-is_plain_ascii(const char *name)
-{
-	while (*name > ' ' && *name < 0x7f)
-		name++;
-	return *name == '\0';
-}
-
-/*
- * Returns whether a name is that of a segment of the history, plain or with a
- * suffix of any kind.  Archives add a suffix, some of them with a checksum
- * before it.
- *
- * The name will be shown in a message, so it must not have characters that
- * nobody uses in a file's name, and it must fit into MAXFNAMELEN.
- */
-static bool
-may_be_segment(WalredoSource *source, const char *name, XLogSegNo *segno)
-{
-	TimeLineID	tli;
-
-	return strspn(name, "0123456789ABCDEF") == XLOG_FNAME_LEN &&
-		strlen(name) < MAXFNAMELEN &&
-		strstr(name, ".backup") == NULL &&
-		is_plain_ascii(name) &&
-		parse_name(source, name, &tli, segno) &&
-		in_history(source, tli, *segno);
-}
-
-bool
-walredo_source_find_unusable(WalredoSource *source, XLogSegNo first,
-							 XLogSegNo last, bool whole, char *name,
-							 char **problem)
-{
-	DIR		   *dir = AllocateDir(source->directory);
-	struct dirent *de;
-	XLogSegNo	found = 0;
-
-	name[0] = '\0';
-	while ((de = ReadDir(dir, source->directory)) != NULL)
-	{
-		XLogSegNo	segno;
-		char		plain[MAXFNAMELEN];
-		const char *its_problem;
-
-		CHECK_FOR_INTERRUPTS();
-
-		if (!may_be_segment(source, de->d_name, &segno) ||
-			segno < first || segno > last)
-			continue;
-
-		/* Of several, report the one whose segment is first, then by name. */
-		if (name[0] != '\0' &&
-			(segno > found ||
-			 (segno == found && strcmp(de->d_name, name) > 0)))
-			continue;
-
-		/* A file with a suffix is not needed if the plain one is there. */
-		strlcpy(plain, de->d_name, XLOG_FNAME_LEN + 1);
-		if (*SUFFIX(de->d_name) != '\0' &&
-			is_regular_file(source->directory, plain))
-			continue;
-
-		its_problem = segment_problem(source, de->d_name, segno, whole);
-		if (its_problem == NULL)
-			continue;
-		strlcpy(name, de->d_name, MAXFNAMELEN);
-		*problem = pstrdup(its_problem);
-		found = segno;
-	}
-	FreeDir(dir);
-
-	return name[0] != '\0';
-}
-
-/*
- * Says why a file does not begin as the segment whose name it has or, if whole
- * is true, is not all of it.  Returns NULL if the file is good.
- *
- * The name alone is not enough, because the server gives old segments the
- * names of segments to come.  The first page of such a file still has its old
- * address.
- */
-static const char *
-segment_problem(WalredoSource *source, const char *name, XLogSegNo segno,
-				bool whole)
-{
-	XLogLongPageHeaderData header;
-	char		path[MAXPGPATH];
-	struct stat st;
-	const char *problem;
-
-	if (strcmp(SUFFIX(name), "") != 0 && strcmp(SUFFIX(name), ".partial") != 0)
-		return "it is not a plain segment and may be compressed";
-	if (!is_regular_file(source->directory, name))
-		return "it is not a regular file";
-
-	snprintf(path, sizeof(path), "%s/%s", source->directory, name);
-	problem = read_long_header(path, &header);
-	if (problem != NULL)
-		return problem;
-	if (is_foreign(source, &header))
-		return psprintf("it belongs to the database system with identifier " UINT64_FORMAT,
-						header.xlp_sysid);
-	if (header.std.xlp_magic != XLOG_PAGE_MAGIC ||
-		(header.std.xlp_info & XLP_LONG_HEADER) == 0)
-		return "it does not begin with a valid page header";
-	if (header.std.xlp_pageaddr != segno * source->segsize)
-		return psprintf("it still contains the WAL that was at %X/%X",
-						LSN_FORMAT_ARGS(header.std.xlp_pageaddr));
-	if (whole && stat(path, &st) == 0 && st.st_size < source->segsize)
-		return "it is shorter than a segment";
-	return NULL;
-}
-
-/* ----------------------------------------
- * Names
- * ----------------------------------------
- */
-
-/*
- * Returns whether a name is that of a segment: of a complete one, or of one
- * that pg_receivewal or a promotion has left unfinished.
- */
-static bool
-is_segment_name(const char *name)
-{
-	return IsXLogFileName(name) || IsPartialXLogFileName(name);
-}
-
-/*
- * The timeline in the name of a segment or a history file, which begins with
- * eight hexadecimal digits.  0 is no timeline.
- */
-static TimeLineID
-timeline_of(const char *name)
-{
-	TimeLineID	tli;
-
-	return sscanf(name, "%08X", &tli) == 1 ? tli : 0;
-}
-
-/*
- * Gets the timeline and the segment number from the name of a segment.
- *
- * Returns false if no segment has this name: its last eight digits are less
- * than the number of segments in 4 GB, which depends on the segment size.
- */
-static bool
-parse_name(WalredoSource *source, const char *name, TimeLineID *tli,
-		   XLogSegNo *segno)
-{
-	char		plain[MAXFNAMELEN];
-
-	XLogFromFileName(name, tli, segno, source->segsize);
-	XLogFileName(plain, *tli, *segno, source->segsize);
-	return strncmp(name, plain, XLOG_FNAME_LEN) == 0;
-}
-
-/* Returns whether a segment of a timeline can hold a part of the history. */
-static bool
-in_history(WalredoSource *source, TimeLineID tli, XLogSegNo segno)
-{
-	ListCell   *lc;
-
-	foreach(lc, source->history)
-	{
-		WalredoTimeline *timeline = lfirst(lc);
-
-		if (timeline->tli == tli)
-			return walredo_timeline_covers(timeline, segno, source->segsize);
 	}
 	return false;
 }
 
 /*
- * The name of the next file in a directory that is named as a segment of the
- * history, and the segment's number; NULL if there are no more.
+ * Says which timeline is followed if there is WAL of another one, once for each
+ * statement.  Someone who has given the timeline's number knows.
  */
-static const char *
-next_of_history(WalredoSource *source, DIR *dir, XLogSegNo *segno)
+static void
+report_other_timeline(WalredoSource *source)
 {
-	struct dirent *de;
+	static TimestampTz last_statement = 0;
+	const WalredoListedFile *listed;
+	int			nlisted;
 
-	while ((de = ReadDir(dir, source->directory)) != NULL)
+	if (wanted_timeline() != TIMELINE_CURRENT &&
+		wanted_timeline() != TIMELINE_LATEST)
+		return;
+	if (last_statement == GetCurrentStatementStartTimestamp())
+		return;
+
+	listed = walredo_segment_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted; i++)
 	{
-		TimeLineID	tli;
+		XLogLongPageHeaderData header;
 
 		CHECK_FOR_INTERRUPTS();
-
-		if (is_segment_name(de->d_name) &&
-			parse_name(source, de->d_name, &tli, segno) &&
-			in_history(source, tli, *segno))
-			return de->d_name;
+		if (is_followed(source, listed[i].tli) ||
+			!is_candidate(source, &listed[i]) ||
+			!walredo_source_is_valid(source, &listed[i], &header) ||
+			header.xlp_sysid != source->system_identifier)
+			continue;
+		last_statement = GetCurrentStatementStartTimestamp();
+		ereport(NOTICE,
+				(errmsg("WAL is read along timeline %u", source->tli),
+				 errdetail("Directory \"%s\" also has WAL of timeline %u, which is not in the history of that timeline.",
+						   source->directory, listed[i].tli),
+				 errhint("Set walredo.timeline to follow another timeline.")));
+		return;
 	}
-	return NULL;
-}
-
-/* ----------------------------------------
- * Files
- * ----------------------------------------
- */
-
-static bool
-is_regular_file(const char *directory, const char *name)
-{
-	char		path[MAXPGPATH];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-/*
- * Opens a file for reading.  The caller closes it, or else the end of the
- * subtransaction does.  If the result is negative, errno is set, to EISDIR for
- * everything that is not a regular file.
- *
- * The directory may be anyone's, so the name may be that of a FIFO.  With
- * O_NONBLOCK, opening one does not wait for a writer.
- */
-static int
-open_regular_file(const char *path)
-{
-	int			fd = OpenTransientFile(path,
-									   O_RDONLY | O_NONBLOCK | PG_BINARY);
-	struct stat st;
-
-	if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
-	{
-		CloseTransientFile(fd);
-		errno = EISDIR;
-		return -1;
-	}
-
-	return fd;
-}
-
-/* Reports that open_regular_file() has failed as errno says. */
-static void
-report_not_opened(const char *path)
-{
-	if (errno == EISDIR)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a regular file", path)));
-	ereport(ERROR,
-			(errcode_for_file_access(),
-			 errmsg("could not open file \"%s\": %m", path)));
-}
-
-/*
- * Reads the long page header at the beginning of a segment file.  Returns NULL,
- * or says why that is not possible.
- */
-static const char *
-read_long_header(const char *path, XLogLongPageHeader header)
-{
-	int			fd = open_regular_file(path);
-	int			n;
-	const char *problem = NULL;
-
-	if (fd < 0)
-		return errno == EISDIR ? "it is not a regular file" :
-			psprintf("it cannot be opened: %m");
-
-	n = pg_pread(fd, header, sizeof(XLogLongPageHeaderData), 0);
-	if (n < 0)
-		problem = psprintf("it cannot be read: %m");
-	else if (n < sizeof(XLogLongPageHeaderData))
-		problem = "it is empty, or ends within its first page's header";
-	CloseTransientFile(fd);
-
-	return problem;
-}
-
-/*
- * Returns whether a file that has the name of a segment begins as a segment of
- * this PostgreSQL version does, and gets its header.
- */
-static bool
-is_valid_segment(WalredoSource *source, const char *name,
-				 XLogLongPageHeader header)
-{
-	char		path[MAXPGPATH];
-
-	snprintf(path, sizeof(path), "%s/%s", source->directory, name);
-	return read_long_header(path, header) == NULL &&
-		header->std.xlp_magic == XLOG_PAGE_MAGIC &&
-		(header->std.xlp_info & XLP_LONG_HEADER) != 0 &&
-		IsValidWalSegSize(header->xlp_seg_size);
-}
-
-/*
- * Returns whether a header is that of another system's segment.  The other
- * system can be one of another major version, which pg_upgrade leaves in an
- * archive, so of the magic number only the part is compared that all versions
- * share.
- */
-static bool
-is_foreign(WalredoSource *source, const XLogLongPageHeaderData *header)
-{
-	return (header->std.xlp_magic & 0xFF00) == (XLOG_PAGE_MAGIC & 0xFF00) &&
-		(header->std.xlp_info & XLP_LONG_HEADER) != 0 &&
-		header->xlp_sysid != source->system_identifier;
 }

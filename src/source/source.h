@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * source.h
- *	  Where WAL is read from: the segment files of a directory, and the
- *	  timeline history that says which of them belong together.
+ *	  Where WAL is read from: the segment files of some directories, what
+ *	  walredo.restore_command fetches, and the timeline history that says which
+ *	  of them belong together.
  *
- * Only the reader (src/wal/reader.c) uses this.  The source
- * deals with files, their names, and the header of their first page, which says
- * to which system a file belongs.  The reader deals with pages, records, and
- * ranges.
+ * The source deals with files, their names, and the header of their first page,
+ * which says to which system a file belongs.  The reader (wal/reader.h) deals
+ * with pages, records, and ranges.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -23,6 +23,12 @@
 #include "access/xlog_internal.h"
 #include "access/xlogdefs.h"
 #include "nodes/pg_list.h"
+#include "utils/guc.h"
+
+/* The setting walredo.timeline, and its check hook. */
+extern char *walredo_timeline_setting;
+extern bool walredo_check_timeline(char **newval, void **extra,
+								   GucSource source);
 
 /* Which files that are there but cannot be opened count as missing. */
 typedef enum WalredoTolerance
@@ -33,14 +39,19 @@ typedef enum WalredoTolerance
 	WALREDO_TOLERATE_ALL		/* all, and a read error ends the file */
 } WalredoTolerance;
 
+/* The longest name of a segment file, with its end. */
+#define WALREDO_SEGMENT_NAME	128
+
+typedef struct WalredoSourceFiles WalredoSourceFiles;
+
 /*
- * All fields are set by the functions of source.c; the reader only looks at
- * them.
+ * All fields are set by the functions of this room; others only look at them.
  */
 typedef struct WalredoSource
 {
-	char		directory[MAXPGPATH];
-	bool		is_local;		/* made by walredo_source_begin_local() */
+	const char *directory;		/* the directories, for messages */
+	bool		is_local;		/* the server's own pg_wal is among them, and
+								 * the server's own timeline is followed */
 	WalredoTolerance tolerance;
 
 	int			segsize;		/* bytes in a segment */
@@ -48,49 +59,64 @@ typedef struct WalredoSource
 
 	TimeLineID	tli;			/* the timeline that is followed */
 	List	   *history;		/* its WalredoTimelines, newest first */
+
+	WalredoSourceFiles *files;	/* private to this room */
 } WalredoSource;
 
 /* The segment file that was read last. */
 typedef struct WalredoSegment
 {
-	char		name[MAXFNAMELEN];	/* within the directory */
+	char		name[WALREDO_SEGMENT_NAME]; /* within its directory */
 	TimeLineID	tli;			/* the timeline that the file is of */
 	XLogRecPtr	valid_end;		/* what is in it at or after this LSN belongs
 								 * to another timeline */
+	const char *problem;		/* why it could not be read further, or NULL */
 } WalredoSegment;
 
 /*
- * Makes a source for the WAL of the running server, on the timeline that the
- * server is on.
- *
- * WAL up to end_lsn is flushed first, if it has been inserted; with
- * PG_UINT64_MAX, all that has been inserted is.  *last_lsn is set to how
- * far WAL can be read: to where it is flushed, or replayed if the server is in
- * recovery.
- *
- * The source is allocated in the current memory context, as are those of
- * walredo_source_begin_directory(), and holds no descriptor.
- */
-extern WalredoSource *walredo_source_begin_local(WalredoTolerance tolerance,
-												 XLogRecPtr end_lsn,
-												 XLogRecPtr *last_lsn);
-
-/*
- * Makes a source for the WAL in a directory.  The segment size, the system, and
- * the timeline to follow are determined from the files that are there.
+ * Makes a source for the WAL in some directories, as the argument wal_directory
+ * of SQL functions names them: see walredo_directories_parse().  NULL is the
+ * server's own pg_wal.  The segment size, the system, and the timeline to
+ * follow are determined from the files that are there; if the server's own
+ * pg_wal is among the directories, from the server.
  *
  * The system is this server's if a segment of it is there, else the only one
- * that has segments.  The timeline is this server's if the directory holds WAL
- * of this server's system on that timeline or its ancestors, else the newest
- * one.  ERROR 58P01 if there is no segment, XX001 if none has a valid header
- * or if it cannot be determined whose WAL is meant: if there are segments of
- * several systems and none of this server's, or if another server of the same
- * system has used the number of a timeline of this server.
+ * that has segments.  The timeline is what walredo.timeline says.  If that is
+ * "current", it is this server's if the directories hold WAL of this server's
+ * system on that timeline or its ancestors, else the newest one.  Where there
+ * is WAL that does not belong to the history of the chosen timeline, and
+ * walredo.timeline does not give a number, a NOTICE says which timeline is
+ * followed, once for each statement.
+ *
+ * ERROR 58P01 if there is no segment, or nothing of the timeline that
+ * walredo.timeline asks for; XX001 if no segment has a valid header or if it
+ * cannot be determined whose WAL is meant: if there are segments of several
+ * systems and none of this server's, or if another server of the same system
+ * has used the number of a timeline of this server; 22023 if the list of
+ * directories is invalid.
+ *
+ * The source has a memory context of its own, below the current one, and holds
+ * no descriptor.
  */
-extern WalredoSource *walredo_source_begin_directory(WalredoTolerance tolerance,
-													 const char *directory);
+extern WalredoSource *walredo_source_begin(const char *directories,
+										   WalredoTolerance tolerance);
 
 extern void walredo_source_end(WalredoSource *source);
+
+/*
+ * Restricts a source to the segments of one timeline, without its ancestors,
+ * however far they reach.
+ */
+extern void walredo_source_only_timeline(WalredoSource *source,
+										 TimeLineID tli);
+
+/*
+ * Returns how far the WAL of a local source can be read: to where it is
+ * flushed, or replayed if the server is in recovery.  WAL up to end_lsn is
+ * flushed first, if it has been inserted; with PG_UINT64_MAX, all that has been
+ * inserted is.
+ */
+extern XLogRecPtr walredo_source_local_end(XLogRecPtr end_lsn);
 
 /*
  * Converts an LSN of the server's WAL that is within or right after the header
@@ -116,9 +142,10 @@ extern void walredo_source_follow_server(WalredoSource *source);
  *
  * Returns false if there is no file for that segment.  Otherwise *segment is
  * set, and *nread to the number of bytes read, which is less than length only
- * if the file ends there.  Bytes at or after segment->valid_end are read, but
- * are no part of the history.  ERROR if the file cannot be opened, or read, as
- * far as the source's tolerance does not say otherwise.
+ * if the file ends there, or cannot be decompressed further.  Bytes at or after
+ * segment->valid_end are read, but are no part of the history.  ERROR if the
+ * file cannot be opened, or read, as far as the source's tolerance does not say
+ * otherwise.
  */
 extern bool walredo_source_read(WalredoSource *source, XLogRecPtr lsn,
 								char *buf, Size length,
@@ -136,30 +163,50 @@ extern bool walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
  * or, with PG_UINT64_MAX, into the newest segment.  This can be in the middle
  * of a record.  ERROR 58P01 if there is no usable segment, unless the
  * tolerance is WALREDO_TOLERATE_ALL.
+ *
+ * What walredo.restore_command can fetch counts as there.  To find out how far
+ * back that is, a few segments are fetched, as in a binary search: an archive
+ * has no gaps, as a rule.
  */
 extern XLogRecPtr walredo_source_start(WalredoSource *source,
 									   XLogRecPtr end_lsn);
 
 /*
- * The number of the newest usable segment of the history that is less than
- * before, or 0 if there is none.
+ * The number of the newest usable segment of the history, in the directories,
+ * that is less than before, or 0 if there is none.
  */
 extern XLogSegNo walredo_source_newest(WalredoSource *source,
 									   XLogSegNo before);
 
 /*
- * Looks for the first file in the directory that has the name of a segment of
- * the history, numbered from first to last, and that cannot be used as it is.
- * If whole is true, a file that is shorter than a segment cannot be used,
- * either.
+ * Looks for the first file in the directories that has the name of a segment of
+ * the history, numbered from first to last, and that cannot be used as it is,
+ * while no other file of the segment can.  If whole is true, a file that is
+ * shorter than a segment cannot be used, either.
  *
- * Returns false if there is none.  Otherwise sets name, of MAXFNAMELEN bytes,
- * and *problem, palloc'd, which says why in words that can follow "but".
+ * Returns false if there is none.  Otherwise sets name, of WALREDO_SEGMENT_NAME
+ * bytes, and *problem, palloc'd, which says why in words that can follow "but
+ * it cannot be used:".
  */
 extern bool walredo_source_find_unusable(WalredoSource *source,
 										 XLogSegNo first, XLogSegNo last,
 										 bool whole, char *name,
 										 char **problem);
+
+/* Segments of one timeline that follow each other. */
+typedef struct WalredoStretch
+{
+	TimeLineID	tli;
+	XLogSegNo	first;
+	XLogSegNo	last;
+} WalredoStretch;
+
+/*
+ * Lists what the directories have of the system, whatever its timeline, as
+ * WalredoStretches, palloc'd, by timeline and number.  Segments that cannot be
+ * used are not there; all but the last one of a stretch are whole.
+ */
+extern List *walredo_source_stretches(WalredoSource *source);
 
 /*
  * The name of the segment file that holds, or should hold, lsn; palloc'd.
@@ -167,7 +214,14 @@ extern bool walredo_source_find_unusable(WalredoSource *source,
 extern char *walredo_source_segment_name(WalredoSource *source,
 										 XLogRecPtr lsn);
 
-/* Whether the directory is the server's pg_wal, by whatever path. */
-extern bool walredo_source_is_pg_wal(WalredoSource *source);
+/*
+ * Is an LSN on a timeline, in the history that is followed?  In the segment
+ * where a timeline begins, it is also on that timeline before it begins.
+ */
+extern bool walredo_source_is_followed(WalredoSource *source, TimeLineID tli,
+									   XLogRecPtr lsn);
+
+/* Whether the server's pg_wal is among the directories, by whatever path. */
+extern bool walredo_source_has_pg_wal(WalredoSource *source);
 
 #endif							/* WALREDO_SOURCE_H */

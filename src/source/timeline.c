@@ -28,15 +28,8 @@
 #include "postgres.h"
 
 #include <ctype.h>
-#include <unistd.h>
 
 #include "source/timeline.h"
-
-/*
- * A history file has a line for each change of timeline, so a file that is
- * longer than this is not a history file.
- */
-#define MAX_HISTORY_LENGTH	(1024 * 1024)
 
 static void
 invalid_history(const char *path, int line, const char *problem)
@@ -46,34 +39,6 @@ invalid_history(const char *path, int line, const char *problem)
 			 errmsg("invalid timeline history file \"%s\"", path),
 			 line > 0 ? errdetail("Line %d: %s.", line, problem) :
 			 errdetail("%s.", problem)));
-}
-
-/* Reads all of the file; the result is palloc'd. */
-static char *
-read_file(int fd, const char *path, Size *length)
-{
-	char	   *text = palloc(MAX_HISTORY_LENGTH + 1);
-
-	*length = 0;
-	for (;;)
-	{
-		int			n = read(fd, text + *length,
-							 MAX_HISTORY_LENGTH + 1 - *length);
-
-		if (n < 0)
-		{
-			if (errno == EINTR)
-				continue;
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not read file \"%s\": %m", path)));
-		}
-		*length += n;
-		if (*length > MAX_HISTORY_LENGTH)
-			invalid_history(path, 0, "The file is too long");
-		if (n == 0)
-			return text;
-	}
 }
 
 /*
@@ -143,18 +108,19 @@ make_timeline(TimeLineID tli, XLogRecPtr begin, XLogRecPtr end)
  * the LSN where it was left.
  */
 static List *
-read_ancestors(TimeLineID tli, int fd, const char *path)
+read_ancestors(TimeLineID tli, const char *text, Size length, const char *path)
 {
 	List	   *ancestors = NIL;
 	TimeLineID	last_tli = 0;
 	XLogRecPtr	last_end = InvalidXLogRecPtr;
 	char		line[MAXPGPATH];
-	Size		length;
-	char	   *file = read_file(fd, path, &length);
-	const char *text = file;
+	const char *end = text + length;
 	int			lineno = 0;
 
-	while (next_line(&text, file + length, line, sizeof(line)))
+	if (length > WALREDO_MAX_HISTORY_LENGTH)
+		invalid_history(path, 0, "The file is too long");
+
+	while (next_line(&text, end, line, sizeof(line)))
 	{
 		const char *start = line;
 		TimeLineID	parent;
@@ -181,7 +147,6 @@ read_ancestors(TimeLineID tli, int fd, const char *path)
 		last_tli = parent;
 		last_end = ((uint64) hi) << 32 | lo;
 	}
-	pfree(file);
 
 	if (ancestors != NIL && tli <= last_tli)
 		invalid_history(path, 0,
@@ -190,15 +155,16 @@ read_ancestors(TimeLineID tli, int fd, const char *path)
 }
 
 List *
-walredo_timeline_history(TimeLineID tli, int fd, const char *path)
+walredo_timeline_history(TimeLineID tli, const char *text, Size length,
+						 const char *path)
 {
 	List	   *ancestors = NIL;
 	List	   *history;
 	XLogRecPtr	begin = InvalidXLogRecPtr;
 
 	/* The first timeline has no parents, and the server looks for no file. */
-	if (fd >= 0 && tli != 1)
-		ancestors = read_ancestors(tli, fd, path);
+	if (text != NULL && tli != 1)
+		ancestors = read_ancestors(tli, text, length, path);
 	if (ancestors != NIL)
 		begin = ((WalredoTimeline *) llast(ancestors))->end;
 

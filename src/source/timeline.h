@@ -32,15 +32,19 @@ typedef struct WalredoTimeline
 	XLogRecPtr	end;			/* PG_UINT64_MAX if it is open */
 } WalredoTimeline;
 
+/* No history file is longer: it has a line for each change of timeline. */
+#define WALREDO_MAX_HISTORY_LENGTH	(1024 * 1024)
+
 /*
  * The history of a timeline: a list of WalredoTimeline, newest first, palloc'd.
  *
- * fd is the open history file, or negative if there is none: then the timeline
- * has no parents.  path is for messages.  ERROR XX001 if the server would not
- * accept the file.
+ * text is the contents of the history file, of the given length, or NULL if
+ * there is none: then the timeline has no parents.  path is for messages.
+ * ERROR XX001 if the server would not accept the file, or if it is longer than
+ * WALREDO_MAX_HISTORY_LENGTH.
  */
-extern List *walredo_timeline_history(TimeLineID tli, int fd,
-									  const char *path);
+extern List *walredo_timeline_history(TimeLineID tli, const char *text,
+									  Size length, const char *path);
 
 /* Returns whether two histories are the same. */
 extern bool walredo_timeline_histories_equal(const List *a, const List *b);

@@ -171,6 +171,18 @@ walredo_filter_all(void)
 	return &filter;
 }
 
+const WalredoPageFilter *
+walredo_filter_file_changes(void)
+{
+	static WalredoPageFilter filter;
+	static bool is_prepared = false;
+
+	if (!is_prepared)
+		prepare_filter(&filter, WALREDO_FILTER_FILE_CHANGES, REL, PART_ENDS);
+	is_prepared = true;
+	return &filter;
+}
+
 WalredoPageFilter *
 walredo_filter_page(const WalredoTag *tag)
 {
@@ -301,6 +313,8 @@ want_block(WalredoChanges *changes, const RelFileLocator *locator,
 		case WALREDO_FILTER_FORK:
 			return forknum == filter->tag.forknum &&
 				is_relation(locator, &filter->tag);
+		case WALREDO_FILTER_FILE_CHANGES:
+			return false;
 		case WALREDO_FILTER_FORKS:
 		case WALREDO_FILTER_FILES:
 			return (find_forks(changes, locator) & (1 << forknum)) != 0;
@@ -585,6 +599,8 @@ walredo_changes_free(WalredoChanges *changes)
 {
 	MemoryContextDelete(changes->context);
 	pfree(changes->list);
+	if (changes->files != NULL)
+		pfree(changes->files);
 	pfree(changes);
 }
 
@@ -669,6 +685,7 @@ walredo_changes_of(WalredoChanges *changes, const XLogRecord *record,
 		(record->xl_info & XLOG_XACT_HAS_INFO) == 0)
 		parts &= ~PART_ENDS;
 	changes->num_changes = 0;
+	changes->num_files = 0;
 
 	/*
 	 * Most records name no block that is wanted, and that can be seen at a

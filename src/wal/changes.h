@@ -127,7 +127,9 @@ typedef enum WalredoFilterKind
 	WALREDO_FILTER_PAGE,		/* one page, or object, of any kind */
 	WALREDO_FILTER_FORK,		/* all blocks of one fork of a relation */
 	WALREDO_FILTER_FORKS,		/* all blocks of any number of forks */
-	WALREDO_FILTER_FILES		/* the same, but only their ends */
+	WALREDO_FILTER_FILES,		/* the same, but only their ends */
+	WALREDO_FILTER_FILE_CHANGES /* no pages: for files.c, what is done to
+								 * files */
 } WalredoFilterKind;
 
 /*
@@ -167,10 +169,12 @@ typedef struct WalredoPageFilter
 /*
  * These functions make filters in the current memory context.  Arguments are
  * copied.  A tag that stands for a fork names any block of it.  With only_ends,
- * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  The filter that
- * walredo_filter_all() returns is always the same one, and must not be freed.
+ * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  The filters that
+ * walredo_filter_all() and walredo_filter_file_changes() return are always the
+ * same, and must not be freed.
  */
 extern const WalredoPageFilter *walredo_filter_all(void);
+extern const WalredoPageFilter *walredo_filter_file_changes(void);
 extern WalredoPageFilter *walredo_filter_page(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_fork(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_forks(const WalredoTag *forks,

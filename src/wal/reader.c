@@ -45,8 +45,10 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
+#include "access/xlogrecovery.h"
 #include "catalog/pg_control.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -98,6 +100,7 @@ typedef enum ReaderPhase
 struct WalredoReader
 {
 	WalredoSource *source;
+	bool		owns_source;	/* it ends with the reader */
 	XLogReaderState *state;		/* for the validation of pages only */
 	ReaderPhase phase;
 
@@ -172,8 +175,13 @@ typedef enum RecordStatus
 
 static WalredoReader *begin(const char *directory, XLogRecPtr start_lsn,
 							XLogRecPtr end_lsn, bool quiet);
+static WalredoSource *begin_source(const char *directory, XLogRecPtr end_lsn,
+								   bool quiet);
+static int	choose_point(WalredoSource *source, const WalredoWalPoint *points,
+						 int npoints, XLogRecPtr end_lsn);
+static void begin_range(WalredoReader *reader, XLogRecPtr start_lsn,
+						XLogRecPtr end_lsn);
 static XLogRecPtr begin_local(WalredoReader *reader, XLogRecPtr start_lsn);
-static void begin_directory(WalredoReader *reader, const char *directory);
 static void begin_pages(WalredoReader *reader);
 static void begin_reading(WalredoReader *reader, XLogRecPtr start_lsn);
 static void end_range(WalredoReader *reader);
@@ -198,6 +206,26 @@ static inline bool is_switch(const XLogRecord *record);
  * The interface
  * ----------------------------------------
  */
+
+char *
+walredo_wal_with_local(const char *directory)
+{
+	static const char local[] = "$pg_wal";
+	const char *element = directory;
+
+	if (directory == NULL)
+		return NULL;
+	while (element != NULL)
+	{
+		const char *colon = strchr(element, ':');
+		Size		length = colon ? colon - element : strlen(element);
+
+		if (length == strlen(local) && strncmp(element, local, length) == 0)
+			return pstrdup(directory);
+		element = colon ? colon + 1 : NULL;
+	}
+	return psprintf("%s:%s", directory, local);
+}
 
 WalredoReader *
 walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
@@ -275,6 +303,71 @@ walredo_reader_last_lsn(WalredoReader *reader)
 	return reader->end_lsn;
 }
 
+void
+walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn)
+{
+	if (reader->stop_reason != NULL)
+		pfree(reader->stop_reason);
+	reader->stop_reason = NULL;
+	reader->phase = READER_READING;
+	reader->start_lsn = InvalidXLogRecPtr;
+	reader->next_lsn = lsn;
+	reader->usable_end = 0;
+	if (lsn >= reader->end_lsn)
+		end_range(reader);
+	else
+		begin_reading(reader, lsn);
+}
+
+XLogRecPtr
+walredo_reader_newest_segment(WalredoReader *reader)
+{
+	int			segsize = reader->source->segsize;
+
+	if (reader->source->is_local)
+		return (reader->end_lsn - 1) / segsize * segsize;
+	return walredo_source_newest(reader->source, PG_UINT64_MAX) * segsize;
+}
+
+XLogRecPtr
+walredo_reader_segment_before(WalredoReader *reader, XLogRecPtr lsn)
+{
+	int			segsize = reader->source->segsize;
+
+	return (lsn - 1) / segsize * segsize;
+}
+
+bool
+walredo_reader_is_local(WalredoReader *reader)
+{
+	return reader->source->is_local;
+}
+
+bool
+walredo_reader_is_of_server(WalredoReader *reader)
+{
+	TimeLineID	tli;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&tli);
+	else
+		(void) GetFlushRecPtr(&tli);
+	return reader->source->system_identifier == GetSystemIdentifier() &&
+		reader->source->tli == tli;
+}
+
+uint64
+walredo_reader_system(WalredoReader *reader)
+{
+	return reader->source->system_identifier;
+}
+
+TimeLineID
+walredo_reader_timeline(WalredoReader *reader)
+{
+	return reader->source->tli;
+}
+
 char *
 walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 {
@@ -284,7 +377,8 @@ walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 void
 walredo_reader_end(WalredoReader *reader)
 {
-	walredo_source_end(reader->source);
+	if (reader->owns_source)
+		walredo_source_end(reader->source);
 	if (reader->state != NULL)
 		XLogReaderFree(reader->state);
 	if (reader->buf != NULL)
@@ -301,6 +395,19 @@ walredo_reader_end(WalredoReader *reader)
  * ----------------------------------------
  */
 
+/* ERROR if a range makes no sense. */
+static void
+check_range(XLogRecPtr start_lsn, XLogRecPtr end_lsn)
+{
+	if (start_lsn > end_lsn)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("WAL start LSN must not be greater than end LSN"),
+				 errdetail("The requested range is %X/%X to %X/%X.",
+						   LSN_FORMAT_ARGS(start_lsn),
+						   LSN_FORMAT_ARGS(end_lsn))));
+}
+
 /*
  * Implements walredo_reader_begin() and, with quiet,
  * walredo_reader_begin_search().
@@ -309,8 +416,94 @@ static WalredoReader *
 begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 	  bool quiet)
 {
-	WalredoReader *reader;
-	bool		to_end = (end_lsn == WALREDO_END_OF_WAL);
+	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+
+	reader->quiet = quiet;
+	reader->source = begin_source(directory, end_lsn, quiet);
+	reader->owns_source = true;
+	begin_range(reader, start_lsn, end_lsn);
+	return reader;
+}
+
+WalredoReader *
+walredo_reader_begin_at(const char *directory, const WalredoWalPoint *points,
+						int npoints, XLogRecPtr end_lsn, int *chosen)
+{
+	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+
+	reader->source = begin_source(directory, end_lsn, false);
+	reader->owns_source = true;
+	*chosen = choose_point(reader->source, points, npoints, end_lsn);
+	begin_range(reader,
+				*chosen < 0 ? WALREDO_START_OF_WAL : points[*chosen].lsn,
+				end_lsn);
+	return reader;
+}
+
+WalredoReader *
+walredo_reader_begin_in(WalredoSource *source, XLogRecPtr start_lsn,
+						XLogRecPtr end_lsn)
+{
+	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+
+	reader->source = source;
+	begin_range(reader, start_lsn, end_lsn);
+	return reader;
+}
+
+/* Makes the source of a range that ends at end_lsn. */
+static WalredoSource *
+begin_source(const char *directory, XLogRecPtr end_lsn, bool quiet)
+{
+	WalredoTolerance tolerance = WALREDO_TOLERATE_NOTHING;
+
+	if (quiet)
+		tolerance = WALREDO_TOLERATE_ALL;
+	else if (directory != NULL && end_lsn == WALREDO_END_OF_WAL)
+		tolerance = WALREDO_TOLERATE_UNUSABLE;
+	return walredo_source_begin(directory, tolerance);
+}
+
+/*
+ * Returns the index of the first of some points, each of which is a place in
+ * the WAL of some system and timeline, that is in the history that is followed,
+ * and from which WAL can be read to end_lsn without a gap; or -1.
+ */
+static int
+choose_point(WalredoSource *source, const WalredoWalPoint *points, int npoints,
+			 XLogRecPtr end_lsn)
+{
+	XLogRecPtr	first_lsn = InvalidXLogRecPtr;
+
+	for (int i = 0; i < npoints; i++)
+	{
+		if (points[i].system_identifier != source->system_identifier ||
+			points[i].lsn > end_lsn ||
+			!walredo_source_is_followed(source, points[i].tli, points[i].lsn))
+			continue;
+
+		/* It takes a while to find out, and is needed only now. */
+		if (first_lsn == InvalidXLogRecPtr)
+		{
+			if (source->is_local)
+				first_lsn = walredo_source_local_end(end_lsn);
+			else
+				first_lsn = end_lsn;
+			first_lsn = walredo_source_start(source, Min(first_lsn, end_lsn));
+		}
+		if (points[i].lsn >= first_lsn)
+			return i;
+	}
+	return -1;
+}
+
+/* Begins to read a range of the reader's source. */
+static void
+begin_range(WalredoReader *reader, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
+{
+	reader->phase = READER_READING;
+	reader->to_end = (end_lsn == WALREDO_END_OF_WAL);
+	reader->limit = PG_UINT64_MAX;
 
 	/*
 	 * The LSN up to which the server's WAL can be read is one that
@@ -318,31 +511,16 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 	 * header of a page that does not exist yet.  Convert the range, too, so
 	 * that they can be compared.
 	 */
-	if (directory == NULL)
+	if (reader->source->is_local)
 	{
 		start_lsn = walredo_source_local_lsn(start_lsn);
-		if (!to_end)
+		if (!reader->to_end)
 			end_lsn = walredo_source_local_lsn(end_lsn);
 	}
-
-	if (start_lsn > end_lsn)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("WAL start LSN must not be greater than end LSN"),
-				 errdetail("The requested range is %X/%X to %X/%X.",
-						   LSN_FORMAT_ARGS(start_lsn),
-						   LSN_FORMAT_ARGS(end_lsn))));
-
-	reader = palloc0(sizeof(WalredoReader));
-	reader->phase = READER_READING;
+	check_range(start_lsn, end_lsn);
 	reader->end_lsn = end_lsn;
-	reader->to_end = to_end;
-	reader->quiet = quiet;
-
-	if (directory == NULL)
+	if (reader->source->is_local)
 		start_lsn = begin_local(reader, start_lsn);
-	else
-		begin_directory(reader, directory);
 
 	if (start_lsn == WALREDO_START_OF_WAL && reader->end_lsn > start_lsn)
 	{
@@ -358,29 +536,23 @@ begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 	if (start_lsn == reader->end_lsn)
 	{
 		end_range(reader);
-		return reader;
+		return;
 	}
 
 	begin_pages(reader);
 	begin_reading(reader, start_lsn);
-
-	return reader;
 }
 
 /*
- * Sets the source to the server's WAL.  If the range is open, sets its end to
- * the LSN up to which WAL can be read; otherwise checks that it does not go
- * beyond that.  Returns the start of the range.
+ * If the range of a local source is open, sets its end to the LSN up to which
+ * WAL can be read; otherwise checks that it does not go beyond that.  Returns
+ * the start of the range.
  */
 static XLogRecPtr
 begin_local(WalredoReader *reader, XLogRecPtr start_lsn)
 {
-	XLogRecPtr	last_lsn;
+	XLogRecPtr	last_lsn = walredo_source_local_end(reader->end_lsn);
 
-	reader->source = walredo_source_begin_local(reader->quiet ?
-												WALREDO_TOLERATE_ALL :
-												WALREDO_TOLERATE_NOTHING,
-												reader->end_lsn, &last_lsn);
 	reader->limit = last_lsn;
 
 	if (reader->to_end)
@@ -403,21 +575,6 @@ begin_local(WalredoReader *reader, XLogRecPtr start_lsn)
 						   LSN_FORMAT_ARGS(last_lsn))));
 
 	return start_lsn;
-}
-
-/* Sets the source to the WAL in a directory. */
-static void
-begin_directory(WalredoReader *reader, const char *directory)
-{
-	WalredoTolerance tolerance = WALREDO_TOLERATE_NOTHING;
-
-	if (reader->quiet)
-		tolerance = WALREDO_TOLERATE_ALL;
-	else if (reader->to_end)
-		tolerance = WALREDO_TOLERATE_UNUSABLE;
-
-	reader->source = walredo_source_begin_directory(tolerance, directory);
-	reader->limit = PG_UINT64_MAX;
 }
 
 /* Allocates the buffers for pages and records. */
@@ -493,7 +650,7 @@ report_start(WalredoReader *reader)
 {
 	WalredoSource *source = reader->source;
 	XLogSegNo	segno = reader->first_lsn / source->segsize;
-	char		name[MAXFNAMELEN];
+	char		name[WALREDO_SEGMENT_NAME];
 	char	   *problem;
 
 	if (source->is_local || reader->quiet || segno == 0)
@@ -512,7 +669,7 @@ report_start(WalredoReader *reader)
 	 * one may still be there.
 	 */
 	else if (walredo_source_newest(source, segno) != 0 &&
-			 !walredo_source_is_pg_wal(source))
+			 !walredo_source_has_pg_wal(source))
 		ereport(WARNING,
 				(errcode(ERRCODE_UNDEFINED_FILE),
 				 errmsg("WAL is read from %X/%X on, as segment \"%s\" before it is missing",
@@ -560,7 +717,7 @@ report_missing(WalredoReader *reader, XLogRecPtr lsn)
 {
 	WalredoSource *source = reader->source;
 	XLogSegNo	segno = lsn / source->segsize;
-	char		name[MAXFNAMELEN];
+	char		name[WALREDO_SEGMENT_NAME];
 	char	   *problem;
 	bool		unusable = !source->is_local &&
 		walredo_source_find_unusable(source, segno, segno, false, name,
@@ -734,7 +891,7 @@ report_end(WalredoReader *reader)
 	WalredoSource *source = reader->source;
 	XLogRecPtr	end_lsn = walredo_reader_end_lsn(reader);
 	bool		has_stopped = (reader->phase == READER_STOPPED);
-	char		name[MAXFNAMELEN];
+	char		name[WALREDO_SEGMENT_NAME];
 	char	   *problem;
 
 	if (reader->phase == READER_FINISHED)
@@ -749,7 +906,7 @@ report_end(WalredoReader *reader)
 							 LSN_FORMAT_ARGS(reader->end_lsn))));
 
 	if (!reader->to_end || reader->quiet || !has_stopped ||
-		walredo_source_is_pg_wal(source))
+		walredo_source_has_pg_wal(source))
 		return;
 
 	if (reader->stop_reason != NULL)
@@ -910,6 +1067,8 @@ read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need)
 				end_range(reader);
 			else if (reader->timeline_ends)
 				stop_at(reader, reader->buf_end, NULL);
+			else if (reader->segment.problem != NULL)
+				stop_at(reader, pageptr, reader->segment.problem);
 			else
 				stop_at(reader, pageptr, reader->buf_end == pageptr ?
 						psprintf("the file ends at %X/%X",

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * reader.h
- *	  Reading whole WAL records from the server's WAL, or from a directory of
+ *	  Reading whole WAL records from the server's WAL, or from directories of
  *	  segment files.
  *
  * Portions Copyright (c) 2026, walredo developers
@@ -18,6 +18,8 @@
 #include "access/xlogdefs.h"
 #include "access/xlogrecord.h"
 
+struct WalredoSource;
+
 typedef struct WalredoReader WalredoReader;
 
 /*
@@ -30,29 +32,34 @@ typedef struct WalredoReader WalredoReader;
 #define WALREDO_END_OF_WAL	PG_UINT64_MAX
 
 /*
+ * Returns the directories of a directory argument with the server's own WAL
+ * after them, unless it is among them; palloc'd.  For NULL, which is the
+ * server's own WAL, returns NULL.
+ */
+extern char *walredo_wal_with_local(const char *directory);
+
+/*
  * Starts reading at the first record that begins at or after start_lsn.
  * Records are returned up to the last one that ends at or before end_lsn.
  *
- * If directory is NULL, the WAL of the running server is read.  Otherwise it is
- * the path of any directory that holds segment files; a relative path is taken
- * from the data directory.
+ * directory is one directory or several, separated by colons, which hold
+ * segment files, in any of the layouts that listing.c describes; a relative
+ * path is taken from the data directory, and "$pg_wal" stands for the server's
+ * own WAL.  NULL is the server's own WAL alone.  walredo_source_begin() says
+ * which system's WAL is read, and along which timeline.
  *
- * In the server's WAL, end_lsn must not be after the LSN up to which WAL is
- * flushed or, on a standby, replayed.  WALREDO_END_OF_WAL stands for that LSN.
+ * If the server's own WAL is among the directories, and its timeline is
+ * followed, end_lsn must not be after the LSN up to which WAL is flushed or, on
+ * a standby, replayed.  WALREDO_END_OF_WAL stands for that LSN.
  *
- * In a directory, it is an error if WAL ends before end_lsn, and the message
- * says where it ends.  With WALREDO_END_OF_WAL, the range ends at the first
- * place where there is no valid record; it is an error if the directory has a
- * later segment of the same history.  A WARNING says where that place is,
- * unless it is the end of a segment and there is no file with the name of a
- * later segment.  With WALREDO_START_OF_WAL, there is a WARNING if the range
- * begins later than the oldest segment, because the file before its first
- * segment cannot be used or is missing.
- *
- * A directory can hold WAL of several timelines and systems.  If there is WAL
- * of this server's system, on the timeline that the server is on or one of its
- * ancestors, that WAL is read.  Otherwise the WAL of the newest timeline is
- * read, and it is an error if the directory has segments of several systems.
+ * Otherwise, it is an error if WAL ends before end_lsn, and the message says
+ * where it ends.  With WALREDO_END_OF_WAL, the range ends at the first place
+ * where there is no valid record; it is an error if a later segment of the same
+ * history is there.  A WARNING says where that place is, unless it is the end
+ * of a segment and there is no file with the name of a later segment.  With
+ * WALREDO_START_OF_WAL, there is a WARNING if the range begins later than the
+ * oldest segment, because the file before its first segment cannot be used or
+ * is missing.
  *
  * The reader is allocated in the current memory context, and holds no
  * descriptor between calls, so it can be abandoned at any time.  ERROR 22023 if
@@ -71,6 +78,33 @@ extern WalredoReader *walredo_reader_begin(const char *directory,
  */
 extern WalredoReader *walredo_reader_begin_search(const char *directory,
 												  XLogRecPtr start_lsn);
+
+/* A place in the WAL of some system, on a timeline. */
+typedef struct WalredoWalPoint
+{
+	uint64		system_identifier;
+	TimeLineID	tli;
+	XLogRecPtr	lsn;
+} WalredoWalPoint;
+
+/*
+ * The same, beginning at the first of some points that is in WAL of the system
+ * and on the history that is read, and from which WAL can be read to end_lsn
+ * without a gap.  *chosen is set to its index.  If there is no such point, it
+ * is set to -1, and the range begins with WALREDO_START_OF_WAL.
+ */
+extern WalredoReader *walredo_reader_begin_at(const char *directory,
+											  const WalredoWalPoint *points,
+											  int npoints, XLogRecPtr end_lsn,
+											  int *chosen);
+
+/*
+ * The same as walredo_reader_begin(), with a source of the caller's, which must
+ * live as long as the reader.
+ */
+extern WalredoReader *walredo_reader_begin_in(struct WalredoSource *source,
+											  XLogRecPtr start_lsn,
+											  XLogRecPtr end_lsn);
 
 /*
  * Moves to the next record.  Returns false at the end of the range.  The record
@@ -137,6 +171,40 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
  * walredo_reader_end_lsn().
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
+
+/*
+ * Reads on at the first record that begins at or after lsn, which must be in
+ * the range, and can be before what has been read.  As walredo_reader_begin(),
+ * this reads that record.
+ */
+extern void walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn);
+
+/*
+ * Where the newest segment begins that the range ends in, as far as that is
+ * known before it is read; and where the segment begins that is before lsn.
+ * For reading backwards.
+ */
+extern XLogRecPtr walredo_reader_newest_segment(WalredoReader *reader);
+extern XLogRecPtr walredo_reader_segment_before(WalredoReader *reader,
+												XLogRecPtr lsn);
+
+/*
+ * Is this the server's own WAL, so that an open range ends where the server is
+ * now?
+ */
+extern bool walredo_reader_is_local(WalredoReader *reader);
+
+/*
+ * Is this WAL of the server that runs, on the timeline that it is on, so that
+ * what WAL tells of is what the server has?
+ */
+extern bool walredo_reader_is_of_server(WalredoReader *reader);
+
+/* The identifier of the database system whose WAL is read. */
+extern uint64 walredo_reader_system(WalredoReader *reader);
+
+/* The timeline along whose history WAL is read. */
+extern TimeLineID walredo_reader_timeline(WalredoReader *reader);
 
 /* The name of the segment file that holds, or should hold, lsn; palloc'd. */
 extern char *walredo_reader_segment_name(WalredoReader *reader,

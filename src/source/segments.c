@@ -1,0 +1,862 @@
+/*-------------------------------------------------------------------------
+ *
+ * segments.c
+ *	  Where WAL is read from: the files of segments.
+ *
+ * A segment can have several files: in several directories, compressed and not,
+ * whole and partial.  They are tried in this order:
+ *
+ *	1. whole files, in the order of the directories, that begin as the segment
+ *	   does, and are as long as one, as far as that is known before a
+ *	   compressed file is read to its end;
+ *	2. what walredo.restore_command fetches;
+ *	3. the others.  A partial file has what its writer had written, and of a
+ *	   damaged one, the reader says what is wrong with it.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * IDENTIFICATION
+ *	  src/source/segments.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "source/restore.h"
+#include "source/source_internal.h"
+#include "source/timeline.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+
+/* A segment file that has been opened. */
+typedef struct OpenSegment
+{
+	int			fd;
+	struct stat st;
+	WalredoSegment segment;
+	bool		is_whole;		/* all of the segment is in it, as far as that
+								 * is known */
+} OpenSegment;
+
+/* What the beginning of a file says. */
+typedef enum FileQuality
+{
+	FILE_GOOD,
+	FILE_DUBIOUS,				/* shorter, longer, or not this segment */
+	FILE_FOREIGN				/* another system's segment */
+} FileQuality;
+
+/* ----------------------------------------
+ * Files
+ * ----------------------------------------
+ */
+
+void
+walredo_source_open_files(WalredoSource *source, const char *directories)
+{
+	WalredoSourceFiles *files = palloc0(sizeof(WalredoSourceFiles));
+
+	source->directory = directories == NULL ? XLOGDIR : pstrdup(directories);
+	source->files = files;
+	files->context = CurrentMemoryContext;
+	files->ndirectories =
+		walredo_directories_parse(directories == NULL ? "$pg_wal" : directories,
+								  &files->directories);
+	for (int i = 0; i < files->ndirectories; i++)
+		files->has_pg_wal |= files->directories[i].is_pg_wal;
+	if (files->ndirectories == 1)
+		source->directory = files->directories[0].path;
+	files->listing =
+		walredo_listing_create(files->directories, files->ndirectories,
+							   source->tolerance == WALREDO_TOLERATE_ALL);
+	files->reading = walredo_segment_file_create();
+	files->probing = walredo_segment_file_create();
+}
+
+void
+walredo_source_report_not_opened(const char *path)
+{
+	if (errno == EISDIR)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a regular file", path)));
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not open file \"%s\": %m", path)));
+}
+
+bool
+walredo_source_restore(WalredoSource *source, const char *name, char *path)
+{
+	WalredoSourceFiles *files = source->files;
+	bool		found;
+
+	/* A search that must not fail does without. */
+	if (!walredo_restore_is_enabled() ||
+		source->tolerance == WALREDO_TOLERATE_ALL)
+		return false;
+
+	if (files->not_restored == NULL)
+	{
+		HASHCTL		ctl = {
+			.keysize = MAXFNAMELEN,
+			.entrysize = MAXFNAMELEN,
+			.hcxt = files->context
+		};
+
+		files->not_restored = hash_create("walredo files not restored", 64,
+										  &ctl, HASH_ELEM | HASH_STRINGS |
+										  HASH_CONTEXT);
+	}
+	if (hash_search(files->not_restored, name, HASH_FIND, NULL) != NULL)
+		return false;
+	found = walredo_restore_file(name, path);
+	if (!found)
+		(void) hash_search(files->not_restored, name, HASH_ENTER, NULL);
+	return found;
+}
+
+/*
+ * Gets the long page header at the beginning of an open file, and whether the
+ * file is compressed.  Returns NULL, or says why that is not possible.
+ */
+static const char *
+probe_header(WalredoSource *source, int fd, const struct stat *st,
+			 XLogLongPageHeader header, bool *is_compressed)
+{
+	WalredoSourceFiles *files = source->files;
+	const char *problem;
+	Size		n;
+
+	*is_compressed = true;
+	if (files->is_probed && files->probed.st_dev == st->st_dev &&
+		files->probed.st_ino == st->st_ino &&
+		files->probed.st_size == st->st_size &&
+		files->probed.st_mtime == st->st_mtime)
+	{
+		*header = files->probed_header;
+		return NULL;
+	}
+
+	n = walredo_segment_file_read(files->probing, fd, st, WalSegMaxSize, 0,
+								  (char *) header,
+								  sizeof(XLogLongPageHeaderData), &problem);
+	*is_compressed =
+		walredo_segment_compression(files->probing) != WALREDO_PLAIN;
+	if (problem != NULL)
+		return problem;
+	if (n < sizeof(XLogLongPageHeaderData))
+		return "it is empty, or ends within its first page's header";
+
+	/* A plain file may be written to, and its header is read quickly. */
+	if (*is_compressed)
+	{
+		files->is_probed = true;
+		files->probed = *st;
+		files->probed_header = *header;
+	}
+	return NULL;
+}
+
+const char *
+walredo_source_read_header(WalredoSource *source, const char *path,
+						   XLogLongPageHeader header)
+{
+	struct stat st;
+	int			fd = walredo_open_regular_file(path, &st);
+	bool		is_compressed;
+	const char *problem;
+
+	if (fd < 0)
+		return errno == EISDIR ? "it is not a regular file" :
+			psprintf("it cannot be opened: %m");
+	problem = probe_header(source, fd, &st, header, &is_compressed);
+	CloseTransientFile(fd);
+	return problem;
+}
+
+/* Returns whether a header begins a segment of this PostgreSQL version. */
+static bool
+is_segment_header(const XLogLongPageHeaderData *header)
+{
+	return header->std.xlp_magic == XLOG_PAGE_MAGIC &&
+		(header->std.xlp_info & XLP_LONG_HEADER) != 0;
+}
+
+bool
+walredo_source_is_valid(WalredoSource *source, const WalredoListedFile *file,
+						XLogLongPageHeader header)
+{
+	char		path[MAXPGPATH];
+
+	walredo_listed_path(source->files->listing, file, path);
+	return walredo_source_read_header(source, path, header) == NULL &&
+		is_segment_header(header) &&
+		IsValidWalSegSize(header->xlp_seg_size);
+}
+
+/*
+ * Returns whether a header is that of another system's segment.  The other
+ * system can be one of another major version, which pg_upgrade leaves in an
+ * archive, so of the magic number only the part is compared that all versions
+ * share.
+ */
+static bool
+is_foreign(WalredoSource *source, const XLogLongPageHeaderData *header)
+{
+	return (header->std.xlp_magic & 0xFF00) == (XLOG_PAGE_MAGIC & 0xFF00) &&
+		(header->std.xlp_info & XLP_LONG_HEADER) != 0 &&
+		header->xlp_sysid != source->system_identifier;
+}
+
+/*
+ * Says why an open file does not begin as a segment or, if whole is true, is
+ * not all of it.  Returns NULL if the file is good.
+ *
+ * The name alone is not enough, because the server gives old segments the
+ * names of segments to come.  The first page of such a file still has its old
+ * address.
+ */
+static const char *
+file_problem(WalredoSource *source, int fd, const struct stat *st,
+			 XLogSegNo segno, bool whole)
+{
+	XLogLongPageHeaderData header;
+	bool		is_compressed;
+	const char *problem = probe_header(source, fd, st, &header,
+									   &is_compressed);
+
+	if (problem != NULL)
+		return problem;
+	if (is_foreign(source, &header))
+		return psprintf("it belongs to the database system with identifier " UINT64_FORMAT,
+						header.xlp_sysid);
+	if (!is_segment_header(&header))
+		return "it does not begin with a valid page header";
+	if (header.std.xlp_pageaddr != segno * source->segsize)
+		return psprintf("it still contains the WAL that was at %X/%X",
+						LSN_FORMAT_ARGS(header.std.xlp_pageaddr));
+	if (!is_compressed && st->st_size > source->segsize)
+		return "it is longer than a segment";
+	if (whole && !is_compressed && st->st_size < source->segsize)
+		return "it is shorter than a segment";
+	return NULL;
+}
+
+/* The same for a listed file, of whatever kind. */
+static const char *
+listed_problem(WalredoSource *source, const WalredoListedFile *file,
+			   XLogSegNo segno, bool whole)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+	int			fd;
+	const char *problem;
+
+	if (file->kind == WALREDO_FILE_OTHER)
+		return "its name is not that of a segment or of a compressed segment";
+	walredo_listed_path(source->files->listing, file, path);
+	fd = walredo_open_regular_file(path, &st);
+	if (fd < 0)
+		return errno == EISDIR ? "it is not a regular file" :
+			psprintf("it cannot be opened: %m");
+	problem = file_problem(source, fd, &st, segno, whole);
+	CloseTransientFile(fd);
+	return problem;
+}
+
+/* ----------------------------------------
+ * Names
+ * ----------------------------------------
+ */
+
+/*
+ * Returns whether a segment of a timeline can hold a part of the history.
+ */
+bool
+walredo_source_in_history(WalredoSource *source, TimeLineID tli,
+						  XLogSegNo segno)
+{
+	ListCell   *lc;
+
+	foreach(lc, source->history)
+	{
+		WalredoTimeline *timeline = lfirst(lc);
+
+		if (timeline->tli == tli)
+			return walredo_timeline_covers(timeline, segno, source->segsize);
+	}
+	return false;
+}
+
+bool
+walredo_source_is_followed(WalredoSource *source, TimeLineID tli,
+						   XLogRecPtr lsn)
+{
+	ListCell   *lc;
+
+	foreach(lc, source->history)
+	{
+		WalredoTimeline *timeline = lfirst(lc);
+
+		if (timeline->tli == tli)
+			return lsn < timeline->end &&
+				walredo_timeline_covers(timeline, lsn / source->segsize,
+										source->segsize);
+	}
+	return false;
+}
+
+/*
+ * No segment has a name whose last eight digits are not less than the number of
+ * segments in 4 GB, which depends on the segment size.
+ */
+bool
+walredo_source_segno(WalredoSource *source, const WalredoListedFile *file,
+					 XLogSegNo *segno)
+{
+	uint64		per_id = XLogSegmentsPerXLogId(source->segsize);
+
+	*segno = (XLogSegNo) file->log * per_id + file->seg;
+	return file->seg < per_id;
+}
+
+char *
+walredo_source_segment_name(WalredoSource *source, XLogRecPtr lsn)
+{
+	XLogSegNo	segno = lsn / source->segsize;
+	TimeLineID	tli = source->tli;
+	char	   *name = palloc(MAXFNAMELEN);
+	ListCell   *lc;
+
+	/* Name the file that open_segment() tries first. */
+	foreach(lc, source->history)
+	{
+		WalredoTimeline *timeline = lfirst(lc);
+
+		if (timeline->begin < timeline->end &&
+			walredo_timeline_covers(timeline, segno, source->segsize))
+		{
+			tli = timeline->tli;
+			break;
+		}
+	}
+	XLogFileName(name, tli, segno, source->segsize);
+	return name;
+}
+
+/* ----------------------------------------
+ * Opening segments
+ * ----------------------------------------
+ */
+
+/*
+ * Returns whether the source takes a file that could not be opened, for the
+ * reason that errno gives, as missing.
+ *
+ * A scan that goes on to the end of WAL, wherever that is, tolerates files
+ * that can never be read.  If it ends at one of them, the reader reports what
+ * is wrong with it.  Other reasons, such as a lack of descriptors, say nothing
+ * of the file.
+ */
+static bool
+counts_as_missing(WalredoSource *source)
+{
+	switch (source->tolerance)
+	{
+		case WALREDO_TOLERATE_NOTHING:
+			break;
+		case WALREDO_TOLERATE_UNUSABLE:
+			if (errno == EISDIR || errno == EACCES || errno == EPERM ||
+				errno == ELOOP || errno == ENXIO)
+				return true;
+			break;
+		case WALREDO_TOLERATE_ALL:
+			return true;
+	}
+	return errno == ENOENT;
+}
+
+/*
+ * What is known of an open file of a segment.
+ *
+ * A file in pg_wal is not examined: it is this server's, and if it is not as it
+ * should be, the reader says so.
+ */
+static FileQuality
+quality_of(WalredoSource *source, const WalredoListedFile *file,
+		   OpenSegment *opened, XLogSegNo segno)
+{
+	XLogLongPageHeaderData header;
+	bool		is_compressed;
+
+	opened->is_whole = opened->st.st_size >= source->segsize;
+	if (source->files->directories[file->directory].is_pg_wal)
+		return opened->is_whole ? FILE_GOOD : FILE_DUBIOUS;
+
+	if (probe_header(source, opened->fd, &opened->st, &header,
+					 &is_compressed) != NULL)
+		return FILE_DUBIOUS;
+	if (is_foreign(source, &header))
+		return FILE_FOREIGN;
+	opened->is_whole = is_compressed ? file->kind == WALREDO_FILE_WHOLE :
+		opened->st.st_size >= source->segsize;
+	if (!is_segment_header(&header) ||
+		header.std.xlp_pageaddr != segno * source->segsize ||
+		(!is_compressed && opened->st.st_size != source->segsize))
+		return FILE_DUBIOUS;
+	return FILE_GOOD;
+}
+
+/*
+ * Tries to open one of the files of a segment.
+ *
+ * If wanted is FILE_GOOD, only a whole and good file will do; otherwise, any
+ * file of the system that is read.  Returns false if there is none.  *is_stale
+ * is set if a file has gone since the directories were listed.
+ */
+static bool
+open_listed(WalredoSource *source, const WalredoTimeline *timeline,
+			XLogSegNo segno, FileQuality wanted, OpenSegment *opened,
+			bool *is_stale)
+{
+	WalredoListing *listing = source->files->listing;
+	uint64		per_id = XLogSegmentsPerXLogId(source->segsize);
+	uint32		log = segno / per_id;
+	uint32		seg = segno % per_id;
+	int			nlisted;
+	const WalredoListedFile *listed = walredo_segment_files(listing, &nlisted);
+	char		path[MAXPGPATH];
+
+	/* A segment number that does not fit is one that nobody has. */
+	if (segno / per_id > PG_UINT32_MAX)
+		return false;
+
+	for (int i = walredo_listing_find(listing, log, seg, timeline->tli);
+		 i < nlisted && listed[i].log == log && listed[i].seg == seg &&
+		 listed[i].tli == timeline->tli; i++)
+	{
+		FileQuality quality;
+
+		if (listed[i].kind == WALREDO_FILE_OTHER ||
+			(wanted == FILE_GOOD && listed[i].kind != WALREDO_FILE_WHOLE))
+			continue;
+		walredo_listed_path(listing, &listed[i], path);
+		opened->fd = walredo_open_regular_file(path, &opened->st);
+		if (opened->fd < 0)
+		{
+			*is_stale |= (errno == ENOENT);
+			if (wanted == FILE_GOOD || counts_as_missing(source))
+				continue;
+			walredo_source_report_not_opened(path);
+		}
+
+		/* Those that are good have been tried, so take what there is. */
+		quality = quality_of(source, &listed[i], opened, segno);
+		if (quality <= wanted)
+		{
+			walredo_listed_name(&listed[i], opened->segment.name);
+			return true;
+		}
+		CloseTransientFile(opened->fd);
+	}
+	return false;
+}
+
+/* Has a segment fetched by walredo.restore_command, and opens it. */
+static bool
+open_restored(WalredoSource *source, const WalredoTimeline *timeline,
+			  XLogSegNo segno, OpenSegment *opened)
+{
+	char		name[MAXFNAMELEN];
+	char		path[MAXPGPATH];
+	const char *problem;
+
+	XLogFileName(name, timeline->tli, segno, source->segsize);
+	if (!walredo_source_restore(source, name, path))
+		return false;
+	opened->fd = walredo_open_regular_file(path, &opened->st);
+	if (opened->fd < 0)
+		walredo_source_report_not_opened(path);
+	problem = file_problem(source, opened->fd, &opened->st, segno, true);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("walredo.restore_command has restored an invalid WAL segment \"%s\"",
+						name),
+				 errdetail("There is a file, but it cannot be used: %s.",
+						   problem)));
+	strlcpy(opened->segment.name, name, WALREDO_SEGMENT_NAME);
+	opened->is_whole = true;
+	return true;
+}
+
+/*
+ * Opens the file of the segment that lsn is in, or returns false if there is no
+ * file that holds lsn.
+ *
+ * Where a segment contains a change of timeline, there can be a file of each
+ * timeline.  The newest timeline's is taken, because the server copies to it
+ * what is before the change.  If only a parent's file is there, it can be used
+ * as far as the parent's timeline goes, which segment.valid_end says.
+ *
+ * A file that belongs to another system counts as missing.  That is not so in
+ * pg_wal, where such a file is an error that the reader finds.
+ */
+static bool
+open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
+			 OpenSegment *opened)
+{
+	XLogSegNo	segno = lsn / source->segsize;
+	bool		is_stale = source->files->has_pg_wal;
+
+	/*
+	 * A file that was listed may have been renamed since, as pg_receivewal
+	 * does when it is complete, and in pg_wal, there may be one that was not
+	 * there yet.  So list the directories again, once, before saying that
+	 * there is none.
+	 */
+	for (int attempt = 0; attempt < 2; attempt++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, source->history)
+		{
+			WalredoTimeline *timeline = lfirst(lc);
+
+			if (lsn >= timeline->end ||
+				!walredo_timeline_covers(timeline, segno, source->segsize))
+				continue;
+
+			if (open_listed(source, timeline, segno, FILE_GOOD, opened,
+							&is_stale) ||
+				(may_restore &&
+				 open_restored(source, timeline, segno, opened)) ||
+				open_listed(source, timeline, segno, FILE_DUBIOUS, opened,
+							&is_stale))
+			{
+				opened->segment.tli = timeline->tli;
+				opened->segment.valid_end = timeline->end;
+				opened->segment.problem = NULL;
+				return true;
+			}
+		}
+		if (!is_stale)
+			break;
+		if (attempt == 0)
+			walredo_listing_refresh(source->files->listing);
+	}
+	return false;
+}
+
+bool
+walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
+					Size length, WalredoSegment *segment, Size *nread)
+{
+	WalredoSegmentFile *file = source->files->reading;
+	uint32		offset = XLogSegmentOffset(lsn, source->segsize);
+	OpenSegment opened;
+	const char *problem;
+
+	Assert(length <= source->segsize - offset);
+
+	*nread = 0;
+	if (!open_segment(source, lsn, true, &opened))
+		return false;
+	*nread = walredo_segment_file_read(file, opened.fd, &opened.st,
+									   source->segsize, offset, buf, length,
+									   &problem);
+	if (problem != NULL && source->tolerance != WALREDO_TOLERATE_ALL &&
+		walredo_segment_compression(file) == WALREDO_PLAIN)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read WAL segment \"%s\", offset %zu: %m",
+						opened.segment.name, offset + *nread)));
+	CloseTransientFile(opened.fd);
+	*segment = opened.segment;
+	segment->problem = problem;
+	return true;
+}
+
+bool
+walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
+				   XLogRecPtr *valid_end)
+{
+	OpenSegment opened;
+
+	if (!open_segment(source, lsn, true, &opened))
+		return false;
+	CloseTransientFile(opened.fd);
+	*valid_end = opened.segment.valid_end;
+	return true;
+}
+
+/* ----------------------------------------
+ * Which segments are there
+ * ----------------------------------------
+ */
+
+XLogSegNo
+walredo_source_newest(WalredoSource *source, XLogSegNo before)
+{
+	const WalredoListedFile *listed;
+	int			nlisted;
+
+	/* More may have come since they were listed. */
+	walredo_listing_refresh(source->files->listing);
+	listed = walredo_segment_files(source->files->listing, &nlisted);
+	for (int i = nlisted - 1; i >= 0; i--)
+	{
+		XLogSegNo	segno;
+
+		CHECK_FOR_INTERRUPTS();
+		if (walredo_source_segno(source, &listed[i], &segno) &&
+			segno < before &&
+			walredo_source_in_history(source, listed[i].tli, segno) &&
+			listed_problem(source, &listed[i], segno, false) == NULL)
+			return segno;
+	}
+	return 0;
+}
+
+/* Is there a file of a segment or, if whole is set, of all of the segment? */
+static bool
+segment_is_there(WalredoSource *source, XLogSegNo segno, bool whole,
+				 bool may_restore)
+{
+	OpenSegment opened;
+	XLogRecPtr	lsn = segno * source->segsize;
+
+	/*
+	 * Where a segment contains a change of timeline, a parent's file does not
+	 * have the last byte.
+	 */
+	if (whole)
+		lsn += source->segsize - 1;
+	if (!open_segment(source, lsn, may_restore, &opened))
+		return false;
+	CloseTransientFile(opened.fd);
+	return !whole || opened.is_whole;
+}
+
+/*
+ * Returns the oldest segment before a given one that walredo.restore_command
+ * has, if it has all segments from there on.
+ *
+ * Go back in steps of twice the size each time, until a segment is not there,
+ * and then find the oldest one by bisection, so that only a few are fetched.
+ */
+static XLogSegNo
+first_restored(WalredoSource *source, XLogSegNo first)
+{
+	XLogSegNo	missing = 0;	/* is not there, and none before it */
+	XLogSegNo	step = 1;
+
+	while (first > missing + 1)
+	{
+		XLogSegNo	segno = step < first - missing ? first - step :
+			missing + (first - missing) / 2;
+
+		CHECK_FOR_INTERRUPTS();
+		if (segment_is_there(source, segno, true, true))
+		{
+			first = segno;
+			step *= 2;
+		}
+		else
+		{
+			missing = segno;
+
+			/* From now on, halve what is between. */
+			step = PG_UINT64_MAX;
+		}
+	}
+	return first;
+}
+
+XLogRecPtr
+walredo_source_start(WalredoSource *source, XLogRecPtr end_lsn)
+{
+	bool		can_restore = walredo_restore_is_enabled() &&
+		source->tolerance != WALREDO_TOLERATE_ALL;
+	XLogSegNo	last;
+	XLogSegNo	first;
+
+	if (end_lsn == PG_UINT64_MAX)
+	{
+		last = walredo_source_newest(source, PG_UINT64_MAX);
+
+		/* There are files with names of segments, but none can be used. */
+		if (last == 0 && source->tolerance != WALREDO_TOLERATE_ALL)
+		{
+			char		name[WALREDO_SEGMENT_NAME];
+			char	   *problem;
+			bool		unusable =
+				walredo_source_find_unusable(source, 0, PG_UINT64_MAX, false,
+											 name, &problem);
+
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FILE),
+					 errmsg("no usable WAL segments of timeline %u in directory \"%s\"",
+							source->tli, source->directory),
+					 unusable ?
+					 errhint("There is a file \"%s\", but it cannot be used: %s.", name, problem) : 0));
+		}
+	}
+	else
+		last = (end_lsn - 1) / source->segsize;
+
+	/*
+	 * Go back from segment to segment as long as each is there.  Of the last
+	 * one it is enough that it exists.  The others must be whole.
+	 */
+	first = last + 1;
+	while (first > 0 &&
+		   segment_is_there(source, first - 1, first <= last, false))
+	{
+		CHECK_FOR_INTERRUPTS();
+		first--;
+	}
+	if (can_restore)
+		first = first_restored(source, first);
+
+	/* No record begins at 0/0, and to a caller it is no LSN. */
+	return Max(Min(first, last) * source->segsize, 1);
+}
+
+/*
+ * Returns the first file of a segment that is good, or NULL; then *problem says
+ * what is wrong with the first of them, whose index first is.  *next is set to
+ * the index after the last of them.
+ */
+static const WalredoListedFile *
+good_file(WalredoSource *source, int first, XLogSegNo segno, bool whole,
+		  int *next, const char **problem)
+{
+	int			nlisted;
+	const WalredoListedFile *listed =
+		walredo_segment_files(source->files->listing, &nlisted);
+	const WalredoListedFile *good = NULL;
+	int			i;
+
+	for (i = first; i < nlisted && listed[i].log == listed[first].log &&
+		 listed[i].seg == listed[first].seg &&
+		 listed[i].tli == listed[first].tli; i++)
+	{
+		const char *its_problem;
+
+		CHECK_FOR_INTERRUPTS();
+		if (good != NULL)
+			continue;
+		its_problem = listed_problem(source, &listed[i], segno, whole);
+		if (its_problem == NULL)
+			good = &listed[i];
+		else if (i == first)
+			*problem = its_problem;
+	}
+	*next = i;
+	return good;
+}
+
+bool
+walredo_source_find_unusable(WalredoSource *source, XLogSegNo first,
+							 XLogSegNo last, bool whole, char *name,
+							 char **problem)
+{
+	int			nlisted;
+	const WalredoListedFile *listed =
+		walredo_segment_files(source->files->listing, &nlisted);
+	int			next;
+
+	for (int i = 0; i < nlisted; i = next)
+	{
+		XLogSegNo	segno;
+		const char *its_problem;
+
+		CHECK_FOR_INTERRUPTS();
+		next = i + 1;
+		if (!walredo_source_segno(source, &listed[i], &segno) ||
+			segno < first || segno > last ||
+			!walredo_source_in_history(source, listed[i].tli, segno))
+			continue;
+		if (good_file(source, i, segno, whole, &next, &its_problem) != NULL)
+			continue;
+		walredo_listed_name(&listed[i], name);
+		*problem = pstrdup(its_problem);
+		return true;
+	}
+	return false;
+}
+
+/* Orders pointers to listed files by timeline, and then as the listing does. */
+static int
+compare_by_timeline(const void *a, const void *b)
+{
+	const WalredoListedFile *fa = *(const WalredoListedFile *const *) a;
+	const WalredoListedFile *fb = *(const WalredoListedFile *const *) b;
+
+	if (fa->tli != fb->tli)
+		return fa->tli < fb->tli ? -1 : 1;
+	return fa < fb ? -1 : 1;
+}
+
+List *
+walredo_source_stretches(WalredoSource *source)
+{
+	int			nlisted;
+	const WalredoListedFile *listed =
+		walredo_segment_files(source->files->listing, &nlisted);
+	const WalredoListedFile **files;
+	List	   *stretches = NIL;
+	WalredoStretch *stretch = NULL;
+	bool		last_is_whole = false;
+
+	files = MemoryContextAllocHuge(CurrentMemoryContext,
+								   Max(nlisted, 1) * sizeof(*files));
+	for (int i = 0; i < nlisted; i++)
+		files[i] = &listed[i];
+	qsort(files, nlisted, sizeof(*files), compare_by_timeline);
+
+	for (int i = 0; i < nlisted; i++)
+	{
+		int			first = files[i] - listed;
+		const char *problem;
+		XLogSegNo	segno;
+		int			next;
+		bool		is_whole;
+
+		CHECK_FOR_INTERRUPTS();
+
+		/* Look at each segment once, with all of its files. */
+		if (first > 0 && listed[first - 1].tli == files[i]->tli &&
+			listed[first - 1].log == files[i]->log &&
+			listed[first - 1].seg == files[i]->seg)
+			continue;
+		if (!walredo_source_segno(source, files[i], &segno))
+			continue;
+		is_whole = good_file(source, first, segno, true, &next,
+							 &problem) != NULL;
+		if (!is_whole &&
+			good_file(source, first, segno, false, &next, &problem) == NULL)
+			continue;
+
+		/* If the segment before is not whole, WAL ends in it. */
+		if (stretch != NULL && stretch->tli == files[i]->tli &&
+			stretch->last + 1 == segno && last_is_whole)
+			stretch->last = segno;
+		else
+		{
+			stretch = palloc(sizeof(WalredoStretch));
+			stretch->tli = files[i]->tli;
+			stretch->first = stretch->last = segno;
+			stretches = lappend(stretches, stretch);
+		}
+		last_is_whole = is_whole;
+	}
+	pfree(files);
+	return stretches;
+}

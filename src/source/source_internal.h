@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * source_internal.h
+ *	  What the two halves of a source share: which WAL it is of (source.c), and
+ *	  the files of its segments (segments.c).
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/source/source_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_SOURCE_INTERNAL_H
+#define WALREDO_SOURCE_INTERNAL_H
+
+#include "postgres.h"
+
+#include "access/xlog_internal.h"
+#include "source/listing.h"
+#include "source/segment_file.h"
+#include "source/source.h"
+#include "utils/hsearch.h"
+
+struct WalredoSourceFiles
+{
+	MemoryContext context;		/* of the source */
+	WalredoDirectory *directories;
+	int			ndirectories;
+	bool		has_pg_wal;		/* $pg_wal is among them */
+	WalredoListing *listing;
+
+	WalredoSegmentFile *reading;	/* for the contents of segments */
+	WalredoSegmentFile *probing;	/* for their headers, and for histories */
+
+	/*
+	 * The compressed file whose header was read last, so that it need not be
+	 * decompressed again for each chunk of the file.
+	 */
+	struct stat probed;
+	XLogLongPageHeaderData probed_header;
+	bool		is_probed;
+
+	/* Names of files that walredo.restore_command has not found. */
+	HTAB	   *not_restored;
+};
+
+/* Sets up source->files, and lists the directories. */
+extern void walredo_source_open_files(WalredoSource *source,
+									  const char *directories);
+
+/*
+ * Gets a file by walredo.restore_command, unless that is not set, or has not
+ * found the file before.  Returns false if it is not there.
+ */
+extern bool walredo_source_restore(WalredoSource *source, const char *name,
+								   char *path);
+
+/*
+ * Reads the long page header at the beginning of a file.  Returns NULL, or says
+ * why that is not possible.
+ */
+extern const char *walredo_source_read_header(WalredoSource *source,
+											  const char *path,
+											  XLogLongPageHeader header);
+
+/*
+ * Returns whether a listed file begins as a segment of this PostgreSQL version
+ * does, and gets its header.
+ */
+extern bool walredo_source_is_valid(WalredoSource *source,
+									const WalredoListedFile *file,
+									XLogLongPageHeader header);
+
+/*
+ * Returns whether a segment of a timeline can hold a part of the history.
+ */
+extern bool walredo_source_in_history(WalredoSource *source, TimeLineID tli,
+									  XLogSegNo segno);
+
+/* The number of a listed segment; false if no segment has such a name. */
+extern bool walredo_source_segno(WalredoSource *source,
+								 const WalredoListedFile *file,
+								 XLogSegNo *segno);
+
+/* ERROR that walredo_open_regular_file() has failed as errno says. */
+extern void walredo_source_report_not_opened(const char *path);
+
+#endif							/* WALREDO_SOURCE_INTERNAL_H */
