@@ -32,10 +32,12 @@ OBJS = \
 	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
+	src/page/slru_compare.o \
 	src/page/verify.o \
 	src/page/verify_compare.o \
 	src/page/verify_fork.o \
 	src/page/verify_progress.o \
+	src/page/verify_slru.o \
 	src/pool/saved_request.o \
 	src/pool/launch.o \
 	src/pool/pipe.o \

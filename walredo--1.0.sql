@@ -921,6 +921,20 @@ REVOKE ALL ON FUNCTION walredo_verify_all(regclass[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[], text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_verify_slru(slru text DEFAULT NULL,
+	wal_directory text DEFAULT NULL,
+	OUT tag walredo_tag,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify_slru(text, text) IS
+	'compare the pages of transaction status, multixacts and commit timestamps in the server''s files with those rebuilt from WAL';
+REVOKE ALL ON FUNCTION walredo_verify_slru(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
+	TO pg_read_server_files;
+
 --
 -- Statistics
 --

@@ -89,6 +89,24 @@ define_settings(void)
 							 0,
 							 NULL, NULL, NULL);
 
+	DefineCustomStringVariable("walredo.timeline",
+							   "Sets the timeline along which WAL is read.",
+							   "Can be \"current\", \"latest\", or the number of a timeline.",
+							   &walredo_timeline_setting,
+							   "current",
+							   PGC_USERSET,
+							   0,
+							   walredo_check_timeline, NULL, NULL);
+
+	DefineCustomStringVariable("walredo.backup_directory",
+							   "Sets the base backups that pages are taken from, separated by colons.",
+							   "They are directories as pg_basebackup makes them in plain format.",
+							   &walredo_backup_directory,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL, NULL, NULL);
+
 	DefineCustomStringVariable("walredo.restore_command",
 							   "Sets the shell command that gets a WAL file that is not in the directories.",
 							   "An empty string means that there is none.",
@@ -107,24 +125,6 @@ define_settings(void)
 							PGC_SUSET,
 							0,
 							NULL, NULL, NULL);
-
-	DefineCustomStringVariable("walredo.timeline",
-							   "Sets the timeline along which WAL is read.",
-							   "Can be \"current\", \"latest\", or the number of a timeline.",
-							   &walredo_timeline_setting,
-							   "current",
-							   PGC_USERSET,
-							   0,
-							   walredo_check_timeline, NULL, NULL);
-
-	DefineCustomStringVariable("walredo.backup_directory",
-							   "Sets the base backups that pages are taken from, separated by colons.",
-							   "They are directories as pg_basebackup makes them in plain format.",
-							   &walredo_backup_directory,
-							   "",
-							   PGC_SUSET,
-							   0,
-							   NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("walredo");
 }

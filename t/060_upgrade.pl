@@ -366,6 +366,8 @@ SQL
 	  "SELECT * FROM \@.walredo_verify('public.u')",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
+	'walredo_verify_slru(text,text)' =>
+	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",
 	'_walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
 	'_walredo_get_children()' =>
 	  "SELECT slot, state, database, role FROM \@.walredo_children",
