@@ -13,6 +13,7 @@ OBJS = \
 	src/api/tagfuncs.o \
 	src/api/verifyfuncs.o \
 	src/api/walfuncs.o \
+	src/backup/backup.o \
 	src/child/child.o \
 	src/child/redo.o \
 	src/child/sandbox.o \
@@ -23,16 +24,20 @@ OBJS = \
 	src/native/native.o \
 	src/native/visibilitymap.o \
 	src/page/attempt.o \
+	src/page/bases.o \
+	src/page/current.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
 	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
+	src/page/slru_compare.o \
 	src/page/verify.o \
 	src/page/verify_compare.o \
 	src/page/verify_fork.o \
 	src/page/verify_progress.o \
+	src/page/verify_slru.o \
 	src/pool/saved_request.o \
 	src/pool/launch.o \
 	src/pool/pipe.o \
@@ -63,6 +68,7 @@ OBJS = \
 	src/wal/file_names.o \
 	src/wal/files.o \
 	src/wal/names.o \
+	src/wal/ranges.o \
 	src/wal/reader.o \
 	src/wal/times.o
 

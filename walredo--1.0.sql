@@ -626,15 +626,16 @@ GRANT EXECUTE ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_at(tag walredo_tag, lsn pg_lsn,
-	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL)
+	base bytea DEFAULT NULL, wal_directory text DEFAULT NULL,
+	base_lsn pg_lsn DEFAULT NULL)
 RETURNS bytea
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text) IS
+COMMENT ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn) IS
 	'rebuild a page as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+REVOKE ALL ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text)
+GRANT EXECUTE ON FUNCTION walredo_page_at(walredo_tag, pg_lsn, bytea, text, pg_lsn)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_page_at(relname regclass, fork text, blkno int8,
@@ -845,6 +846,21 @@ REVOKE ALL ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_files(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_wal_range(wal_directory text DEFAULT NULL,
+	OUT timeline int4,
+	OUT start_lsn pg_lsn,
+	OUT end_lsn pg_lsn,
+	OUT start_time timestamptz,
+	OUT end_time timestamptz,
+	OUT segments int8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_wal_range(text) IS
+	'get the unbroken stretches of WAL that are there';
+REVOKE ALL ON FUNCTION walredo_wal_range(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_range(text) TO pg_read_server_files;
+
 CREATE FUNCTION walredo_lsn_at(at timestamptz,
 	wal_directory text DEFAULT NULL)
 RETURNS pg_lsn
@@ -918,6 +934,20 @@ COMMENT ON FUNCTION walredo_verify_all(regclass[], text) IS
 	'compare every block of a set of relations, or of the whole database, with the block rebuilt from WAL';
 REVOKE ALL ON FUNCTION walredo_verify_all(regclass[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[], text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_verify_slru(slru text DEFAULT NULL,
+	wal_directory text DEFAULT NULL,
+	OUT tag walredo_tag,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify_slru(text, text) IS
+	'compare the pages of transaction status, multixacts and commit timestamps in the server''s files with those rebuilt from WAL';
+REVOKE ALL ON FUNCTION walredo_verify_slru(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
 	TO pg_read_server_files;
 
 --

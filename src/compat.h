@@ -36,10 +36,10 @@ typedef RelFileNode RelFileLocator;
 typedef Oid RelFileNumber;
 
 #define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
+#define RelidByRelfilenumber(tablespace, number) \
+	RelidByRelfilenode(tablespace, number)
 #define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
 #define RelFileNumberIsValid(number)	OidIsValid(number)
-#define RelidByRelfilenumber(spcOid, number) \
-	RelidByRelfilenode(spcOid, number)
 #define RelationMapOidToFilenumber(relid, shared) \
 	RelationMapOidToFilenode(relid, shared)
 
@@ -98,6 +98,13 @@ typedef int LoggedSlruPage;
 #define WALREDO_MAX_MULTIXACT_OFFSET	((uint64) PG_INT64_MAX)
 #else
 #define WALREDO_MAX_MULTIXACT_OFFSET	MaxMultiXactOffset
+#endif
+
+/* ... and so have the numbers of their segments, in the names of the files. */
+#if PG_VERSION_NUM >= 190000
+#define WALREDO_LONG_MEMBER_SEGMENT_NAMES	true
+#else
+#define WALREDO_LONG_MEMBER_SEGMENT_NAMES	false
 #endif
 
 /* PostgreSQL 19 renamed the type of a replication origin's ID. */
@@ -190,6 +197,35 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 #else
 #define walredo_function_aclcheck(oid, role) \
 	pg_proc_aclcheck(oid, role, ACL_EXECUTE)
+#endif
+
+/*
+ * The size of a relation map, a struct that no header has, and where its
+ * checksum is.  PostgreSQL 16 has room for more mappings.
+ */
+#if PG_VERSION_NUM >= 160000
+#define WALREDO_RELMAP_SIZE		524
+#define WALREDO_RELMAP_CRC_OFFSET	520
+#else
+#define WALREDO_RELMAP_SIZE		512
+#define WALREDO_RELMAP_CRC_OFFSET	504
+#endif
+
+/*
+ * The path of the file with the state of a prepared transaction.  Since
+ * PostgreSQL 17, its name begins with the transaction's epoch, which follows
+ * from the next transaction ID, a FullTransactionId.
+ */
+#if PG_VERSION_NUM >= 170000
+#define walredo_two_phase_path(path, directory, xid, next_xid) \
+	snprintf(path, MAXPGPATH, "%s/pg_twophase/%08X%08X", directory, \
+			 EpochFromFullTransactionId(next_xid) - \
+			 ((xid) >= XidFromFullTransactionId(next_xid) ? 1 : 0), \
+			 (uint32) (xid))
+#else
+#define walredo_two_phase_path(path, directory, xid, next_xid) \
+	snprintf(path, MAXPGPATH, "%s/pg_twophase/%08X", directory, \
+			 (uint32) (xid))
 #endif
 
 /* Since PostgreSQL 18, a server starts processes for I/O by default. */

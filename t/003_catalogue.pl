@@ -128,10 +128,10 @@ foreach my $line (split /\n/, slurp_file("$top/docs/reference.md"))
 		push @classes, "$1 $2 $3 " . ($4 ? 't' : 'f');
 	}
 	elsif ($line =~
-		/^\| `(walredo\.\w+)` \| `(\w+)` \| (?:`(\d+)` to `(\d+)`(?: (\w+))?)? ?\| `(\w+)` \|/
+		/^\| `(walredo\.\w+)` \| (?:`(\w+)` )?\| (?:`(\d+)` to `(\d+)`(?: (\w+))?)? ?\| `(\w+)` \|/
 	  )
 	{
-		push @settings, join ' ', $1, $2, $3 // '', $4 // '', $5 // '', $6;
+		push @settings, join ' ', $1, $2 // '', $3 // '', $4 // '', $5 // '', $6;
 	}
 }
 

@@ -169,7 +169,10 @@ like($node->safe_psql('postgres', "SELECT status, detail FROM walredo_verify('ch
 	qr/^unverifiable\|The record at .* has changed the page, and the resource manager of the record is not known\.$/,
 	'an unknown change: unverifiable');
 like(
-	error_of($node, 'postgres', "SELECT walredo_page_at('changed', 0, '$foreign')"),
+	error_of($node, 'postgres', <<SQL),
+SELECT walredo_page_at(walredo_tag('changed', 'main', 0), '$foreign',
+	walredo_page_at('changed', 0, '$made'))
+SQL
 	qr/cannot rebuild .*resource manager of the record is not known/s,
 	'... and cannot be rebuilt');
 is( $node->safe_psql('postgres', <<SQL),

@@ -326,7 +326,7 @@ SQL
 	  "SELECT count(*), count(image) FROM \@.walredo_wal_records(#) r, \@.walredo_record_images(r.end_lsn, r.rec)",
 	'walredo_page_records(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT * FROM \@.walredo_page_records(\@.walredo_tag('public.u', 'main', 0), #)",
-	'walredo_page_at(walredo_tag,pg_lsn,bytea,text)' =>
+	'walredo_page_at(walredo_tag,pg_lsn,bytea,text,pg_lsn)' =>
 	  "SELECT md5(\@.walredo_page_at(\@.walredo_tag('public.u', 'main', 0), 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(regclass,bigint,pg_lsn,text)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 0, 'FFFFFFFF/FFFFFFFF'))",
@@ -356,6 +356,8 @@ SQL
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_files(pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
+	'walredo_wal_range(text)' =>
+	  "SELECT count(*) > 0 FROM \@.walredo_wal_range()",
 	'walredo_lsn_at(timestamp with time zone,text)' =>
 	  "SELECT \@.walredo_lsn_at(clock_timestamp()) > '0/0'",
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
@@ -366,6 +368,8 @@ SQL
 	  "SELECT * FROM \@.walredo_verify('public.u')",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
+	'walredo_verify_slru(text,text)' =>
+	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",
 	'_walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
 	'_walredo_get_children()' =>
 	  "SELECT slot, state, database, role FROM \@.walredo_children",

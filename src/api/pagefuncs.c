@@ -17,6 +17,8 @@
 #include "common/relpath.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "page/bases.h"
+#include "page/current.h"
 #include "page/diff.h"
 #include "page/hole.h"
 #include "page/rebuild.h"
@@ -227,12 +229,31 @@ check_files_are_older(const Oid *relids, const WalredoTag *tags, int ntags,
 }
 
 /*
+ * Adds to a detail why no backup gives a page, if that is so.
+ */
+static void
+append_backup_problems(StringInfo detail, const WalredoBases *bases,
+					   const WalredoRebuiltPage *page)
+{
+	ListCell   *lc;
+
+	if (bases->backup != NULL && page->is_not_in_backup)
+		appendStringInfo(detail, " The page is not in backup \"%s\".",
+						 bases->backup->directory);
+	if (page->backup_problem != NULL &&
+		list_length(bases->reasons) == 0)
+		appendStringInfo(detail, " %s", page->backup_problem);
+	foreach(lc, bases->reasons)
+		appendStringInfo(detail, " %s", (char *) lfirst(lc));
+}
+
+/*
  * ERROR that says why a page cannot be made as of lsn, which is where the scan
  * has come to its end, and what would help.
  */
 static void
 report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
-				const WalredoRebuiltPage *page)
+				const WalredoBases *bases, const WalredoRebuiltPage *page)
 {
 	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
 	XLogRecPtr	wal_end = walredo_reader_end_lsn(scan->reader);
@@ -273,6 +294,8 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 		appendStringInfo(&detail, "WAL from %X/%X to %X/%X has " UINT64_FORMAT " records of the page, but none that initializes it or contains an image of it.",
 						 LSN_FORMAT_ARGS(wal_start), LSN_FORMAT_ARGS(lsn),
 						 page->num_records);
+	if (page->end == WALREDO_NOT_ENDED)
+		append_backup_problems(&detail, bases, page);
 
 	later = first_start_after(scan->filter, directory, wal_end);
 	if (later != InvalidXLogRecPtr)
@@ -284,7 +307,8 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("cannot rebuild %s at %X/%X", name, LSN_FORMAT_ARGS(lsn)),
 			 errdetail_internal("%s", detail.data),
-			 page->end == WALREDO_NOT_ENDED && !page->is_incomplete ?
+			 page->end == WALREDO_NOT_ENDED && !page->is_incomplete &&
+			 bases->backup == NULL ?
 			 errhint("Specify a base image, or a directory that has WAL before %X/%X: WAL segment \"%s\" is the first that is missing.",
 					 LSN_FORMAT_ARGS(wal_start),
 					 walredo_reader_segment_name(scan->reader,
@@ -292,26 +316,90 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 			 errhint("Specify a base image.")));
 }
 
+/* A base image that the caller has given. */
+typedef struct GivenBase
+{
+	const bytea *image;			/* NULL if there is none */
+	XLogRecPtr	lsn;			/* as of which it is, or InvalidXLogRecPtr */
+} GivenBase;
+
+static const GivenBase no_base = {NULL, InvalidXLogRecPtr};
+
 /* Gives a rebuild the base image of a page, if there is one. */
 static void
-set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const bytea *base,
-		 XLogRecPtr lsn)
+set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const GivenBase *base)
 {
-	XLogRecPtr	base_lsn;
+	if (base->image != NULL)
+		walredo_rebuild_set_base(rebuild, tag, base->image, base->lsn);
+}
 
-	if (base == NULL)
-		return;
-	walredo_rebuild_set_base(rebuild, tag, base);
-	if (tag->kind != WALREDO_TAG_REL)
-		return;
-	base_lsn = PageGetLSN((Page) VARDATA(base));
-	if (base_lsn > lsn)
+/*
+ * Checks a base image that is to become a page as of lsn, and what the caller
+ * says that it is as of.  ERROR 22023 if they do not fit together.
+ */
+static void
+check_base(const WalredoTag *tag, const GivenBase *base, XLogRecPtr lsn)
+{
+	XLogRecPtr	page_lsn = InvalidXLogRecPtr;
+
+	if (base->image == NULL && base->lsn != InvalidXLogRecPtr)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base_lsn was specified, but there is no base image")));
+	if (base->image != NULL && tag->kind == WALREDO_TAG_REL)
+		page_lsn = PageGetLSN((Page) VARDATA(base->image));
+	if (page_lsn > lsn || base->lsn > lsn)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("base image is newer than the LSN asked for"),
 				 errdetail("The base image has LSN %X/%X, but the page is requested as of %X/%X.",
-						   LSN_FORMAT_ARGS(base_lsn), LSN_FORMAT_ARGS(lsn)),
+						   LSN_FORMAT_ARGS(Max(page_lsn, base->lsn)),
+						   LSN_FORMAT_ARGS(lsn)),
 				 errhint("Specify an older image of the page, or none.")));
+	if (base->lsn != InvalidXLogRecPtr && page_lsn > base->lsn)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base image is newer than base_lsn"),
+				 errdetail("The base image has LSN %X/%X, but base_lsn is %X/%X.",
+						   LSN_FORMAT_ARGS(page_lsn),
+						   LSN_FORMAT_ARGS(base->lsn))));
+}
+
+/*
+ * Begins to read WAL for a page as of lsn.  There are these cases:
+ *
+ * If the caller says what the base image is as of, only WAL from there on is
+ * needed, and it must be there.
+ *
+ * If the base image has an LSN, WAL is read from there on, if it reaches back
+ * so far.  Otherwise all WAL is read that there is, because the page may have
+ * been unchanged for long after its LSN, or WAL may start it.
+ *
+ * If there is no base image, one may come from a backup.
+ */
+static WalredoPageScan *
+begin_page_scan(const WalredoPageFilter *filter, const char *directory,
+				WalredoBases *bases, const GivenBase *base, XLogRecPtr lsn)
+{
+	XLogRecPtr	page_lsn = InvalidXLogRecPtr;
+	WalredoPageScan *scan;
+
+	if (base->image == NULL)
+		return walredo_page_scan_from(filter, directory, bases,
+									  &filter->tag, lsn, lsn);
+	if (base->lsn != InvalidXLogRecPtr)
+		return walredo_page_scan_begin(filter, directory, base->lsn, lsn);
+
+	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
+								   lsn);
+	if (filter->tag.kind == WALREDO_TAG_REL)
+		page_lsn = PageGetLSN((Page) VARDATA(base->image));
+	if (page_lsn > walredo_reader_first_lsn(scan->reader))
+	{
+		walredo_page_scan_end(scan);
+		scan = walredo_page_scan_begin(filter, directory, page_lsn, lsn);
+	}
+	return scan;
 }
 
 /*
@@ -320,13 +408,60 @@ set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const bytea *base,
  */
 static void
 forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
-				  const bytea *base, XLogRecPtr lsn)
+				  const GivenBase *base)
 {
 	if (!scan->has_restarted)
 		return;
 	walredo_rebuild_reset(rebuild);
-	set_base(rebuild, &scan->filter->tag, base, lsn);
+	set_base(rebuild, &scan->filter->tag, base);
 	scan->has_restarted = false;
+}
+
+/*
+ * Could the server's own page be what a page was at the LSN up to which a
+ * rebuild has it, and of which the rebuild has no image?
+ *
+ * Not if the page did not exist: because it has ended, or because a backup is
+ * used that does not have it, and there is no record of it since.
+ */
+static bool
+may_be_current(const WalredoBases *bases, const WalredoRebuiltPage *page)
+{
+	if (page->num_records > 0)
+		return true;
+	switch (page->end)
+	{
+		case WALREDO_TRUNCATED:
+		case WALREDO_FILE_REMOVED:
+		case WALREDO_FILE_CREATED:
+			return false;
+		case WALREDO_NOT_ENDED:
+			return bases->backup == NULL || page->backup_problem != NULL;
+		case WALREDO_FILE_COPIED:
+		case WALREDO_UNKNOWN_CHANGE:
+			break;
+	}
+	return true;
+}
+
+/*
+ * The server's own page, if it is what a page was at the LSN up to which a
+ * rebuild has it; else NULL.
+ */
+static bytea *
+current_page(WalredoCurrent *current, int fork,
+			 const WalredoTag *tag, const WalredoRebuiltPage *page)
+{
+	bytea	   *image;
+
+	if (current == NULL)
+		return NULL;
+	image = walredo_current_page(current, fork, (BlockNumber) tag->number);
+
+	/* It must not lack changes that WAL has. */
+	if (image != NULL && PageGetLSN((Page) VARDATA(image)) < page->last_lsn)
+		return NULL;
+	return image;
 }
 
 /*
@@ -334,11 +469,12 @@ forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
  * for, of which the tag is the address now, or InvalidOid.
  */
 static bytea *
-page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
-		const char *directory)
+page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
+		const GivenBase *base, const char *directory)
 {
 	WalredoPageFilter *filter = walredo_filter_page(tag);
 	WalredoRebuild *rebuild = walredo_rebuild_create();
+	WalredoBases *bases = walredo_bases_open();
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
 
@@ -346,22 +482,33 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
 		check_is_logged(tag->forknum);
-	set_base(rebuild, tag, base, lsn);
 
-	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
-								   lsn);
+	/* This also checks the length of the base image. */
+	set_base(rebuild, tag, base);
+	check_base(tag, base, lsn);
+	scan = begin_page_scan(filter, directory, bases, base, lsn);
+	walredo_rebuild_set_backup(rebuild, bases->backup, bases->lsn);
 	while (walredo_page_scan_next(scan))
 	{
-		forget_before_gap(scan, rebuild, base, lsn);
+		forget_before_gap(scan, rebuild, base);
 		walredo_page_scan_add(scan, rebuild);
 	}
-	forget_before_gap(scan, rebuild, base, lsn);
+	forget_before_gap(scan, rebuild, base);
 	if (OidIsValid(relid))
 		check_files_are_older(&relid, tag, 1, directory,
 							  walredo_reader_end_lsn(scan->reader));
 	walredo_rebuild_get(rebuild, tag, &page);
+	if (page.image == NULL && base->image == NULL &&
+		may_be_current(bases, &page))
+	{
+		WalredoCurrent *current = walredo_current_begin(tag, 1, true,
+														directory,
+														scan->reader);
+
+		page.image = current_page(current, 0, tag, &page);
+	}
 	if (page.image == NULL)
-		report_no_image(scan, directory, lsn, &page);
+		report_no_image(scan, directory, lsn, bases, &page);
 
 	walredo_page_scan_end(scan);
 	walredo_rebuild_free(rebuild);
@@ -369,18 +516,23 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn, const bytea *base,
 }
 
 /*
- * walredo_page_at(tag, lsn, base, wal_directory)
+ * walredo_page_at(tag, lsn, base, wal_directory, base_lsn)
  */
 Datum
 walredo_page_at(PG_FUNCTION_ARGS)
 {
+	GivenBase	base = no_base;
+
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 
+	if (!PG_ARGISNULL(2))
+		base.image = PG_GETARG_BYTEA_P(2);
+	if (!PG_ARGISNULL(4))
+		base.lsn = PG_GETARG_LSN(4);
 	PG_RETURN_BYTEA_P(page_at(InvalidOid, PG_GETARG_WALREDO_TAG_P(0),
-							  PG_GETARG_LSN(1),
-							  PG_ARGISNULL(2) ? NULL : PG_GETARG_BYTEA_P(2),
+							  PG_GETARG_LSN(1), &base,
 							  walredo_getarg_cstring(fcinfo, 3)));
 }
 
@@ -392,7 +544,7 @@ relation_page_at(Oid relid, const char *fork, int64 blkno, XLogRecPtr lsn,
 	WalredoTag	tag;
 
 	walredo_tag_of_relation(relid, fork, blkno, &tag);
-	return page_at(relid, &tag, lsn, NULL, directory);
+	return page_at(relid, &tag, lsn, &no_base, directory);
 }
 
 /*
@@ -474,7 +626,7 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 {
 	int			nargs = PG_NARGS();
 	char	   *args[5] = {NULL};
-	bytea	   *base = NULL;
+	GivenBase	base = no_base;
 	bytea	   *page;
 	WalredoTag	tag;
 	Datum		lsn;
@@ -485,8 +637,7 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 	if (args[0] == NULL || args[1] == NULL)
 		PG_RETURN_NULL();
 
-	/* No function that takes a tag has five arguments. */
-	if (strchr(args[1], '/') == NULL || nargs == 5)
+	if (strchr(args[1], '/') == NULL)
 	{
 		Datum		relid = DirectFunctionCall1(regclassin,
 												CStringGetDatum(args[0]));
@@ -501,9 +652,14 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 	tag = *walredo_tag_from_cstring(args[0]);
 	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
 	if (args[2] != NULL)
-		base = DatumGetByteaP(DirectFunctionCall1(byteain,
-												  CStringGetDatum(args[2])));
-	PG_RETURN_BYTEA_P(page_at(InvalidOid, &tag, DatumGetLSN(lsn), base,
+		base.image =
+			DatumGetByteaP(DirectFunctionCall1(byteain,
+											   CStringGetDatum(args[2])));
+	if (args[4] != NULL)
+		base.lsn =
+			DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+											CStringGetDatum(args[4])));
+	PG_RETURN_BYTEA_P(page_at(InvalidOid, &tag, DatumGetLSN(lsn), &base,
 							  args[3]));
 }
 
@@ -533,11 +689,22 @@ walredo_page_at_relation_literals(PG_FUNCTION_ARGS)
 typedef struct PagesScan
 {
 	WalredoRebuild *rebuild;
+	WalredoBases *bases;
+	WalredoCurrent *current;	/* for the server's own pages, or NULL */
 	WalredoTag *forks;
 	Oid		   *relids;			/* of which relation each of them is, or NULL */
 	int			nforks;
 	int			fork;			/* whose pages are returned now; -1 before the
 								 * first */
+
+	/*
+	 * The next block of the fork to return, and the next page of it that the
+	 * rebuild knows, if there is one.
+	 */
+	uint64		next_block;
+	bool		has_known;
+	WalredoTag	known_tag;
+	WalredoRebuiltPage known;
 } PagesScan;
 
 /* Adds a fork of a relation.  ERROR if WAL does not have it. */
@@ -578,15 +745,21 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 	XLogRecPtr	end_lsn;
 
 	scan->fork = -1;
+	scan->bases = walredo_bases_open();
 	scan->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
-	wal = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL, lsn);
+	wal = walredo_page_scan_from(filter, directory, scan->bases, NULL, lsn,
+								 lsn);
+	walredo_rebuild_set_backup(scan->rebuild, scan->bases->backup,
+							   scan->bases->lsn);
 	while (walredo_page_scan_add_some(wal, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
 	end_lsn = walredo_reader_end_lsn(wal->reader);
 	if (scan->relids != NULL)
 		check_files_are_older(scan->relids, scan->forks, scan->nforks,
 							  directory, end_lsn);
+	scan->current = walredo_current_begin(scan->forks, scan->nforks, false,
+										  directory, wal->reader);
 	walredo_page_scan_end(wal);
 	walredo_filter_free(filter);
 	return end_lsn;
@@ -667,29 +840,76 @@ begin_file_scan(const WalredoTag *tag, XLogRecPtr lsn, const char *directory)
 	return scan;
 }
 
+/* Asks the rebuild for the next page of the fork that it knows. */
+static void
+advance_known(PagesScan *scan)
+{
+	scan->has_known = walredo_rebuild_next(scan->rebuild, &scan->known_tag,
+										   &scan->known);
+}
+
 /*
- * Moves to the next page that WAL can make.  False if there are no more.
- * Blocks that WAL knows, but cannot make, are left out.
+ * Returns the page of the next block of the fork, or NULL if it is not known.
  */
-static bool
-next_page(PagesScan *scan, WalredoTag *tag, WalredoRebuiltPage *page)
+static bytea *
+page_of_next_block(PagesScan *scan)
+{
+	WalredoTag	tag = scan->forks[scan->fork];
+	WalredoRebuiltPage page;
+
+	tag.number = scan->next_block++;
+	if (scan->has_known && scan->known_tag.number == tag.number &&
+		!scan->known.is_waiting)
+		page = scan->known;
+	else
+	{
+		/*
+		 * This tells how a block of which there is no record has ended. And
+		 * if a child has failed at this page, or at another, it says why.
+		 */
+		walredo_rebuild_get(scan->rebuild, &tag, &page);
+	}
+	if (page.image == NULL && may_be_current(scan->bases, &page))
+		page.image = current_page(scan->current, scan->fork, &tag, &page);
+	return page.image;
+}
+
+/*
+ * Moves to the next page that is known, and returns its image.  NULL if there
+ * are no more.  Blocks that cannot be made are left out.
+ */
+static bytea *
+next_page(PagesScan *scan, WalredoTag *tag)
 {
 	for (;;)
 	{
+		uint64		nblocks = 0;
+		bytea	   *image;
+
 		CHECK_FOR_INTERRUPTS();
-		if (scan->fork >= 0 &&
-			walredo_rebuild_next(scan->rebuild, tag, page))
+		if (scan->fork >= 0)
 		{
-			/* A child has failed at it, or at another: this says why. */
-			if (page->is_waiting)
-				walredo_rebuild_get(scan->rebuild, tag, page);
-			if (page->image != NULL)
-				return true;
-			continue;
+			if (scan->has_known && scan->known_tag.number < scan->next_block)
+				advance_known(scan);
+			if (scan->current != NULL)
+				nblocks = walredo_current_blocks(scan->current, scan->fork);
+			if (scan->has_known && scan->next_block >= nblocks)
+				scan->next_block = scan->known_tag.number;
+			if (scan->has_known || scan->next_block < nblocks)
+			{
+				*tag = scan->forks[scan->fork];
+				tag->number = scan->next_block;
+				image = page_of_next_block(scan);
+				if (image != NULL)
+					return image;
+				continue;
+			}
 		}
 		if (++scan->fork == scan->nforks)
-			return false;
+			return NULL;
 		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
+		scan->next_block = 0;
+		advance_known(scan);
 	}
 }
 
@@ -718,14 +938,15 @@ return_next_page(FunctionCallInfo fcinfo)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *funcctx = SRF_PERCALL_SETUP();
 	PagesScan  *scan = funcctx->user_fctx;
-	WalredoRebuiltPage page;
+	bytea	   *image;
 	WalredoTag	tag;
 	Datum		values[4];
 	bool		nulls[4] = {0};
 	int			first = lengthof(values) - funcctx->tuple_desc->natts;
 	HeapTuple	tuple;
 
-	if (!next_page(scan, &tag, &page))
+	image = next_page(scan, &tag);
+	if (image == NULL)
 	{
 		UnregisterExprContextCallback(rsinfo->econtext, end_pages_scan,
 									  PointerGetDatum(scan));
@@ -737,11 +958,12 @@ return_next_page(FunctionCallInfo fcinfo)
 		values[0] = ObjectIdGetDatum(scan->relids[scan->fork]);
 	values[1] = CStringGetTextDatum(forkNames[tag.forknum]);
 	values[2] = Int64GetDatum((int64) tag.number);
-	values[3] = PointerGetDatum(page.image);
+	values[3] = PointerGetDatum(image);
 	tuple = heap_form_tuple(funcctx->tuple_desc, values + first, nulls + first);
 
 	/* The tuple has a copy of it. */
-	walredo_rebuild_forget(scan->rebuild);
+	if (scan->has_known && scan->known_tag.number == tag.number)
+		walredo_rebuild_forget(scan->rebuild);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
 }
 
@@ -930,8 +1152,7 @@ handle_gap(PageHistory *history)
 	if (!history->scan->has_restarted)
 		return;
 	check_range_is_there(history);
-	forget_before_gap(history->scan, history->rebuild, NULL,
-					  InvalidXLogRecPtr);
+	forget_before_gap(history->scan, history->rebuild, &no_base);
 	if (history->in_range)
 		walredo_warn_of_gap(history->scan->reader);
 	history->current = NULL;
@@ -1038,8 +1259,9 @@ set_current(PageHistory *history, const bytea *image)
  * walredo_page_history(tag, start_lsn, end_lsn, wal_directory)
  *
  * Returns one row per WAL record that changed the page, with the page as it was
- * after it.  WAL before start_lsn is read, too, for what the page was then;
- * where it does not tell, the page is null until a record makes it anew.
+ * after it.  WAL before start_lsn is read, too, for what the page was then, and
+ * a backup may tell; where neither does, the page is null until a record makes
+ * it anew.
  */
 Datum
 walredo_page_history(PG_FUNCTION_ARGS)
@@ -1047,6 +1269,7 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	WalredoPageFilter *filter;
 	PageHistory history = {0};
+	WalredoBases *bases;
 	WalredoPageScan *scan;
 	MemoryContext row_context;
 
@@ -1058,8 +1281,12 @@ walredo_page_history(PG_FUNCTION_ARGS)
 	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
 	history.start_lsn = PG_GETARG_LSN(1);
 	history.rebuild = walredo_rebuild_create();
-	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
-								   WALREDO_START_OF_WAL, PG_GETARG_LSN(2));
+	bases = walredo_bases_open();
+	scan = walredo_page_scan_from(filter, walredo_getarg_cstring(fcinfo, 3),
+								  bases, &filter->tag,
+								  Min(PG_GETARG_LSN(1), PG_GETARG_LSN(2)),
+								  PG_GETARG_LSN(2));
+	walredo_rebuild_set_backup(history.rebuild, bases->backup, bases->lsn);
 	history.scan = scan;
 	check_range_is_there(&history);
 

@@ -64,6 +64,12 @@ walredo_fork_ends_last(const WalredoForkEnds *ends, uint64 blkno)
 	return low > 0 ? &ends->ends[low - 1] : NULL;
 }
 
+uint64
+walredo_fork_ends_first_block(const WalredoForkEnds *ends)
+{
+	return ends->num > 0 ? ends->ends[0].first_block : PG_UINT64_MAX;
+}
+
 void
 walredo_fork_ends_reset(WalredoForkEnds *ends)
 {

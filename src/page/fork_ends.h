@@ -55,6 +55,12 @@ extern void walredo_fork_ends_add(WalredoForkEnds *ends,
 extern const WalredoForkEnd *walredo_fork_ends_last(const WalredoForkEnds *ends,
 													uint64 blkno);
 
+/*
+ * The first block that any end applies to, or PG_UINT64_MAX if there are no
+ * ends.  All later blocks have ended, too.
+ */
+extern uint64 walredo_fork_ends_first_block(const WalredoForkEnds *ends);
+
 /* Forgets all ends. */
 extern void walredo_fork_ends_reset(WalredoForkEnds *ends);
 

@@ -53,6 +53,15 @@
  * however many records it has had.  Records that a child fails to replay stay
  * in memory.
  *
+ * Backups
+ * -------
+ * If the rebuild has a backup, this is asked for a base image only when one is
+ * needed: when the first record of a page does not start the page.  So a page
+ * that WAL starts anyway, as it does with most pages that were changed while
+ * the backup was made, is never looked for in the backup.  Pages of which there
+ * are no records do not get an entry.  walredo_rebuild_next() returns them
+ * straight from the backup.
+ *
  * Ends of pages
  * -------------
  * A record can also end pages without starting them: it truncates their fork,
@@ -147,7 +156,7 @@ typedef struct Replay Replay;
  *								 is added next; the page ends; or the caller
  *								 does not need it any more
  * UNKNOWN -> MADE				 walredo_rebuild_set_base(),
- *								 walredo_rebuild_copy_page()
+ *								 walredo_rebuild_copy_page(), look_in_backup()
  * UNKNOWN or MADE -> WAITING	 add_pending()
  * WAITING -> SENT				 start_replay()
  * SENT -> SENT_MORE			 add_pending()
@@ -182,10 +191,15 @@ typedef struct PageEntry
 	/*
 	 * What the image is rebuilt from: start_has_hole is set if it is a
 	 * full-page image that was logged with a hole, and base_lsn is the LSN of
-	 * the base image that the caller has given, else InvalidXLogRecPtr.
+	 * the base image, if there is one, else InvalidXLogRecPtr.
 	 */
 	bool		start_has_hole;
 	XLogRecPtr	base_lsn;
+
+	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
+	bool		has_looked_in_backup;
+	bool		is_not_in_backup;
+	char	   *backup_problem;
 
 	/* As in WalredoRebuiltPage. */
 	WalredoPageEnd end;
@@ -294,6 +308,8 @@ struct WalredoRebuild
 	WalredoReplayStream *stream;	/* NULL before the first replay */
 	bool		no_more_ahead;	/* a child has failed: replay none ahead */
 	WalredoImageFile *file;
+	WalredoBackup *backup;		/* for base images, or NULL */
+	XLogRecPtr	lsn;			/* up to which records are added, if so */
 
 	/*
 	 * For walredo_rebuild_next(): all pages in the order of their tags, or
@@ -307,6 +323,17 @@ struct WalredoRebuild
 	int			replayed_to;	/* replay_next() has been here already */
 	PageEntry  *last_page;		/* the one that was returned last, or NULL */
 	bytea	   *from_file;		/* its image, if that had to be read */
+
+	/*
+	 * The same for blocks of the backup of which there are no records: the
+	 * fork, the next one to return, the first that is not to be returned any
+	 * more, and what belongs to the one that was returned last.
+	 */
+	WalredoTag	fork_tag;
+	uint64		next_cold;
+	uint64		end_of_cold;
+	bytea	   *cold_image;
+	char	   *cold_problem;
 };
 
 static void end_page(WalredoRebuild *rebuild, PageEntry *page,
@@ -499,6 +526,105 @@ detach_image(WalredoRebuild *rebuild, PageEntry *page)
 	}
 	page->image = NULL;
 	return image;
+}
+
+/* ----------------------------------------
+ * The backup
+ * ----------------------------------------
+ */
+
+void
+walredo_rebuild_set_backup(WalredoRebuild *rebuild, WalredoBackup *backup,
+						   XLogRecPtr lsn)
+{
+	rebuild->backup = backup;
+	rebuild->lsn = lsn;
+}
+
+/*
+ * Gives a page the base image that the backup has, if the page has not had any
+ * records, nor an end.  After an end, what the backup has is not wanted any
+ * more.
+ */
+static void
+look_in_backup(WalredoRebuild *rebuild, PageEntry *page)
+{
+	const bytea *image;
+	char	   *problem;
+
+	if (rebuild->backup == NULL || page->has_looked_in_backup ||
+		page->state != PAGE_UNKNOWN || page->num_records > 0 ||
+		page->end_lsn != InvalidXLogRecPtr)
+		return;
+	page->has_looked_in_backup = true;
+	switch (walredo_backup_read(rebuild->backup, &page->tag, rebuild->lsn,
+								&image, &problem))
+	{
+		case WALREDO_BACKUP_HAS:
+			if (page->tag.kind == WALREDO_TAG_REL)
+				page->base_lsn = PageGetLSN((Page) VARDATA(image));
+			keep_image(rebuild, page, VARDATA(image),
+					   VARSIZE(image) - VARHDRSZ);
+			page->state = PAGE_MADE;
+			break;
+		case WALREDO_BACKUP_LACKS:
+			page->is_not_in_backup = true;
+			break;
+		case WALREDO_BACKUP_UNUSABLE:
+			page->backup_problem = MemoryContextStrdup(rebuild->context,
+													   problem);
+			pfree(problem);
+			break;
+	}
+}
+
+/*
+ * Fills in what is known of a page that has no entry, and which no record has
+ * ended.  The image belongs to the backup, and backup_problem is palloc'd.
+ */
+static void
+describe_cold(WalredoRebuild *rebuild, const WalredoTag *tag,
+			  WalredoRebuiltPage *result)
+{
+	const bytea *image;
+	char	   *problem;
+
+	memset(result, 0, sizeof(*result));
+	result->rmid = -1;
+	if (rebuild->backup == NULL)
+		return;
+	switch (walredo_backup_read(rebuild->backup, tag, rebuild->lsn, &image,
+								&problem))
+	{
+		case WALREDO_BACKUP_HAS:
+			result->image = unconstify(bytea *, image);
+			break;
+		case WALREDO_BACKUP_LACKS:
+			result->is_not_in_backup = true;
+			break;
+		case WALREDO_BACKUP_UNUSABLE:
+			result->backup_problem = problem;
+			break;
+	}
+}
+
+/*
+ * The number of blocks of a fork that are in the backup, and have not ended
+ * since.  only_used is as for walredo_backup_fork_blocks().
+ */
+static uint64
+count_cold(WalredoRebuild *rebuild, const WalredoTag *fork_tag,
+		   bool only_used)
+{
+	const WalredoForkEnds *fork;
+	uint64		nblocks;
+
+	if (rebuild->backup == NULL || fork_tag->kind != WALREDO_TAG_REL)
+		return 0;
+	nblocks = walredo_backup_fork_blocks(rebuild->backup, fork_tag, only_used);
+	fork = find_fork(rebuild, fork_tag, false);
+	return fork == NULL ? nblocks :
+		Min(nblocks, walredo_fork_ends_first_block(fork));
 }
 
 /* ----------------------------------------
@@ -946,6 +1072,10 @@ leave_page(WalredoRebuild *rebuild)
 {
 	PageEntry  *page = rebuild->last_page;
 
+	if (rebuild->cold_problem)
+		pfree(rebuild->cold_problem);
+	rebuild->cold_problem = NULL;
+
 	if (page != NULL && page->image != NULL && WalredoTagIsPage(&page->tag) &&
 		is_full(rebuild))
 		put_in_file(rebuild, page);
@@ -997,6 +1127,9 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 								 fork_tag))
 		rebuild->end_of_fork++;
 	rebuild->replayed_to = rebuild->next_page;
+	rebuild->fork_tag = first;
+	rebuild->next_cold = 0;
+	rebuild->end_of_cold = count_cold(rebuild, fork_tag, false);
 	leave_page(rebuild);
 	finish_replays(rebuild);
 }
@@ -1004,13 +1137,15 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 uint64
 walredo_rebuild_fork_blocks(WalredoRebuild *rebuild)
 {
+	uint64		num_cold = count_cold(rebuild, &rebuild->fork_tag, true);
+
 	for (int i = rebuild->end_of_fork - 1; i >= rebuild->next_page; i--)
 	{
 		see_ends(rebuild, rebuild->sorted[i]);
 		if (rebuild->sorted[i]->num_records > 0)
-			return rebuild->sorted[i]->tag.number + 1;
+			return Max(rebuild->sorted[i]->tag.number + 1, num_cold);
 	}
-	return 0;
+	return num_cold;
 }
 
 /*
@@ -1050,6 +1185,8 @@ describe_page(const PageEntry *page, WalredoRebuiltPage *result)
 	result->first_lsn = page->first_lsn;
 	result->last_lsn = page->last_lsn;
 	result->rmid = page->rmid;
+	result->is_not_in_backup = page->is_not_in_backup;
+	result->backup_problem = page->backup_problem;
 }
 
 /*
@@ -1066,17 +1203,53 @@ add_image(const PageEntry *page, bytea *image, WalredoRebuiltPage *result)
 		result->image = image;
 }
 
+/*
+ * Returns the next block of the backup for walredo_rebuild_next(), if there is
+ * one before the given block.
+ */
+static bool
+next_cold(WalredoRebuild *rebuild, uint64 before, WalredoTag *tag,
+		  WalredoRebuiltPage *result)
+{
+	if (rebuild->next_cold >= Min(before, rebuild->end_of_cold))
+		return false;
+	*tag = rebuild->fork_tag;
+	tag->number = rebuild->next_cold++;
+	describe_cold(rebuild, tag, result);
+	if (result->image != NULL)
+	{
+		if (rebuild->cold_image == NULL)
+			rebuild->cold_image = MemoryContextAlloc(rebuild->context,
+													 VARHDRSZ + BLCKSZ);
+		memcpy(rebuild->cold_image, result->image, VARHDRSZ + BLCKSZ);
+		result->image = rebuild->cold_image;
+	}
+	if (result->backup_problem != NULL)
+	{
+		rebuild->cold_problem = MemoryContextStrdup(rebuild->context,
+													result->backup_problem);
+		pfree(unconstify(char *, result->backup_problem));
+		result->backup_problem = rebuild->cold_problem;
+	}
+	return true;
+}
+
 bool
 walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 					 WalredoRebuiltPage *result)
 {
-	PageEntry  *page;
+	PageEntry  *page = NULL;
 
 	leave_page(rebuild);
-	if (rebuild->next_page >= rebuild->end_of_fork)
+	if (rebuild->next_page < rebuild->end_of_fork)
+		page = rebuild->sorted[rebuild->next_page];
+	if (next_cold(rebuild, page ? page->tag.number : PG_UINT64_MAX, tag,
+				  result))
+		return true;
+	if (page == NULL)
 		return false;
 
-	page = rebuild->sorted[rebuild->next_page];
+	rebuild->next_cold = page->tag.number + 1;
 	see_ends(rebuild, page);
 	if (HasPending(page) && !OnlyChildChanges(&page->tag))
 		replay_mixed(rebuild, page);
@@ -1107,7 +1280,9 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 void
 walredo_rebuild_forget(WalredoRebuild *rebuild)
 {
-	forget_image(rebuild, rebuild->last_page);
+	/* A page that came straight from the backup has no entry. */
+	if (rebuild->last_page != NULL)
+		forget_image(rebuild, rebuild->last_page);
 }
 
 /* ----------------------------------------
@@ -1127,6 +1302,7 @@ walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
 	{
 		bytea	   *image;
 
+		look_in_backup(source, from);
 		replay_page(source, from);
 		image = copy_image(source, from);
 		if (image != NULL)
@@ -1144,11 +1320,15 @@ walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
 	page->first_lsn = from->first_lsn;
 	page->last_lsn = from->last_lsn;
 	page->rmid = from->rmid;
+	page->is_not_in_backup = from->is_not_in_backup;
+	if (from->backup_problem != NULL)
+		page->backup_problem = MemoryContextStrdup(rebuild->context,
+												   from->backup_problem);
 }
 
 void
 walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
-						 const bytea *base)
+						 const bytea *base, XLogRecPtr base_lsn)
 {
 	PageEntry  *page = find_page(rebuild, tag);
 
@@ -1158,8 +1338,9 @@ walredo_rebuild_set_base(WalredoRebuild *rebuild, const WalredoTag *tag,
 				 errmsg("base image has the wrong length"),
 				 errdetail("A page has %d bytes, but the base image has %zu.",
 						   BLCKSZ, (Size) (VARSIZE(base) - VARHDRSZ))));
-	if (tag->kind == WALREDO_TAG_REL)
-		page->base_lsn = PageGetLSN((Page) VARDATA(base));
+	if (base_lsn == InvalidXLogRecPtr && tag->kind == WALREDO_TAG_REL)
+		base_lsn = PageGetLSN((Page) VARDATA(base));
+	page->base_lsn = base_lsn;
 	keep_image(rebuild, page, VARDATA(base), VARSIZE(base) - VARHDRSZ);
 	page->state = PAGE_MADE;
 }
@@ -1267,6 +1448,8 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
 	}
 
 	page = find_page(rebuild, &change->tag);
+	if (!change->starts_page && change->what != WALREDO_CHANGE_END)
+		look_in_backup(rebuild, page);
 	switch (change->what)
 	{
 		case WALREDO_CHANGE_REPLAY:
@@ -1314,7 +1497,11 @@ walredo_rebuild_reset(WalredoRebuild *rebuild)
 		end_page(rebuild, page, WALREDO_NOT_ENDED, PG_UINT64_MAX);
 		page->end_lsn = InvalidXLogRecPtr;
 		page->ends_seen = 0;
+		page->has_looked_in_backup = false;
+		page->is_not_in_backup = false;
+		page->backup_problem = NULL;
 	}
+	rebuild->backup = NULL;
 	forktable_start_iterate(rebuild->forks, &fork_iter);
 	while ((fork_slot = forktable_iterate(rebuild->forks, &fork_iter)) != NULL)
 		walredo_fork_ends_reset(fork_slot->fork);
@@ -1331,20 +1518,26 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 		WalredoForkEnds *fork = NULL;
 		const WalredoForkEnd *end = NULL;
 
-		memset(result, 0, sizeof(*result));
-		result->rmid = -1;
 		if (tag->kind == WALREDO_TAG_REL)
 			fork = find_fork(rebuild, tag, false);
 		if (fork != NULL)
 			end = walredo_fork_ends_last(fork, tag->number);
 		if (end != NULL)
 		{
+			memset(result, 0, sizeof(*result));
+			result->rmid = -1;
 			result->end = end->end;
 			result->end_lsn = end->lsn;
+			return;
 		}
+		describe_cold(rebuild, tag, result);
+		if (result->image != NULL)
+			result->image =
+				DatumGetByteaPCopy(PointerGetDatum(result->image));
 		return;
 	}
 	see_ends(rebuild, slot->page);
+	look_in_backup(rebuild, slot->page);
 	replay_page(rebuild, slot->page);
 	describe_page(slot->page, result);
 	add_image(slot->page, copy_image(rebuild, slot->page), result);

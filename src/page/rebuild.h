@@ -13,6 +13,9 @@
  * maintenance_work_mem, the records are replayed, and the images are moved to a
  * temporary file.
  *
+ * Pages that no record starts can be rebuilt from a base image: the caller
+ * gives it, or it is taken from a backup.
+ *
  * To use a rebuild, create it, add changes with walredo_rebuild_add(), and call
  * walredo_rebuild_advance() regularly meanwhile.  Then get the pages of whole
  * forks with walredo_rebuild_begin_fork() and walredo_rebuild_next(), or single
@@ -30,6 +33,7 @@
 #include "postgres.h"
 
 #include "access/xlogrecord.h"
+#include "backup/backup.h"
 #include "record/record.h"
 #include "record/tag.h"
 #include "wal/changes.h"
@@ -41,8 +45,9 @@ typedef struct WalredoRebuiltPage
 {
 	/*
 	 * The image after all records that were added.  NULL if it is not known:
-	 * no record of the page was added (num_records is 0), or none that starts
-	 * the page, or is_incomplete or is_waiting is set, or the page has ended.
+	 * there is no base image, and no record of the page was added
+	 * (num_records is 0), or none that starts the page; or is_incomplete or
+	 * is_waiting is set; or the page has ended.
 	 */
 	bytea	   *image;
 
@@ -83,6 +88,14 @@ typedef struct WalredoRebuiltPage
 	 * it can have an image of any page, nor does one of an extension.
 	 */
 	int			rmid;
+
+	/*
+	 * If the rebuild has a backup, why that is of no use for this page: the
+	 * backup does not have it, or backup_problem is a sentence that says why
+	 * what it has cannot be used.
+	 */
+	bool		is_not_in_backup;
+	const char *backup_problem;
 } WalredoRebuiltPage;
 
 /*
@@ -93,13 +106,26 @@ extern WalredoRebuild *walredo_rebuild_create(void);
 
 /*
  * Gives a page, of which no records have been added, a base image, which is
- * copied.  Records are then applied to this image.  If the page is a block of a
- * relation, those that end at or before the image's LSN are not applied.  ERROR
- * 22023 if the image of a page does not have BLCKSZ bytes.
+ * copied.  Records are then applied to this image, but not those that end at or
+ * before base_lsn.  If base_lsn is InvalidXLogRecPtr, and the page is a block
+ * of a relation, the image's own LSN takes its place.  ERROR 22023 if the image
+ * of a page does not have BLCKSZ bytes.
  */
 extern void walredo_rebuild_set_base(WalredoRebuild *rebuild,
 									 const WalredoTag *tag,
-									 const bytea *base);
+									 const bytea *base, XLogRecPtr base_lsn);
+
+/*
+ * Takes base images from a backup, which must live as long as the rebuild.  All
+ * WAL from the backup's start on has to be added.  lsn is the LSN up to which
+ * it will be added, as for walredo_backup_read().  To be called before any
+ * record is added; without effect if backup is NULL.
+ *
+ * All pages of the backup are pages of the rebuild then, unless records have
+ * ended them, even those of which no records are added.
+ */
+extern void walredo_rebuild_set_backup(WalredoRebuild *rebuild,
+									   WalredoBackup *backup, XLogRecPtr lsn);
 
 /*
  * Gives a page of one rebuild all that another rebuild, source, knows of it, as
@@ -134,8 +160,8 @@ extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 extern void walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn);
 
 /*
- * Forgets all records, images and ends, as if the rebuild had just been
- * created.
+ * Forgets all records, images and ends, and the backup, as if the rebuild had
+ * just been created.
  */
 extern void walredo_rebuild_reset(WalredoRebuild *rebuild);
 
@@ -150,15 +176,17 @@ extern void walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 /*
  * The number of blocks that the fork of walredo_rebuild_begin_fork() must have
  * at least: one more than the number of the last block of which there is a
- * record since it has last ended, or 0 if there is no such block.  To be called
- * before walredo_rebuild_next().
+ * record since it has last ended, or of which the backup has a page that is not
+ * all zeroes; or 0 if there is no such block.  To be called before
+ * walredo_rebuild_next().
  */
 extern uint64 walredo_rebuild_fork_blocks(WalredoRebuild *rebuild);
 
 /*
  * Returns the next page of the fork, in block order, of those that the rebuild
- * has any records of.  Returns false if there are no more.  The image belongs
- * to the rebuild, and is valid until the next call of this function.
+ * has any records of, or that are in the backup.  Returns false if there are no
+ * more.  The image, and backup_problem, belong to the rebuild, and are valid
+ * until the next call of this function.
  *
  * This is faster than walredo_rebuild_get() for one page after the other,
  * because some hundred pages are replayed together.  When it returns, it does

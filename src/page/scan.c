@@ -48,6 +48,19 @@ walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 }
 
 WalredoPageScan *
+walredo_page_scan_from(const WalredoPageFilter *filter,
+					   const char *directory, WalredoBases *bases,
+					   const WalredoTag *tag, XLogRecPtr lsn,
+					   XLogRecPtr end_lsn)
+{
+	WalredoReader *reader = walredo_bases_begin_reader(bases, directory, tag,
+													   lsn, end_lsn);
+
+	walredo_reader_allow_restart(reader);
+	return begin_scan(filter, reader);
+}
+
+WalredoPageScan *
 walredo_page_scan_seek(const WalredoPageFilter *filter,
 					   const char *directory, XLogRecPtr start_lsn)
 {

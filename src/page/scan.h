@@ -14,6 +14,7 @@
 
 #include "postgres.h"
 
+#include "page/bases.h"
 #include "page/rebuild.h"
 #include "record/tag.h"
 #include "wal/changes.h"
@@ -57,6 +58,17 @@ extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 												const char *directory,
 												XLogRecPtr start_lsn,
 												XLogRecPtr end_lsn);
+
+/*
+ * The same with a reader as walredo_bases_begin_reader() makes it.  The caller
+ * gives the backup that this has chosen to walredo_rebuild_set_backup().
+ */
+extern WalredoPageScan *walredo_page_scan_from(const WalredoPageFilter *filter,
+											   const char *directory,
+											   WalredoBases *bases,
+											   const WalredoTag *tag,
+											   XLogRecPtr lsn,
+											   XLogRecPtr end_lsn);
 
 /* The same with a reader as walredo_reader_begin_search() makes it. */
 extern WalredoPageScan *walredo_page_scan_seek(const WalredoPageFilter *filter,

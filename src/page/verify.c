@@ -11,6 +11,10 @@
  * not been changed since must be equal to it, under the resource manager's
  * mask.
  *
+ * If there is a backup, and WAL reaches back to its start, WAL is read from
+ * there on, and pages of which WAL has no image are rebuilt from the backup's.
+ * So pages that have not been changed for a long time can be compared, too.
+ *
  * Other sessions can go on working meanwhile.  No lock is held while WAL is
  * read, which can take hours.  The pages of a fork are compared in windows of
  * some thousand blocks, and the relation is locked only while the pages of one
@@ -69,6 +73,7 @@
 #include "catalog/pg_class.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/bases.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify.h"
@@ -109,6 +114,7 @@ typedef struct RoundFork
 typedef struct Verification
 {
 	const char *directory;		/* with the server's own WAL */
+	WalredoBases *bases;
 	const WalredoVerifySink *sink;
 	WalredoVerifyProgress progress;
 	bool		keep_locks;		/* relations are locked until compared */
@@ -330,8 +336,11 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	wal->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(tags, nforks, false);
 	wal->directory = v->directory;
-	scan = walredo_page_scan_begin(filter, wal->directory, WALREDO_START_OF_WAL,
-								   WALREDO_END_OF_WAL);
+	scan = walredo_page_scan_from(filter, wal->directory, v->bases,
+								  NULL, WALREDO_END_OF_WAL,
+								  WALREDO_END_OF_WAL);
+	wal->backup = v->bases->backup;
+	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
 
 	progress->phase = WALREDO_PHASE_READING_WAL;
 	progress->relid = nforks == 1 ? forks[0].fork.relid : InvalidOid;
@@ -440,6 +449,7 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
 
 	v->directory = walredo_wal_with_local(directory);
+	v->bases = walredo_bases_open();
 	v->sink = sink;
 	for (int i = 0; i < nforks; i++)
 	{

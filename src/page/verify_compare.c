@@ -178,12 +178,12 @@ describe_page_end(const WalredoRebuiltPage *page)
  * Gives a result to a block that WAL makes no image of, so that there is
  * nothing to compare the page with.
  *
- * In one case it is known all the same what the page must be: if it ended, and
- * no record of it came since.  Then it is empty, as the server makes it,
- * without logging that, when it extends a fork.  A page that is not empty is a
- * mismatch after a truncation.  A file that was created anew may have been
- * filled without WAL (with wal_level = minimal), so that contents there only
- * cannot be verified.
+ * In two cases it is known all the same what the page must be: if it ended, or
+ * a backup does not have it, and no record of it came since.  Then it is empty,
+ * as the server makes it, without logging that, when it extends a fork.  A page
+ * that is not empty is a mismatch after a truncation.  A file that was created
+ * anew may have been filled without WAL (with wal_level = minimal), so that
+ * contents there only cannot be verified.
  */
 static void
 compare_without_image(const WalredoVerifiedFork *fork,
@@ -213,6 +213,25 @@ compare_without_image(const WalredoVerifiedFork *fork,
 	}
 	else if (page->end != WALREDO_NOT_ENDED)
 		detail = describe_page_end(page);
+	else if (page->backup_problem != NULL)
+		detail = psprintf(page->num_records > 0 ?
+						  "WAL, which begins at %X/%X, has no image of the page. %s" :
+						  "WAL, which begins at %X/%X, has no record of the page. %s",
+						  LSN_FORMAT_ARGS(wal->start_lsn),
+						  page->backup_problem);
+	else if (page->is_not_in_backup && page->num_records == 0 &&
+			 walredo_is_unlogged_page(fork->tag.forknum, live))
+	{
+		/* The fork was extended after the backup, which is not logged. */
+		status = WALREDO_VERIFY_OK;
+		detail = NULL;
+	}
+	else if (page->is_not_in_backup)
+		detail = psprintf(page->num_records > 0 ?
+						  "The page is not in backup \"%s\", and WAL since then, from %X/%X on, has no image of it." :
+						  "The page is not in backup \"%s\", and WAL since then, from %X/%X on, has no record of it.",
+						  wal->backup->directory,
+						  LSN_FORMAT_ARGS(wal->start_lsn));
 	else
 		detail = psprintf(page->num_records > 0 ?
 						  "%sWAL, which begins at %X/%X, has no image of the page." :

@@ -40,6 +40,7 @@ typedef struct WalredoVerifyWal
 {
 	const char *directory;		/* as for walredo_reader_begin() */
 	WalredoRebuild *rebuild;
+	const WalredoBackup *backup;	/* for base images, or NULL */
 	XLogRecPtr	start_lsn;		/* the rebuild has WAL from here ... */
 	XLogRecPtr	end_lsn;		/* ... to here, where a record ends */
 } WalredoVerifyWal;

@@ -33,6 +33,7 @@
 #include "access/xlogrecovery.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/current.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify_fork.h"
@@ -225,24 +226,9 @@ static void
 copy_live_page(void *arg)
 {
 	ReadAttempt *work = arg;
-	Buffer		buffer = ReadBufferExtended(work->check->rel,
-											work->check->fork->tag.forknum,
-											work->blkno, RBM_NORMAL,
-											work->check->strategy);
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	memcpy(work->page, BufferGetPage(buffer), BLCKSZ);
-
-	/*
-	 * With checksums, a session that sets a hint bit may log the page and
-	 * give it a new LSN.  It holds only a share lock meanwhile, as we do.  So
-	 * the LSN in the copy may consist of one half of the old LSN and one half
-	 * of the new one.  Read it again under the buffer header's lock, which
-	 * protects it.
-	 */
-	if (!PageIsNew((Page) work->page))
-		PageSetLSN((Page) work->page, BufferGetLSNAtomic(buffer));
-	UnlockReleaseBuffer(buffer);
+	walredo_copy_live_page(work->check->rel, work->check->fork->tag.forknum,
+						   work->blkno, work->check->strategy, work->page);
 }
 
 /*

@@ -175,6 +175,7 @@ static void
 add_ends(WalredoChanges *changes, const FileChange *file)
 {
 	const WalredoPageFilter *filter = changes->filter;
+	WalredoPageChange *change;
 	RelFileLocator locator;
 	uint64		from;
 
@@ -206,10 +207,34 @@ add_ends(WalredoChanges *changes, const FileChange *file)
 			for (int i = 0; i < filter->nforks; i++)
 				add_end_of_fork(changes, file, &filter->forks[i]);
 			break;
+		case WALREDO_FILTER_SLRUS:
+			if (!walredo_changes_want(changes, &file->tag))
+				break;
+			change = walredo_add_end(changes, &file->tag, file->end, false);
+			if (change != NULL)
+				change->first_page = file->first_page;
+			break;
 	}
 }
 
-/* The same, with the fields of the FileChange as arguments. */
+/*
+ * An SLRU is either truncated, or all of it is removed.
+ */
+bool
+walredo_change_ends(const WalredoPageChange *change, const WalredoTag *tag)
+{
+	FileChange	file = {
+		change->end,
+		change->end == WALREDO_TRUNCATED ? SCOPE_SLRU : SCOPE_KIND,
+		change->tag,
+		change->first_page
+	};
+
+	Assert(change->what == WALREDO_CHANGE_END && WalredoTagIsSlru(tag));
+	return first_ended(&file, tag) != PG_UINT64_MAX;
+}
+
+/* As add_ends(), with the fields of the FileChange as arguments. */
 static void
 end_files(WalredoChanges *changes, WalredoPageEnd end, EndScope scope,
 		  const WalredoTag *tag)

@@ -145,10 +145,15 @@ extern WalredoRecord *walredo_add_native(WalredoChanges *changes,
 										 WalredoRecordKind kind,
 										 Size body_size);
 
-/* Adds a WALREDO_CHANGE_END.  The arguments become the fields of the change. */
-extern void walredo_add_end(WalredoChanges *changes,
-							const WalredoTag *tag, WalredoPageEnd end,
-							bool of_fork_only);
+/*
+ * Adds a WALREDO_CHANGE_END.  The arguments become the fields of the change.
+ * Returns the change, or NULL if it is not in the part of the list that is
+ * asked for.
+ */
+extern WalredoPageChange *walredo_add_end(WalredoChanges *changes,
+										  const WalredoTag *tag,
+										  WalredoPageEnd end,
+										  bool of_fork_only);
 
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,

@@ -316,7 +316,8 @@ wanted_kind(WalredoChanges *changes, WalredoTagKind kind)
 {
 	return changes->filter->kind == WALREDO_FILTER_ALL ||
 		(changes->filter->kind == WALREDO_FILTER_PAGE &&
-		 changes->filter->tag.kind == kind);
+		 changes->filter->tag.kind == kind) ||
+		(changes->filter->slrus & WALREDO_KIND_BIT(kind)) != 0;
 }
 
 /*

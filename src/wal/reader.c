@@ -336,6 +336,18 @@ walredo_reader_is_of_server(WalredoReader *reader)
 		reader->source->tli == tli;
 }
 
+uint64
+walredo_reader_system(WalredoReader *reader)
+{
+	return reader->source->system_identifier;
+}
+
+TimeLineID
+walredo_reader_timeline(WalredoReader *reader)
+{
+	return reader->source->tli;
+}
+
 char *
 walredo_reader_segment_name(WalredoReader *reader, XLogRecPtr lsn)
 {
@@ -414,27 +426,10 @@ walredo_reader_begin_in(WalredoSource *source, XLogRecPtr start_lsn,
 {
 	WalredoReader *reader = palloc0(sizeof(WalredoReader));
 
+	reader->quiet = true;
 	reader->source = source;
 	begin_range(reader, start_lsn, end_lsn);
 	return reader;
-}
-
-char *
-walredo_wal_with_local(const char *directory)
-{
-	const char *c = directory;
-
-	if (directory == NULL)
-		return NULL;
-	do
-	{
-		Size		length = strcspn(c, ":");
-
-		if (length == strlen("$pg_wal") && strncmp(c, "$pg_wal", length) == 0)
-			return pstrdup(directory);
-		c += length;
-	} while (*c++ == ':');
-	return psprintf("%s:$pg_wal", directory);
 }
 
 /* Makes the source of a range that ends at end_lsn. */

@@ -92,18 +92,12 @@ extern WalredoReader *walredo_reader_begin_at(const char *directory,
 											  int *chosen);
 
 /*
- * The same as walredo_reader_begin(), with a source of the caller's, which must
- * live as long as the reader.
+ * The same as walredo_reader_begin_search(), but reads a source of the caller's,
+ * which must live as long as the reader, up to end_lsn.
  */
 extern WalredoReader *walredo_reader_begin_in(struct WalredoSource *source,
 											  XLogRecPtr start_lsn,
 											  XLogRecPtr end_lsn);
-
-/*
- * The directories given and the server's own WAL, which is appended unless it
- * is among them; palloc'd.  NULL for NULL, which is the server's own WAL.
- */
-extern char *walredo_wal_with_local(const char *directory);
 
 /*
  * Moves to the next record.  Returns false at the end of the range.  The record
@@ -198,6 +192,12 @@ extern bool walredo_reader_is_local(WalredoReader *reader);
  * what WAL tells of is what the server has?
  */
 extern bool walredo_reader_is_of_server(WalredoReader *reader);
+
+/* The identifier of the database system whose WAL is read. */
+extern uint64 walredo_reader_system(WalredoReader *reader);
+
+/* The timeline along whose history WAL is read. */
+extern TimeLineID walredo_reader_timeline(WalredoReader *reader);
 
 /* The name of the segment file that holds, or should hold, lsn; palloc'd. */
 extern char *walredo_reader_segment_name(WalredoReader *reader,

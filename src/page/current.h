@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * current.h
+ *	  The server's own pages, where WAL has not changed them since an LSN.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/page/current.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_PAGE_CURRENT_H
+#define WALREDO_PAGE_CURRENT_H
+
+#include "postgres.h"
+
+#include "record/tag.h"
+#include "storage/buf.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
+#include "wal/reader.h"
+
+typedef struct WalredoCurrent WalredoCurrent;
+
+/*
+ * Prepares to take pages of some forks from the server.  forks are tags of any
+ * blocks of them.  If only_page is set, there is one, and only the page that
+ * its tag names is going to be asked for.
+ *
+ * reader has read WAL of directory up to the LSN as of which pages are wanted.
+ * Returns NULL if its WAL is not that of this server, on the timeline that the
+ * server is on; or if the server is in recovery, where it cannot be told which
+ * records a page has.
+ *
+ * The result is allocated in the current memory context, and holds nothing
+ * between calls.
+ */
+extern WalredoCurrent *walredo_current_begin(const WalredoTag *forks,
+											 int nforks, bool only_page,
+											 const char *directory,
+											 WalredoReader *reader);
+
+/*
+ * The number of blocks that fork number i has in the server; 0 if it is not
+ * one of which pages can be taken: the file is not that of a permanent relation
+ * of this database, or it is that of a sequence, which is logged ahead of its
+ * use, or it is a visibility map, whose bits are cleared before that is logged.
+ */
+extern BlockNumber walredo_current_blocks(WalredoCurrent *current, int i);
+
+/*
+ * Returns a page of fork number i as it was at the LSN, or NULL if it is not
+ * known to be the same now: because WAL has changed or ended it since, the WAL
+ * since is not there, or the server cannot read the page.  An empty page is not
+ * returned, either, because a fork is extended without logging that.  The
+ * result is valid until the next call.
+ *
+ * It has hint bits, and what else is not logged, as of now.
+ */
+extern bytea *walredo_current_page(WalredoCurrent *current, int i,
+								   BlockNumber blkno);
+
+/*
+ * Copies a page, of BLCKSZ bytes, out of the server's buffers.  The relation
+ * must be locked.  ERROR if it cannot be read.
+ */
+extern void walredo_copy_live_page(Relation rel, ForkNumber forknum,
+								   BlockNumber blkno,
+								   BufferAccessStrategy strategy, char *page);
+
+#endif							/* WALREDO_PAGE_CURRENT_H */
