@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
+	src/api/filefuncs.o \
 	src/api/imagefuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
@@ -31,10 +32,12 @@ OBJS = \
 	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
+	src/page/slru_compare.o \
 	src/page/verify.o \
 	src/page/verify_compare.o \
 	src/page/verify_fork.o \
 	src/page/verify_progress.o \
+	src/page/verify_slru.o \
 	src/pool/saved_request.o \
 	src/pool/launch.o \
 	src/pool/pipe.o \
@@ -62,8 +65,11 @@ OBJS = \
 	src/wal/changes.o \
 	src/wal/changes_end.o \
 	src/wal/changes_native.o \
+	src/wal/file_names.o \
+	src/wal/files.o \
 	src/wal/names.o \
-	src/wal/reader.o
+	src/wal/reader.o \
+	src/wal/times.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql

@@ -829,6 +829,34 @@ REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_files(start_lsn pg_lsn, end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT lsn pg_lsn,
+	OUT at timestamptz,
+	OUT xid xid,
+	OUT event text,
+	OUT tag walredo_tag,
+	OUT relation text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) IS
+	'get the files of relations that came and went, according to WAL';
+REVOKE ALL ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_files(pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_lsn_at(at timestamptz,
+	wal_directory text DEFAULT NULL)
+RETURNS pg_lsn
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_lsn_at(timestamptz, text) IS
+	'get the LSN after the last transaction that ended at or before a time';
+REVOKE ALL ON FUNCTION walredo_lsn_at(timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_lsn_at(timestamptz, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
 	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,
@@ -891,6 +919,20 @@ COMMENT ON FUNCTION walredo_verify_all(regclass[], text) IS
 	'compare every block of a set of relations, or of the whole database, with the block rebuilt from WAL';
 REVOKE ALL ON FUNCTION walredo_verify_all(regclass[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[], text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_verify_slru(slru text DEFAULT NULL,
+	wal_directory text DEFAULT NULL,
+	OUT tag walredo_tag,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify_slru(text, text) IS
+	'compare the pages of transaction status, multixacts and commit timestamps in the server''s files with those rebuilt from WAL';
+REVOKE ALL ON FUNCTION walredo_verify_slru(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
 	TO pg_read_server_files;
 
 --

@@ -141,6 +141,7 @@ FROM walredo_wal_records(:'lsn', :'end_lsn') r,
 SELECT count(*) FROM walredo_pages_at('regress_privileges', 'main', :'end_lsn');
 SELECT count(*) FROM walredo_pages_at(walredo_tag('regress_privileges', 0), :'end_lsn');
 SELECT count(*) FROM walredo_verify('regress_privileges');
+SELECT count(*) > 0 AS verified FROM walredo_verify_slru('pg_xact');
 SELECT get_byte(walredo_apply('slru pg_xact/0000 blk 0', NULL,
 	ARRAY[walredo_zero_page('0/1000'),
 		walredo_clog_set_committed('0/2000', '{700,701}')]), 175);

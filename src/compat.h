@@ -39,6 +39,9 @@ typedef Oid RelFileNumber;
 #define RelidByRelfilenumber(tablespace, number) \
 	RelidByRelfilenode(tablespace, number)
 #define XACT_XINFO_HAS_RELFILELOCATORS	XACT_XINFO_HAS_RELFILENODES
+#define RelFileNumberIsValid(number)	OidIsValid(number)
+#define RelationMapOidToFilenumber(relid, shared) \
+	RelationMapOidToFilenode(relid, shared)
 
 #endif							/* PG_VERSION_NUM */
 
@@ -95,6 +98,13 @@ typedef int LoggedSlruPage;
 #define WALREDO_MAX_MULTIXACT_OFFSET	((uint64) PG_INT64_MAX)
 #else
 #define WALREDO_MAX_MULTIXACT_OFFSET	MaxMultiXactOffset
+#endif
+
+/* ... and so have the numbers of their segments, in the names of the files. */
+#if PG_VERSION_NUM >= 190000
+#define WALREDO_LONG_MEMBER_SEGMENT_NAMES	true
+#else
+#define WALREDO_LONG_MEMBER_SEGMENT_NAMES	false
 #endif
 
 /* PostgreSQL 19 renamed the type of a replication origin's ID. */

@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pool/pool.h"
+#include "source/restore.h"
 #include "source/source.h"
 #include "stats/stats.h"
 #include "utils/guc.h"
@@ -88,6 +89,15 @@ define_settings(void)
 							 0,
 							 NULL, NULL, NULL);
 
+	DefineCustomStringVariable("walredo.timeline",
+							   "Sets the timeline along which WAL is read.",
+							   "Can be \"current\", \"latest\", or the number of a timeline.",
+							   &walredo_timeline_setting,
+							   "current",
+							   PGC_USERSET,
+							   0,
+							   walredo_check_timeline, NULL, NULL);
+
 	DefineCustomStringVariable("walredo.backup_directory",
 							   "Sets the base backups that pages are taken from, separated by colons.",
 							   "They are directories as pg_basebackup makes them in plain format.",
@@ -97,14 +107,24 @@ define_settings(void)
 							   0,
 							   NULL, NULL, NULL);
 
-	DefineCustomStringVariable("walredo.timeline",
-							   "Sets the timeline along which WAL is read.",
-							   "Can be \"current\", \"latest\", or the number of a timeline.",
-							   &walredo_timeline_setting,
-							   "current",
-							   PGC_USERSET,
+	DefineCustomStringVariable("walredo.restore_command",
+							   "Sets the shell command that gets a WAL file that is not in the directories.",
+							   "An empty string means that there is none.",
+							   &walredo_restore_command,
+							   "",
+							   PGC_SUSET,
 							   0,
-							   walredo_check_timeline, NULL, NULL);
+							   walredo_check_restore_command, NULL, NULL);
+
+	DefineCustomIntVariable("walredo.restore_segments",
+							"Sets the maximum number of files from the restore command that a session keeps.",
+							NULL,
+							&walredo_restore_segments,
+							8,
+							1, WALREDO_MAX_RESTORE_SEGMENTS,
+							PGC_SUSET,
+							0,
+							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("walredo");
 }

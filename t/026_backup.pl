@@ -379,6 +379,11 @@ SQL
 		is($equal, $all, "$name: all pages of $relation in the middle are right");
 		cmp_ok($all, '>=', 1, '... of which there are some');
 		cmp_ok($all, '<', (-s $middle) / $page_size, '... but not all');
+		is( pages_of($node, "$late:$b1",
+				"walredo_pages_at('$relation', 'main', '$lsn{middle}')",
+				'masked'),
+			pages_in($node, slurp_file($middle), 'masked'),
+			'... which an older backup gives');
 	}
 	like(
 		with_setting($node, $late,

@@ -354,6 +354,10 @@ SQL
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at_all(regclass[],pg_lsn,text)' =>
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
+	'walredo_files(pg_lsn,pg_lsn,text)' =>
+	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
+	'walredo_lsn_at(timestamp with time zone,text)' =>
+	  "SELECT \@.walredo_lsn_at(clock_timestamp()) > '0/0'",
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, description, md5(page) FROM \@.walredo_page_history(\@.walredo_tag('public.u', 'main', 0), #)",
 	'walredo_page_diff(bytea,bytea)' =>
@@ -362,6 +366,8 @@ SQL
 	  "SELECT * FROM \@.walredo_verify('public.u')",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
+	'walredo_verify_slru(text,text)' =>
+	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",
 	'_walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
 	'_walredo_get_children()' =>
 	  "SELECT slot, state, database, role FROM \@.walredo_children",

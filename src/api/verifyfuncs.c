@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * verifyfuncs.c
- *	  SQL functions that check pages of relations against WAL.
+ *	  SQL functions that check pages of relations and SLRUs against WAL.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -25,6 +25,7 @@
 #include "page/attempt.h"
 #include "page/verify.h"
 #include "page/verify_progress.h"
+#include "page/verify_slru.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -34,6 +35,7 @@
 
 PG_FUNCTION_INFO_V1(walredo_verify);
 PG_FUNCTION_INFO_V1(walredo_verify_all);
+PG_FUNCTION_INFO_V1(walredo_verify_slru);
 PG_FUNCTION_INFO_V1(walredo_get_verify_progress);
 
 static const char *const status_names[] = {
@@ -330,6 +332,57 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 	}
 	verify_forks(fcinfo, forks, nforks, walredo_getarg_cstring(fcinfo, 1),
 				 true);
+	return (Datum) 0;
+}
+
+/* A WalredoReportSlruPage: makes a row of a result. */
+static void
+put_slru_result(const WalredoTag *tag, WalredoVerifyStatus status,
+				const char *detail, void *arg)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Datum		values[3];
+	bool		nulls[3] = {0};
+
+	values[0] = PointerGetDatum(tag);
+	values[1] = CStringGetTextDatum(status_names[status]);
+	nulls[2] = (detail == NULL);
+	if (detail != NULL)
+		values[2] = CStringGetTextDatum(detail);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * walredo_verify_slru(slru text, wal_directory text)
+ *
+ * Returns one row per page of an SLRU, or of all that WAL has records of.
+ */
+Datum
+walredo_verify_slru(PG_FUNCTION_ARGS)
+{
+	char	   *name = walredo_getarg_cstring(fcinfo, 0);
+	char	   *directory = walredo_getarg_cstring(fcinfo, 1);
+	int			slrus = 0;
+
+	walredo_check_may_read_wal();
+	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
+	{
+		if (name == NULL || strcmp(name, walredo_slru_directory(kind)) == 0)
+			slrus |= WALREDO_KIND_BIT(kind);
+	}
+	if (slrus == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized SLRU: \"%s\"", name),
+				 errhint("Valid SLRUs are \"%s\", \"%s\", \"%s\" and \"%s\".",
+						 walredo_slru_directory(WALREDO_TAG_CLOG),
+						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_OFFSETS),
+						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_MEMBERS),
+						 walredo_slru_directory(WALREDO_TAG_COMMIT_TS))));
+
+	InitMaterializedSRF(fcinfo, 0);
+	walredo_verify_slrus(slrus, directory, put_slru_result,
+						 fcinfo->resultinfo);
 	return (Datum) 0;
 }
 

@@ -18,6 +18,7 @@
 
 #include "access/xlog_internal.h"
 #include "page/bases.h"
+#include "wal/reader.h"
 
 /* A backup that may be used. */
 typedef struct Candidate

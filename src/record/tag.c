@@ -293,6 +293,24 @@ walredo_tag_is_valid(const WalredoTag *tag)
 	return WalredoTagIsSlru(tag) && tag->number <= TagSlru(tag)->last_page;
 }
 
+const char *
+walredo_slru_directory(WalredoTagKind kind)
+{
+	Assert(kind >= WALREDO_TAG_CLOG && kind <= WALREDO_TAG_COMMIT_TS);
+	return tag_slrus[kind - WALREDO_TAG_CLOG].directory;
+}
+
+/* As SlruFileName() in src/backend/access/transam/slru.c. */
+char *
+walredo_slru_segment_name(const WalredoTag *tag)
+{
+	unsigned long long segment = tag->number / SLRU_PAGES_PER_SEGMENT;
+	bool		is_long = tag->kind == WALREDO_TAG_MULTIXACT_MEMBERS &&
+		WALREDO_LONG_MEMBER_SEGMENT_NAMES;
+
+	return psprintf(is_long ? "%015llX" : "%04llX", segment);
+}
+
 /*
  * Less than, equal to or greater than zero, as a stands before, at or after b.
  * The pages of one fork follow each other.

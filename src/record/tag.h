@@ -136,6 +136,13 @@ extern WalredoTag *walredo_tag_read(StringInfo buf);
 /* True if the fields of a tag are within their limits. */
 extern bool walredo_tag_is_valid(const WalredoTag *tag);
 
+/*
+ * The directory of an SLRU in a data directory, and the name that the server
+ * gives to the segment file of one of its pages.  The name is palloc'd.
+ */
+extern const char *walredo_slru_directory(WalredoTagKind kind);
+extern char *walredo_slru_segment_name(const WalredoTag *tag);
+
 /* Orders by kind, tablespace, database, relation, fork, number. */
 extern int	walredo_tag_compare(const WalredoTag *a, const WalredoTag *b);
 

@@ -171,6 +171,18 @@ walredo_filter_all(void)
 	return &filter;
 }
 
+const WalredoPageFilter *
+walredo_filter_file_changes(void)
+{
+	static WalredoPageFilter filter;
+	static bool is_prepared = false;
+
+	if (!is_prepared)
+		prepare_filter(&filter, WALREDO_FILTER_FILE_CHANGES, REL, PART_ENDS);
+	is_prepared = true;
+	return &filter;
+}
+
 WalredoPageFilter *
 walredo_filter_page(const WalredoTag *tag)
 {
@@ -238,6 +250,16 @@ walredo_filter_forks(const WalredoTag *forks, int nforks, bool only_ends)
 	return filter;
 }
 
+WalredoPageFilter *
+walredo_filter_slrus(int slrus)
+{
+	WalredoPageFilter *filter = make_filter(WALREDO_FILTER_SLRUS, slrus, ~0);
+
+	Assert((slrus & ~(CLOG | MXACT_OFFSETS | MXACT_MEMBERS | COMMIT_TS)) == 0);
+	filter->slrus = slrus;
+	return filter;
+}
+
 void
 walredo_filter_free(WalredoPageFilter *filter)
 {
@@ -301,9 +323,13 @@ want_block(WalredoChanges *changes, const RelFileLocator *locator,
 		case WALREDO_FILTER_FORK:
 			return forknum == filter->tag.forknum &&
 				is_relation(locator, &filter->tag);
+		case WALREDO_FILTER_FILE_CHANGES:
+			return false;
 		case WALREDO_FILTER_FORKS:
 		case WALREDO_FILTER_FILES:
 			return (find_forks(changes, locator) & (1 << forknum)) != 0;
+		case WALREDO_FILTER_SLRUS:
+			break;
 	}
 	return false;
 }
@@ -317,6 +343,8 @@ walredo_changes_want(WalredoChanges *changes, const WalredoTag *tag)
 		return true;
 	if (changes->filter->kind == WALREDO_FILTER_PAGE)
 		return memcmp(&changes->filter->tag, tag, sizeof(WalredoTag)) == 0;
+	if (changes->filter->kind == WALREDO_FILTER_SLRUS)
+		return (changes->filter->slrus & WALREDO_KIND_BIT(tag->kind)) != 0;
 	if (tag->kind != WALREDO_TAG_REL)
 		return false;
 	locator = walredo_tag_locator(tag);
@@ -412,7 +440,7 @@ walredo_add_native(WalredoChanges *changes, const WalredoTag *tag,
 	return record;
 }
 
-void
+WalredoPageChange *
 walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
 				WalredoPageEnd end, bool of_fork_only)
 {
@@ -427,7 +455,7 @@ walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
 		change = &changes->list[changes->num_changes - 1];
 		if (change->end == end &&
 			memcmp(&change->tag, tag, sizeof(WalredoTag)) == 0)
-			return;
+			return change;
 	}
 	change = add_change(changes, tag);
 	if (change != NULL)
@@ -436,6 +464,7 @@ walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
 		change->end = end;
 		change->of_fork_only = of_fork_only;
 	}
+	return change;
 }
 
 WalredoRecord *
@@ -585,6 +614,8 @@ walredo_changes_free(WalredoChanges *changes)
 {
 	MemoryContextDelete(changes->context);
 	pfree(changes->list);
+	if (changes->files != NULL)
+		pfree(changes->files);
 	pfree(changes);
 }
 
@@ -669,6 +700,7 @@ walredo_changes_of(WalredoChanges *changes, const XLogRecord *record,
 		(record->xl_info & XLOG_XACT_HAS_INFO) == 0)
 		parts &= ~PART_ENDS;
 	changes->num_changes = 0;
+	changes->num_files = 0;
 
 	/*
 	 * Most records name no block that is wanted, and that can be seen at a

@@ -84,6 +84,8 @@ typedef struct WalredoPageChange
 	 * The page.  If this is a WALREDO_CHANGE_END of blocks of a relation, the
 	 * first block that ends.  All later blocks of the fork end, too, unless
 	 * the filter is WALREDO_FILTER_PAGE: then this is the page of the filter.
+	 * If this is a WALREDO_CHANGE_END and the filter is WALREDO_FILTER_SLRUS,
+	 * only walredo_change_ends() knows which pages end.
 	 */
 	WalredoTag	tag;
 	WalredoChangeKind what;
@@ -114,6 +116,12 @@ typedef struct WalredoPageChange
 	 */
 	WalredoPageEnd end;
 	bool		of_fork_only;
+
+	/*
+	 * For the truncation of pg_multixact/members and a WALREDO_FILTER_SLRUS
+	 * only: see walredo_change_ends().
+	 */
+	uint64		first_page;
 } WalredoPageChange;
 
 /* ----------------------------------------
@@ -127,7 +135,10 @@ typedef enum WalredoFilterKind
 	WALREDO_FILTER_PAGE,		/* one page, or object, of any kind */
 	WALREDO_FILTER_FORK,		/* all blocks of one fork of a relation */
 	WALREDO_FILTER_FORKS,		/* all blocks of any number of forks */
-	WALREDO_FILTER_FILES		/* the same, but only their ends */
+	WALREDO_FILTER_FILES,		/* the same, but only their ends */
+	WALREDO_FILTER_FILE_CHANGES,	/* no pages: for files.c, what is done to
+									 * files */
+	WALREDO_FILTER_SLRUS		/* all pages of some SLRUs */
 } WalredoFilterKind;
 
 /*
@@ -146,6 +157,9 @@ typedef struct WalredoPageFilter
 	WalredoTag *forks;
 	int			nforks;
 	struct wanted_hash *relations;
+
+	/* For WALREDO_FILTER_SLRUS: a set of WALREDO_KIND_BIT()s. */
+	int			slrus;
 
 	/*
 	 * For each resource manager, which parts of its records can concern a
@@ -167,14 +181,18 @@ typedef struct WalredoPageFilter
 /*
  * These functions make filters in the current memory context.  Arguments are
  * copied.  A tag that stands for a fork names any block of it.  With only_ends,
- * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  The filter that
- * walredo_filter_all() returns is always the same one, and must not be freed.
+ * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  SLRUs are given as a
+ * set of WALREDO_KIND_BIT()s.  The filters that walredo_filter_all() and
+ * walredo_filter_file_changes() return are always the same, and must not be
+ * freed.
  */
 extern const WalredoPageFilter *walredo_filter_all(void);
+extern const WalredoPageFilter *walredo_filter_file_changes(void);
 extern WalredoPageFilter *walredo_filter_page(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_fork(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_forks(const WalredoTag *forks,
 											   int nforks, bool only_ends);
+extern WalredoPageFilter *walredo_filter_slrus(int slrus);
 extern void walredo_filter_free(WalredoPageFilter *filter);
 
 /* ----------------------------------------
@@ -233,6 +251,13 @@ extern int	walredo_changes_part(WalredoChanges *changes,
  */
 extern WalredoRecord *walredo_change_record(WalredoChanges *changes,
 											const WalredoPageChange *change);
+
+/*
+ * Does a WALREDO_CHANGE_END that was found with a WALREDO_FILTER_SLRUS end a
+ * page?
+ */
+extern bool walredo_change_ends(const WalredoPageChange *change,
+								const WalredoTag *tag);
 
 extern void walredo_changes_free(WalredoChanges *changes);
 

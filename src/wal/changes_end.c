@@ -31,32 +31,6 @@
 #include "record/visibilitymap.h"
 #include "wal/changes_internal.h"
 
-/* Which pages a FileChange ends. */
-typedef enum EndScope
-{
-	SCOPE_OBJECT,				/* the one that the tag names */
-	SCOPE_FORK,					/* the tag's fork, from the tag's block on */
-	SCOPE_RELATION,				/* all forks of the tag's relation */
-	SCOPE_DATABASE,				/* all files of a database in a tablespace */
-	SCOPE_TABLESPACE,			/* all files in a tablespace */
-	SCOPE_SLRU,					/* segments wholly before the tag's page */
-	SCOPE_KIND					/* all pages of the tag's kind */
-} EndScope;
-
-/* What a WAL record does to files, without naming the pages in them. */
-typedef struct FileChange
-{
-	WalredoPageEnd end;
-	EndScope	scope;
-	WalredoTag	tag;
-
-	/*
-	 * For SCOPE_SLRU of multixact members: only segments from that of this
-	 * page on end.
-	 */
-	uint64		first_page;
-} FileChange;
-
 /*
  * Is a page of an SLRU in a segment that is removed when the SLRU is truncated?
  *
@@ -176,17 +150,41 @@ add_end_of_fork(WalredoChanges *changes, const FileChange *file,
 						file->scope == SCOPE_FORK);
 }
 
+/* Adds a change of files of relations to the list of them. */
+static void
+add_file_change(WalredoChanges *changes, const FileChange *file)
+{
+	if (file->tag.kind != WALREDO_TAG_REL)
+		return;
+	if ((file->scope == SCOPE_FORK || file->scope == SCOPE_RELATION) &&
+		!walredo_tag_is_valid(&file->tag))
+		walredo_changes_broken(changes, "The record refers to an invalid page address.");
+	if (changes->num_files == changes->max_files)
+	{
+		changes->max_files = Max(8, changes->max_files * 2);
+		changes->files = changes->files == NULL ?
+			palloc(changes->max_files * sizeof(FileChange)) :
+			repalloc_huge(changes->files,
+						  changes->max_files * sizeof(FileChange));
+	}
+	changes->files[changes->num_files++] = *file;
+}
+
 /* Adds the ends of those pages of the filter that a change of files ends. */
 static void
 add_ends(WalredoChanges *changes, const FileChange *file)
 {
 	const WalredoPageFilter *filter = changes->filter;
+	WalredoPageChange *change;
 	RelFileLocator locator;
 	uint64		from;
 
 	switch (filter->kind)
 	{
 		case WALREDO_FILTER_ALL:
+			break;
+		case WALREDO_FILTER_FILE_CHANGES:
+			add_file_change(changes, file);
 			break;
 		case WALREDO_FILTER_PAGE:
 			from = first_ended(file, &filter->tag);
@@ -209,10 +207,34 @@ add_ends(WalredoChanges *changes, const FileChange *file)
 			for (int i = 0; i < filter->nforks; i++)
 				add_end_of_fork(changes, file, &filter->forks[i]);
 			break;
+		case WALREDO_FILTER_SLRUS:
+			if (!walredo_changes_want(changes, &file->tag))
+				break;
+			change = walredo_add_end(changes, &file->tag, file->end, false);
+			if (change != NULL)
+				change->first_page = file->first_page;
+			break;
 	}
 }
 
-/* The same, with the fields of the FileChange as arguments. */
+/*
+ * An SLRU is either truncated, or all of it is removed.
+ */
+bool
+walredo_change_ends(const WalredoPageChange *change, const WalredoTag *tag)
+{
+	FileChange	file = {
+		change->end,
+		change->end == WALREDO_TRUNCATED ? SCOPE_SLRU : SCOPE_KIND,
+		change->tag,
+		change->first_page
+	};
+
+	Assert(change->what == WALREDO_CHANGE_END && WalredoTagIsSlru(tag));
+	return first_ended(&file, tag) != PG_UINT64_MAX;
+}
+
+/* As add_ends(), with the fields of the FileChange as arguments. */
 static void
 end_files(WalredoChanges *changes, WalredoPageEnd end, EndScope scope,
 		  const WalredoTag *tag)

@@ -30,6 +30,32 @@ typedef struct Cursor
 	Size		left;			/* number of bytes from there to the end */
 } Cursor;
 
+/* Which pages a FileChange ends. */
+typedef enum EndScope
+{
+	SCOPE_OBJECT,				/* the one that the tag names */
+	SCOPE_FORK,					/* the tag's fork, from the tag's block on */
+	SCOPE_RELATION,				/* all forks of the tag's relation */
+	SCOPE_DATABASE,				/* all files of a database in a tablespace */
+	SCOPE_TABLESPACE,			/* all files in a tablespace */
+	SCOPE_SLRU,					/* segments wholly before the tag's page */
+	SCOPE_KIND					/* all pages of the tag's kind */
+} EndScope;
+
+/* What a WAL record does to files, without naming the pages in them. */
+typedef struct FileChange
+{
+	WalredoPageEnd end;
+	EndScope	scope;
+	WalredoTag	tag;
+
+	/*
+	 * For SCOPE_SLRU of multixact members: only segments from that of this
+	 * page on end.
+	 */
+	uint64		first_page;
+} FileChange;
+
 struct WalredoChanges
 {
 	const WalredoPageFilter *filter;
@@ -59,6 +85,14 @@ struct WalredoChanges
 	MemoryContext context;
 
 	/*
+	 * For WALREDO_FILTER_FILE_CHANGES only: what the record does to files of
+	 * relations.  This memory is used again, too.
+	 */
+	FileChange *files;
+	int			num_files;
+	int			max_files;
+
+	/*
 	 * The record as a walredo_record, or NULL if no caller has asked for it
 	 * yet: copies[0] with will_init false, and copies[1] with will_init true.
 	 * All changes share these two, because records can be long.
@@ -82,7 +116,9 @@ typedef struct XactEnd
 {
 	bool		is_commit;
 	bool		was_prepared;
-	TimestampTz timestamp;
+	TimestampTz xact_time;		/* when it ended */
+	TimestampTz timestamp;		/* the same, but for a replicated transaction
+								 * when it ended where it came from */
 	int			nsubxacts;
 	const char *subxacts;		/* TransactionIds */
 	int			nrelations;
@@ -109,10 +145,15 @@ extern WalredoRecord *walredo_add_native(WalredoChanges *changes,
 										 WalredoRecordKind kind,
 										 Size body_size);
 
-/* Adds a WALREDO_CHANGE_END.  The arguments become the fields of the change. */
-extern void walredo_add_end(WalredoChanges *changes,
-							const WalredoTag *tag, WalredoPageEnd end,
-							bool of_fork_only);
+/*
+ * Adds a WALREDO_CHANGE_END.  The arguments become the fields of the change.
+ * Returns the change, or NULL if it is not in the part of the list that is
+ * asked for.
+ */
+extern WalredoPageChange *walredo_add_end(WalredoChanges *changes,
+										  const WalredoTag *tag,
+										  WalredoPageEnd end,
+										  bool of_fork_only);
 
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,
@@ -132,6 +173,10 @@ extern uint8 walredo_changes_find_forks(WalredoChanges *changes,
 extern bool walredo_changes_xact_end(WalredoChanges *changes, XactEnd *end);
 extern bool walredo_changes_truncation(WalredoChanges *changes,
 									   xl_smgr_truncate *xlrec);
+
+/* The first of these, for a record that has only been read. */
+extern bool walredo_record_xact_end(const XLogRecord *record,
+									XLogRecPtr end_lsn, XactEnd *end);
 
 /* changes_native.c: pages that records change without naming them */
 extern void walredo_native_of_heap(WalredoChanges *changes);

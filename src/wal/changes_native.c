@@ -316,7 +316,8 @@ wanted_kind(WalredoChanges *changes, WalredoTagKind kind)
 {
 	return changes->filter->kind == WALREDO_FILTER_ALL ||
 		(changes->filter->kind == WALREDO_FILTER_PAGE &&
-		 changes->filter->tag.kind == kind);
+		 changes->filter->tag.kind == kind) ||
+		(changes->filter->slrus & WALREDO_KIND_BIT(kind)) != 0;
 }
 
 /*
@@ -440,7 +441,8 @@ walredo_changes_xact_end(WalredoChanges *changes, XactEnd *end)
 	if (!end->is_commit && !end->was_prepared && op != XLOG_XACT_ABORT)
 		return false;
 
-	take(changes, &cursor, &end->timestamp, sizeof(end->timestamp));
+	take(changes, &cursor, &end->xact_time, sizeof(end->xact_time));
+	end->timestamp = end->xact_time;
 	if (changes->record->xl_info & XLOG_XACT_HAS_INFO)
 		take(changes, &cursor, &xinfo, sizeof(xinfo));
 	if (xinfo & XACT_XINFO_HAS_DBINFO)
@@ -475,6 +477,28 @@ walredo_changes_xact_end(WalredoChanges *changes, XactEnd *end)
 		end->timestamp = origin.origin_timestamp;
 	}
 	return true;
+}
+
+bool
+walredo_record_xact_end(const XLogRecord *record, XLogRecPtr end_lsn,
+						XactEnd *end)
+{
+	WalredoChanges changes = {0};
+	WalredoRecordHeaders headers;
+	uint8		op = record->xl_info & XLOG_XACT_OPMASK;
+
+	if (record->xl_rmid != RM_XACT_ID || op == XLOG_XACT_ASSIGNMENT ||
+		op == XLOG_XACT_INVALIDATIONS || op == XLOG_XACT_PREPARE)
+		return false;
+	changes.record = record;
+	changes.end_lsn = end_lsn;
+	walredo_xlogrecord_headers(record, &headers);
+	if (headers.error != NULL)
+		walredo_changes_broken(&changes, "%s", headers.error);
+	changes.main_data.left = headers.main_size;
+	changes.main_data.ptr =
+		(const char *) record + record->xl_tot_len - headers.main_size;
+	return walredo_changes_xact_end(&changes, end);
 }
 
 /*

@@ -45,8 +45,10 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
+#include "access/xlogrecovery.h"
 #include "catalog/pg_control.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -205,6 +207,26 @@ static inline bool is_switch(const XLogRecord *record);
  * ----------------------------------------
  */
 
+char *
+walredo_wal_with_local(const char *directory)
+{
+	static const char local[] = "$pg_wal";
+	const char *element = directory;
+
+	if (directory == NULL)
+		return NULL;
+	while (element != NULL)
+	{
+		const char *colon = strchr(element, ':');
+		Size		length = colon ? colon - element : strlen(element);
+
+		if (length == strlen(local) && strncmp(element, local, length) == 0)
+			return pstrdup(directory);
+		element = colon ? colon + 1 : NULL;
+	}
+	return psprintf("%s:%s", directory, local);
+}
+
 WalredoReader *
 walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 					 XLogRecPtr end_lsn)
@@ -279,6 +301,59 @@ XLogRecPtr
 walredo_reader_last_lsn(WalredoReader *reader)
 {
 	return reader->end_lsn;
+}
+
+void
+walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn)
+{
+	if (reader->stop_reason != NULL)
+		pfree(reader->stop_reason);
+	reader->stop_reason = NULL;
+	reader->phase = READER_READING;
+	reader->start_lsn = InvalidXLogRecPtr;
+	reader->next_lsn = lsn;
+	reader->usable_end = 0;
+	if (lsn >= reader->end_lsn)
+		end_range(reader);
+	else
+		begin_reading(reader, lsn);
+}
+
+XLogRecPtr
+walredo_reader_newest_segment(WalredoReader *reader)
+{
+	int			segsize = reader->source->segsize;
+
+	if (reader->source->is_local)
+		return (reader->end_lsn - 1) / segsize * segsize;
+	return walredo_source_newest(reader->source, PG_UINT64_MAX) * segsize;
+}
+
+XLogRecPtr
+walredo_reader_segment_before(WalredoReader *reader, XLogRecPtr lsn)
+{
+	int			segsize = reader->source->segsize;
+
+	return (lsn - 1) / segsize * segsize;
+}
+
+bool
+walredo_reader_is_local(WalredoReader *reader)
+{
+	return reader->source->is_local;
+}
+
+bool
+walredo_reader_is_of_server(WalredoReader *reader)
+{
+	TimeLineID	tli;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&tli);
+	else
+		(void) GetFlushRecPtr(&tli);
+	return reader->source->system_identifier == GetSystemIdentifier() &&
+		reader->source->tli == tli;
 }
 
 uint64
@@ -371,27 +446,10 @@ walredo_reader_begin_in(WalredoSource *source, XLogRecPtr start_lsn,
 {
 	WalredoReader *reader = palloc0(sizeof(WalredoReader));
 
+	reader->quiet = true;
 	reader->source = source;
 	begin_range(reader, start_lsn, end_lsn);
 	return reader;
-}
-
-char *
-walredo_wal_with_local(const char *directory)
-{
-	const char *c = directory;
-
-	if (directory == NULL)
-		return NULL;
-	do
-	{
-		Size		length = strcspn(c, ":");
-
-		if (length == strlen("$pg_wal") && strncmp(c, "$pg_wal", length) == 0)
-			return pstrdup(directory);
-		c += length;
-	} while (*c++ == ':');
-	return psprintf("%s:$pg_wal", directory);
 }
 
 /* Makes the source of a range that ends at end_lsn. */

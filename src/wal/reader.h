@@ -32,6 +32,13 @@ typedef struct WalredoReader WalredoReader;
 #define WALREDO_END_OF_WAL	PG_UINT64_MAX
 
 /*
+ * Returns the directories of a directory argument with the server's own WAL
+ * after them, unless it is among them; palloc'd.  For NULL, which is the
+ * server's own WAL, returns NULL.
+ */
+extern char *walredo_wal_with_local(const char *directory);
+
+/*
  * Starts reading at the first record that begins at or after start_lsn.
  * Records are returned up to the last one that ends at or before end_lsn.
  *
@@ -92,18 +99,12 @@ extern WalredoReader *walredo_reader_begin_at(const char *directory,
 											  int *chosen);
 
 /*
- * The same as walredo_reader_begin(), with a source of the caller's, which must
- * live as long as the reader.
+ * The same as walredo_reader_begin_search(), but reads a source of the caller's,
+ * which must live as long as the reader, up to end_lsn.
  */
 extern WalredoReader *walredo_reader_begin_in(struct WalredoSource *source,
 											  XLogRecPtr start_lsn,
 											  XLogRecPtr end_lsn);
-
-/*
- * The directories given and the server's own WAL, which is appended unless it
- * is among them; palloc'd.  NULL for NULL, which is the server's own WAL.
- */
-extern char *walredo_wal_with_local(const char *directory);
 
 /*
  * Moves to the next record.  Returns false at the end of the range.  The record
@@ -170,6 +171,34 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
  * walredo_reader_end_lsn().
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
+
+/*
+ * Reads on at the first record that begins at or after lsn, which must be in
+ * the range, and can be before what has been read.  As walredo_reader_begin(),
+ * this reads that record.
+ */
+extern void walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn);
+
+/*
+ * Where the newest segment begins that the range ends in, as far as that is
+ * known before it is read; and where the segment begins that is before lsn.
+ * For reading backwards.
+ */
+extern XLogRecPtr walredo_reader_newest_segment(WalredoReader *reader);
+extern XLogRecPtr walredo_reader_segment_before(WalredoReader *reader,
+												XLogRecPtr lsn);
+
+/*
+ * Is this the server's own WAL, so that an open range ends where the server is
+ * now?
+ */
+extern bool walredo_reader_is_local(WalredoReader *reader);
+
+/*
+ * Is this WAL of the server that runs, on the timeline that it is on, so that
+ * what WAL tells of is what the server has?
+ */
+extern bool walredo_reader_is_of_server(WalredoReader *reader);
 
 /* The identifier of the database system whose WAL is read. */
 extern uint64 walredo_reader_system(WalredoReader *reader);
