@@ -113,6 +113,25 @@ find_server()
 	fi
 }
 
+# The libraries that walredo is linked with: the package, and a header of it.
+headers=(
+	"libseccomp-dev seccomp.h"
+	"zlib1g-dev zlib.h"
+	"liblz4-dev lz4frame.h"
+	"libzstd-dev zstd.h"
+	"libbz2-dev bzlib.h"
+)
+
+# The programs that make archives for the tests: the package, and the program.
+archivers=(
+	"gzip gzip"
+	"bzip2 bzip2"
+	"lz4 lz4"
+	"zstd zstd"
+	"pgbackrest pgbackrest"
+	"barman barman"
+)
+
 compiles()
 {
 	printf '%s\nint main(void) { return 0; }\n' "$1" |
@@ -140,7 +159,7 @@ has_fuzzer()
 missing()
 {
 	local bindir=/nonexistent pgxs=/nonexistent server=/nonexistent
-	local share=/nonexistent library=/nonexistent program clang
+	local share=/nonexistent library=/nonexistent program clang header
 
 	if [ -x "$pg_config" ]
 	then
@@ -170,12 +189,14 @@ missing()
 	if command -v "${CC:-gcc}" >/dev/null
 	then
 		compiles '#include <stdio.h>' || say "libc6-dev the C library's headers"
-		compiles '#include <seccomp.h>' || say "libseccomp-dev seccomp.h"
 	else
 		say "gcc a C compiler"
 		say "libc6-dev the C library's headers"
-		say "libseccomp-dev seccomp.h"
 	fi
+	for header in "${headers[@]}"
+	do
+		compiles "#include <${header#* }>" || say "$header"
+	done
 	command -v make >/dev/null || say "make make"
 	if [ "$1" != demo ]
 	then
@@ -199,6 +220,10 @@ missing()
 			say "postgresql-server-dev-$version the Perl module PostgreSQL::Test::Cluster"
 		[ -x "$pgxs/test/regress/pg_regress" ] ||
 			say "postgresql-server-dev-$version pg_regress"
+		for program in "${archivers[@]}"
+		do
+			command -v "${program#* }" >/dev/null || say "$program"
+		done
 	fi
 }
 
@@ -267,7 +292,7 @@ need_packages()
 	if [ -z "$version" ]
 	then
 		say "No PostgreSQL server found.  Set PG_CONFIG to its pg_config, or, as root:"
-		say "  apt-get install postgresql postgresql-server-dev-all libseccomp-dev libipc-run-perl gcc libc6-dev make clang libclang-rt-dev"
+		say "  apt-get install postgresql postgresql-server-dev-all ${headers[*]% *} gcc libc6-dev make clang libclang-rt-dev libipc-run-perl ${archivers[*]% *}"
 		die "no PostgreSQL server"
 	fi
 	[ "$version" -ge $oldest_version ] ||

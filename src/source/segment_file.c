@@ -35,6 +35,9 @@
 /* Bytes that are decompressed at once on the way to an offset. */
 #define SKIP_SIZE		(64 * 1024)
 
+/* The longest text about a file. */
+#define MAX_PROBLEM		256
+
 struct WalredoSegmentFile
 {
 	MemoryContext context;
@@ -52,6 +55,7 @@ struct WalredoSegmentFile
 	Size		in_left;
 	uint64		position;		/* offset of the next byte of the contents */
 	const char *problem;		/* why the stream cannot go on, or NULL */
+	char		problem_text[MAX_PROBLEM];
 	char	   *skipped;		/* SKIP_SIZE bytes, or NULL */
 };
 
@@ -74,6 +78,9 @@ walredo_open_regular_file(const char *path, struct stat *st)
 	int			fd = OpenTransientFile(path,
 									   O_RDONLY | O_NONBLOCK | PG_BINARY);
 
+	/* These are a symbolic link to itself, and a device that is not there. */
+	if (fd < 0 && (errno == ELOOP || errno == ENXIO))
+		errno = EISDIR;
 	if (fd >= 0 && (fstat(fd, st) != 0 || !S_ISREG(st->st_mode)))
 	{
 		CloseTransientFile(fd);
@@ -125,11 +132,21 @@ is_same_file(const struct stat *a, const struct stat *b)
 		a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-/* Takes note of why the stream cannot go on. */
+/*
+ * Takes note of why the stream cannot go on, as printf() would write it.  A source
+ * can look at thousands of bad files, again and again, so the text takes no
+ * memory of its own.
+ */
 static void
-set_problem(WalredoSegmentFile *file, const char *problem)
+pg_attribute_printf(2, 3)
+set_problem(WalredoSegmentFile *file, const char *format,...)
 {
-	file->problem = MemoryContextStrdup(file->context, problem);
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(file->problem_text, MAX_PROBLEM, format, args);
+	va_end(args);
+	file->problem = file->problem_text;
 }
 
 /* Begins with a file, or begins again. */
@@ -193,17 +210,15 @@ read_stream(WalredoSegmentFile *file, int fd, char *buf, Size length)
 			file->next_input += file->in_left;
 			if (problem != NULL)
 			{
-				set_problem(file, problem);
+				set_problem(file, "%s", problem);
 				break;
 			}
 		}
 		problem = walredo_decompress(decompressor, &file->in, &file->in_left,
 									 &out, &out_left);
 		if (problem != NULL)
-			set_problem(file,
-						psprintf("decompression by %s fails: %s",
-								 walredo_compression_name(file->compression),
-								 problem));
+			set_problem(file, "decompression by %s fails: %s",
+						walredo_compression_name(file->compression), problem);
 		else if (file->in_left == 0 && file->next_input >= file->st.st_size &&
 				 out_left > 0)
 		{

@@ -41,8 +41,9 @@ extern int	walredo_open_regular_file(const char *path, struct stat *st);
  *
  * Returns the number of bytes read, which is less than length only if the
  * contents end there, or cannot be read further: *problem then says why, in
- * words that can follow "but it cannot be used:", and else is NULL.  If a file
- * that is not compressed has a problem, errno is set, too.
+ * words that can follow "but it cannot be used:", and is valid until the next
+ * call; else it is NULL.  If a file that is not compressed has a problem, errno
+ * is set, too.
  *
  * A compressed file is read as a stream, so this is fast only if the offset is
  * where the last call for the same file has ended, or a little later.

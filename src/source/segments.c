@@ -231,7 +231,7 @@ file_problem(WalredoSource *source, int fd, const struct stat *st,
 									   &is_compressed);
 
 	if (problem != NULL)
-		return problem;
+		return pstrdup(problem);
 	if (is_foreign(source, &header))
 		return psprintf("it belongs to the database system with identifier " UINT64_FORMAT,
 						header.xlp_sysid);
@@ -442,6 +442,7 @@ open_listed(WalredoSource *source, const WalredoTimeline *timeline,
 	{
 		FileQuality quality;
 
+		CHECK_FOR_INTERRUPTS();
 		if (listed[i].kind == WALREDO_FILE_OTHER ||
 			(wanted == FILE_GOOD && listed[i].kind != WALREDO_FILE_WHOLE))
 			continue;

@@ -217,7 +217,7 @@ walredo_source_follow_server(WalredoSource *source)
  */
 
 WalredoSource *
-walredo_source_begin(const char *directories, WalredoTolerance tolerance)
+walredo_source_open(const char *directories, WalredoTolerance tolerance)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "walredo source",
@@ -230,6 +230,14 @@ walredo_source_begin(const char *directories, WalredoTolerance tolerance)
 	MemoryContextSwitchTo(old_context);
 
 	choose_system(source);
+	return source;
+}
+
+WalredoSource *
+walredo_source_begin(const char *directories, WalredoTolerance tolerance)
+{
+	WalredoSource *source = walredo_source_open(directories, tolerance);
+
 	choose_timeline(source);
 	if (directories != NULL && tolerance != WALREDO_TOLERATE_ALL)
 		report_other_timeline(source);
