@@ -645,7 +645,7 @@ newest_timeline(WalredoSource *source)
 	 * Ask for the history files of later timelines, one after the other, as
 	 * findNewestTimeLine() in src/backend/access/transam/timeline.c does.
 	 */
-	while (wanted_timeline() == TIMELINE_LATEST)
+	while (wanted_timeline() == TIMELINE_LATEST && newest + 1 < TIMELINE_LATEST)
 	{
 		TLHistoryFileName(name, newest + 1);
 		if (!walredo_source_restore(source, name, path))

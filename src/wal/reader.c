@@ -207,6 +207,26 @@ static inline bool is_switch(const XLogRecord *record);
  * ----------------------------------------
  */
 
+char *
+walredo_wal_with_local(const char *directory)
+{
+	static const char local[] = "$pg_wal";
+	const char *element = directory;
+
+	if (directory == NULL)
+		return NULL;
+	while (element != NULL)
+	{
+		const char *colon = strchr(element, ':');
+		Size		length = colon ? colon - element : strlen(element);
+
+		if (length == strlen(local) && strncmp(element, local, length) == 0)
+			return pstrdup(directory);
+		element = colon ? colon + 1 : NULL;
+	}
+	return psprintf("%s:%s", directory, local);
+}
+
 WalredoReader *
 walredo_reader_begin(const char *directory, XLogRecPtr start_lsn,
 					 XLogRecPtr end_lsn)

@@ -32,6 +32,13 @@ typedef struct WalredoReader WalredoReader;
 #define WALREDO_END_OF_WAL	PG_UINT64_MAX
 
 /*
+ * Returns the directories of a directory argument with the server's own WAL
+ * after them, unless it is among them; palloc'd.  For NULL, which is the
+ * server's own WAL, returns NULL.
+ */
+extern char *walredo_wal_with_local(const char *directory);
+
+/*
  * Starts reading at the first record that begins at or after start_lsn.
  * Records are returned up to the last one that ends at or before end_lsn.
  *
