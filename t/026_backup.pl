@@ -578,7 +578,7 @@ like(with_setting($node, $copy, $query),
 write_file("$copy/global/pg_control", $control);
 unlink "$copy/pg_xact/0000";
 system('mkfifo', "$copy/pg_xact/0000") == 0 or die;
-like(with_setting($node, $copy, $query), qr/pg_xact\/0000" is not a regular file/,
+like(with_setting($node, $copy, $query), qr/cannot rebuild .*\nDETAIL: .*pg_xact\/0000" of the backup is not a regular file/,
 	'a FIFO');
 like(with_setting($node, 'x' x 2000, $query), qr/entry of walredo.backup_directory is too long/,
 	'a long name');

@@ -452,24 +452,6 @@ walredo_reader_begin_in(WalredoSource *source, XLogRecPtr start_lsn,
 	return reader;
 }
 
-char *
-walredo_wal_with_local(const char *directory)
-{
-	const char *c = directory;
-
-	if (directory == NULL)
-		return NULL;
-	do
-	{
-		Size		length = strcspn(c, ":");
-
-		if (length == strlen("$pg_wal") && strncmp(c, "$pg_wal", length) == 0)
-			return pstrdup(directory);
-		c += length;
-	} while (*c++ == ':');
-	return psprintf("%s:$pg_wal", directory);
-}
-
 /* Makes the source of a range that ends at end_lsn. */
 static WalredoSource *
 begin_source(const char *directory, XLogRecPtr end_lsn, bool quiet)

@@ -107,12 +107,6 @@ extern WalredoReader *walredo_reader_begin_in(struct WalredoSource *source,
 											  XLogRecPtr end_lsn);
 
 /*
- * The directories given and the server's own WAL, which is appended unless it
- * is among them; palloc'd.  NULL for NULL, which is the server's own WAL.
- */
-extern char *walredo_wal_with_local(const char *directory);
-
-/*
  * Moves to the next record.  Returns false at the end of the range.  The record
  * stays valid until the next call.
  */
