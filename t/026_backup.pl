@@ -4,6 +4,11 @@
 # page.  Each is compared with what the server had in its files at that LSN.
 #
 # Seen to fail:
+# - when the checksums of a backup's pages were not checked;
+# - when a page was used whose LSN was after the one asked for;
+# - when it was not asked whether the backup had ended by the LSN;
+# - when a link to the server's own tablespace was followed;
+# - when blocks of the backup were returned that had been truncated since.
 
 use File::Copy qw(move);
 use PostgreSQL::Test::RecursiveCopy;

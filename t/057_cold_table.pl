@@ -5,9 +5,8 @@
 # The table has 20 MB.  With BACKUP_MB=5000 it has 5 GB, which takes some minutes,
 # and 16 GB of disk space.
 #
-# Seen to fail:
-# - when WAL was read from the server's own directory only;
-# - when the bit was not changed.
+# Seen to fail: with a block beyond the first file of the table, when only that
+# file was looked at.
 
 use Time::HiRes qw(time);
 use WalredoTest;
