@@ -68,6 +68,7 @@ OBJS = \
 	src/wal/file_names.o \
 	src/wal/files.o \
 	src/wal/names.o \
+	src/wal/ranges.o \
 	src/wal/reader.o \
 	src/wal/times.o
 

@@ -846,6 +846,21 @@ REVOKE ALL ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_files(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_wal_range(wal_directory text DEFAULT NULL,
+	OUT timeline int4,
+	OUT start_lsn pg_lsn,
+	OUT end_lsn pg_lsn,
+	OUT start_time timestamptz,
+	OUT end_time timestamptz,
+	OUT segments int8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_wal_range(text) IS
+	'get the unbroken stretches of WAL that are there';
+REVOKE ALL ON FUNCTION walredo_wal_range(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_range(text) TO pg_read_server_files;
+
 CREATE FUNCTION walredo_lsn_at(at timestamptz,
 	wal_directory text DEFAULT NULL)
 RETURNS pg_lsn

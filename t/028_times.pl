@@ -4,6 +4,12 @@
 # commit timestamps; and recovery to such a time ends at the same place.
 #
 # Seen to fail:
+# - when the first transaction in a segment was taken instead of the last, or
+#   reading ended at the first one that was later;
+# - when a transaction at exactly the time was not counted, or the result was
+#   where its record begins;
+# - when only the newest segment was read, or all from the oldest on;
+# - when a standby was believed to have all WAL of the past.
 
 use WalredoTest;
 

@@ -79,9 +79,7 @@ SQL
 $node->safe_psql('postgres', 'DELETE FROM cold WHERE i % 1000 = 2; CHECKPOINT');
 my $archived = $node->safe_psql('postgres',
 	'SELECT pg_walfile_name(pg_switch_wal())');
-$node->poll_query_until('postgres',
-	"SELECT last_archived_wal >= '$archived' FROM pg_stat_archiver")
-  or die 'WAL is not archived';
+wait_until_archived($node, $archived);
 recycle_wal();
 
 my $settings = "SET walredo.backup_directory = '" . $node->backup_dir . "/b'";

@@ -356,6 +356,8 @@ SQL
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_files(pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
+	'walredo_wal_range(text)' =>
+	  "SELECT count(*) > 0 FROM \@.walredo_wal_range()",
 	'walredo_lsn_at(timestamp with time zone,text)' =>
 	  "SELECT \@.walredo_lsn_at(clock_timestamp()) > '0/0'",
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>

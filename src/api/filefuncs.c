@@ -19,10 +19,12 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "wal/files.h"
+#include "wal/ranges.h"
 #include "wal/times.h"
 
 PG_FUNCTION_INFO_V1(walredo_files);
 PG_FUNCTION_INFO_V1(walredo_lsn_at);
+PG_FUNCTION_INFO_V1(walredo_wal_range);
 
 static const char *const event_names[] = {
 	[WALREDO_NOT_ENDED] = NULL,
@@ -84,4 +86,36 @@ walredo_lsn_at(PG_FUNCTION_ARGS)
 
 	PG_RETURN_LSN(walredo_lsn_of_time(walredo_getarg_cstring(fcinfo, 1),
 									  PG_GETARG_TIMESTAMPTZ(0)));
+}
+
+/*
+ * walredo_wal_range(wal_directory)
+ *
+ * Returns one row per unbroken stretch of WAL.
+ */
+Datum
+walredo_wal_range(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	walredo_check_may_read_wal();
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, walredo_wal_ranges(walredo_getarg_cstring(fcinfo, 0)))
+	{
+		const WalredoWalRange *range = lfirst(lc);
+		Datum		values[6];
+		bool		nulls[6] = {0};
+
+		values[0] = Int32GetDatum(range->tli);
+		values[1] = LSNGetDatum(range->start_lsn);
+		values[2] = LSNGetDatum(range->end_lsn);
+		values[3] = TimestampTzGetDatum(range->start_time);
+		values[4] = TimestampTzGetDatum(range->end_time);
+		nulls[3] = nulls[4] = !range->has_times;
+		values[5] = Int64GetDatum((int64) range->segments);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
 }

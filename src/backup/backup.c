@@ -524,7 +524,7 @@ locate(WalredoBackup *backup, const WalredoTag *tag, char *path,
 	const char *directory = backup->directory;
 	RelFileLocator locator;
 	char	   *relation_path;
-	char		slru_path[64];
+	char	   *segment;
 
 	*blkno = 0;
 	switch ((WalredoTagKind) tag->kind)
@@ -544,11 +544,11 @@ locate(WalredoBackup *backup, const WalredoTag *tag, char *path,
 		case WALREDO_TAG_MULTIXACT_OFFSETS:
 		case WALREDO_TAG_MULTIXACT_MEMBERS:
 		case WALREDO_TAG_COMMIT_TS:
-			/* The text form of the tag has the name of the segment. */
-			if (sscanf(walredo_tag_to_cstring(tag), "slru %63s blk %u",
-					   slru_path, blkno) != 2)
-				elog(ERROR, "could not find segment of SLRU page");
-			snprintf(path, MAXPGPATH, "%s/%s", directory, slru_path);
+			*blkno = tag->number % SLRU_PAGES_PER_SEGMENT;
+			segment = walredo_slru_segment_name(tag);
+			snprintf(path, MAXPGPATH, "%s/%s/%s", directory,
+					 walredo_slru_directory(tag->kind), segment);
+			pfree(segment);
 			break;
 		case WALREDO_TAG_RELMAP:
 			locator = walredo_tag_locator(tag);

@@ -13,9 +13,10 @@
  *
  *	1. Get the redo point R from the control file.
  *	2. Read WAL from its beginning to its end.
- *	3. Read pages from the files.
- *	4. Read WAL on, up to its end E, which may be later now.
- *	5. Compare the pages with those rebuilt as of E.
+ *	3. Read a page from its file.
+ *	4. If it is not as WAL says that has been read, read WAL on, up to its
+ *	   end E, which may be later now.
+ *	5. Compare the page with the one rebuilt as of E.
  *
  * Each entry of a page must then be as it is at E, unless a record between R
  * and E has set it.  To find these entries, the same records are applied to a
@@ -34,8 +35,8 @@
  * records are shortly before R, it is not known whether they have been lost, or
  * are going to be written by the next checkpoint.
  *
- * A page that differs is read again after a moment, and compared again, before
- * it is reported, because it may have been read while it was being written.
+ * A page that differs is read and compared a few times before it is reported,
+ * because it may have been read while it was being written.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -208,7 +209,13 @@ typedef struct FilePage
 	int			size;			/* bytes of it that are in the file */
 	char	   *error;			/* why it cannot be read, or NULL */
 
+	/*
+	 * has_result is not set if the page is not there, and need not be.
+	 * is_final is not set if the result can be another one when the page is
+	 * read again.
+	 */
 	bool		has_result;
+	bool		is_final;
 	WalredoVerifyStatus status;
 	const char *detail;
 } FilePage;
@@ -720,6 +727,7 @@ static void
 set_result(FilePage *page, WalredoVerifyStatus status, const char *detail)
 {
 	page->has_result = true;
+	page->is_final = status == WALREDO_VERIFY_OK;
 	page->status = status;
 	page->detail = detail;
 }
@@ -849,6 +857,21 @@ compare_images(SlruVerification *v, FilePage *file_page, const SlruPage *page,
 	set_result(file_page, status, detail);
 }
 
+/* Says why WAL does not tell what is in a page. */
+static char *
+why_unverifiable(SlruVerification *v, const WalredoRebuiltPage *rebuilt)
+{
+	if (rebuilt->end != WALREDO_NOT_ENDED)
+		return psprintf("The file of the page was removed at %X/%X, and WAL has no record that starts the page since.",
+						LSN_FORMAT_ARGS(rebuilt->end_lsn));
+	return psprintf("WAL, which begins at %X/%X, has no record that starts the page.%s%s",
+					LSN_FORMAT_ARGS(v->start_lsn),
+					rebuilt->backup_problem ? " " :
+					rebuilt->is_not_in_backup ?
+					" The backup does not have it." : "",
+					rebuilt->backup_problem ? rebuilt->backup_problem : "");
+}
+
 /* Compares a page with WAL, and sets the result. */
 static void
 compare_page(SlruVerification *v, FilePage *file_page)
@@ -857,6 +880,7 @@ compare_page(SlruVerification *v, FilePage *file_page)
 	WalredoRebuiltPage rebuilt;
 
 	file_page->has_result = false;
+	file_page->is_final = true;
 	file_page->detail = NULL;
 	walredo_rebuild_get(v->rebuild, &file_page->tag, &rebuilt);
 
@@ -885,60 +909,51 @@ compare_page(SlruVerification *v, FilePage *file_page)
 	}
 	else if (rebuilt.image != NULL)
 		compare_images(v, file_page, page, &rebuilt);
-	else if (rebuilt.end != WALREDO_NOT_ENDED)
-		set_result(file_page, WALREDO_VERIFY_UNVERIFIABLE,
-				   psprintf("The file of the page was removed at %X/%X, and WAL has no record that starts the page since.",
-							LSN_FORMAT_ARGS(rebuilt.end_lsn)));
 	else
+	{
+		/* There is nothing to compare with, and will be nothing. */
 		set_result(file_page, WALREDO_VERIFY_UNVERIFIABLE,
-				   psprintf("WAL, which begins at %X/%X, has no record that starts the page.%s%s",
-							LSN_FORMAT_ARGS(v->start_lsn),
-							rebuilt.backup_problem ? " " :
-							rebuilt.is_not_in_backup ?
-							" The backup does not have it." : "",
-							rebuilt.backup_problem ?
-							rebuilt.backup_problem : ""));
+				   why_unverifiable(v, &rebuilt));
+		file_page->is_final = true;
+	}
 }
 
 /*
- * Verifies some pages.  Those that differ are read again after a moment.
+ * Verifies some pages.  Most are as WAL says that has been read already.  Those
+ * that differ may have been changed since, so they are read again, and then WAL
+ * is read on.
  */
 static void
 verify_pages(SlruVerification *v, FilePage *pages, int npages)
 {
-	MemoryContext old_context;
+	bool		is_final = false;
 
-	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
+	for (int attempt = 0; attempt < MAX_ATTEMPTS && !is_final; attempt++)
 	{
-		bool		again = false;
+		MemoryContext old_context = MemoryContextSwitchTo(v->context);
 
-		if (attempt > 0)
-			wait_for_ms(ATTEMPT_DELAY);
-		old_context = MemoryContextSwitchTo(v->context);
 		for (int i = 0; i < npages; i++)
 		{
-			if (attempt == 0 || (pages[i].has_result &&
-								 pages[i].status == WALREDO_VERIFY_MISMATCH))
+			if (!pages[i].is_final)
 				read_file_page(&pages[i]);
 		}
 		MemoryContextSwitchTo(old_context);
 
-		read_later_wal(v);
+		if (attempt > 0)
+			read_later_wal(v);
 
-		old_context = MemoryContextSwitchTo(v->context);
+		(void) MemoryContextSwitchTo(v->context);
+		is_final = true;
 		for (int i = 0; i < npages; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (attempt == 0 || (pages[i].has_result &&
-								 pages[i].status == WALREDO_VERIFY_MISMATCH))
+			if (!pages[i].is_final)
 				compare_page(v, &pages[i]);
-			if (pages[i].has_result &&
-				pages[i].status == WALREDO_VERIFY_MISMATCH)
-				again = true;
+			is_final = is_final && pages[i].is_final;
 		}
 		MemoryContextSwitchTo(old_context);
-		if (!again)
-			break;
+		if (attempt > 0 && !is_final)
+			wait_for_ms(ATTEMPT_DELAY);
 	}
 	for (int i = 0; i < npages; i++)
 	{
@@ -955,6 +970,9 @@ verify_slru(SlruVerification *v, WalredoTagKind kind)
 	PageNumbers list = list_pages(v, kind);
 	char	   *data = palloc(PAGES_AT_ONCE * BLCKSZ);
 	FilePage	pages[PAGES_AT_ONCE];
+
+	/* Pages that have been listed may have been made since WAL was read. */
+	read_later_wal(v);
 
 	v->progress.phase = WALREDO_PHASE_COMPARING_PAGES;
 	v->progress.blocks_total = (BlockNumber) Min(list.count, MaxBlockNumber);

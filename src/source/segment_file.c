@@ -122,9 +122,8 @@ read_fully(int fd, char *buf, Size length, off_t offset, const char **problem)
 	return nread;
 }
 
-/* Is it the file that was read last, unchanged? */
-static bool
-is_same_file(const struct stat *a, const struct stat *b)
+bool
+walredo_is_same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
 		a->st_size == b->st_size &&
@@ -252,7 +251,7 @@ walredo_segment_file_read(WalredoSegmentFile *file, int fd,
 {
 	Size		nread;
 
-	if (!file->is_open || !is_same_file(st, &file->st) ||
+	if (!file->is_open || !walredo_is_same_file(st, &file->st) ||
 		(file->compression != WALREDO_PLAIN && offset < file->position))
 		begin_file(file, fd, st);
 

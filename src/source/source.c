@@ -217,7 +217,7 @@ walredo_source_follow_server(WalredoSource *source)
  */
 
 WalredoSource *
-walredo_source_begin(const char *directories, WalredoTolerance tolerance)
+walredo_source_open(const char *directories, WalredoTolerance tolerance)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "walredo source",
@@ -230,6 +230,14 @@ walredo_source_begin(const char *directories, WalredoTolerance tolerance)
 	MemoryContextSwitchTo(old_context);
 
 	choose_system(source);
+	return source;
+}
+
+WalredoSource *
+walredo_source_begin(const char *directories, WalredoTolerance tolerance)
+{
+	WalredoSource *source = walredo_source_open(directories, tolerance);
+
 	choose_timeline(source);
 	if (directories != NULL && tolerance != WALREDO_TOLERATE_ALL)
 		report_other_timeline(source);
@@ -637,7 +645,7 @@ newest_timeline(WalredoSource *source)
 	 * Ask for the history files of later timelines, one after the other, as
 	 * findNewestTimeLine() in src/backend/access/transam/timeline.c does.
 	 */
-	while (wanted_timeline() == TIMELINE_LATEST)
+	while (wanted_timeline() == TIMELINE_LATEST && newest + 1 < TIMELINE_LATEST)
 	{
 		TLHistoryFileName(name, newest + 1);
 		if (!walredo_source_restore(source, name, path))

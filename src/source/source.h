@@ -101,6 +101,13 @@ typedef struct WalredoSegment
 extern WalredoSource *walredo_source_begin(const char *directories,
 										   WalredoTolerance tolerance);
 
+/*
+ * The same without a timeline, for walredo_source_stretches() and
+ * walredo_source_only_timeline().
+ */
+extern WalredoSource *walredo_source_open(const char *directories,
+										  WalredoTolerance tolerance);
+
 extern void walredo_source_end(WalredoSource *source);
 
 /*

@@ -446,6 +446,7 @@ walredo_reader_begin_in(WalredoSource *source, XLogRecPtr start_lsn,
 {
 	WalredoReader *reader = palloc0(sizeof(WalredoReader));
 
+	reader->quiet = true;
 	reader->source = source;
 	begin_range(reader, start_lsn, end_lsn);
 	return reader;
