@@ -4,6 +4,16 @@
 # WAL, page by page as they were in their files, in two statements.
 #
 # Seen to fail:
+# - when rows of pg_class of transactions that had aborted were believed, those of
+#   committed subtransactions were not, or rows of an image were taken in the
+#   wrong order;
+# - when updates that share bytes with the old row, changes of the relation map,
+#   older WAL, or the server's catalog were not looked at;
+# - when a rewrite's transient table lent its name to the files;
+# - when what was known of a file was forgotten as CREATE DATABASE made it, or no
+#   name that came after the creation was taken;
+# - when the end of a prepared transaction was taken for one of transaction 0;
+# - when pages of a file were returned as of an LSN at which it was gone.
 
 use WalredoTest;
 

@@ -7,7 +7,9 @@
 # - when a history began after the gap that it was to lead across;
 # - when records older than a base image of the visibility map were applied to
 #   it;
-# - when the end of WAL, as the start of a range, was said to be in the future.
+# - when the end of WAL, as the start of a range, was said to be in the future;
+# - when only the archive was looked at for a relation's other file, and when
+#   verification did not read it.
 
 use File::Copy qw(move);
 use WalredoTest;
@@ -152,6 +154,58 @@ SQL
 	'... and the same records');
 
 #
+# By the names of relations, which are those that the server has now
+#
+
+my $expected_pages = $node->safe_psql('postgres', 'SELECT count(*) FROM expected');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*), count(*) FILTER (WHERE e.page = p.page)
+FROM (VALUES ('t'::regclass, 'main'), ('t', 'vm'), ('t_pkey', 'main')) f(rel, fork),
+	(VALUES $lsns) l(lsn), LATERAL walredo_pages_at(f.rel, f.fork, l.lsn, '$archive') p,
+	expected e
+WHERE e.tag = walredo_tag(f.rel, f.fork, p.blkno) AND e.lsn = l.lsn
+SQL
+	"$expected_pages|$expected_pages",
+	'an archive gives the pages of relations');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) > 10, bool_and(e.page = p.page)
+FROM walredo_pages_at_all('{t, t_pkey}', '$lsn{updated}', '$archive') p
+	JOIN expected e ON e.tag = walredo_tag(p.relation, p.fork, p.blkno)
+WHERE e.lsn = '$lsn{updated}'
+SQL
+	't|t',
+	'... of several at once');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*), bool_and(e.page = walredo_page_at('t', 1, e.lsn, '$archive')
+	AND e.page = walredo_page_at('t', 'main', 1, e.lsn, '$archive'))
+FROM expected e WHERE e.tag = walredo_tag('t', 1)
+SQL
+	scalar(keys %lsn) . '|t',
+	'... and one at a time');
+
+# A table that came later, in the server's own WAL, was not there.
+$node->safe_psql('postgres', 'CREATE TABLE later AS SELECT 1 AS i');
+like(
+	failure("SELECT count(*) FROM walredo_pages_at('later', 'main', '$lsn{alive}', '$archive')"),
+	qr{22023: relation "later" had another file, or did not exist, at},
+	'a table that is newer than the archive');
+
+# Pages whose last images are in the archive can be verified with it.
+is( $node->safe_psql('postgres', <<SQL),
+SELECT count(*) FILTER (WHERE o.status = 'unverifiable') > 20,
+	count(*) FILTER (WHERE a.status = 'ok') = pg_relation_size('t') / $page_size,
+	count(*) = pg_relation_size('t') / $page_size
+FROM walredo_verify('t') o FULL JOIN walredo_verify('t', 'main', '$archive') a USING (blkno)
+SQL
+	't|t|t',
+	'an archive makes up for WAL that the server has not any more');
+is( $node->safe_psql('postgres', <<SQL),
+SELECT DISTINCT status FROM walredo_verify_all('{t, t_pkey}', '$archive')
+SQL
+	'ok',
+	'... for several relations');
+
+#
 # What the WAL that is left does not tell
 #
 
@@ -286,6 +340,10 @@ like(
 	),
 	qr{58P01: WAL segment "$gap" is missing},
 	'no records across the gap, which is named');
+like(
+	failure("SELECT walredo_page_at('t', 0, '$lsn{alive}', '$archive')"),
+	qr{58P01: WAL segment "$gap" is missing},
+	'whether the table had another file cannot be told across the gap');
 like(
 	failure(
 		"SELECT walredo_page_at('rel 1663/5/1 blk 0'::walredo_tag, '$lsn{alive}', NULL::bytea, '$archive')"),

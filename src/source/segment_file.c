@@ -122,9 +122,8 @@ read_fully(int fd, char *buf, Size length, off_t offset, const char **problem)
 	return nread;
 }
 
-/* Is it the file that was read last, unchanged? */
-static bool
-is_same_file(const struct stat *a, const struct stat *b)
+bool
+walredo_is_same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
 		a->st_size == b->st_size &&
@@ -133,9 +132,9 @@ is_same_file(const struct stat *a, const struct stat *b)
 }
 
 /*
- * Takes note of why the stream cannot go on, as printf() would write it.  A source
- * can look at thousands of bad files, again and again, so the text takes no
- * memory of its own.
+ * Takes note of why the stream cannot go on, as printf() would write it.  A
+ * source can look at thousands of bad files, again and again, so the text takes
+ * no memory of its own.
  */
 static void
 pg_attribute_printf(2, 3)
@@ -252,7 +251,7 @@ walredo_segment_file_read(WalredoSegmentFile *file, int fd,
 {
 	Size		nread;
 
-	if (!file->is_open || !is_same_file(st, &file->st) ||
+	if (!file->is_open || !walredo_is_same_file(st, &file->st) ||
 		(file->compression != WALREDO_PLAIN && offset < file->position))
 		begin_file(file, fd, st);
 

@@ -53,6 +53,9 @@ extern Size walredo_segment_file_read(WalredoSegmentFile *file, int fd,
 									  uint64 offset, char *buf, Size length,
 									  const char **problem);
 
+/* Are these of the same file, unchanged? */
+extern bool walredo_is_same_file(const struct stat *a, const struct stat *b);
+
 /* How the file that was read last is compressed. */
 extern WalredoCompression walredo_segment_compression(WalredoSegmentFile *);
 

@@ -133,10 +133,7 @@ probe_header(WalredoSource *source, int fd, const struct stat *st,
 	Size		n;
 
 	*is_compressed = true;
-	if (files->is_probed && files->probed.st_dev == st->st_dev &&
-		files->probed.st_ino == st->st_ino &&
-		files->probed.st_size == st->st_size &&
-		files->probed.st_mtime == st->st_mtime)
+	if (files->is_probed && walredo_is_same_file(&files->probed, st))
 	{
 		*header = files->probed_header;
 		return NULL;
@@ -405,7 +402,9 @@ quality_of(WalredoSource *source, const WalredoListedFile *file,
 		return FILE_FOREIGN;
 	opened->is_whole = is_compressed ? file->kind == WALREDO_FILE_WHOLE :
 		opened->st.st_size >= source->segsize;
-	if (!is_segment_header(&header) ||
+	if ((source->files->has_broken &&
+		 walredo_is_same_file(&source->files->broken, &opened->st)) ||
+		!is_segment_header(&header) ||
 		header.std.xlp_pageaddr != segno * source->segsize ||
 		(!is_compressed && opened->st.st_size != source->segsize))
 		return FILE_DUBIOUS;
@@ -566,11 +565,22 @@ walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
 	Assert(length <= source->segsize - offset);
 
 	*nread = 0;
-	if (!open_segment(source, lsn, true, &opened))
-		return false;
-	*nread = walredo_segment_file_read(file, opened.fd, &opened.st,
-									   source->segsize, offset, buf, length,
-									   &problem);
+	for (int attempt = 0;; attempt++)
+	{
+		if (!open_segment(source, lsn, true, &opened))
+			return false;
+		*nread = walredo_segment_file_read(file, opened.fd, &opened.st,
+										   source->segsize, offset, buf,
+										   length, &problem);
+		if (problem == NULL || attempt > 0 ||
+			walredo_segment_compression(file) == WALREDO_PLAIN)
+			break;
+
+		/* That the file is damaged was not known before: is there another? */
+		source->files->broken = opened.st;
+		source->files->has_broken = true;
+		CloseTransientFile(opened.fd);
+	}
 	if (problem != NULL && source->tolerance != WALREDO_TOLERATE_ALL &&
 		walredo_segment_compression(file) == WALREDO_PLAIN)
 		ereport(ERROR,

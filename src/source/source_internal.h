@@ -40,6 +40,13 @@ struct WalredoSourceFiles
 	XLogLongPageHeaderData probed_header;
 	bool		is_probed;
 
+	/*
+	 * The file that could not be decompressed.  Another file of its segment
+	 * is preferred from then on.
+	 */
+	struct stat broken;
+	bool		has_broken;
+
 	/* Names of files that walredo.restore_command has not found. */
 	HTAB	   *not_restored;
 };

@@ -499,6 +499,7 @@ add_class_page(WalredoFileNames *names, const ClassPage *class_page,
 			HeapTupleHeader tuple;
 			WalredoXact *xact = NULL;
 
+			CHECK_FOR_INTERRUPTS();
 			if (successors[i - 1] != n)
 				continue;
 			tuple = get_tuple(page, i, &size);
@@ -932,8 +933,7 @@ rank_row(const WalredoClassRow *row, XLogRecPtr lsn, const WalredoXact *xact)
 }
 
 const char *
-walredo_file_names_current(WalredoFileNames *names,
-						   const WalredoNamedFile *file, XLogRecPtr lsn,
+walredo_file_names_current(const WalredoNamedFile *file, XLogRecPtr lsn,
 						   const WalredoXact *xact, bool *certain)
 {
 	const WalredoClassRow *best = NULL;
@@ -954,8 +954,8 @@ walredo_file_names_current(WalredoFileNames *names,
 }
 
 const char *
-walredo_file_names_first(WalredoFileNames *names, const WalredoNamedFile *file,
-						 int first, WalredoXact **xact)
+walredo_file_names_first(const WalredoNamedFile *file, int first,
+						 WalredoXact **xact)
 {
 	const WalredoClassRow *transient = NULL;
 

@@ -119,8 +119,7 @@ extern void walredo_file_names_forget(WalredoFileNames *names,
  * transaction that it is of, or NULL.  *certain is set to false if older WAL
  * might tell more.  The name is valid until a row is added or forgotten.
  */
-extern const char *walredo_file_names_current(WalredoFileNames *names,
-											  const WalredoNamedFile *file,
+extern const char *walredo_file_names_current(const WalredoNamedFile *file,
 											  XLogRecPtr lsn,
 											  const WalredoXact *xact,
 											  bool *certain);
@@ -130,8 +129,7 @@ extern const char *walredo_file_names_current(WalredoFileNames *names,
  * the transaction that made the file, or NULL if it is not known; then it is
  * set to the one that wrote the row.
  */
-extern const char *walredo_file_names_first(WalredoFileNames *names,
-											const WalredoNamedFile *file,
+extern const char *walredo_file_names_first(const WalredoNamedFile *file,
 											int first, WalredoXact **xact);
 
 #endif							/* WALREDO_FILE_NAMES_H */

@@ -97,7 +97,7 @@ name_pending(FilesPass *pass, WalredoNamedFile *file, bool is_gone)
 	{
 		FileEvent  *event = &pass->events[file->pending];
 		WalredoXact *xact = event->xact;
-		const char *name = walredo_file_names_first(pass->names, file,
+		const char *name = walredo_file_names_first(file,
 													event->first_row, &xact);
 
 		/* A row that names a new file is written by who has made the file. */
@@ -179,7 +179,7 @@ change_relation(FilesPass *pass, const FileChange *change, XLogRecPtr end_lsn,
 		 * CREATE DATABASE copies pg_class before it makes the files of other
 		 * relations.  As a rule, nothing is known of a new file yet.
 		 */
-		name = walredo_file_names_current(pass->names, file, end_lsn, xact,
+		name = walredo_file_names_current(file, end_lsn, xact,
 										  &event->is_certain);
 		if (name != NULL)
 			event->name = MemoryContextStrdup(pass->context, name);
