@@ -5,6 +5,16 @@
 # any time, and after crashes.  No page may be a mismatch.  Then files are damaged,
 # and each damage must be found.  Pages that are older than WAL come from a backup.
 #
+# Seen to fail:
+# - under load, when entries that were set after the redo point had to be in the
+#   file, when WAL was not read on after a file, and when a transaction that WAL
+#   says was aborted could not be in progress in the file;
+# - after a crash, when a transaction that WAL has no end of could not be aborted
+#   in the file, and when a commit timestamp that WAL does not have was a mismatch;
+# - when pages that WAL makes need not be in a file, and, on PostgreSQL 19, when
+#   members were looked for in a backup under names of four digits;
+# - when the ends of pages were left out.
+#
 # SLRU_SECONDS		for how long clients write (6)
 
 use IPC::Run;
