@@ -4,6 +4,11 @@
 # page.  Each is compared with what the server had in its files at that LSN.
 #
 # Seen to fail:
+# - when the checksums of a backup's pages were not checked;
+# - when a page was used whose LSN was after the one asked for;
+# - when it was not asked whether the backup had ended by the LSN;
+# - when a link to the server's own tablespace was followed;
+# - when blocks of the backup were returned that had been truncated since.
 
 use File::Copy qw(move);
 use PostgreSQL::Test::RecursiveCopy;
@@ -379,6 +384,11 @@ SQL
 		is($equal, $all, "$name: all pages of $relation in the middle are right");
 		cmp_ok($all, '>=', 1, '... of which there are some');
 		cmp_ok($all, '<', (-s $middle) / $page_size, '... but not all');
+		is( pages_of($node, "$late:$b1",
+				"walredo_pages_at('$relation', 'main', '$lsn{middle}')",
+				'masked'),
+			pages_in($node, slurp_file($middle), 'masked'),
+			'... which an older backup gives');
 	}
 	like(
 		with_setting($node, $late,
@@ -573,7 +583,7 @@ like(with_setting($node, $copy, $query),
 write_file("$copy/global/pg_control", $control);
 unlink "$copy/pg_xact/0000";
 system('mkfifo', "$copy/pg_xact/0000") == 0 or die;
-like(with_setting($node, $copy, $query), qr/pg_xact\/0000" is not a regular file/,
+like(with_setting($node, $copy, $query), qr/cannot rebuild .*\nDETAIL: .*pg_xact\/0000" of the backup is not a regular file/,
 	'a FIFO');
 like(with_setting($node, 'x' x 2000, $query), qr/entry of walredo.backup_directory is too long/,
 	'a long name');

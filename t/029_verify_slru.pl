@@ -465,6 +465,47 @@ SQL
 	}
 }
 
-$primary->stop;
+# The timeline that a promoted server has left
+$standby->promote;
+$standby->safe_psql('postgres', 'SELECT pg_current_xact_id(); CHECKPOINT;');
+is($standby->safe_psql('postgres', $bad),
+	'', 'after a promotion, no page is a mismatch');
+like(
+	error_of(
+		$standby, 'postgres',
+		"SET walredo.timeline = '1'; SELECT walredo_verify_slru()"),
+	qr/ERROR:  55000: cannot compare the server's pages with WAL of another timeline/,
+	'WAL of another timeline is refused');
+like(
+	error_of(
+		$standby, 'postgres',
+		"SET walredo.timeline = '1'; SELECT walredo_verify('account')"),
+	qr/ERROR:  55000: cannot compare the server's pages with WAL of another timeline/,
+	'... for relations, too');
 $standby->stop;
+
+# Older WAL in another directory
+my $count_ok =
+  "SELECT count(*) FROM walredo_verify_slru('pg_xact'%s) WHERE status = 'ok'";
+my $count = $primary->safe_psql('postgres', sprintf($count_ok, ''));
+my $redo_segment = $primary->safe_psql('postgres',
+	'CHECKPOINT; SELECT redo_wal_file FROM pg_control_checkpoint()');
+my $older = $primary->basedir . '/older';
+
+cmp_ok($count, '>', 1, 'pages can be verified');
+$primary->stop;
+mkdir $older or die "mkdir: $!";
+foreach
+  my $segment (grep { /^[0-9A-F]{24}$/ && $_ lt $redo_segment }
+	slurp_dir("$data/pg_wal"))
+{
+	rename("$data/pg_wal/$segment", "$older/$segment") or die "rename: $!";
+}
+$primary->start;
+is($primary->safe_psql('postgres', sprintf($count_ok, '')),
+	0, 'without older WAL, they cannot');
+is($primary->safe_psql('postgres', sprintf($count_ok, ", '$older'")),
+	$count, '... but with it in another directory');
+
+$primary->stop;
 done_testing();

@@ -118,40 +118,49 @@ struct WalredoBackupCache
  */
 
 /*
- * Opens a file for reading.  Returns a negative number, with errno set to
- * ENOENT, if it is not there.  ERROR if it cannot be opened, or is no regular
- * file.  With O_NONBLOCK, opening a FIFO does not wait for a writer.
+ * Opens a file for reading.  Returns a negative number if it is not there. If
+ * it cannot be opened, or is no regular file, raises an error, or, if problem
+ * is not NULL, sets *problem to a sentence that says so, and returns a negative
+ * number, too.  With O_NONBLOCK, opening a FIFO does not wait for a writer.
  */
 static int
-open_file(const char *path)
+open_file(const char *path, char **problem)
 {
 	int			fd = OpenTransientFile(path,
 									   O_RDONLY | O_NONBLOCK | PG_BINARY);
 	struct stat st;
 
-	if (fd < 0 && errno != ENOENT && errno != ENOTDIR)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
 	if (fd < 0)
 	{
-		errno = ENOENT;
+		if (errno == ENOENT || errno == ENOTDIR)
+			return -1;
+		if (problem == NULL)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not open file \"%s\": %m", path)));
+		*problem = psprintf("File \"%s\" of the backup cannot be opened: %m.",
+							path);
 		return -1;
 	}
-	if (fstat(fd, &st) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not stat file \"%s\": %m", path)));
-	if (!S_ISREG(st.st_mode))
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	CloseTransientFile(fd);
+	if (problem == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a regular file", path)));
-	return fd;
+	*problem = psprintf("File \"%s\" of the backup is not a regular file.",
+						path);
+	return -1;
 }
 
-/* Reads up to size bytes at an offset.  Returns how many there are. */
+/*
+ * Reads up to size bytes at an offset.  Returns how many there are.  If they
+ * cannot be read, does the same as open_file().
+ */
 static Size
-read_some(int fd, const char *path, char *buf, Size size, off_t offset)
+read_some(int fd, const char *path, char *buf, Size size, off_t offset,
+		  char **problem)
 {
 	Size		done = 0;
 
@@ -161,11 +170,14 @@ read_some(int fd, const char *path, char *buf, Size size, off_t offset)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
+		if (n < 0 && problem == NULL)
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not read file \"%s\": %m", path)));
-		if (n == 0)
+		if (n < 0)
+			*problem = psprintf("File \"%s\" of the backup cannot be read: %m.",
+								path);
+		if (n <= 0)
 			break;
 		done += n;
 	}
@@ -199,7 +211,7 @@ read_backup_file(const char *directory, const char *name, Size max_size,
 	int			fd;
 
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	fd = open_file(path);
+	fd = open_file(path, NULL);
 	if (fd < 0)
 		return NULL;
 	if (from_end)
@@ -210,7 +222,7 @@ read_backup_file(const char *directory, const char *name, Size max_size,
 			offset = st.st_size - max_size;
 	}
 	result = palloc(max_size + 1);
-	*size = read_some(fd, path, result, max_size, offset);
+	*size = read_some(fd, path, result, max_size, offset, NULL);
 	result[*size] = '\0';
 	CloseTransientFile(fd);
 	return result;
@@ -597,11 +609,12 @@ is_unlogged(WalredoBackup *backup, const WalredoTag *tag)
 
 /*
  * Returns block blkno of a file, which belongs to the cache, or NULL if the
- * file does not have it as a whole.  *is_partial is set if it has a part.
+ * file does not have it.  Then *problem is set, if it is not NULL already, to a
+ * sentence that says why, unless the block is just not there.
  */
 static const char *
 read_block(WalredoBackup *backup, const char *path, BlockNumber blkno,
-		   bool *is_partial)
+		   char **problem)
 {
 	WalredoBackupCache *cache = backup->cache;
 	bool		is_same = strcmp(path, cache->path) == 0;
@@ -609,7 +622,6 @@ read_block(WalredoBackup *backup, const char *path, BlockNumber blkno,
 	int			fd;
 	Size		size;
 
-	*is_partial = false;
 	if (is_same && blkno >= cache->first_block &&
 		blkno - cache->first_block < cache->num_blocks)
 	{
@@ -622,17 +634,20 @@ read_block(WalredoBackup *backup, const char *path, BlockNumber blkno,
 		BLOCKS_AT_ONCE : 1;
 	cache->path[0] = '\0';
 	cache->num_blocks = 0;
-	fd = open_file(path);
+	fd = open_file(path, problem);
 	if (fd < 0)
 		return NULL;
 	size = read_some(fd, path, cache->blocks[0].data,
-					 wanted * (Size) BLCKSZ, (off_t) blkno * BLCKSZ);
+					 wanted * (Size) BLCKSZ, (off_t) blkno * BLCKSZ, problem);
 	CloseTransientFile(fd);
+	if (size > 0 && size < BLCKSZ && *problem == NULL)
+		*problem = psprintf("File \"%s\" of the backup ends within block %u.",
+							path, blkno);
 	if (size < BLCKSZ)
-	{
-		*is_partial = size > 0;
 		return NULL;
-	}
+
+	/* If a later block could not be read, this is said when it is wanted. */
+	*problem = NULL;
 	strlcpy(cache->path, path, MAXPGPATH);
 	cache->first_block = blkno;
 	cache->num_blocks = size / BLCKSZ;
@@ -722,7 +737,6 @@ read_page(WalredoBackup *backup, const WalredoTag *tag, XLogRecPtr lsn,
 	char		path[MAXPGPATH];
 	BlockNumber blkno;
 	const char *page;
-	bool		is_partial;
 
 	if (tag->kind == WALREDO_TAG_REL)
 	{
@@ -733,13 +747,10 @@ read_page(WalredoBackup *backup, const WalredoTag *tag, XLogRecPtr lsn,
 			return WALREDO_BACKUP_LACKS;
 	}
 	locate(backup, tag, path, &blkno);
-	page = read_block(backup, path, blkno, &is_partial);
-	if (page == NULL && is_partial)
-		*problem = psprintf("File \"%s\" of the backup ends within block %u.",
-							path, blkno);
-	else if (page == NULL)
+	page = read_block(backup, path, blkno, problem);
+	if (page == NULL && *problem == NULL)
 		return WALREDO_BACKUP_LACKS;
-	else
+	if (page != NULL)
 		*problem = tag->kind == WALREDO_TAG_REL ?
 			page_problem(backup, tag, page, path, lsn) :
 			unproven_problem(backup, lsn);
@@ -786,7 +797,9 @@ read_object(WalredoBackup *backup, const WalredoTag *tag, XLogRecPtr lsn,
 	if (*problem != NULL)
 		return WALREDO_BACKUP_UNUSABLE;
 	locate(backup, tag, path, &blkno);
-	fd = open_file(path);
+	fd = open_file(path, problem);
+	if (*problem != NULL)
+		return WALREDO_BACKUP_UNUSABLE;
 	if (fd < 0)
 		return WALREDO_BACKUP_LACKS;
 
@@ -804,7 +817,7 @@ read_object(WalredoBackup *backup, const WalredoTag *tag, XLogRecPtr lsn,
 	cache->object = NULL;
 	cache->object = MemoryContextAlloc(cache->context, VARHDRSZ + size);
 	SET_VARSIZE(cache->object, VARHDRSZ + size);
-	nread = read_some(fd, path, VARDATA(cache->object), size, 0);
+	nread = read_some(fd, path, VARDATA(cache->object), size, 0, problem);
 	CloseTransientFile(fd);
 	if (nread != size)
 		return WALREDO_BACKUP_UNUSABLE;
@@ -864,14 +877,14 @@ walredo_backup_fork_blocks(WalredoBackup *backup, const WalredoTag *tag,
 
 	while (only_used && nblocks > 0)
 	{
-		bool		is_partial;
+		char	   *problem = NULL;
 		const char *page;
 
 		CHECK_FOR_INTERRUPTS();
 		block.number = nblocks - 1;
 		locate(backup, &block, path, &blkno);
-		page = read_block(backup, path, blkno, &is_partial);
-		if (page != NULL && !is_all_zero(page))
+		page = read_block(backup, path, blkno, &problem);
+		if (problem != NULL || (page != NULL && !is_all_zero(page)))
 			break;
 		nblocks--;
 	}
