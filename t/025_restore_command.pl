@@ -41,15 +41,17 @@ UPDATE t SET t = repeat('b', 200) WHERE i % 2 = 0;
 SELECT pg_switch_wal();
 CHECKPOINT;
 SQL
-my ($tag, $lsn) = ($node->safe_psql('postgres', "SELECT walredo_tag('t', 'main', 0)"),
-	$node->safe_psql('postgres', 'SELECT lsn FROM lsns'));
+my $tag = $node->safe_psql('postgres', "SELECT walredo_tag('t', 'main', 0)");
+my $lsn = $node->safe_psql('postgres', 'SELECT lsn FROM lsns');
 
-# An empty segment is as good a range as any, but this one has records.
 my $page_sql = "SELECT md5(walredo_page_at('$tag', '$lsn'))";
 my $page = $node->safe_psql('postgres', $page_sql);
+
+# From the middle of a segment on, and three more of them
+my $middle = int_to_lsn((int(lsn_to_int($lsn) / $segment_size) - 2.5) * $segment_size);
 my $start_lsn = $node->safe_psql('postgres', <<SQL);
 SELECT min(start_lsn) FROM walredo_wal_records('0/0', '$lsn')
-WHERE start_lsn >= pg_lsn('$lsn') - 3.5 * 1024 * 1024
+WHERE start_lsn >= '$middle'
 SQL
 my $records_sql = <<SQL;
 SELECT count(*), sum(hashtext(rec::text)) FROM walredo_wal_records('$start_lsn', '$lsn');
