@@ -388,6 +388,26 @@ sub time_of_query
 	return $time // die "psql told no time\n";
 }
 
+# Compresses the segments of a range with zstd.  Returns the directory that they
+# are in, and a command that decompresses them and reads the range.
+sub compressed_wal
+{
+	my ($start_lsn, $end_lsn) = @_;
+	my $names = "pg_walfile_name('$start_lsn') AND pg_walfile_name('$end_lsn')";
+	my @segments = map { $_->[0] } sql(
+		"SELECT name, 'x' FROM pg_ls_waldir() WHERE name BETWEEN $names ORDER BY 1;");
+	my ($archive, $plain) = ("$absolute/compressed", "$absolute/decompressed");
+
+	mkdir $_ or die "could not make $_: $!\n" foreach $archive, $plain;
+	run('zstd', '-q', "$data/pg_wal/$_", '-o', "$archive/$_.zst")
+	  foreach @segments;
+	my $loop = "for segment in @segments; do "
+	  . "zstd -q -dc $archive/\$segment.zst >$plain/\$segment || exit; done";
+
+	return ($archive,
+		[ 'sh', '-c', "$loop; '$bindir/pg_waldump' --stats -p $plain -s $start_lsn -e $end_lsn" ]);
+}
+
 # Starts a session that waits for queries.
 sub connected_session
 {
@@ -490,7 +510,8 @@ SQL
 	my @waldump = ("$bindir/pg_waldump", '-p', "$data/pg_wal", '-s', $start_lsn,
 		'-e', $end_lsn);
 	my $wal = sprintf('%d records, %.0f MB', $records, $bytes / 1024 / 1024);
-	my (@count, @block, @two, @two_dumps, @two_copies);
+	my (@count, @compressed, @block, @two, @two_dumps, @two_copies);
+	my ($archive, $decompress) = compressed_wal($start_lsn, $end_lsn);
 
 	run('taskset', '-cp', $core, $$);
 	for (1 .. $rounds)
@@ -498,6 +519,9 @@ SQL
 		push @count,
 		  [ time_of_query("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn')"),
 			time_of([ @waldump, '--stats' ]) ];
+		push @compressed,
+		  [ time_of_query("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn', '$archive')"),
+			time_of($decompress) ];
 		push @block,
 		  [ time_of_query("SELECT count(*) FROM walredo_page_records('$tag->[0]', '$start_lsn', '$end_lsn')"),
 			time_of([ @waldump, '--relation', $relation, '--block', 7 ]) ];
@@ -577,6 +601,8 @@ SQL
 	end_session($_) foreach @sessions;
 
 	print_rounds("count(*) of $wal / pg_waldump --stats", 'ms', 1, @count);
+	print_rounds('count(*) of it, compressed / zstd -dc, pg_waldump --stats',
+		'ms', 1.2, @compressed);
 	print_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
 	print_rounds("$_ / crash recovery", 'ms', / of it$/ ? 1 : undef,
 		@{ $recovery_times{$_} })

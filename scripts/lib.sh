@@ -198,7 +198,10 @@ missing()
 		compiles "#include <${header#* }>" || say "$header"
 	done
 	command -v make >/dev/null || say "make make"
-	if [ "$1" != demo ]
+	if [ "$1" = bench ]
+	then
+		command -v zstd >/dev/null || say "zstd zstd"
+	elif [ "$1" != demo ]
 	then
 		clang=$(find_clang)
 		if [ -z "$clang" ]
@@ -267,8 +270,8 @@ can_be_root()
 }
 
 # Checks that everything is there, and installs what is missing.  $1 is the
-# purpose: demo, test, fuzz, or installed, which is a demo of the walredo that is
-# already installed.
+# purpose: demo, test, bench, fuzz, or installed, which is a demo of the walredo
+# that is already installed.
 need_packages()
 {
 	local lacks

@@ -9,8 +9,11 @@
 # - when a transaction at exactly the time was not counted, or the result was
 #   where its record begins;
 # - when only the newest segment was read, or all from the oldest on;
-# - when a standby was believed to have all WAL of the past.
+# - when a standby was believed to have all WAL of the past;
+# - when a stretch of WAL went on after a segment that is cut, or ended with the
+#   first end of a transaction in its last segment.
 
+use File::Copy qw(copy);
 use WalredoTest;
 
 my $node = wal_server(
@@ -131,6 +134,61 @@ SQL
 	'the times are those that the server keeps');
 is( query(q{SELECT walredo_lsn_at(now()) >= pg_lsn '} . $end . q{' - 200}),
 	't', 'the LSN now');
+
+#
+# What WAL is there: stretches of segments, with a gap and without
+#
+
+sub begin_of_segment
+{
+	my $lsn = lsn_to_int(shift);
+	return int_to_lsn($lsn - $lsn % $segment_size);
+}
+
+# What a stretch from one LSN to another, where segments begin and end, is
+# expected to be.  The records at its ends are those of the server's own WAL.
+sub stretch
+{
+	my ($from, $to, $path) = @_;
+	my $records = query(<<SQL);
+SELECT min(start_lsn), max(end_lsn)
+FROM walredo_wal_records('$from', pg_current_wal_flush_lsn())
+WHERE start_lsn >= '$from' AND end_lsn <= '$to'
+SQL
+	my ($first, $last) = split /\|/, $records;
+	my @times = map { $_->{time} }
+	  grep { lsn_to_int($_->{lsn}) < lsn_to_int($last) }
+	  ends_of_transactions($path, $first, $last);
+	my $segments = (lsn_to_int($to) - lsn_to_int($from)) / $segment_size;
+
+	return join '|', 1, $first, $last,
+	  map({ $_ =~ s/ UTC$/+00/r =~ s/0+\+/+/r } @times[ 0, -1 ]), $segments;
+}
+
+my $ranges = copy_segments("$data/pg_wal", "$dir/ranges");
+my $begin = begin_of_segment($start);
+my $gap = int_to_lsn(lsn_to_int($begin) + $segment_size);
+foreach my $file (grep { /^[0-9A-F]{24}$/ } slurp_dir($ranges))
+{
+	unlink "$ranges/$file"
+	  if $file lt segment_name(1, $begin) || $file ge segment_name(1, $end);
+}
+is(query("SELECT * FROM walredo_wal_range('$ranges')"),
+	stretch($begin, begin_of_segment($end), $ranges),
+	'an unbroken stretch of WAL');
+unlink "$ranges/" . segment_name(1, $gap);
+is( query("SELECT * FROM walredo_wal_range('$ranges')"),
+	join("\n",
+		stretch($begin, $gap, "$data/pg_wal"),
+		stretch(segment_end($gap), begin_of_segment($end), $ranges)),
+	'... and two, with a gap between');
+copy("$data/pg_wal/" . segment_name(1, $gap), $ranges);
+truncate("$ranges/" . segment_name(1, $begin), $segment_size / 2);
+is( query("SELECT segments FROM walredo_wal_range('$ranges')"),
+	"1\n" . (lsn_to_int(begin_of_segment($end)) - lsn_to_int($gap)) / $segment_size,
+	'a segment that is cut ends a stretch');
+is( query("SELECT count(*), max(end_lsn) >= '$end' FROM walredo_wal_range() WHERE timeline = 1"),
+	'1|t', 'the WAL of the server');
 
 #
 # Times out of order

@@ -5,6 +5,16 @@
 # any time, and after crashes.  No page may be a mismatch.  Then files are damaged,
 # and each damage must be found.  Pages that are older than WAL come from a backup.
 #
+# Seen to fail:
+# - under load, when entries that were set after the redo point had to be in the
+#   file, when WAL was not read on after a file, and when a transaction that WAL
+#   says was aborted could not be in progress in the file;
+# - after a crash, when a transaction that WAL has no end of could not be aborted
+#   in the file, and when a commit timestamp that WAL does not have was a mismatch;
+# - when pages that WAL makes need not be in a file, and, on PostgreSQL 19, when
+#   members were looked for in a backup under names of four digits;
+# - when the ends of pages were left out.
+#
 # SLRU_SECONDS		for how long clients write (6)
 
 use IPC::Run;
@@ -465,6 +475,47 @@ SQL
 	}
 }
 
-$primary->stop;
+# The timeline that a promoted server has left
+$standby->promote;
+$standby->safe_psql('postgres', 'SELECT pg_current_xact_id(); CHECKPOINT;');
+is($standby->safe_psql('postgres', $bad),
+	'', 'after a promotion, no page is a mismatch');
+like(
+	error_of(
+		$standby, 'postgres',
+		"SET walredo.timeline = '1'; SELECT walredo_verify_slru()"),
+	qr/ERROR:  55000: cannot compare the server's pages with WAL of another timeline/,
+	'WAL of another timeline is refused');
+like(
+	error_of(
+		$standby, 'postgres',
+		"SET walredo.timeline = '1'; SELECT walredo_verify('account')"),
+	qr/ERROR:  55000: cannot compare the server's pages with WAL of another timeline/,
+	'... for relations, too');
 $standby->stop;
+
+# Older WAL in another directory
+my $count_ok =
+  "SELECT count(*) FROM walredo_verify_slru('pg_xact'%s) WHERE status = 'ok'";
+my $count = $primary->safe_psql('postgres', sprintf($count_ok, ''));
+my $redo_segment = $primary->safe_psql('postgres',
+	'CHECKPOINT; SELECT redo_wal_file FROM pg_control_checkpoint()');
+my $older = $primary->basedir . '/older';
+
+cmp_ok($count, '>', 1, 'pages can be verified');
+$primary->stop;
+mkdir $older or die "mkdir: $!";
+foreach
+  my $segment (grep { /^[0-9A-F]{24}$/ && $_ lt $redo_segment }
+	slurp_dir("$data/pg_wal"))
+{
+	rename("$data/pg_wal/$segment", "$older/$segment") or die "rename: $!";
+}
+$primary->start;
+is($primary->safe_psql('postgres', sprintf($count_ok, '')),
+	0, 'without older WAL, they cannot');
+is($primary->safe_psql('postgres', sprintf($count_ok, ", '$older'")),
+	$count, '... but with it in another directory');
+
+$primary->stop;
 done_testing();

@@ -118,8 +118,8 @@ struct WalredoBackupCache
  */
 
 /*
- * Opens a file for reading.  Returns a negative number if it is not there.
- * If it cannot be opened, or is no regular file, raises an error, or, if problem
+ * Opens a file for reading.  Returns a negative number if it is not there. If
+ * it cannot be opened, or is no regular file, raises an error, or, if problem
  * is not NULL, sets *problem to a sentence that says so, and returns a negative
  * number, too.  With O_NONBLOCK, opening a FIFO does not wait for a writer.
  */

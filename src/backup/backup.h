@@ -91,8 +91,8 @@ extern List *walredo_backups_open(List **skipped);
  *
  * *image is set for WALREDO_BACKUP_HAS, belongs to the backup, and is valid
  * until the next call.  *problem, a palloc'd sentence, is set for
- * WALREDO_BACKUP_UNUSABLE, which is also the status if the file cannot be opened
- * or read.
+ * WALREDO_BACKUP_UNUSABLE, which is also the status if the file cannot be
+ * opened or read.
  *
  * Blocks that are read in ascending order are read from the file many at a
  * time.

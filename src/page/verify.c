@@ -317,6 +317,19 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
  * ----------------------------------------
  */
 
+void
+walredo_verify_check_reader(WalredoReader *reader)
+{
+	if (walredo_reader_is_local(reader))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot compare the server's pages with WAL of another timeline"),
+			 errdetail("The WAL that is read is of timeline %u, which is not followed by the server.",
+					   walredo_reader_timeline(reader)),
+			 errhint("Set walredo.timeline to \"current\".")));
+}
+
 /* Reads all WAL that there is, for some forks, and fills in *wal. */
 static void
 read_wal(Verification *v, const RoundFork *forks, int nforks,
@@ -339,6 +352,7 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	scan = walredo_page_scan_from(filter, wal->directory, v->bases,
 								  NULL, WALREDO_END_OF_WAL,
 								  WALREDO_END_OF_WAL);
+	walredo_verify_check_reader(scan->reader);
 	wal->backup = v->bases->backup;
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
 

@@ -17,6 +17,7 @@
 #include "access/xlogdefs.h"
 #include "common/relpath.h"
 #include "storage/block.h"
+#include "wal/reader.h"
 
 typedef enum WalredoVerifyStatus
 {
@@ -81,5 +82,11 @@ typedef struct WalredoVerifySink
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 								 const char *directory,
 								 const WalredoVerifySink *sink);
+
+/*
+ * ERROR 55000 unless a reader reads the WAL that the server writes, or replays,
+ * as the server's pages cannot be compared with any other.
+ */
+extern void walredo_verify_check_reader(WalredoReader *reader);
 
 #endif							/* WALREDO_VERIFY_H */

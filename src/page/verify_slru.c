@@ -485,6 +485,7 @@ begin_first_reader(SlruVerification *v)
 	}
 	reader = walredo_bases_begin_reader(v->bases, v->directory, NULL,
 										WALREDO_END_OF_WAL, WALREDO_END_OF_WAL);
+	walredo_verify_check_reader(reader);
 	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
 
 	v->progress.phase = WALREDO_PHASE_READING_WAL;

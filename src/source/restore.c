@@ -304,11 +304,14 @@ leader_has_ended(bool *normally)
 	return info.si_pid != 0;
 }
 
-/* Reaps the leader.  Returns the status that waitpid() gives. */
+/*
+ * Reaps the leader.  Returns the status that waitpid() gives; if somebody else
+ * has reaped it, one that says that it was killed, as nothing else is known.
+ */
 static int
 reap_leader(void)
 {
-	int			status = 0;
+	int			status = SIGKILL;
 
 	while (waitpid(running_leader, &status, 0) < 0 && errno == EINTR)
 		;
@@ -368,63 +371,80 @@ wait_for_command(void)
 }
 
 /*
- * Sets the group and the session of a process, from the file of that name in
- * its directory below /proc.  False if the process is gone.
+ * Returns the process group of a process, from its directory below /proc, or 0
+ * if it is gone or a zombie, or is not in this process's session.
  */
-static bool
-read_process_stat(const char *pid, pid_t *group, pid_t *session)
+static pid_t
+group_in_session(const char *pid)
 {
 	char		path[MAXPGPATH];
 	char		stat[512];
 	char	   *end_of_name;
+	char		state;
+	int			group;
+	int			session;
 	int			fd;
 	ssize_t		n;
 
 	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return false;
+		return 0;
 	n = read(fd, stat, sizeof(stat) - 1);
 	close(fd);
 	if (n <= 0)
-		return false;
+		return 0;
 	stat[n] = '\0';
 
 	/* The name is in parentheses, and can contain any characters. */
 	end_of_name = strrchr(stat, ')');
-	return end_of_name != NULL &&
-		sscanf(end_of_name + 1, " %*c %*d %d %d", group, session) == 2;
+	if (end_of_name == NULL ||
+		sscanf(end_of_name + 1, " %c %*d %d %d", &state, &group,
+			   &session) != 3 ||
+		state == 'Z' || session != MyProcPid)
+		return 0;
+	return group;
+}
+
+/* Kills them once.  Returns whether there were any. */
+static bool
+try_to_kill_left_processes(void)
+{
+	DIR		   *dir = AllocateDir("/proc");
+	struct dirent *de;
+	bool		found = false;
+
+	while ((de = ReadDirExtended(dir, "/proc", LOG)) != NULL)
+	{
+		pid_t		group;
+
+		if (strspn(de->d_name, "0123456789") != strlen(de->d_name))
+			continue;
+		group = group_in_session(de->d_name);
+		if (group > 0 && group != getpgrp())
+		{
+			(void) kill(-group, SIGKILL);
+			found = true;
+		}
+	}
+	FreeDir(dir);
+	return found;
 }
 
 /*
- * Kills the processes that commands have left in the background.  They are in
- * this process's session, which has the ID of this process, so that no others
- * can be meant.  The IDs of their groups cannot be used for that, since other
- * groups may have them by now.
+ * Kills the processes that commands have left in the background, and waits for
+ * them to be gone.  They are in this process's session, which has the ID of
+ * this process, so that no others can be meant.  The IDs of their groups cannot
+ * be used for that, since other groups may have them by now.
  */
 static void
 kill_left_processes(void)
 {
-	DIR		   *dir;
-	struct dirent *de;
-
 	if (getsid(0) != MyProcPid)
 		return;					/* single-user mode, for example */
 
-	/* For on_proc_exit(), AllocateDir() comes too late. */
-	dir = opendir("/proc");
-	while (dir != NULL && (de = readdir(dir)) != NULL)
-	{
-		pid_t		group;
-		pid_t		session;
-
-		if (strspn(de->d_name, "0123456789") == strlen(de->d_name) &&
-			read_process_stat(de->d_name, &group, &session) &&
-			session == MyProcPid && group != getpgrp())
-			(void) kill(-group, SIGKILL);
-	}
-	if (dir != NULL)
-		closedir(dir);
+	for (int i = 0; i < KILL_WAIT_MS && try_to_kill_left_processes(); i++)
+		pg_usleep(1000L);
 }
 
 /* ----------------------------------------
@@ -448,7 +468,10 @@ remove_path(const char *path)
 				 errmsg("could not remove file \"%s\": %m", path)));
 }
 
-/* Called when the session exits, in whichever way it does that itself. */
+/*
+ * Called when the session exits, in whichever way it does that itself.  Other
+ * sessions still see that it exists, and do not touch its directory.
+ */
 static void
 clean_up(int code, Datum arg)
 {
@@ -511,7 +534,7 @@ make_directory(void)
 
 	if (is_first)
 	{
-		on_proc_exit(clean_up, (Datum) 0);
+		before_shmem_exit(clean_up, (Datum) 0);
 		snprintf(directory, sizeof(directory), "%s/%s%d",
 				 TEMP_FILES_DIR, DIRECTORY_PREFIX, MyProcPid);
 

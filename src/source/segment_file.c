@@ -132,9 +132,9 @@ walredo_is_same_file(const struct stat *a, const struct stat *b)
 }
 
 /*
- * Takes note of why the stream cannot go on, as printf() would write it.  A source
- * can look at thousands of bad files, again and again, so the text takes no
- * memory of its own.
+ * Takes note of why the stream cannot go on, as printf() would write it.  A
+ * source can look at thousands of bad files, again and again, so the text takes
+ * no memory of its own.
  */
 static void
 pg_attribute_printf(2, 3)

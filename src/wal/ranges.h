@@ -36,9 +36,9 @@ typedef struct WalredoWalRange
  * walredo.timeline has no effect, and files that cannot be used count as
  * missing.
  *
- * Of each segment, the header and the size are looked at.  Records are read only
- * at the beginning and at the end of a stretch, as far as is needed to find a
- * transaction's end.  So damage in the middle is not noticed.
+ * Of each segment, the header and the size are looked at.  Records are read
+ * only at the beginning and at the end of a stretch, as far as is needed to
+ * find a transaction's end.  So damage in the middle is not noticed.
  */
 extern List *walredo_wal_ranges(const char *directory);
 

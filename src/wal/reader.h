@@ -99,8 +99,8 @@ extern WalredoReader *walredo_reader_begin_at(const char *directory,
 											  int *chosen);
 
 /*
- * The same as walredo_reader_begin_search(), but reads a source of the caller's,
- * which must live as long as the reader, up to end_lsn.
+ * The same as walredo_reader_begin_search(), but reads a source of the
+ * caller's, which must live as long as the reader, up to end_lsn.
  */
 extern WalredoReader *walredo_reader_begin_in(struct WalredoSource *source,
 											  XLogRecPtr start_lsn,
