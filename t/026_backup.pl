@@ -8,7 +8,9 @@
 # - when a page was used whose LSN was after the one asked for;
 # - when it was not asked whether the backup had ended by the LSN;
 # - when a link to the server's own tablespace was followed;
-# - when blocks of the backup were returned that had been truncated since.
+# - when blocks of the backup were returned that had been truncated since;
+# - when a backup that had not ended by the LSN was preferred to an older one;
+# - when neither WAL nor its LSN was asked whether the server's page has changed.
 
 use File::Copy qw(move);
 use PostgreSQL::Test::RecursiveCopy;
