@@ -443,8 +443,10 @@ my %other_compressed = map
 same_contents($other, $other_expected, $other_start, $other_end,
 	'pgBackRest, 64 MB' => $backrest{other},
 	map { ("64 MB: $_" => $other_compressed{$_}) } @compressions);
+my $other_nothing =
+  copied('other/nothing', $other_plain, (segments_in($other_plain))[-1]);
 is( contents_of(
-		$other, undef, $other_start, $other_end,
+		$other, $other_nothing, $other_start, $other_end,
 		"SET walredo.restore_command = 'gzip -dc <$other_compressed{gz}/%f.gz >%p';\n"
 	),
 	$other_expected,
