@@ -133,12 +133,24 @@ SELECT walredo_page_at('slru pg_xact/0000 blk 0'::walredo_tag, '$lsn', NULL, $wa
 	= pg_read_binary_file('$clog', 0, $page_size)
 SQL
 }
+
+# By the function that verifies it, too
+sub clog_status
+{
+	return $node->safe_psql('postgres', <<SQL);
+SET client_min_messages = error;
+$settings;
+SELECT DISTINCT status FROM walredo_verify_slru('pg_xact', $wal)
+SQL
+}
 is(clog_is_right(), 't', 'a page of pg_xact is right');
+is(clog_status(), 'ok', '... and so says its verification');
 $node->stop;
 $page = read_block($clog, 0);
 vec($page, 8 * 20, 1) ^= 1;
 write_block($clog, 0, $page);
 $node->start;
 is(clog_is_right(), 'f', '... until a bit in it is changed');
+is(clog_status(), 'mismatch', '... which is found');
 
 done_testing();
