@@ -272,10 +272,11 @@ list_folder(WalredoListing *listing, int directory, const char *folder)
 			 listing->directories[directory].path, folder);
 	dir = AllocateDir(path);
 
-	/* It may be a file of that name, or have been removed, or be private. */
-	if (dir == NULL)
+	/* It may be a file of that name, or have been removed. */
+	if (dir == NULL && (errno == ENOTDIR || errno == ENOENT))
 		return;
-	while ((de = ReadDirExtended(dir, path, LOG)) != NULL)
+	while ((de = ReadDirExtended(dir, path,
+								 listing->quiet ? LOG : ERROR)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (strncmp(de->d_name, folder, FOLDER_DIGITS) == 0)

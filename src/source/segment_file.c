@@ -198,6 +198,7 @@ read_stream(WalredoSegmentFile *file, int fd, char *buf, Size length)
 	while (out_left > 0 && file->problem == NULL)
 	{
 		const char *problem;
+		bool		at_end = false;
 
 		CHECK_FOR_INTERRUPTS();
 
@@ -212,14 +213,14 @@ read_stream(WalredoSegmentFile *file, int fd, char *buf, Size length)
 				set_problem(file, "%s", problem);
 				break;
 			}
+			at_end = (file->in_left == 0);
 		}
 		problem = walredo_decompress(decompressor, &file->in, &file->in_left,
 									 &out, &out_left);
 		if (problem != NULL)
 			set_problem(file, "decompression by %s fails: %s",
 						walredo_compression_name(file->compression), problem);
-		else if (file->in_left == 0 && file->next_input >= file->st.st_size &&
-				 out_left > 0)
+		else if (at_end)
 		{
 			if (!walredo_decompressor_is_at_end(decompressor))
 				file->problem = "its compressed data is cut off";

@@ -212,7 +212,8 @@ is_foreign(WalredoSource *source, const XLogLongPageHeaderData *header)
 
 /*
  * Says why an open file does not begin as a segment or, if whole is true, is
- * not all of it.  Returns NULL if the file is good.
+ * not all of it.  Returns NULL if the file is good.  *is_other_system is set if
+ * it is a segment of another system.
  *
  * The name alone is not enough, because the server gives old segments the
  * names of segments to come.  The first page of such a file still has its old
@@ -220,7 +221,7 @@ is_foreign(WalredoSource *source, const XLogLongPageHeaderData *header)
  */
 static const char *
 file_problem(WalredoSource *source, int fd, const struct stat *st,
-			 XLogSegNo segno, bool whole)
+			 XLogSegNo segno, bool whole, bool *is_other_system)
 {
 	XLogLongPageHeaderData header;
 	bool		is_compressed;
@@ -253,6 +254,7 @@ listed_problem(WalredoSource *source, const WalredoListedFile *file,
 	struct stat st;
 	int			fd;
 	const char *problem;
+	bool		is_other_system;
 
 	if (file->kind == WALREDO_FILE_OTHER)
 		return "its name is not that of a segment or of a compressed segment";
@@ -261,7 +263,7 @@ listed_problem(WalredoSource *source, const WalredoListedFile *file,
 	if (fd < 0)
 		return errno == EISDIR ? "it is not a regular file" :
 			psprintf("it cannot be opened: %m");
-	problem = file_problem(source, fd, &st, segno, whole);
+	problem = file_problem(source, fd, &st, segno, whole, &is_other_system);
 	CloseTransientFile(fd);
 	return problem;
 }
@@ -475,6 +477,7 @@ open_restored(WalredoSource *source, const WalredoTimeline *timeline,
 	char		name[MAXFNAMELEN];
 	char		path[MAXPGPATH];
 	const char *problem;
+	bool		is_other_system;
 
 	XLogFileName(name, timeline->tli, segno, source->segsize);
 	if (!walredo_source_restore(source, name, path))
@@ -482,7 +485,15 @@ open_restored(WalredoSource *source, const WalredoTimeline *timeline,
 	opened->fd = walredo_open_regular_file(path, &opened->st);
 	if (opened->fd < 0)
 		walredo_source_report_not_opened(path);
-	problem = file_problem(source, opened->fd, &opened->st, segno, true);
+	problem = file_problem(source, opened->fd, &opened->st, segno, true,
+						   &is_other_system);
+
+	/* An archive can go on after pg_upgrade. */
+	if (is_other_system)
+	{
+		CloseTransientFile(opened->fd);
+		return false;
+	}
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
