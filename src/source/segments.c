@@ -228,9 +228,10 @@ file_problem(WalredoSource *source, int fd, const struct stat *st,
 	const char *problem = probe_header(source, fd, st, &header,
 									   &is_compressed);
 
+	*is_other_system = problem == NULL && is_foreign(source, &header);
 	if (problem != NULL)
 		return pstrdup(problem);
-	if (is_foreign(source, &header))
+	if (*is_other_system)
 		return psprintf("it belongs to the database system with identifier " UINT64_FORMAT,
 						header.xlp_sysid);
 	if (!is_segment_header(&header))
