@@ -124,7 +124,7 @@ report_not_used(WalredoBases *bases, WalredoReader *reader,
 								system_identifier));
 		else if (backup->start_lsn >= first_lsn)
 			add_reason(bases,
-					   psprintf("Backup \"%s\" starts at %X/%X on timeline %u, which is not in the history of the WAL that is read.",
+					   psprintf("Backup \"%s\", which starts at %X/%X on timeline %u, is not, or not known to be, in the history of the WAL that is read.",
 								backup->directory,
 								LSN_FORMAT_ARGS(backup->start_lsn),
 								backup->tli));
@@ -173,6 +173,7 @@ walredo_bases_begin_reader(WalredoBases *bases, const char *directory,
 		points[i].system_identifier = candidates[i].backup->system_identifier;
 		points[i].tli = candidates[i].backup->tli;
 		points[i].lsn = candidates[i].backup->start_lsn;
+		points[i].end_lsn = candidates[i].backup->end_lsn;
 	}
 	if (ncandidates == 0)
 		reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL,

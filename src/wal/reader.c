@@ -465,6 +465,20 @@ begin_source(const char *directory, XLogRecPtr end_lsn, bool quiet)
 	return walredo_source_begin(directory, tolerance);
 }
 
+/* Is all that a backup can contain in the history that is followed? */
+static bool
+is_on_history(WalredoSource *source, const WalredoWalPoint *point)
+{
+	if (!walredo_source_is_followed(source, point->tli, point->lsn))
+		return false;
+
+	/* The timeline that is followed has no end. */
+	if (point->end_lsn == InvalidXLogRecPtr)
+		return point->tli == source->tli;
+	return walredo_source_is_followed(source, point->tli,
+									  Max(point->lsn, point->end_lsn - 1));
+}
+
 /*
  * Returns the index of the first of some points, each of which is a place in
  * the WAL of some system and timeline, that is in the history that is followed,
@@ -480,7 +494,7 @@ choose_point(WalredoSource *source, const WalredoWalPoint *points, int npoints,
 	{
 		if (points[i].system_identifier != source->system_identifier ||
 			points[i].lsn > end_lsn ||
-			!walredo_source_is_followed(source, points[i].tli, points[i].lsn))
+			!is_on_history(source, &points[i]))
 			continue;
 
 		/* It takes a while to find out, and is needed only now. */
