@@ -75,6 +75,7 @@ find_candidates(WalredoBases *bases, const WalredoTag *tag, XLogRecPtr lsn,
 	{
 		WalredoBackup *backup = lfirst(lc);
 		Candidate  *candidate = &candidates[n];
+		WalredoBackupStatus status;
 		const bytea *image;
 		char	   *problem = NULL;
 
@@ -89,9 +90,10 @@ find_candidates(WalredoBases *bases, const WalredoTag *tag, XLogRecPtr lsn,
 		candidate->backup = backup;
 		candidate->is_complete = backup->end_lsn != InvalidXLogRecPtr &&
 			backup->end_lsn <= lsn;
-		candidate->has_page = tag == NULL ||
-			walredo_backup_read(backup, tag, lsn, &image, &problem) !=
-			WALREDO_BACKUP_UNUSABLE;
+		status = tag == NULL ? WALREDO_BACKUP_HAS :
+			walredo_backup_read(backup, tag, lsn, &image, &problem);
+		candidate->has_page = status == WALREDO_BACKUP_HAS ||
+			(status == WALREDO_BACKUP_LACKS && candidate->is_complete);
 		if (problem != NULL)
 			add_reason(bases, problem);
 		n++;

@@ -278,7 +278,8 @@ list_folder(WalredoListing *listing, int directory, const char *folder)
 	dir = AllocateDir(path);
 
 	/* It may be a file of that name, or have been removed. */
-	if (dir == NULL && (errno == ENOTDIR || errno == ENOENT))
+	if (dir == NULL &&
+		(errno == ENOTDIR || errno == ENOENT || errno == ELOOP))
 		return;
 	while ((de = ReadDirExtended(dir, path,
 								 listing->quiet ? LOG : ERROR)) != NULL)
