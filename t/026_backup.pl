@@ -10,7 +10,8 @@
 # - when a link to the server's own tablespace was followed;
 # - when blocks of the backup were returned that had been truncated since;
 # - when a backup that had not ended by the LSN was preferred to an older one;
-# - when neither WAL nor its LSN was asked whether the server's page has changed.
+# - when neither WAL nor its LSN was asked whether the server's page has changed;
+# - when only the start of a backup had to be in the history of the timeline.
 
 use File::Copy qw(move);
 use PostgreSQL::Test::RecursiveCopy;
@@ -691,13 +692,73 @@ SQL
 	'... whatever the settings are');
 
 # A table is truncated, a file is replaced
-$node->safe_psql('postgres', 'DELETE FROM own WHERE g > 20; VACUUM own')
-  if 0;
 $lsn_own = current_lsn($node);
 $node->safe_psql('postgres', 'TRUNCATE own');
 like(
 	error_of($node, 'postgres',
 		"SELECT walredo_page_at('own', 4, '$lsn_own')"),
 	qr/had another file/, 'a page of a table that was truncated');
+
+#
+# A backup that was being made when the timeline that is followed was left: its
+# files have changes that the new timeline has not.
+#
+
+my $left = wal_server(
+	'left',
+	allows_streaming => 1,
+	conf => <<'CONF');
+archive_mode = on
+CONF
+my $archive = $left->archive_dir;
+my $late = $left->backup_dir . '/late';
+mkdir $archive or -d $archive or die "mkdir: $!";
+$left->append_conf('postgresql.conf', "archive_command = 'cp %p $archive/%f'");
+$left->start;
+$left->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION walredo;
+CREATE TABLE forked AS SELECT 1 AS i;
+CHECKPOINT;
+SQL
+$left->backup('early');
+my $left_data = $left->data_dir;
+$left->safe_psql('postgres', <<SQL);
+SELECT pg_backup_start('late', true);
+SELECT pg_create_restore_point('fork');
+UPDATE forked SET i = 2;
+CHECKPOINT;
+\\! cp -a '$left_data' '$late' && rm -rf '$late'/pg_wal/* '$late'/postmaster.*
+\\pset format unaligned
+\\pset tuples_only on
+SELECT labelfile FROM pg_backup_stop() \\g $late/backup_label
+SQL
+$left->stop;
+
+my $forked = PostgreSQL::Test::Cluster->new('forked');
+$forked->init_from_backup($left, 'early');
+$forked->append_conf('postgresql.conf', <<CONF);
+archive_command = 'true'
+restore_command = 'cp "$archive/%f" "%p"'
+recovery_target_name = 'fork'
+recovery_target_action = promote
+CONF
+$forked->set_recovery_mode;
+$forked->start;
+$forked->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()')
+  or die 'not promoted';
+foreach my $case ([ 'late', 'ok' ], [ 'late:%/early', 'ok' ])
+{
+	my ($list, $status) = @$case;
+	my $all_backups = $left->backup_dir;
+
+	$list =~ s/%/$all_backups/;
+	is( $forked->safe_psql('postgres', <<SQL),
+SET client_min_messages = error;
+SET walredo.backup_directory = '$all_backups/$list';
+SELECT status FROM walredo_verify('forked', 'main', '$archive:\$pg_wal') WHERE blkno = 0
+SQL
+		$status, "a backup of a timeline that was left: $list" =~ s/ \S*\// /r);
+}
+$forked->stop;
 
 done_testing();

@@ -464,6 +464,8 @@ foreach my $node ($primary, $standby)
 	$node->safe_psql('postgres', 'CHECKPOINT');
 	ok(!-e $node->data_dir . '/pg_xact/0000', "$what a segment is gone");
 	is($node->safe_psql('postgres', $bad), '', "$what no page is missing");
+	is($node->safe_psql('postgres', $with_backup . $bad),
+		'', "$what no page that a backup has is missing");
 	foreach my $slru (@slrus)
 	{
 		is( $node->safe_psql('postgres', <<SQL),
