@@ -432,8 +432,8 @@ foreach my $case (
 	like($session->{stderr}, $message, "$how: the query ends");
 	cmp_ok(time() - $begin, '<', 10, "$how: at once");
 	$session->{stderr} = '';
-	is(join(' ', grep { state_of($_) !~ /gone|Z/ } @processes),
-		'', "$how: no process is left");
+	ok(wait_for { !grep { state_of($_) !~ /gone|Z/ } @processes },
+		"$how: no process is left");
 	wait_for { temporary('*/*') eq '' };
 	is(temporary('*/*'), '', "$how: no file");
 	if ($how ne 'pg_terminate_backend')
