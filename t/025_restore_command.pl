@@ -127,6 +127,7 @@ sub is_with
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $value = value_with($command, $sql);
 	ref $expected ? like($value, $expected, $name) : is($value, $expected, $name);
+	wait_for { !(my @processes = strange_processes($node)) };
 	is(join("\n", strange_processes($node)), '', '... and no process is left');
 	wait_for { temporary() eq '' };
 	is(temporary(), '', '... and no file');
