@@ -474,7 +474,8 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 {
 	WalredoPageFilter *filter = walredo_filter_page(tag);
 	WalredoRebuild *rebuild = walredo_rebuild_create();
-	WalredoBases *bases = walredo_bases_open();
+	WalredoBases *bases = base->image != NULL ?
+		palloc0(sizeof(WalredoBases)) : walredo_bases_open();
 	WalredoRebuiltPage page;
 	WalredoPageScan *scan;
 

@@ -748,6 +748,11 @@ read_page(WalredoBackup *backup, const WalredoTag *tag, XLogRecPtr lsn,
 	}
 	locate(backup, tag, path, &blkno);
 	page = read_block(backup, path, blkno, problem);
+
+	/* While the backup was made, it may have come, or gone. */
+	if (page == NULL && *problem == NULL &&
+		backup->end_lsn != InvalidXLogRecPtr && lsn < backup->end_lsn)
+		*problem = unproven_problem(backup, lsn);
 	if (page == NULL && *problem == NULL)
 		return WALREDO_BACKUP_LACKS;
 	if (page != NULL)

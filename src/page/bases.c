@@ -75,6 +75,7 @@ find_candidates(WalredoBases *bases, const WalredoTag *tag, XLogRecPtr lsn,
 	{
 		WalredoBackup *backup = lfirst(lc);
 		Candidate  *candidate = &candidates[n];
+		WalredoBackupStatus status;
 		const bytea *image;
 		char	   *problem = NULL;
 
@@ -89,9 +90,10 @@ find_candidates(WalredoBases *bases, const WalredoTag *tag, XLogRecPtr lsn,
 		candidate->backup = backup;
 		candidate->is_complete = backup->end_lsn != InvalidXLogRecPtr &&
 			backup->end_lsn <= lsn;
-		candidate->has_page = tag == NULL ||
-			walredo_backup_read(backup, tag, lsn, &image, &problem) !=
-			WALREDO_BACKUP_UNUSABLE;
+		status = tag == NULL ? WALREDO_BACKUP_HAS :
+			walredo_backup_read(backup, tag, lsn, &image, &problem);
+		candidate->has_page = status == WALREDO_BACKUP_HAS ||
+			(status == WALREDO_BACKUP_LACKS && candidate->is_complete);
 		if (problem != NULL)
 			add_reason(bases, problem);
 		n++;
@@ -124,7 +126,7 @@ report_not_used(WalredoBases *bases, WalredoReader *reader,
 								system_identifier));
 		else if (backup->start_lsn >= first_lsn)
 			add_reason(bases,
-					   psprintf("Backup \"%s\" starts at %X/%X on timeline %u, which is not in the history of the WAL that is read.",
+					   psprintf("Backup \"%s\", which starts at %X/%X on timeline %u, is not, or not known to be, in the history of the WAL that is read.",
 								backup->directory,
 								LSN_FORMAT_ARGS(backup->start_lsn),
 								backup->tli));
@@ -173,6 +175,7 @@ walredo_bases_begin_reader(WalredoBases *bases, const char *directory,
 		points[i].system_identifier = candidates[i].backup->system_identifier;
 		points[i].tli = candidates[i].backup->tli;
 		points[i].lsn = candidates[i].backup->start_lsn;
+		points[i].end_lsn = candidates[i].backup->end_lsn;
 	}
 	if (ncandidates == 0)
 		reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL,

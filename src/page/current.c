@@ -35,6 +35,7 @@
 #include "miscadmin.h"
 #include "page/attempt.h"
 #include "page/current.h"
+#include "page/verify_compare.h"
 #include "page/scan.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
@@ -193,7 +194,12 @@ find_relation(CurrentFork *fork)
 	if (!OidIsValid(fork->relid))
 		return;
 
-	LockRelationOid(fork->relid, AccessShareLock);
+	/* Do not wait: the page is only what is taken if there is no other. */
+	if (!ConditionalLockRelationOid(fork->relid, AccessShareLock))
+	{
+		fork->relid = InvalidOid;
+		return;
+	}
 	rel = open_fork(fork);
 	if (rel != NULL)
 	{
@@ -213,7 +219,8 @@ walredo_current_begin(const WalredoTag *forks, int nforks, bool only_page,
 {
 	WalredoCurrent *current;
 
-	if (RecoveryInProgress() ||
+	/* With less WAL, pages can have been filled without it. */
+	if (RecoveryInProgress() || !XLogIsNeeded() ||
 		walredo_reader_system(reader) != GetSystemIdentifier() ||
 		walredo_reader_timeline(reader) != GetWALInsertionTimeLine())
 		return NULL;
@@ -288,7 +295,8 @@ copy_window(WalredoCurrent *current)
 	BlockNumber nblocks;
 
 	memset(current->is_read, 0, current->num_blocks * sizeof(bool));
-	LockRelationOid(fork->relid, AccessShareLock);
+	if (!ConditionalLockRelationOid(fork->relid, AccessShareLock))
+		return;
 	rel = open_fork(fork);
 	if (rel == NULL)
 	{
@@ -396,7 +404,8 @@ walredo_current_page(WalredoCurrent *current, int i, BlockNumber blkno)
 	if (current->is_lost ||
 		!current->is_read[blkno - current->first_block] ||
 		blkno >= fork->end || IsChanged(fork, blkno) ||
-		PageIsNew((Page) page) || PageGetLSN((Page) page) > current->lsn)
+		walredo_is_unlogged_page(fork->tag.forknum, page) ||
+		PageGetLSN((Page) page) > current->lsn)
 		return NULL;
 	memcpy(VARDATA(current->result), page, BLCKSZ);
 	return current->result;

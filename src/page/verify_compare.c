@@ -250,6 +250,13 @@ walredo_compare_block(const WalredoVerifiedFork *fork,
 		compare_without_image(fork, wal, block, live);
 	else if (is_equal(live, VARDATA(block->rebuilt.image)))
 		walredo_block_set_result(block, WALREDO_VERIFY_OK, NULL);
+
+	/* The server may have made an empty page since the backup, unlogged. */
+	else if (block->rebuilt.num_records == 0 &&
+			 walredo_is_unlogged_page(fork->tag.forknum, live) &&
+			 walredo_is_unlogged_page(fork->tag.forknum,
+									  VARDATA(block->rebuilt.image)))
+		walredo_block_set_result(block, WALREDO_VERIFY_OK, NULL);
 	else
 		block->state = WALREDO_BLOCK_DIFFERS;
 }

@@ -375,6 +375,22 @@ add_to_ones(WalredoRebuild *rebuild, bool *is_known,
 	walredo_rebuild_add(rebuild, change, record, end_lsn);
 }
 
+/* The page with this tag, which is added if it is not known. */
+static SlruPage *
+add_page(SlruVerification *v, WalredoTag tag)
+{
+	bool		found;
+	SlruPage   *page = slrupages_insert(v->pages, tag, &found);
+
+	if (!found)
+	{
+		page->is_recent = page->is_nearby = false;
+		page->start_lsn = InvalidXLogRecPtr;
+		page->start_time = 0;
+	}
+	return page;
+}
+
 /*
  * Adds a change.  nth_offset counts the changes of pg_multixact/offsets that
  * the record has made so far: it sets the offset of the multixact that it
@@ -385,7 +401,6 @@ add_change(SlruVerification *v, const WalredoPageChange *change,
 		   const XLogRecord *record, XLogRecPtr end_lsn, int *nth_offset)
 {
 	SlruPage   *page;
-	bool		found;
 
 	if (change->what == WALREDO_CHANGE_END)
 	{
@@ -402,13 +417,7 @@ add_change(SlruVerification *v, const WalredoPageChange *change,
 		return;
 	}
 
-	page = slrupages_insert(v->pages, change->tag, &found);
-	if (!found)
-	{
-		page->is_recent = page->is_nearby = false;
-		page->start_lsn = InvalidXLogRecPtr;
-		page->start_time = 0;
-	}
+	page = add_page(v, change->tag);
 	if (change->starts_page)
 	{
 		page->start_lsn = end_lsn;
@@ -463,6 +472,98 @@ add_record(SlruVerification *v, WalredoReader *reader)
 	} while (more);
 }
 
+/* A list of page numbers. */
+typedef struct PageNumbers
+{
+	uint64	   *numbers;
+	Size		count;
+	Size		max;
+} PageNumbers;
+
+static void
+add_number(PageNumbers *list, uint64 number)
+{
+	if (list->count == list->max)
+	{
+		list->max = Max(list->max * 2, 64);
+		list->numbers = list->numbers == NULL ?
+			palloc(list->max * sizeof(uint64)) :
+			repalloc_huge(list->numbers, list->max * sizeof(uint64));
+	}
+	list->numbers[list->count++] = number;
+}
+
+/* Adds the numbers of the pages that are in a file of a directory. */
+static void
+add_pages_of_file(PageNumbers *list, WalredoTagKind kind,
+				  const char *directory, const char *name)
+{
+	char		path[MAXPGPATH];
+	WalredoTag	tag = {.kind = kind};
+	char	   *end;
+	uint64		segment;
+	struct stat st;
+
+	if (strspn(name, "0123456789ABCDEF") != strlen(name) || strlen(name) > 15)
+		return;
+	segment = strtou64(name, &end, 16);
+	tag.number = segment * SLRU_PAGES_PER_SEGMENT;
+	if (!walredo_tag_is_valid(&tag) ||
+		strcmp(walredo_slru_segment_name(&tag), name) != 0)
+		return;
+
+	/* It may just have been removed. */
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+		return;
+	for (int i = 0; i < SLRU_PAGES_PER_SEGMENT &&
+		 (off_t) i * BLCKSZ < st.st_size && walredo_tag_is_valid(&tag); i++)
+	{
+		add_number(list, tag.number);
+		tag.number++;
+	}
+}
+
+/* The same for all files of a directory.  It need not be there. */
+static void
+add_pages_of_directory(PageNumbers *list, WalredoTagKind kind,
+					   const char *directory)
+{
+	DIR		   *dir = AllocateDir(directory);
+	struct dirent *de;
+
+	if (dir == NULL && errno == ENOENT)
+		return;
+	while ((de = ReadDir(dir, directory)) != NULL)
+		add_pages_of_file(list, kind, directory, de->d_name);
+	FreeDir(dir);
+}
+
+/*
+ * Adds the pages that the backup has, of which WAL need not have a record, so
+ * that a record that ends them finds them.
+ */
+static void
+add_pages_of_backup(SlruVerification *v)
+{
+	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
+	{
+		PageNumbers list = {0};
+
+		if ((v->slrus & WALREDO_KIND_BIT(kind)) == 0)
+			continue;
+		add_pages_of_directory(&list, kind,
+							   psprintf("%s/%s", v->bases->backup->directory,
+										walredo_slru_directory(kind)));
+		for (Size i = 0; i < list.count; i++)
+		{
+			WalredoTag	tag = {.kind = kind,.number = list.numbers[i]};
+
+			(void) add_page(v, tag);
+		}
+	}
+}
+
 /*
  * Begins to read WAL from the start of a backup, or from where WAL begins.
  */
@@ -487,6 +588,8 @@ begin_first_reader(SlruVerification *v)
 										WALREDO_END_OF_WAL, WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(reader);
 	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
+	if (v->bases->backup != NULL)
+		add_pages_of_backup(v);
 
 	v->progress.phase = WALREDO_PHASE_READING_WAL;
 	v->progress.wal_start = walredo_reader_first_lsn(reader);
@@ -607,73 +710,6 @@ read_file_page(FilePage *page)
 	(void) CloseTransientFile(fd);
 }
 
-/* A list of page numbers. */
-typedef struct PageNumbers
-{
-	uint64	   *numbers;
-	Size		count;
-	Size		max;
-} PageNumbers;
-
-static void
-add_number(PageNumbers *list, uint64 number)
-{
-	if (list->count == list->max)
-	{
-		list->max = Max(list->max * 2, 64);
-		list->numbers = list->numbers == NULL ?
-			palloc(list->max * sizeof(uint64)) :
-			repalloc_huge(list->numbers, list->max * sizeof(uint64));
-	}
-	list->numbers[list->count++] = number;
-}
-
-/* Adds the numbers of the pages that are in a file of a directory. */
-static void
-add_pages_of_file(PageNumbers *list, WalredoTagKind kind,
-				  const char *directory, const char *name)
-{
-	char		path[MAXPGPATH];
-	WalredoTag	tag = {.kind = kind};
-	char	   *end;
-	uint64		segment;
-	struct stat st;
-
-	if (strspn(name, "0123456789ABCDEF") != strlen(name) || strlen(name) > 15)
-		return;
-	segment = strtou64(name, &end, 16);
-	tag.number = segment * SLRU_PAGES_PER_SEGMENT;
-	if (!walredo_tag_is_valid(&tag) ||
-		strcmp(walredo_slru_segment_name(&tag), name) != 0)
-		return;
-
-	/* It may just have been removed. */
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
-		return;
-	for (int i = 0; i < SLRU_PAGES_PER_SEGMENT &&
-		 (off_t) i * BLCKSZ < st.st_size && walredo_tag_is_valid(&tag); i++)
-	{
-		add_number(list, tag.number);
-		tag.number++;
-	}
-}
-
-/* The same for all files of a directory.  It need not be there. */
-static void
-add_pages_of_directory(PageNumbers *list, WalredoTagKind kind,
-					   const char *directory)
-{
-	DIR		   *dir = AllocateDir(directory);
-	struct dirent *de;
-
-	if (dir == NULL && errno == ENOENT)
-		return;
-	while ((de = ReadDir(dir, directory)) != NULL)
-		add_pages_of_file(list, kind, directory, de->d_name);
-	FreeDir(dir);
-}
-
 /* qsort() comparator */
 static int
 compare_numbers(const void *a, const void *b)
@@ -697,10 +733,6 @@ list_pages(SlruVerification *v, WalredoTagKind kind)
 	Size		count = 0;
 
 	add_pages_of_directory(&list, kind, walredo_slru_directory(kind));
-	if (v->bases->backup != NULL)
-		add_pages_of_directory(&list, kind,
-							   psprintf("%s/%s", v->bases->backup->directory,
-										walredo_slru_directory(kind)));
 	slrupages_start_iterate(v->pages, &iter);
 	while ((page = slrupages_iterate(v->pages, &iter)) != NULL)
 	{

@@ -20,6 +20,7 @@
 #include <lz4frame.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 #ifdef WALREDO_HAVE_BZIP2
 #include <bzlib.h>
 #endif
@@ -216,6 +217,8 @@ decompress_gzip(WalredoDecompressor *decompressor,
 	decompressor->in_frame = (result != Z_STREAM_END);
 	if (result == Z_STREAM_END)
 		inflateReset(gzip);
+	else if (result == Z_MEM_ERROR)
+		report_no_memory();
 	else if (result != Z_OK && result != Z_BUF_ERROR)
 		return gzip->msg != NULL ? gzip->msg : "error of zlib";
 	return NULL;
@@ -251,7 +254,11 @@ decompress_zstd(WalredoDecompressor *decompressor,
 
 	result = ZSTD_decompressStream(decompressor->zstd, &output, &input);
 	if (ZSTD_isError(result))
+	{
+		if (ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation)
+			report_no_memory();
 		return ZSTD_getErrorName(result);
+	}
 	*in += input.pos;
 	*in_left -= input.pos;
 	*out += output.pos;

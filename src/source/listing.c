@@ -42,7 +42,7 @@
 /* The characters of a SHA-1 in pgBackRest's names. */
 #define SHA1_DIGITS		40
 
-/* The longest suffix of a segment's name that is listed, in a folder or not. */
+/* The longest suffix of a segment's name that is listed. */
 #define MAX_SUFFIX		(WALREDO_LISTED_NAME - XLOG_FNAME_LEN - 1)
 
 /* A component of a path list that stands for the server's own directory. */
@@ -58,7 +58,7 @@ struct WalredoListing
 	WalredoListedFile *files;
 	int			nfiles;
 	int			nhistories;		/* the last of them are history files */
-	int			max_files;
+	Size		max_files;
 };
 
 /* ----------------------------------------
@@ -90,8 +90,8 @@ walredo_directories_parse(const char *list, WalredoDirectory **directories)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("zero-length component in list of WAL directories")));
 
-		/* Leave room for a file name. */
-		if (length >= MAXPGPATH - WALREDO_LISTED_NAME - 1)
+		/* Leave room for a folder and a file name. */
+		if (length >= MAXPGPATH - WALREDO_LISTED_NAME - FOLDER_DIGITS - 2)
 			ereport(ERROR,
 					(errcode(ERRCODE_NAME_TOO_LONG),
 					 errmsg("path of the WAL directory is too long")));
@@ -215,6 +215,10 @@ add_file(WalredoListing *listing, const WalredoListedFile *file,
 
 	if (listing->nfiles == listing->max_files)
 	{
+		if (listing->max_files > PG_INT32_MAX / 2)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("too many WAL files")));
 		listing->max_files *= 2;
 		listing->files = repalloc_huge(listing->files,
 									   listing->max_files *
@@ -245,7 +249,8 @@ add_name(WalredoListing *listing, int directory, bool in_folder,
 	{
 		file.kind = WALREDO_FILE_HISTORY;
 		file.tli = digits_value(name);
-		add_file(listing, &file, name);
+		if (file.tli != 0)
+			add_file(listing, &file, name);
 		return;
 	}
 	if (!begins_with_digits(name, XLOG_FNAME_LEN) ||
@@ -273,7 +278,8 @@ list_folder(WalredoListing *listing, int directory, const char *folder)
 	dir = AllocateDir(path);
 
 	/* It may be a file of that name, or have been removed. */
-	if (dir == NULL && (errno == ENOTDIR || errno == ENOENT))
+	if (dir == NULL &&
+		(errno == ENOTDIR || errno == ENOENT || errno == ELOOP))
 		return;
 	while ((de = ReadDirExtended(dir, path,
 								 listing->quiet ? LOG : ERROR)) != NULL)

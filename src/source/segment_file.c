@@ -83,8 +83,10 @@ walredo_open_regular_file(const char *path, struct stat *st)
 		errno = EISDIR;
 	if (fd >= 0 && (fstat(fd, st) != 0 || !S_ISREG(st->st_mode)))
 	{
+		int			save_errno = fstat(fd, st) != 0 ? errno : EISDIR;
+
 		CloseTransientFile(fd);
-		errno = EISDIR;
+		errno = save_errno;
 		return -1;
 	}
 	return fd;

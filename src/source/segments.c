@@ -266,6 +266,8 @@ listed_problem(WalredoSource *source, const WalredoListedFile *file,
 			psprintf("it cannot be opened: %m");
 	problem = file_problem(source, fd, &st, segno, whole, &is_other_system);
 	CloseTransientFile(fd);
+	if (problem == NULL && whole && file->kind == WALREDO_FILE_PARTIAL)
+		return "it is partial";
 	return problem;
 }
 
@@ -371,14 +373,39 @@ counts_as_missing(WalredoSource *source)
 		case WALREDO_TOLERATE_NOTHING:
 			break;
 		case WALREDO_TOLERATE_UNUSABLE:
-			if (errno == EISDIR || errno == EACCES || errno == EPERM ||
-				errno == ELOOP || errno == ENXIO)
+			if (errno == EISDIR || errno == EACCES || errno == EPERM)
 				return true;
 			break;
 		case WALREDO_TOLERATE_ALL:
 			return true;
 	}
 	return errno == ENOENT;
+}
+
+/* Has this file turned out to be damaged when it was decompressed? */
+static bool
+is_broken(WalredoSource *source, const struct stat *st)
+{
+	ListCell   *lc;
+
+	foreach(lc, source->files->broken)
+	{
+		if (walredo_is_same_file(lfirst(lc), st))
+			return true;
+	}
+	return false;
+}
+
+/* Takes note that it has. */
+static void
+set_broken(WalredoSource *source, const struct stat *st)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(source->files->context);
+	struct stat *broken = palloc(sizeof(struct stat));
+
+	*broken = *st;
+	source->files->broken = lappend(source->files->broken, broken);
+	MemoryContextSwitchTo(old_context);
 }
 
 /*
@@ -394,23 +421,27 @@ quality_of(WalredoSource *source, const WalredoListedFile *file,
 	XLogLongPageHeaderData header;
 	bool		is_compressed;
 
-	opened->is_whole = opened->st.st_size >= source->segsize;
+	opened->is_whole = false;
 	if (source->files->directories[file->directory].is_pg_wal)
+	{
+		opened->is_whole = file->kind == WALREDO_FILE_WHOLE &&
+			opened->st.st_size >= source->segsize;
 		return opened->is_whole ? FILE_GOOD : FILE_DUBIOUS;
+	}
 
 	if (probe_header(source, opened->fd, &opened->st, &header,
 					 &is_compressed) != NULL)
 		return FILE_DUBIOUS;
 	if (is_foreign(source, &header))
 		return FILE_FOREIGN;
-	opened->is_whole = is_compressed ? file->kind == WALREDO_FILE_WHOLE :
-		opened->st.st_size >= source->segsize;
-	if ((source->files->has_broken &&
-		 walredo_is_same_file(&source->files->broken, &opened->st)) ||
+	if (is_broken(source, &opened->st) ||
 		!is_segment_header(&header) ||
 		header.std.xlp_pageaddr != segno * source->segsize ||
 		(!is_compressed && opened->st.st_size != source->segsize))
 		return FILE_DUBIOUS;
+
+	/* What pg_receivewal has left unfinished is filled up with zeroes. */
+	opened->is_whole = (file->kind == WALREDO_FILE_WHOLE);
 	return FILE_GOOD;
 }
 
@@ -577,20 +608,20 @@ walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
 	Assert(length <= source->segsize - offset);
 
 	*nread = 0;
-	for (int attempt = 0;; attempt++)
+	for (;;)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (!open_segment(source, lsn, true, &opened))
 			return false;
 		*nread = walredo_segment_file_read(file, opened.fd, &opened.st,
 										   source->segsize, offset, buf,
 										   length, &problem);
-		if (problem == NULL || attempt > 0 ||
+		if (problem == NULL || is_broken(source, &opened.st) ||
 			walredo_segment_compression(file) == WALREDO_PLAIN)
 			break;
 
 		/* That the file is damaged was not known before: is there another? */
-		source->files->broken = opened.st;
-		source->files->has_broken = true;
+		set_broken(source, &opened.st);
 		CloseTransientFile(opened.fd);
 	}
 	if (problem != NULL && source->tolerance != WALREDO_TOLERATE_ALL &&

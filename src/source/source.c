@@ -119,7 +119,9 @@ wanted_timeline(void)
 {
 	TimeLineID	tli = TIMELINE_CURRENT;
 
-	(void) parse_timeline(walredo_timeline_setting, &tli);
+	/* Where the library was loaded in another way, there are no settings. */
+	if (walredo_timeline_setting != NULL)
+		(void) parse_timeline(walredo_timeline_setting, &tli);
 	return tli;
 }
 
@@ -634,6 +636,7 @@ newest_timeline(WalredoSource *source)
 	{
 		struct stat st;
 
+		CHECK_FOR_INTERRUPTS();
 		walredo_listed_path(source->files->listing, &listed[i], path);
 		if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
 			newest_history = Max(newest_history, listed[i].tli);
@@ -645,7 +648,7 @@ newest_timeline(WalredoSource *source)
 	 * Ask for the history files of later timelines, one after the other, as
 	 * findNewestTimeLine() in src/backend/access/transam/timeline.c does.
 	 */
-	while (wanted_timeline() == TIMELINE_LATEST && newest + 1 < TIMELINE_LATEST)
+	while (wanted_timeline() == TIMELINE_LATEST && newest < TIMELINE_LATEST - 1)
 	{
 		TLHistoryFileName(name, newest + 1);
 		if (!walredo_source_restore(source, name, path))

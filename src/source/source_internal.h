@@ -41,15 +41,17 @@ struct WalredoSourceFiles
 	bool		is_probed;
 
 	/*
-	 * The file that could not be decompressed.  Another file of its segment
-	 * is preferred from then on.
+	 * The struct stat of files that could not be decompressed.  Other files
+	 * of their segments are preferred from then on.
 	 */
-	struct stat broken;
-	bool		has_broken;
+	List	   *broken;
 
 	/* Names of files that walredo.restore_command has not found. */
 	HTAB	   *not_restored;
 };
+
+StaticAssertDecl(WALREDO_SEGMENT_NAME >= WALREDO_LISTED_NAME,
+				 "the name of a listed file must fit into a segment's");
 
 /* Sets up source->files, and lists the directories. */
 extern void walredo_source_open_files(WalredoSource *source,

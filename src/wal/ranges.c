@@ -95,7 +95,8 @@ read_stretch(WalredoSource *source, const WalredoStretch *stretch)
 	walredo_source_only_timeline(source, stretch->tli);
 	reader = walredo_reader_begin_in(source,
 									 Max(stretch->first * source->segsize, 1),
-									 last_lsn + source->segsize);
+									 last_lsn + Min((uint64) source->segsize,
+													PG_UINT64_MAX - last_lsn));
 	range->tli = stretch->tli;
 	range->segments = stretch->last - stretch->first + 1;
 	read_beginning(reader, range);

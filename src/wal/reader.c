@@ -465,6 +465,20 @@ begin_source(const char *directory, XLogRecPtr end_lsn, bool quiet)
 	return walredo_source_begin(directory, tolerance);
 }
 
+/* Is all that a backup can contain in the history that is followed? */
+static bool
+is_on_history(WalredoSource *source, const WalredoWalPoint *point)
+{
+	if (!walredo_source_is_followed(source, point->tli, point->lsn))
+		return false;
+
+	/* The timeline that is followed has no end. */
+	if (point->end_lsn == InvalidXLogRecPtr)
+		return point->tli == source->tli;
+	return walredo_source_is_followed(source, point->tli,
+									  Max(point->lsn, point->end_lsn - 1));
+}
+
 /*
  * Returns the index of the first of some points, each of which is a place in
  * the WAL of some system and timeline, that is in the history that is followed,
@@ -475,24 +489,29 @@ choose_point(WalredoSource *source, const WalredoWalPoint *points, int npoints,
 			 XLogRecPtr end_lsn)
 {
 	XLogRecPtr	first_lsn = InvalidXLogRecPtr;
+	XLogRecPtr	last_lsn = end_lsn;
 
 	for (int i = 0; i < npoints; i++)
 	{
 		if (points[i].system_identifier != source->system_identifier ||
-			points[i].lsn > end_lsn ||
-			!walredo_source_is_followed(source, points[i].tli, points[i].lsn))
+			!is_on_history(source, &points[i]))
 			continue;
 
-		/* It takes a while to find out, and is needed only now. */
+		/*
+		 * It takes a while to find out where WAL begins, and is needed only
+		 * now.  The backup may be newer than all WAL that is there, such as
+		 * that of a standby that lags behind.
+		 */
 		if (first_lsn == InvalidXLogRecPtr)
 		{
 			if (source->is_local)
-				first_lsn = walredo_source_local_end(end_lsn);
-			else
-				first_lsn = end_lsn;
-			first_lsn = walredo_source_start(source, Min(first_lsn, end_lsn));
+				last_lsn = Min(end_lsn, walredo_source_local_end(end_lsn));
+			first_lsn = walredo_source_start(source, last_lsn);
+			if (last_lsn == WALREDO_END_OF_WAL)
+				last_lsn = (walredo_source_newest(source, PG_UINT64_MAX) + 1) *
+					source->segsize;
 		}
-		if (points[i].lsn >= first_lsn)
+		if (points[i].lsn >= first_lsn && points[i].lsn <= last_lsn)
 			return i;
 	}
 	return -1;

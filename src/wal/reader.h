@@ -72,26 +72,36 @@ extern WalredoReader *walredo_reader_begin(const char *directory,
 
 /*
  * The same with WALREDO_END_OF_WAL, for a search whose result is only an
- * addition to an error message, and which therefore must not raise another
- * error.  The range ends wherever WAL is missing or broken, without an error
- * or a warning.  It is empty if start_lsn is after the end of WAL.
+ * addition to an error message.  The range ends wherever WAL is missing or
+ * broken, without an error or a warning; the errors that remain are those of
+ * walredo_source_begin() about the directories as a whole.  It is empty if
+ * start_lsn is after the end of WAL.
  */
 extern WalredoReader *walredo_reader_begin_search(const char *directory,
 												  XLogRecPtr start_lsn);
 
-/* A place in the WAL of some system, on a timeline. */
+/* A place in the WAL of some system, on a timeline: where a backup starts. */
 typedef struct WalredoWalPoint
 {
 	uint64		system_identifier;
 	TimeLineID	tli;
 	XLogRecPtr	lsn;
+
+	/*
+	 * Nothing in the backup is of WAL after this LSN; or InvalidXLogRecPtr,
+	 * if that is not known.
+	 */
+	XLogRecPtr	end_lsn;
 } WalredoWalPoint;
 
 /*
  * The same, beginning at the first of some points that is in WAL of the system
  * and on the history that is read, and from which WAL can be read to end_lsn
- * without a gap.  *chosen is set to its index.  If there is no such point, it
- * is set to -1, and the range begins with WALREDO_START_OF_WAL.
+ * without a gap.  The history must be that of the whole backup: another
+ * timeline may begin while a backup is made on its parent, and then the files
+ * that are copied later have changes that the new timeline has not.  *chosen is
+ * set to its index.  If there is no such point, it is set to -1, and the range
+ * begins with WALREDO_START_OF_WAL.
  */
 extern WalredoReader *walredo_reader_begin_at(const char *directory,
 											  const WalredoWalPoint *points,
