@@ -276,12 +276,8 @@ listed_problem(WalredoSource *source, const WalredoListedFile *file,
  * ----------------------------------------
  */
 
-/*
- * Returns whether a segment of a timeline can hold a part of the history.
- */
-bool
-walredo_source_in_history(WalredoSource *source, TimeLineID tli,
-						  XLogSegNo segno)
+WalredoTimeline *
+walredo_source_timeline(WalredoSource *source, TimeLineID tli)
 {
 	ListCell   *lc;
 
@@ -290,27 +286,30 @@ walredo_source_in_history(WalredoSource *source, TimeLineID tli,
 		WalredoTimeline *timeline = lfirst(lc);
 
 		if (timeline->tli == tli)
-			return walredo_timeline_covers(timeline, segno, source->segsize);
+			return timeline;
 	}
-	return false;
+	return NULL;
+}
+
+bool
+walredo_source_in_history(WalredoSource *source, TimeLineID tli,
+						  XLogSegNo segno)
+{
+	WalredoTimeline *timeline = walredo_source_timeline(source, tli);
+
+	return timeline != NULL &&
+		walredo_timeline_covers(timeline, segno, source->segsize);
 }
 
 bool
 walredo_source_is_followed(WalredoSource *source, TimeLineID tli,
 						   XLogRecPtr lsn)
 {
-	ListCell   *lc;
+	WalredoTimeline *timeline = walredo_source_timeline(source, tli);
 
-	foreach(lc, source->history)
-	{
-		WalredoTimeline *timeline = lfirst(lc);
-
-		if (timeline->tli == tli)
-			return lsn < timeline->end &&
-				walredo_timeline_covers(timeline, lsn / source->segsize,
-										source->segsize);
-	}
-	return false;
+	return timeline != NULL && lsn < timeline->end &&
+		walredo_timeline_covers(timeline, lsn / source->segsize,
+								source->segsize);
 }
 
 /*

@@ -65,7 +65,6 @@ char	   *walredo_timeline_setting;
 #define TIMELINE_CURRENT	((TimeLineID) 0)
 #define TIMELINE_LATEST		((TimeLineID) UINT_MAX)
 
-static TimeLineID local_timeline(void);
 static void choose_system(WalredoSource *source);
 static void choose_timeline(WalredoSource *source);
 static void follow(WalredoSource *source, TimeLineID tli, List *history);
@@ -754,20 +753,6 @@ read_history(WalredoSource *source, TimeLineID tli, bool local, bool elsewhere,
 	return history;
 }
 
-/* Is a timeline in the history that is followed? */
-static bool
-is_followed(WalredoSource *source, TimeLineID tli)
-{
-	ListCell   *lc;
-
-	foreach(lc, source->history)
-	{
-		if (((WalredoTimeline *) lfirst(lc))->tli == tli)
-			return true;
-	}
-	return false;
-}
-
 /*
  * Says which timeline is followed if there is WAL of another one, once for each
  * statement.  Someone who has given the timeline's number knows.
@@ -791,7 +776,7 @@ report_other_timeline(WalredoSource *source)
 		XLogLongPageHeaderData header;
 
 		CHECK_FOR_INTERRUPTS();
-		if (is_followed(source, listed[i].tli) ||
+		if (walredo_source_timeline(source, listed[i].tli) != NULL ||
 			!is_candidate(source, &listed[i]) ||
 			!walredo_source_is_valid(source, &listed[i], &header) ||
 			header.xlp_sysid != source->system_identifier)

@@ -19,6 +19,7 @@
 #include "source/listing.h"
 #include "source/segment_file.h"
 #include "source/source.h"
+#include "source/timeline.h"
 #include "utils/hsearch.h"
 
 struct WalredoSourceFiles
@@ -79,6 +80,10 @@ extern const char *walredo_source_read_header(WalredoSource *source,
 extern bool walredo_source_is_valid(WalredoSource *source,
 									const WalredoListedFile *file,
 									XLogLongPageHeader header);
+
+/* The timeline in the history that is followed, or NULL if it is not there. */
+extern WalredoTimeline *walredo_source_timeline(WalredoSource *source,
+												TimeLineID tli);
 
 /*
  * Returns whether a segment of a timeline can hold a part of the history.
