@@ -510,7 +510,7 @@ my $redo_segment = $primary->safe_psql('postgres',
 	'CHECKPOINT; SELECT redo_wal_file FROM pg_control_checkpoint()');
 my $older = $primary->basedir . '/older';
 
-cmp_ok($count, '>', 1, 'pages can be verified');
+cmp_ok($count, '>', 0, 'pages can be verified');
 $primary->stop;
 mkdir $older or die "mkdir: $!";
 foreach
