@@ -35,8 +35,8 @@
 #include "miscadmin.h"
 #include "page/attempt.h"
 #include "page/current.h"
-#include "page/verify_compare.h"
 #include "page/scan.h"
+#include "page/verify_compare.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
@@ -221,8 +221,7 @@ walredo_current_begin(const WalredoTag *forks, int nforks, bool only_page,
 
 	/* With less WAL, pages can have been filled without it. */
 	if (RecoveryInProgress() || !XLogIsNeeded() ||
-		walredo_reader_system(reader) != GetSystemIdentifier() ||
-		walredo_reader_timeline(reader) != GetWALInsertionTimeLine())
+		!walredo_reader_is_of_server(reader))
 		return NULL;
 
 	current = palloc0(sizeof(WalredoCurrent));

@@ -30,6 +30,7 @@
 #include "access/xlog_internal.h"
 #include "miscadmin.h"
 #include "source/listing.h"
+#include "source/source.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
@@ -44,9 +45,6 @@
 
 /* The longest suffix of a segment's name that is listed. */
 #define MAX_SUFFIX		(WALREDO_LISTED_NAME - XLOG_FNAME_LEN - 1)
-
-/* A component of a path list that stands for the server's own directory. */
-#define PG_WAL_COMPONENT	"$pg_wal"
 
 struct WalredoListing
 {
@@ -96,8 +94,8 @@ walredo_directories_parse(const char *list, WalredoDirectory **directories)
 					(errcode(ERRCODE_NAME_TOO_LONG),
 					 errmsg("path of the WAL directory is too long")));
 
-		directory->is_pg_wal = (length == strlen(PG_WAL_COMPONENT) &&
-								strncmp(list, PG_WAL_COMPONENT, length) == 0);
+		directory->is_pg_wal = (length == strlen(WALREDO_LOCAL_WAL) &&
+								strncmp(list, WALREDO_LOCAL_WAL, length) == 0);
 		directory->path = directory->is_pg_wal ? pstrdup(XLOGDIR) :
 			pnstrdup(list, length);
 		canonicalize_path(directory->path);

@@ -60,16 +60,16 @@ walredo_source_open_files(WalredoSource *source, const char *directories)
 {
 	WalredoSourceFiles *files = palloc0(sizeof(WalredoSourceFiles));
 
-	source->directory = directories == NULL ? XLOGDIR : pstrdup(directories);
+	if (directories == NULL)
+		directories = WALREDO_LOCAL_WAL;
 	source->files = files;
 	files->context = CurrentMemoryContext;
-	files->ndirectories =
-		walredo_directories_parse(directories == NULL ? "$pg_wal" : directories,
-								  &files->directories);
+	files->ndirectories = walredo_directories_parse(directories,
+													&files->directories);
 	for (int i = 0; i < files->ndirectories; i++)
 		files->has_pg_wal |= files->directories[i].is_pg_wal;
-	if (files->ndirectories == 1)
-		source->directory = files->directories[0].path;
+	source->directory = files->ndirectories == 1 ?
+		files->directories[0].path : pstrdup(directories);
 	files->listing =
 		walredo_listing_create(files->directories, files->ndirectories,
 							   source->tolerance == WALREDO_TOLERATE_ALL);

@@ -150,6 +150,13 @@ local_timeline(void)
 	return tli;
 }
 
+bool
+walredo_source_is_of_server(WalredoSource *source)
+{
+	return source->system_identifier == GetSystemIdentifier() &&
+		source->tli == local_timeline();
+}
+
 XLogRecPtr
 walredo_source_local_lsn(XLogRecPtr lsn)
 {
@@ -527,8 +534,8 @@ choose_timeline(WalredoSource *source)
 					 errhint("Set walredo.timeline to \"current\", to \"latest\", or to a timeline that walredo_wal_range() shows.")));
 	}
 	follow(source, tli, history);
-	source->is_local = source->files->has_pg_wal && is_own &&
-		tli == local_timeline();
+	source->is_local = source->files->has_pg_wal &&
+		walredo_source_is_of_server(source);
 }
 
 /*

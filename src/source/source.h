@@ -30,6 +30,9 @@ extern char *walredo_timeline_setting;
 extern bool walredo_check_timeline(char **newval, void **extra,
 								   GucSource source);
 
+/* Stands for the server's own pg_wal in a list of directories. */
+#define WALREDO_LOCAL_WAL	"$pg_wal"
+
 /* Which files that are there but cannot be opened count as missing. */
 typedef enum WalredoTolerance
 {
@@ -124,6 +127,12 @@ extern void walredo_source_only_timeline(WalredoSource *source,
  * inserted is.
  */
 extern XLogRecPtr walredo_source_local_end(XLogRecPtr end_lsn);
+
+/*
+ * Is this WAL of the server that runs, on the timeline that it is on, whether
+ * pg_wal is among the directories or not?
+ */
+extern bool walredo_source_is_of_server(WalredoSource *source);
 
 /*
  * Converts an LSN of the server's WAL that is within or right after the header

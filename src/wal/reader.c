@@ -45,10 +45,8 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
-#include "access/xlogrecovery.h"
 #include "catalog/pg_control.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -210,7 +208,7 @@ static inline bool is_switch(const XLogRecord *record);
 char *
 walredo_wal_with_local(const char *directory)
 {
-	static const char local[] = "$pg_wal";
+	static const char local[] = WALREDO_LOCAL_WAL;
 	const char *element = directory;
 
 	if (directory == NULL)
@@ -346,14 +344,7 @@ walredo_reader_is_local(WalredoReader *reader)
 bool
 walredo_reader_is_of_server(WalredoReader *reader)
 {
-	TimeLineID	tli;
-
-	if (RecoveryInProgress())
-		(void) GetXLogReplayRecPtr(&tli);
-	else
-		(void) GetFlushRecPtr(&tli);
-	return reader->source->system_identifier == GetSystemIdentifier() &&
-		reader->source->tli == tli;
+	return walredo_source_is_of_server(reader->source);
 }
 
 uint64
