@@ -696,6 +696,12 @@ segment_is_there(WalredoSource *source, XLogSegNo segno, bool whole,
 	return !whole || opened.is_whole;
 }
 
+bool
+walredo_source_has_whole(WalredoSource *source, XLogSegNo segno)
+{
+	return segment_is_there(source, segno, true, true);
+}
+
 /*
  * Returns the oldest segment before a given one that walredo.restore_command
  * has, if it has all segments from there on.

@@ -174,6 +174,9 @@ extern bool walredo_source_read(WalredoSource *source, XLogRecPtr lsn,
 extern bool walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
 							   XLogRecPtr *valid_end);
 
+/* Is all of a segment there, so that WAL can be read through it? */
+extern bool walredo_source_has_whole(WalredoSource *source, XLogSegNo segno);
+
 /*
  * Returns the first LSN from which WAL can be read without a gap up to end_lsn
  * or, with PG_UINT64_MAX, into the newest segment.  This can be in the middle

@@ -110,6 +110,8 @@ struct WalredoReader
 								 * is not known; end_lsn is a maximum */
 	bool		quiet;			/* where something is wrong, the range ends
 								 * without an error or a warning */
+	XLogRecPtr	backwards_from; /* for walredo_reader_begin_last(), else 0 */
+	bool		end_is_reported;	/* report_end() has warned */
 
 	/*
 	 * Where WAL could not be read further, and why; no reason is given if the
@@ -177,6 +179,7 @@ static WalredoSource *begin_source(const char *directory, XLogRecPtr end_lsn,
 								   bool quiet);
 static int	choose_point(WalredoSource *source, const WalredoWalPoint *points,
 						 int npoints, XLogRecPtr end_lsn);
+static bool is_on_history(WalredoSource *source, const WalredoWalPoint *point);
 static void begin_range(WalredoReader *reader, XLogRecPtr start_lsn,
 						XLogRecPtr end_lsn);
 static XLogRecPtr begin_local(WalredoReader *reader, XLogRecPtr start_lsn);
@@ -299,6 +302,70 @@ XLogRecPtr
 walredo_reader_last_lsn(WalredoReader *reader)
 {
 	return reader->end_lsn;
+}
+
+bool
+walredo_reader_read_at(WalredoReader *reader, XLogRecPtr lsn)
+{
+	bool		quiet = reader->quiet;
+	bool		found;
+
+	if (reader->stop_reason != NULL)
+		pfree(reader->stop_reason);
+	reader->stop_reason = NULL;
+	reader->phase = READER_READING;
+	reader->start_lsn = InvalidXLogRecPtr;
+	reader->next_lsn = lsn;
+	reader->usable_end = 0;
+	reader->has_restarted = false;
+	reader->quiet = true;
+	found = next_record(reader) && reader->start_lsn == lsn;
+	reader->quiet = quiet;
+	return found;
+}
+
+int
+walredo_reader_segsize(WalredoReader *reader)
+{
+	return reader->source->segsize;
+}
+
+WalredoSource *
+walredo_reader_source(WalredoReader *reader)
+{
+	return reader->source;
+}
+
+bool
+walredo_reader_is_to_end(WalredoReader *reader)
+{
+	return reader->to_end;
+}
+
+bool
+walredo_reader_go_back(WalredoReader *reader, bool is_there)
+{
+	int			segsize = reader->source->segsize;
+	XLogSegNo	segno = reader->first_lsn / segsize;
+
+	if (segno == 0)
+		return false;
+	if (!is_there && !walredo_source_has_whole(reader->source, segno - 1))
+	{
+		report_start(reader);
+		return false;
+	}
+
+	/* No record begins at 0/0, and to a caller it is no LSN. */
+	reader->first_lsn = Max((segno - 1) * segsize, 1);
+	return true;
+}
+
+bool
+walredo_reader_has_point(WalredoReader *reader, const WalredoWalPoint *point)
+{
+	return point->system_identifier == reader->source->system_identifier &&
+		is_on_history(reader->source, point);
 }
 
 void
@@ -432,6 +499,19 @@ walredo_reader_begin_at(const char *directory, const WalredoWalPoint *points,
 }
 
 WalredoReader *
+walredo_reader_begin_last(const char *directory, XLogRecPtr lsn,
+						  XLogRecPtr end_lsn)
+{
+	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+
+	reader->backwards_from = lsn;
+	reader->source = begin_source(directory, end_lsn, false);
+	reader->owns_source = true;
+	begin_range(reader, WALREDO_START_OF_WAL, end_lsn);
+	return reader;
+}
+
+WalredoReader *
 walredo_reader_begin_in(WalredoSource *source, XLogRecPtr start_lsn,
 						XLogRecPtr end_lsn)
 {
@@ -508,6 +588,29 @@ choose_point(WalredoSource *source, const WalredoWalPoint *points, int npoints,
 	return -1;
 }
 
+/*
+ * Where the segment begins that the LSN is in from which WAL is read backwards.
+ */
+static XLogRecPtr
+last_segment(WalredoReader *reader)
+{
+	int			segsize = reader->source->segsize;
+	XLogRecPtr	lsn = Min(reader->backwards_from, reader->end_lsn);
+	XLogRecPtr	result;
+
+	if (lsn != WALREDO_END_OF_WAL)
+		result = (lsn - 1) / segsize * segsize;
+	else
+	{
+		result = walredo_source_newest(reader->source, PG_UINT64_MAX) * segsize;
+
+		/* This raises the error that there is none. */
+		if (result == 0)
+			result = walredo_source_start(reader->source, lsn);
+	}
+	return Max(result, 1);
+}
+
 /* Begins to read a range of the reader's source. */
 static void
 begin_range(WalredoReader *reader, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
@@ -532,6 +635,14 @@ begin_range(WalredoReader *reader, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 	reader->end_lsn = end_lsn;
 	if (reader->source->is_local)
 		start_lsn = begin_local(reader, start_lsn);
+
+	if (reader->backwards_from != InvalidXLogRecPtr)
+	{
+		reader->first_lsn = reader->next_lsn = last_segment(reader);
+		reader->can_restart = reader->source->is_local;
+		begin_pages(reader);
+		return;
+	}
 
 	if (start_lsn == WALREDO_START_OF_WAL && reader->end_lsn > start_lsn)
 	{
@@ -917,8 +1028,9 @@ report_end(WalredoReader *reader)
 							 LSN_FORMAT_ARGS(reader->end_lsn))));
 
 	if (!reader->to_end || reader->quiet || !has_stopped ||
-		walredo_source_has_pg_wal(source))
+		reader->end_is_reported || walredo_source_has_pg_wal(source))
 		return;
+	reader->end_is_reported = true;
 
 	if (reader->stop_reason != NULL)
 		ereport(WARNING,

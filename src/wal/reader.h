@@ -109,6 +109,31 @@ extern WalredoReader *walredo_reader_begin_at(const char *directory,
 											  int *chosen);
 
 /*
+ * Prepares to read WAL backwards, a segment at a time.  The range ends at
+ * end_lsn, and begins with the segment that holds what is before lsn, which is
+ * not 0/0, or with the newest one if both are WALREDO_END_OF_WAL.  Nothing is
+ * read before walredo_reader_begin_again() or walredo_reader_read_at() is
+ * called.  lsn must not be after end_lsn.
+ */
+extern WalredoReader *walredo_reader_begin_last(const char *directory,
+												XLogRecPtr lsn,
+												XLogRecPtr end_lsn);
+
+/*
+ * Moves the begin of such a range back by one segment, if that is there as a
+ * whole; is_there says that the caller knows that it is.  Otherwise returns
+ * false: WAL can be read without a gap only from where the range begins.  Then
+ * a WARNING is raised as for a range that begins with WALREDO_START_OF_WAL.
+ */
+extern bool walredo_reader_go_back(WalredoReader *reader, bool is_there);
+
+/*
+ * Is a point in WAL of the system and on the history that is read?
+ */
+extern bool walredo_reader_has_point(WalredoReader *reader,
+									 const WalredoWalPoint *point);
+
+/*
  * The same as walredo_reader_begin_search(), but reads a source of the
  * caller's, which must live as long as the reader, up to end_lsn.
  */
@@ -182,6 +207,9 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 
+/* Is the end of the range that of a directory's WAL, wherever that is? */
+extern bool walredo_reader_is_to_end(WalredoReader *reader);
+
 /*
  * Reads on at the first record that begins at or after lsn, which must be in
  * the range, and can be before what has been read.  As walredo_reader_begin(),
@@ -219,6 +247,10 @@ extern TimeLineID walredo_reader_timeline(WalredoReader *reader);
 /* The name of the segment file that holds, or should hold, lsn; palloc'd. */
 extern char *walredo_reader_segment_name(WalredoReader *reader,
 										 XLogRecPtr lsn);
+
+extern bool walredo_reader_read_at(WalredoReader *reader, XLogRecPtr lsn);
+extern int	walredo_reader_segsize(WalredoReader *reader);
+extern struct WalredoSource *walredo_reader_source(WalredoReader *reader);
 
 /* Frees the reader and its current record. */
 extern void walredo_reader_end(WalredoReader *reader);
