@@ -305,38 +305,6 @@ walredo_reader_last_lsn(WalredoReader *reader)
 }
 
 bool
-walredo_reader_read_at(WalredoReader *reader, XLogRecPtr lsn)
-{
-	bool		quiet = reader->quiet;
-	bool		found;
-
-	if (reader->stop_reason != NULL)
-		pfree(reader->stop_reason);
-	reader->stop_reason = NULL;
-	reader->phase = READER_READING;
-	reader->start_lsn = InvalidXLogRecPtr;
-	reader->next_lsn = lsn;
-	reader->usable_end = 0;
-	reader->has_restarted = false;
-	reader->quiet = true;
-	found = next_record(reader) && reader->start_lsn == lsn;
-	reader->quiet = quiet;
-	return found;
-}
-
-int
-walredo_reader_segsize(WalredoReader *reader)
-{
-	return reader->source->segsize;
-}
-
-WalredoSource *
-walredo_reader_source(WalredoReader *reader)
-{
-	return reader->source;
-}
-
-bool
 walredo_reader_is_to_end(WalredoReader *reader)
 {
 	return reader->to_end;

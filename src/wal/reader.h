@@ -248,10 +248,6 @@ extern TimeLineID walredo_reader_timeline(WalredoReader *reader);
 extern char *walredo_reader_segment_name(WalredoReader *reader,
 										 XLogRecPtr lsn);
 
-extern bool walredo_reader_read_at(WalredoReader *reader, XLogRecPtr lsn);
-extern int	walredo_reader_segsize(WalredoReader *reader);
-extern struct WalredoSource *walredo_reader_source(WalredoReader *reader);
-
 /* Frees the reader and its current record. */
 extern void walredo_reader_end(WalredoReader *reader);
 
