@@ -66,6 +66,24 @@ typedef struct WalredoSource
 	WalredoSourceFiles *files;	/* private to this room */
 } WalredoSource;
 
+/*
+ * Which segment file something was read from.  If the file is replaced, or
+ * written to, it is another one.
+ */
+typedef struct WalredoSegmentId
+{
+	uint64		system_identifier;
+	TimeLineID	tli;
+	XLogSegNo	segno;
+	int			segsize;
+	char		directory[MAXPGPATH];	/* as it was given, made absolute */
+	char		name[MAXPGPATH];	/* within the directory, with folders */
+	int64		size;			/* of the file, in bytes */
+	int64		mtime;			/* of the file, in nanoseconds */
+	uint64		inode;
+	XLogRecPtr	valid_end;		/* as in WalredoSegment */
+} WalredoSegmentId;
+
 /* The segment file that was read last. */
 typedef struct WalredoSegment
 {
