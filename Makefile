@@ -18,6 +18,8 @@ OBJS = \
 	src/child/redo.o \
 	src/child/sandbox.o \
 	src/child/template.o \
+	src/index/builder.o \
+	src/index/format.o \
 	src/native/clog.o \
 	src/native/commit_ts.o \
 	src/native/multixact.o \

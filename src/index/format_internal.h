@@ -61,15 +61,16 @@
 #define INDEX_MAX_SIZE		(24 * 1024 * 1024)
 
 /*
- * Keys are tags.  Besides those of pages there are keys of these kinds, which
- * come first in the order of keys.  Their references all may end the page.
+ * Keys are tags, in the order of walredo_tag_compare().  Besides those of pages
+ * there are keys of these kinds, which come last.  Their references all may end
+ * the page.
  *
  * An INDEX_ENDS_OF_RELATION has the fields spcOid, dbOid and relNumber of the
  * relation.  An INDEX_ENDS_OF_KIND has a kind of pages as its number, where
  * WALREDO_TAG_REL stands for relation maps as well.
  */
-#define INDEX_ENDS_OF_KIND		0xF0
-#define INDEX_ENDS_OF_RELATION	0xF1
+#define INDEX_ENDS_OF_RELATION	0xF0
+#define INDEX_ENDS_OF_KIND		0xF1
 
 typedef struct IndexHeader
 {
@@ -83,7 +84,8 @@ typedef struct IndexHeader
 	uint32		num_blocks;
 	pg_crc32c	blocks_crc;		/* of the directory */
 	uint32		blocks_offset;	/* where the directory begins in the file */
-	uint32		num_end_blocks; /* so many blocks have no keys of pages */
+	uint32		num_end_blocks; /* the last so many blocks, and no others,
+								 * have keys that are not those of pages */
 
 	/* of the WalredoIndexInfo */
 	uint32		tli;
@@ -102,11 +104,42 @@ typedef struct IndexHeader
 	XLogRecPtr	end_lsn;
 } IndexHeader;
 
+/* The checksum is of what follows it. */
+#define INDEX_HEADER_CRC_START \
+	(offsetof(IndexHeader, crc) + sizeof(pg_crc32c))
+
 typedef struct IndexBlock
 {
 	WalredoTag	first_key;
 	uint32		length;			/* in bytes */
 	pg_crc32c	crc;
 } IndexBlock;
+
+/* The keys of ends. */
+static inline WalredoTag
+index_ends_of_relation(const WalredoTag *block)
+{
+	WalredoTag	key = *block;
+
+	key.kind = INDEX_ENDS_OF_RELATION;
+	key.forknum = 0;
+	key.number = 0;
+	return key;
+}
+
+static inline WalredoTag
+index_ends_of_kind(WalredoTagKind kind)
+{
+	WalredoTag	key = {.kind = INDEX_ENDS_OF_KIND,.number = kind};
+
+	return key;
+}
+
+/* Does a key differ from another one at most in its number? */
+static inline bool
+index_same_but_number(const WalredoTag *a, const WalredoTag *b)
+{
+	return memcmp(a, b, offsetof(WalredoTag, number)) == 0;
+}
 
 #endif							/* WALREDO_INDEX_FORMAT_INTERNAL_H */
