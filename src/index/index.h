@@ -91,6 +91,8 @@ extern void walredo_index_distrust(WalredoIndexSegment *index);
  * ----------------------------------------
  */
 
+typedef struct WalredoIndexWork WalredoIndexWork;
+
 /*
  * Makes the missing indexes of the segments that a reader reads anyway.
  *
@@ -110,7 +112,7 @@ typedef struct WalredoIndexer
 	XLogRecPtr	skip_from;
 	uint64		skip_length;
 
-	struct WalredoIndexWork *work;	/* private */
+	WalredoIndexWork *work;		/* private */
 } WalredoIndexer;
 
 /*

@@ -33,6 +33,7 @@ begin_scan(const WalredoPageFilter *filter, WalredoReader *reader)
 	scan->filter = filter;
 	scan->reader = reader;
 	scan->changes = walredo_changes_create(filter);
+	scan->indexer = walredo_indexer_create(reader);
 	return scan;
 }
 
@@ -84,6 +85,7 @@ next_record(WalredoPageScan *scan)
 		scan->num_changes = 0;
 		return false;
 	}
+	walredo_indexer_add(scan->indexer);
 	scan->num_changes =
 		walredo_changes_of(scan->changes, walredo_reader_record(scan->reader),
 						   walredo_reader_end_lsn(scan->reader), &scan->list);
@@ -133,6 +135,7 @@ void
 walredo_page_scan_end(WalredoPageScan *scan)
 {
 	walredo_changes_free(scan->changes);
+	walredo_indexer_free(scan->indexer);
 	walredo_reader_end(scan->reader);
 	pfree(scan);
 }

@@ -14,6 +14,7 @@
 
 #include "postgres.h"
 
+#include "index/index.h"
 #include "page/bases.h"
 #include "page/rebuild.h"
 #include "record/tag.h"
@@ -28,6 +29,7 @@ typedef struct WalredoPageScan
 {
 	const WalredoPageFilter *filter;
 	WalredoReader *reader;		/* at the current record */
+	WalredoIndexer *indexer;	/* makes missing indexes of what is read */
 
 	/*
 	 * The changes that the current record makes to pages of the filter, as
