@@ -6,6 +6,7 @@ OBJS = \
 	src/api/applyfuncs.o \
 	src/api/filefuncs.o \
 	src/api/imagefuncs.o \
+	src/api/indexfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
 	src/api/statfuncs.o \
@@ -20,6 +21,9 @@ OBJS = \
 	src/child/template.o \
 	src/index/builder.o \
 	src/index/format.o \
+	src/index/index_worker.o \
+	src/index/indexer.o \
+	src/index/store.o \
 	src/native/clog.o \
 	src/native/commit_ts.o \
 	src/native/multixact.o \

@@ -37,6 +37,7 @@ typedef struct WalredoPageScan
 {
 	const WalredoPageFilter *filter;
 	WalredoReader *reader;		/* at the current record */
+	WalredoIndexer *indexer;	/* makes missing indexes of what is read */
 
 	/*
 	 * The changes that the current record makes to pages of the filter, as
