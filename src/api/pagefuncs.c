@@ -493,11 +493,10 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 	if (page.image == NULL && base->image == NULL &&
 		may_be_current(bases, &page))
 	{
-		WalredoCurrent *current = walredo_current_begin(tag, 1, true,
-														directory,
-														scan->reader,
-														walredo_page_scan_end_lsn(scan));
+		WalredoCurrent *current;
 
+		current = walredo_current_begin(tag, 1, true, directory, scan->reader,
+										walredo_page_scan_end_lsn(scan));
 		page.image = current_page(current, 0, tag, &page);
 	}
 	if (page.image == NULL)

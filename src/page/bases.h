@@ -77,7 +77,8 @@ extern WalredoReader *walredo_bases_begin_reader(WalredoBases *bases,
  * begins where no older WAL is needed, or none is there.  none_needed says that
  * WAL has the page.
  *
- * WAL that is read ends at wal_end, so that no backup that starts later is used.
+ * WAL that is read ends at wal_end, so that no backup that starts later is
+ * used.
  */
 extern bool walredo_bases_rank(WalredoBases *bases, const WalredoTag *tag,
 							   XLogRecPtr lsn);

@@ -28,9 +28,9 @@ typedef struct WalredoCurrent WalredoCurrent;
  * its tag names is going to be asked for.
  *
  * reader reads WAL of directory, and has read it up to lsn, as of which pages
- * are wanted.  Returns NULL if its WAL is not that of this server, on the timeline that the
- * server is on; or if the server is in recovery, where it cannot be told which
- * records a page has.
+ * are wanted.  Returns NULL if its WAL is not that of this server, on the
+ * timeline that the server is on; or if the server is in recovery, where it
+ * cannot be told which records a page has.
  *
  * The result is allocated in the current memory context, and holds nothing
  * between calls.

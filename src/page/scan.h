@@ -76,7 +76,6 @@ typedef struct WalredoPageScan
 	XLogRecPtr	after_lsn;		/* but not those that begin up to here */
 	XLogRecPtr	segment_end;	/* look for an index from here on */
 	bool		is_finished;
-	WalredoIndexer *indexer;
 } WalredoPageScan;
 
 /*
