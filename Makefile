@@ -5,6 +5,7 @@ OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
 	src/api/filefuncs.o \
+	src/api/historyfuncs.o \
 	src/api/imagefuncs.o \
 	src/api/indexfuncs.o \
 	src/api/pagefuncs.o \
@@ -93,7 +94,7 @@ PG_CPPFLAGS += -DWALREDO_HAVE_BZIP2
 SHLIB_LINK += -lbz2
 endif
 
-REGRESS = types native apply wal decode literals privileges
+REGRESS = types native apply wal decode history literals privileges
 REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
 
 PG_CONFIG ?= pg_config

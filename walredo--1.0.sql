@@ -548,6 +548,15 @@ COMMENT ON FUNCTION _walredo_wal_record_type(bytea) IS
 REVOKE ALL ON FUNCTION _walredo_wal_record_type(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _walredo_wal_record_type(bytea)
 	TO pg_read_server_files;
+CREATE FUNCTION _walredo_wal_description(entry bytea)
+RETURNS text
+AS 'MODULE_PATHNAME', 'walredo_wal_description'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000 SUPPORT _walredo_support;
+COMMENT ON FUNCTION _walredo_wal_description(bytea) IS
+	'implementation of walredo_wal_records(): description of the record';
+REVOKE ALL ON FUNCTION _walredo_wal_description(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_wal_description(bytea)
+	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_wal_records(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
@@ -558,7 +567,8 @@ CREATE FUNCTION walredo_wal_records(start_lsn pg_lsn, end_lsn pg_lsn,
 	OUT resource_manager text,
 	OUT record_type text,
 	OUT record_length int4,
-	OUT rec bytea)
+	OUT rec bytea,
+	OUT description text)
 RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
@@ -569,7 +579,8 @@ BEGIN ATOMIC
 		_walredo_wal_resource_manager(r.entry),
 		_walredo_wal_record_type(r.entry),
 		pg_catalog.octet_length(r.entry) - 16,
-		pg_catalog.substr(r.entry, 17)
+		pg_catalog.substr(r.entry, 17),
+		_walredo_wal_description(r.entry)
 	FROM (SELECT _walredo_read_wal($1, $2, $3) AS entry) r;
 END;
 COMMENT ON FUNCTION walredo_wal_records(pg_lsn, pg_lsn, text) IS
@@ -608,6 +619,31 @@ GRANT EXECUTE ON FUNCTION walredo_record_images(pg_lsn, bytea)
 -- Pages from WAL
 --
 
+-- Like walredo_wal_records(), walredo_page_records() and walredo_page_history() are
+-- SQL functions that the planner can inline.  Their entries begin as those of
+-- _walredo_read_wal(), so they share the functions that extract columns.
+
+CREATE FUNCTION _walredo_read_page_records(tag walredo_tag, start_lsn pg_lsn,
+	end_lsn pg_lsn, wal_directory text)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'walredo_read_page_records'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_page_records(walredo_tag, pg_lsn, pg_lsn, text) IS
+	'implementation of walredo_page_records(): read changes of a page';
+REVOKE ALL ON FUNCTION _walredo_read_page_records(walredo_tag, pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_page_records(walredo_tag, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_page_record(entry bytea)
+RETURNS walredo_record
+AS 'MODULE_PATHNAME', 'walredo_page_record'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _walredo_page_record(bytea) IS
+	'implementation of walredo_page_records(): the change to the page';
+REVOKE ALL ON FUNCTION _walredo_page_record(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_page_record(bytea)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_page_records(tag walredo_tag, start_lsn pg_lsn,
 	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
 	OUT start_lsn pg_lsn,
@@ -616,8 +652,15 @@ CREATE FUNCTION walredo_page_records(tag walredo_tag, start_lsn pg_lsn,
 	OUT record_type text,
 	OUT record walredo_record)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT _walredo_wal_start_lsn(r.entry),
+		_walredo_wal_end_lsn(r.entry),
+		_walredo_wal_resource_manager(r.entry),
+		_walredo_wal_record_type(r.entry),
+		_walredo_page_record(r.entry)
+	FROM (SELECT _walredo_read_page_records($1, $2, $3, $4) AS entry) r;
+END;
 COMMENT ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text) IS
 	'get the changes that WAL records make to a page';
 REVOKE ALL ON FUNCTION walredo_page_records(walredo_tag, pg_lsn, pg_lsn, text)
@@ -885,6 +928,31 @@ REVOKE ALL ON FUNCTION walredo_lsn_at(timestamptz, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_lsn_at(timestamptz, text)
 	TO pg_read_server_files;
 
+-- The value of an entry of _walredo_read_history() is that of the scan's current
+-- record.  _walredo_history_page() asks the scan for the page, which is made only
+-- then; where entries are stored, they contain the page.
+
+CREATE FUNCTION _walredo_read_history(tag walredo_tag, start_lsn pg_lsn,
+	end_lsn pg_lsn, wal_directory text)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'walredo_read_history'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_history(walredo_tag, pg_lsn, pg_lsn, text) IS
+	'implementation of walredo_page_history(): read the records that changed a page';
+REVOKE ALL ON FUNCTION _walredo_read_history(walredo_tag, pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_history(walredo_tag, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_history_page(entry bytea)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_history_page'
+LANGUAGE C IMMUTABLE STRICT PARALLEL RESTRICTED COST 1000;
+COMMENT ON FUNCTION _walredo_history_page(bytea) IS
+	'implementation of walredo_page_history(): the page after the record';
+REVOKE ALL ON FUNCTION _walredo_history_page(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_history_page(bytea)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
 	end_lsn pg_lsn, wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,
@@ -894,8 +962,16 @@ CREATE FUNCTION walredo_page_history(tag walredo_tag, start_lsn pg_lsn,
 	OUT description text,
 	OUT page bytea)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT _walredo_wal_end_lsn(r.entry),
+		_walredo_wal_start_lsn(r.entry),
+		_walredo_wal_resource_manager(r.entry),
+		_walredo_wal_record_type(r.entry),
+		_walredo_wal_description(r.entry),
+		_walredo_history_page(r.entry)
+	FROM (SELECT _walredo_read_history($1, $2, $3, $4) AS entry) r;
+END;
 COMMENT ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text) IS
 	'get the records that changed a page, each with the page after the record';
 REVOKE ALL ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)

@@ -138,7 +138,7 @@ SELECT count(*) AS difference
   FROM (SELECT * FROM walredo_wal_records(:'lsn1', :'lsn2')
 		EXCEPT ALL
 		SELECT start_lsn, end_lsn, prev_lsn, xid, resource_manager,
-			record_type, record_length, rec
+			record_type, record_length, rec, description
 		  FROM walredo_wal_records(:'lsn1', :'lsn2') WITH ORDINALITY) s;
 
 -- the functions that make columns are safe with any bytes

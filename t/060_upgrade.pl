@@ -319,13 +319,17 @@ SQL
 			("_walredo_wal_$_(bytea)" =>
 				  "SELECT \@._walredo_wal_$_(r) FROM \@._walredo_read_wal(#, NULL) r LIMIT 1")
 		} 'start_lsn', 'end_lsn', 'prev_lsn', 'xid', 'resource_manager',
-		'record_type'),
+		'record_type', 'description'),
 	'walredo_decode(pg_lsn,bytea)' =>
 	  "SELECT d.* FROM \@.walredo_wal_records(#) r, \@.walredo_decode(r.end_lsn, r.rec) d ORDER BY md5(d::text)",
 	'walredo_record_images(pg_lsn,bytea)' =>
 	  "SELECT count(*), count(image) FROM \@.walredo_wal_records(#) r, \@.walredo_record_images(r.end_lsn, r.rec)",
 	'walredo_page_records(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT * FROM \@.walredo_page_records(\@.walredo_tag('public.u', 'main', 0), #)",
+	'_walredo_read_page_records(walredo_tag,pg_lsn,pg_lsn,text)' =>
+	  "SELECT count(*) FROM (SELECT \@._walredo_read_page_records(\@.walredo_tag('public.u', 'main', 0), #, NULL)) r",
+	'_walredo_page_record(bytea)' =>
+	  "SELECT \@._walredo_page_record(r) FROM \@._walredo_read_page_records(\@.walredo_tag('public.u', 'main', 0), #, NULL) r",
 	'walredo_page_at(walredo_tag,pg_lsn,bytea,text,pg_lsn)' =>
 	  "SELECT md5(\@.walredo_page_at(\@.walredo_tag('public.u', 'main', 0), 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(regclass,bigint,pg_lsn,text)' =>
@@ -364,6 +368,10 @@ SQL
 	  "SELECT \@.walredo_lsn_at(clock_timestamp()) > '0/0'",
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, description, md5(page) FROM \@.walredo_page_history(\@.walredo_tag('public.u', 'main', 0), #)",
+	'_walredo_read_history(walredo_tag,pg_lsn,pg_lsn,text)' =>
+	  "SELECT count(*) FROM (SELECT \@._walredo_read_history(\@.walredo_tag('public.u', 'main', 0), #, NULL)) r",
+	'_walredo_history_page(bytea)' =>
+	  "SELECT md5(\@._walredo_history_page(r)) FROM \@._walredo_read_history(\@.walredo_tag('public.u', 'main', 0), #, NULL) r",
 	'walredo_page_diff(bytea,bytea)' =>
 	  "SELECT d.* FROM (SELECT decode(repeat('00', 8192), 'hex')) z (page), \@.walredo_page_diff(page, set_byte(page, 1, 3)) d",
 	'walredo_verify(regclass,text,text)' =>

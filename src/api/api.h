@@ -14,9 +14,12 @@
 
 #include "postgres.h"
 
+#include "access/xlogrecord.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
+#include "record/record.h"
 #include "record/tag.h"
+#include "utils/expandeddatum.h"
 #include "wal/reader.h"
 
 /* ERROR 42501 unless the caller may read the server's WAL. */
@@ -55,5 +58,61 @@ extern List *walredo_getarg_relations(FunctionCallInfo fcinfo, int argno);
  */
 extern void walredo_tag_of_relation(Oid relid, const char *forkname,
 									int64 blkno, WalredoTag *tag);
+
+/* ----------------------------------------
+ * Entries: rows of WAL records, out of which columns are extracted
+ * ----------------------------------------
+ *
+ * An entry is a bytea that consists of the LSNs at which a record begins and
+ * ends, the record, and possibly more, which is called its tail.
+ *
+ * It can have an expanded form (see utils/expandeddatum.h), which is the
+ * current row of a scan of historyfuncs.c.  This has the same columns, and is
+ * valid until the scan returns its next row.
+ */
+typedef struct WalredoExpandedEntry
+{
+	ExpandedObjectHeader eoh;
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn;
+	const XLogRecord *record;
+} WalredoExpandedEntry;
+
+extern const ExpandedObjectMethods walredo_expanded_entry_methods;
+
+/* The parts of an entry. */
+typedef struct WalredoEntry
+{
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn;
+	XLogRecord	header;			/* a copy of the record's header */
+	const char *record;			/* xl_tot_len bytes, perhaps not aligned */
+	const char *tail;
+	Size		tail_size;
+	WalredoExpandedEntry *expanded; /* NULL if the entry is flat */
+} WalredoEntry;
+
+/* The size that an entry with this record has as a bytea, without a tail. */
+extern Size walredo_entry_size(const XLogRecord *record);
+
+/*
+ * Writes the contents of such an entry to dst, which need not be aligned.
+ * Returns where the tail begins.
+ */
+extern char *walredo_put_entry(char *dst, XLogRecPtr start_lsn,
+							   XLogRecPtr end_lsn, const XLogRecord *record);
+
+/*
+ * Reads the first argument, which must be an entry.  Anyone can have made it:
+ * nothing but its length, and that of its record, has been checked.  ERROR
+ * 22023 if these are wrong.
+ */
+extern void walredo_getarg_entry(FunctionCallInfo fcinfo, WalredoEntry *entry);
+
+/* ERROR 22023: a value is not an entry of a function.  Does not return. */
+extern void walredo_not_an_entry(const char *function);
+
+/* The record of an entry, palloc'd, validated by walredo_record_validate(). */
+extern WalredoRecord *walredo_entry_record(const WalredoEntry *entry);
 
 #endif							/* WALREDO_API_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * pagefuncs.c
- *	  SQL functions that make pages from WAL, and show how they came to be.
+ *	  SQL functions that make pages from WAL, and compare them.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -20,21 +20,15 @@
 #include "page/bases.h"
 #include "page/current.h"
 #include "page/diff.h"
-#include "page/hole.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
-#include "record/record.h"
 #include "record/tag.h"
-#include "redo/replay.h"
 #include "storage/bufpage.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
-#include "wal/names.h"
 
-PG_FUNCTION_INFO_V1(walredo_page_records);
 PG_FUNCTION_INFO_V1(walredo_page_at);
 PG_FUNCTION_INFO_V1(walredo_page_at_relation);
 PG_FUNCTION_INFO_V1(walredo_page_at_main_fork);
@@ -43,7 +37,6 @@ PG_FUNCTION_INFO_V1(walredo_page_at_relation_literals);
 PG_FUNCTION_INFO_V1(walredo_read_pages);
 PG_FUNCTION_INFO_V1(walredo_read_file_pages);
 PG_FUNCTION_INFO_V1(walredo_read_pages_literals);
-PG_FUNCTION_INFO_V1(walredo_page_history);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
 /*
@@ -53,80 +46,6 @@ static bool
 change_makes_page(const WalredoPageChange *change)
 {
 	return change->starts_page && change->what != WALREDO_CHANGE_UNKNOWN;
-}
-
-/* The current record of a reader as a child is given it to describe it. */
-static WalredoRecord *
-whole_record(WalredoReader *reader)
-{
-	const XLogRecord *xlogrecord = walredo_reader_record(reader);
-	WalredoRecord *record;
-
-	record = walredo_record_make(WALREDO_POSTGRES,
-								 walredo_reader_end_lsn(reader),
-								 xlogrecord->xl_tot_len);
-	memcpy(record->u.data, xlogrecord, xlogrecord->xl_tot_len);
-	return record;
-}
-
-/*
- * walredo_page_records(tag, start_lsn, end_lsn, wal_directory)
- *
- * Returns one row per change to the page.  One WAL record may change a page
- * more than once, and has as many rows then.
- */
-Datum
-walredo_page_records(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter *filter;
-	WalredoPageScan *scan;
-	MemoryContext row_context;
-
-	walredo_check_may_read_wal();
-	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		return (Datum) 0;
-
-	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
-	scan = walredo_page_scan_begin(filter, walredo_getarg_cstring(fcinfo, 3),
-								   PG_GETARG_LSN(1), PG_GETARG_LSN(2));
-
-	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
-										ALLOCSET_DEFAULT_SIZES);
-	while (walredo_page_scan_next(scan))
-	{
-		const XLogRecord *xlogrecord = walredo_reader_record(scan->reader);
-		MemoryContext old_context = MemoryContextSwitchTo(row_context);
-
-		if (scan->has_restarted)
-			walredo_warn_of_gap(scan->reader);
-		scan->has_restarted = false;
-		for (int i = 0; i < scan->num_changes; i++)
-		{
-			const WalredoPageChange *change = &scan->list[i];
-			Datum		values[5];
-			bool		nulls[5] = {0};
-
-			if (change->what == WALREDO_CHANGE_END)
-				continue;
-			values[0] = LSNGetDatum(walredo_reader_start_lsn(scan->reader));
-			values[1] = LSNGetDatum(walredo_reader_end_lsn(scan->reader));
-			values[2] =
-				CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
-			values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
-			values[4] = PointerGetDatum(walredo_change_record(scan->changes,
-															  change));
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-								 nulls);
-		}
-		MemoryContextSwitchTo(old_context);
-		MemoryContextReset(row_context);
-	}
-	if (scan->has_restarted)
-		walredo_warn_of_gap(scan->reader);
-	walredo_page_scan_end(scan);
-	return (Datum) 0;
 }
 
 /*
@@ -1100,213 +1019,6 @@ walredo_read_pages_literals(PG_FUNCTION_ARGS)
 		keep_pages_scan(fcinfo, funcctx, scan, old_context);
 	}
 	return return_next_page(fcinfo);
-}
-
-/* The history of a page, on the way through WAL. */
-typedef struct PageHistory
-{
-	XLogRecPtr	start_lsn;		/* of the range that is wanted */
-	WalredoPageScan *scan;
-	WalredoRebuild *rebuild;	/* has what came before the range */
-	bool		in_range;		/* the range has begun: current is valid */
-	bytea	   *current;		/* the page before the next record, or NULL */
-} PageHistory;
-
-/*
- * ERROR if WAL begins after the start of the range.  What comes before the
- * range need not be there, but the range must.
- */
-static void
-check_range_is_there(const PageHistory *history)
-{
-	XLogRecPtr	first_lsn = walredo_reader_first_lsn(history->scan->reader);
-
-	if (history->start_lsn != WALREDO_START_OF_WAL &&
-		history->start_lsn < first_lsn)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("WAL segment \"%s\" is missing",
-						walredo_reader_segment_name(history->scan->reader,
-													first_lsn - 1)),
-				 errdetail("The history was to start at %X/%X, but WAL begins at %X/%X.",
-						   LSN_FORMAT_ARGS(history->start_lsn),
-						   LSN_FORMAT_ARGS(first_lsn))));
-}
-
-/*
- * Handles WAL that was removed before it could be read: what was known of the
- * page is not known any more.
- */
-static void
-handle_gap(PageHistory *history)
-{
-	if (!history->scan->has_restarted)
-		return;
-	check_range_is_there(history);
-	forget_before_gap(history->scan, history->rebuild, &no_base);
-	if (history->in_range)
-		walredo_warn_of_gap(history->scan->reader);
-	history->current = NULL;
-}
-
-/*
- * Is the current record in the range?  If it is not, it is added to the
- * rebuild, out of which the page is taken when the range begins.
- */
-static bool
-reach_range(PageHistory *history)
-{
-	WalredoPageScan *scan = history->scan;
-	WalredoRebuiltPage page;
-
-	if (walredo_reader_start_lsn(scan->reader) < history->start_lsn)
-	{
-		walredo_page_scan_add(scan, history->rebuild);
-		return false;
-	}
-	if (!history->in_range)
-	{
-		walredo_rebuild_get(history->rebuild, &scan->filter->tag, &page);
-		history->current = page.image;
-		history->in_range = true;
-	}
-	return true;
-}
-
-/*
- * The image of a page after a change, of which image is the one before it; NULL
- * if it is not known, or there is no such page.
- */
-static bytea *
-apply_change(WalredoPageScan *scan, const WalredoPageChange *change,
-			 bytea *image)
-{
-	WalredoRecord *record;
-
-	if (change->what == WALREDO_CHANGE_END ||
-		change->what == WALREDO_CHANGE_UNKNOWN)
-		return NULL;
-	if (change->starts_page)
-		image = NULL;
-	else if (image == NULL)
-		return NULL;
-	record = walredo_change_record(scan->changes, change);
-	image = walredo_replay(&change->tag, image, &record, 1);
-
-	/* An image with a hole may lack contents. */
-	if (change->starts_page && change->image_has_hole &&
-		walredo_hole_has_contents(change->tag.forknum, VARDATA(image)))
-		return NULL;
-	return image;
-}
-
-/*
- * The page after the current record, or NULL if that is not known.  It may be
- * history->current itself, as redo works in place where it can.
- */
-static bytea *
-replay_current_record(PageHistory *history)
-{
-	WalredoPageScan *scan = history->scan;
-	bytea	   *image = history->current;
-
-	for (int i = 0; i < scan->num_changes; i++)
-		image = apply_change(scan, &scan->list[i], image);
-	return image;
-}
-
-/* Returns the current record as a row, with the page as it is after it. */
-static void
-put_history_row(ReturnSetInfo *rsinfo, WalredoReader *reader, bytea *image)
-{
-	const XLogRecord *xlogrecord = walredo_reader_record(reader);
-	char	   *description = walredo_describe_record(whole_record(reader));
-	Datum		values[6];
-	bool		nulls[6] = {0};
-
-	values[0] = LSNGetDatum(walredo_reader_end_lsn(reader));
-	values[1] = LSNGetDatum(walredo_reader_start_lsn(reader));
-	values[2] = CStringGetTextDatum(walredo_rmgr_name(xlogrecord->xl_rmid));
-	values[3] = CStringGetTextDatum(walredo_record_type(xlogrecord));
-	values[4] = CStringGetTextDatum(description);
-	values[5] = PointerGetDatum(image);
-	nulls[5] = (image == NULL);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/* Makes the page after a record the one before the next. */
-static void
-set_current(PageHistory *history, const bytea *image)
-{
-	if (image == history->current)
-		return;
-	if (history->current != NULL)
-		pfree(history->current);
-	history->current = image == NULL ? NULL :
-		DatumGetByteaPCopy(PointerGetDatum(image));
-}
-
-/*
- * walredo_page_history(tag, start_lsn, end_lsn, wal_directory)
- *
- * Returns one row per WAL record that changed the page, with the page as it was
- * after it.  WAL before start_lsn is read, too, for what the page was then, and
- * a backup may tell; where neither does, the page is null until a record makes
- * it anew.
- */
-Datum
-walredo_page_history(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WalredoPageFilter *filter;
-	PageHistory history = {0};
-	WalredoBases *bases;
-	WalredoPageScan *scan;
-	MemoryContext row_context;
-
-	walredo_check_may_read_wal();
-	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		return (Datum) 0;
-
-	filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
-	history.start_lsn = PG_GETARG_LSN(1);
-	history.rebuild = walredo_rebuild_create();
-	bases = walredo_bases_open();
-	scan = walredo_page_scan_back(filter, walredo_getarg_cstring(fcinfo, 3),
-								  bases, InvalidXLogRecPtr,
-								  Min(PG_GETARG_LSN(1), PG_GETARG_LSN(2)),
-								  PG_GETARG_LSN(2));
-	walredo_rebuild_set_backup(history.rebuild, bases->backup, bases->lsn);
-	history.scan = scan;
-	check_range_is_there(&history);
-
-	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
-										ALLOCSET_DEFAULT_SIZES);
-	while (walredo_page_scan_next(scan))
-	{
-		MemoryContext old_context;
-		bytea	   *image;
-
-		handle_gap(&history);
-		if (!reach_range(&history))
-			continue;
-
-		/* That a file is created is no change of a page that was not there. */
-		if (scan->num_changes == 1 && history.current == NULL &&
-			scan->list[0].end == WALREDO_FILE_CREATED)
-			continue;
-
-		old_context = MemoryContextSwitchTo(row_context);
-		image = replay_current_record(&history);
-		put_history_row(rsinfo, scan->reader, image);
-		MemoryContextSwitchTo(old_context);
-		set_current(&history, image);
-		MemoryContextReset(row_context);
-	}
-	walredo_page_scan_end(scan);
-	walredo_rebuild_free(history.rebuild);
-	return (Datum) 0;
 }
 
 /*

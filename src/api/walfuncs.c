@@ -21,6 +21,7 @@
 #include "index/index.h"
 #include "miscadmin.h"
 #include "record/record.h"
+#include "redo/replay.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
@@ -36,18 +37,14 @@ PG_FUNCTION_INFO_V1(walredo_wal_prev_lsn);
 PG_FUNCTION_INFO_V1(walredo_wal_xid);
 PG_FUNCTION_INFO_V1(walredo_wal_resource_manager);
 PG_FUNCTION_INFO_V1(walredo_wal_record_type);
+PG_FUNCTION_INFO_V1(walredo_wal_description);
 
-/*
- * A record of WAL on its way through walredo_wal_records(): the contents
- * of a bytea of _walredo_read_wal().  The whole record follows.
- */
-typedef struct WalEntry
+/* What an entry (api.h) begins with.  The record follows. */
+typedef struct EntryStart
 {
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	end_lsn;
-} WalEntry;
-
-#define WAL_ENTRY_SIZE		sizeof(WalEntry)
+} EntryStart;
 
 /* How many bytes of its rows walredo_decode() has at a time, at least. */
 #define MIN_DECODE_PART		(64 * 1024)
@@ -134,7 +131,6 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	FuncCallContext *funcctx;
 	WalRecordsScan *scan;
 	const XLogRecord *record;
-	WalEntry	entry;
 	Size		size;
 	bool		found;
 
@@ -167,9 +163,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 
 	walredo_indexer_add(scan->indexer);
 	record = walredo_reader_record(scan->reader);
-	entry.start_lsn = walredo_reader_start_lsn(scan->reader);
-	entry.end_lsn = walredo_reader_end_lsn(scan->reader);
-	size = VARHDRSZ + WAL_ENTRY_SIZE + record->xl_tot_len;
+	size = walredo_entry_size(record);
 	if (size > scan->entry_size)
 	{
 		pfree(scan->entry);
@@ -177,92 +171,166 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 		scan->entry = MemoryContextAlloc(funcctx->multi_call_memory_ctx, size);
 	}
 	SET_VARSIZE(scan->entry, size);
-	memcpy(VARDATA(scan->entry), &entry, WAL_ENTRY_SIZE);
-	memcpy(VARDATA(scan->entry) + WAL_ENTRY_SIZE, record, record->xl_tot_len);
+	walredo_put_entry(VARDATA(scan->entry),
+					  walredo_reader_start_lsn(scan->reader),
+					  walredo_reader_end_lsn(scan->reader), record);
 
 	SRF_RETURN_NEXT(funcctx, PointerGetDatum(scan->entry));
 }
 
-/*
- * Reads the first argument, a bytea that says that it is from
- * _walredo_read_wal(); record gets the record's header.
- */
-static void
-get_wal_entry(FunctionCallInfo fcinfo, WalEntry *entry, XLogRecord *record)
+Size
+walredo_entry_size(const XLogRecord *record)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	return VARHDRSZ + sizeof(EntryStart) + record->xl_tot_len;
+}
 
-	if (VARSIZE_ANY_EXHDR(bytes) < WAL_ENTRY_SIZE + SizeOfXLogRecord)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("value is not an entry of _walredo_read_wal()")));
-	memcpy(entry, VARDATA_ANY(bytes), WAL_ENTRY_SIZE);
-	memcpy(record, VARDATA_ANY(bytes) + WAL_ENTRY_SIZE, SizeOfXLogRecord);
+char *
+walredo_put_entry(char *dst, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
+				  const XLogRecord *record)
+{
+	EntryStart	start;
+
+	start.start_lsn = start_lsn;
+	start.end_lsn = end_lsn;
+	memcpy(dst, &start, sizeof(start));
+	dst += sizeof(start);
+	memcpy(dst, record, record->xl_tot_len);
+	return dst + record->xl_tot_len;
+}
+
+void
+walredo_not_an_entry(const char *function)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("value is not an entry of %s()", function)));
+}
+
+void
+walredo_getarg_entry(FunctionCallInfo fcinfo, WalredoEntry *entry)
+{
+	Datum		value = PG_GETARG_DATUM(0);
+	const bytea *bytes;
+	EntryStart	start;
+	Size		size;
+
+	if (VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(value)))
+	{
+		ExpandedObjectHeader *eoh = DatumGetEOHP(value);
+
+		if (eoh->eoh_methods == &walredo_expanded_entry_methods)
+		{
+			entry->expanded = (WalredoExpandedEntry *) eoh;
+			entry->start_lsn = entry->expanded->start_lsn;
+			entry->end_lsn = entry->expanded->end_lsn;
+			entry->header = *entry->expanded->record;
+			entry->record = (const char *) entry->expanded->record;
+			entry->tail = NULL;
+			entry->tail_size = 0;
+			return;
+		}
+	}
+
+	bytes = DatumGetByteaPP(value);
+	size = VARSIZE_ANY_EXHDR(bytes);
+	if (size < sizeof(start) + SizeOfXLogRecord)
+		walredo_not_an_entry("_walredo_read_wal");
+	entry->expanded = NULL;
+	memcpy(&start, VARDATA_ANY(bytes), sizeof(start));
+	entry->start_lsn = start.start_lsn;
+	entry->end_lsn = start.end_lsn;
+	entry->record = VARDATA_ANY(bytes) + sizeof(start);
+	memcpy(&entry->header, entry->record, SizeOfXLogRecord);
+	size -= sizeof(start);
+	if (entry->header.xl_tot_len < SizeOfXLogRecord ||
+		entry->header.xl_tot_len > size)
+		walredo_not_an_entry("_walredo_read_wal");
+	entry->tail = entry->record + entry->header.xl_tot_len;
+	entry->tail_size = size - entry->header.xl_tot_len;
+}
+
+WalredoRecord *
+walredo_entry_record(const WalredoEntry *entry)
+{
+	WalredoRecord *record = walredo_record_make(WALREDO_POSTGRES,
+												entry->end_lsn,
+												entry->header.xl_tot_len);
+
+	memcpy(record->u.data, entry->record, entry->header.xl_tot_len);
+	walredo_record_validate(record);
+	return record;
 }
 
 /*
  * _walredo_wal_start_lsn(entry) and so on
  *
  * The columns of walredo_wal_records(), each made only if it is asked for.
+ * Columns of walredo_page_records() and walredo_page_history() are made by the
+ * same functions.
  */
 Datum
 walredo_wal_start_lsn(PG_FUNCTION_ARGS)
 {
-	WalEntry	entry;
-	XLogRecord	record;
+	WalredoEntry entry;
 
-	get_wal_entry(fcinfo, &entry, &record);
+	walredo_getarg_entry(fcinfo, &entry);
 	PG_RETURN_LSN(entry.start_lsn);
 }
 
 Datum
 walredo_wal_end_lsn(PG_FUNCTION_ARGS)
 {
-	WalEntry	entry;
-	XLogRecord	record;
+	WalredoEntry entry;
 
-	get_wal_entry(fcinfo, &entry, &record);
+	walredo_getarg_entry(fcinfo, &entry);
 	PG_RETURN_LSN(entry.end_lsn);
 }
 
 Datum
 walredo_wal_prev_lsn(PG_FUNCTION_ARGS)
 {
-	WalEntry	entry;
-	XLogRecord	record;
+	WalredoEntry entry;
 
-	get_wal_entry(fcinfo, &entry, &record);
-	PG_RETURN_LSN(record.xl_prev);
+	walredo_getarg_entry(fcinfo, &entry);
+	PG_RETURN_LSN(entry.header.xl_prev);
 }
 
 Datum
 walredo_wal_xid(PG_FUNCTION_ARGS)
 {
-	WalEntry	entry;
-	XLogRecord	record;
+	WalredoEntry entry;
 
-	get_wal_entry(fcinfo, &entry, &record);
-	PG_RETURN_TRANSACTIONID(record.xl_xid);
+	walredo_getarg_entry(fcinfo, &entry);
+	PG_RETURN_TRANSACTIONID(entry.header.xl_xid);
 }
 
 Datum
 walredo_wal_resource_manager(PG_FUNCTION_ARGS)
 {
-	WalEntry	entry;
-	XLogRecord	record;
+	WalredoEntry entry;
 
-	get_wal_entry(fcinfo, &entry, &record);
-	PG_RETURN_TEXT_P(cstring_to_text(walredo_rmgr_name(record.xl_rmid)));
+	walredo_getarg_entry(fcinfo, &entry);
+	PG_RETURN_TEXT_P(cstring_to_text(walredo_rmgr_name(entry.header.xl_rmid)));
 }
 
 Datum
 walredo_wal_record_type(PG_FUNCTION_ARGS)
 {
-	WalEntry	entry;
-	XLogRecord	record;
+	WalredoEntry entry;
 
-	get_wal_entry(fcinfo, &entry, &record);
-	PG_RETURN_TEXT_P(cstring_to_text(walredo_record_type(&record)));
+	walredo_getarg_entry(fcinfo, &entry);
+	PG_RETURN_TEXT_P(cstring_to_text(walredo_record_type(&entry.header)));
+}
+
+Datum
+walredo_wal_description(PG_FUNCTION_ARGS)
+{
+	WalredoEntry entry;
+	WalredoRecord *record;
+
+	walredo_getarg_entry(fcinfo, &entry);
+	record = walredo_entry_record(&entry);
+	PG_RETURN_TEXT_P(cstring_to_text(walredo_describe_record(record)));
 }
 
 /* What walredo_decode() keeps from row to row. */
