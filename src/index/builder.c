@@ -47,25 +47,35 @@
  */
 #define MAX_GENERAL_SIZE	(2 * 1024 * 1024)
 
+/*
+ * Keys differ mostly in their number only.  So what they have in common, which
+ * for blocks is the fork of a relation, is kept once.
+ */
+typedef struct Fork
+{
+	WalredoTag	tag;			/* with number 0 */
+	uint32		hash;
+	uint32		rank;			/* its place in the order of forks */
+} Fork;
+
 /* A key of the index, and the references that it has so far. */
 typedef struct Entry
 {
-	WalredoTag	key;
-	uint32		last;			/* the last reference, as an offset plus 1 */
-	uint32		nbytes;			/* number of bytes of references */
+	uint64		number;
 
 	/*
 	 * Where the next byte goes, and how many there is room for.  After the
 	 * room there is a pointer to the next chunk of bytes.
 	 */
 	char	   *at;
+	uint32		fork;			/* index in forks */
+	uint32		last;			/* the last reference, as an offset plus 1 */
+	uint32		nbytes;			/* number of bytes of references */
 	uint16		left;
 	bool		last_may_stop;
-	char		first[13];		/* the first bytes */
+	char		first[25];		/* the first bytes */
 	char	   *next;			/* the next chunk */
 } Entry;
-
-typedef Entry *EntryPointer;
 
 StaticAssertDecl(sizeof(Entry) == 64 || sizeof(void *) != 8,
 				 "an entry should fit into one cache line");
@@ -73,17 +83,60 @@ StaticAssertDecl(offsetof(Entry, next) ==
 				 offsetof(Entry, first) + sizeof(((Entry *) NULL)->first),
 				 "the pointer to the next chunk must follow the bytes");
 
+/* A slot of the hash table of entries. */
+typedef struct Slot
+{
+	uint32		hash;
+	uint32		entry;			/* index in entries, plus 1; 0 if empty */
+} Slot;
+
+/* A reference that has not been added yet. */
+typedef struct Pending
+{
+	uint64		number;
+	uint32		fork;
+	uint32		hash;
+	uint32		offset;			/* in the segment, plus 1 */
+	bool		may_stop;
+} Pending;
+
+/* The number of references that are added at once: see add_pending(). */
+#define MAX_PENDING			32
+
+/* Asks for memory that will be needed soon. */
+#if defined(__GNUC__)
+#define prefetch(address)	__builtin_prefetch(address)
+#else
+#define prefetch(address)	((void) 0)
+#endif
+
+/* For sorting entries. */
+typedef struct SortItem
+{
+	uint64		number;
+	uint32		rank;			/* of the fork */
+	uint32		entry;
+} SortItem;
+
 /* The bytes that a reference takes at most: four for the offset, and one. */
 #define MAX_REF_SIZE		5
 
-/* The first size of the hash table.  It has a power of two of slots. */
-#define FIRST_SLOTS			4096
+/*
+ * The first sizes of the hash tables, which have a power of two of slots.  At
+ * most half of them are used.
+ */
+#define FIRST_SLOTS			8192
+#define FIRST_FORK_SLOTS	256
 
 /*
  * A key is looked for in so many slots.  As half of the slots are empty, no
  * search takes so long, unless WAL was made for that.
  */
 #define MAX_PROBES			256
+
+/* Entries are allocated in pieces, too. */
+#define ENTRIES_PER_PIECE	(PIECE_SIZE / sizeof(Entry))
+#define MAX_PIECES			(INDEX_MAX_SIZE / PIECE_SIZE)
 
 struct WalredoIndexBuilder
 {
@@ -97,9 +150,19 @@ struct WalredoIndexBuilder
 	XLogRecPtr	last_lsn;
 	XLogRecPtr	end_lsn;
 
-	Entry	  **slots;
+	Pending		pending[MAX_PENDING];
+	int			num_pending;
+
+	Slot	   *slots;
 	uint32		num_slots;
+	Entry	   *entries[MAX_PIECES];
 	uint32		num_entries;
+
+	uint32	   *fork_slots;		/* index in forks, plus 1; 0 if empty */
+	uint32		num_fork_slots;
+	Fork	   *forks;
+	uint32		num_forks;
+	uint32		last_fork;		/* that was looked up last */
 
 	MemoryContext context;		/* all that the builder has */
 	MemoryContext segment_context;	/* what it has for this segment */
@@ -150,9 +213,12 @@ forget_segment(WalredoIndexBuilder *builder)
 	MemoryContextReset(builder->segment_context);
 	MemoryContextReset(builder->changes_context);
 	builder->changes = NULL;
+	builder->num_pending = 0;
 	builder->slots = NULL;
-	builder->num_slots = 0;
 	builder->num_entries = 0;
+	builder->fork_slots = NULL;
+	builder->forks = NULL;
+	builder->num_forks = 0;
 	builder->memory = 0;
 	builder->piece = NULL;
 	builder->piece_left = 0;
@@ -184,7 +250,14 @@ allocate(WalredoIndexBuilder *builder, Size size, bool zero)
 	return result;
 }
 
-/* The same for something small, of a size that is a multiple of MAXALIGN. */
+static void
+release(WalredoIndexBuilder *builder, void *ptr, Size size)
+{
+	pfree(ptr);
+	builder->memory -= size;
+}
+
+/* Allocates something small, of a size that is a multiple of MAXALIGN. */
 static inline void *
 allocate_small(WalredoIndexBuilder *builder, Size size)
 {
@@ -212,11 +285,96 @@ walredo_index_builder_begin(WalredoIndexBuilder *builder,
 	builder->segment_start = segment_start;
 	builder->segsize = segsize;
 	builder->first_lsn = InvalidXLogRecPtr;
-	builder->slots = allocate(builder, FIRST_SLOTS * sizeof(Entry *), true);
-	if (builder->slots == NULL)
+	builder->num_slots = FIRST_SLOTS;
+	builder->slots = allocate(builder, FIRST_SLOTS * sizeof(Slot), true);
+	builder->num_fork_slots = FIRST_FORK_SLOTS;
+	builder->fork_slots = allocate(builder, FIRST_FORK_SLOTS * sizeof(uint32),
+								   true);
+	builder->forks = allocate(builder, FIRST_FORK_SLOTS / 2 * sizeof(Fork),
+							  false);
+	if (builder->slots == NULL || builder->fork_slots == NULL ||
+		builder->forks == NULL)
 		give_up(builder);
-	else
-		builder->num_slots = FIRST_SLOTS;
+}
+
+/* ----------------------------------------
+ * Forks
+ * ----------------------------------------
+ */
+
+/* Makes room for twice as many forks.  Returns false if there is none. */
+static bool
+enlarge_forks(WalredoIndexBuilder *builder)
+{
+	uint32		old_num = builder->num_fork_slots;
+	uint32		new_num = 2 * old_num;
+	uint32	   *slots = allocate(builder, new_num * sizeof(uint32), true);
+	Fork	   *forks = allocate(builder, new_num / 2 * sizeof(Fork), false);
+
+	if (slots == NULL || forks == NULL)
+		return false;
+	memcpy(forks, builder->forks, builder->num_forks * sizeof(Fork));
+	for (uint32 i = 0; i < builder->num_forks; i++)
+	{
+		uint32		slot = forks[i].hash & (new_num - 1);
+
+		while (slots[slot] != 0)
+			slot = (slot + 1) & (new_num - 1);
+		slots[slot] = i + 1;
+	}
+	release(builder, builder->fork_slots, old_num * sizeof(uint32));
+	release(builder, builder->forks, old_num / 2 * sizeof(Fork));
+	builder->fork_slots = slots;
+	builder->forks = forks;
+	builder->num_fork_slots = new_num;
+	return true;
+}
+
+/*
+ * Finds the fork of a key, or adds it.  Returns false if it has to give up.
+ */
+static inline bool
+find_fork(WalredoIndexBuilder *builder, const WalredoTag *key, uint32 *fork)
+{
+	uint32		mask = builder->num_fork_slots - 1;
+	uint32		hash;
+	uint32		slot;
+	Fork	   *added;
+
+	if (builder->last_fork < builder->num_forks &&
+		index_same_but_number(&builder->forks[builder->last_fork].tag, key))
+	{
+		*fork = builder->last_fork;
+		return true;
+	}
+
+	hash = key->relNumber * 8 + key->forknum + key->kind * 64;
+	hash = (hash ^ key->dbOid << 16) * 0x9E3779B1;
+	hash ^= hash >> 15;
+	slot = hash & mask;
+	for (int i = 0; i < MAX_PROBES && builder->fork_slots[slot] != 0; i++)
+	{
+		uint32		found = builder->fork_slots[slot] - 1;
+
+		if (index_same_but_number(&builder->forks[found].tag, key))
+		{
+			*fork = builder->last_fork = found;
+			return true;
+		}
+		slot = (slot + 1) & mask;
+	}
+	if (builder->fork_slots[slot] != 0)
+		return false;
+
+	if (builder->num_forks == builder->num_fork_slots / 2)
+		return enlarge_forks(builder) && find_fork(builder, key, fork);
+	*fork = builder->last_fork = builder->num_forks++;
+	builder->fork_slots[slot] = builder->num_forks;
+	added = &builder->forks[*fork];
+	added->tag = *key;
+	added->tag.number = 0;
+	added->hash = hash;
+	return true;
 }
 
 /* ----------------------------------------
@@ -224,91 +382,100 @@ walredo_index_builder_begin(WalredoIndexBuilder *builder,
  * ----------------------------------------
  */
 
-static inline uint32
-hash_key(const WalredoTag *key)
+static inline Entry *
+get_entry(WalredoIndexBuilder *builder, uint32 n)
 {
-	uint64		h;
-
-	h = ((uint64) key->relNumber << 32 | (uint32) key->number) +
-		((uint64) key->forknum << 28 | (uint64) key->kind << 20);
-	h *= UINT64CONST(0x9E3779B97F4A7C15);
-	h ^= h >> 32;
-	h += key->dbOid;
-	h *= UINT64CONST(0xD6E8FEB86659FD93);
-	return (uint32) (h >> 32);
+	return &builder->entries[n / ENTRIES_PER_PIECE][n % ENTRIES_PER_PIECE];
 }
 
-static inline bool
-same_key(const WalredoTag *a, const WalredoTag *b)
+static inline uint32
+hash_page(uint32 fork, uint64 number)
 {
-	return memcmp(a, b, sizeof(WalredoTag)) == 0;
+	uint64		h = (number ^ (uint64) fork << 40) *
+		UINT64CONST(0x9E3779B97F4A7C15);
+
+	return (uint32) (h >> 32) ^ (uint32) (h >> 50);
 }
 
 /* Makes the hash table twice as large.  Returns false if it cannot be. */
 static bool
 enlarge_slots(WalredoIndexBuilder *builder)
 {
-	uint32		num_slots = 2 * builder->num_slots;
-	Entry	  **slots = allocate(builder, num_slots * sizeof(Entry *), true);
+	uint32		old_num = builder->num_slots;
+	uint32		new_num = 2 * old_num;
+	Slot	   *slots = allocate(builder, new_num * sizeof(Slot), true);
 
 	if (slots == NULL)
 		return false;
-	for (uint32 i = 0; i < builder->num_slots; i++)
+	for (uint32 i = 0; i < old_num; i++)
 	{
-		Entry	   *entry = builder->slots[i];
-		uint32		slot;
+		uint32		slot = builder->slots[i].hash & (new_num - 1);
 
-		if (entry == NULL)
+		if (builder->slots[i].entry == 0)
 			continue;
-		slot = hash_key(&entry->key) & (num_slots - 1);
-		while (slots[slot] != NULL)
-			slot = (slot + 1) & (num_slots - 1);
-		slots[slot] = entry;
+		while (slots[slot].entry != 0)
+			slot = (slot + 1) & (new_num - 1);
+		slots[slot] = builder->slots[i];
 	}
-	builder->memory -= builder->num_slots * sizeof(Entry *);
-	pfree(builder->slots);
+	release(builder, builder->slots, old_num * sizeof(Slot));
 	builder->slots = slots;
-	builder->num_slots = num_slots;
+	builder->num_slots = new_num;
 	return true;
 }
 
 /* Adds an entry in an empty slot.  Returns NULL if it has to give up. */
 static pg_noinline Entry *
-add_entry(WalredoIndexBuilder *builder, const WalredoTag *key, uint32 slot)
+add_entry(WalredoIndexBuilder *builder, const Pending *pending, uint32 slot)
 {
-	Entry	   *entry = allocate_small(builder, sizeof(Entry));
+	uint32		n = builder->num_entries;
+	Entry	   *entry;
 
-	if (entry == NULL)
-		return NULL;
-	entry->key = *key;
+	if (n % ENTRIES_PER_PIECE == 0)
+	{
+		Entry	   *piece = n / ENTRIES_PER_PIECE < MAX_PIECES ?
+			allocate(builder, PIECE_SIZE, false) : NULL;
+
+		if (piece == NULL)
+			return NULL;
+		builder->entries[n / ENTRIES_PER_PIECE] = piece;
+	}
+	entry = get_entry(builder, n);
+	entry->number = pending->number;
+	entry->fork = pending->fork;
 	entry->last = 0;
 	entry->nbytes = 0;
 	entry->at = entry->first;
 	entry->left = sizeof(entry->first);
 	entry->last_may_stop = false;
-	builder->slots[slot] = entry;
-	builder->num_entries++;
+	builder->slots[slot].hash = pending->hash;
+	builder->slots[slot].entry = ++builder->num_entries;
 	if (builder->num_entries > builder->num_slots / 2 &&
 		!enlarge_slots(builder))
 		return NULL;
 	return entry;
 }
 
-/* Finds the entry of a key, or adds it. */
+/* Finds the entry of a reference, or adds it. */
 static inline Entry *
-find_entry(WalredoIndexBuilder *builder, const WalredoTag *key)
+find_entry(WalredoIndexBuilder *builder, const Pending *pending)
 {
 	uint32		mask = builder->num_slots - 1;
-	uint32		slot = hash_key(key) & mask;
+	uint32		slot = pending->hash & mask;
 
 	for (int i = 0; i < MAX_PROBES; i++)
 	{
-		Entry	   *entry = builder->slots[slot];
+		const Slot *s = &builder->slots[slot];
 
-		if (entry == NULL)
-			return add_entry(builder, key, slot);
-		if (same_key(&entry->key, key))
-			return entry;
+		if (s->entry == 0)
+			return add_entry(builder, pending, slot);
+		if (s->hash == pending->hash)
+		{
+			Entry	   *entry = get_entry(builder, s->entry - 1);
+
+			if (entry->number == pending->number &&
+				entry->fork == pending->fork)
+				return entry;
+		}
 		slot = (slot + 1) & mask;
 	}
 	return NULL;
@@ -351,30 +518,25 @@ append_slowly(WalredoIndexBuilder *builder, Entry *entry,
 	return true;
 }
 
-/* Adds a reference, as an offset plus 1, to the entry of a key. */
-static inline void
-add_ref(WalredoIndexBuilder *builder, const WalredoTag *key, uint32 offset,
-		bool may_stop)
+/* Adds a reference to its entry.  Returns false if it has to give up. */
+static inline bool
+append_ref(WalredoIndexBuilder *builder, const Pending *pending)
 {
-	Entry	   *entry;
+	Entry	   *entry = find_entry(builder, pending);
 	char		buf[MAX_REF_SIZE];
 	char	   *to;
 	char	   *from;
 	uint32		delta;
 	int			n;
 
-	if (builder->has_failed)
-		return;
-	entry = find_entry(builder, key);
 	if (entry == NULL)
-	{
-		give_up(builder);
-		return;
-	}
+		return false;
 
-	delta = offset - entry->last;
-	if (delta == 0 && (!may_stop || entry->last_may_stop))
-		return;
+	/* A record can name a page more than once. */
+	delta = pending->offset - entry->last;
+	if (delta == 0 && (!pending->may_stop || entry->last_may_stop))
+		return true;
+
 	from = to = entry->left >= MAX_REF_SIZE ? entry->at : buf;
 	if (delta != 0)
 	{
@@ -385,20 +547,73 @@ add_ref(WalredoIndexBuilder *builder, const WalredoTag *key, uint32 offset,
 		}
 		*to++ = (char) delta;
 	}
-	if (may_stop)
+	if (pending->may_stop)
 		*to++ = 0;
 	n = to - from;
 
-	entry->last = offset;
-	entry->last_may_stop = may_stop;
-	if (from != buf)
+	entry->last = pending->offset;
+	entry->last_may_stop = pending->may_stop;
+	if (from == buf)
+		return append_slowly(builder, entry, buf, n);
+	entry->at = to;
+	entry->left -= n;
+	entry->nbytes += n;
+	return true;
+}
+
+/*
+ * Adds the references that are pending.
+ *
+ * Pages are changed in a random order, so most of the time would be spent
+ * waiting for memory that is in no cache.  Instead, all of it is asked for
+ * before any of it is needed.
+ */
+static pg_noinline void
+add_pending(WalredoIndexBuilder *builder)
+{
+	int			n = builder->num_pending;
+
+	for (int i = 0; i < n; i++)
 	{
-		entry->at = to;
-		entry->left -= n;
-		entry->nbytes += n;
+		const Pending *pending = &builder->pending[i];
+		const Slot *slot = &builder->slots[pending->hash &
+										   (builder->num_slots - 1)];
+
+		if (slot->entry != 0)
+			prefetch(get_entry(builder, slot->entry - 1));
 	}
-	else if (!append_slowly(builder, entry, buf, n))
+	builder->num_pending = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (!append_ref(builder, &builder->pending[i]))
+		{
+			give_up(builder);
+			return;
+		}
+	}
+}
+
+/* Adds a reference, as an offset plus 1, to the entry of a key. */
+static inline void
+add_ref(WalredoIndexBuilder *builder, const WalredoTag *key, uint32 offset,
+		bool may_stop)
+{
+	Pending    *pending = &builder->pending[builder->num_pending];
+
+	if (builder->has_failed)
+		return;
+	if (!find_fork(builder, key, &pending->fork))
+	{
 		give_up(builder);
+		return;
+	}
+	pending->number = key->number;
+	pending->hash = hash_page(pending->fork, key->number);
+	pending->offset = offset;
+	pending->may_stop = may_stop;
+	prefetch(&builder->slots[pending->hash & (builder->num_slots - 1)]);
+	if (++builder->num_pending == MAX_PENDING)
+		add_pending(builder);
 }
 
 /* ----------------------------------------
@@ -557,6 +772,7 @@ typedef struct Writer
 	off_t		at;				/* how much has been written */
 	bool		has_failed;
 	int			nbuffered;
+	int			nsummed;		/* bytes of them that are in a checksum */
 	char		buffer[8192];	/* what has not been written yet */
 
 	/* The directory, of which the last block is not complete. */
@@ -591,24 +807,34 @@ write_at(int fd, const char *data, Size size, off_t at)
 	return true;
 }
 
+/* Adds what is buffered to the checksum of the last block. */
+static void
+sum_buffered(Writer *writer)
+{
+	if (writer->num_blocks > 0)
+		COMP_CRC32C(writer->blocks[writer->num_blocks - 1].crc,
+					writer->buffer + writer->nsummed,
+					writer->nbuffered - writer->nsummed);
+	writer->nsummed = writer->nbuffered;
+}
+
 static void
 flush_writer(Writer *writer)
 {
+	sum_buffered(writer);
 	if (!writer->has_failed &&
 		!write_at(writer->fd, writer->buffer, writer->nbuffered, writer->at))
 		writer->has_failed = true;
 	writer->at += writer->nbuffered;
 	writer->nbuffered = 0;
+	writer->nsummed = 0;
 }
 
 /* Puts bytes to the end of the last block. */
 static void
 put(Writer *writer, const char *data, Size size)
 {
-	IndexBlock *block = &writer->blocks[writer->num_blocks - 1];
-
-	block->length += size;
-	COMP_CRC32C(block->crc, data, size);
+	writer->blocks[writer->num_blocks - 1].length += size;
 	while (size > 0)
 	{
 		Size		n = Min(size, sizeof(writer->buffer) - writer->nbuffered);
@@ -641,17 +867,17 @@ encode_integer(char *to, uint64 value)
 static void
 end_block(Writer *writer)
 {
+	sum_buffered(writer);
 	if (writer->num_blocks > 0)
 		FIN_CRC32C(writer->blocks[writer->num_blocks - 1].crc);
 }
 
 /* Writes an entry, in a new block if it is time for one. */
 static void
-put_entry(Writer *writer, const Entry *entry)
+put_entry(Writer *writer, const WalredoTag *key, const Entry *entry)
 {
 	IndexBlock *block = writer->num_blocks > 0 ?
 		&writer->blocks[writer->num_blocks - 1] : NULL;
-	const WalredoTag *key = &entry->key;
 	uint32		left = entry->nbytes;
 	const char *chunk;
 	uint32		size;
@@ -702,28 +928,100 @@ put_entry(Writer *writer, const Entry *entry)
 	}
 }
 
-#define ST_SORT sort_entries
-#define ST_ELEMENT_TYPE EntryPointer
-#define ST_COMPARE(a, b) walredo_tag_compare(&(*a)->key, &(*b)->key)
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
+static int
+compare_forks(const void *a, const void *b)
+{
+	return walredo_tag_compare(&(*(Fork *const *) a)->tag,
+							   &(*(Fork *const *) b)->tag);
+}
+
+/* Finds out the order of the forks.  Returns false if there is no memory. */
+static bool
+rank_forks(WalredoIndexBuilder *builder)
+{
+	Size		size = builder->num_forks * sizeof(Fork *);
+	Fork	  **forks = allocate(builder, size, false);
+
+	if (forks == NULL)
+		return false;
+	for (uint32 i = 0; i < builder->num_forks; i++)
+		forks[i] = &builder->forks[i];
+	qsort(forks, builder->num_forks, sizeof(Fork *), compare_forks);
+	for (uint32 i = 0; i < builder->num_forks; i++)
+		forks[i]->rank = i;
+	release(builder, forks, size);
+	return true;
+}
+
+/* One pass of a radix sort, by eight bits of the number, or of the rank. */
+static void
+sort_pass(const SortItem *from, SortItem *to, uint32 n, bool by_rank,
+		  int shift)
+{
+	uint32		counts[UINT8_MAX + 1] = {0};
+	uint32		sum = 0;
+
+#define DIGIT(item) \
+	((by_rank ? (item)->rank >> shift : (item)->number >> shift) & UINT8_MAX)
+
+	for (uint32 i = 0; i < n; i++)
+		counts[DIGIT(&from[i])]++;
+	for (int i = 0; i <= UINT8_MAX; i++)
+	{
+		uint32		count = counts[i];
+
+		counts[i] = sum;
+		sum += count;
+	}
+	for (uint32 i = 0; i < n; i++)
+		to[counts[DIGIT(&from[i])]++] = from[i];
+
+#undef DIGIT
+}
 
 /*
- * Brings the entries to the front of the hash table, in their order.
+ * Sorts the entries.  A segment has tens of thousands of them, so this is done
+ * by their bits, from the lowest on, and only by those bits in which they
+ * differ.  Returns NULL if there is no memory.
  */
-static void
-sort_slots(WalredoIndexBuilder *builder)
+static SortItem *
+sort_entries(WalredoIndexBuilder *builder)
 {
-	uint32		n = 0;
+	uint32		n = builder->num_entries;
+	SortItem   *items;
+	SortItem   *others;
+	uint64		numbers = 0;
+	uint32		ranks = 0;
 
-	for (uint32 i = 0; i < builder->num_slots; i++)
+	if (!rank_forks(builder))
+		return NULL;
+	items = allocate(builder, n * sizeof(SortItem), false);
+	others = allocate(builder, n * sizeof(SortItem), false);
+	if (items == NULL || others == NULL)
+		return NULL;
+	for (uint32 i = 0; i < n; i++)
 	{
-		if (builder->slots[i] != NULL)
-			builder->slots[n++] = builder->slots[i];
+		const Entry *entry = get_entry(builder, i);
+
+		items[i].number = entry->number;
+		items[i].rank = builder->forks[entry->fork].rank;
+		items[i].entry = i;
+		numbers |= items[i].number ^ items[0].number;
+		ranks |= items[i].rank ^ items[0].rank;
 	}
-	Assert(n == builder->num_entries);
-	sort_entries(builder->slots, n);
+	for (int pass = 0; pass < sizeof(uint64) + sizeof(uint32); pass++)
+	{
+		bool		by_rank = pass >= sizeof(uint64);
+		int			shift = pass % sizeof(uint64) * BITS_PER_BYTE;
+		SortItem   *swap = items;
+
+		if ((((by_rank ? ranks : numbers) >> shift) & UINT8_MAX) == 0)
+			continue;
+		sort_pass(items, others, n, by_rank, shift);
+		items = others;
+		others = swap;
+	}
+	return items;
 }
 
 /*
@@ -737,7 +1035,7 @@ max_blocks(WalredoIndexBuilder *builder)
 	Size		size = 0;
 
 	for (uint32 i = 0; i < builder->num_entries; i++)
-		size += builder->slots[i]->nbytes + MAX_KEY_SIZE;
+		size += get_entry(builder, i)->nbytes + MAX_KEY_SIZE;
 	return size / INDEX_BLOCK_SIZE * 2 + 4;
 }
 
@@ -800,9 +1098,11 @@ bool
 walredo_index_builder_finish(WalredoIndexBuilder *builder,
 							 WalredoIndexInfo *info, int fd)
 {
+	SortItem   *items;
 	Writer	   *writer;
 	bool		written;
 
+	add_pending(builder);
 	errno = 0;
 	if (builder->has_failed || XLogRecPtrIsInvalid(builder->first_lsn))
 		return false;
@@ -811,8 +1111,7 @@ walredo_index_builder_finish(WalredoIndexBuilder *builder,
 	info->last_lsn = builder->last_lsn;
 	info->end_lsn = builder->end_lsn;
 
-	/* No block is begun before there is an entry that does not fit. */
-	sort_slots(builder);
+	items = sort_entries(builder);
 	writer = allocate(builder, sizeof(Writer), true);
 	if (writer != NULL)
 	{
@@ -821,9 +1120,10 @@ walredo_index_builder_finish(WalredoIndexBuilder *builder,
 								  writer->max_blocks * sizeof(IndexBlock),
 								  false);
 	}
-	if (writer == NULL || writer->blocks == NULL)
+	if (items == NULL || writer == NULL || writer->blocks == NULL)
 	{
 		give_up(builder);
+		errno = 0;
 		return false;
 	}
 
@@ -831,7 +1131,13 @@ walredo_index_builder_finish(WalredoIndexBuilder *builder,
 	writer->at = sizeof(IndexHeader) + strlen(info->id.directory) +
 		strlen(info->id.name);
 	for (uint32 i = 0; i < builder->num_entries; i++)
-		put_entry(writer, builder->slots[i]);
+	{
+		const Entry *entry = get_entry(builder, items[i].entry);
+		WalredoTag	key = builder->forks[entry->fork].tag;
+
+		key.number = entry->number;
+		put_entry(writer, &key, entry);
+	}
 	end_block(writer);
 	flush_writer(writer);
 	if (!writer->has_failed &&
@@ -841,7 +1147,7 @@ walredo_index_builder_finish(WalredoIndexBuilder *builder,
 	write_header(writer, info);
 	written = !writer->has_failed;
 
-	/* The slots are not those of a hash table any more. */
+	/* What has been written need not be kept. */
 	give_up(builder);
 	return written;
 }
