@@ -81,6 +81,9 @@
 #define CHECKS_PER_WRITE	4
 #define MAX_TO_CHECK		1024
 
+/* The directories of which it is known which indexes were too old. */
+#define MAX_REMOVED			16
+
 /* What is known of the size of the store gets old after this many ms. */
 #define STORE_KNOWN_MS		60000
 
@@ -112,6 +115,7 @@ typedef struct StoredFile
 	char		name[XLOG_FNAME_LEN + 1];
 	int64		bytes;			/* on disk */
 	int64		mtime;			/* of the segment file, in ns */
+	bool		is_new;			/* it is about to be added */
 } StoredFile;
 
 /* The list of all indexes. */
@@ -130,7 +134,14 @@ typedef struct StoreState
 	int64		bytes;			/* that were in it then, and those that this
 								 * session has written since */
 	int64		unseen;			/* that this session has written since */
-	bool		is_full;		/* something was removed to make room */
+
+	/*
+	 * Something was removed to make room, or could not be added.  The array
+	 * has the newest such index of each of some directories.
+	 */
+	bool		is_full;
+	StoredFile	removed[MAX_REMOVED];
+	int			num_removed;
 	int64		oldest;			/* mtime of the oldest WAL that is indexed */
 
 	TimestampTz disk_full_at;	/* 0 if never */
@@ -576,9 +587,9 @@ walredo_store_clean(const char *directory)
  * ----------------------------------------
  */
 
-static void
+static StoredFile *
 list_file(StoreList *list, const char *directory, const char *name,
-		  const struct stat *st)
+		  int64 bytes, int64 mtime)
 {
 	StoredFile *file;
 
@@ -592,9 +603,11 @@ list_file(StoreList *list, const char *directory, const char *name,
 	file = &list->files[list->nfiles++];
 	strlcpy(file->directory, directory, sizeof(file->directory));
 	strlcpy(file->name, name, sizeof(file->name));
-	file->bytes = disk_bytes(st);
-	file->mtime = mtime_ns(st);
-	list->bytes += file->bytes;
+	file->bytes = bytes;
+	file->mtime = mtime;
+	file->is_new = false;
+	list->bytes += bytes;
+	return file;
 }
 
 /* Lists one directory of the store. */
@@ -618,7 +631,8 @@ list_directory(StoreList *list, const char *name)
 		if (is_index_name(entry->d_name))
 		{
 			if (stat(file, &st) == 0)
-				list_file(list, name, entry->d_name, &st);
+				(void) list_file(list, name, entry->d_name, disk_bytes(&st),
+								 mtime_ns(&st));
 		}
 		else
 			remove_temporary(file, entry->d_name);
@@ -713,60 +727,115 @@ choose_to_check(const StoreList *list, Size first)
 			list->files[first + start++ % nfiles];
 }
 
-/*
- * Looks at the whole store, to which an index of some bytes is to be added, of
- * a segment file with that mtime.  If the store would be too large then, removes
- * the oldest indexes, unless that would be the oldest one itself.
- */
+/* The names of an index's directory in the store, and of the index there. */
 static void
-look_at_store(int64 to_add, int64 mtime)
+name_of(const WalredoSegmentId *id, StoredFile *file)
+{
+	char		path[MAXPGPATH];
+
+	memset(file, 0, sizeof(*file));
+	index_path(id, path);
+	strlcpy(file->directory, path + strlen(STORE_DIRECTORY) + 1,
+			sizeof(file->directory));
+	strlcpy(file->name, path + strlen(STORE_DIRECTORY) + HASH_DIGITS + 2,
+			sizeof(file->name));
+}
+
+/* The newest index of a directory that was too old for the store, or NULL. */
+static StoredFile *
+find_removed(const char *directory)
+{
+	for (int i = 0; i < store.num_removed; i++)
+	{
+		if (strcmp(store.removed[i].directory, directory) == 0)
+			return &store.removed[i];
+	}
+	return NULL;
+}
+
+/* Takes note of an index that was too old for the store. */
+static void
+note_removed(const StoredFile *file)
+{
+	StoredFile *noted = find_removed(file->directory);
+
+	if (noted == NULL && store.num_removed < MAX_REMOVED)
+		store.removed[store.num_removed++] = *file;
+	else if (noted != NULL && compare_newest_first(file, noted) < 0)
+		*noted = *file;
+}
+
+/*
+ * Looks at the whole store, to which an index of some bytes is to be added.  If
+ * the store would be too large then, removes the oldest indexes.  Returns
+ * whether the new one is to be added, and not itself the oldest.
+ */
+static bool
+look_at_store(const WalredoSegmentId *id, int64 bytes)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "walredo index store",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	StoreList	list = {0};
+	StoredFile	added;
 	int64		limit = limit_bytes();
 	int64		target = limit;
 	Size		first = 0;
+	bool		is_added = true;
 
 	list_store(&list);
+	name_of(id, &added);
+	list_file(&list, added.directory, added.name, bytes, id->mtime)->is_new =
+		true;
 	sort_by_age(&list);
-	store.is_full = list.bytes + to_add > limit;
-	if (list.nfiles > 0 && mtime < list.files[0].mtime)
-		to_add = 0;
-	if (list.bytes + to_add > limit)
+
+	/* So that not each index that is added needs another look at all. */
+	store.num_removed = 0;
+	store.is_full = list.bytes > limit;
+	if (store.is_full)
 		target = limit - limit / SPARE_PART;
-	while (first < list.nfiles && list.bytes + to_add > target)
+	while (list.bytes > target && first < list.nfiles)
 	{
 		StoredFile *file = &list.files[first++];
 		char		path[MAXPGPATH];
 
-		snprintf(path, MAXPGPATH, "%s/%s/%s", STORE_DIRECTORY,
-				 file->directory, file->name);
-		if (unlink(path) != 0 && errno != ENOENT)
-			continue;
+		/* What is there already need not make room then. */
+		if (file->is_new)
+		{
+			is_added = false;
+			target = limit;
+		}
+		else
+		{
+			snprintf(path, MAXPGPATH, "%s/%s/%s", STORE_DIRECTORY,
+					 file->directory, file->name);
+			if (unlink(path) != 0 && errno != ENOENT)
+				continue;
+			ereport(DEBUG1,
+					(errmsg_internal("removed index \"%s\", as indexes take more than walredo.index_size",
+									 path)));
+		}
 		list.bytes -= file->bytes;
-		ereport(DEBUG1,
-				(errmsg_internal("removed index \"%s\", as indexes take more than walredo.index_size",
-								 path)));
+		note_removed(file);
 	}
 	store.seen_at = GetCurrentTimestamp();
-	store.bytes = list.bytes;
+	store.bytes = list.bytes - (is_added ? bytes : 0);
 	store.unseen = 0;
 	store.oldest = first < list.nfiles ? list.files[first].mtime : 0;
 	choose_to_check(&list, first);
 
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);
+	return is_added;
 }
 
 /*
- * Makes room for an index of some bytes, of a segment file with that mtime.
- * Returns false if there is none.
+ * Makes room for the index of a segment file, of some bytes.  Returns false if
+ * it is not to be added.
  */
 static bool
-make_room(int64 bytes, int64 mtime)
+make_room(const WalredoSegmentId *id, int64 bytes)
 {
 	int64		limit = limit_bytes();
 
@@ -775,14 +844,16 @@ make_room(int64 bytes, int64 mtime)
 		return false;
 	if (store.seen_at == 0 || store.bytes + bytes > limit ||
 		store.unseen + bytes > limit / UNSEEN_PART)
-		look_at_store(bytes, mtime);
-	return store.bytes + bytes <= limit;
+		return look_at_store(id, bytes);
+	return true;
 }
 
 bool
 walredo_store_wants(const WalredoSegmentId *id)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	StoredFile	file;
+	StoredFile *removed;
 
 	if (walredo_index_size == 0)
 		return false;
@@ -794,7 +865,13 @@ walredo_store_wants(const WalredoSegmentId *id)
 	if (store.is_full &&
 		TimestampDifferenceExceeds(store.seen_at, now, STORE_KNOWN_MS))
 		store.is_full = false;
-	return !store.is_full || id->mtime >= store.oldest;
+	if (!store.is_full)
+		return true;
+	name_of(id, &file);
+	removed = find_removed(file.directory);
+	if (removed != NULL)
+		return compare_newest_first(&file, removed) < 0;
+	return id->mtime >= store.oldest;
 }
 
 /* ----------------------------------------
@@ -906,7 +983,7 @@ walredo_store_write(WalredoIndexBuilder *builder, WalredoIndexInfo *info)
 		report_not_written(&info->id);
 		is_written = false;
 	}
-	if (is_written && make_room(bytes, info->id.mtime))
+	if (is_written && make_room(&info->id, bytes))
 	{
 		if (rename(temporary, path) == 0)
 		{
