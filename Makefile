@@ -23,6 +23,7 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/arena.o \
 	src/page/attempt.o \
 	src/page/bases.o \
 	src/page/current.o \

@@ -47,7 +47,8 @@
  *
  * Memory
  * ------
- * The memory for records and images is counted.  When it exceeds
+ * All memory of a rebuild is counted: records and images (arena.c), the entries
+ * of pages, and the hash table by which they are found.  When it exceeds
  * maintenance_work_mem, flush() replays everything that waits, and moves all
  * images to a temporary file (image_file.c).  There, a page takes BLCKSZ bytes,
  * however many records it has had.  Records that a child fails to replay stay
@@ -85,6 +86,7 @@
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "native/native.h"
+#include "page/arena.h"
 #include "page/fork_ends.h"
 #include "page/hole.h"
 #include "page/image_file.h"
@@ -130,6 +132,9 @@
  * images are in memory afterwards, unless there is no room for them.
  */
 #define PAGES_AT_ONCE		256
+
+/* The number of entries of pages for which memory is allocated together. */
+#define ENTRIES_AT_ONCE		128
 
 typedef struct Replay Replay;
 
@@ -182,35 +187,42 @@ typedef enum PageState
 	PAGE_FAILED
 } PageState;
 
-/* A page. */
+/*
+ * A page.  There may be millions of them, so their size matters.
+ */
 typedef struct PageEntry
 {
-	WalredoTag	tag;
-	PageState	state;
+	WalredoTag	tag;			/* must be first: PageSlot.tag points here */
 
 	/*
-	 * What the image is rebuilt from: start_has_hole is set if it is a
-	 * full-page image that was logged with a hole, and base_lsn is the LSN of
-	 * the base image, if there is one, else InvalidXLogRecPtr.
+	 * The LSN of the base image, if the image is rebuilt from one, else
+	 * InvalidXLogRecPtr.
 	 */
-	bool		start_has_hole;
 	XLogRecPtr	base_lsn;
 
-	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
-	bool		has_looked_in_backup;
-	bool		is_not_in_backup;
-	char	   *backup_problem;
-
-	/* As in WalredoRebuiltPage. */
-	WalredoPageEnd end;
+	/* As in WalredoRebuiltPage; end and rmid are below. */
 	XLogRecPtr	end_lsn;
-	int			rmid;
 	uint64		num_records;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn;
 
-	WalredoForkEnds *fork;		/* NULL if it is no block of a relation */
+	int64		image_slot;		/* its place in the file, -1 if it has none */
 	uint32		ends_seen;		/* fork->total when see_ends() last looked */
+	int16		rmid;
+	uint8		end;			/* WalredoPageEnd */
+	uint8		state;			/* PageState */
+
+	/* Is what the image is rebuilt from an image that was logged with a hole? */
+	bool		start_has_hole;
+
+	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
+	bool		has_looked_in_backup;
+	bool		is_not_in_backup;
+
+	bool		in_file;		/* the image is in the file */
+
+	char	   *backup_problem; /* as in WalredoRebuiltPage */
+	WalredoForkEnds *fork;		/* NULL if it is no block of a relation */
 
 	/*
 	 * Records that wait.  waiting_node is in the rebuild's list if there are
@@ -220,10 +232,7 @@ typedef struct PageEntry
 	dlist_node	waiting_node;
 
 	Replay	   *replay;			/* in states SENT and SENT_MORE, else NULL */
-
 	bytea	   *image;			/* NULL if there is none in memory */
-	bool		in_file;		/* the image is in the file */
-	int64		image_slot;		/* its place there, -1 if it never had one */
 } PageEntry;
 
 /* Do records wait for a page? */
@@ -243,13 +252,18 @@ struct Replay
 	bytea	   *base;			/* the image before them, or NULL */
 };
 
-/* An element of the hash table. */
+/*
+ * An element of the hash table.  The key is a pointer to the tag in the page's
+ * entry, or to the caller's when a page is looked for.
+ */
 typedef struct PageSlot
 {
-	WalredoTag	tag;			/* hash key */
+	const WalredoTag *tag;		/* hash key */
+	uint32		hash;
 	char		status;			/* for simplehash */
-	PageEntry  *page;
 } PageSlot;
+
+#define PageOfSlot(slot)	((PageEntry *) unconstify(WalredoTag *, (slot)->tag))
 
 /*
  * Every block of every record is looked up, so this has to be cheap.  Blocks
@@ -267,12 +281,14 @@ hash_tag(const WalredoTag *tag)
 
 #define SH_PREFIX				pagetable
 #define SH_ELEMENT_TYPE			PageSlot
-#define SH_KEY_TYPE				WalredoTag
+#define SH_KEY_TYPE				const WalredoTag *
 #define SH_KEY					tag
-#define SH_HASH_KEY(tb, key)	hash_tag(&(key))
+#define SH_HASH_KEY(tb, key)	hash_tag(key)
 #define SH_EQUAL(tb, a, b) \
-	((a).number == (b).number && \
-	 memcmp(&(a), &(b), offsetof(WalredoTag, number)) == 0)
+	((a)->number == (b)->number && \
+	 memcmp(a, b, offsetof(WalredoTag, number)) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, slot)	(slot)->hash
 #define SH_SCOPE				static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -300,9 +316,13 @@ typedef struct ForkSlot
 struct WalredoRebuild
 {
 	MemoryContext context;		/* all of it is in here */
-	WalredoCountedMemory data;	/* records that wait, and images */
-	Size		data_limit;
+	WalredoArena data;			/* records that wait, and images */
+	MemoryContext entries;		/* entries of pages, and their hash table */
+	Size		overhead;		/* memory of both contexts: see count_memory() */
+	Size		memory_limit;
 	pagetable_hash *pages;
+	PageEntry  *new_entries;	/* memory for the next entries */
+	int			num_new_entries;
 	forktable_hash *forks;
 	dlist_head	waiting;		/* pages whose records wait for a child */
 	WalredoReplayStream *stream;	/* NULL before the first replay */
@@ -339,6 +359,17 @@ struct WalredoRebuild
 static void end_page(WalredoRebuild *rebuild, PageEntry *page,
 					 WalredoPageEnd end, XLogRecPtr lsn);
 
+/*
+ * Counts the memory of the rebuild that is not in its arena: entries, their hash
+ * table, forks, and other things.  To be called when any of it has grown much.
+ */
+static void
+count_memory(WalredoRebuild *rebuild)
+{
+	rebuild->overhead = MemoryContextMemAllocated(rebuild->context, false) +
+		MemoryContextMemAllocated(rebuild->entries, true);
+}
+
 WalredoRebuild *
 walredo_rebuild_create(void)
 {
@@ -349,13 +380,15 @@ walredo_rebuild_create(void)
 	WalredoRebuild *rebuild = palloc0(sizeof(WalredoRebuild));
 
 	rebuild->context = context;
-	rebuild->data.context = AllocSetContextCreate(context, "walredo records",
-												  ALLOCSET_DEFAULT_SIZES);
-	rebuild->data_limit = (Size) maintenance_work_mem * 1024;
-	rebuild->pages = pagetable_create(context, 64, NULL);
+	rebuild->entries = AllocSetContextCreate(context, "walredo pages",
+											 ALLOCSET_DEFAULT_SIZES);
+	walredo_arena_init(&rebuild->data, context);
+	rebuild->memory_limit = (Size) maintenance_work_mem * 1024;
+	rebuild->pages = pagetable_create(rebuild->entries, 64, NULL);
 	rebuild->forks = forktable_create(context, 16, NULL);
 	rebuild->file = walredo_image_file_create();
 	dlist_init(&rebuild->waiting);
+	count_memory(rebuild);
 	MemoryContextSwitchTo(old_context);
 	return rebuild;
 }
@@ -413,25 +446,61 @@ see_ends(WalredoRebuild *rebuild, PageEntry *page)
 	page->ends_seen = page->fork->total;
 }
 
+/* Returns the entry of a page, or NULL if it has none. */
+static inline PageEntry *
+lookup_page(WalredoRebuild *rebuild, const WalredoTag *tag)
+{
+	PageSlot   *slot = pagetable_lookup(rebuild->pages, tag);
+
+	return slot ? PageOfSlot(slot) : NULL;
+}
+
+/* Returns memory for an entry. */
+static PageEntry *
+alloc_entry(WalredoRebuild *rebuild)
+{
+	if (rebuild->num_new_entries == 0)
+	{
+		rebuild->num_new_entries = ENTRIES_AT_ONCE;
+		rebuild->new_entries =
+			MemoryContextAlloc(rebuild->entries,
+							   ENTRIES_AT_ONCE * sizeof(PageEntry));
+		count_memory(rebuild);
+	}
+	return &rebuild->new_entries[--rebuild->num_new_entries];
+}
+
+/* Creates the entry of a page that has none. */
+static PageEntry *
+create_page(WalredoRebuild *rebuild, const WalredoTag *tag)
+{
+	PageEntry  *page = alloc_entry(rebuild);
+	uint32		table_size = rebuild->pages->size;
+	bool		found;
+
+	memset(page, 0, sizeof(PageEntry));
+	page->tag = *tag;
+	page->image_slot = -1;
+	page->rmid = -1;
+	if (tag->kind == WALREDO_TAG_REL)
+		page->fork = find_fork(rebuild, tag, true);
+	(void) pagetable_insert(rebuild->pages, &page->tag, &found);
+	Assert(!found);
+	if (rebuild->pages->size != table_size)
+		count_memory(rebuild);
+	return page;
+}
+
 /* Finds the entry of a page, or creates it.  The page's ends are applied. */
 static PageEntry *
 find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
 {
-	bool		found;
-	PageSlot   *slot = pagetable_insert(rebuild->pages, *tag, &found);
+	PageEntry  *page = lookup_page(rebuild, tag);
 
-	if (!found)
-	{
-		slot->page = MemoryContextAllocZero(rebuild->context,
-											sizeof(PageEntry));
-		slot->page->tag = *tag;
-		slot->page->image_slot = -1;
-		slot->page->rmid = -1;
-		if (tag->kind == WALREDO_TAG_REL)
-			slot->page->fork = find_fork(rebuild, tag, true);
-	}
-	see_ends(rebuild, slot->page);
-	return slot->page;
+	if (page == NULL)
+		page = create_page(rebuild, tag);
+	see_ends(rebuild, page);
+	return page;
 }
 
 /* ----------------------------------------
@@ -439,11 +508,22 @@ find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
  * ----------------------------------------
  */
 
-/* Do records and images take more memory than they may? */
+/* Does the rebuild take more memory than it may? */
 static inline bool
 is_full(const WalredoRebuild *rebuild)
 {
-	return rebuild->data.used > rebuild->data_limit;
+	return rebuild->data.used + rebuild->overhead > rebuild->memory_limit;
+}
+
+/* Allocates an image of size bytes that are not set yet. */
+static bytea *
+alloc_image(WalredoRebuild *rebuild, Size size)
+{
+	bytea	   *image = walredo_arena_alloc(&rebuild->data, VARHDRSZ + size,
+											NULL);
+
+	SET_VARSIZE(image, VARHDRSZ + size);
+	return image;
 }
 
 /* Frees a page's image, wherever it is.  The state is left to the caller. */
@@ -451,10 +531,7 @@ static void
 drop_image(WalredoRebuild *rebuild, PageEntry *page)
 {
 	if (page->image)
-	{
-		rebuild->data.used -= VARSIZE(page->image);
-		pfree(page->image);
-	}
+		walredo_arena_free(&rebuild->data, page->image);
 	page->image = NULL;
 	page->in_file = false;		/* the page keeps its slot for the next image */
 }
@@ -464,14 +541,11 @@ static void
 keep_image(WalredoRebuild *rebuild, PageEntry *page, const char *data,
 		   Size size)
 {
-	bytea	   *image = MemoryContextAlloc(rebuild->data.context,
-										   VARHDRSZ + size);
+	bytea	   *image = alloc_image(rebuild, size);
 
-	SET_VARSIZE(image, VARHDRSZ + size);
 	memcpy(VARDATA(image), data, size);
 	drop_image(rebuild, page);
 	page->image = image;
-	rebuild->data.used += VARSIZE(image);
 }
 
 /* Moves the image of a page from memory into the file. */
@@ -510,8 +584,7 @@ copy_image(WalredoRebuild *rebuild, const PageEntry *page)
 
 /*
  * Takes the image away from a page, and returns it, or NULL if there is none.
- * It is in memory then, and is still counted in rebuild->data; the caller has
- * to free it.
+ * It is in rebuild->data then; the caller has to free it.
  */
 static bytea *
 detach_image(WalredoRebuild *rebuild, PageEntry *page)
@@ -520,8 +593,9 @@ detach_image(WalredoRebuild *rebuild, PageEntry *page)
 
 	if (page->in_file)
 	{
-		image = read_from_file(rebuild, page, rebuild->data.context);
-		rebuild->data.used += VARSIZE(image);
+		image = alloc_image(rebuild, BLCKSZ);
+		walredo_image_file_read(rebuild->file, page->image_slot,
+								VARDATA(image));
 		page->in_file = false;
 	}
 	page->image = NULL;
@@ -807,10 +881,7 @@ take_replayed(void *arg, const char *data)
 
 	walredo_pending_free(&replay->pending, &rebuild->data);
 	if (replay->base)
-	{
-		rebuild->data.used -= VARSIZE(replay->base);
-		pfree(replay->base);
-	}
+		walredo_arena_free(&rebuild->data, replay->base);
 	pfree((void *) replay->job.pieces);
 	pfree(replay);
 }
@@ -1004,48 +1075,53 @@ list_pages(WalredoRebuild *rebuild, int *npages)
 
 	pagetable_start_iterate(rebuild->pages, &iter);
 	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
-		pages[n++] = slot->page;
+		pages[n++] = PageOfSlot(slot);
 	*npages = n;
 	return pages;
 }
 
 /*
  * Replays all records that wait, and moves all images to the file, to free
- * memory.  If a child fails, records go on waiting.
+ * memory.  If a child fails, records go on waiting.  No entry is added or
+ * removed.
  */
 static void
 flush(WalredoRebuild *rebuild)
 {
-	int			npages;
-	PageEntry **pages = list_pages(rebuild, &npages);
+	pagetable_iterator iter;
+	PageSlot   *slot;
 
 	/* Records of pages that are SENT_MORE can only be sent after this. */
 	finish_replays(rebuild);
-	for (int i = 0; i < npages; i++)
+	pagetable_start_iterate(rebuild->pages, &iter);
+	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
 	{
-		see_ends(rebuild, pages[i]);
-		if (CanBeSent(pages[i]))
-			start_replay(rebuild, pages[i]);
+		see_ends(rebuild, PageOfSlot(slot));
+		if (CanBeSent(PageOfSlot(slot)))
+			start_replay(rebuild, PageOfSlot(slot));
 	}
 	finish_replays(rebuild);
-	for (int i = 0; i < npages; i++)
+	pagetable_start_iterate(rebuild->pages, &iter);
+	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
 	{
-		PageEntry  *page = pages[i];
+		PageEntry  *page = PageOfSlot(slot);
 
 		if (HasPending(page) && !OnlyChildChanges(&page->tag))
 			replay_mixed(rebuild, page);
 		if (page->image != NULL && WalredoTagIsPage(&page->tag))
 			put_in_file(rebuild, page);
 	}
-	pfree(pages);
+	walredo_arena_trim(&rebuild->data);
+	count_memory(rebuild);
 
 	/*
-	 * Records that could not be replayed, and images that are no pages, are
-	 * still in memory.  If these take much of it, raise the limit.  Otherwise
-	 * this function would be called again with every record.
+	 * Records that could not be replayed, images that are no pages, and the
+	 * entries are still in memory.  If these take much of it, raise the
+	 * limit.  Otherwise this function would be called again with every
+	 * record.
 	 */
-	if (rebuild->data.used > rebuild->data_limit / 2)
-		rebuild->data_limit = 2 * rebuild->data.used;
+	if (rebuild->data.used + rebuild->overhead > rebuild->memory_limit / 2)
+		rebuild->memory_limit = 2 * (rebuild->data.used + rebuild->overhead);
 }
 
 /* ----------------------------------------
@@ -1491,7 +1567,7 @@ walredo_rebuild_reset(WalredoRebuild *rebuild)
 	pagetable_start_iterate(rebuild->pages, &page_iter);
 	while ((page_slot = pagetable_iterate(rebuild->pages, &page_iter)) != NULL)
 	{
-		PageEntry  *page = page_slot->page;
+		PageEntry  *page = PageOfSlot(page_slot);
 
 		page->base_lsn = InvalidXLogRecPtr;
 		end_page(rebuild, page, WALREDO_NOT_ENDED, PG_UINT64_MAX);
@@ -1511,9 +1587,9 @@ void
 walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 					WalredoRebuiltPage *result)
 {
-	PageSlot   *slot = pagetable_lookup(rebuild->pages, *tag);
+	PageEntry  *entry = lookup_page(rebuild, tag);
 
-	if (slot == NULL)
+	if (entry == NULL)
 	{
 		WalredoForkEnds *fork = NULL;
 		const WalredoForkEnd *end = NULL;
@@ -1536,11 +1612,11 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 				DatumGetByteaPCopy(PointerGetDatum(result->image));
 		return;
 	}
-	see_ends(rebuild, slot->page);
-	look_in_backup(rebuild, slot->page);
-	replay_page(rebuild, slot->page);
-	describe_page(slot->page, result);
-	add_image(slot->page, copy_image(rebuild, slot->page), result);
+	see_ends(rebuild, entry);
+	look_in_backup(rebuild, entry);
+	replay_page(rebuild, entry);
+	describe_page(entry, result);
+	add_image(entry, copy_image(rebuild, entry), result);
 }
 
 const char *
