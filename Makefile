@@ -27,6 +27,7 @@ OBJS = \
 	src/page/attempt.o \
 	src/page/bases.o \
 	src/page/current.o \
+	src/page/entry_file.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
