@@ -30,9 +30,11 @@ OBJS = \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/arena.o \
 	src/page/attempt.o \
 	src/page/bases.o \
 	src/page/current.o \
+	src/page/entry_file.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
