@@ -201,7 +201,7 @@ walredo_index_builder_free(WalredoIndexBuilder *builder)
 }
 
 bool
-walredo_index_builder_has_failed(const WalredoIndexBuilder *builder)
+walredo_index_builder_failed(const WalredoIndexBuilder *builder)
 {
 	return builder->has_failed;
 }

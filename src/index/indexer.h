@@ -21,7 +21,7 @@
 typedef struct WalredoIndexRun
 {
 	WalredoSource *source;		/* its tolerance is WALREDO_TOLERATE_ALL */
-	TimeLineID	tli;			/* only files of this timeline, unless it is 0 */
+	TimeLineID	tli;			/* only files of this timeline; 0 is any */
 	XLogSegNo	first;
 	XLogSegNo	last;
 	XLogRecPtr	end_lsn;		/* WAL can be read up to here */
@@ -35,8 +35,8 @@ typedef struct WalredoIndexRun
 } WalredoIndexRun;
 
 /*
- * Makes the indexes that some segments lack, the oldest first, and reads each of
- * these segments once.  Segments that end after end_lsn are left out.
+ * Makes the indexes that some segments lack, the oldest first, and reads each
+ * of these segments once.  Segments that end after end_lsn are left out.
  */
 extern void walredo_index_segments(WalredoIndexRun *run);
 

@@ -55,13 +55,14 @@
  * in memory.
  *
  * After that, nearly all of the memory that is still taken is that of the
- * entries.  If it is more than half of maintenance_work_mem, move_entries() moves
- * them to another temporary file, in the order of their tags (entry_file.c).  The
- * next record of such a page makes find_page() read its entry from there again.
- * That file is never changed: if there is an entry in memory, the one in the
- * file is obsolete.  When entries are to be moved once more, both are merged into
- * a new file.  After all records have been added, entries in the file are only
- * borrowed for as long as a page is being looked at.
+ * entries.  If it is more than half of maintenance_work_mem, move_entries()
+ * moves them to another temporary file, in the order of their tags
+ * (entry_file.c).  The next record of such a page makes find_page() read its
+ * entry from there again. That file is never changed: if there is an entry in
+ * memory, the one in the file is obsolete.  When entries are to be moved once
+ * more, both are merged into a new file.  After all records have been added,
+ * entries in the file are only borrowed for as long as a page is being looked
+ * at.
  *
  * Backups
  * -------
@@ -388,8 +389,9 @@ static void end_page(WalredoRebuild *rebuild, PageEntry *page,
 static void make_room(WalredoRebuild *rebuild);
 
 /*
- * Counts the memory of the rebuild that is not in its arena: entries, their hash
- * table, forks, and other things.  To be called when any of it has grown much.
+ * Counts the memory of the rebuild that is not in its arena: entries, their
+ * hash table, forks, and other things.  To be called when any of it has grown
+ * much.
  */
 static void
 count_memory(WalredoRebuild *rebuild)
