@@ -76,6 +76,16 @@ extern WalredoListing *walredo_listing_create(const WalredoDirectory *dirs,
 extern void walredo_listing_refresh(WalredoListing *listing);
 
 /*
+ * The same, unless nothing has changed in any of the directories, which takes a
+ * stat() of each, and of each folder.  Returns whether they have been listed
+ * again.
+ */
+extern bool walredo_listing_update(WalredoListing *listing);
+
+/* A number that changes whenever the directories are listed again. */
+extern uint64 walredo_listing_number(WalredoListing *listing);
+
+/*
  * The files, ordered by log, seg, and tli, all ascending.  Files of one segment
  * stand in the order in which they should be tried: whole before partial ones,
  * then in the order of the directories.  History files and others come last.

@@ -128,6 +128,9 @@ typedef struct WalredoSegment
  * has used the number of a timeline of this server; 22023 if the list of
  * directories is invalid.
  *
+ * What the session knows about the directories since they were read last is
+ * used as far as stat() shows that nothing has changed; the result is the same.
+ *
  * The source has a memory context of its own, below the current one.  It can
  * be abandoned at any time, and holds no descriptor, except for one that is
  * closed in time: see walredo_source_hold().
