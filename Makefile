@@ -57,6 +57,7 @@ OBJS = \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
 	src/source/decompress.o \
+	src/source/held_file.o \
 	src/source/listing.o \
 	src/source/restore.o \
 	src/source/segment_file.o \

@@ -99,6 +99,9 @@ walredo_directories_parse(const char *list, WalredoDirectory **directories)
 		directory->path = directory->is_pg_wal ? pstrdup(XLOGDIR) :
 			pnstrdup(list, length);
 		canonicalize_path(directory->path);
+		directory->absolute = is_absolute_path(directory->path) ?
+			directory->path : psprintf("%s/%s", DataDir, directory->path);
+		canonicalize_path(directory->absolute);
 
 		if (list[length] == '\0')
 			return n;
@@ -424,15 +427,24 @@ walredo_listed_name(const WalredoListedFile *file, char *name)
 }
 
 void
+walredo_listed_name_in_directory(const WalredoListedFile *file, char *name)
+{
+	char		plain[WALREDO_LISTED_NAME];
+	char		folder[FOLDER_DIGITS + 2] = "";
+
+	walredo_listed_name(file, plain);
+	if (file->in_folder)
+		snprintf(folder, sizeof(folder), "%.*s/", FOLDER_DIGITS, plain);
+	snprintf(name, MAXPGPATH, "%s%s", folder, plain);
+}
+
+void
 walredo_listed_path(WalredoListing *listing, const WalredoListedFile *file,
 					char *path)
 {
-	char		name[WALREDO_LISTED_NAME];
-	char		folder[FOLDER_DIGITS + 2] = "";
+	char		name[MAXPGPATH];
 
-	walredo_listed_name(file, name);
-	if (file->in_folder)
-		snprintf(folder, sizeof(folder), "%.*s/", FOLDER_DIGITS, name);
-	snprintf(path, MAXPGPATH, "%s/%s%s",
-			 listing->directories[file->directory].path, folder, name);
+	walredo_listed_name_in_directory(file, name);
+	snprintf(path, MAXPGPATH, "%s/%s",
+			 listing->directories[file->directory].path, name);
 }

@@ -23,6 +23,8 @@
 typedef struct WalredoDirectory
 {
 	char	   *path;
+	char	   *absolute;		/* the same, not relative to the data
+								 * directory */
 	bool		is_pg_wal;		/* given as $pg_wal */
 } WalredoDirectory;
 
@@ -93,12 +95,14 @@ extern const WalredoListedFile *walredo_history_files(WalredoListing *listing,
 													  int *nfiles);
 
 /*
- * The path of a file, in buf of MAXPGPATH bytes, and its name in its directory,
- * in buf of WALREDO_LISTED_NAME bytes.
+ * The path of a file, and its path within its directory, each in a buffer of
+ * MAXPGPATH bytes; and its name, in a buffer of WALREDO_LISTED_NAME bytes.
  */
 #define WALREDO_LISTED_NAME		128
 extern void walredo_listed_path(WalredoListing *listing,
 								const WalredoListedFile *file, char *path);
+extern void walredo_listed_name_in_directory(const WalredoListedFile *file,
+											 char *name);
 extern void walredo_listed_name(const WalredoListedFile *file, char *name);
 
 #endif							/* WALREDO_LISTING_H */

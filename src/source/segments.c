@@ -75,6 +75,7 @@ walredo_source_open_files(WalredoSource *source, const char *directories)
 							   source->tolerance == WALREDO_TOLERATE_ALL);
 	files->reading = walredo_segment_file_create();
 	files->probing = walredo_segment_file_create();
+	files->held = walredo_held_file_create();
 }
 
 void
@@ -350,6 +351,100 @@ walredo_source_segment_name(WalredoSource *source, XLogRecPtr lsn)
 	return name;
 }
 
+/*
+ * The files of a segment of a timeline: their number, and the index of the
+ * first.
+ */
+static int
+listed_files(WalredoSource *source, TimeLineID tli, XLogSegNo segno, int *first)
+{
+	WalredoListing *listing = source->files->listing;
+	uint64		per_id = XLogSegmentsPerXLogId(source->segsize);
+	uint32		log = segno / per_id;
+	uint32		seg = segno % per_id;
+	int			nlisted;
+	const WalredoListedFile *listed = walredo_segment_files(listing, &nlisted);
+	int			next;
+
+	*first = 0;
+
+	/* A segment number that does not fit is one that nobody has. */
+	if (segno / per_id > PG_UINT32_MAX)
+		return 0;
+	*first = walredo_listing_find(listing, log, seg, tli);
+	for (next = *first; next < nlisted && listed[next].log == log &&
+		 listed[next].seg == seg && listed[next].tli == tli; next++);
+	return next - *first;
+}
+
+/*
+ * Returns whether a segment of a timeline can hold lsn.  If it does, the
+ * timeline's files are those to read it from, unless a newer one has some.
+ */
+static bool
+may_hold(WalredoSource *source, const WalredoTimeline *timeline, XLogRecPtr lsn)
+{
+	return lsn < timeline->end &&
+		walredo_timeline_covers(timeline, lsn / source->segsize,
+								source->segsize);
+}
+
+/* Sets *id to that of a listed file with the given status. */
+static void
+identify(WalredoSource *source, const WalredoTimeline *timeline,
+		 XLogSegNo segno, const WalredoListedFile *file, const struct stat *st,
+		 WalredoSegmentId *id)
+{
+	id->system_identifier = source->system_identifier;
+	id->tli = timeline->tli;
+	id->segno = segno;
+	id->segsize = source->segsize;
+	strlcpy(id->directory,
+			source->files->directories[file->directory].absolute, MAXPGPATH);
+	walredo_listed_name_in_directory(file, id->name);
+	id->size = st->st_size;
+	id->mtime = (int64) st->st_mtim.tv_sec * INT64CONST(1000000000) +
+		st->st_mtim.tv_nsec;
+	id->inode = st->st_ino;
+	id->valid_end = timeline->end;
+}
+
+bool
+walredo_source_identify(WalredoSource *source, XLogRecPtr lsn, int n,
+						WalredoSegmentId *id)
+{
+	XLogSegNo	segno = lsn / source->segsize;
+	int			nlisted;
+	const WalredoListedFile *listed =
+		walredo_segment_files(source->files->listing, &nlisted);
+	ListCell   *lc;
+
+	foreach(lc, source->history)
+	{
+		WalredoTimeline *timeline = lfirst(lc);
+		int			first;
+		int			nfiles;
+
+		if (!may_hold(source, timeline, lsn))
+			continue;
+		nfiles = listed_files(source, timeline->tli, segno, &first);
+		for (int i = first; i < first + nfiles; i++)
+		{
+			char		path[MAXPGPATH];
+			struct stat st;
+
+			if (listed[i].kind != WALREDO_FILE_WHOLE)
+				continue;
+			walredo_listed_path(source->files->listing, &listed[i], path);
+			if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || n-- > 0)
+				continue;
+			identify(source, timeline, segno, &listed[i], &st, id);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* ----------------------------------------
  * Opening segments
  * ----------------------------------------
@@ -457,20 +552,13 @@ open_listed(WalredoSource *source, const WalredoTimeline *timeline,
 			bool *is_stale)
 {
 	WalredoListing *listing = source->files->listing;
-	uint64		per_id = XLogSegmentsPerXLogId(source->segsize);
-	uint32		log = segno / per_id;
-	uint32		seg = segno % per_id;
 	int			nlisted;
 	const WalredoListedFile *listed = walredo_segment_files(listing, &nlisted);
 	char		path[MAXPGPATH];
+	int			first;
+	int			nfiles = listed_files(source, timeline->tli, segno, &first);
 
-	/* A segment number that does not fit is one that nobody has. */
-	if (segno / per_id > PG_UINT32_MAX)
-		return false;
-
-	for (int i = walredo_listing_find(listing, log, seg, timeline->tli);
-		 i < nlisted && listed[i].log == log && listed[i].seg == seg &&
-		 listed[i].tli == timeline->tli; i++)
+	for (int i = first; i < first + nfiles; i++)
 	{
 		FileQuality quality;
 
@@ -493,6 +581,10 @@ open_listed(WalredoSource *source, const WalredoTimeline *timeline,
 		if (quality <= wanted)
 		{
 			walredo_listed_name(&listed[i], opened->segment.name);
+			opened->segment.has_id = (wanted == FILE_GOOD);
+			if (opened->segment.has_id)
+				identify(source, timeline, segno, &listed[i], &opened->st,
+						 &opened->segment.id);
 			return true;
 		}
 		CloseTransientFile(opened->fd);
@@ -533,6 +625,7 @@ open_restored(WalredoSource *source, const WalredoTimeline *timeline,
 				 errdetail("There is a file, but it cannot be used: %s.",
 						   problem)));
 	strlcpy(opened->segment.name, name, WALREDO_SEGMENT_NAME);
+	opened->segment.has_id = false;
 	opened->is_whole = true;
 	return true;
 }
@@ -553,6 +646,7 @@ static bool
 open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 			 OpenSegment *opened)
 {
+	static uint64 last_opening = 0;
 	XLogSegNo	segno = lsn / source->segsize;
 	bool		is_stale = source->files->has_pg_wal;
 
@@ -570,8 +664,7 @@ open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 		{
 			WalredoTimeline *timeline = lfirst(lc);
 
-			if (lsn >= timeline->end ||
-				!walredo_timeline_covers(timeline, segno, source->segsize))
+			if (!may_hold(source, timeline, lsn))
 				continue;
 
 			if (open_listed(source, timeline, segno, FILE_GOOD, opened,
@@ -581,6 +674,7 @@ open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 				open_listed(source, timeline, segno, FILE_DUBIOUS, opened,
 							&is_stale))
 			{
+				opened->segment.opening = ++last_opening;
 				opened->segment.tli = timeline->tli;
 				opened->segment.valid_end = timeline->end;
 				opened->segment.problem = NULL;
@@ -633,6 +727,56 @@ walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
 	*segment = opened.segment;
 	segment->problem = problem;
 	return true;
+}
+
+bool
+walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
+					WalredoSegment *segment)
+{
+	WalredoSourceFiles *files = source->files;
+	OpenSegment opened;
+
+	if (files->held->fd >= 0 &&
+		files->held_segno == lsn / source->segsize &&
+		lsn < files->held_segment.valid_end &&
+		files->held_followed == source->tli)
+	{
+		*segment = files->held_segment;
+		return true;
+	}
+
+	walredo_held_file_close(files->held);
+	if (!open_segment(source, lsn, true, &opened))
+		return false;
+	walredo_held_file_take(files->held, opened.fd, &opened.st);
+	files->held_segment = opened.segment;
+	files->held_segno = lsn / source->segsize;
+	files->held_followed = source->tli;
+	*segment = opened.segment;
+	return true;
+}
+
+bool
+walredo_source_read_held(WalredoSource *source, uint32 offset, char *buf,
+						 Size length, Size *nread, const char **problem)
+{
+	WalredoSegmentFile *file = source->files->reading;
+	WalredoHeldFile *held = source->files->held;
+
+	Assert(held->fd >= 0);
+	Assert(length <= source->segsize - offset);
+
+	*nread = walredo_segment_file_read(file, held->fd, &held->st,
+									   source->segsize, offset, buf, length,
+									   problem);
+	if (*problem == NULL || is_broken(source, &held->st) ||
+		walredo_segment_compression(file) == WALREDO_PLAIN)
+		return true;
+
+	/* That the file is damaged was not known before: is there another? */
+	set_broken(source, &held->st);
+	walredo_held_file_close(held);
+	return false;
 }
 
 bool

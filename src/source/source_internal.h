@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/xlog_internal.h"
+#include "source/held_file.h"
 #include "source/listing.h"
 #include "source/segment_file.h"
 #include "source/source.h"
@@ -32,6 +33,15 @@ struct WalredoSourceFiles
 
 	WalredoSegmentFile *reading;	/* for the contents of segments */
 	WalredoSegmentFile *probing;	/* for their headers, and for histories */
+
+	/*
+	 * The file of walredo_source_hold().  The timeline is the one that was
+	 * followed when it was opened.
+	 */
+	WalredoHeldFile *held;
+	WalredoSegment held_segment;
+	XLogSegNo	held_segno;
+	TimeLineID	held_followed;
 
 	/*
 	 * The compressed file whose header was read last, so that it need not be
