@@ -342,7 +342,7 @@ check_segment(TestSegment *segment, WalredoIndexBuilder *builder,
 	file = walredo_index_file_open(fd, id);
 	if (file == NULL)
 		elog(ERROR, "could not open the index");
-	found = walredo_index_info(file);
+	found = walredo_index_file_info(file);
 	if (memcmp(found, &info, sizeof(info)) != 0 ||
 		info.first_lsn != segment->records[0].start_lsn ||
 		info.first_prev != segment->records[0].record->xl_prev ||

@@ -185,7 +185,7 @@ walredo_index_builder_create(void)
 
 	builder->context = context;
 	builder->segment_context = AllocSetContextCreate(context,
-													 "walredo index of a segment",
+													 "walredo segment index",
 													 ALLOCSET_SMALL_SIZES);
 	builder->changes_context = AllocSetContextCreate(context,
 													 "walredo index changes",
@@ -201,7 +201,7 @@ walredo_index_builder_free(WalredoIndexBuilder *builder)
 }
 
 bool
-walredo_index_builder_failed(const WalredoIndexBuilder *builder)
+walredo_index_builder_has_failed(WalredoIndexBuilder *builder)
 {
 	return builder->has_failed;
 }

@@ -49,7 +49,7 @@ extern void walredo_index_builder_add(WalredoIndexBuilder *builder,
  * Has the builder given up on this segment?  Then there is no need to add
  * further records.
  */
-extern bool walredo_index_builder_failed(const WalredoIndexBuilder *builder);
+extern bool walredo_index_builder_has_failed(WalredoIndexBuilder *builder);
 
 /*
  * Writes the index to a new, empty file, of which fd is a plain descriptor.

@@ -203,7 +203,7 @@ walredo_index_file_open(int fd, const WalredoSegmentId *id)
 }
 
 const WalredoIndexInfo *
-walredo_index_info(const WalredoIndexFile *file)
+walredo_index_file_info(WalredoIndexFile *file)
 {
 	return &file->info;
 }

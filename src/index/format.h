@@ -74,7 +74,7 @@ extern WalredoIndexFile *walredo_index_file_open(int fd,
 												 const WalredoSegmentId *id);
 
 /* What the header says.  Lives as long as the file. */
-extern const WalredoIndexInfo *walredo_index_info(const WalredoIndexFile *file);
+extern const WalredoIndexInfo *walredo_index_file_info(WalredoIndexFile *file);
 
 /* The memory that an open file takes, in bytes. */
 extern Size walredo_index_file_memory(const WalredoIndexFile *file);

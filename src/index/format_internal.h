@@ -76,7 +76,7 @@ typedef struct IndexHeader
 {
 	uint64		magic;
 	uint32		version;
-	pg_crc32c	crc;			/* of the rest of the header and its strings */
+	pg_crc32c	crc;			/* of all that follows in the header */
 	uint32		wal_magic;		/* XLOG_PAGE_MAGIC: the major version */
 	uint32		block_size;		/* BLCKSZ */
 	uint32		alignment;		/* MAXIMUM_ALIGNOF */

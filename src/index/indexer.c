@@ -172,7 +172,7 @@ add_to_segment(WalredoIndexer *indexer, XLogRecPtr lsn)
 	uint64		file_number = walredo_reader_file_number(indexer->reader);
 
 	if (record->xl_prev != work->last_lsn ||
-		walredo_index_builder_failed(work->builder))
+		walredo_index_builder_has_failed(work->builder))
 		return false;
 
 	/*

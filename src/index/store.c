@@ -278,7 +278,7 @@ find_cached(const WalredoSegmentId *id)
 	for (int i = 0; i < MAX_CACHED; i++)
 	{
 		if (cache[i].file != NULL &&
-			is_same_id(&walredo_index_info(cache[i].file)->id, id))
+			is_same_id(&walredo_index_file_info(cache[i].file)->id, id))
 			return &cache[i];
 	}
 	return NULL;
@@ -383,7 +383,7 @@ walredo_index_find(WalredoSource *source, XLogRecPtr lsn,
 		if (*index != NULL)
 		{
 			if (info != NULL)
-				*info = *walredo_index_info((*index)->file);
+				*info = *walredo_index_file_info((*index)->file);
 			return true;
 		}
 	}
@@ -416,7 +416,7 @@ lookup(WalredoIndexSegment *index, const WalredoTag *tag, bool only_ends,
 		(st.st_ino != index->st.st_ino || st.st_size != index->st.st_size ||
 		 mtime_ns(&st) != mtime_ns(&index->st)))
 	{
-		WalredoSegmentId id = walredo_index_info(index->file)->id;
+		WalredoSegmentId id = walredo_index_file_info(index->file)->id;
 
 		forget(index);
 		if (!open_entry(index, fd, &id))
@@ -509,7 +509,7 @@ check_index(const char *path)
 	file = walredo_index_file_open(fd, NULL);
 	CloseTransientFile(fd);
 	is_good = file != NULL &&
-		segment_is_there(&walredo_index_info(file)->id);
+		segment_is_there(&walredo_index_file_info(file)->id);
 	if (file != NULL)
 		walredo_index_file_free(file);
 	if (!is_good && unlink(path) == 0)
