@@ -49,6 +49,7 @@ OBJS = \
 	src/page/verify_slru.o \
 	src/pool/saved_request.o \
 	src/pool/launch.o \
+	src/pool/look.o \
 	src/pool/pipe.o \
 	src/pool/request.o \
 	src/pool/shared.o \
