@@ -231,7 +231,7 @@ typedef struct PageEntry
 	uint8		end;			/* WalredoPageEnd */
 	uint8		state;			/* PageState */
 
-	/* Is what the image is rebuilt from an image that was logged with a hole? */
+	/* Is it rebuilt from an image that was logged with a hole? */
 	bool		start_has_hole;
 
 	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
