@@ -9,7 +9,12 @@
 #
 # test/index_test.c does that.
 #
-# Seen to fail: TODO
+# Seen to fail: the pages' records, each time another way, without the status of
+# transactions, the visibility map, ends of relations, ends of databases, the
+# second page of pg_xact for a page of pg_commit_ts, with another transaction's
+# page, without or with too many of the bits that say where a page may start or
+# end, with a search that takes the block before, and without sorting; the changes
+# of bytes without checksums of blocks.
 
 use strict;
 use warnings;
@@ -47,13 +52,20 @@ build('trusting', '-include', "$top/fuzz/trust_checksums.h");
 my ($index, $pages);
 foreach my $segsize (1, 16)
 {
+	# It would take longer with many records and all pages.
+	my $every = $segsize == 1 ? 1 : 5;
 	my $node = PostgreSQL::Test::Cluster->new("index$segsize");
 	$node->init(extra => [ '--wal-segsize', $segsize ]);
 	$node->append_conf('postgresql.conf', WalredoWorkload::conf());
+
+	# Transactions of two pages of pg_xact, and of the page of pg_commit_ts that
+	# has some of both.
+	command_ok([ 'pg_resetwal', '-x', 32500, '-D', $node->data_dir ],
+		'set the next transaction ID');
 	$node->start;
 	WalredoWorkload::run($node);
 	$node->safe_psql('postgres', qq{
-		CREATE FUNCTION index_check(text, text) RETURNS text
+		CREATE FUNCTION index_check(text, text, int) RETURNS text
 			AS '$dir/index_test.so' LANGUAGE C;
 		CREATE FUNCTION index_damage(text, bool) RETURNS text
 			AS '$dir/index_test.so' LANGUAGE C;
@@ -66,7 +78,7 @@ foreach my $segsize (1, 16)
 	#
 
 	my ($rc, $totals, $error) = $node->psql('postgres',
-		"SELECT index_check(NULL, '$dir/index$segsize.')");
+		"SELECT index_check(NULL, '$dir/index$segsize.', $every)");
 	is($error, '', "segments of $segsize MB: every page has its records");
 	note $totals;
 	my %n = split / /, $totals;
@@ -74,9 +86,7 @@ foreach my $segsize (1, 16)
 	cmp_ok($n{$_}, '>', 1000, "... and of many $_")
 	  foreach qw(records pages stops ends);
 	cmp_ok($n{refs} - $n{others}, '>', 10000, '... and of many references');
-	cmp_ok(
-		$n{bytes},
-		'<', 4 * ($n{refs} - $n{others}) + 1000 * $n{segments},
+	cmp_ok($n{bytes}, '<', 2 * $n{records} + 1500 * $n{segments},
 		'an index is small');
 
 	#
