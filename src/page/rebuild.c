@@ -285,7 +285,8 @@ typedef struct PageSlot
 	char		status;			/* for simplehash */
 } PageSlot;
 
-#define PageOfSlot(slot)	((PageEntry *) unconstify(WalredoTag *, (slot)->tag))
+#define PageOfSlot(slot) \
+	((PageEntry *) unconstify(WalredoTag *, (slot)->tag))
 
 /*
  * Every block of every record is looked up, so this has to be cheap.  Blocks
