@@ -6,16 +6,16 @@
  *
  * A rebuild allocates and frees millions of chunks, most of them between 256
  * bytes and a little more than a page, and in other sizes at one time than at
- * another.  An AllocSet rounds each up to a power of two, and never uses a freed
- * chunk of one size for another size, so that it can take several times the
- * memory that its user believes to have.
+ * another.  An AllocSet rounds each up to a power of two, and never uses a
+ * freed chunk of one size for another size, so that it can take several times
+ * the memory that its user believes to have.
  *
  * Here, all memory is taken in frames of the same size.  The chunks of a frame
  * have the same size, too, which is one of a list in which each size is at most
  * a quarter larger than the one before.  A frame whose chunks are all free is
- * used again for chunks of any size.  What counts as used are whole frames, even
- * if a part of the chunks in them is free, so fragmentation is counted, too.  It
- * ends when the rebuild is flushed, which frees nearly all chunks.
+ * used again for chunks of any size.  What counts as used are whole frames,
+ * even if a part of the chunks in them is free, so fragmentation is counted,
+ * too.  It ends when the rebuild is flushed, which frees nearly all chunks.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

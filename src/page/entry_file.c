@@ -5,8 +5,8 @@
  *
  * The file consists of blocks, which are kept as if they were images of pages.
  * The first tag of each block is kept in memory, so that one block has to be
- * read to find an entry.  The last block that was read is kept, too, as the next
- * entry that is asked for is often in the same one.
+ * read to find an entry.  The last block that was read is kept, too, as the
+ * next entry that is asked for is often in the same one.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

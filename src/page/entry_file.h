@@ -36,7 +36,7 @@ extern void walredo_entry_file_finish(WalredoEntryFile *file);
 
 extern int64 walredo_entry_file_count(const WalredoEntryFile *file);
 
-/* Returns the number, from 0 on, of the first entry that is not before a tag. */
+/* Returns the number, from 0 on, of the first entry not before a tag. */
 extern int64 walredo_entry_file_find(WalredoEntryFile *file,
 									 const WalredoTag *tag);
 

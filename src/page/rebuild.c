@@ -55,13 +55,14 @@
  * in memory.
  *
  * After that, nearly all of the memory that is still taken is that of the
- * entries.  If it is more than half of maintenance_work_mem, move_entries() moves
- * them to another temporary file, in the order of their tags (entry_file.c).  The
- * next record of such a page makes find_page() read its entry from there again.
- * That file is never changed: if there is an entry in memory, the one in the
- * file is obsolete.  When entries are to be moved once more, both are merged into
- * a new file.  After all records have been added, entries in the file are only
- * borrowed for as long as a page is being looked at.
+ * entries.  If it is more than half of maintenance_work_mem, move_entries()
+ * moves them to another temporary file, in the order of their tags
+ * (entry_file.c).  The next record of such a page makes find_page() read its
+ * entry from there again. That file is never changed: if there is an entry in
+ * memory, the one in the file is obsolete.  When entries are to be moved once
+ * more, both are merged into a new file.  After all records have been added,
+ * entries in the file are only borrowed for as long as a page is being looked
+ * at.
  *
  * Backups
  * -------
@@ -230,7 +231,7 @@ typedef struct PageEntry
 	uint8		end;			/* WalredoPageEnd */
 	uint8		state;			/* PageState */
 
-	/* Is what the image is rebuilt from an image that was logged with a hole? */
+	/* Is it rebuilt from a full-page image that was logged with a hole? */
 	bool		start_has_hole;
 
 	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
@@ -284,7 +285,8 @@ typedef struct PageSlot
 	char		status;			/* for simplehash */
 } PageSlot;
 
-#define PageOfSlot(slot)	((PageEntry *) unconstify(WalredoTag *, (slot)->tag))
+#define PageOfSlot(slot) \
+	((PageEntry *) unconstify(WalredoTag *, (slot)->tag))
 
 /*
  * Every block of every record is looked up, so this has to be cheap.  Blocks
@@ -340,7 +342,7 @@ struct WalredoRebuild
 	WalredoArena data;			/* records that wait, and images */
 	MemoryContext entries;		/* entries of pages, and their hash table */
 	ResourceOwner owner;		/* of temporary files */
-	Size		overhead;		/* memory of both contexts: see count_memory() */
+	Size		overhead;		/* of both contexts: see count_memory() */
 	Size		memory_limit;
 	pagetable_hash *pages;
 	PageEntry  *new_entries;	/* memory for the next entries */
@@ -388,8 +390,9 @@ static void end_page(WalredoRebuild *rebuild, PageEntry *page,
 static void make_room(WalredoRebuild *rebuild);
 
 /*
- * Counts the memory of the rebuild that is not in its arena: entries, their hash
- * table, forks, and other things.  To be called when any of it has grown much.
+ * Counts the memory of the rebuild that is not in its arena: entries, their
+ * hash table, forks, and other things.  To be called when any of it has grown
+ * much.
  */
 static void
 count_memory(WalredoRebuild *rebuild)
@@ -1181,7 +1184,7 @@ compare_entries(const void *a, const void *b)
 							   &(*(PageEntry *const *) b)->tag);
 }
 
-/* Returns an array of all pages in memory, palloc'd, and its length in *npages. */
+/* Returns an array of all entries in memory, palloc'd, and its length. */
 static PageEntry **
 list_pages(WalredoRebuild *rebuild, int *npages)
 {
