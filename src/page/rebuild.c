@@ -231,8 +231,12 @@ typedef struct PageEntry
 	uint8		end;			/* WalredoPageEnd */
 	uint8		state;			/* PageState */
 
+			  <<<<<<<HEAD
 	/* Is it rebuilt from an image that was logged with a hole? */
-	bool		start_has_hole;
+	== == == =
+	/* Is it rebuilt from a full-page image that was logged with a hole? */
+		>>>>>>>hm
+		bool start_has_hole;
 
 	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
 	bool		has_looked_in_backup;
@@ -342,7 +346,7 @@ struct WalredoRebuild
 	WalredoArena data;			/* records that wait, and images */
 	MemoryContext entries;		/* entries of pages, and their hash table */
 	ResourceOwner owner;		/* of temporary files */
-	Size		overhead;		/* memory of both contexts: see count_memory() */
+	Size		overhead;		/* of both contexts: see count_memory() */
 	Size		memory_limit;
 	pagetable_hash *pages;
 	PageEntry  *new_entries;	/* memory for the next entries */
@@ -1184,7 +1188,7 @@ compare_entries(const void *a, const void *b)
 							   &(*(PageEntry *const *) b)->tag);
 }
 
-/* Returns an array of all pages in memory, palloc'd, and its length in *npages. */
+/* Returns an array of all entries in memory, palloc'd, and its length. */
 static PageEntry **
 list_pages(WalredoRebuild *rebuild, int *npages)
 {
