@@ -231,12 +231,8 @@ typedef struct PageEntry
 	uint8		end;			/* WalredoPageEnd */
 	uint8		state;			/* PageState */
 
-			  <<<<<<<HEAD
-	/* Is it rebuilt from an image that was logged with a hole? */
-	== == == =
 	/* Is it rebuilt from a full-page image that was logged with a hole? */
-		>>>>>>>hm
-		bool start_has_hole;
+	bool		start_has_hole;
 
 	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
 	bool		has_looked_in_backup;
