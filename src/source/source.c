@@ -316,9 +316,16 @@ note_deciding_file(WalredoSource *source, const char *path)
 	WalredoKeptSource *kept = source->files->kept;
 	MemoryContext old_context;
 	DecidingFile *deciding;
+	ListCell   *lc;
 
 	if (kept == NULL || list_length(kept->deciding) >= MAX_DECIDING_FILES)
 		return;
+	foreach(lc, kept->deciding)
+	{
+		/* What is read later cannot be older than what was noted first. */
+		if (strcmp(((DecidingFile *) lfirst(lc))->path, path) == 0)
+			return;
+	}
 	old_context = MemoryContextSwitchTo(kept->context);
 	deciding = palloc(sizeof(DecidingFile));
 	deciding->path = pstrdup(path);

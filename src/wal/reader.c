@@ -134,7 +134,10 @@ struct WalredoReader
 	uint64		file_number;	/* as walredo_reader_file_number() */
 	uint64		known_file;		/* the one of the file whose first page has
 								 * been validated by load_single_page() */
-	char	   *buf;			/* READ_CHUNK bytes */
+	char	   *buf;
+	Size		buf_size;
+	Size		wanted;			/* bytes to be read next: a page at first, as
+								 * no more may be needed, up to READ_CHUNK */
 	XLogRecPtr	buf_start;		/* LSN of the first byte, at a page boundary */
 	XLogRecPtr	buf_end;		/* valid bytes are before it */
 	bool		timeline_ends;	/* bytes at buf_end do not belong to the
@@ -772,7 +775,8 @@ begin_pages(WalredoReader *reader)
 	/* Pages of another system will not be valid. */
 	reader->state->system_identifier = reader->source->system_identifier;
 
-	reader->buf = palloc(READ_CHUNK);
+	reader->buf_size = XLOG_BLCKSZ;
+	reader->buf = palloc(reader->buf_size);
 	reader->assembled_size = 4 * XLOG_BLCKSZ;
 	reader->assembled = palloc(reader->assembled_size);
 }
@@ -800,6 +804,7 @@ begin_reading(WalredoReader *reader, XLogRecPtr start_lsn)
 	 * not have called walredo_reader_allow_restart().
 	 */
 	reader->may_restart = reader->can_restart;
+	reader->wanted = XLOG_BLCKSZ;
 
 	if (find_first(reader, start_lsn))
 	{
@@ -1224,7 +1229,7 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 	WalredoSegment segment;
 	XLogSegNo	segno = pageptr / source->segsize;
 	uint32		offset = XLogSegmentOffset(pageptr, source->segsize);
-	Size		wanted = Min(READ_CHUNK, source->segsize - offset);
+	Size		wanted;
 	Size		length;
 	bool		found;
 
@@ -1237,6 +1242,17 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 
 	if (reader->is_single)
 		return load_single_page(reader, pageptr);
+
+	if (reader->wanted > reader->buf_size)
+	{
+		pfree(reader->buf);
+		reader->buf = NULL;
+		reader->buf = MemoryContextAlloc(GetMemoryChunkContext(reader),
+										 reader->wanted);
+		reader->buf_size = reader->wanted;
+	}
+	wanted = Min(reader->wanted, source->segsize - offset);
+	reader->wanted = Min(4 * reader->wanted, READ_CHUNK);
 
 	found = walredo_source_read(source, pageptr, reader->buf, wanted,
 								&segment, &length);
