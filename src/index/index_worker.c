@@ -77,7 +77,8 @@ static TimeLineID last_tli = 0;
 static XLogSegNo oldest_segno = 0;
 
 /*
- * Handler of SIGTERM.  If anyone but the postmaster has sent it, an exit code of
+ * Handler of SIGTERM.  If anyone but the postmaster has sent it, an exit code
+ * of
  * 1 makes the postmaster start the worker again.
  */
 static void

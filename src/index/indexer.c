@@ -19,8 +19,9 @@
  *	  nothing follows in the file is not enough: what follows may not have been
  *	  written yet, or be missing.
  *
- * All records must be read from one file, since an index belongs to a file.  The
- * file is compared whenever the reader says that it has read from another one.
+ * All records must be read from one file, since an index belongs to a file.
+ * The file is compared whenever the reader says that it has read from another
+ * one.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -232,7 +233,8 @@ has_index(WalredoSource *source, XLogRecPtr segment, int64 *bytes)
 }
 
 /*
- * Is there a file of a segment that can have an index, of a timeline?  If tli is
+ * Is there a file of a segment that can have an index, of a timeline?  If tli
+ * is
  * 0, any timeline will do.
  */
 static bool

@@ -35,8 +35,8 @@ typedef struct WalredoIndexRun
 } WalredoIndexRun;
 
 /*
- * Makes the indexes that some segments lack, the oldest first, and reads each of
- * these segments once.  Segments that end after end_lsn are left out.
+ * Makes the indexes that some segments lack, the oldest first, and reads each
+ * of these segments once.  Segments that end after end_lsn are left out.
  */
 extern void walredo_index_segments(WalredoIndexRun *run);
 
