@@ -21,7 +21,7 @@
 typedef struct WalredoIndexRun
 {
 	WalredoSource *source;		/* its tolerance is WALREDO_TOLERATE_ALL */
-	TimeLineID	tli;			/* only files of this timeline, unless it is 0 */
+	TimeLineID	tli;			/* of the files, or 0 for any */
 	XLogSegNo	first;
 	XLogSegNo	last;
 	XLogRecPtr	end_lsn;		/* WAL can be read up to here */

@@ -496,7 +496,7 @@ segment_is_there(const WalredoSegmentId *id)
 		mtime_ns(&st) == id->mtime;
 }
 
-/* Removes an index if its segment file is not there any more, or has changed. */
+/* Removes an index if its segment file is gone, or has changed. */
 static void
 check_index(const char *path)
 {
@@ -861,7 +861,7 @@ walredo_store_wants(const WalredoSegmentId *id)
 		!TimestampDifferenceExceeds(store.disk_full_at, now, FULL_DISK_MS))
 		return false;
 
-	/* Only a full store need be looked at again: it may not be full any more. */
+	/* A full store is looked at again: it may not be full any more. */
 	if (store.is_full &&
 		TimestampDifferenceExceeds(store.seen_at, now, STORE_KNOWN_MS))
 		store.is_full = false;
