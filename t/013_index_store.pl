@@ -8,8 +8,7 @@
 # are rebuilt while indexes are turned off.
 #
 # Seen to fail: when the time of the last change of a segment alone said which
-# index is the oldest, and when a scan of one page removed indexes of segments
-# that are sound.
+# index is the oldest.
 
 use Cwd qw(getcwd);
 use File::Copy qw(copy);

@@ -21,7 +21,7 @@
 typedef struct WalredoIndexRun
 {
 	WalredoSource *source;		/* its tolerance is WALREDO_TOLERATE_ALL */
-	TimeLineID	tli;			/* only files of this timeline; 0 is any */
+	TimeLineID	tli;			/* of the files, or 0 for any */
 	XLogSegNo	first;
 	XLogSegNo	last;
 	XLogRecPtr	end_lsn;		/* WAL can be read up to here */

@@ -861,7 +861,7 @@ walredo_store_wants(const WalredoSegmentId *id)
 		!TimestampDifferenceExceeds(store.disk_full_at, now, FULL_DISK_MS))
 		return false;
 
-	/* Look at a full store again: it may not be full any more. */
+	/* A full store is looked at again: it may not be full any more. */
 	if (store.is_full &&
 		TimestampDifferenceExceeds(store.seen_at, now, STORE_KNOWN_MS))
 		store.is_full = false;
