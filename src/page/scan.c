@@ -218,9 +218,10 @@ distrust_index(WalredoPageScan *scan, XLogRecPtr lsn)
 static bool
 follows(WalredoPageScan *scan, XLogRecPtr end_lsn, XLogRecPtr lsn)
 {
+	int			segsize = walredo_reader_segsize(scan->reader);
+
 	if (end_lsn % XLOG_BLCKSZ == 0)
-		end_lsn += XLogSegmentOffset(end_lsn,
-									 walredo_reader_segsize(scan->reader)) == 0 ?
+		end_lsn += XLogSegmentOffset(end_lsn, segsize) == 0 ?
 			SizeOfXLogLongPHD : SizeOfXLogShortPHD;
 	return end_lsn == lsn;
 }
@@ -384,16 +385,21 @@ add_segment(Backwards *search, bool *stopped)
 
 		if (ref->lsn < search->floor)
 			break;
+		if (ref->lsn >= walredo_reader_last_lsn(scan->reader))
+			continue;
 		add_ref(&search->found, ref->lsn, ref->may_stop);
-		if (ref->may_stop && search->is_indexed)
-		{
-			if (!walredo_reader_read_at(scan->reader, ref->lsn))
-				return false;
-			find_changes(scan);
-			*stopped = is_stop(search);
-		}
-		else
+		if (!search->is_indexed)
 			*stopped = ref->may_stop;
+		else if (ref->may_stop && ref->lsn < search->lsn)
+		{
+			if (walredo_reader_read_at(scan->reader, ref->lsn))
+			{
+				find_changes(scan);
+				*stopped = is_stop(search);
+			}
+			else if (!walredo_reader_is_at_end(scan->reader))
+				return false;
+		}
 	}
 	return true;
 }
@@ -444,7 +450,7 @@ search_backwards(Backwards *search)
 			scan->refs_to_end = false;
 			scan->resume_lsn = segment;
 		}
-		if (!walredo_reader_go_back(reader, false))
+		if (!walredo_reader_go_back(reader))
 			break;
 	}
 	if (search->bases != NULL)
@@ -650,18 +656,22 @@ next_record(WalredoPageScan *scan)
 		{
 			XLogRecPtr	lsn = scan->refs.refs[scan->next_ref++].lsn;
 
+			if (lsn >= walredo_reader_last_lsn(reader))
+				return finish(scan);
 			if (walredo_reader_read_at(reader, lsn))
 			{
-				if (walredo_reader_end_lsn(reader) >
-					walredo_reader_last_lsn(reader))
-					return finish(scan);
 				scan->returned_lsn = lsn;
 				find_changes(scan);
 				return true;
 			}
 
-			/* The index is wrong, or WAL was removed or is damaged. */
-			distrust_index(scan, lsn);
+			/*
+			 * The record goes on after the end of the range, or the index is
+			 * wrong, or WAL was removed or is damaged.  To read the segment
+			 * is right in all of these cases.
+			 */
+			if (!walredo_reader_is_at_end(reader))
+				distrust_index(scan, lsn);
 			read_all_from(scan, segment_of(scan, lsn), scan->returned_lsn,
 						  segment_after(scan, lsn));
 		}

@@ -328,20 +328,26 @@ walredo_reader_last_lsn(WalredoReader *reader)
 }
 
 bool
+walredo_reader_is_at_end(WalredoReader *reader)
+{
+	return reader->phase == READER_AT_END;
+}
+
+bool
 walredo_reader_is_to_end(WalredoReader *reader)
 {
 	return reader->to_end;
 }
 
 bool
-walredo_reader_go_back(WalredoReader *reader, bool is_there)
+walredo_reader_go_back(WalredoReader *reader)
 {
 	int			segsize = reader->source->segsize;
 	XLogSegNo	segno = reader->first_lsn / segsize;
 
 	if (segno == 0)
 		return false;
-	if (!is_there && !walredo_source_has_whole(reader->source, segno - 1))
+	if (!walredo_source_has_whole(reader->source, segno - 1))
 	{
 		report_start(reader);
 		return false;

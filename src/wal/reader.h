@@ -122,11 +122,11 @@ extern WalredoReader *walredo_reader_begin_last(const char *directory,
 
 /*
  * Moves the begin of such a range back by one segment, if that is there as a
- * whole; is_there says that the caller knows that it is.  Otherwise returns
- * false: WAL can be read without a gap only from where the range begins.  Then
- * a WARNING is raised as for a range that begins with WALREDO_START_OF_WAL.
+ * whole.  Otherwise returns false: WAL can be read without a gap only from where
+ * the range begins.  Then a WARNING is raised as for a range that begins with
+ * WALREDO_START_OF_WAL.
  */
-extern bool walredo_reader_go_back(WalredoReader *reader, bool is_there);
+extern bool walredo_reader_go_back(WalredoReader *reader);
 
 /*
  * Is a point in WAL of the system and on the history that is read?
@@ -207,6 +207,12 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
  * walredo_reader_end_lsn().
  */
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
+
+/*
+ * After walredo_reader_read_at() has returned false: is that because the range
+ * ends before the record does?
+ */
+extern bool walredo_reader_is_at_end(WalredoReader *reader);
 
 /* Is the end of the range that of a directory's WAL, wherever that is? */
 extern bool walredo_reader_is_to_end(WalredoReader *reader);
