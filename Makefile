@@ -7,6 +7,7 @@ OBJS = \
 	src/api/filefuncs.o \
 	src/api/historyfuncs.o \
 	src/api/imagefuncs.o \
+	src/api/indexfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
 	src/api/statfuncs.o \
@@ -19,14 +20,21 @@ OBJS = \
 	src/child/redo.o \
 	src/child/sandbox.o \
 	src/child/template.o \
+	src/index/builder.o \
+	src/index/format.o \
+	src/index/index_worker.o \
+	src/index/indexer.o \
+	src/index/store.o \
 	src/native/clog.o \
 	src/native/commit_ts.o \
 	src/native/multixact.o \
 	src/native/native.o \
 	src/native/visibilitymap.o \
+	src/page/arena.o \
 	src/page/attempt.o \
 	src/page/bases.o \
 	src/page/current.o \
+	src/page/entry_file.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
@@ -41,6 +49,7 @@ OBJS = \
 	src/page/verify_slru.o \
 	src/pool/saved_request.o \
 	src/pool/launch.o \
+	src/pool/look.o \
 	src/pool/pipe.o \
 	src/pool/request.o \
 	src/pool/shared.o \
@@ -56,6 +65,8 @@ OBJS = \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
 	src/source/decompress.o \
+	src/source/file_state.o \
+	src/source/held_file.o \
 	src/source/listing.o \
 	src/source/restore.o \
 	src/source/segment_file.o \

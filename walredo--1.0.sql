@@ -904,6 +904,19 @@ COMMENT ON FUNCTION walredo_wal_range(text) IS
 REVOKE ALL ON FUNCTION walredo_wal_range(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_wal_range(text) TO pg_read_server_files;
 
+CREATE FUNCTION walredo_index_wal(wal_directory text DEFAULT NULL,
+	OUT segments int8,
+	OUT indexed int8,
+	OUT made int8,
+	OUT bytes int8)
+RETURNS record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_index_wal(text) IS
+	'make the indexes that segments of WAL lack';
+REVOKE ALL ON FUNCTION walredo_index_wal(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_index_wal(text) TO pg_read_server_files;
+
 CREATE FUNCTION walredo_lsn_at(at timestamptz,
 	wal_directory text DEFAULT NULL)
 RETURNS pg_lsn

@@ -35,6 +35,7 @@
 #include "utils/resowner.h"
 
 static ssize_t fuzz_read(int fd, char *buf, size_t min, size_t max);
+static size_t fuzz_look(int fd, char *buf, size_t max, int num_looks);
 static bool fuzz_write(int fd, const char *buf, size_t size);
 static bool fuzz_decode(XLogReaderState *state, DecodedXLogRecord *decoded,
 						XLogRecord *record, XLogRecPtr lsn, char **errormsg);
@@ -47,12 +48,14 @@ static bool fuzz_decode(XLogReaderState *state, DecodedXLogRecord *decoded,
 #define CHILD_BUFFERS	128
 
 #define walredo_read	fuzz_read
+#define walredo_look	fuzz_look
 #define walredo_write	fuzz_write
 #define DecodeXLogRecord	fuzz_decode
 #define NBuffers		CHILD_BUFFERS
 #include "../src/child/redo.c"
 #include "../src/child/child.c"
 #undef walredo_read
+#undef walredo_look
 #undef walredo_write
 #undef DecodeXLogRecord
 #undef NBuffers
@@ -106,6 +109,15 @@ fuzz_read(int fd, char *buf, size_t min, size_t max)
 	stdin_data += n;
 	stdin_size -= n;
 	return n;
+}
+
+/* As if the next bytes came a little after they were looked for, or not. */
+static size_t
+fuzz_look(int fd, char *buf, size_t max, int num_looks)
+{
+	if (fd != WALREDO_LOOK_FILENO)
+		fuzz_fail("looked at descriptor %d", fd);
+	return fuzz_read(fd, buf, 0, max);
 }
 
 static bool
@@ -255,6 +267,8 @@ fuzz_child_clean_up(void)
 	target_has_companions = false;
 	num_named_relations = 0;
 	request_has_begun = false;
+	is_to_look = false;
+	num_looks = 0;
 	input_start = input_end = 0;
 	InRecovery = false;
 }

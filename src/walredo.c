@@ -17,6 +17,7 @@
 #include "backup/backup.h"
 #include "child/child.h"
 #include "fmgr.h"
+#include "index/index.h"
 #include "miscadmin.h"
 #include "pool/pool.h"
 #include "source/restore.h"
@@ -126,6 +127,25 @@ define_settings(void)
 							0,
 							NULL, NULL, NULL);
 
+	DefineCustomIntVariable("walredo.index_size",
+							"Sets the maximum disk space that indexes of WAL take.",
+							"0 means that indexes are neither made nor used.",
+							&walredo_index_size,
+							1024 * 1024,
+							0, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("walredo.index_wal",
+							 "Makes indexes of the server's own WAL in the background.",
+							 "This needs walredo in shared_preload_libraries.",
+							 &walredo_index_server_wal,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+
 	MarkGUCPrefixReserved("walredo");
 }
 
@@ -141,5 +161,8 @@ _PG_init(void)
 	define_settings();
 	walredo_stats_init(walredo_stats);
 	if (process_shared_preload_libraries_in_progress)
+	{
 		walredo_pool_init_shared();
+		walredo_index_register_worker();
+	}
 }

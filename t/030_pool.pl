@@ -240,10 +240,14 @@ sub test_child
 		like($status, qr/^Seccomp:\s+2$/m, "$name has a system call filter");
 		like($status, qr/^NoNewPrivs:\s+1$/m, "$name can get no privileges");
 		is( join(' ', sort map { m{(\d+)$} } glob "/proc/$pid/fd/*"),
-			'0 1 2', "$name has three descriptors");
+			$name eq 'child' ? '0 1 2 3' : '0 1 2',
+			"$name has no other descriptors");
 		unlike(slurp_proc("/proc/$pid/maps"),
 			qr/^\S+ .w.s/m, "$name shares no memory that it can write to");
 	}
+	is( readlink("/proc/$child/fd/3"),
+		readlink("/proc/$child/fd/0"),
+		'the last descriptor of a child is its standard input once more');
 	my $limits = slurp_proc("/proc/$child/limits");
 	like($limits, qr/^Max core file size\s+0\s+0\s/m, 'child dumps no core');
 	like($limits, qr/^Max open files\s+0\s+0\s/m, 'child can open no file');

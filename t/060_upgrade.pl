@@ -362,6 +362,8 @@ SQL
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
 	'walredo_wal_range(text)' =>
 	  "SELECT count(*) > 0 FROM \@.walredo_wal_range()",
+	'walredo_index_wal(text)' =>
+	  "SELECT indexed <= segments FROM \@.walredo_index_wal()",
 	'walredo_lsn_at(timestamp with time zone,text)' =>
 	  "SELECT \@.walredo_lsn_at(clock_timestamp()) > '0/0'",
 	'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)' =>

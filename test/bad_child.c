@@ -190,6 +190,8 @@ misbehave(BadDeed deed)
 		case BAD_CLOSE_STDOUT:
 		case BAD_CLOSE_STDERR:
 			close(deed - BAD_CLOSE_STDIN);
+			if (deed == BAD_CLOSE_STDIN)
+				close(WALREDO_LOOK_FILENO);
 			for (;;)
 				pause();
 			break;

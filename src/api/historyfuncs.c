@@ -106,6 +106,7 @@ next_change(PageRecordsScan *records)
 
 	for (;;)
 	{
+		MemoryContext old_context;
 		bool		found;
 
 		while (records->next_change < scan->num_changes)
@@ -115,7 +116,9 @@ next_change(PageRecordsScan *records)
 			if (scan->list[number].what != WALREDO_CHANGE_END)
 				return number;
 		}
+		old_context = MemoryContextSwitchTo(records->context);
 		found = walredo_page_scan_next(scan);
+		MemoryContextSwitchTo(old_context);
 		if (scan->has_restarted)
 			walredo_warn_of_gap(scan->reader);
 		scan->has_restarted = false;
@@ -393,10 +396,9 @@ begin_with_base(HistoryScan *history, const WalredoPageFilter *filter,
 	WalredoBases *bases = walredo_bases_open();
 	WalredoPageScan *scan;
 
-	scan = walredo_page_scan_from(filter, history->directory, bases,
-								  &filter->tag,
-								  Min(history->start_lsn, history->end_lsn),
-								  end_lsn);
+	scan = walredo_page_scan_back(filter, history->directory, bases,
+								  InvalidXLogRecPtr,
+								  Min(history->start_lsn, end_lsn), end_lsn);
 	walredo_rebuild_set_backup(rebuild, bases->backup, bases->lsn);
 	return scan;
 }
@@ -558,6 +560,18 @@ note_state(HistoryScan *history)
 	}
 }
 
+/* Moves to the next record of the scan, in the memory of the scan. */
+static bool
+next_record(HistoryScan *history)
+{
+	MemoryContext old_context =
+		MemoryContextSwitchTo(history->entry.eoh.eoh_context);
+	bool		found = walredo_page_scan_next(history->scan);
+
+	MemoryContextSwitchTo(old_context);
+	return found;
+}
+
 /* Moves to the next record that is a row.  Returns false if there is none. */
 static bool
 next_row(HistoryScan *history)
@@ -567,7 +581,7 @@ next_row(HistoryScan *history)
 	history->has_page = false;
 	history->page = NULL;
 	MemoryContextReset(history->row_context);
-	while (walredo_page_scan_next(scan))
+	while (next_record(history))
 	{
 		bool		in_range;
 

@@ -175,7 +175,7 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 				const WalredoBases *bases, const WalredoRebuiltPage *page)
 {
 	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
-	XLogRecPtr	wal_end = walredo_reader_end_lsn(scan->reader);
+	XLogRecPtr	wal_end = walredo_page_scan_end_lsn(scan);
 	const char *name = walredo_tag_to_cstring(&scan->filter->tag);
 	char	   *ended_at = psprintf("%X/%X", LSN_FORMAT_ARGS(page->end_lsn));
 	const char *problem = walredo_rebuilt_page_problem(page);
@@ -290,9 +290,9 @@ check_base(const WalredoTag *tag, const GivenBase *base, XLogRecPtr lsn)
  * If the caller says what the base image is as of, only WAL from there on is
  * needed, and it must be there.
  *
- * If the base image has an LSN, WAL is read from there on, if it reaches back
- * so far.  Otherwise all WAL is read that there is, because the page may have
- * been unchanged for long after its LSN, or WAL may start it.
+ * If the base image has an LSN, WAL is read back to there, if it reaches back
+ * so far.  Otherwise WAL is read back to its beginning, because the page may
+ * have been unchanged for long after its LSN.
  *
  * If there is no base image, one may come from a backup.
  */
@@ -300,25 +300,16 @@ static WalredoPageScan *
 begin_page_scan(const WalredoPageFilter *filter, const char *directory,
 				WalredoBases *bases, const GivenBase *base, XLogRecPtr lsn)
 {
-	XLogRecPtr	page_lsn = InvalidXLogRecPtr;
-	WalredoPageScan *scan;
+	XLogRecPtr	floor = InvalidXLogRecPtr;
 
 	if (base->image == NULL)
-		return walredo_page_scan_from(filter, directory, bases,
-									  &filter->tag, lsn, lsn);
+		return walredo_page_scan_back(filter, directory, bases,
+									  InvalidXLogRecPtr, lsn, lsn);
 	if (base->lsn != InvalidXLogRecPtr)
 		return walredo_page_scan_begin(filter, directory, base->lsn, lsn);
-
-	scan = walredo_page_scan_begin(filter, directory, WALREDO_START_OF_WAL,
-								   lsn);
 	if (filter->tag.kind == WALREDO_TAG_REL)
-		page_lsn = PageGetLSN((Page) VARDATA(base->image));
-	if (page_lsn > walredo_reader_first_lsn(scan->reader))
-	{
-		walredo_page_scan_end(scan);
-		scan = walredo_page_scan_begin(filter, directory, page_lsn, lsn);
-	}
-	return scan;
+		floor = PageGetLSN((Page) VARDATA(base->image));
+	return walredo_page_scan_back(filter, directory, NULL, floor, lsn, lsn);
 }
 
 /*
@@ -416,15 +407,15 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 	forget_before_gap(scan, rebuild, base);
 	if (OidIsValid(relid))
 		check_files_are_older(&relid, tag, 1, directory,
-							  walredo_reader_end_lsn(scan->reader));
+							  walredo_page_scan_end_lsn(scan));
 	walredo_rebuild_get(rebuild, tag, &page);
 	if (page.image == NULL && base->image == NULL &&
 		may_be_current(bases, &page))
 	{
-		WalredoCurrent *current = walredo_current_begin(tag, 1, true,
-														directory,
-														scan->reader);
+		WalredoCurrent *current;
 
+		current = walredo_current_begin(tag, 1, true, directory, scan->reader,
+										walredo_page_scan_end_lsn(scan));
 		page.image = current_page(current, 0, tag, &page);
 	}
 	if (page.image == NULL)
@@ -668,8 +659,7 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 	scan->bases = walredo_bases_open();
 	scan->rebuild = walredo_rebuild_create();
 	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
-	wal = walredo_page_scan_from(filter, directory, scan->bases, NULL, lsn,
-								 lsn);
+	wal = walredo_page_scan_from(filter, directory, scan->bases, lsn);
 	walredo_rebuild_set_backup(scan->rebuild, scan->bases->backup,
 							   scan->bases->lsn);
 	while (walredo_page_scan_add_some(wal, scan->rebuild))
@@ -679,7 +669,7 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 		check_files_are_older(scan->relids, scan->forks, scan->nforks,
 							  directory, end_lsn);
 	scan->current = walredo_current_begin(scan->forks, scan->nforks, false,
-										  directory, wal->reader);
+										  directory, wal->reader, end_lsn);
 	walredo_page_scan_end(wal);
 	walredo_filter_free(filter);
 	return end_lsn;

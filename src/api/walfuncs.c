@@ -18,6 +18,7 @@
 #include "catalog/pg_authid.h"
 #include "compat.h"
 #include "funcapi.h"
+#include "index/index.h"
 #include "miscadmin.h"
 #include "record/record.h"
 #include "redo/replay.h"
@@ -52,6 +53,7 @@ typedef struct EntryStart
 typedef struct WalRecordsScan
 {
 	WalredoReader *reader;
+	WalredoIndexer *indexer;
 	bytea	   *entry;			/* the current row */
 	Size		entry_size;		/* bytes that are allocated for it */
 } WalRecordsScan;
@@ -142,6 +144,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 		scan = palloc0(sizeof(WalRecordsScan));
 		scan->reader = begin_scan(fcinfo, 0);
 		walredo_reader_allow_restart(scan->reader);
+		scan->indexer = walredo_indexer_create(scan->reader);
 		scan->entry_size = 2 * XLOG_BLCKSZ;
 		scan->entry = palloc(scan->entry_size);
 		funcctx->user_fctx = scan;
@@ -158,6 +161,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	if (!found)
 		SRF_RETURN_DONE(funcctx);
 
+	walredo_indexer_add(scan->indexer);
 	record = walredo_reader_record(scan->reader);
 	size = walredo_entry_size(record);
 	if (size > scan->entry_size)

@@ -135,6 +135,7 @@ load_filter(FilterKind kind)
 
 	/* Requests are read from standard input, and nothing from anywhere else. */
 	ALLOW(read, 1, SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
+	ALLOW(read, 1, SCMP_A0(SCMP_CMP_EQ, WALREDO_LOOK_FILENO));
 
 	/* Answers are written to standard output, log text to standard error. */
 	ALLOW(write, 1, SCMP_A0(SCMP_CMP_EQ, STDOUT_FILENO));
@@ -261,7 +262,7 @@ walredo_sandbox_enter(pid_t parent)
 	const struct rlimit no_files = {0, 0};
 	const char *failed;
 
-	if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
+	if (close_range(WALREDO_LOOK_FILENO + 1, ~0U, 0) != 0)
 		return "close descriptors";
 	if (prlimit(0, RLIMIT_NOFILE, &no_files, NULL) != 0)
 		return "limit open files";

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 /*
  * The flags of clone() by which a template forks.  It is like fork(), but the
@@ -31,6 +32,12 @@
 #else
 #define WALREDO_CLONE_FLAGS_ARG	0
 #endif
+
+/*
+ * A child has a fourth descriptor: its standard input once more, but
+ * non-blocking.
+ */
+#define WALREDO_LOOK_FILENO		(STDERR_FILENO + 1)
 
 /*
  * These functions return NULL on success.  Otherwise they return which step
@@ -51,10 +58,10 @@ extern const char *walredo_sandbox_limit_resources(size_t memory_limit);
 extern const char *walredo_sandbox_enter_template(void);
 
 /*
- * Gives up everything but standard input, output and error, memory, and the
- * right to exit.  The kernel will kill the process when its parent ends; if
- * parent is not the process's parent any more, that has happened already, and
- * is reported as an error.
+ * Gives up everything but standard input, output and error,
+ * WALREDO_LOOK_FILENO, memory, and the right to exit.  The kernel will kill the
+ * process when its parent ends; if parent is not the process's parent any more,
+ * that has happened already, and is reported as an error.
  */
 extern const char *walredo_sandbox_enter(pid_t parent);
 

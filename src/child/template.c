@@ -134,7 +134,7 @@ walredo_template_serve(void)
 
 	for (;;)
 	{
-		int			fds[3];
+		int			fds[WALREDO_CHILD_NUM_FDS];
 		pid_t		pid;
 
 		if (send(STDIN_FILENO, &reply, sizeof(reply),
@@ -151,6 +151,11 @@ walredo_template_serve(void)
 		pid = fork_sibling();
 		if (pid == 0)
 		{
+			/*
+			 * The received descriptors are in ascending order, and none is
+			 * less than 3, so this overwrites only those that have been
+			 * copied already.
+			 */
 			for (int i = 0; i < lengthof(fds); i++)
 			{
 				if (dup3(fds[i], i, 0) < 0)

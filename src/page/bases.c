@@ -21,7 +21,7 @@
 #include "wal/reader.h"
 
 /* A backup that may be used. */
-typedef struct Candidate
+typedef struct WalredoBaseCandidate
 {
 	WalredoBackup *backup;
 	bool		has_page;		/* the page that is wanted can be used */
@@ -157,48 +157,117 @@ report_not_used(WalredoBases *bases, WalredoReader *reader,
 					 walredo_reader_segment_name(reader, first_lsn - 1))));
 }
 
+/* The place in WAL where a backup starts. */
+static WalredoWalPoint
+start_point(const WalredoBackup *backup)
+{
+	WalredoWalPoint point = {
+		.system_identifier = backup->system_identifier,
+		.tli = backup->tli,
+		.lsn = backup->start_lsn,
+		.end_lsn = backup->end_lsn
+	};
+
+	return point;
+}
+
+/*
+ * Uses a backup, or none if it is NULL, for pages as of lsn.
+ */
+static void
+use_backup(WalredoBases *bases, WalredoReader *reader, WalredoBackup *backup,
+		   XLogRecPtr lsn)
+{
+	bases->backup = backup;
+	bases->lsn = Min(lsn, walredo_reader_last_lsn(reader));
+
+	/*
+	 * If it is not known where WAL ends, only those pages are usable that
+	 * were not changed after the start of the backup.  WAL has images of the
+	 * others.
+	 */
+	if (backup != NULL && bases->lsn >= PG_UINT64_MAX - WalSegMaxSize)
+		bases->lsn = backup->start_lsn;
+}
+
 WalredoReader *
 walredo_bases_begin_reader(WalredoBases *bases, const char *directory,
-						   const WalredoTag *tag, XLogRecPtr lsn,
-						   XLogRecPtr end_lsn)
+						   XLogRecPtr lsn)
 {
 	int			max = list_length(bases->backups);
 	Candidate  *candidates = palloc(Max(max, 1) * sizeof(Candidate));
 	WalredoWalPoint *points = palloc(Max(max, 1) * sizeof(WalredoWalPoint));
-	int			ncandidates = find_candidates(bases, tag, lsn, candidates);
+	int			ncandidates = find_candidates(bases, NULL, lsn, candidates);
 	WalredoReader *reader;
 	int			chosen = -1;
 
-	bases->backup = NULL;
 	for (int i = 0; i < ncandidates; i++)
-	{
-		points[i].system_identifier = candidates[i].backup->system_identifier;
-		points[i].tli = candidates[i].backup->tli;
-		points[i].lsn = candidates[i].backup->start_lsn;
-		points[i].end_lsn = candidates[i].backup->end_lsn;
-	}
+		points[i] = start_point(candidates[i].backup);
 	if (ncandidates == 0)
-		reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL,
-									  end_lsn);
+		reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL, lsn);
 	else
-		reader = walredo_reader_begin_at(directory, points, ncandidates,
-										 end_lsn, &chosen);
-	bases->lsn = Min(lsn, walredo_reader_last_lsn(reader));
-	if (chosen >= 0)
-	{
-		bases->backup = candidates[chosen].backup;
-
-		/*
-		 * If it is not known where WAL ends, only those pages are usable that
-		 * were not changed after the start of the backup.  WAL has images of
-		 * the others.
-		 */
-		if (bases->lsn >= PG_UINT64_MAX - WalSegMaxSize)
-			bases->lsn = bases->backup->start_lsn;
-	}
-	else
+		reader = walredo_reader_begin_at(directory, points, ncandidates, lsn,
+										 &chosen);
+	use_backup(bases, reader,
+			   chosen >= 0 ? candidates[chosen].backup : NULL, lsn);
+	if (chosen < 0)
 		report_not_used(bases, reader, candidates, ncandidates);
 	pfree(candidates);
 	pfree(points);
 	return reader;
+}
+
+bool
+walredo_bases_rank(WalredoBases *bases, const WalredoTag *tag, XLogRecPtr lsn)
+{
+	bases->candidates = palloc(Max(list_length(bases->backups), 1) *
+							   sizeof(Candidate));
+	bases->ncandidates = find_candidates(bases, tag, lsn, bases->candidates);
+	return bases->ncandidates > 0;
+}
+
+/*
+ * Returns the best candidate that starts in the history of WAL, between two
+ * LSNs, or NULL.
+ */
+static WalredoBackup *
+best_candidate(WalredoBases *bases, WalredoReader *reader,
+			   XLogRecPtr first_lsn, XLogRecPtr last_lsn)
+{
+	for (int i = 0; i < bases->ncandidates; i++)
+	{
+		WalredoBackup *backup = bases->candidates[i].backup;
+		WalredoWalPoint point = start_point(backup);
+
+		if (backup->start_lsn >= first_lsn &&
+			backup->start_lsn <= last_lsn &&
+			walredo_reader_has_point(reader, &point))
+			return backup;
+	}
+	return NULL;
+}
+
+XLogRecPtr
+walredo_bases_reached(WalredoBases *bases, WalredoReader *reader,
+					  XLogRecPtr wal_end, XLogRecPtr lsn)
+{
+	const WalredoBackup *backup = best_candidate(bases, reader,
+												 InvalidXLogRecPtr, wal_end);
+
+	return backup != NULL && backup->start_lsn >= lsn ?
+		backup->start_lsn : InvalidXLogRecPtr;
+}
+
+void
+walredo_bases_settle(WalredoBases *bases, WalredoReader *reader,
+					 XLogRecPtr wal_end, XLogRecPtr lsn, bool none_needed)
+{
+	WalredoBackup *backup = none_needed ? NULL :
+		best_candidate(bases, reader, walredo_reader_first_lsn(reader),
+					   wal_end);
+
+	use_backup(bases, reader, backup, lsn);
+	if (backup == NULL && !none_needed)
+		report_not_used(bases, reader, bases->candidates,
+						bases->ncandidates);
 }

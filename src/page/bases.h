@@ -29,11 +29,15 @@ typedef struct WalredoBases
 								 * used */
 	bool		has_warned;		/* that WAL does not reach back to a backup */
 
+	/* Private to bases.c. */
+	struct WalredoBaseCandidate *candidates;
+	int			ncandidates;
+
 	/*
-	 * Set by walredo_bases_begin_reader(): the backup that is used, or NULL;
-	 * and the LSN for walredo_rebuild_set_backup(), which is the one as of
-	 * which pages are wanted, or, if that is the unknown end of WAL, one at
-	 * which they are known to be usable.
+	 * The backup that was chosen, or NULL; and the LSN for
+	 * walredo_rebuild_set_backup(), which is the one as of which pages are
+	 * wanted, or, if that is the unknown end of WAL, one at which they are
+	 * known to be usable.
 	 */
 	WalredoBackup *backup;
 	XLogRecPtr	lsn;
@@ -47,10 +51,8 @@ typedef struct WalredoBases
 extern WalredoBases *walredo_bases_open(void);
 
 /*
- * Begins to read WAL up to end_lsn, from the start of the backup on that fits
- * best for pages as of lsn, as by walredo_reader_begin_at().  lsn is not after
- * end_lsn.  If tag is not NULL, only this page, or object, is wanted, and a
- * backup whose copy of it cannot be used is taken only if there is no other.
+ * Begins to read WAL up to lsn, as of which many pages are wanted, from the
+ * start of the backup on that fits best, as by walredo_reader_begin_at().
  *
  * If no backup can be used, the range begins with WALREDO_START_OF_WAL.  If
  * that is because WAL does not reach back to any, a WARNING says so, but only
@@ -58,8 +60,33 @@ extern WalredoBases *walredo_bases_open(void);
  */
 extern WalredoReader *walredo_bases_begin_reader(WalredoBases *bases,
 												 const char *directory,
-												 const WalredoTag *tag,
-												 XLogRecPtr lsn,
-												 XLogRecPtr end_lsn);
+												 XLogRecPtr lsn);
+
+/*
+ * The same for one page, or object, for which WAL is read backwards from lsn:
+ *
+ * walredo_bases_rank() finds out which backups may have the page as of lsn, and
+ * returns false if there are none.  A backup whose copy of the page cannot be
+ * used is taken only if there is no other.
+ *
+ * walredo_bases_reached() returns where the backup starts that fits best, if
+ * WAL has been read back to there or further, which is to lsn; else 0/0.  Older
+ * WAL is not needed then.
+ *
+ * walredo_bases_settle() chooses the backup, when the range of the reader
+ * begins where no older WAL is needed, or none is there.  none_needed says that
+ * WAL has the page.
+ *
+ * WAL that is read ends at wal_end, so that no backup that starts later is
+ * used.
+ */
+extern bool walredo_bases_rank(WalredoBases *bases, const WalredoTag *tag,
+							   XLogRecPtr lsn);
+extern XLogRecPtr walredo_bases_reached(WalredoBases *bases,
+										WalredoReader *reader,
+										XLogRecPtr wal_end, XLogRecPtr lsn);
+extern void walredo_bases_settle(WalredoBases *bases, WalredoReader *reader,
+								 XLogRecPtr wal_end, XLogRecPtr lsn,
+								 bool none_needed);
 
 #endif							/* WALREDO_PAGE_BASES_H */

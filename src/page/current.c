@@ -215,7 +215,8 @@ find_relation(CurrentFork *fork)
 
 WalredoCurrent *
 walredo_current_begin(const WalredoTag *forks, int nforks, bool only_page,
-					  const char *directory, WalredoReader *reader)
+					  const char *directory, WalredoReader *reader,
+					  XLogRecPtr lsn)
 {
 	WalredoCurrent *current;
 
@@ -227,7 +228,7 @@ walredo_current_begin(const WalredoTag *forks, int nforks, bool only_page,
 	current = palloc0(sizeof(WalredoCurrent));
 	current->context = CurrentMemoryContext;
 	current->directory = walredo_wal_with_local(directory);
-	current->lsn = walredo_reader_end_lsn(reader);
+	current->lsn = lsn;
 	current->read_to = current->lsn;
 	current->filter = only_page ? walredo_filter_page(&forks[0]) :
 		walredo_filter_forks(forks, nforks, false);

@@ -27,10 +27,10 @@ typedef struct WalredoCurrent WalredoCurrent;
  * blocks of them.  If only_page is set, there is one, and only the page that
  * its tag names is going to be asked for.
  *
- * reader has read WAL of directory up to the LSN as of which pages are wanted.
- * Returns NULL if its WAL is not that of this server, on the timeline that the
- * server is on; or if the server is in recovery, where it cannot be told which
- * records a page has.
+ * reader reads WAL of directory, and has read it up to lsn, as of which pages
+ * are wanted.  Returns NULL if its WAL is not that of this server, on the
+ * timeline that the server is on; or if the server is in recovery, where it
+ * cannot be told which records a page has.
  *
  * The result is allocated in the current memory context, and holds nothing
  * between calls.
@@ -38,7 +38,8 @@ typedef struct WalredoCurrent WalredoCurrent;
 extern WalredoCurrent *walredo_current_begin(const WalredoTag *forks,
 											 int nforks, bool only_page,
 											 const char *directory,
-											 WalredoReader *reader);
+											 WalredoReader *reader,
+											 XLogRecPtr lsn);
 
 /*
  * The number of blocks that fork number i has in the server; 0 if it is not

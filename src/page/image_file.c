@@ -19,7 +19,6 @@
 #include "page/image_file.h"
 #include "storage/buffile.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 struct WalredoImageFile
 {
@@ -30,12 +29,12 @@ struct WalredoImageFile
 };
 
 WalredoImageFile *
-walredo_image_file_create(void)
+walredo_image_file_create(ResourceOwner owner)
 {
 	WalredoImageFile *file = palloc0(sizeof(WalredoImageFile));
 
 	file->context = CurrentMemoryContext;
-	file->owner = CurrentResourceOwner;
+	file->owner = owner;
 	return file;
 }
 

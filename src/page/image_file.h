@@ -14,14 +14,16 @@
 
 #include "postgres.h"
 
+#include "utils/resowner.h"
+
 typedef struct WalredoImageFile WalredoImageFile;
 
 /*
  * Creates a WalredoImageFile in the current memory context.  The temporary file
- * belongs to the resource owner that is current now, even if another one is
- * current when the first image is written.
+ * belongs to the given resource owner, even if another one is current when the
+ * first image is written.
  */
-extern WalredoImageFile *walredo_image_file_create(void);
+extern WalredoImageFile *walredo_image_file_create(ResourceOwner owner);
 
 /*
  * Writes an image of BLCKSZ bytes into slot number *slot of the file.  If *slot

@@ -14,25 +14,23 @@
 #include "page/pending.h"
 #include "utils/memutils.h"
 
-/* Sizes of chunks with their headers, unless a record is larger. */
+/* The sizes of chunks to ask for, unless a record is larger. */
 #define MIN_CHUNK_SIZE		256
 #define MAX_CHUNK_SIZE		8192
 
 void
-walredo_pending_grow(WalredoPending *pending, WalredoCountedMemory *memory,
-					 Size size)
+walredo_pending_grow(WalredoPending *pending, WalredoArena *arena, Size size)
 {
-	Size		chunk_size = MIN_CHUNK_SIZE;
+	Size		wanted = pending->size / 4;
 	WalredoPendingChunk *chunk;
 
-	while (chunk_size < MAX_CHUNK_SIZE && chunk_size < pending->size / 2)
-		chunk_size *= 2;
-	chunk_size = Max(chunk_size, MAXALIGN(WALREDO_CHUNK_HDRSZ + size));
-	chunk = MemoryContextAlloc(memory->context, chunk_size);
+	wanted = Max(wanted, MIN_CHUNK_SIZE);
+	wanted = Min(wanted, MAX_CHUNK_SIZE);
+	wanted = Max(wanted, WALREDO_CHUNK_HDRSZ + size);
+	chunk = walredo_arena_alloc(arena, wanted, &wanted);
 	chunk->next = NULL;
-	chunk->size = chunk_size - WALREDO_CHUNK_HDRSZ;
+	chunk->size = wanted - WALREDO_CHUNK_HDRSZ;
 	chunk->used = 0;
-	memory->used += chunk_size;
 
 	if (pending->last)
 		pending->last->next = chunk;
@@ -40,7 +38,7 @@ walredo_pending_grow(WalredoPending *pending, WalredoCountedMemory *memory,
 		pending->first = chunk;
 	pending->last = chunk;
 	pending->num_chunks++;
-	pending->size += chunk_size;
+	pending->size += wanted;
 }
 
 void
@@ -59,16 +57,15 @@ walredo_pending_prepend(WalredoPending *pending, WalredoPending *earlier)
 }
 
 void
-walredo_pending_free(WalredoPending *pending, WalredoCountedMemory *memory)
+walredo_pending_free(WalredoPending *pending, WalredoArena *arena)
 {
 	WalredoPendingChunk *chunk = pending->first;
 
-	memory->used -= pending->size;
 	while (chunk != NULL)
 	{
 		WalredoPendingChunk *next = chunk->next;
 
-		pfree(chunk);
+		walredo_arena_free(arena, chunk);
 		chunk = next;
 	}
 	memset(pending, 0, sizeof(*pending));

@@ -8,9 +8,7 @@
  * the other in chunks of memory, from which they can be sent to a child without
  * being copied, a chunk at a time.  The first chunk of a page is small, and
  * later ones are larger, in proportion to what the page has already, so that
- * little memory is unused.  Chunk sizes are powers of two, except for a chunk
- * that holds one larger record, so that memory that is freed for one page can
- * be used for another.
+ * little memory is unused.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -23,17 +21,8 @@
 
 #include "postgres.h"
 
+#include "page/arena.h"
 #include "redo/replay.h"
-
-/*
- * A memory context, and how many bytes have been allocated in it and not been
- * freed, as far as its users count them.
- */
-typedef struct WalredoCountedMemory
-{
-	MemoryContext context;
-	Size		used;
-} WalredoCountedMemory;
 
 typedef struct WalredoPendingChunk
 {
@@ -57,14 +46,14 @@ typedef struct WalredoPending
 
 /* Adds a chunk that has room for a record of size bytes. */
 extern void walredo_pending_grow(WalredoPending *pending,
-								 WalredoCountedMemory *memory, Size size);
+								 WalredoArena *arena, Size size);
 
 /*
  * Adds a record of size bytes, and returns where the caller has to write it.
  * The address is MAXALIGNed if the sizes of all records of the page are.
  */
 static inline char *
-walredo_pending_add(WalredoPending *pending, WalredoCountedMemory *memory,
+walredo_pending_add(WalredoPending *pending, WalredoArena *arena,
 					Size size)
 {
 	WalredoPendingChunk *chunk = pending->last;
@@ -72,7 +61,7 @@ walredo_pending_add(WalredoPending *pending, WalredoCountedMemory *memory,
 
 	if (chunk == NULL || chunk->size - chunk->used < size)
 	{
-		walredo_pending_grow(pending, memory, size);
+		walredo_pending_grow(pending, arena, size);
 		chunk = pending->last;
 	}
 	result = WalredoChunkData(chunk) + chunk->used;
@@ -87,7 +76,7 @@ extern void walredo_pending_prepend(WalredoPending *pending,
 
 /* Frees all records. */
 extern void walredo_pending_free(WalredoPending *pending,
-								 WalredoCountedMemory *memory);
+								 WalredoArena *arena);
 
 /*
  * Returns the records as an array of num_chunks pieces for a WalredoReplayJob,

@@ -47,11 +47,22 @@
  *
  * Memory
  * ------
- * The memory for records and images is counted.  When it exceeds
+ * All memory of a rebuild is counted: records and images (arena.c), the entries
+ * of pages, and the hash table by which they are found.  When it exceeds
  * maintenance_work_mem, flush() replays everything that waits, and moves all
  * images to a temporary file (image_file.c).  There, a page takes BLCKSZ bytes,
  * however many records it has had.  Records that a child fails to replay stay
  * in memory.
+ *
+ * After that, nearly all of the memory that is still taken is that of the
+ * entries.  If it is more than half of maintenance_work_mem, move_entries()
+ * moves them to another temporary file, in the order of their tags
+ * (entry_file.c).  The next record of such a page makes find_page() read its
+ * entry from there again. That file is never changed: if there is an entry in
+ * memory, the one in the file is obsolete.  When entries are to be moved once
+ * more, both are merged into a new file.  After all records have been added,
+ * entries in the file are only borrowed for as long as a page is being looked
+ * at.
  *
  * Backups
  * -------
@@ -85,6 +96,8 @@
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "native/native.h"
+#include "page/arena.h"
+#include "page/entry_file.h"
 #include "page/fork_ends.h"
 #include "page/hole.h"
 #include "page/image_file.h"
@@ -130,6 +143,15 @@
  * images are in memory afterwards, unless there is no room for them.
  */
 #define PAGES_AT_ONCE		256
+
+/* The number of entries of pages for which memory is allocated together. */
+#define ENTRIES_AT_ONCE		128
+
+/*
+ * The least memory that make_room() makes room for, and that entries may take
+ * before they are moved to a file, even if maintenance_work_mem is less.
+ */
+#define MIN_ROOM				(1024 * 1024)
 
 typedef struct Replay Replay;
 
@@ -182,35 +204,45 @@ typedef enum PageState
 	PAGE_FAILED
 } PageState;
 
-/* A page. */
+/*
+ * A page.  There may be millions of them, so their size matters.
+ *
+ * What comes before "fork" is what move_entries() writes to the file.
+ */
 typedef struct PageEntry
 {
-	WalredoTag	tag;
-	PageState	state;
+	WalredoTag	tag;			/* must be first: PageSlot.tag points here */
 
 	/*
-	 * What the image is rebuilt from: start_has_hole is set if it is a
-	 * full-page image that was logged with a hole, and base_lsn is the LSN of
-	 * the base image, if there is one, else InvalidXLogRecPtr.
+	 * The LSN of the base image, if the image is rebuilt from one, else
+	 * InvalidXLogRecPtr.
 	 */
-	bool		start_has_hole;
 	XLogRecPtr	base_lsn;
 
-	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
-	bool		has_looked_in_backup;
-	bool		is_not_in_backup;
-	char	   *backup_problem;
-
-	/* As in WalredoRebuiltPage. */
-	WalredoPageEnd end;
+	/* As in WalredoRebuiltPage; end and rmid are below. */
 	XLogRecPtr	end_lsn;
-	int			rmid;
 	uint64		num_records;
 	XLogRecPtr	first_lsn;
 	XLogRecPtr	last_lsn;
 
-	WalredoForkEnds *fork;		/* NULL if it is no block of a relation */
+	int64		image_slot;		/* its place in the file, -1 if it has none */
 	uint32		ends_seen;		/* fork->total when see_ends() last looked */
+	int16		rmid;
+	uint8		end;			/* WalredoPageEnd */
+	uint8		state;			/* PageState */
+
+	/* Is it rebuilt from a full-page image that was logged with a hole? */
+	bool		start_has_hole;
+
+	/* Has look_in_backup() looked?  The others are in WalredoRebuiltPage. */
+	bool		has_looked_in_backup;
+	bool		is_not_in_backup;
+
+	bool		in_file;		/* the image is in the file */
+
+	char	   *backup_problem; /* as in WalredoRebuiltPage; not freed */
+
+	WalredoForkEnds *fork;		/* NULL if it is no block of a relation */
 
 	/*
 	 * Records that wait.  waiting_node is in the rebuild's list if there are
@@ -220,11 +252,10 @@ typedef struct PageEntry
 	dlist_node	waiting_node;
 
 	Replay	   *replay;			/* in states SENT and SENT_MORE, else NULL */
-
 	bytea	   *image;			/* NULL if there is none in memory */
-	bool		in_file;		/* the image is in the file */
-	int64		image_slot;		/* its place there, -1 if it never had one */
 } PageEntry;
+
+#define MOVED_ENTRY_SIZE	offsetof(PageEntry, fork)
 
 /* Do records wait for a page? */
 #define HasPending(page)	((page)->pending.num_records > 0)
@@ -243,13 +274,19 @@ struct Replay
 	bytea	   *base;			/* the image before them, or NULL */
 };
 
-/* An element of the hash table. */
+/*
+ * An element of the hash table.  The key is a pointer to the tag in the page's
+ * entry, or to the caller's when a page is looked for.
+ */
 typedef struct PageSlot
 {
-	WalredoTag	tag;			/* hash key */
+	const WalredoTag *tag;		/* hash key */
+	uint32		hash;
 	char		status;			/* for simplehash */
-	PageEntry  *page;
 } PageSlot;
+
+#define PageOfSlot(slot) \
+	((PageEntry *) unconstify(WalredoTag *, (slot)->tag))
 
 /*
  * Every block of every record is looked up, so this has to be cheap.  Blocks
@@ -267,12 +304,14 @@ hash_tag(const WalredoTag *tag)
 
 #define SH_PREFIX				pagetable
 #define SH_ELEMENT_TYPE			PageSlot
-#define SH_KEY_TYPE				WalredoTag
+#define SH_KEY_TYPE				const WalredoTag *
 #define SH_KEY					tag
-#define SH_HASH_KEY(tb, key)	hash_tag(&(key))
+#define SH_HASH_KEY(tb, key)	hash_tag(key)
 #define SH_EQUAL(tb, a, b) \
-	((a).number == (b).number && \
-	 memcmp(&(a), &(b), offsetof(WalredoTag, number)) == 0)
+	((a)->number == (b)->number && \
+	 memcmp(a, b, offsetof(WalredoTag, number)) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, slot)	(slot)->hash
 #define SH_SCOPE				static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -300,14 +339,21 @@ typedef struct ForkSlot
 struct WalredoRebuild
 {
 	MemoryContext context;		/* all of it is in here */
-	WalredoCountedMemory data;	/* records that wait, and images */
-	Size		data_limit;
+	WalredoArena data;			/* records that wait, and images */
+	MemoryContext entries;		/* entries of pages, and their hash table */
+	ResourceOwner owner;		/* of temporary files */
+	Size		overhead;		/* of both contexts: see count_memory() */
+	Size		memory_limit;
 	pagetable_hash *pages;
+	PageEntry  *new_entries;	/* memory for the next entries */
+	int			num_new_entries;
 	forktable_hash *forks;
 	dlist_head	waiting;		/* pages whose records wait for a child */
 	WalredoReplayStream *stream;	/* NULL before the first replay */
 	bool		no_more_ahead;	/* a child has failed: replay none ahead */
 	WalredoImageFile *file;
+	WalredoEntryFile *entry_file;	/* NULL if no entry has been moved */
+	char	   *last_problem;	/* the last one that a backup has had */
 	WalredoBackup *backup;		/* for base images, or NULL */
 	XLogRecPtr	lsn;			/* up to which records are added, if so */
 
@@ -321,6 +367,8 @@ struct WalredoRebuild
 	int			end_of_fork;	/* the fork's last page is before this */
 	int			next_page;		/* the next one to return */
 	int			replayed_to;	/* replay_next() has been here already */
+	int64		next_moved;		/* the next one of entry_file */
+	PageEntry	borrowed;		/* it, if that was returned last */
 	PageEntry  *last_page;		/* the one that was returned last, or NULL */
 	bytea	   *from_file;		/* its image, if that had to be read */
 
@@ -339,6 +387,35 @@ struct WalredoRebuild
 static void end_page(WalredoRebuild *rebuild, PageEntry *page,
 					 WalredoPageEnd end, XLogRecPtr lsn);
 
+static void make_room(WalredoRebuild *rebuild);
+
+/*
+ * Counts the memory of the rebuild that is not in its arena: entries, their
+ * hash table, forks, and other things.  To be called when any of it has grown
+ * much.
+ */
+static void
+count_memory(WalredoRebuild *rebuild)
+{
+	rebuild->overhead = MemoryContextMemAllocated(rebuild->context, false) +
+		MemoryContextMemAllocated(rebuild->entries, true);
+}
+
+/* May the rebuild take some more bytes of memory? */
+static inline bool
+has_room(const WalredoRebuild *rebuild, Size bytes)
+{
+	return rebuild->data.used + rebuild->overhead + bytes <=
+		rebuild->memory_limit;
+}
+
+/* Does the rebuild take more memory than it may? */
+static inline bool
+is_full(const WalredoRebuild *rebuild)
+{
+	return !has_room(rebuild, 0);
+}
+
 WalredoRebuild *
 walredo_rebuild_create(void)
 {
@@ -349,13 +426,16 @@ walredo_rebuild_create(void)
 	WalredoRebuild *rebuild = palloc0(sizeof(WalredoRebuild));
 
 	rebuild->context = context;
-	rebuild->data.context = AllocSetContextCreate(context, "walredo records",
-												  ALLOCSET_DEFAULT_SIZES);
-	rebuild->data_limit = (Size) maintenance_work_mem * 1024;
-	rebuild->pages = pagetable_create(context, 64, NULL);
+	rebuild->entries = AllocSetContextCreate(context, "walredo pages",
+											 ALLOCSET_DEFAULT_SIZES);
+	walredo_arena_init(&rebuild->data, context);
+	rebuild->memory_limit = (Size) maintenance_work_mem * 1024;
+	rebuild->pages = pagetable_create(rebuild->entries, 64, NULL);
 	rebuild->forks = forktable_create(context, 16, NULL);
-	rebuild->file = walredo_image_file_create();
+	rebuild->file = walredo_image_file_create(CurrentResourceOwner);
+	rebuild->owner = CurrentResourceOwner;
 	dlist_init(&rebuild->waiting);
+	count_memory(rebuild);
 	MemoryContextSwitchTo(old_context);
 	return rebuild;
 }
@@ -366,6 +446,8 @@ walredo_rebuild_free(WalredoRebuild *rebuild)
 	if (rebuild->stream)
 		walredo_replay_end(rebuild->stream);
 	walredo_image_file_close(rebuild->file);
+	if (rebuild->entry_file)
+		walredo_entry_file_close(rebuild->entry_file);
 	MemoryContextDelete(rebuild->context);
 }
 
@@ -413,25 +495,121 @@ see_ends(WalredoRebuild *rebuild, PageEntry *page)
 	page->ends_seen = page->fork->total;
 }
 
+/* Returns the entry of a page, or NULL if it has none. */
+static inline PageEntry *
+lookup_page(WalredoRebuild *rebuild, const WalredoTag *tag)
+{
+	PageSlot   *slot = pagetable_lookup(rebuild->pages, tag);
+
+	return slot ? PageOfSlot(slot) : NULL;
+}
+
+/* Fills in an entry from one that was moved to the file. */
+static void
+fill_entry(WalredoRebuild *rebuild, PageEntry *page, const PageEntry *moved)
+{
+	memset(page, 0, sizeof(PageEntry));
+	memcpy(page, moved, MOVED_ENTRY_SIZE);
+	if (page->tag.kind == WALREDO_TAG_REL)
+		page->fork = find_fork(rebuild, &page->tag, true);
+}
+
+/* Returns memory for an entry. */
+static PageEntry *
+alloc_entry(WalredoRebuild *rebuild)
+{
+	if (rebuild->num_new_entries == 0)
+	{
+		rebuild->num_new_entries = ENTRIES_AT_ONCE;
+		rebuild->new_entries =
+			MemoryContextAlloc(rebuild->entries,
+							   ENTRIES_AT_ONCE * sizeof(PageEntry));
+		count_memory(rebuild);
+	}
+	return &rebuild->new_entries[--rebuild->num_new_entries];
+}
+
+/*
+ * Fills in an entry from the file, and returns true, if the entry of the page
+ * has been moved there.
+ */
+static bool
+read_moved(WalredoRebuild *rebuild, const WalredoTag *tag, PageEntry *page)
+{
+	int64		number;
+	const PageEntry *moved;
+
+	if (rebuild->entry_file == NULL)
+		return false;
+	number = walredo_entry_file_find(rebuild->entry_file, tag);
+	if (number == walredo_entry_file_count(rebuild->entry_file))
+		return false;
+	moved = walredo_entry_file_get(rebuild->entry_file, number);
+	if (walredo_tag_compare(&moved->tag, tag) != 0)
+		return false;
+	fill_entry(rebuild, page, moved);
+	return true;
+}
+
+/*
+ * Returns the entry of a page, or NULL if it has none.  An entry that is in the
+ * file is read into space.  The page's ends are applied.
+ */
+static PageEntry *
+borrow_page(WalredoRebuild *rebuild, const WalredoTag *tag, PageEntry *space)
+{
+	PageEntry  *page = lookup_page(rebuild, tag);
+
+	if (page == NULL && read_moved(rebuild, tag, space))
+		page = space;
+	if (page != NULL)
+		see_ends(rebuild, page);
+	return page;
+}
+
+/* Creates the entry of a page that has none in memory. */
+static PageEntry *
+create_page(WalredoRebuild *rebuild, const WalredoTag *tag)
+{
+	uint32		table_size = rebuild->pages->size;
+	PageEntry  *page;
+	bool		found;
+
+	/* A new table is made before the old one is freed. */
+	if (rebuild->pages->members >= rebuild->pages->grow_threshold &&
+		!has_room(rebuild, 2 * table_size * sizeof(PageSlot)))
+	{
+		make_room(rebuild);
+		table_size = rebuild->pages->size;
+	}
+
+	page = alloc_entry(rebuild);
+	if (!read_moved(rebuild, tag, page))
+	{
+		memset(page, 0, sizeof(PageEntry));
+		page->tag = *tag;
+		page->image_slot = -1;
+		page->rmid = -1;
+		if (tag->kind == WALREDO_TAG_REL)
+			page->fork = find_fork(rebuild, tag, true);
+	}
+	(void) pagetable_insert(rebuild->pages, &page->tag, &found);
+	Assert(!found);
+	if (rebuild->pages->size != table_size)
+		count_memory(rebuild);
+	return page;
+}
+
 /* Finds the entry of a page, or creates it.  The page's ends are applied. */
 static PageEntry *
 find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
 {
-	bool		found;
-	PageSlot   *slot = pagetable_insert(rebuild->pages, *tag, &found);
+	PageEntry  *page = lookup_page(rebuild, tag);
 
-	if (!found)
-	{
-		slot->page = MemoryContextAllocZero(rebuild->context,
-											sizeof(PageEntry));
-		slot->page->tag = *tag;
-		slot->page->image_slot = -1;
-		slot->page->rmid = -1;
-		if (tag->kind == WALREDO_TAG_REL)
-			slot->page->fork = find_fork(rebuild, tag, true);
-	}
-	see_ends(rebuild, slot->page);
-	return slot->page;
+	if (page == NULL)
+		page = create_page(rebuild, tag);
+	see_ends(rebuild, page);
+	return page;
 }
 
 /* ----------------------------------------
@@ -439,11 +617,15 @@ find_page(WalredoRebuild *rebuild, const WalredoTag *tag)
  * ----------------------------------------
  */
 
-/* Do records and images take more memory than they may? */
-static inline bool
-is_full(const WalredoRebuild *rebuild)
+/* Allocates an image of size bytes that are not set yet. */
+static bytea *
+alloc_image(WalredoRebuild *rebuild, Size size)
 {
-	return rebuild->data.used > rebuild->data_limit;
+	bytea	   *image = walredo_arena_alloc(&rebuild->data, VARHDRSZ + size,
+											NULL);
+
+	SET_VARSIZE(image, VARHDRSZ + size);
+	return image;
 }
 
 /* Frees a page's image, wherever it is.  The state is left to the caller. */
@@ -451,10 +633,7 @@ static void
 drop_image(WalredoRebuild *rebuild, PageEntry *page)
 {
 	if (page->image)
-	{
-		rebuild->data.used -= VARSIZE(page->image);
-		pfree(page->image);
-	}
+		walredo_arena_free(&rebuild->data, page->image);
 	page->image = NULL;
 	page->in_file = false;		/* the page keeps its slot for the next image */
 }
@@ -464,14 +643,11 @@ static void
 keep_image(WalredoRebuild *rebuild, PageEntry *page, const char *data,
 		   Size size)
 {
-	bytea	   *image = MemoryContextAlloc(rebuild->data.context,
-										   VARHDRSZ + size);
+	bytea	   *image = alloc_image(rebuild, size);
 
-	SET_VARSIZE(image, VARHDRSZ + size);
 	memcpy(VARDATA(image), data, size);
 	drop_image(rebuild, page);
 	page->image = image;
-	rebuild->data.used += VARSIZE(image);
 }
 
 /* Moves the image of a page from memory into the file. */
@@ -510,8 +686,7 @@ copy_image(WalredoRebuild *rebuild, const PageEntry *page)
 
 /*
  * Takes the image away from a page, and returns it, or NULL if there is none.
- * It is in memory then, and is still counted in rebuild->data; the caller has
- * to free it.
+ * It is in rebuild->data then; the caller has to free it.
  */
 static bytea *
 detach_image(WalredoRebuild *rebuild, PageEntry *page)
@@ -520,8 +695,9 @@ detach_image(WalredoRebuild *rebuild, PageEntry *page)
 
 	if (page->in_file)
 	{
-		image = read_from_file(rebuild, page, rebuild->data.context);
-		rebuild->data.used += VARSIZE(image);
+		image = alloc_image(rebuild, BLCKSZ);
+		walredo_image_file_read(rebuild->file, page->image_slot,
+								VARDATA(image));
 		page->in_file = false;
 	}
 	page->image = NULL;
@@ -539,6 +715,19 @@ walredo_rebuild_set_backup(WalredoRebuild *rebuild, WalredoBackup *backup,
 {
 	rebuild->backup = backup;
 	rebuild->lsn = lsn;
+}
+
+/*
+ * Returns a copy of what is wrong with a page of a backup.  It is never freed,
+ * but often the same for all pages.
+ */
+static char *
+keep_problem(WalredoRebuild *rebuild, const char *problem)
+{
+	if (rebuild->last_problem == NULL ||
+		strcmp(rebuild->last_problem, problem) != 0)
+		rebuild->last_problem = MemoryContextStrdup(rebuild->context, problem);
+	return rebuild->last_problem;
 }
 
 /*
@@ -571,8 +760,7 @@ look_in_backup(WalredoRebuild *rebuild, PageEntry *page)
 			page->is_not_in_backup = true;
 			break;
 		case WALREDO_BACKUP_UNUSABLE:
-			page->backup_problem = MemoryContextStrdup(rebuild->context,
-													   problem);
+			page->backup_problem = keep_problem(rebuild, problem);
 			pfree(problem);
 			break;
 	}
@@ -807,10 +995,7 @@ take_replayed(void *arg, const char *data)
 
 	walredo_pending_free(&replay->pending, &rebuild->data);
 	if (replay->base)
-	{
-		rebuild->data.used -= VARSIZE(replay->base);
-		pfree(replay->base);
-	}
+		walredo_arena_free(&rebuild->data, replay->base);
 	pfree((void *) replay->job.pieces);
 	pfree(replay);
 }
@@ -991,7 +1176,15 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 		(void) walredo_replay_advance(rebuild->stream);
 }
 
-/* Returns an array of all pages, palloc'd, and its length in *npages. */
+/* qsort() comparator: orders pages by their tags. */
+static int
+compare_entries(const void *a, const void *b)
+{
+	return walredo_tag_compare(&(*(PageEntry *const *) a)->tag,
+							   &(*(PageEntry *const *) b)->tag);
+}
+
+/* Returns an array of all entries in memory, palloc'd, and its length. */
 static PageEntry **
 list_pages(WalredoRebuild *rebuild, int *npages)
 {
@@ -1004,62 +1197,163 @@ list_pages(WalredoRebuild *rebuild, int *npages)
 
 	pagetable_start_iterate(rebuild->pages, &iter);
 	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
-		pages[n++] = slot->page;
+		pages[n++] = PageOfSlot(slot);
 	*npages = n;
 	return pages;
 }
 
 /*
  * Replays all records that wait, and moves all images to the file, to free
- * memory.  If a child fails, records go on waiting.
+ * memory.  If a child fails, records go on waiting.  No entry is added or
+ * removed.
  */
 static void
 flush(WalredoRebuild *rebuild)
 {
-	int			npages;
-	PageEntry **pages = list_pages(rebuild, &npages);
+	pagetable_iterator iter;
+	PageSlot   *slot;
 
 	/* Records of pages that are SENT_MORE can only be sent after this. */
 	finish_replays(rebuild);
-	for (int i = 0; i < npages; i++)
+	pagetable_start_iterate(rebuild->pages, &iter);
+	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
 	{
-		see_ends(rebuild, pages[i]);
-		if (CanBeSent(pages[i]))
-			start_replay(rebuild, pages[i]);
+		see_ends(rebuild, PageOfSlot(slot));
+		if (CanBeSent(PageOfSlot(slot)))
+			start_replay(rebuild, PageOfSlot(slot));
 	}
 	finish_replays(rebuild);
-	for (int i = 0; i < npages; i++)
+	pagetable_start_iterate(rebuild->pages, &iter);
+	while ((slot = pagetable_iterate(rebuild->pages, &iter)) != NULL)
 	{
-		PageEntry  *page = pages[i];
+		PageEntry  *page = PageOfSlot(slot);
 
 		if (HasPending(page) && !OnlyChildChanges(&page->tag))
 			replay_mixed(rebuild, page);
 		if (page->image != NULL && WalredoTagIsPage(&page->tag))
 			put_in_file(rebuild, page);
 	}
+	walredo_arena_trim(&rebuild->data);
+	count_memory(rebuild);
+}
+
+/* Can the entry of a page be moved to the file? */
+static bool
+can_be_moved(const PageEntry *page)
+{
+	return !HasPending(page) && page->image == NULL && page->replay == NULL;
+}
+
+/*
+ * Makes a new entry file of the present one and all entries in memory that can
+ * be moved, where those in memory take the place of those in the file.
+ */
+static WalredoEntryFile *
+merge_entries(WalredoRebuild *rebuild)
+{
+	WalredoEntryFile *old = rebuild->entry_file;
+	int64		num_old = old ? walredo_entry_file_count(old) : 0;
+	int64		next_old = 0;
+	MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
+	WalredoEntryFile *file = walredo_entry_file_create(MOVED_ENTRY_SIZE,
+													   rebuild->owner);
+	int			npages;
+	PageEntry **pages = list_pages(rebuild, &npages);
+
+	qsort(pages, npages, sizeof(PageEntry *), compare_entries);
+	for (int i = 0; i <= npages; i++)
+	{
+		for (; next_old < num_old; next_old++)
+		{
+			const PageEntry *moved = walredo_entry_file_get(old, next_old);
+			int			order = i == npages ? -1 :
+				walredo_tag_compare(&moved->tag, &pages[i]->tag);
+
+			if (order > 0)
+				break;
+			if (order < 0)
+				walredo_entry_file_add(file, moved);
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (i < npages && can_be_moved(pages[i]))
+			walredo_entry_file_add(file, pages[i]);
+	}
+	walredo_entry_file_finish(file);
 	pfree(pages);
+	MemoryContextSwitchTo(old_context);
+	return file;
+}
+
+/*
+ * Moves the entries of pages to the file, except those of pages that have
+ * records or an image in memory.  No replay may be under way.
+ */
+static void
+move_entries(WalredoRebuild *rebuild)
+{
+	WalredoEntryFile *file = merge_entries(rebuild);
+	MemoryContext old_entries = rebuild->entries;
+	pagetable_hash *old_pages = rebuild->pages;
+	pagetable_iterator iter;
+	PageSlot   *slot;
+
+	rebuild->entries = AllocSetContextCreate(rebuild->context,
+											 "walredo pages",
+											 ALLOCSET_DEFAULT_SIZES);
+	rebuild->num_new_entries = 0;
+	rebuild->pages = pagetable_create(rebuild->entries, 64, NULL);
+	pagetable_start_iterate(old_pages, &iter);
+	while ((slot = pagetable_iterate(old_pages, &iter)) != NULL)
+	{
+		PageEntry  *old = PageOfSlot(slot);
+		PageEntry  *page;
+		bool		found;
+
+		if (can_be_moved(old))
+			continue;
+		page = alloc_entry(rebuild);
+		*page = *old;
+		(void) pagetable_insert(rebuild->pages, &page->tag, &found);
+		if (HasPending(old) && OnlyChildChanges(&old->tag))
+		{
+			dlist_delete(&old->waiting_node);
+			dlist_push_tail(&rebuild->waiting, &page->waiting_node);
+		}
+	}
+	if (rebuild->entry_file)
+		walredo_entry_file_close(rebuild->entry_file);
+	rebuild->entry_file = file;
+	MemoryContextDelete(old_entries);
+	count_memory(rebuild);
+}
+
+/*
+ * Frees memory by flush(), and, if entries take much of it, by move_entries().
+ * To be called between records only, as entries get other places.
+ */
+static void
+make_room(WalredoRebuild *rebuild)
+{
+	Size		room = Max((Size) maintenance_work_mem * 1024 / 2, MIN_ROOM);
+
+	flush(rebuild);
+	if (MemoryContextMemAllocated(rebuild->entries, true) > room &&
+		rebuild->sorted == NULL)
+		move_entries(rebuild);
 
 	/*
 	 * Records that could not be replayed, and images that are no pages, are
-	 * still in memory.  If these take much of it, raise the limit.  Otherwise
+	 * still in memory.  There must be room for others all the same. Otherwise
 	 * this function would be called again with every record.
 	 */
-	if (rebuild->data.used > rebuild->data_limit / 2)
-		rebuild->data_limit = 2 * rebuild->data.used;
+	rebuild->memory_limit = Max(rebuild->memory_limit,
+								rebuild->data.used + rebuild->overhead + room);
 }
 
 /* ----------------------------------------
  * Going through the pages of a fork
  * ----------------------------------------
  */
-
-/* qsort() comparator: orders pages by their tags. */
-static int
-compare_entries(const void *a, const void *b)
-{
-	return walredo_tag_compare(&(*(PageEntry *const *) a)->tag,
-							   &(*(PageEntry *const *) b)->tag);
-}
 
 /*
  * Is called when the image that walredo_rebuild_next() has returned last does
@@ -1114,10 +1408,13 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(rebuild->context);
 
+		if (!has_room(rebuild, rebuild->pages->members * sizeof(PageEntry *)))
+			flush(rebuild);
 		rebuild->sorted = list_pages(rebuild, &rebuild->num_sorted);
 		MemoryContextSwitchTo(old_context);
 		qsort(rebuild->sorted, rebuild->num_sorted, sizeof(PageEntry *),
 			  compare_entries);
+		count_memory(rebuild);
 	}
 	first.number = 0;
 	rebuild->next_page = find_sorted(rebuild, &first);
@@ -1127,6 +1424,9 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 								 fork_tag))
 		rebuild->end_of_fork++;
 	rebuild->replayed_to = rebuild->next_page;
+	if (rebuild->entry_file)
+		rebuild->next_moved = walredo_entry_file_find(rebuild->entry_file,
+													  &first);
 	rebuild->fork_tag = first;
 	rebuild->next_cold = 0;
 	rebuild->end_of_cold = count_cold(rebuild, fork_tag, false);
@@ -1134,18 +1434,89 @@ walredo_rebuild_begin_fork(WalredoRebuild *rebuild,
 	finish_replays(rebuild);
 }
 
+/*
+ * Fills in the entry with the given number in the file, and applies the page's
+ * ends.  Returns false if it is not of the fork that is being returned, or
+ * obsolete, as there is one in memory.
+ */
+static bool
+borrow_moved(WalredoRebuild *rebuild, int64 number, PageEntry *page)
+{
+	const PageEntry *moved = walredo_entry_file_get(rebuild->entry_file,
+													number);
+
+	if (!walredo_tag_same_fork(&moved->tag, &rebuild->fork_tag) ||
+		lookup_page(rebuild, &moved->tag) != NULL)
+		return false;
+	fill_entry(rebuild, page, moved);
+	see_ends(rebuild, page);
+	return true;
+}
+
 uint64
 walredo_rebuild_fork_blocks(WalredoRebuild *rebuild)
 {
-	uint64		num_cold = count_cold(rebuild, &rebuild->fork_tag, true);
+	uint64		nblocks = count_cold(rebuild, &rebuild->fork_tag, true);
 
 	for (int i = rebuild->end_of_fork - 1; i >= rebuild->next_page; i--)
 	{
 		see_ends(rebuild, rebuild->sorted[i]);
 		if (rebuild->sorted[i]->num_records > 0)
-			return Max(rebuild->sorted[i]->tag.number + 1, num_cold);
+		{
+			nblocks = Max(nblocks, rebuild->sorted[i]->tag.number + 1);
+			break;
+		}
 	}
-	return num_cold;
+	if (rebuild->entry_file != NULL)
+	{
+		WalredoTag	last = rebuild->fork_tag;
+		int64		i;
+
+		last.number = PG_UINT64_MAX;
+		i = walredo_entry_file_find(rebuild->entry_file, &last);
+		while (--i >= rebuild->next_moved)
+		{
+			PageEntry	page;
+
+			if (borrow_moved(rebuild, i, &page) && page.num_records > 0)
+			{
+				nblocks = Max(nblocks, page.tag.number + 1);
+				break;
+			}
+		}
+	}
+	return nblocks;
+}
+
+/*
+ * Returns the next page of the fork, which is in memory or, if it comes before
+ * that, in the file.  NULL if there is none.  It is not passed over yet.
+ */
+static PageEntry *
+peek_page(WalredoRebuild *rebuild)
+{
+	PageEntry  *page = NULL;
+	int64		num_moved = 0;
+
+	if (rebuild->next_page < rebuild->end_of_fork)
+		page = rebuild->sorted[rebuild->next_page];
+	if (rebuild->entry_file)
+		num_moved = walredo_entry_file_count(rebuild->entry_file);
+	for (; rebuild->next_moved < num_moved; rebuild->next_moved++)
+	{
+		const PageEntry *moved = walredo_entry_file_get(rebuild->entry_file,
+														rebuild->next_moved);
+
+		if (!walredo_tag_same_fork(&moved->tag, &rebuild->fork_tag) ||
+			(page != NULL &&
+			 walredo_tag_compare(&moved->tag, &page->tag) > 0))
+			break;
+		if (borrow_moved(rebuild, rebuild->next_moved, &rebuild->borrowed))
+			return &rebuild->borrowed;
+	}
+	if (page != NULL)
+		see_ends(rebuild, page);
+	return page;
 }
 
 /*
@@ -1238,11 +1609,10 @@ bool
 walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 					 WalredoRebuiltPage *result)
 {
-	PageEntry  *page = NULL;
+	PageEntry  *page;
 
 	leave_page(rebuild);
-	if (rebuild->next_page < rebuild->end_of_fork)
-		page = rebuild->sorted[rebuild->next_page];
+	page = peek_page(rebuild);
 	if (next_cold(rebuild, page ? page->tag.number : PG_UINT64_MAX, tag,
 				  result))
 		return true;
@@ -1250,7 +1620,6 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 		return false;
 
 	rebuild->next_cold = page->tag.number + 1;
-	see_ends(rebuild, page);
 	if (HasPending(page) && !OnlyChildChanges(&page->tag))
 		replay_mixed(rebuild, page);
 	else if (HasPending(page))
@@ -1264,7 +1633,10 @@ walredo_rebuild_next(WalredoRebuild *rebuild, WalredoTag *tag,
 		if (rebuild->next_page >= rebuild->replayed_to)
 			replay_next(rebuild);
 	}
-	rebuild->next_page++;
+	if (page == &rebuild->borrowed)
+		rebuild->next_moved++;
+	else
+		rebuild->next_page++;
 
 	if (page->in_file)
 		rebuild->from_file = read_from_file(rebuild, page, rebuild->context);
@@ -1295,8 +1667,11 @@ walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
 						  const WalredoTag *tag, bool with_image)
 {
 	PageEntry  *page = find_page(rebuild, tag);
-	PageEntry  *from = find_page(source, tag);
+	PageEntry	space;
+	PageEntry  *from = borrow_page(source, tag, &space);
 
+	if (from == NULL)
+		from = find_page(source, tag);
 	forget_image(rebuild, page);
 	if (with_image)
 	{
@@ -1305,6 +1680,8 @@ walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
 		look_in_backup(source, from);
 		replay_page(source, from);
 		image = copy_image(source, from);
+		if (from == &space)
+			drop_image(source, from);
 		if (image != NULL)
 		{
 			keep_image(rebuild, page, VARDATA(image),
@@ -1312,6 +1689,8 @@ walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
 			pfree(image);
 			page->start_has_hole = from->start_has_hole;
 			page->state = PAGE_MADE;
+			if (is_full(rebuild) && WalredoTagIsPage(tag))
+				put_in_file(rebuild, page);
 		}
 	}
 	page->end = from->end;
@@ -1322,8 +1701,7 @@ walredo_rebuild_copy_page(WalredoRebuild *rebuild, WalredoRebuild *source,
 	page->rmid = from->rmid;
 	page->is_not_in_backup = from->is_not_in_backup;
 	if (from->backup_problem != NULL)
-		page->backup_problem = MemoryContextStrdup(rebuild->context,
-												   from->backup_problem);
+		page->backup_problem = keep_problem(rebuild, from->backup_problem);
 }
 
 void
@@ -1473,7 +1851,7 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
 			return;
 	}
 	if (is_full(rebuild))
-		flush(rebuild);
+		make_room(rebuild);
 }
 
 /*
@@ -1491,7 +1869,7 @@ walredo_rebuild_reset(WalredoRebuild *rebuild)
 	pagetable_start_iterate(rebuild->pages, &page_iter);
 	while ((page_slot = pagetable_iterate(rebuild->pages, &page_iter)) != NULL)
 	{
-		PageEntry  *page = page_slot->page;
+		PageEntry  *page = PageOfSlot(page_slot);
 
 		page->base_lsn = InvalidXLogRecPtr;
 		end_page(rebuild, page, WALREDO_NOT_ENDED, PG_UINT64_MAX);
@@ -1501,6 +1879,9 @@ walredo_rebuild_reset(WalredoRebuild *rebuild)
 		page->is_not_in_backup = false;
 		page->backup_problem = NULL;
 	}
+	if (rebuild->entry_file)
+		walredo_entry_file_close(rebuild->entry_file);
+	rebuild->entry_file = NULL;
 	rebuild->backup = NULL;
 	forktable_start_iterate(rebuild->forks, &fork_iter);
 	while ((fork_slot = forktable_iterate(rebuild->forks, &fork_iter)) != NULL)
@@ -1511,9 +1892,10 @@ void
 walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 					WalredoRebuiltPage *result)
 {
-	PageSlot   *slot = pagetable_lookup(rebuild->pages, *tag);
+	PageEntry	space;
+	PageEntry  *entry = borrow_page(rebuild, tag, &space);
 
-	if (slot == NULL)
+	if (entry == NULL)
 	{
 		WalredoForkEnds *fork = NULL;
 		const WalredoForkEnd *end = NULL;
@@ -1536,11 +1918,12 @@ walredo_rebuild_get(WalredoRebuild *rebuild, const WalredoTag *tag,
 				DatumGetByteaPCopy(PointerGetDatum(result->image));
 		return;
 	}
-	see_ends(rebuild, slot->page);
-	look_in_backup(rebuild, slot->page);
-	replay_page(rebuild, slot->page);
-	describe_page(slot->page, result);
-	add_image(slot->page, copy_image(rebuild, slot->page), result);
+	look_in_backup(rebuild, entry);
+	replay_page(rebuild, entry);
+	describe_page(entry, result);
+	add_image(entry, copy_image(rebuild, entry), result);
+	if (entry == &space)
+		drop_image(rebuild, entry);
 }
 
 const char *

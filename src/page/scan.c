@@ -7,6 +7,17 @@
  * find out what it does to the pages of the filter.  Nothing here depends on
  * the contents of a record.
  *
+ * For one page, WAL is not read from its beginning.  walredo_page_scan_back()
+ * goes back from the LSN that is asked for, a segment at a time, to the newest
+ * record that makes older ones useless.  Records of a segment that may concern
+ * the page are found in its index, or by reading the segment, and then only
+ * they are read once more, in the order of WAL.
+ *
+ * An index decides only which records are looked at.  Each of them is read, and
+ * walredo_changes_of() says what it does.  The indexes of segments that follow
+ * each other must agree on the records at their boundary, and a segment whose
+ * index is wrong is read.
+ *
  * Portions Copyright (c) 2026, walredo developers
  *
  * src/page/scan.c
@@ -25,6 +36,15 @@
  */
 #define RECORDS_AT_ONCE		1024
 
+/*
+ * How many references a scan keeps that it has found while it read backwards.
+ * If there are more, those of later segments are found once more.
+ */
+#define MAX_KNOWN_REFS		(1024 * 1024)
+
+/* For how many forks their ends are looked up in an index. */
+#define MAX_INDEXED_FORKS	64
+
 static WalredoPageScan *
 begin_scan(const WalredoPageFilter *filter, WalredoReader *reader)
 {
@@ -33,6 +53,7 @@ begin_scan(const WalredoPageFilter *filter, WalredoReader *reader)
 	scan->filter = filter;
 	scan->reader = reader;
 	scan->changes = walredo_changes_create(filter);
+	scan->indexer = walredo_indexer_create(reader);
 	return scan;
 }
 
@@ -50,11 +71,9 @@ walredo_page_scan_begin(const WalredoPageFilter *filter, const char *directory,
 WalredoPageScan *
 walredo_page_scan_from(const WalredoPageFilter *filter,
 					   const char *directory, WalredoBases *bases,
-					   const WalredoTag *tag, XLogRecPtr lsn,
-					   XLogRecPtr end_lsn)
+					   XLogRecPtr lsn)
 {
-	WalredoReader *reader = walredo_bases_begin_reader(bases, directory, tag,
-													   lsn, end_lsn);
+	WalredoReader *reader = walredo_bases_begin_reader(bases, directory, lsn);
 
 	walredo_reader_allow_restart(reader);
 	return begin_scan(filter, reader);
@@ -68,26 +87,607 @@ walredo_page_scan_seek(const WalredoPageFilter *filter,
 					  walredo_reader_begin_search(directory, start_lsn));
 }
 
-/*
- * Moves to the next record of the reader, whether it changes a page of the
- * filter or not.  Returns false at the end of the range.
+/* ----------------------------------------
+ * Records that may concern the page
+ * ----------------------------------------
  */
-static inline bool
-next_record(WalredoPageScan *scan)
-{
-	bool		found = walredo_reader_next(scan->reader);
 
-	if (walredo_reader_has_restarted(scan->reader))
-		scan->has_restarted = true;
-	if (!found)
+/*
+ * Where the segment that lsn is in begins, as far as it is in the range, and
+ * where the one after it begins.
+ */
+static inline XLogRecPtr
+segment_of(WalredoPageScan *scan, XLogRecPtr lsn)
+{
+	int			segsize = walredo_reader_segsize(scan->reader);
+
+	return Max(lsn / segsize * segsize,
+			   walredo_reader_first_lsn(scan->reader));
+}
+
+static inline XLogRecPtr
+segment_after(WalredoPageScan *scan, XLogRecPtr lsn)
+{
+	int			segsize = walredo_reader_segsize(scan->reader);
+
+	return (lsn / segsize + 1) * segsize;
+}
+
+static void
+add_ref(WalredoRefs *list, XLogRecPtr lsn, bool may_stop)
+{
+	if (list->nrefs == list->max_refs)
 	{
-		scan->num_changes = 0;
-		return false;
+		list->max_refs = Max(64, list->max_refs * 2);
+		list->refs = list->refs == NULL ?
+			palloc(list->max_refs * sizeof(WalredoIndexRef)) :
+			repalloc_huge(list->refs,
+						  list->max_refs * sizeof(WalredoIndexRef));
 	}
+	list->refs[list->nrefs].lsn = lsn;
+	list->refs[list->nrefs].may_stop = may_stop;
+	list->nrefs++;
+}
+
+/* qsort() comparator: orders references by their LSNs. */
+static int
+compare_refs(const void *a, const void *b)
+{
+	const WalredoIndexRef *ra = a;
+	const WalredoIndexRef *rb = b;
+
+	if (ra->lsn != rb->lsn)
+		return ra->lsn < rb->lsn ? -1 : 1;
+	return 0;
+}
+
+/*
+ * Gets from the index of the segment that lsn is in the records that may
+ * concern the pages of the filter, in ascending order, and what the index says
+ * of the segment.  Returns false if there is no index that can be used.
+ */
+static bool
+find_in_index(WalredoPageScan *scan, XLogRecPtr lsn, WalredoRefs *list,
+			  WalredoIndexInfo *info)
+{
+	const WalredoPageFilter *filter = scan->filter;
+	WalredoSource *source = walredo_reader_source(scan->reader);
+	WalredoIndexSegment *index;
+	const WalredoTag *tags = filter->forks;
+	int			ntags = filter->nforks;
+
+	if (filter->kind == WALREDO_FILTER_PAGE)
+	{
+		tags = &filter->tag;
+		ntags = 1;
+	}
+	else if (filter->kind != WALREDO_FILTER_FILES ||
+			 ntags > MAX_INDEXED_FORKS)
+		return false;
+	if (!walredo_index_find(source, lsn, info, &index))
+		return false;
+
+	list->nrefs = 0;
+	for (int i = 0; i < ntags; i++)
+	{
+		WalredoIndexRef *refs;
+		int			nrefs = filter->kind == WALREDO_FILTER_PAGE ?
+			walredo_index_lookup(index, &tags[i], &refs) :
+			walredo_index_lookup_ends(index, &tags[i], &refs);
+
+		if (nrefs < 0)
+			return false;
+		for (int j = 0; j < nrefs; j++)
+			add_ref(list, refs[j].lsn, refs[j].may_stop);
+		if (nrefs > 0)
+			pfree(refs);
+	}
+
+	/* A reference can be there more than once now. */
+	if (ntags > 1)
+	{
+		int			n = 0;
+
+		qsort(list->refs, list->nrefs, sizeof(WalredoIndexRef), compare_refs);
+		for (int i = 0; i < list->nrefs; i++)
+		{
+			if (n == 0 || list->refs[n - 1].lsn != list->refs[i].lsn)
+				list->refs[n++] = list->refs[i];
+		}
+		list->nrefs = n;
+	}
+	return true;
+}
+
+/* Removes the index of the segment that lsn is in, which has been wrong. */
+static void
+distrust_index(WalredoPageScan *scan, XLogRecPtr lsn)
+{
+	WalredoIndexInfo info;
+	WalredoIndexSegment *index;
+
+	if (walredo_index_find(walredo_reader_source(scan->reader), lsn, &info,
+						   &index))
+		walredo_index_distrust(index);
+}
+
+/*
+ * Is a record that begins at lsn the next one after a record that ends at
+ * end_lsn?  Between them may be the header of a page.
+ */
+static bool
+follows(WalredoPageScan *scan, XLogRecPtr end_lsn, XLogRecPtr lsn)
+{
+	int			segsize = walredo_reader_segsize(scan->reader);
+
+	if (end_lsn % XLOG_BLCKSZ == 0)
+		end_lsn += XLogSegmentOffset(end_lsn, segsize) == 0 ?
+			SizeOfXLogLongPHD : SizeOfXLogShortPHD;
+	return end_lsn == lsn;
+}
+
+/* Finds the changes that the current record makes to pages of the filter. */
+static inline void
+find_changes(WalredoPageScan *scan)
+{
 	scan->num_changes =
 		walredo_changes_of(scan->changes, walredo_reader_record(scan->reader),
 						   walredo_reader_end_lsn(scan->reader), &scan->list);
+}
+
+/* ----------------------------------------
+ * Reading backwards
+ * ----------------------------------------
+ */
+
+/* The search for where to begin to read for one page. */
+typedef struct Backwards
+{
+	WalredoPageScan *scan;
+	WalredoBases *bases;		/* or NULL */
+	XLogRecPtr	floor;			/* nothing that begins before it is wanted */
+	XLogRecPtr	lsn;			/* the page is wanted as of this LSN */
+	bool		use_indexes;
+
+	/* The records of the segment that is looked at, in ascending order. */
+	WalredoRefs segment;
+	bool		is_indexed;		/* they are from its index */
+
+	/*
+	 * The first record that begins in the segment after it, as far as that is
+	 * known, and where the record before that begins; else 0.
+	 */
+	XLogRecPtr	first_lsn;
+	XLogRecPtr	first_prev;
+
+	WalredoRefs found;			/* those of all segments, newest first */
+} Backwards;
+
+/*
+ * Does the current record make what was in the page before useless, so that
+ * older records need not be looked for?  An end of the page does that, too,
+ * unless a backup may have the page as it was after that.
+ */
+static bool
+is_stop(const Backwards *search)
+{
+	const WalredoPageScan *scan = search->scan;
+
+	if (walredo_reader_end_lsn(scan->reader) > search->lsn)
+		return false;
+	for (int i = 0; i < scan->num_changes; i++)
+	{
+		const WalredoPageChange *change = &scan->list[i];
+
+		if (change->what == WALREDO_CHANGE_END ||
+			change->what == WALREDO_CHANGE_UNKNOWN)
+		{
+			if (search->bases == NULL)
+				return true;
+		}
+		else if (change->starts_page)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Reads a segment for its records that concern the page.  Returns false if it
+ * does not go on as the index of the segment after it says.  If it is removed
+ * meanwhile, the reader's range begins later.
+ */
+static bool
+read_segment(Backwards *search, XLogRecPtr segment)
+{
+	WalredoPageScan *scan = search->scan;
+	WalredoReader *reader = scan->reader;
+	XLogRecPtr	segment_end = segment_after(scan, segment);
+	XLogRecPtr	first_lsn = InvalidXLogRecPtr;
+	XLogRecPtr	first_prev = InvalidXLogRecPtr;
+
+	search->segment.nrefs = 0;
+	search->is_indexed = false;
+	walredo_reader_begin_again(reader, segment);
+	walredo_reader_allow_restart(reader);
+	while (walredo_reader_next(reader))
+	{
+		XLogRecPtr	lsn = walredo_reader_start_lsn(reader);
+
+		if (walredo_reader_first_lsn(reader) > segment)
+			return true;
+		walredo_indexer_add(scan->indexer);
+		if (lsn >= segment_end)
+		{
+			if (search->first_lsn != InvalidXLogRecPtr &&
+				search->first_lsn != lsn)
+				return false;
+			break;
+		}
+		if (first_lsn == InvalidXLogRecPtr)
+		{
+			first_lsn = lsn;
+			first_prev = walredo_reader_record(reader)->xl_prev;
+		}
+		find_changes(scan);
+		if (scan->num_changes > 0)
+			add_ref(&search->segment, lsn, is_stop(search));
+	}
+
+	/* Perhaps none begins in it, as a long record goes through it. */
+	if (first_lsn != InvalidXLogRecPtr)
+	{
+		search->first_lsn = first_lsn;
+		search->first_prev = first_prev;
+	}
 	return true;
+}
+
+/*
+ * Finds the records of a segment that may concern the page.  Returns false if
+ * its index, or that of the segment after it, is wrong.
+ */
+static bool
+look_at_segment(Backwards *search, XLogRecPtr segment, bool is_last)
+{
+	WalredoPageScan *scan = search->scan;
+	WalredoIndexInfo info;
+
+	/* The open end of WAL is found by reading up to it. */
+	if (!search->use_indexes ||
+		(is_last && walredo_reader_is_to_end(scan->reader)) ||
+		!find_in_index(scan, segment, &search->segment, &info))
+		return read_segment(search, segment);
+
+	if (search->first_lsn != InvalidXLogRecPtr &&
+		(search->first_prev != info.last_lsn ||
+		 !follows(scan, info.end_lsn, search->first_lsn)))
+		return false;
+	search->is_indexed = true;
+	search->first_lsn = info.first_lsn;
+	search->first_prev = info.first_prev;
+	return true;
+}
+
+/*
+ * Adds the records of the segment that was looked at, from its end back to the
+ * first that makes older ones useless, or to the floor.  *stopped is set if
+ * there is such a record.  Returns false if an index is wrong.
+ */
+static bool
+add_segment(Backwards *search, bool *stopped)
+{
+	WalredoPageScan *scan = search->scan;
+
+	*stopped = false;
+	for (int i = search->segment.nrefs - 1; i >= 0 && !*stopped; i--)
+	{
+		const WalredoIndexRef *ref = &search->segment.refs[i];
+
+		if (ref->lsn < search->floor)
+			break;
+		if (ref->lsn >= walredo_reader_last_lsn(scan->reader))
+			continue;
+		add_ref(&search->found, ref->lsn, ref->may_stop);
+		if (!search->is_indexed)
+			*stopped = ref->may_stop;
+		else if (ref->may_stop && ref->lsn < search->lsn)
+		{
+			if (walredo_reader_read_at(scan->reader, ref->lsn))
+			{
+				find_changes(scan);
+				*stopped = is_stop(search);
+			}
+			else if (!walredo_reader_is_at_end(scan->reader))
+				return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * Goes back from segment to segment.  Returns false if an index is wrong.
+ */
+static bool
+search_backwards(Backwards *search)
+{
+	WalredoPageScan *scan = search->scan;
+	WalredoReader *reader = scan->reader;
+	XLogRecPtr	base_floor = search->floor;
+	XLogRecPtr	segment;
+	bool		stopped = false;
+	bool		is_last = true;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		segment = walredo_reader_first_lsn(reader);
+		if (!look_at_segment(search, segment, is_last))
+			return false;
+
+		/* WAL that was removed meanwhile is not there any more. */
+		if (walredo_reader_first_lsn(reader) > segment)
+			break;
+		if (is_last)
+			scan->read_to = search->is_indexed ?
+				walredo_reader_last_lsn(reader) :
+				walredo_reader_end_lsn(reader);
+		is_last = false;
+
+		if (search->bases != NULL)
+			search->floor = Max(base_floor,
+								walredo_bases_reached(search->bases, reader,
+													  scan->read_to,
+													  segment));
+		if (!add_segment(search, &stopped))
+			return false;
+		if (stopped || search->floor >= segment)
+			break;
+
+		/* Find those of later segments once more, if there are too many. */
+		if (search->found.nrefs > MAX_KNOWN_REFS)
+		{
+			search->found.nrefs = 0;
+			scan->refs_to_end = false;
+			scan->resume_lsn = segment;
+		}
+		if (!walredo_reader_go_back(reader))
+			break;
+	}
+	if (search->bases != NULL)
+	{
+		walredo_bases_settle(search->bases, reader, scan->read_to,
+							 search->lsn, stopped);
+		if (search->bases->backup != NULL)
+			search->floor = Max(base_floor,
+								search->bases->backup->start_lsn);
+	}
+	return true;
+}
+
+/*
+ * Makes what the search has found, which is in descending order, what the scan
+ * returns first.
+ */
+static void
+keep_found(WalredoPageScan *scan, WalredoRefs *found, XLogRecPtr from)
+{
+	scan->refs.nrefs = 0;
+	for (int i = found->nrefs - 1; i >= 0; i--)
+	{
+		if (found->refs[i].lsn >= from)
+			add_ref(&scan->refs, found->refs[i].lsn, false);
+	}
+	scan->in_refs = true;
+	scan->next_ref = 0;
+}
+
+WalredoPageScan *
+walredo_page_scan_back(const WalredoPageFilter *filter, const char *directory,
+					   WalredoBases *bases, XLogRecPtr floor, XLogRecPtr lsn,
+					   XLogRecPtr end_lsn)
+{
+	Backwards	search = {.use_indexes = true};
+	WalredoPageScan *scan;
+
+	Assert(filter->kind == WALREDO_FILTER_PAGE && lsn <= end_lsn);
+
+	/* There is nothing to go back to. */
+	if (lsn == InvalidXLogRecPtr)
+		return walredo_page_scan_begin(filter, directory,
+									   WALREDO_START_OF_WAL, end_lsn);
+
+	if (bases != NULL && walredo_bases_rank(bases, &filter->tag, lsn))
+		search.bases = bases;
+	for (;;)
+	{
+		WalredoReader *reader = walredo_reader_begin_last(directory, lsn,
+														  end_lsn);
+
+		scan = begin_scan(filter, reader);
+		search.scan = scan;
+		search.floor = floor;
+		search.lsn = lsn;
+		search.first_lsn = InvalidXLogRecPtr;
+		search.found.nrefs = 0;
+		scan->read_to = Min(lsn, walredo_reader_last_lsn(reader));
+		scan->refs_to_end = (lsn == end_lsn);
+		scan->resume_lsn = segment_after(scan, walredo_reader_first_lsn(reader));
+		if (search_backwards(&search))
+			break;
+
+		/*
+		 * Indexes contradict each other, or WAL.  What WAL says counts.
+		 */
+		walredo_page_scan_end(scan);
+		search.use_indexes = false;
+	}
+	keep_found(scan, &search.found,
+			   Max(search.floor, walredo_reader_first_lsn(scan->reader)));
+	if (search.found.refs != NULL)
+		pfree(search.found.refs);
+	if (search.segment.refs != NULL)
+		pfree(search.segment.refs);
+	return scan;
+}
+
+/* ----------------------------------------
+ * Reading forwards
+ * ----------------------------------------
+ */
+
+/*
+ * Goes on by reading all records from the one at lsn on, or the first after it,
+ * except those that begin at or before after_lsn.  Indexes are used again in
+ * segments that begin at or after segment_end.
+ */
+static void
+read_all_from(WalredoPageScan *scan, XLogRecPtr lsn, XLogRecPtr after_lsn,
+			  XLogRecPtr segment_end)
+{
+	WalredoReader *reader = scan->reader;
+
+	scan->in_refs = false;
+	scan->after_lsn = after_lsn;
+	scan->segment_end = segment_end;
+	walredo_reader_begin_again(reader, lsn);
+	walredo_reader_allow_restart(reader);
+	if (walredo_reader_first_lsn(reader) > lsn)
+		scan->has_restarted = true;
+}
+
+/*
+ * Goes on by the index of the segment in which the current record begins, if
+ * there is one, and if it fits to the record.
+ */
+static bool
+enter_indexed_segment(WalredoPageScan *scan)
+{
+	WalredoReader *reader = scan->reader;
+	XLogRecPtr	lsn = walredo_reader_start_lsn(reader);
+	WalredoIndexInfo info;
+
+	scan->segment_end = segment_after(scan, lsn);
+	if (walredo_reader_is_to_end(reader) ||
+		!find_in_index(scan, lsn, &scan->refs, &info))
+		return false;
+	if (lsn < info.first_lsn || lsn > info.last_lsn ||
+		(lsn == info.first_lsn &&
+		 walredo_reader_record(reader)->xl_prev != info.first_prev))
+		return false;
+	scan->in_refs = true;
+	scan->next_ref = 0;
+	while (scan->next_ref < scan->refs.nrefs &&
+		   scan->refs.refs[scan->next_ref].lsn < lsn)
+		scan->next_ref++;
+	scan->resume_lsn = scan->last_lsn = info.last_lsn;
+	scan->read_to = info.end_lsn;
+	scan->refs_to_end = (info.end_lsn >= walredo_reader_last_lsn(reader));
+	return true;
+}
+
+/*
+ * After all references of some segments, goes on with the next segment: by its
+ * index if that follows the one before, else by reading.
+ */
+static void
+leave_indexed_segment(WalredoPageScan *scan)
+{
+	WalredoIndexInfo info;
+
+	if (scan->last_lsn != InvalidXLogRecPtr &&
+		find_in_index(scan, scan->read_to, &scan->refs, &info) &&
+		info.first_prev == scan->last_lsn &&
+		follows(scan, scan->read_to, info.first_lsn))
+	{
+		scan->next_ref = 0;
+		scan->resume_lsn = scan->last_lsn = info.last_lsn;
+		scan->read_to = info.end_lsn;
+		scan->refs_to_end =
+			(info.end_lsn >= walredo_reader_last_lsn(scan->reader));
+		return;
+	}
+	read_all_from(scan, scan->resume_lsn, scan->last_lsn,
+				  scan->last_lsn != InvalidXLogRecPtr ?
+				  segment_after(scan, scan->last_lsn) : scan->resume_lsn);
+}
+
+/* Takes note that no record is left.  Returns false. */
+static bool
+finish(WalredoPageScan *scan)
+{
+	scan->is_finished = true;
+	scan->num_changes = 0;
+	return false;
+}
+
+/*
+ * Moves to the next record, whether it changes a page of the filter or not.
+ * Returns false at the end of the range.
+ */
+static bool
+next_record(WalredoPageScan *scan)
+{
+	WalredoReader *reader = scan->reader;
+
+	for (;;)
+	{
+		if (scan->is_finished)
+			return finish(scan);
+		if (!scan->in_refs)
+		{
+			bool		found = walredo_reader_next(reader);
+
+			if (walredo_reader_has_restarted(reader))
+				scan->has_restarted = true;
+			if (!found)
+				return finish(scan);
+			walredo_indexer_add(scan->indexer);
+			if (walredo_reader_start_lsn(reader) <= scan->after_lsn)
+				continue;
+			if (walredo_reader_start_lsn(reader) >= scan->segment_end &&
+				enter_indexed_segment(scan))
+				continue;
+			find_changes(scan);
+			return true;
+		}
+
+		CHECK_FOR_INTERRUPTS();
+		if (scan->next_ref < scan->refs.nrefs)
+		{
+			XLogRecPtr	lsn = scan->refs.refs[scan->next_ref++].lsn;
+
+			if (lsn >= walredo_reader_last_lsn(reader))
+				return finish(scan);
+			if (walredo_reader_read_at(reader, lsn))
+			{
+				scan->returned_lsn = lsn;
+				find_changes(scan);
+				return true;
+			}
+
+			/*
+			 * The record goes on after the end of the range, or the index is
+			 * wrong, or WAL was removed or is damaged.  To read the segment
+			 * is right in all of these cases.
+			 */
+			if (!walredo_reader_is_at_end(reader))
+				distrust_index(scan, lsn);
+			read_all_from(scan, segment_of(scan, lsn), scan->returned_lsn,
+						  segment_after(scan, lsn));
+		}
+		else if (scan->refs_to_end)
+			return finish(scan);
+		else
+			leave_indexed_segment(scan);
+	}
+}
+
+XLogRecPtr
+walredo_page_scan_end_lsn(WalredoPageScan *scan)
+{
+	if (scan->is_finished && scan->in_refs)
+		return Min(scan->read_to, walredo_reader_last_lsn(scan->reader));
+	return walredo_reader_end_lsn(scan->reader);
 }
 
 bool
@@ -132,8 +732,11 @@ walredo_page_scan_add_some(WalredoPageScan *scan, WalredoRebuild *rebuild)
 void
 walredo_page_scan_end(WalredoPageScan *scan)
 {
+	walredo_indexer_free(scan->indexer);
 	walredo_changes_free(scan->changes);
 	walredo_reader_end(scan->reader);
+	if (scan->refs.refs != NULL)
+		pfree(scan->refs.refs);
 	pfree(scan);
 }
 

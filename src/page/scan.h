@@ -14,11 +14,20 @@
 
 #include "postgres.h"
 
+#include "index/index.h"
 #include "page/bases.h"
 #include "page/rebuild.h"
 #include "record/tag.h"
 #include "wal/changes.h"
 #include "wal/reader.h"
+
+/* Records that may concern the pages of a scan. */
+typedef struct WalredoRefs
+{
+	WalredoIndexRef *refs;
+	int			nrefs;
+	int			max_refs;
+} WalredoRefs;
 
 /*
  * A scan of WAL for the changes of the pages that a filter selects.  Callers
@@ -28,6 +37,7 @@ typedef struct WalredoPageScan
 {
 	const WalredoPageFilter *filter;
 	WalredoReader *reader;		/* at the current record */
+	WalredoIndexer *indexer;	/* makes missing indexes of what is read */
 
 	/*
 	 * The changes that the current record makes to pages of the filter, as
@@ -46,6 +56,26 @@ typedef struct WalredoPageScan
 	 * when it has dropped what it knows from those records.
 	 */
 	bool		has_restarted;
+
+	/*
+	 * Private to scan.c.  If in_refs is set, the records that may concern the
+	 * page are read one by one, up to an LSN.  What comes then is found
+	 * through resume_lsn and last_lsn, unless refs_to_end is set.
+	 */
+	bool		in_refs;
+	WalredoRefs refs;			/* in ascending order */
+	int			next_ref;
+	bool		refs_to_end;	/* there are no others in the range */
+	XLogRecPtr	resume_lsn;		/* else read on from here, */
+	XLogRecPtr	last_lsn;		/* ... where this record begins, or 0 */
+	XLogRecPtr	read_to;		/* where the last record ends of which it is
+								 * known whether it is in refs */
+	XLogRecPtr	returned_lsn;	/* the last of refs that was returned, or 0 */
+
+	/* If it is not set, all records are read. */
+	XLogRecPtr	after_lsn;		/* but not those that begin up to here */
+	XLogRecPtr	segment_end;	/* look for an index from here on */
+	bool		is_finished;
 } WalredoPageScan;
 
 /*
@@ -60,15 +90,39 @@ extern WalredoPageScan *walredo_page_scan_begin(const WalredoPageFilter *filter,
 												XLogRecPtr end_lsn);
 
 /*
- * The same with a reader as walredo_bases_begin_reader() makes it.  The caller
- * gives the backup that this has chosen to walredo_rebuild_set_backup().
+ * Begins a scan with a reader as walredo_bases_begin_reader() makes it.  The
+ * caller gives the backup that this has chosen to walredo_rebuild_set_backup().
  */
 extern WalredoPageScan *walredo_page_scan_from(const WalredoPageFilter *filter,
 											   const char *directory,
 											   WalredoBases *bases,
-											   const WalredoTag *tag,
+											   XLogRecPtr lsn);
+
+/*
+ * Begins a scan for the page of a WALREDO_FILTER_PAGE that returns what is
+ * needed to make the page as of lsn, and all records of the page from there up
+ * to end_lsn, which is not before lsn.
+ *
+ * WAL is read backwards from lsn, to the newest record that makes older ones
+ * useless: which starts the page, or ends it.  Nothing that begins before floor
+ * is looked at, because the caller has the page as of then; 0/0 if it has not.
+ * If bases is not NULL, a backup can take the place of older records; it is
+ * then chosen as by walredo_bases_begin_reader().  If none of these is found,
+ * the scan begins where WAL does.  walredo_reader_first_lsn() tells how far
+ * back WAL was looked at.
+ */
+extern WalredoPageScan *walredo_page_scan_back(const WalredoPageFilter *filter,
+											   const char *directory,
+											   WalredoBases *bases,
+											   XLogRecPtr floor,
 											   XLogRecPtr lsn,
 											   XLogRecPtr end_lsn);
+
+/*
+ * How far WAL has been looked at, as walredo_reader_end_lsn() after the reader
+ * has found the current record, or the end of the range.
+ */
+extern XLogRecPtr walredo_page_scan_end_lsn(WalredoPageScan *scan);
 
 /* The same with a reader as walredo_reader_begin_search() makes it. */
 extern WalredoPageScan *walredo_page_scan_seek(const WalredoPageFilter *filter,
@@ -77,7 +131,8 @@ extern WalredoPageScan *walredo_page_scan_seek(const WalredoPageFilter *filter,
 
 /*
  * Moves to the next record that changes or ends a page of the filter.  Returns
- * false if there is none before the end of the range.
+ * false if there is none before the end of the range.  To be called in a memory
+ * context that lives as long as the scan.
  */
 extern bool walredo_page_scan_next(WalredoPageScan *scan);
 

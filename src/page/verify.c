@@ -350,7 +350,6 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	filter = walredo_filter_forks(tags, nforks, false);
 	wal->directory = v->directory;
 	scan = walredo_page_scan_from(filter, wal->directory, v->bases,
-								  NULL, WALREDO_END_OF_WAL,
 								  WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(scan->reader);
 	wal->backup = v->bases->backup;

@@ -61,6 +61,7 @@
 #include "common/controldata_utils.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "index/index.h"
 #include "miscadmin.h"
 #include "page/bases.h"
 #include "page/rebuild.h"
@@ -584,8 +585,7 @@ begin_first_reader(SlruVerification *v)
 		if (backup->start_lsn > v->redo_lsn)
 			v->bases->backups = foreach_delete_current(v->bases->backups, lc);
 	}
-	reader = walredo_bases_begin_reader(v->bases, v->directory, NULL,
-										WALREDO_END_OF_WAL, WALREDO_END_OF_WAL);
+	reader = walredo_bases_begin_reader(v->bases, v->directory, WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(reader);
 	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
 	if (v->bases->backup != NULL)
@@ -608,6 +608,7 @@ read_wal(SlruVerification *v, bool is_first)
 {
 	WalredoReader *reader = is_first ? begin_first_reader(v) :
 		walredo_reader_begin(v->directory, v->end_lsn, WALREDO_END_OF_WAL);
+	WalredoIndexer *indexer = walredo_indexer_create(reader);
 	uint64		nrecords = 0;
 
 	if (is_first)
@@ -620,6 +621,7 @@ read_wal(SlruVerification *v, bool is_first)
 			forget_wal(v);
 		if (!found)
 			break;
+		walredo_indexer_add(indexer);
 		add_record(v, reader);
 		if (++nrecords % RECORDS_AT_ONCE == 0)
 		{
@@ -631,6 +633,7 @@ read_wal(SlruVerification *v, bool is_first)
 	if (is_first)
 		v->start_lsn = walredo_reader_first_lsn(reader);
 	v->end_lsn = walredo_reader_end_lsn(reader);
+	walredo_indexer_free(indexer);
 	walredo_reader_end(reader);
 }
 

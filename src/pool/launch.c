@@ -453,12 +453,14 @@ walredo_template_read_reply(WalredoTemplate *template)
 }
 
 /*
- * Has the template fork a child with the given descriptors as its 0, 1 and 2.
+ * Has the template fork a child with the given descriptors as its 0, 1, 2
+ * and 3.
  * Returns the process ID, or -1 with errno set.  The template is BROKEN then,
  * unless it has replied that it could not fork.
  */
 static pid_t
-order_child(WalredoTemplate *template, const int fds[3], const char *title)
+order_child(WalredoTemplate *template, const int fds[WALREDO_CHILD_NUM_FDS],
+			const char *title)
 {
 	WalredoTemplateOrder order = {WALREDO_TEMPLATE_ORDER};
 	struct pollfd pollfd = {template->order_fd, POLLIN, 0};
@@ -467,8 +469,8 @@ order_child(WalredoTemplate *template, const int fds[3], const char *title)
 
 	template->state = TEMPLATE_BROKEN;
 	strlcpy(order.title, title, sizeof(order.title));
-	if (!walredo_send_fds(template->order_fd, &order, sizeof(order), fds, 3,
-						  MSG_DONTWAIT))
+	if (!walredo_send_fds(template->order_fd, &order, sizeof(order), fds,
+						  WALREDO_CHILD_NUM_FDS, MSG_DONTWAIT))
 		return -1;
 	do
 	{
@@ -491,6 +493,19 @@ order_child(WalredoTemplate *template, const int fds[3], const char *title)
 	return reply;
 }
 
+/*
+ * Opens the reading end of a pipe once more, for reading that does not wait.
+ * The mode of the other descriptor stays as it is.
+ */
+static int
+open_for_looking(int fd)
+{
+	char		path[MAXPGPATH];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
 bool
 walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 					 const char *title, char *error, Size error_size)
@@ -498,7 +513,8 @@ walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 	int			in[2] = {-1, -1};
 	int			out[2] = {-1, -1};
 	int			err[2] = {-1, -1};
-	int			ends[3];		/* those that the child gets */
+	int			look_fd = -1;
+	int			ends[WALREDO_CHILD_NUM_FDS];	/* those that the child gets */
 	const char *failed;
 
 	Assert(template->state == TEMPLATE_READY);
@@ -513,11 +529,15 @@ walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 		fcntl(out[0], F_SETFL, O_NONBLOCK) != 0 ||
 		fcntl(err[0], F_SETFL, O_NONBLOCK) != 0)
 		goto fail;
+	look_fd = open_for_looking(in[0]);
+	if (look_fd < 0)
+		goto fail;
 
 	failed = "fork a process";
 	ends[0] = in[0];
 	ends[1] = out[1];
 	ends[2] = err[1];
+	ends[3] = look_fd;
 	child->pid = order_child(template, ends, title);
 	if (child->pid < 0)
 	{
@@ -528,6 +548,7 @@ walredo_child_launch(WalredoTemplate *template, WalredoChild *child,
 	close(in[0]);
 	close(out[1]);
 	close(err[1]);
+	close(look_fd);
 	child->in_fd = in[1];
 	child->out_fd = out[0];
 	child->err_fd = err[0];
@@ -538,6 +559,8 @@ fail:
 	close_pipe(in);
 	close_pipe(out);
 	close_pipe(err);
+	if (look_fd >= 0)
+		close(look_fd);
 	return false;
 }
 

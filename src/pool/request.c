@@ -28,6 +28,7 @@
 #include <sys/wait.h>
 
 #include "lib/stringinfo.h"
+#include "pool/look.h"
 #include "pool/request.h"
 #include "pool/saved_request.h"
 #include "pool/slots.h"
@@ -246,12 +247,20 @@ make_request(const WalredoRequest *request, char *page, WalredoChildEnd *end)
 		 * The request does not count as in flight before it is written, so
 		 * that anything that the child writes until then is a failure.
 		 */
+		walredo_look_begin(pipe);
 		request->send(pipe, request->arg);
 		walredo_pipe_flush(pipe);
 		pipe->in_flight.sent++;
-		while (!walredo_pipe_read(pipe, answer.data) &&
-			   pipe->failure == FAILURE_NONE)
-			walredo_pipe_wait_for_answer(pipe);
+		if (!walredo_look_for_answer(pipe, answer.data))
+		{
+			while (pipe->failure == FAILURE_NONE)
+			{
+				walredo_pipe_wait_for_answer(pipe);
+				if (walredo_pipe_read(pipe, answer.data))
+					break;
+			}
+		}
+		walredo_look_end(pipe);
 	}
 	if (pipe->failure == FAILURE_NONE)
 		memcpy(page, answer.data, BLCKSZ);

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "port/atomics.h"
 #include "proto/proto.h"
 
 char *
@@ -83,6 +84,22 @@ walredo_read(int fd, char *buf, size_t min, size_t max)
 		done += n;
 	}
 	return done;
+}
+
+size_t
+walredo_look(int fd, char *buf, size_t max, int num_looks)
+{
+	for (int i = 0; i < num_looks; i++)
+	{
+		ssize_t		n = read(fd, buf, max);
+
+		if (n >= 0)
+			return n;
+		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+			return 0;
+		pg_spin_delay();
+	}
+	return 0;
 }
 
 bool

@@ -41,13 +41,16 @@
 /*
  * The worker sends orders to its template (see child/template.c) over a
  * SOCK_SEQPACKET socket, which is the template's standard input.  An order is a
- * WalredoTemplateOrder, with the three descriptors that are to be 0, 1 and 2 of
- * a new child.  The template replies to each with an int32: the child's process
- * ID, or a negative errno if it could not be forked.  Without an order, it
- * sends WALREDO_TEMPLATE_READY once, as soon as it is ready for orders.
+ * WalredoTemplateOrder, with the descriptors that are to be 0, 1, 2 and 3 of a
+ * new child.  The last one is its standard input once more, but non-blocking.
+ * The template replies to each with an int32: the child's process ID, or a
+ * negative errno if it could not be forked.  Without an order, it sends
+ * WALREDO_TEMPLATE_READY once, as soon as it is ready for orders.
  */
 #define WALREDO_TEMPLATE_ORDER	'F'
 #define WALREDO_TEMPLATE_READY	0
+
+#define WALREDO_CHILD_NUM_FDS	4
 
 /* Room for the names of a database and of a role. */
 #define WALREDO_TITLE_SIZE		(2 * NAMEDATALEN)
@@ -68,7 +71,8 @@ typedef struct WalredoTemplateOrder
  *	MESSAGE(symbol, type byte, name, payload, order, answered)
  *
  * To add a message, add a line here, the function walredo_redo_NAME() that
- * handles it in the child to child/redo.c, and a function that sends it to
+ * handles it in the child to child/redo.c (child/child.c if it is not about
+ * replay), and a function that sends it to
  * redo/replay.c.  If it needs a new sort of payload, the compiler says in which
  * functions of proto.[ch] and fuzz/child.c a case is missing;
  * walredo_payload_layout() must have a line for it, too.
@@ -78,6 +82,8 @@ typedef struct WalredoTemplateOrder
  *	apply		a whole WAL record, to be replayed on the block
  *	get			answered with the block's image
  *	ping		answered with zeroes
+ *	look		after the next answer, look for another message for some
+ *				microseconds before sleeping until there is one
  *	mask		answered with the page as the resource manager's mask leaves it
  *	describe	answered with the text that the record's resource manager
  *				describes it with, filled up with zeroes
@@ -96,6 +102,8 @@ typedef struct WalredoTemplateOrder
 			WALREDO_PAYLOAD_TAG, WALREDO_ORDER_AFTER_FIRST, true) \
 	MESSAGE(WALREDO_MSG_PING, 'H', ping, \
 			WALREDO_PAYLOAD_NOTHING, WALREDO_ORDER_ANY, true) \
+	MESSAGE(WALREDO_MSG_LOOK, 'L', look, \
+			WALREDO_PAYLOAD_NOTHING, WALREDO_ORDER_ANY, false) \
 	MESSAGE(WALREDO_MSG_MASK, 'M', mask, \
 			WALREDO_PAYLOAD_MASK, WALREDO_ORDER_ANY, true) \
 	MESSAGE(WALREDO_MSG_DESCRIBE, 'D', describe, \
@@ -329,6 +337,16 @@ extern char *walredo_put_message_head(char *p, const WalredoMessage *message);
 extern ssize_t walredo_read(int fd, char *buf, size_t min, size_t max);
 
 /*
+ * Reads from a non-blocking descriptor what there is, at most max bytes.  If
+ * there is nothing, looks again up to num_looks times, with a short pause
+ * between.  Each time takes a fraction of a microsecond, most of it in the
+ * kernel.  Returns how many bytes were read: 0 if there were none, and also at
+ * the end of the stream or on an error, which the next walredo_read() from the
+ * same pipe will find.
+ */
+extern size_t walredo_look(int fd, char *buf, size_t max, int num_looks);
+
+/*
  * Writes all of buf; false with errno on an error.  The descriptor must be
  * blocking, or known to have room, since EAGAIN is an error like any other.
  */
@@ -341,7 +359,7 @@ extern bool walredo_write(int fd, const char *buf, size_t size);
  * with errno if that was not possible.  To the second, anything but size bytes
  * and nfds descriptors is an error, EPROTO.
  */
-#define WALREDO_MAX_FDS		3
+#define WALREDO_MAX_FDS		WALREDO_CHILD_NUM_FDS
 
 extern bool walredo_send_fds(int sock, const void *data, size_t size,
 							 const int *fds, int nfds, int flags);

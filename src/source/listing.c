@@ -29,6 +29,8 @@
 
 #include "access/xlog_internal.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "source/file_state.h"
 #include "source/listing.h"
 #include "source/source.h"
 #include "storage/fd.h"
@@ -46,6 +48,13 @@
 /* The longest suffix of a segment's name that is listed. */
 #define MAX_SUFFIX		(WALREDO_LISTED_NAME - XLOG_FNAME_LEN - 1)
 
+/* A directory or folder that was listed, and its state before it was. */
+typedef struct ListedDirectory
+{
+	char	   *path;
+	WalredoFileState state;
+} ListedDirectory;
+
 struct WalredoListing
 {
 	const WalredoDirectory *directories;
@@ -57,6 +66,9 @@ struct WalredoListing
 	int			nfiles;
 	int			nhistories;		/* the last of them are history files */
 	Size		max_files;
+
+	List	   *listed;			/* the ListedDirectorys */
+	uint64		number;			/* how often they have been listed */
 };
 
 /* ----------------------------------------
@@ -99,6 +111,9 @@ walredo_directories_parse(const char *list, WalredoDirectory **directories)
 		directory->path = directory->is_pg_wal ? pstrdup(XLOGDIR) :
 			pnstrdup(list, length);
 		canonicalize_path(directory->path);
+		directory->absolute = is_absolute_path(directory->path) ?
+			directory->path : psprintf("%s/%s", DataDir, directory->path);
+		canonicalize_path(directory->absolute);
 
 		if (list[length] == '\0')
 			return n;
@@ -264,6 +279,19 @@ add_name(WalredoListing *listing, int directory, bool in_folder,
 		add_file(listing, &file, name + XLOG_FNAME_LEN);
 }
 
+/* Takes note of a directory that is about to be listed. */
+static void
+note_directory(WalredoListing *listing, const char *path)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(listing->context);
+	ListedDirectory *listed = palloc(sizeof(ListedDirectory));
+
+	listed->path = pstrdup(path);
+	walredo_file_state_get(path, &listed->state);
+	listing->listed = lappend(listing->listed, listed);
+	MemoryContextSwitchTo(old_context);
+}
+
 static void
 list_folder(WalredoListing *listing, int directory, const char *folder)
 {
@@ -273,6 +301,7 @@ list_folder(WalredoListing *listing, int directory, const char *folder)
 
 	snprintf(path, sizeof(path), "%s/%s",
 			 listing->directories[directory].path, folder);
+	note_directory(listing, path);
 	dir = AllocateDir(path);
 
 	/* It may be a file of that name, or have been removed. */
@@ -293,9 +322,11 @@ static void
 list_directory(WalredoListing *listing, int directory)
 {
 	const char *path = listing->directories[directory].path;
-	DIR		   *dir = AllocateDir(path);
+	DIR		   *dir;
 	struct dirent *de;
 
+	note_directory(listing, path);
+	dir = AllocateDir(path);
 	if (dir == NULL && listing->quiet)
 		return;
 	while ((de = ReadDirExtended(dir, path,
@@ -344,6 +375,8 @@ walredo_listing_refresh(WalredoListing *listing)
 	old_context = MemoryContextSwitchTo(listing->context);
 	listing->nfiles = 0;
 	listing->nhistories = 0;
+	listing->listed = NIL;
+	listing->number++;
 	listing->max_files = 64;
 	listing->files = palloc(listing->max_files * sizeof(WalredoListedFile));
 	MemoryContextSwitchTo(old_context);
@@ -356,6 +389,30 @@ walredo_listing_refresh(WalredoListing *listing)
 		   listing->files[listing->nfiles - 1 -
 						  listing->nhistories].kind == WALREDO_FILE_HISTORY)
 		listing->nhistories++;
+}
+
+bool
+walredo_listing_update(WalredoListing *listing)
+{
+	ListCell   *lc;
+
+	foreach(lc, listing->listed)
+	{
+		ListedDirectory *listed = lfirst(lc);
+
+		if (!walredo_file_state_holds(listed->path, &listed->state))
+		{
+			walredo_listing_refresh(listing);
+			return true;
+		}
+	}
+	return false;
+}
+
+uint64
+walredo_listing_number(WalredoListing *listing)
+{
+	return listing->number;
 }
 
 WalredoListing *
@@ -424,15 +481,24 @@ walredo_listed_name(const WalredoListedFile *file, char *name)
 }
 
 void
+walredo_listed_name_in_directory(const WalredoListedFile *file, char *name)
+{
+	char		plain[WALREDO_LISTED_NAME];
+	char		folder[FOLDER_DIGITS + 2] = "";
+
+	walredo_listed_name(file, plain);
+	if (file->in_folder)
+		snprintf(folder, sizeof(folder), "%.*s/", FOLDER_DIGITS, plain);
+	snprintf(name, MAXPGPATH, "%s%s", folder, plain);
+}
+
+void
 walredo_listed_path(WalredoListing *listing, const WalredoListedFile *file,
 					char *path)
 {
-	char		name[WALREDO_LISTED_NAME];
-	char		folder[FOLDER_DIGITS + 2] = "";
+	char		name[MAXPGPATH];
 
-	walredo_listed_name(file, name);
-	if (file->in_folder)
-		snprintf(folder, sizeof(folder), "%.*s/", FOLDER_DIGITS, name);
-	snprintf(path, MAXPGPATH, "%s/%s%s",
-			 listing->directories[file->directory].path, folder, name);
+	walredo_listed_name_in_directory(file, name);
+	snprintf(path, MAXPGPATH, "%s/%s",
+			 listing->directories[file->directory].path, name);
 }

@@ -23,6 +23,8 @@
 typedef struct WalredoDirectory
 {
 	char	   *path;
+	char	   *absolute;		/* the same, not relative to the data
+								 * directory */
 	bool		is_pg_wal;		/* given as $pg_wal */
 } WalredoDirectory;
 
@@ -74,6 +76,16 @@ extern WalredoListing *walredo_listing_create(const WalredoDirectory *dirs,
 extern void walredo_listing_refresh(WalredoListing *listing);
 
 /*
+ * The same, unless nothing has changed in any of the directories, which takes a
+ * stat() of each, and of each folder.  Returns whether they have been listed
+ * again.
+ */
+extern bool walredo_listing_update(WalredoListing *listing);
+
+/* A number that changes whenever the directories are listed again. */
+extern uint64 walredo_listing_number(WalredoListing *listing);
+
+/*
  * The files, ordered by log, seg, and tli, all ascending.  Files of one segment
  * stand in the order in which they should be tried: whole before partial ones,
  * then in the order of the directories.  History files and others come last.
@@ -93,12 +105,14 @@ extern const WalredoListedFile *walredo_history_files(WalredoListing *listing,
 													  int *nfiles);
 
 /*
- * The path of a file, in buf of MAXPGPATH bytes, and its name in its directory,
- * in buf of WALREDO_LISTED_NAME bytes.
+ * The path of a file, and its path within its directory, each in a buffer of
+ * MAXPGPATH bytes; and its name, in a buffer of WALREDO_LISTED_NAME bytes.
  */
 #define WALREDO_LISTED_NAME		128
 extern void walredo_listed_path(WalredoListing *listing,
 								const WalredoListedFile *file, char *path);
+extern void walredo_listed_name_in_directory(const WalredoListedFile *file,
+											 char *name);
 extern void walredo_listed_name(const WalredoListedFile *file, char *name);
 
 #endif							/* WALREDO_LISTING_H */

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
+#include "source/file_state.h"
 #include "source/restore.h"
 #include "source/source_internal.h"
 #include "source/timeline.h"
@@ -35,12 +36,20 @@
 /* A segment file that has been opened. */
 typedef struct OpenSegment
 {
-	int			fd;
+	int			fd;				/* -1 if only its status was needed */
 	struct stat st;
 	WalredoSegment segment;
 	bool		is_whole;		/* all of the segment is in it, as far as that
 								 * is known */
 } OpenSegment;
+
+/* What a file is opened for. */
+typedef enum OpenPurpose
+{
+	OPEN_TO_READ,
+	OPEN_TO_LOOK				/* to know whether it is there: need not be
+								 * opened if stat() tells */
+} OpenPurpose;
 
 /* What the beginning of a file says. */
 typedef enum FileQuality
@@ -73,8 +82,37 @@ walredo_source_open_files(WalredoSource *source, const char *directories)
 	files->listing =
 		walredo_listing_create(files->directories, files->ndirectories,
 							   source->tolerance == WALREDO_TOLERATE_ALL);
+	files->held = walredo_held_file_create();
+	walredo_source_begin_use(source);
+}
+
+void
+walredo_source_begin_use(WalredoSource *source)
+{
+	WalredoSourceFiles *files = source->files;
+	MemoryContext old_context;
+
+	files->using = AllocSetContextCreate(files->context,
+										 "walredo use of a source",
+										 ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(files->using);
 	files->reading = walredo_segment_file_create();
 	files->probing = walredo_segment_file_create();
+	MemoryContextSwitchTo(old_context);
+	files->not_restored = NULL;
+	files->has_asked = false;
+	files->use++;
+}
+
+/*
+ * To delete the context also frees the memory of compression libraries, for
+ * which pfree() would not be enough.
+ */
+void
+walredo_source_end_use(WalredoSource *source)
+{
+	walredo_held_file_close(source->files->held);
+	MemoryContextDelete(source->files->using);
 }
 
 void
@@ -105,7 +143,7 @@ walredo_source_restore(WalredoSource *source, const char *name, char *path)
 		HASHCTL		ctl = {
 			.keysize = MAXFNAMELEN,
 			.entrysize = MAXFNAMELEN,
-			.hcxt = files->context
+			.hcxt = files->using
 		};
 
 		files->not_restored = hash_create("walredo files not restored", 64,
@@ -114,30 +152,136 @@ walredo_source_restore(WalredoSource *source, const char *name, char *path)
 	}
 	if (hash_search(files->not_restored, name, HASH_FIND, NULL) != NULL)
 		return false;
+	files->has_asked = true;
 	found = walredo_restore_file(name, path);
 	if (!found)
 		(void) hash_search(files->not_restored, name, HASH_ENTER, NULL);
 	return found;
 }
 
+/* By what a file is known whose header has been read. */
+typedef struct HeaderKey
+{
+	dev_t		device;
+	ino_t		inode;
+	off_t		size;
+	struct timespec modified;
+	struct timespec changed;
+} HeaderKey;
+
+/* Its header. */
+typedef struct KnownHeader
+{
+	HeaderKey	key;
+	XLogLongPageHeaderData header;
+	bool		is_compressed;
+	bool		is_settled;		/* a change of the file will be seen */
+	uint64		use;			/* when it was read */
+} KnownHeader;
+
+/* The most headers that are kept: those of 1 TB of segments of 16 MB. */
+#define MAX_HEADERS		65536
+
+static void
+set_header_key(HeaderKey *key, const struct stat *st)
+{
+	memset(key, 0, sizeof(*key));
+	key->device = st->st_dev;
+	key->inode = st->st_ino;
+	key->size = st->st_size;
+	key->modified = st->st_mtim;
+	key->changed = st->st_ctim;
+}
+
 /*
- * Gets the long page header at the beginning of an open file, and whether the
- * file is compressed.  Returns NULL, or says why that is not possible.
+ * Returns the header of a file if it is known, or NULL.
+ *
+ * A compressed file that was written just now is taken for unchanged as long as
+ * the source is used, so that its beginning need not be decompressed again for
+ * each chunk.
+ */
+static const KnownHeader *
+known_header(WalredoSource *source, const struct stat *st)
+{
+	WalredoSourceFiles *files = source->files;
+	const KnownHeader *known;
+	HeaderKey	key;
+
+	if (files->headers == NULL)
+		return NULL;
+	set_header_key(&key, st);
+	known = hash_search(files->headers, &key, HASH_FIND, NULL);
+	if (known == NULL || known->is_settled ||
+		(known->is_compressed && known->use == files->use))
+		return known;
+	return NULL;
+}
+
+/* Takes note of the header of a file that had this status at some time. */
+static void
+remember_header(WalredoSource *source, const struct stat *st,
+				const XLogLongPageHeaderData *header, bool is_compressed,
+				bool is_settled)
+{
+	WalredoSourceFiles *files = source->files;
+	KnownHeader *known;
+	HeaderKey	key;
+
+	if (files->headers != NULL &&
+		hash_get_num_entries(files->headers) >= MAX_HEADERS)
+	{
+		hash_destroy(files->headers);
+		files->headers = NULL;
+	}
+	if (files->headers == NULL)
+	{
+		HASHCTL		ctl = {
+			.keysize = sizeof(HeaderKey),
+			.entrysize = sizeof(KnownHeader),
+			.hcxt = files->context
+		};
+
+		files->headers = hash_create("walredo headers of segments", 64, &ctl,
+									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	set_header_key(&key, st);
+	known = hash_search(files->headers, &key, HASH_ENTER, NULL);
+	known->header = *header;
+	known->is_compressed = is_compressed;
+	known->is_settled = is_settled;
+	known->use = files->use;
+}
+
+/*
+ * Gets the long page header at the beginning of a file with this status, and
+ * whether the file is compressed.  fd is the file, open; it is not used if the
+ * header is known.  Returns NULL, or says why that is not possible.
  */
 static const char *
 probe_header(WalredoSource *source, int fd, const struct stat *st,
 			 XLogLongPageHeader header, bool *is_compressed)
 {
 	WalredoSourceFiles *files = source->files;
+	const KnownHeader *known = known_header(source, st);
+	struct timespec now;
+	struct stat before;
 	const char *problem;
 	Size		n;
+	bool		is_settled;
 
 	*is_compressed = true;
-	if (files->is_probed && walredo_is_same_file(&files->probed, st))
+	if (known != NULL)
 	{
-		*header = files->probed_header;
+		*header = known->header;
+		*is_compressed = known->is_compressed;
 		return NULL;
 	}
+
+	/* The file may have been changed since it was opened. */
+	clock_gettime(CLOCK_REALTIME, &now);
+	is_settled = fstat(fd, &before) == 0 &&
+		walredo_is_same_file(&before, st) &&
+		walredo_file_is_settled(st, &now);
 
 	n = walredo_segment_file_read(files->probing, fd, st, WalSegMaxSize, 0,
 								  (char *) header,
@@ -149,14 +293,34 @@ probe_header(WalredoSource *source, int fd, const struct stat *st,
 	if (n < sizeof(XLogLongPageHeaderData))
 		return "it is empty, or ends within its first page's header";
 
-	/* A plain file may be written to, and its header is read quickly. */
-	if (*is_compressed)
-	{
-		files->is_probed = true;
-		files->probed = *st;
-		files->probed_header = *header;
-	}
+	if (is_settled || *is_compressed)
+		remember_header(source, st, header, *is_compressed, is_settled);
 	return NULL;
+}
+
+/*
+ * Opens a file for walredo_source_read_header() and its like, or only gets its
+ * status if that is enough, as its header is known; then the result is true,
+ * but *fd is -1.  If the result is false, errno is set as by
+ * walredo_open_regular_file().
+ */
+static bool
+open_or_look(WalredoSource *source, const char *path, bool is_enough, int *fd,
+			 struct stat *st)
+{
+	*fd = -1;
+	if (stat(path, st) == 0 && S_ISREG(st->st_mode) &&
+		(is_enough || known_header(source, st) != NULL))
+		return true;
+	*fd = walredo_open_regular_file(path, st);
+	return *fd >= 0;
+}
+
+static void
+close_if_open(int fd)
+{
+	if (fd >= 0)
+		CloseTransientFile(fd);
 }
 
 const char *
@@ -164,15 +328,15 @@ walredo_source_read_header(WalredoSource *source, const char *path,
 						   XLogLongPageHeader header)
 {
 	struct stat st;
-	int			fd = walredo_open_regular_file(path, &st);
+	int			fd;
 	bool		is_compressed;
 	const char *problem;
 
-	if (fd < 0)
+	if (!open_or_look(source, path, false, &fd, &st))
 		return errno == EISDIR ? "it is not a regular file" :
 			psprintf("it cannot be opened: %m");
 	problem = probe_header(source, fd, &st, header, &is_compressed);
-	CloseTransientFile(fd);
+	close_if_open(fd);
 	return problem;
 }
 
@@ -260,12 +424,11 @@ listed_problem(WalredoSource *source, const WalredoListedFile *file,
 	if (file->kind == WALREDO_FILE_OTHER)
 		return "its name is not that of a segment or of a compressed segment";
 	walredo_listed_path(source->files->listing, file, path);
-	fd = walredo_open_regular_file(path, &st);
-	if (fd < 0)
+	if (!open_or_look(source, path, false, &fd, &st))
 		return errno == EISDIR ? "it is not a regular file" :
 			psprintf("it cannot be opened: %m");
 	problem = file_problem(source, fd, &st, segno, whole, &is_other_system);
-	CloseTransientFile(fd);
+	close_if_open(fd);
 	if (problem == NULL && whole && file->kind == WALREDO_FILE_PARTIAL)
 		return "it is partial";
 	return problem;
@@ -350,6 +513,100 @@ walredo_source_segment_name(WalredoSource *source, XLogRecPtr lsn)
 	return name;
 }
 
+/*
+ * The files of a segment of a timeline: their number, and the index of the
+ * first.
+ */
+static int
+listed_files(WalredoSource *source, TimeLineID tli, XLogSegNo segno, int *first)
+{
+	WalredoListing *listing = source->files->listing;
+	uint64		per_id = XLogSegmentsPerXLogId(source->segsize);
+	uint32		log = segno / per_id;
+	uint32		seg = segno % per_id;
+	int			nlisted;
+	const WalredoListedFile *listed = walredo_segment_files(listing, &nlisted);
+	int			next;
+
+	*first = 0;
+
+	/* A segment number that does not fit is one that nobody has. */
+	if (segno / per_id > PG_UINT32_MAX)
+		return 0;
+	*first = walredo_listing_find(listing, log, seg, tli);
+	for (next = *first; next < nlisted && listed[next].log == log &&
+		 listed[next].seg == seg && listed[next].tli == tli; next++);
+	return next - *first;
+}
+
+/*
+ * Returns whether a segment of a timeline can hold lsn.  If it does, the
+ * timeline's files are those to read it from, unless a newer one has some.
+ */
+static bool
+may_hold(WalredoSource *source, const WalredoTimeline *timeline, XLogRecPtr lsn)
+{
+	return lsn < timeline->end &&
+		walredo_timeline_covers(timeline, lsn / source->segsize,
+								source->segsize);
+}
+
+/* Sets *id to that of a listed file with the given status. */
+static void
+identify(WalredoSource *source, const WalredoTimeline *timeline,
+		 XLogSegNo segno, const WalredoListedFile *file, const struct stat *st,
+		 WalredoSegmentId *id)
+{
+	id->system_identifier = source->system_identifier;
+	id->tli = timeline->tli;
+	id->segno = segno;
+	id->segsize = source->segsize;
+	strlcpy(id->directory,
+			source->files->directories[file->directory].absolute, MAXPGPATH);
+	walredo_listed_name_in_directory(file, id->name);
+	id->size = st->st_size;
+	id->mtime = (int64) st->st_mtim.tv_sec * INT64CONST(1000000000) +
+		st->st_mtim.tv_nsec;
+	id->inode = st->st_ino;
+	id->valid_end = timeline->end;
+}
+
+bool
+walredo_source_identify(WalredoSource *source, XLogRecPtr lsn, int n,
+						WalredoSegmentId *id)
+{
+	XLogSegNo	segno = lsn / source->segsize;
+	int			nlisted;
+	const WalredoListedFile *listed =
+		walredo_segment_files(source->files->listing, &nlisted);
+	ListCell   *lc;
+
+	foreach(lc, source->history)
+	{
+		WalredoTimeline *timeline = lfirst(lc);
+		int			first;
+		int			nfiles;
+
+		if (!may_hold(source, timeline, lsn))
+			continue;
+		nfiles = listed_files(source, timeline->tli, segno, &first);
+		for (int i = first; i < first + nfiles; i++)
+		{
+			char		path[MAXPGPATH];
+			struct stat st;
+
+			if (listed[i].kind != WALREDO_FILE_WHOLE)
+				continue;
+			walredo_listed_path(source->files->listing, &listed[i], path);
+			if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || n-- > 0)
+				continue;
+			identify(source, timeline, segno, &listed[i], &st, id);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* ----------------------------------------
  * Opening segments
  * ----------------------------------------
@@ -408,6 +665,15 @@ set_broken(WalredoSource *source, const struct stat *st)
 }
 
 /*
+ * Is this a file in pg_wal, under that name?
+ */
+static bool
+is_in_pg_wal(WalredoSource *source, const WalredoListedFile *file)
+{
+	return source->files->directories[file->directory].is_pg_wal;
+}
+
+/*
  * What is known of an open file of a segment.
  *
  * A file in pg_wal is not examined: it is this server's, and if it is not as it
@@ -421,7 +687,7 @@ quality_of(WalredoSource *source, const WalredoListedFile *file,
 	bool		is_compressed;
 
 	opened->is_whole = false;
-	if (source->files->directories[file->directory].is_pg_wal)
+	if (is_in_pg_wal(source, file))
 	{
 		opened->is_whole = file->kind == WALREDO_FILE_WHOLE &&
 			opened->st.st_size >= source->segsize;
@@ -453,34 +719,36 @@ quality_of(WalredoSource *source, const WalredoListedFile *file,
  */
 static bool
 open_listed(WalredoSource *source, const WalredoTimeline *timeline,
-			XLogSegNo segno, FileQuality wanted, OpenSegment *opened,
-			bool *is_stale)
+			XLogSegNo segno, FileQuality wanted, OpenPurpose how,
+			OpenSegment *opened, bool *is_stale)
 {
 	WalredoListing *listing = source->files->listing;
-	uint64		per_id = XLogSegmentsPerXLogId(source->segsize);
-	uint32		log = segno / per_id;
-	uint32		seg = segno % per_id;
 	int			nlisted;
 	const WalredoListedFile *listed = walredo_segment_files(listing, &nlisted);
 	char		path[MAXPGPATH];
+	int			first;
+	int			nfiles = listed_files(source, timeline->tli, segno, &first);
 
-	/* A segment number that does not fit is one that nobody has. */
-	if (segno / per_id > PG_UINT32_MAX)
-		return false;
-
-	for (int i = walredo_listing_find(listing, log, seg, timeline->tli);
-		 i < nlisted && listed[i].log == log && listed[i].seg == seg &&
-		 listed[i].tli == timeline->tli; i++)
+	for (int i = first; i < first + nfiles; i++)
 	{
 		FileQuality quality;
+		bool		is_there;
 
 		CHECK_FOR_INTERRUPTS();
 		if (listed[i].kind == WALREDO_FILE_OTHER ||
 			(wanted == FILE_GOOD && listed[i].kind != WALREDO_FILE_WHOLE))
 			continue;
 		walredo_listed_path(listing, &listed[i], path);
-		opened->fd = walredo_open_regular_file(path, &opened->st);
-		if (opened->fd < 0)
+		if (how == OPEN_TO_LOOK)
+			is_there = open_or_look(source, path,
+									is_in_pg_wal(source, &listed[i]),
+									&opened->fd, &opened->st);
+		else
+		{
+			opened->fd = walredo_open_regular_file(path, &opened->st);
+			is_there = (opened->fd >= 0);
+		}
+		if (!is_there)
 		{
 			*is_stale |= (errno == ENOENT);
 			if (wanted == FILE_GOOD || counts_as_missing(source))
@@ -493,9 +761,13 @@ open_listed(WalredoSource *source, const WalredoTimeline *timeline,
 		if (quality <= wanted)
 		{
 			walredo_listed_name(&listed[i], opened->segment.name);
+			opened->segment.has_id = (wanted == FILE_GOOD);
+			if (opened->segment.has_id)
+				identify(source, timeline, segno, &listed[i], &opened->st,
+						 &opened->segment.id);
 			return true;
 		}
-		CloseTransientFile(opened->fd);
+		close_if_open(opened->fd);
 	}
 	return false;
 }
@@ -533,6 +805,7 @@ open_restored(WalredoSource *source, const WalredoTimeline *timeline,
 				 errdetail("There is a file, but it cannot be used: %s.",
 						   problem)));
 	strlcpy(opened->segment.name, name, WALREDO_SEGMENT_NAME);
+	opened->segment.has_id = false;
 	opened->is_whole = true;
 	return true;
 }
@@ -551,16 +824,17 @@ open_restored(WalredoSource *source, const WalredoTimeline *timeline,
  */
 static bool
 open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
-			 OpenSegment *opened)
+			 OpenPurpose how, OpenSegment *opened)
 {
+	static uint64 last_opening = 0;
 	XLogSegNo	segno = lsn / source->segsize;
 	bool		is_stale = source->files->has_pg_wal;
 
 	/*
 	 * A file that was listed may have been renamed since, as pg_receivewal
 	 * does when it is complete, and in pg_wal, there may be one that was not
-	 * there yet.  So list the directories again, once, before saying that
-	 * there is none.
+	 * there yet.  So list the directories again, once, if they have changed,
+	 * before saying that there is none.
 	 */
 	for (int attempt = 0; attempt < 2; attempt++)
 	{
@@ -570,17 +844,17 @@ open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 		{
 			WalredoTimeline *timeline = lfirst(lc);
 
-			if (lsn >= timeline->end ||
-				!walredo_timeline_covers(timeline, segno, source->segsize))
+			if (!may_hold(source, timeline, lsn))
 				continue;
 
-			if (open_listed(source, timeline, segno, FILE_GOOD, opened,
+			if (open_listed(source, timeline, segno, FILE_GOOD, how, opened,
 							&is_stale) ||
 				(may_restore &&
 				 open_restored(source, timeline, segno, opened)) ||
-				open_listed(source, timeline, segno, FILE_DUBIOUS, opened,
-							&is_stale))
+				open_listed(source, timeline, segno, FILE_DUBIOUS, how,
+							opened, &is_stale))
 			{
+				opened->segment.opening = ++last_opening;
 				opened->segment.tli = timeline->tli;
 				opened->segment.valid_end = timeline->end;
 				opened->segment.problem = NULL;
@@ -589,8 +863,8 @@ open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 		}
 		if (!is_stale)
 			break;
-		if (attempt == 0)
-			walredo_listing_refresh(source->files->listing);
+		if (attempt == 0 && !walredo_listing_update(source->files->listing))
+			break;
 	}
 	return false;
 }
@@ -610,7 +884,7 @@ walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!open_segment(source, lsn, true, &opened))
+		if (!open_segment(source, lsn, true, OPEN_TO_READ, &opened))
 			return false;
 		*nread = walredo_segment_file_read(file, opened.fd, &opened.st,
 										   source->segsize, offset, buf,
@@ -636,14 +910,64 @@ walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
 }
 
 bool
+walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
+					WalredoSegment *segment)
+{
+	WalredoSourceFiles *files = source->files;
+	OpenSegment opened;
+
+	if (files->held->fd >= 0 &&
+		files->held_segno == lsn / source->segsize &&
+		lsn < files->held_segment.valid_end &&
+		files->held_followed == source->tli)
+	{
+		*segment = files->held_segment;
+		return true;
+	}
+
+	walredo_held_file_close(files->held);
+	if (!open_segment(source, lsn, true, OPEN_TO_READ, &opened))
+		return false;
+	walredo_held_file_take(files->held, opened.fd, &opened.st);
+	files->held_segment = opened.segment;
+	files->held_segno = lsn / source->segsize;
+	files->held_followed = source->tli;
+	*segment = opened.segment;
+	return true;
+}
+
+bool
+walredo_source_read_held(WalredoSource *source, uint32 offset, char *buf,
+						 Size length, Size *nread, const char **problem)
+{
+	WalredoSegmentFile *file = source->files->reading;
+	WalredoHeldFile *held = source->files->held;
+
+	Assert(held->fd >= 0);
+	Assert(length <= source->segsize - offset);
+
+	*nread = walredo_segment_file_read(file, held->fd, &held->st,
+									   source->segsize, offset, buf, length,
+									   problem);
+	if (*problem == NULL || is_broken(source, &held->st) ||
+		walredo_segment_compression(file) == WALREDO_PLAIN)
+		return true;
+
+	/* That the file is damaged was not known before: is there another? */
+	set_broken(source, &held->st);
+	walredo_held_file_close(held);
+	return false;
+}
+
+bool
 walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
 				   XLogRecPtr *valid_end)
 {
 	OpenSegment opened;
 
-	if (!open_segment(source, lsn, true, &opened))
+	if (!open_segment(source, lsn, true, OPEN_TO_LOOK, &opened))
 		return false;
-	CloseTransientFile(opened.fd);
+	close_if_open(opened.fd);
 	*valid_end = opened.segment.valid_end;
 	return true;
 }
@@ -653,6 +977,25 @@ walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
  * ----------------------------------------
  */
 
+/*
+ * The index of the first listed file of a segment from this one on, or the
+ * number of files.
+ */
+static int
+first_file_from(WalredoSource *source, XLogSegNo segno)
+{
+	uint64		per_id = XLogSegmentsPerXLogId(source->segsize);
+	int			nlisted;
+
+	if (segno / per_id > PG_UINT32_MAX)
+	{
+		(void) walredo_segment_files(source->files->listing, &nlisted);
+		return nlisted;
+	}
+	return walredo_listing_find(source->files->listing, segno / per_id,
+								segno % per_id, 0);
+}
+
 XLogSegNo
 walredo_source_newest(WalredoSource *source, XLogSegNo before)
 {
@@ -660,9 +1003,9 @@ walredo_source_newest(WalredoSource *source, XLogSegNo before)
 	int			nlisted;
 
 	/* More may have come since they were listed. */
-	walredo_listing_refresh(source->files->listing);
+	(void) walredo_listing_update(source->files->listing);
 	listed = walredo_segment_files(source->files->listing, &nlisted);
-	for (int i = nlisted - 1; i >= 0; i--)
+	for (int i = first_file_from(source, before) - 1; i >= 0; i--)
 	{
 		XLogSegNo	segno;
 
@@ -690,10 +1033,16 @@ segment_is_there(WalredoSource *source, XLogSegNo segno, bool whole,
 	 */
 	if (whole)
 		lsn += source->segsize - 1;
-	if (!open_segment(source, lsn, may_restore, &opened))
+	if (!open_segment(source, lsn, may_restore, OPEN_TO_LOOK, &opened))
 		return false;
-	CloseTransientFile(opened.fd);
+	close_if_open(opened.fd);
 	return !whole || opened.is_whole;
+}
+
+bool
+walredo_source_has_whole(WalredoSource *source, XLogSegNo segno)
+{
+	return segment_is_there(source, segno, true, true);
 }
 
 /*
@@ -736,6 +1085,7 @@ walredo_source_start(WalredoSource *source, XLogRecPtr end_lsn)
 {
 	bool		can_restore = walredo_restore_is_enabled() &&
 		source->tolerance != WALREDO_TOLERATE_ALL;
+	WalredoSourceFiles *files = source->files;
 	XLogSegNo	last;
 	XLogSegNo	first;
 
@@ -765,7 +1115,9 @@ walredo_source_start(WalredoSource *source, XLogRecPtr end_lsn)
 
 	/*
 	 * Go back from segment to segment as long as each is there.  Of the last
-	 * one it is enough that it exists.  The others must be whole.
+	 * one it is enough that it exists.  The others must be whole.  Those that
+	 * were whole before in the same listing need not be looked at again.  But
+	 * the one before these may have become whole.
 	 */
 	first = last + 1;
 	while (first > 0 &&
@@ -773,6 +1125,15 @@ walredo_source_start(WalredoSource *source, XLogRecPtr end_lsn)
 	{
 		CHECK_FOR_INTERRUPTS();
 		first--;
+		if (files->gapless_listing == walredo_listing_number(files->listing) &&
+			first <= files->gapless_last && first > files->gapless_first)
+			first = files->gapless_first;
+	}
+	if (first <= last)
+	{
+		files->gapless_first = first;
+		files->gapless_last = last;
+		files->gapless_listing = walredo_listing_number(files->listing);
 	}
 	if (can_restore)
 		first = first_restored(source, first);
@@ -825,15 +1186,18 @@ walredo_source_find_unusable(WalredoSource *source, XLogSegNo first,
 		walredo_segment_files(source->files->listing, &nlisted);
 	int			next;
 
-	for (int i = 0; i < nlisted; i = next)
+	for (int i = first_file_from(source, first); i < nlisted; i = next)
 	{
 		XLogSegNo	segno;
 		const char *its_problem;
 
 		CHECK_FOR_INTERRUPTS();
 		next = i + 1;
-		if (!walredo_source_segno(source, &listed[i], &segno) ||
-			segno < first || segno > last ||
+		if (!walredo_source_segno(source, &listed[i], &segno))
+			continue;
+		if (segno > last)
+			break;
+		if (segno < first ||
 			!walredo_source_in_history(source, listed[i].tli, segno))
 			continue;
 		if (good_file(source, i, segno, whole, &next, &its_problem) != NULL)

@@ -23,11 +23,19 @@
  * here, except that the header of its first page says to which system it
  * belongs.  The pages are validated by the reader.
  *
- * No file stays open between two calls.  A set-returning function can be left
- * in the middle, and its caller can roll back a subtransaction and then
- * continue to fetch.  By then, a descriptor that belonged to the
- * subtransaction has been closed, and its number may even be that of another
- * file.  Opening the segment again for each chunk costs next to nothing.
+ * To find all that out again for each page would take longer than to read the
+ * few records that the page needs.  So sources are kept from one call to the
+ * next, and stat() tells whether what they know still holds: of each directory
+ * (listing.c), of the files that steps 2 to 4 have looked into, and of each
+ * segment file whose header was read before (segments.c).  Only what has
+ * changed is read again.  A source that is in use belongs to who uses it, and
+ * is gone with the memory context after an error.  It is kept, out of reach of
+ * errors, by walredo_source_end(), and taken away again by
+ * walredo_source_begin().
+ *
+ * While WAL is scanned, a segment is opened again for each chunk, which costs
+ * next to nothing.  Only those who read single pages keep a file open
+ * (held_file.c).
  *
  * Directories that are not the server's can be anyone's, and files in them can
  * be anything: no name is used in a message, and no file opened, before it has
@@ -52,6 +60,7 @@
 #include "access/xlogrecovery.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "source/file_state.h"
 #include "source/restore.h"
 #include "source/source_internal.h"
 #include "source/timeline.h"
@@ -64,6 +73,50 @@ char	   *walredo_timeline_setting;
 /* What it can be other than the number of a timeline. */
 #define TIMELINE_CURRENT	((TimeLineID) 0)
 #define TIMELINE_LATEST		((TimeLineID) UINT_MAX)
+
+/* The most sources that are kept, and the most memory of all of them. */
+#define MAX_KEPT_SOURCES	4
+#define MAX_KEPT_MEMORY		(16 * 1024 * 1024)
+
+/*
+ * The most files that are looked at again before what they said is used.  If
+ * more had to be looked into, as in an archive of another system, a change of
+ * one of the others within its directory, without a change of the directory,
+ * goes unnoticed until the file is read: then its header is checked.
+ */
+#define MAX_DECIDING_FILES	64
+
+/* A file on which it depended whose WAL is read, or along which timeline. */
+typedef struct DecidingFile
+{
+	char	   *path;
+	WalredoFileState state;
+} DecidingFile;
+
+/* What a source must know to be kept. */
+struct WalredoKeptSource
+{
+	MemoryContext context;		/* of the DecidingFiles, below the source's */
+
+	/* For what it can be used. */
+	char	   *directories;	/* as given, or NULL */
+	WalredoTolerance tolerance;
+	char	   *timeline;		/* walredo.timeline */
+	char	   *restore_command;	/* walredo.restore_command */
+	TimeLineID	server_tli;		/* the timeline that the server is on */
+
+	/* What it depends on, apart from which files are in the directories. */
+	List	   *deciding;		/* DecidingFiles */
+	bool		has_asked;		/* walredo.restore_command was asked */
+
+	/* The WAL of another timeline that report_other_timeline() has found. */
+	bool		has_looked;
+	TimeLineID	other_tli;		/* or 0 */
+};
+
+/* The sources that nobody uses, the one that was used last first. */
+static WalredoSource *kept_sources[MAX_KEPT_SOURCES];
+static int	nkept_sources = 0;
 
 static void choose_system(WalredoSource *source);
 static void choose_timeline(WalredoSource *source);
@@ -214,6 +267,8 @@ walredo_source_follow_server(WalredoSource *source)
 
 	if (tli != source->tli)
 	{
+		/* It is not what is wanted next time. */
+		source->files->kept = NULL;
 		walredo_listing_refresh(source->files->listing);
 		follow(source, tli, read_history(source, tli, true, true, NULL));
 	}
@@ -224,8 +279,9 @@ walredo_source_follow_server(WalredoSource *source)
  * ----------------------------------------
  */
 
-WalredoSource *
-walredo_source_open(const char *directories, WalredoTolerance tolerance)
+/* Makes a source of which it is not known yet whose WAL it is. */
+static WalredoSource *
+open_source(const char *directories, WalredoTolerance tolerance)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "walredo source",
@@ -236,30 +292,231 @@ walredo_source_open(const char *directories, WalredoTolerance tolerance)
 	source->tolerance = tolerance;
 	walredo_source_open_files(source, directories);
 	MemoryContextSwitchTo(old_context);
+	return source;
+}
+
+/* ----------------------------------------
+ * Keeping sources
+ * ----------------------------------------
+ */
+
+static const char *
+setting_or_empty(const char *setting)
+{
+	return setting == NULL ? "" : setting;
+}
+
+/*
+ * Takes note that it depends on a file whose WAL is read, or along which
+ * timeline.  To be called before the file is read.
+ */
+static void
+note_deciding_file(WalredoSource *source, const char *path)
+{
+	WalredoKeptSource *kept = source->files->kept;
+	MemoryContext old_context;
+	DecidingFile *deciding;
+	ListCell   *lc;
+
+	if (kept == NULL || list_length(kept->deciding) >= MAX_DECIDING_FILES)
+		return;
+	foreach(lc, kept->deciding)
+	{
+		/* What is read later cannot be older than what was noted first. */
+		if (strcmp(((DecidingFile *) lfirst(lc))->path, path) == 0)
+			return;
+	}
+	old_context = MemoryContextSwitchTo(kept->context);
+	deciding = palloc(sizeof(DecidingFile));
+	deciding->path = pstrdup(path);
+	walredo_file_state_get(path, &deciding->state);
+	kept->deciding = lappend(kept->deciding, deciding);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Has none of the files changed on which it depended? */
+static bool
+deciding_files_hold(WalredoKeptSource *kept)
+{
+	ListCell   *lc;
+
+	foreach(lc, kept->deciding)
+	{
+		DecidingFile *deciding = lfirst(lc);
+
+		if (!walredo_file_state_holds(deciding->path, &deciding->state))
+			return false;
+	}
+	return true;
+}
+
+/* Makes a source keepable, of which nothing has been decided yet. */
+static void
+prepare_to_keep(WalredoSource *source, const char *directories)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(source->files->context);
+	WalredoKeptSource *kept = palloc0(sizeof(WalredoKeptSource));
+
+	kept->directories = directories == NULL ? NULL : pstrdup(directories);
+	kept->tolerance = source->tolerance;
+	kept->timeline = pstrdup(setting_or_empty(walredo_timeline_setting));
+	kept->restore_command = pstrdup(setting_or_empty(walredo_restore_command));
+	kept->context = AllocSetContextCreate(source->files->context,
+										  "walredo kept source",
+										  ALLOCSET_SMALL_SIZES);
+	source->files->kept = kept;
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Can a source that is kept be used for this, if nothing has changed? */
+static bool
+is_wanted(const WalredoSource *source, const char *directories,
+		  WalredoTolerance tolerance)
+{
+	const WalredoKeptSource *kept = source->files->kept;
+
+	return (directories == NULL ? kept->directories == NULL :
+			kept->directories != NULL &&
+			strcmp(kept->directories, directories) == 0) &&
+		kept->tolerance == tolerance &&
+		strcmp(kept->timeline,
+			   setting_or_empty(walredo_timeline_setting)) == 0 &&
+		strcmp(kept->restore_command,
+			   setting_or_empty(walredo_restore_command)) == 0 &&
+		kept->server_tli == local_timeline();
+}
+
+static void
+free_last_kept(void)
+{
+	MemoryContextDelete(kept_sources[--nkept_sources]->files->context);
+}
+
+static void
+remove_kept(int i)
+{
+	nkept_sources--;
+	memmove(&kept_sources[i], &kept_sources[i + 1],
+			(nkept_sources - i) * sizeof(kept_sources[0]));
+}
+
+/*
+ * Takes the source for this from those that are kept, into the current memory
+ * context.  Returns NULL if there is none.
+ */
+static WalredoSource *
+take_kept(const char *directories, WalredoTolerance tolerance)
+{
+	for (int i = 0; i < nkept_sources; i++)
+	{
+		WalredoSource *source = kept_sources[i];
+
+		if (is_wanted(source, directories, tolerance))
+		{
+			remove_kept(i);
+			MemoryContextSetParent(source->files->context,
+								   CurrentMemoryContext);
+			walredo_source_begin_use(source);
+			return source;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Keeps a source that was used, and frees those that were not used for longest,
+ * so that neither their number nor their memory is too large.
+ */
+static void
+keep(WalredoSource *source)
+{
+	static MemoryContext context = NULL;
+	Size		memory = 0;
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext,
+										"walredo kept sources",
+										ALLOCSET_SMALL_SIZES);
+	if (nkept_sources == MAX_KEPT_SOURCES)
+		free_last_kept();
+	memmove(&kept_sources[1], &kept_sources[0],
+			nkept_sources * sizeof(kept_sources[0]));
+	kept_sources[0] = source;
+	nkept_sources++;
+	MemoryContextSetParent(source->files->context, context);
+
+	for (int i = 0; i < nkept_sources; i++)
+	{
+		MemoryContext its_context = kept_sources[i]->files->context;
+
+		memory += MemoryContextMemAllocated(its_context, true);
+		while (memory > MAX_KEPT_MEMORY && nkept_sources > i)
+			free_last_kept();
+	}
+}
+
+/* Decides whose WAL is read, and along which timeline. */
+static void
+decide(WalredoSource *source)
+{
+	WalredoKeptSource *kept = source->files->kept;
+
+	/*
+	 * The server may change to another timeline at any time.  If it does so
+	 * from now on, the decision is for the timeline before.
+	 */
+	kept->server_tli = local_timeline();
+	MemoryContextReset(kept->context);
+	kept->deciding = NIL;
+	kept->has_looked = false;
+	source->is_local = false;
+	source->files->gapless_listing = 0;
 
 	choose_system(source);
-	return source;
+	choose_timeline(source);
+	kept->has_asked = source->files->has_asked;
 }
 
 WalredoSource *
 walredo_source_begin(const char *directories, WalredoTolerance tolerance)
 {
-	WalredoSource *source = walredo_source_open(directories, tolerance);
+	WalredoSource *source = take_kept(directories, tolerance);
+	bool		is_decided = (source != NULL);
 
-	choose_timeline(source);
+	if (source == NULL)
+	{
+		source = open_source(directories, tolerance);
+		prepare_to_keep(source, directories);
+	}
+	else if (walredo_listing_update(source->files->listing) ||
+			 source->files->kept->has_asked ||
+			 !deciding_files_hold(source->files->kept))
+		is_decided = false;
+
+	if (!is_decided)
+		decide(source);
 	if (directories != NULL && tolerance != WALREDO_TOLERATE_ALL)
 		report_other_timeline(source);
 	return source;
 }
 
-/*
- * To delete the context also frees the memory of compression libraries, for
- * which pfree() would not be enough.
- */
+WalredoSource *
+walredo_source_open(const char *directories, WalredoTolerance tolerance)
+{
+	WalredoSource *source = open_source(directories, tolerance);
+
+	choose_system(source);
+	return source;
+}
+
 void
 walredo_source_end(WalredoSource *source)
 {
-	MemoryContextDelete(source->files->context);
+	walredo_source_end_use(source);
+	if (source->files->kept != NULL)
+		keep(source);
+	else
+		MemoryContextDelete(source->files->context);
 }
 
 /* Makes a timeline, of which this is the history, the one that is followed. */
@@ -269,6 +526,7 @@ follow(WalredoSource *source, TimeLineID tli, List *history)
 	list_free_deep(source->history);
 	source->tli = tli;
 	source->history = history;
+	source->files->gapless_listing = 0;
 }
 
 void
@@ -276,6 +534,7 @@ walredo_source_only_timeline(WalredoSource *source, TimeLineID tli)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(source->files->context);
 
+	source->files->kept = NULL;
 	follow(source, tli, walredo_timeline_history(tli, NULL, 0, NULL));
 	source->is_local = false;
 	MemoryContextSwitchTo(old_context);
@@ -339,6 +598,7 @@ is_candidate(WalredoSource *source, const WalredoListedFile *file)
 	if (file->kind != WALREDO_FILE_WHOLE && file->kind != WALREDO_FILE_PARTIAL)
 		return false;
 	walredo_listed_path(source->files->listing, file, path);
+	note_deciding_file(source, path);
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
@@ -606,6 +866,26 @@ holds_history(WalredoSource *source)
 	return false;
 }
 
+/* Is there a segment of another system than the one that is read? */
+static bool
+has_other_system(WalredoSource *source)
+{
+	XLogLongPageHeaderData header;
+	const WalredoListedFile *listed;
+	int			nlisted;
+
+	listed = walredo_segment_files(source->files->listing, &nlisted);
+	for (int i = 0; i < nlisted; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (is_candidate(source, &listed[i]) &&
+			walredo_source_is_valid(source, &listed[i], &header) &&
+			header.xlp_sysid != source->system_identifier)
+			return true;
+	}
+	return false;
+}
+
 /*
  * The newest timeline that has a segment of the system that is read, or a
  * history file.  A history file does not say to which system it belongs, so
@@ -618,23 +898,18 @@ newest_timeline(WalredoSource *source)
 	int			nlisted;
 	TimeLineID	newest = 0;
 	TimeLineID	newest_history = 0;
-	bool		is_mixed = false;
+	XLogLongPageHeaderData header;
 	char		path[MAXPGPATH];
 	char		name[MAXFNAMELEN];
 
 	listed = walredo_segment_files(source->files->listing, &nlisted);
 	for (int i = 0; i < nlisted; i++)
 	{
-		XLogLongPageHeaderData header;
-
 		CHECK_FOR_INTERRUPTS();
-		if (!is_candidate(source, &listed[i]) ||
-			!walredo_source_is_valid(source, &listed[i], &header))
-			continue;
-		if (header.xlp_sysid == source->system_identifier)
-			newest = Max(newest, listed[i].tli);
-		else
-			is_mixed = true;
+		if (listed[i].tli > newest && is_candidate(source, &listed[i]) &&
+			walredo_source_is_valid(source, &listed[i], &header) &&
+			header.xlp_sysid == source->system_identifier)
+			newest = listed[i].tli;
 	}
 
 	listed = walredo_history_files(source->files->listing, &nlisted);
@@ -644,11 +919,13 @@ newest_timeline(WalredoSource *source)
 
 		CHECK_FOR_INTERRUPTS();
 		walredo_listed_path(source->files->listing, &listed[i], path);
+		note_deciding_file(source, path);
 		if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
 			newest_history = Max(newest_history, listed[i].tli);
 	}
-	if (!is_mixed)
-		newest = Max(newest, newest_history);
+
+	if (newest_history > newest && !has_other_system(source))
+		newest = newest_history;
 
 	/*
 	 * Ask for the history files of later timelines, one after the other, as
@@ -672,10 +949,12 @@ static char *
 read_history_file(WalredoSource *source, const char *path, Size *length)
 {
 	struct stat st;
-	int			fd = walredo_open_regular_file(path, &st);
+	int			fd;
 	const char *problem;
 	char	   *text;
 
+	note_deciding_file(source, path);
+	fd = walredo_open_regular_file(path, &st);
 	if (fd < 0)
 	{
 		if (errno != ENOENT)
@@ -761,21 +1040,14 @@ read_history(WalredoSource *source, TimeLineID tli, bool local, bool elsewhere,
 }
 
 /*
- * Says which timeline is followed if there is WAL of another one, once for each
- * statement.  Someone who has given the timeline's number knows.
+ * Returns a timeline that is not in the history that is followed and of which
+ * there is WAL of the system that is read, or 0.
  */
-static void
-report_other_timeline(WalredoSource *source)
+static TimeLineID
+find_other_timeline(WalredoSource *source)
 {
-	static TimestampTz last_statement = 0;
 	const WalredoListedFile *listed;
 	int			nlisted;
-
-	if (wanted_timeline() != TIMELINE_CURRENT &&
-		wanted_timeline() != TIMELINE_LATEST)
-		return;
-	if (last_statement == GetCurrentStatementStartTimestamp())
-		return;
 
 	listed = walredo_segment_files(source->files->listing, &nlisted);
 	for (int i = 0; i < nlisted; i++)
@@ -783,17 +1055,42 @@ report_other_timeline(WalredoSource *source)
 		XLogLongPageHeaderData header;
 
 		CHECK_FOR_INTERRUPTS();
-		if (walredo_source_timeline(source, listed[i].tli) != NULL ||
-			!is_candidate(source, &listed[i]) ||
-			!walredo_source_is_valid(source, &listed[i], &header) ||
-			header.xlp_sysid != source->system_identifier)
-			continue;
-		last_statement = GetCurrentStatementStartTimestamp();
-		ereport(NOTICE,
-				(errmsg("WAL is read along timeline %u", source->tli),
-				 errdetail("Directory \"%s\" also has WAL of timeline %u, which is not in the history of that timeline.",
-						   source->directory, listed[i].tli),
-				 errhint("Set walredo.timeline to follow another timeline.")));
-		return;
+		if (walredo_source_timeline(source, listed[i].tli) == NULL &&
+			is_candidate(source, &listed[i]) &&
+			walredo_source_is_valid(source, &listed[i], &header) &&
+			header.xlp_sysid == source->system_identifier)
+			return listed[i].tli;
 	}
+	return 0;
+}
+
+/*
+ * Says which timeline is followed if there is WAL of another one, once for each
+ * statement.  Someone who has given the timeline's number knows.
+ */
+static void
+report_other_timeline(WalredoSource *source)
+{
+	static TimestampTz last_statement = 0;
+	WalredoKeptSource *kept = source->files->kept;
+
+	if (wanted_timeline() != TIMELINE_CURRENT &&
+		wanted_timeline() != TIMELINE_LATEST)
+		return;
+	if (last_statement == GetCurrentStatementStartTimestamp())
+		return;
+
+	if (!kept->has_looked)
+	{
+		kept->other_tli = find_other_timeline(source);
+		kept->has_looked = true;
+	}
+	if (kept->other_tli == 0)
+		return;
+	last_statement = GetCurrentStatementStartTimestamp();
+	ereport(NOTICE,
+			(errmsg("WAL is read along timeline %u", source->tli),
+			 errdetail("Directory \"%s\" also has WAL of timeline %u, which is not in the history of that timeline.",
+					   source->directory, kept->other_tli),
+			 errhint("Set walredo.timeline to follow another timeline.")));
 }

@@ -66,6 +66,25 @@ typedef struct WalredoSource
 	WalredoSourceFiles *files;	/* private to this room */
 } WalredoSource;
 
+/*
+ * One of the files of a segment, by which it is known again.  That it is still
+ * this file is as certain as its size, the time of its last change, and its
+ * inode can tell: see walredo_source_identify().
+ */
+typedef struct WalredoSegmentId
+{
+	uint64		system_identifier;
+	TimeLineID	tli;			/* the timeline that the file is of */
+	XLogSegNo	segno;
+	int			segsize;
+	char		directory[MAXPGPATH];	/* as it was given, made absolute */
+	char		name[MAXPGPATH];	/* within the directory, with a folder */
+	int64		size;			/* of the file, in bytes */
+	int64		mtime;			/* in nanoseconds since 1970 */
+	uint64		inode;
+	XLogRecPtr	valid_end;		/* as in WalredoSegment */
+} WalredoSegmentId;
+
 /* The segment file that was read last. */
 typedef struct WalredoSegment
 {
@@ -74,6 +93,17 @@ typedef struct WalredoSegment
 	XLogRecPtr	valid_end;		/* what is in it at or after this LSN belongs
 								 * to another timeline */
 	const char *problem;		/* why it could not be read further, or NULL */
+
+	uint64		opening;		/* a number of its own for each time that a
+								 * file is opened in the session */
+
+	/*
+	 * Which file it is, as it was when it was opened.  Files that cannot be
+	 * taken for the whole segment have none, nor have those that
+	 * walredo.restore_command has fetched, which are gone soon.
+	 */
+	bool		has_id;
+	WalredoSegmentId id;
 } WalredoSegment;
 
 /*
@@ -98,8 +128,12 @@ typedef struct WalredoSegment
  * has used the number of a timeline of this server; 22023 if the list of
  * directories is invalid.
  *
- * The source has a memory context of its own, below the current one, and holds
- * no descriptor.
+ * What the session knows about the directories since they were read last is
+ * used as far as stat() shows that nothing has changed; the result is the same.
+ *
+ * The source has a memory context of its own, below the current one.  It can
+ * be abandoned at any time, and holds no descriptor, except for one that is
+ * closed in time: see walredo_source_hold().
  */
 extern WalredoSource *walredo_source_begin(const char *directories,
 										   WalredoTolerance tolerance);
@@ -168,11 +202,51 @@ extern bool walredo_source_read(WalredoSource *source, XLogRecPtr lsn,
 								WalredoSegment *segment, Size *nread);
 
 /*
+ * The same in two steps, for those who read a page here and a page there: the
+ * first makes sure that the file of the segment that lsn is in is open, and the
+ * second reads from it.
+ *
+ * A source has one such file, which it keeps open until another one is needed,
+ * the source is ended, or the subtransaction that has opened it ends.  So the
+ * file can be one that has been renamed or removed since, and the reader has to
+ * tell by the pages whether it still is of the segment.
+ *
+ * walredo_source_hold() returns false if there is no file for that segment.
+ * Otherwise *segment is set, without a problem.
+ *
+ * walredo_source_read_held() reads as walredo_source_read() does, from an
+ * offset in the segment, right after walredo_source_hold().  *problem is set to
+ * why the file could not be read further, or to NULL.  Returns false, once for
+ * each file, if the file turns out to be damaged.  Then walredo_source_hold()
+ * may find another one.
+ */
+extern bool walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
+								WalredoSegment *segment);
+extern bool walredo_source_read_held(WalredoSource *source, uint32 offset,
+									 char *buf, Size length, Size *nread,
+									 const char **problem);
+
+/*
+ * Sets *id to the n-th file, from 0, of the segment that lsn is in, without
+ * opening it: the whole files that are listed in the directories, in the order
+ * in which walredo_source_read() would try them.  Returns false if there are no
+ * more.
+ *
+ * What is in the file is not known, not even to which system it belongs, and
+ * walredo_source_read() may find that it has to use another one.
+ */
+extern bool walredo_source_identify(WalredoSource *source, XLogRecPtr lsn,
+									int n, WalredoSegmentId *id);
+
+/*
  * Whether walredo_source_read() would find a file for the segment that lsn is
  * in.  If so, *valid_end is set as in WalredoSegment.
  */
 extern bool walredo_source_has(WalredoSource *source, XLogRecPtr lsn,
 							   XLogRecPtr *valid_end);
+
+/* Is all of a segment there, so that WAL can be read through it? */
+extern bool walredo_source_has_whole(WalredoSource *source, XLogSegNo segno);
 
 /*
  * Returns the first LSN from which WAL can be read without a gap up to end_lsn

@@ -16,11 +16,14 @@
 #include "postgres.h"
 
 #include "access/xlog_internal.h"
+#include "source/held_file.h"
 #include "source/listing.h"
 #include "source/segment_file.h"
 #include "source/source.h"
 #include "source/timeline.h"
 #include "utils/hsearch.h"
+
+typedef struct WalredoKeptSource WalredoKeptSource;
 
 struct WalredoSourceFiles
 {
@@ -30,16 +33,23 @@ struct WalredoSourceFiles
 	bool		has_pg_wal;		/* $pg_wal is among them */
 	WalredoListing *listing;
 
+	/* What is needed only while the source is used, in a context of its own. */
+	MemoryContext using;
 	WalredoSegmentFile *reading;	/* for the contents of segments */
 	WalredoSegmentFile *probing;	/* for their headers, and for histories */
+	uint64		use;			/* how often the source has been used */
 
 	/*
-	 * The compressed file whose header was read last, so that it need not be
-	 * decompressed again for each chunk of the file.
+	 * The file of walredo_source_hold().  The timeline is the one that was
+	 * followed when it was opened.
 	 */
-	struct stat probed;
-	XLogLongPageHeaderData probed_header;
-	bool		is_probed;
+	WalredoHeldFile *held;
+	WalredoSegment held_segment;
+	XLogSegNo	held_segno;
+	TimeLineID	held_followed;
+
+	/* Headers of files that have been read: see probe_header(). */
+	HTAB	   *headers;
 
 	/*
 	 * The struct stat of files that could not be decompressed.  Other files
@@ -49,6 +59,18 @@ struct WalredoSourceFiles
 
 	/* Names of files that walredo.restore_command has not found. */
 	HTAB	   *not_restored;
+	bool		has_asked;		/* the command has been asked for something */
+
+	/*
+	 * From the first to the last of these segments, the history can be read
+	 * without a gap, as found by walredo_source_start() in this listing, or
+	 * listing 0 if that is not known.
+	 */
+	XLogSegNo	gapless_first;
+	XLogSegNo	gapless_last;
+	uint64		gapless_listing;
+
+	WalredoKeptSource *kept;	/* private to source.c */
 };
 
 StaticAssertDecl(WALREDO_SEGMENT_NAME >= WALREDO_LISTED_NAME,
@@ -57,6 +79,13 @@ StaticAssertDecl(WALREDO_SEGMENT_NAME >= WALREDO_LISTED_NAME,
 /* Sets up source->files, and lists the directories. */
 extern void walredo_source_open_files(WalredoSource *source,
 									  const char *directories);
+
+/*
+ * Sets up, and frees, what is needed only while the source is used.  The first
+ * is part of walredo_source_open_files().
+ */
+extern void walredo_source_begin_use(WalredoSource *source);
+extern void walredo_source_end_use(WalredoSource *source);
 
 /*
  * Gets a file by walredo.restore_command, unless that is not set, or has not

@@ -27,6 +27,7 @@
 #include "postgres.h"
 
 #include "access/rmgr.h"
+#include "catalog/pg_control.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "utils/memutils.h"
@@ -183,6 +184,19 @@ walredo_filter_file_changes(void)
 	return &filter;
 }
 
+const WalredoPageFilter *
+walredo_filter_index(void)
+{
+	static WalredoPageFilter filter;
+	static bool is_prepared = false;
+
+	if (!is_prepared)
+		prepare_filter(&filter, WALREDO_FILTER_INDEX, ~0, ~0);
+	filter.slrus = CLOG | MXACT_OFFSETS | MXACT_MEMBERS;
+	is_prepared = true;
+	return &filter;
+}
+
 WalredoPageFilter *
 walredo_filter_page(const WalredoTag *tag)
 {
@@ -315,6 +329,7 @@ want_block(WalredoChanges *changes, const RelFileLocator *locator,
 	switch (filter->kind)
 	{
 		case WALREDO_FILTER_ALL:
+		case WALREDO_FILTER_INDEX:
 			return true;
 		case WALREDO_FILTER_PAGE:
 			return blkno == filter->tag.number &&
@@ -339,7 +354,8 @@ walredo_changes_want(WalredoChanges *changes, const WalredoTag *tag)
 {
 	RelFileLocator locator;
 
-	if (changes->filter->kind == WALREDO_FILTER_ALL)
+	if (changes->filter->kind == WALREDO_FILTER_ALL ||
+		changes->filter->kind == WALREDO_FILTER_INDEX)
 		return true;
 	if (changes->filter->kind == WALREDO_FILTER_PAGE)
 		return memcmp(&changes->filter->tag, tag, sizeof(WalredoTag)) == 0;
@@ -387,12 +403,10 @@ walredo_changes_broken(WalredoChanges *changes, const char *fmt,...)
  * change is not in the part of the list that walredo_changes_part() asks for.
  */
 static WalredoPageChange *
-add_change(WalredoChanges *changes, const WalredoTag *tag)
+append_change(WalredoChanges *changes, const WalredoTag *tag)
 {
 	WalredoPageChange *change;
 
-	if (!walredo_tag_is_valid(tag))
-		walredo_changes_broken(changes, "The record refers to an invalid page address.");
 	if (list_is_full(changes) || pass_over(changes))
 		return NULL;
 
@@ -409,6 +423,15 @@ add_change(WalredoChanges *changes, const WalredoTag *tag)
 	changes->next++;
 	changes->size += CHANGE_OVERHEAD;
 	return change;
+}
+
+/* The same, for a change of a page.  ERROR XX001 if there can be no such. */
+static WalredoPageChange *
+add_change(WalredoChanges *changes, const WalredoTag *tag)
+{
+	if (!walredo_tag_is_valid(tag))
+		walredo_changes_broken(changes, "The record refers to an invalid page address.");
+	return append_change(changes, tag);
 }
 
 /* Makes a record that lives as long as the list. */
@@ -465,6 +488,21 @@ walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
 		change->of_fork_only = of_fork_only;
 	}
 	return change;
+}
+
+void
+walredo_add_end_of_kind(WalredoChanges *changes, WalredoTagKind kind,
+						WalredoPageEnd end)
+{
+	WalredoTag	tag = tag_of_number(kind, 0);
+	WalredoPageChange *change = append_change(changes, &tag);
+
+	if (change != NULL)
+	{
+		change->what = WALREDO_CHANGE_END;
+		change->end = end;
+		change->ends_kind = true;
+	}
 }
 
 WalredoRecord *
@@ -628,7 +666,8 @@ names_relation(WalredoChanges *changes, const WalredoRecordHeaders *headers)
 {
 	const WalredoPageFilter *filter = changes->filter;
 
-	if (filter->kind == WALREDO_FILTER_ALL)
+	if (filter->kind == WALREDO_FILTER_ALL ||
+		filter->kind == WALREDO_FILTER_INDEX)
 		return true;
 	for (int i = 0; i < headers->num_blocks; i++)
 	{
@@ -715,6 +754,35 @@ walredo_changes_of(WalredoChanges *changes, const XLogRecord *record,
 	n = look_at_record(changes, record, end_lsn, parts);
 	*list = changes->list;
 	return n;
+}
+
+bool
+walredo_changes_are_plain(const XLogRecord *record,
+						  const WalredoRecordHeaders *headers,
+						  TransactionId *xid)
+{
+	*xid = InvalidTransactionId;
+	switch (record->xl_rmid)
+	{
+		case RM_HEAP_ID:
+		case RM_HEAP2_ID:
+			return !walredo_heap_clears_map(record, headers);
+		case RM_XLOG_ID:
+			return (record->xl_info & ~XLR_INFO_MASK) != XLOG_PARAMETER_CHANGE;
+		case RM_XACT_ID:
+
+			/* The end of a transaction that has no subtransactions. */
+			if ((record->xl_info & ~XLR_INFO_MASK) != XLOG_XACT_COMMIT &&
+				(record->xl_info & ~XLR_INFO_MASK) != XLOG_XACT_ABORT)
+				return false;
+			*xid = record->xl_xid;
+			return headers->main_size >= sizeof(TimestampTz) &&
+				TransactionIdIsNormal(*xid);
+		default:
+			return !RmgrIdIsBuiltin(record->xl_rmid) ||
+				(rmgr_parts[record->xl_rmid].native_part == 0 &&
+				 rmgr_parts[record->xl_rmid].end_kinds == 0);
+	}
 }
 
 int

@@ -29,6 +29,7 @@
 #include "access/xlogrecord.h"
 #include "record/record.h"
 #include "record/tag.h"
+#include "record/xlogrecord.h"
 
 /* The kinds of changes. */
 typedef enum WalredoChangeKind
@@ -85,7 +86,8 @@ typedef struct WalredoPageChange
 	 * first block that ends.  All later blocks of the fork end, too, unless
 	 * the filter is WALREDO_FILTER_PAGE: then this is the page of the filter.
 	 * If this is a WALREDO_CHANGE_END and the filter is WALREDO_FILTER_SLRUS,
-	 * only walredo_change_ends() knows which pages end.
+	 * only walredo_change_ends() knows which pages end.  For that of a
+	 * WALREDO_FILTER_INDEX, see ends_kind.
 	 */
 	WalredoTag	tag;
 	WalredoChangeKind what;
@@ -122,6 +124,15 @@ typedef struct WalredoPageChange
 	 * only: see walredo_change_ends().
 	 */
 	uint64		first_page;
+
+	/*
+	 * For a WALREDO_CHANGE_END and a WALREDO_FILTER_INDEX only: whether pages
+	 * of several relations, or several pages that are no blocks, end.  Then
+	 * only the kind of the tag means something, and WALREDO_TAG_REL includes
+	 * WALREDO_TAG_RELMAP.  Otherwise, blocks of the tag's relation end, in
+	 * any of its forks; or if the tag is no block, what it names.
+	 */
+	bool		ends_kind;
 } WalredoPageChange;
 
 /* ----------------------------------------
@@ -138,7 +149,9 @@ typedef enum WalredoFilterKind
 	WALREDO_FILTER_FILES,		/* the same, but only their ends */
 	WALREDO_FILTER_FILE_CHANGES,	/* no pages: for files.c, what is done to
 									 * files */
-	WALREDO_FILTER_SLRUS		/* all pages of some SLRUs */
+	WALREDO_FILTER_SLRUS,		/* all pages of some SLRUs */
+	WALREDO_FILTER_INDEX		/* all pages, and all ends; but commit
+								 * timestamps only where they are named */
 } WalredoFilterKind;
 
 /*
@@ -158,7 +171,7 @@ typedef struct WalredoPageFilter
 	int			nforks;
 	struct wanted_hash *relations;
 
-	/* For WALREDO_FILTER_SLRUS: a set of WALREDO_KIND_BIT()s. */
+	/* For WALREDO_FILTER_SLRUS and _INDEX: a set of WALREDO_KIND_BIT()s. */
 	int			slrus;
 
 	/*
@@ -182,12 +195,19 @@ typedef struct WalredoPageFilter
  * These functions make filters in the current memory context.  Arguments are
  * copied.  A tag that stands for a fork names any block of it.  With only_ends,
  * walredo_filter_forks() makes a WALREDO_FILTER_FILES.  SLRUs are given as a
- * set of WALREDO_KIND_BIT()s.  The filters that walredo_filter_all() and
- * walredo_filter_file_changes() return are always the same, and must not be
- * freed.
+ * set of WALREDO_KIND_BIT()s.  The filters of the functions without arguments
+ * are always the same, and must not be freed.
  */
 extern const WalredoPageFilter *walredo_filter_all(void);
 extern const WalredoPageFilter *walredo_filter_file_changes(void);
+
+/*
+ * This filter is for who must know of all that a record does to any page, for
+ * looking it up later.  What a commit record does to pages of pg_commit_ts is
+ * left out: it changes those with the same transactions as the pages of pg_xact
+ * that it changes.  What walredo_change_record() returns is of no use.
+ */
+extern const WalredoPageFilter *walredo_filter_index(void);
 extern WalredoPageFilter *walredo_filter_page(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_fork(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_forks(const WalredoTag *forks,
@@ -258,6 +278,17 @@ extern WalredoRecord *walredo_change_record(WalredoChanges *changes,
  */
 extern bool walredo_change_ends(const WalredoPageChange *change,
 								const WalredoTag *tag);
+
+/*
+ * Does a record, of which the headers have been read without an error, do
+ * nothing to any page, except to the blocks that it names and, if *xid is set
+ * to a valid transaction ID, the status of that transaction?  This answers for
+ * nearly all records at a glance, and is true only if a WALREDO_FILTER_INDEX
+ * would find nothing else.
+ */
+extern bool walredo_changes_are_plain(const XLogRecord *record,
+									  const WalredoRecordHeaders *headers,
+									  TransactionId *xid);
 
 extern void walredo_changes_free(WalredoChanges *changes);
 

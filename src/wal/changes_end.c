@@ -170,6 +170,18 @@ add_file_change(WalredoChanges *changes, const FileChange *file)
 	changes->files[changes->num_files++] = *file;
 }
 
+/* Adds what an index has to know of a change of files. */
+static void
+add_end_for_index(WalredoChanges *changes, const FileChange *file)
+{
+	if (file->scope == SCOPE_OBJECT || file->scope == SCOPE_FORK ||
+		file->scope == SCOPE_RELATION)
+		walredo_add_end(changes, &file->tag, file->end,
+						file->scope == SCOPE_FORK);
+	else
+		walredo_add_end_of_kind(changes, file->tag.kind, file->end);
+}
+
 /* Adds the ends of those pages of the filter that a change of files ends. */
 static void
 add_ends(WalredoChanges *changes, const FileChange *file)
@@ -185,6 +197,9 @@ add_ends(WalredoChanges *changes, const FileChange *file)
 			break;
 		case WALREDO_FILTER_FILE_CHANGES:
 			add_file_change(changes, file);
+			break;
+		case WALREDO_FILTER_INDEX:
+			add_end_for_index(changes, file);
 			break;
 		case WALREDO_FILTER_PAGE:
 			from = first_ended(file, &filter->tag);

@@ -155,6 +155,10 @@ extern WalredoPageChange *walredo_add_end(WalredoChanges *changes,
 										  WalredoPageEnd end,
 										  bool of_fork_only);
 
+/* Adds one that has ends_kind set. */
+extern void walredo_add_end_of_kind(WalredoChanges *changes,
+									WalredoTagKind kind, WalredoPageEnd end);
+
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,
 								 const WalredoTag *tag);
@@ -177,6 +181,13 @@ extern bool walredo_changes_truncation(WalredoChanges *changes,
 /* The first of these, for a record that has only been read. */
 extern bool walredo_record_xact_end(const XLogRecord *record,
 									XLogRecPtr end_lsn, XactEnd *end);
+
+/*
+ * Can a heap record clear bits of the visibility map?  True if
+ * walredo_native_of_heap() has to find out.
+ */
+extern bool walredo_heap_clears_map(const XLogRecord *record,
+									const WalredoRecordHeaders *headers);
 
 /* changes_native.c: pages that records change without naming them */
 extern void walredo_native_of_heap(WalredoChanges *changes);

@@ -156,6 +156,25 @@ clear_visibility_map(WalredoChanges *changes, const RelFileLocator *locator,
 }
 
 /*
+ * See changes_internal.h.
+ */
+bool
+walredo_heap_clears_map(const XLogRecord *record,
+						const WalredoRecordHeaders *headers)
+{
+	int			op = (record->xl_info & XLOG_HEAP_OPMASK) >> 4;
+	const HeapRecord *kind = record->xl_rmid == RM_HEAP_ID ?
+		&heap_records[op] : &heap2_records[op];
+	const char *data = (const char *) record + record->xl_tot_len -
+		headers->main_size;
+
+	return kind->size != 0 &&
+		(headers->main_size < kind->size ||
+		 (((uint8) data[kind->flags_offset]) &
+		  (kind->clears_new | kind->clears_old)) != 0);
+}
+
+/*
  * Visibility map bits that heap records clear.
  *
  * As heap_redo() and heap2_redo() in src/backend/access/heap/heapam.c (from

@@ -110,6 +110,8 @@ struct WalredoReader
 								 * is not known; end_lsn is a maximum */
 	bool		quiet;			/* where something is wrong, the range ends
 								 * without an error or a warning */
+	XLogRecPtr	backwards_from; /* for walredo_reader_begin_last(), else 0 */
+	bool		end_is_reported;	/* report_end() has warned */
 
 	/*
 	 * Where WAL could not be read further, and why; no reason is given if the
@@ -129,7 +131,13 @@ struct WalredoReader
 
 	/* The chunk that was read last. */
 	WalredoSegment segment;		/* where it is from */
-	char	   *buf;			/* READ_CHUNK bytes */
+	uint64		file_number;	/* as walredo_reader_file_number() */
+	uint64		known_file;		/* the one of the file whose first page has
+								 * been validated by load_single_page() */
+	char	   *buf;
+	Size		buf_size;
+	Size		wanted;			/* bytes to be read next: a page at first, as
+								 * no more may be needed, up to READ_CHUNK */
 	XLogRecPtr	buf_start;		/* LSN of the first byte, at a page boundary */
 	XLogRecPtr	buf_end;		/* valid bytes are before it */
 	bool		timeline_ends;	/* bytes at buf_end do not belong to the
@@ -151,6 +159,20 @@ struct WalredoReader
 	const XLogRecord *record;	/* in buf, or in assembled */
 	char	   *assembled;		/* for records that cross pages */
 	Size		assembled_size;
+
+	/*
+	 * If the current record goes on in a segment after the one in which it
+	 * begins: that one's file.
+	 */
+	bool		left_has_id;
+	WalredoSegmentId left_id;
+
+	/*
+	 * The current record, or the next one, is looked for by
+	 * walredo_reader_read_at(): read single pages, and leave it to that
+	 * function what to do if there is none.
+	 */
+	bool		is_single;
 };
 
 /* A record that next_record() is reading. */
@@ -177,6 +199,7 @@ static WalredoSource *begin_source(const char *directory, XLogRecPtr end_lsn,
 								   bool quiet);
 static int	choose_point(WalredoSource *source, const WalredoWalPoint *points,
 						 int npoints, XLogRecPtr end_lsn);
+static bool is_on_history(WalredoSource *source, const WalredoWalPoint *point);
 static void begin_range(WalredoReader *reader, XLogRecPtr start_lsn,
 						XLogRecPtr end_lsn);
 static XLogRecPtr begin_local(WalredoReader *reader, XLogRecPtr start_lsn);
@@ -188,6 +211,8 @@ static void stop_at(WalredoReader *reader, XLogRecPtr lsn,
 static bool restart(WalredoReader *reader);
 static void report_start(WalredoReader *reader);
 static void report_end(WalredoReader *reader);
+static const char *check_page_header(WalredoReader *reader,
+									 XLogRecPtr pageptr);
 static char *read_page(WalredoReader *reader, XLogRecPtr pageptr, uint32 need);
 static bool find_first(WalredoReader *reader, XLogRecPtr start_lsn);
 static inline bool next_usable(WalredoReader *reader);
@@ -254,6 +279,7 @@ bool
 walredo_reader_next(WalredoReader *reader)
 {
 	reader->has_restarted = false;
+	reader->is_single = false;
 
 	if (reader->phase == READER_FOUND_FIRST)
 	{
@@ -301,20 +327,129 @@ walredo_reader_last_lsn(WalredoReader *reader)
 	return reader->end_lsn;
 }
 
-void
-walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn)
+bool
+walredo_reader_is_at_end(WalredoReader *reader)
+{
+	return reader->phase == READER_AT_END;
+}
+
+bool
+walredo_reader_is_to_end(WalredoReader *reader)
+{
+	return reader->to_end;
+}
+
+bool
+walredo_reader_go_back(WalredoReader *reader)
+{
+	int			segsize = reader->source->segsize;
+	XLogSegNo	segno = reader->first_lsn / segsize;
+
+	if (segno == 0)
+		return false;
+	if (!walredo_source_has_whole(reader->source, segno - 1))
+	{
+		report_start(reader);
+		return false;
+	}
+
+	/* No record begins at 0/0, and to a caller it is no LSN. */
+	reader->first_lsn = Max((segno - 1) * segsize, 1);
+	return true;
+}
+
+bool
+walredo_reader_has_point(WalredoReader *reader, const WalredoWalPoint *point)
+{
+	return point->system_identifier == reader->source->system_identifier &&
+		is_on_history(reader->source, point);
+}
+
+/* Forgets where the reader is, so that it can read on anywhere. */
+static void
+leave_position(WalredoReader *reader)
 {
 	if (reader->stop_reason != NULL)
 		pfree(reader->stop_reason);
 	reader->stop_reason = NULL;
 	reader->phase = READER_READING;
 	reader->start_lsn = InvalidXLogRecPtr;
-	reader->next_lsn = lsn;
 	reader->usable_end = 0;
+}
+
+void
+walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn)
+{
+	reader->is_single = false;
+	leave_position(reader);
+	reader->next_lsn = lsn;
 	if (lsn >= reader->end_lsn)
 		end_range(reader);
 	else
 		begin_reading(reader, lsn);
+}
+
+/*
+ * To say that there is none, next_record() leaves the phase at something else
+ * than READER_READING, so that no record can be read until the position is
+ * left.
+ */
+bool
+walredo_reader_read_at(WalredoReader *reader, XLogRecPtr lsn)
+{
+	leave_position(reader);
+	reader->is_single = true;
+	reader->has_restarted = false;
+	reader->record = NULL;
+	reader->next_lsn = lsn;
+
+	/* An empty range has no buffers. */
+	if (reader->buf == NULL || lsn < reader->first_lsn ||
+		lsn >= reader->end_lsn || lsn % MAXIMUM_ALIGNOF != 0)
+		end_range(reader);
+	if (!next_record(reader))
+		return false;
+
+	/* If another record begins after lsn instead, that is not it. */
+	if (reader->start_lsn != lsn)
+	{
+		reader->record = NULL;
+		end_range(reader);
+		return false;
+	}
+	return true;
+}
+
+bool
+walredo_reader_segment_id(WalredoReader *reader, WalredoSegmentId *id)
+{
+	bool		left = reader->record == NULL ||
+		reader->start_lsn / reader->source->segsize !=
+		reader->buf_start / reader->source->segsize;
+
+	if (reader->record == NULL ||
+		!(left ? reader->left_has_id : reader->segment.has_id))
+		return false;
+	*id = left ? reader->left_id : reader->segment.id;
+	return true;
+}
+
+uint64
+walredo_reader_file_number(WalredoReader *reader)
+{
+	return reader->file_number;
+}
+
+int
+walredo_reader_segsize(WalredoReader *reader)
+{
+	return reader->source->segsize;
+}
+
+WalredoSource *
+walredo_reader_source(WalredoReader *reader)
+{
+	return reader->source;
 }
 
 XLogRecPtr
@@ -432,6 +567,19 @@ walredo_reader_begin_at(const char *directory, const WalredoWalPoint *points,
 }
 
 WalredoReader *
+walredo_reader_begin_last(const char *directory, XLogRecPtr lsn,
+						  XLogRecPtr end_lsn)
+{
+	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+
+	reader->backwards_from = lsn;
+	reader->source = begin_source(directory, end_lsn, false);
+	reader->owns_source = true;
+	begin_range(reader, WALREDO_START_OF_WAL, end_lsn);
+	return reader;
+}
+
+WalredoReader *
 walredo_reader_begin_in(WalredoSource *source, XLogRecPtr start_lsn,
 						XLogRecPtr end_lsn)
 {
@@ -508,6 +656,29 @@ choose_point(WalredoSource *source, const WalredoWalPoint *points, int npoints,
 	return -1;
 }
 
+/*
+ * Where the segment begins that the LSN is in from which WAL is read backwards.
+ */
+static XLogRecPtr
+last_segment(WalredoReader *reader)
+{
+	int			segsize = reader->source->segsize;
+	XLogRecPtr	lsn = Min(reader->backwards_from, reader->end_lsn);
+	XLogRecPtr	result;
+
+	if (lsn != WALREDO_END_OF_WAL)
+		result = (lsn - 1) / segsize * segsize;
+	else
+	{
+		result = walredo_source_newest(reader->source, PG_UINT64_MAX) * segsize;
+
+		/* This raises the error that there is none. */
+		if (result == 0)
+			result = walredo_source_start(reader->source, lsn);
+	}
+	return Max(result, 1);
+}
+
 /* Begins to read a range of the reader's source. */
 static void
 begin_range(WalredoReader *reader, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
@@ -532,6 +703,14 @@ begin_range(WalredoReader *reader, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 	reader->end_lsn = end_lsn;
 	if (reader->source->is_local)
 		start_lsn = begin_local(reader, start_lsn);
+
+	if (reader->backwards_from != InvalidXLogRecPtr)
+	{
+		reader->first_lsn = reader->next_lsn = last_segment(reader);
+		reader->can_restart = reader->source->is_local;
+		begin_pages(reader);
+		return;
+	}
 
 	if (start_lsn == WALREDO_START_OF_WAL && reader->end_lsn > start_lsn)
 	{
@@ -602,7 +781,8 @@ begin_pages(WalredoReader *reader)
 	/* Pages of another system will not be valid. */
 	reader->state->system_identifier = reader->source->system_identifier;
 
-	reader->buf = palloc(READ_CHUNK);
+	reader->buf_size = XLOG_BLCKSZ;
+	reader->buf = palloc(reader->buf_size);
 	reader->assembled_size = 4 * XLOG_BLCKSZ;
 	reader->assembled = palloc(reader->assembled_size);
 }
@@ -630,6 +810,7 @@ begin_reading(WalredoReader *reader, XLogRecPtr start_lsn)
 	 * not have called walredo_reader_allow_restart().
 	 */
 	reader->may_restart = reader->can_restart;
+	reader->wanted = XLOG_BLCKSZ;
 
 	if (find_first(reader, start_lsn))
 	{
@@ -795,7 +976,7 @@ stop_at(WalredoReader *reader, XLogRecPtr lsn, const char *errormsg)
 	if (errormsg != NULL)
 		reader->stop_reason =
 			MemoryContextStrdup(GetMemoryChunkContext(reader), errormsg);
-	if (reader->quiet)
+	if (reader->quiet || reader->is_single)
 		return;
 	if (reader->to_end && may_end_at(reader, lsn, errormsg))
 		return;
@@ -917,8 +1098,9 @@ report_end(WalredoReader *reader)
 							 LSN_FORMAT_ARGS(reader->end_lsn))));
 
 	if (!reader->to_end || reader->quiet || !has_stopped ||
-		walredo_source_has_pg_wal(source))
+		reader->end_is_reported || walredo_source_has_pg_wal(source))
 		return;
+	reader->end_is_reported = true;
 
 	if (reader->stop_reason != NULL)
 		ereport(WARNING,
@@ -948,6 +1130,97 @@ report_end(WalredoReader *reader)
  * ----------------------------------------
  */
 
+/* Are these of the same file? */
+static bool
+is_same_segment(const WalredoSegment *a, const WalredoSegment *b)
+{
+	if (a->opening == b->opening)
+		return true;
+	return a->has_id && b->has_id &&
+		a->id.segno == b->id.segno && a->id.tli == b->id.tli &&
+		a->id.size == b->id.size && a->id.mtime == b->id.mtime &&
+		a->id.inode == b->id.inode &&
+		strcmp(a->id.name, b->id.name) == 0 &&
+		strcmp(a->id.directory, b->id.directory) == 0;
+}
+
+/* Takes note of the file that is read now, before anything is read from it. */
+static void
+enter_segment(WalredoReader *reader, XLogRecPtr pageptr,
+			  const WalredoSegment *segment)
+{
+	if (!is_same_segment(&reader->segment, segment))
+		reader->file_number++;
+	if (reader->state->seg.ws_segno != pageptr / reader->source->segsize)
+	{
+		reader->left_has_id = reader->segment.has_id;
+		reader->left_id = reader->segment.id;
+	}
+	reader->segment = *segment;
+
+	/* XLogReaderValidatePageHeader() shows these in its messages. */
+	reader->state->seg.ws_tli = segment->tli;
+	reader->state->seg.ws_segno = pageptr / reader->source->segsize;
+}
+
+/* Takes what has been read into buf, from pageptr on. */
+static void
+take_chunk(WalredoReader *reader, XLogRecPtr pageptr, Size length)
+{
+	reader->buf_start = pageptr;
+	reader->timeline_ends = (reader->segment.valid_end <= pageptr + length);
+	reader->buf_end = Min(pageptr + length, reader->segment.valid_end);
+}
+
+/*
+ * Implements load_chunk() for a single page.
+ *
+ * Of a file that has not been read before, the first page is read, too, as only
+ * its header says to which system the file belongs.  A compressed file is read
+ * from its beginning in any case.
+ */
+static bool
+load_single_page(WalredoReader *reader, XLogRecPtr pageptr)
+{
+	WalredoSource *source = reader->source;
+	uint32		offset = XLogSegmentOffset(pageptr, source->segsize);
+	WalredoSegment segment;
+	Size		length;
+	const char *problem;
+
+	do
+	{
+		if (!walredo_source_hold(source, pageptr, &segment))
+		{
+			stop_at(reader, pageptr, NULL);
+			return false;
+		}
+		enter_segment(reader, pageptr, &segment);
+		if (reader->file_number != reader->known_file && offset > 0)
+		{
+			if (!walredo_source_read_held(source, 0, reader->buf,
+										  SizeOfXLogLongPHD, &length,
+										  &problem))
+				continue;
+			take_chunk(reader, pageptr - offset, length);
+			if (reader->buf_end - reader->buf_start < SizeOfXLogLongPHD ||
+				check_page_header(reader, pageptr - offset) != NULL)
+			{
+				reader->buf_end = reader->buf_start;
+				stop_at(reader, pageptr - offset, "invalid segment");
+				return false;
+			}
+			reader->known_file = reader->file_number;
+		}
+		if (walredo_source_read_held(source, offset, reader->buf, XLOG_BLCKSZ,
+									 &length, &problem))
+			break;
+	} while (true);
+	reader->segment.problem = problem;
+	take_chunk(reader, pageptr, length);
+	return true;
+}
+
 /*
  * Reads a chunk that begins with the given page.
  *
@@ -959,9 +1232,10 @@ static bool
 load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 {
 	WalredoSource *source = reader->source;
+	WalredoSegment segment;
 	XLogSegNo	segno = pageptr / source->segsize;
 	uint32		offset = XLogSegmentOffset(pageptr, source->segsize);
-	Size		wanted = Min(READ_CHUNK, source->segsize - offset);
+	Size		wanted;
 	Size		length;
 	bool		found;
 
@@ -972,8 +1246,22 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 	if (source->is_local)
 		walredo_source_follow_server(source);
 
+	if (reader->is_single)
+		return load_single_page(reader, pageptr);
+
+	if (reader->wanted > reader->buf_size)
+	{
+		pfree(reader->buf);
+		reader->buf = NULL;
+		reader->buf = MemoryContextAlloc(GetMemoryChunkContext(reader),
+										 reader->wanted);
+		reader->buf_size = reader->wanted;
+	}
+	wanted = Min(reader->wanted, source->segsize - offset);
+	reader->wanted = Min(4 * reader->wanted, READ_CHUNK);
+
 	found = walredo_source_read(source, pageptr, reader->buf, wanted,
-								&reader->segment, &length);
+								&segment, &length);
 
 	/*
 	 * In a directory to which segments are being copied, the segment may have
@@ -983,7 +1271,7 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 	if (!found && reader->to_end && !reader->quiet &&
 		walredo_source_newest(source, PG_UINT64_MAX) == segno)
 		found = walredo_source_read(source, pageptr, reader->buf, wanted,
-									&reader->segment, &length);
+									&segment, &length);
 	if (!found)
 	{
 		if (pageptr >= reader->end_lsn)
@@ -993,12 +1281,8 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 		return false;
 	}
 
-	/* XLogReaderValidatePageHeader() shows these in its messages. */
-	reader->state->seg.ws_tli = reader->segment.tli;
-	reader->state->seg.ws_segno = segno;
-
-	reader->timeline_ends = (reader->segment.valid_end <= pageptr + length);
-	reader->buf_end = Min(pageptr + length, reader->segment.valid_end);
+	enter_segment(reader, pageptr, &segment);
+	take_chunk(reader, pageptr, length);
 	return true;
 }
 

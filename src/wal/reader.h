@@ -18,6 +18,7 @@
 #include "access/xlogdefs.h"
 #include "access/xlogrecord.h"
 
+struct WalredoSegmentId;
 struct WalredoSource;
 
 typedef struct WalredoReader WalredoReader;
@@ -61,8 +62,8 @@ extern char *walredo_wal_with_local(const char *directory);
  * oldest segment, because the file before its first segment cannot be used or
  * is missing.
  *
- * The reader is allocated in the current memory context, and holds no
- * descriptor between calls, so it can be abandoned at any time.  ERROR 22023 if
+ * The reader is allocated in the current memory context, and can be abandoned
+ * at any time.  ERROR 22023 if
  * the range makes no sense, 58P01 naming the segment if one is missing, XX001
  * if WAL is broken.
  */
@@ -107,6 +108,31 @@ extern WalredoReader *walredo_reader_begin_at(const char *directory,
 											  const WalredoWalPoint *points,
 											  int npoints, XLogRecPtr end_lsn,
 											  int *chosen);
+
+/*
+ * Prepares to read WAL backwards, a segment at a time.  The range ends at
+ * end_lsn, and begins with the segment that holds what is before lsn, which is
+ * not 0/0, or with the newest one if both are WALREDO_END_OF_WAL.  Nothing is
+ * read before walredo_reader_begin_again() or walredo_reader_read_at() is
+ * called.  lsn must not be after end_lsn.
+ */
+extern WalredoReader *walredo_reader_begin_last(const char *directory,
+												XLogRecPtr lsn,
+												XLogRecPtr end_lsn);
+
+/*
+ * Moves the begin of such a range back by one segment, if that is there as a
+ * whole.  Otherwise returns false: WAL can be read without a gap only from where
+ * the range begins.  Then a WARNING is raised as for a range that begins with
+ * WALREDO_START_OF_WAL.
+ */
+extern bool walredo_reader_go_back(WalredoReader *reader);
+
+/*
+ * Is a point in WAL of the system and on the history that is read?
+ */
+extern bool walredo_reader_has_point(WalredoReader *reader,
+									 const WalredoWalPoint *point);
 
 /*
  * The same as walredo_reader_begin_search(), but reads a source of the
@@ -183,11 +209,62 @@ extern XLogRecPtr walredo_reader_first_lsn(WalredoReader *reader);
 extern XLogRecPtr walredo_reader_last_lsn(WalredoReader *reader);
 
 /*
+ * After walredo_reader_read_at() has returned false: is that because the range
+ * ends before the record does?
+ */
+extern bool walredo_reader_is_at_end(WalredoReader *reader);
+
+/* Is the end of the range that of a directory's WAL, wherever that is? */
+extern bool walredo_reader_is_to_end(WalredoReader *reader);
+
+/*
  * Reads on at the first record that begins at or after lsn, which must be in
  * the range, and can be before what has been read.  As walredo_reader_begin(),
  * this reads that record.
  */
 extern void walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn);
+
+/*
+ * Reads the one record that begins exactly at lsn, wherever in the range that
+ * is, before or after what has been read.  It becomes the current one, and
+ * walredo_reader_next() goes on after it.
+ *
+ * Returns false if there is no valid record, for whatever reason: lsn is not in
+ * the range, or no record begins there, WAL has been removed, or is broken.
+ * Then there is no current record, and only this function and
+ * walredo_reader_begin_again() may be called next.  Files that cannot be opened
+ * are an ERROR as for walredo_reader_next().
+ *
+ * What is checked is the same as for other records, except that the record
+ * before is not known, so that the link to it can only be checked not to point
+ * forward.  Nothing tells a record from bytes within another record that look
+ * like one, so lsn must come from someone who knows that a record begins there.
+ *
+ * Only the pages of the record are read, and the file of the last one is kept
+ * open for the next call: see walredo_source_hold().  In a compressed
+ * file, calls are fast only in ascending order.
+ */
+extern bool walredo_reader_read_at(WalredoReader *reader, XLogRecPtr lsn);
+
+/*
+ * The file from which the first page of the current record was read.  Returns
+ * false if there is none that is known by an ID: see WalredoSegment.
+ */
+extern bool walredo_reader_segment_id(WalredoReader *reader,
+									  struct WalredoSegmentId *id);
+
+/*
+ * A number that changes whenever WAL is read from another file than before, or
+ * from the same after a change of it.  So if it is the same after two records,
+ * both, and all between, are from one file, with one ID.
+ */
+extern uint64 walredo_reader_file_number(WalredoReader *reader);
+
+/* The number of bytes in a segment. */
+extern int	walredo_reader_segsize(WalredoReader *reader);
+
+/* The source that is read, which must not be ended. */
+extern struct WalredoSource *walredo_reader_source(WalredoReader *reader);
 
 /*
  * Where the newest segment begins that the range ends in, as far as that is
