@@ -658,9 +658,11 @@ sub child_memory
 CREATE TABLE bench_row (id int, value int);
 SELECT pg_current_wal_insert_lsn() AS start_lsn \\gset
 INSERT INTO bench_row VALUES (1, 0);
-DO 'BEGIN FOR i IN 1 .. $most LOOP UPDATE bench_row SET value = i; COMMIT; END LOOP; END';
+DO 'BEGIN FOR i IN 1 .. $most / 2 LOOP UPDATE bench_row SET value = i; COMMIT; END LOOP; END';
+SELECT pg_current_wal_insert_lsn() AS middle_lsn \\gset
+DO 'BEGIN FOR i IN 1 .. $most / 2 LOOP UPDATE bench_row SET value = i; COMMIT; END LOOP; END';
 CHECKPOINT;
-SELECT :'start_lsn', pg_current_wal_flush_lsn();
+SELECT :'start_lsn', pg_current_wal_flush_lsn(), :'middle_lsn';
 SQL
 	for (my $n = 1; $n <= $most; $n *= 10)
 	{
@@ -696,6 +698,24 @@ SQL
 			'us', 1.1,
 			map { [ $time{$n}[$_], $time{1000}[$_] ] } 0 .. $rounds - 1);
 	}
+
+	# The history of this page: the first row of it from the middle on, with the
+	# page, which takes what the page takes then; and all rows without it.
+	my ($hot) = sql("SELECT walredo_tag('bench_row', 'main', 0), 'x';");
+	my ($first, $last, $middle) = @$range;
+	my (@one, @all);
+
+	for (1 .. $rounds)
+	{
+		push @one,
+		  [ time_of_query("SELECT lsn, page FROM walredo_page_history('$hot->[0]', '$middle', '$last') LIMIT 1"),
+			time_of_query("SELECT walredo_page_at('$hot->[0]', '$middle')") ];
+		push @all,
+		  [ time_of_query("SELECT count(*) FROM walredo_page_history('$hot->[0]', '$first', '$last')"),
+			time_of_query("SELECT count(*) FROM walredo_page_records('$hot->[0]', '$first', '$last')") ];
+	}
+	print_rounds("first row of walredo_page_history of $most records / walredo_page_at", 'ms', 2, @one);
+	print_rounds('all rows of it without page / walredo_page_records', 'ms', undef, @all);
 
 	# The memory of a child all of whose buffers are in use, and that of the same
 	# child after ten times as many records.

@@ -3,6 +3,11 @@
 # last row.  A page that is not asked for is not made, and needs no memory, nor a
 # temporary file.  Files that are created, where WAL says so of one that is there.
 #
+# Seen to fail: when records were kept without limit until a page was asked for;
+# when each page was made; when a file that is created was never, or always, a
+# change of its pages; when what came before the range did not count for that;
+# when all WAL was read for a range, or before the first row was returned.
+
 use WalredoTest;
 
 my $node = wal_server(
@@ -91,12 +96,11 @@ is_deeply(
 
 # The last page alone.  There are more records before it than are collected, so
 # that they are replayed a few times, but by far not each.
-my ($equal, $requests, $files) = costs(<<SQL);
-SELECT page = walredo_page_at('$tag', lsn)
-FROM $history WHERE lsn = (SELECT max(lsn) FROM $history)
+my ($md5, $requests, $files) = costs(<<SQL);
+SELECT md5(page) FROM $history WHERE lsn = (SELECT max(lsn) FROM $history)
 SQL
-is($equal, 't', 'the last page');
-cmp_ok($requests, '>', 2, '... for which records are replayed some times');
+is($md5, value("SELECT md5(walredo_page_at('$tag', '$end'))"), 'the last page');
+cmp_ok($requests, '>', 3, '... for which records are replayed some times');
 cmp_ok($requests, '<', 10, '... together');
 is($files, 0, '... and need no temporary file');
 
