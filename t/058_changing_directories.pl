@@ -2,6 +2,9 @@
 # about them from the call before must not be used any more.  After each change,
 # the session must see what a new session sees, which must not be what was there
 # before.
+#
+# Seen to fail: with no directory looked at again; with no folder looked at again; and
+# with the files that say whose WAL it is not looked at again.
 
 use Cwd qw(getcwd);
 use File::Copy qw(copy move);

@@ -405,6 +405,7 @@ index_check(PG_FUNCTION_ARGS)
 	{
 		XLogRecPtr	start;
 		TestRecord *r;
+		uint32		length;
 
 		found = walredo_reader_next(reader);
 		start = walredo_reader_start_lsn(reader);
@@ -433,10 +434,9 @@ index_check(PG_FUNCTION_ARGS)
 		r = &segment.records[segment.num_records++];
 		r->start_lsn = walredo_reader_start_lsn(reader);
 		r->end_lsn = walredo_reader_end_lsn(reader);
-		r->record = MemoryContextAllocHuge(context,
-										   walredo_reader_record(reader)->xl_tot_len);
-		memcpy((void *) r->record, walredo_reader_record(reader),
-			   walredo_reader_record(reader)->xl_tot_len);
+		length = walredo_reader_record(reader)->xl_tot_len;
+		r->record = MemoryContextAllocHuge(context, length);
+		memcpy((void *) r->record, walredo_reader_record(reader), length);
 		MemoryContextSwitchTo(old_context);
 	} while (found);
 

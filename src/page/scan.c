@@ -511,7 +511,8 @@ walredo_page_scan_back(const WalredoPageFilter *filter, const char *directory,
 		search.found.nrefs = 0;
 		scan->read_to = Min(lsn, walredo_reader_last_lsn(reader));
 		scan->refs_to_end = (lsn == end_lsn);
-		scan->resume_lsn = segment_after(scan, walredo_reader_first_lsn(reader));
+		scan->resume_lsn =
+			segment_after(scan, walredo_reader_first_lsn(reader));
 		if (search_backwards(&search))
 			break;
 

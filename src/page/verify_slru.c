@@ -585,7 +585,8 @@ begin_first_reader(SlruVerification *v)
 		if (backup->start_lsn > v->redo_lsn)
 			v->bases->backups = foreach_delete_current(v->bases->backups, lc);
 	}
-	reader = walredo_bases_begin_reader(v->bases, v->directory, WALREDO_END_OF_WAL);
+	reader = walredo_bases_begin_reader(v->bases, v->directory,
+										WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(reader);
 	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
 	if (v->bases->backup != NULL)

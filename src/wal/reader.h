@@ -122,9 +122,9 @@ extern WalredoReader *walredo_reader_begin_last(const char *directory,
 
 /*
  * Moves the begin of such a range back by one segment, if that is there as a
- * whole.  Otherwise returns false: WAL can be read without a gap only from where
- * the range begins.  Then a WARNING is raised as for a range that begins with
- * WALREDO_START_OF_WAL.
+ * whole.  Otherwise returns false: WAL can be read without a gap only from
+ * where the range begins.  Then a WARNING is raised as for a range that begins
+ * with WALREDO_START_OF_WAL.
  */
 extern bool walredo_reader_go_back(WalredoReader *reader);
 
