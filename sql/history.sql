@@ -31,7 +31,7 @@ CREATE TABLE truth AS
 	FROM pg_get_wal_records_info(:'start_lsn', :'end_lsn')
 	WHERE block_ref ~ (:'tag' || '( |;|$)')
 		OR block_ref ~ (replace(:'tag', ' blk', ' fork main blk') || '( |;|$)');
-SELECT count(*) > 50 AS many, count(DISTINCT page) > 50 AS they_differ,
+SELECT count(*) > 50 AS many, count(DISTINCT page) > 20 AS they_differ,
 	walredo_page_mask('Heap', (array_agg(page ORDER BY n DESC))[1], 0)
 		= walredo_page_mask('Heap', get_raw_page('changed', 0), 0) AS last
 FROM truth;
@@ -175,9 +175,9 @@ RESET enable_nestloop;
 SELECT count(*) > 1000 AS many, bool_and(a.page = t.page AND b.page = u.page) AS equal
 FROM (:history a JOIN truth t ON a.lsn = t.lsn)
 	CROSS JOIN (:history b JOIN truth u ON b.lsn = u.lsn);
-SELECT count(*) > 50 AS many, bool_and(h.page = t.page) AS equal
+SELECT count(*) > 20 AS many, bool_and(h.page = t.page) AS equal
 FROM truth t, LATERAL (SELECT page FROM walredo_page_history(:'tag', t.start_lsn, t.lsn) OFFSET 0) h;
-SELECT count(*) > 50 AS many, bool_and(h.page = t.page) AS equal
+SELECT count(*) > 20 AS many, bool_and(h.page = t.page) AS equal
 FROM truth t, LATERAL walredo_page_history(:'tag', t.start_lsn, t.lsn) h;
 SELECT count(*) > 50 AS many, bool_and((SELECT h.page
 	FROM walredo_page_history(:'tag', t.start_lsn, t.lsn) h LIMIT 1) = t.page) AS equal
@@ -187,7 +187,7 @@ SELECT count(*) > 50 AS many, bool_and(r.record IS NOT NULL) AS has_records,
 FROM truth t, LATERAL walredo_page_records(:'tag', t.start_lsn, t.lsn) r;
 
 -- grouped, numbered, united, and in a common table expression
-SELECT count(*) > 50 AS many, bool_and(h.page = t.page) AS equal
+SELECT count(*) > 20 AS many, bool_and(h.page = t.page) AS equal
 FROM (SELECT page, min(lsn) AS lsn FROM :history GROUP BY page) h JOIN truth t USING (lsn);
 SELECT count(*) > 50 AS many, bool_and(h.before IS NOT DISTINCT FROM b.page
 	AND h.page = t.page) AS equal
@@ -233,7 +233,7 @@ $$;
 
 -- by a generic plan, and by one of a function
 PREPARE of_type(walredo_tag, pg_lsn, pg_lsn) AS
-	SELECT count(*) > 50 AS many, bool_and(h.page = t.page) AS equal
+	SELECT count(*) > 20 AS many, bool_and(h.page = t.page) AS equal
 	FROM walredo_page_history($1, $2, $3) h JOIN truth t USING (lsn);
 SET plan_cache_mode = force_generic_plan;
 EXECUTE of_type(:'tag', :'start_lsn', :'end_lsn');
@@ -248,7 +248,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-SELECT count(*) > 50 AS many, bool_and(h.page = t.page) AS equal
+SELECT count(*) > 20 AS many, bool_and(h.page = t.page) AS equal
 FROM pages(:'tag', :'start_lsn', :'end_lsn') h JOIN truth t USING (lsn);
 
 -- from the middle on: the page before the range is made if it is needed
