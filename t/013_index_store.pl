@@ -150,7 +150,7 @@ like(
 # An index has all records that begin in its segment, so it is not made by a scan
 # that begins after the first, or ends before the last.
 my $middle =
-  int_to_lsn(lsn_to_int(segment_end($start)) + $segment_size + 100_000);
+  int_to_lsn(lsn_to_int(segment_end($start)) + $segment_size + 40_000);
 query("SELECT count(*) FROM walredo_wal_records('$start', '$middle')");
 is( join(' ', indexes()),
 	join(' ', @segments[ 0 .. 1 ]),
