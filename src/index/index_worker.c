@@ -78,8 +78,7 @@ static XLogSegNo oldest_segno = 0;
 
 /*
  * Handler of SIGTERM.  If anyone but the postmaster has sent it, an exit code
- * of
- * 1 makes the postmaster start the worker again.
+ * of 1 makes the postmaster start the worker again.
  */
 static void
 handle_terminate(int signo, siginfo_t * info, void *context)

@@ -534,6 +534,18 @@ check_range(XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 						   LSN_FORMAT_ARGS(end_lsn))));
 }
 
+/* Makes a reader with a source of its own, for a range that ends at end_lsn. */
+static WalredoReader *
+create_reader(const char *directory, XLogRecPtr end_lsn, bool quiet)
+{
+	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+
+	reader->quiet = quiet;
+	reader->source = begin_source(directory, end_lsn, quiet);
+	reader->owns_source = true;
+	return reader;
+}
+
 /*
  * Implements walredo_reader_begin() and, with quiet,
  * walredo_reader_begin_search().
@@ -542,11 +554,8 @@ static WalredoReader *
 begin(const char *directory, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 	  bool quiet)
 {
-	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+	WalredoReader *reader = create_reader(directory, end_lsn, quiet);
 
-	reader->quiet = quiet;
-	reader->source = begin_source(directory, end_lsn, quiet);
-	reader->owns_source = true;
 	begin_range(reader, start_lsn, end_lsn);
 	return reader;
 }
@@ -555,10 +564,8 @@ WalredoReader *
 walredo_reader_begin_at(const char *directory, const WalredoWalPoint *points,
 						int npoints, XLogRecPtr end_lsn, int *chosen)
 {
-	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+	WalredoReader *reader = create_reader(directory, end_lsn, false);
 
-	reader->source = begin_source(directory, end_lsn, false);
-	reader->owns_source = true;
 	*chosen = choose_point(reader->source, points, npoints, end_lsn);
 	begin_range(reader,
 				*chosen < 0 ? WALREDO_START_OF_WAL : points[*chosen].lsn,
@@ -570,11 +577,9 @@ WalredoReader *
 walredo_reader_begin_last(const char *directory, XLogRecPtr lsn,
 						  XLogRecPtr end_lsn)
 {
-	WalredoReader *reader = palloc0(sizeof(WalredoReader));
+	WalredoReader *reader = create_reader(directory, end_lsn, false);
 
 	reader->backwards_from = lsn;
-	reader->source = begin_source(directory, end_lsn, false);
-	reader->owns_source = true;
 	begin_range(reader, WALREDO_START_OF_WAL, end_lsn);
 	return reader;
 }
