@@ -25,6 +25,7 @@
  *						one that the server wrote, both masked
  *	roundtrip R N [W]	R rounds of N requests, one at a time, the child on the
  *						same core: workload, round, floor, child
+ *	apart R N [W]		as above, the child on another core
  *	inflight R N		as above, with up to 8 requests sent and not answered
  *						yet, the child on another core: wall time of a request
  *	launch N			N times the start of a template, and the launch of a
@@ -533,7 +534,8 @@ time_in_flight(const WalredoChild *process, const Workload *workload, int n)
 }
 
 static void
-compare_with_floor(int rounds, int n, const char *only, bool in_flight)
+compare_with_floor(int rounds, int n, const char *only, bool apart,
+				   bool in_flight)
 {
 	WalredoChild child;
 	WalredoChild floor_process;
@@ -543,10 +545,13 @@ compare_with_floor(int rounds, int n, const char *only, bool in_flight)
 	start_floor(&floor_process);
 	if (own_session && setsid() < 0)
 		die("could not begin a session: %s", strerror(errno));
-	if (in_flight)
+	if (apart)
 	{
 		pin(child.pid, cores[num_cores - 1]);
 		pin(floor_process.pid, cores[num_cores - 1]);
+	}
+	if (in_flight)
+	{
 		set_blocking(&child, false);
 		set_blocking(&floor_process, false);
 	}
@@ -765,11 +770,19 @@ main(int argc, char **argv)
 	if (strcmp(command, "check") == 0)
 		do_check();
 	else if (strcmp(command, "roundtrip") == 0)
-		compare_with_floor(number(argv[1]), number(argv[2]), argv[3], false);
+		compare_with_floor(number(argv[1]), number(argv[2]), argv[3], false,
+						   false);
+	else if (strcmp(command, "apart") == 0)
+	{
+		if (num_cores > 1)
+			compare_with_floor(number(argv[1]), number(argv[2]), argv[3], true,
+							   false);
+	}
 	else if (strcmp(command, "inflight") == 0)
 	{
 		if (num_cores > 1)
-			compare_with_floor(number(argv[1]), number(argv[2]), NULL, true);
+			compare_with_floor(number(argv[1]), number(argv[2]), NULL, true,
+							   true);
 	}
 	else if (strcmp(command, "launch") == 0)
 		do_launch(number(argv[1]));

@@ -51,11 +51,11 @@
 #include "proto/proto.h"
 
 /*
- * For how long, in microseconds, to look for the answer of a child that is
- * looking for our request, and for that of a child that has to wake up first.
+ * For how long to look for an answer, in microseconds.  A child that has to wake
+ * up first, and answers a short request, takes less, and so does one that is
+ * awake and replays some 200 records.
  */
-#define LOOK_US				20
-#define LOOK_ASLEEP_US		60
+#define LOOK_US				60
 
 /*
  * If the time between an answer and the next request, in microseconds, is no
@@ -75,13 +75,10 @@ typedef struct LookState
 	int			next_skip;		/* what skip will be if it does not pay */
 	int			until_check;	/* looks until the cores are checked */
 
-	/* The child that looks after its last answer, 0 if there is none. */
-	uint64		looking_child;
 	instr_time	answered;		/* when we got the last answer, or 0 */
 
 	/* The request that has begun. */
-	int			limit_us;		/* how long to look; 0 if not at all */
-	bool		child_is_told;
+	bool		looks;
 	instr_time	begin;
 } LookState;
 
@@ -136,17 +133,11 @@ want_to_look(void)
 void
 walredo_look_begin(WalredoPipe *pipe)
 {
-	bool		child_looks =
-		(look.looking_child == pipe->connection->child_number);
-
-	look.looking_child = 0;
-	look.child_is_told = false;
-	look.limit_us = 0;
-	if (!want_to_look())
+	look.looks = want_to_look();
+	if (!look.looks)
 		return;
 
 	INSTR_TIME_SET_CURRENT(look.begin);
-	look.limit_us = child_looks ? LOOK_US : LOOK_ASLEEP_US;
 	if (!INSTR_TIME_IS_ZERO(look.answered) &&
 		elapsed_us(look.answered) <= SHORT_GAP_US)
 	{
@@ -154,7 +145,6 @@ walredo_look_begin(WalredoPipe *pipe)
 			walredo_pipe_reserve(pipe, WALREDO_WIRE_HEADER_SIZE);
 
 		(void) walredo_put_header(head, WALREDO_MSG_LOOK, 0);
-		look.child_is_told = true;
 	}
 }
 
@@ -164,13 +154,13 @@ walredo_look_for_answer(WalredoPipe *pipe, char *answer)
 	bool		is_answered;
 	bool		in_time;
 
-	if (look.limit_us == 0)
+	if (!look.looks)
 		return walredo_pipe_read(pipe, answer);
 
 	for (;;)
 	{
 		is_answered = walredo_pipe_read(pipe, answer);
-		in_time = elapsed_us(look.begin) <= look.limit_us;
+		in_time = elapsed_us(look.begin) <= LOOK_US;
 		if (is_answered || !in_time || InterruptPending ||
 			pipe->failure != FAILURE_NONE)
 			break;
@@ -188,9 +178,7 @@ walredo_look_for_answer(WalredoPipe *pipe, char *answer)
 }
 
 void
-walredo_look_end(WalredoPipe *pipe)
+walredo_look_end(void)
 {
 	INSTR_TIME_SET_CURRENT(look.answered);
-	if (look.child_is_told && pipe->failure == FAILURE_NONE)
-		look.looking_child = pipe->connection->child_number;
 }

@@ -37,6 +37,6 @@ extern bool walredo_look_for_answer(WalredoPipe *pipe, char *answer);
 /*
  * To be called when the answer has been read, if it was.
  */
-extern void walredo_look_end(WalredoPipe *pipe);
+extern void walredo_look_end(void);
 
 #endif							/* WALREDO_POOL_LOOK_H */

@@ -260,7 +260,7 @@ make_request(const WalredoRequest *request, char *page, WalredoChildEnd *end)
 					break;
 			}
 		}
-		walredo_look_end(pipe);
+		walredo_look_end();
 	}
 	if (pipe->failure == FAILURE_NONE)
 		memcpy(page, answer.data, BLCKSZ);
