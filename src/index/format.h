@@ -88,7 +88,8 @@ extern void walredo_index_file_free(WalredoIndexFile *file);
 /*
  * Looks up the records that concern a page.  Returns their number, which can be
  * 0, and then sets *refs to NULL; else *refs is palloc'd, in ascending order,
- * and without duplicates.  Returns WALREDO_INDEX_DAMAGED if the file is damaged.
+ * and without duplicates.  Returns WALREDO_INDEX_DAMAGED if the file is
+ * damaged.
  *
  * What is read from the file is kept in memory.  If fd is -1, the answer is
  * looked for there, and WALREDO_INDEX_NOT_READ returned if it takes more.

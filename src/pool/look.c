@@ -51,9 +51,9 @@
 #include "proto/proto.h"
 
 /*
- * For how long to look for an answer, in microseconds.  A child that has to wake
- * up first, and answers a short request, takes less, and so does one that is
- * awake and replays some 200 records.
+ * For how long to look for an answer, in microseconds.  A child that has to
+ * wake up first, and answers a short request, takes less, and so does one that
+ * is awake and replays some 200 records.
  */
 #define LOOK_US				60
 

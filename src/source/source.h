@@ -206,8 +206,8 @@ extern bool walredo_source_read(WalredoSource *source, XLogRecPtr lsn,
  * first makes sure that the file of the segment that lsn is in is open, and the
  * second reads from it.
  *
- * A source has one such file, which it keeps open until another one is needed,
- * the source is not kept any longer, or the subtransaction that has opened it
+ * A source has a few such files, which it keeps open until others are needed,
+ * the source is not kept any longer, or the subtransaction that has opened them
  * ends.  So the file can be one that has been renamed or removed since the
  * source was begun, and the reader has to tell by the pages whether it still is
  * of the segment.
@@ -221,8 +221,9 @@ extern bool walredo_source_read(WalredoSource *source, XLogRecPtr lsn,
  * each file, if the file turns out to be damaged.  Then walredo_source_hold()
  * may find another one.
  *
- * walredo_source_held_is_checked() is where the reader takes note that it has
- * checked the first page of this file; false for a file that is new.
+ * walredo_source_held_is_checked() is where the reader takes note, right after
+ * walredo_source_hold(), that it has checked the first page of this file; false
+ * for a file that is new.
  */
 extern bool walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
 								WalredoSegment *segment);

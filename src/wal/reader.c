@@ -1202,7 +1202,7 @@ load_single_page(WalredoReader *reader, XLogRecPtr pageptr)
 	WalredoSegment segment;
 	Size		length;
 	const char *problem;
-	bool	   *is_checked = walredo_source_held_is_checked(source);
+	bool	   *is_checked;
 
 	do
 	{
@@ -1212,6 +1212,7 @@ load_single_page(WalredoReader *reader, XLogRecPtr pageptr)
 			return false;
 		}
 		enter_segment(reader, pageptr, &segment);
+		is_checked = walredo_source_held_is_checked(source);
 		if (!*is_checked && offset > 0)
 		{
 			if (!walredo_source_read_held(source, 0, reader->buf,
