@@ -302,14 +302,24 @@ hash_tag(const WalredoTag *tag)
 						((uint32) tag->forknum << 27));
 }
 
+/*
+ * Fields are compared one by one, as the tag of a change has been written so
+ * just now: see add_blocks() in changes.c.
+ */
+static inline bool
+same_tag(const WalredoTag *a, const WalredoTag *b)
+{
+	return a->number == b->number && a->relNumber == b->relNumber &&
+		a->forknum == b->forknum && a->kind == b->kind &&
+		a->dbOid == b->dbOid && a->spcOid == b->spcOid;
+}
+
 #define SH_PREFIX				pagetable
 #define SH_ELEMENT_TYPE			PageSlot
 #define SH_KEY_TYPE				const WalredoTag *
 #define SH_KEY					tag
 #define SH_HASH_KEY(tb, key)	hash_tag(key)
-#define SH_EQUAL(tb, a, b) \
-	((a)->number == (b)->number && \
-	 memcmp(a, b, offsetof(WalredoTag, number)) == 0)
+#define SH_EQUAL(tb, a, b)		same_tag(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, slot)	(slot)->hash
 #define SH_SCOPE				static inline
