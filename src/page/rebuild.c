@@ -138,6 +138,14 @@
 #define MAX_LOOKS			64
 
 /*
+ * One call of walredo_rebuild_advance() adds no more pages to the stream when
+ * those that it has added have so many bytes of records and images.  That is
+ * what the pipe to the child can hold; more would only wait for room, and later
+ * records may start the pages meanwhile.
+ */
+#define MAX_ADDED			(256 * 1024)
+
+/*
  * The number of pages that walredo_rebuild_next() has a child replay together.
  * The child replays one after the other without waiting for the session.  Their
  * images are in memory afterwards, unless there is no room for them.
@@ -1155,8 +1163,17 @@ should_be_sent(const PageEntry *page, XLogRecPtr lsn)
 void
 walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 {
+	Size		added = 0;
+
+	/*
+	 * The stream keeps pages that the pipe has no room for.  While it has any
+	 * of these, do not add more: the child is busy anyway.
+	 */
+	if (rebuild->stream && !walredo_replay_advance(rebuild->stream))
+		return;
+
 	for (int i = 0; i < MAX_LOOKS && !rebuild->no_more_ahead &&
-		 !dlist_is_empty(&rebuild->waiting); i++)
+		 added < MAX_ADDED && !dlist_is_empty(&rebuild->waiting); i++)
 	{
 		PageEntry  *page = dlist_head_element(PageEntry, waiting_node,
 											  &rebuild->waiting);
@@ -1167,13 +1184,7 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 			continue;
 		if (CanBeSent(page) && should_be_sent(page, lsn))
 		{
-			/*
-			 * The stream keeps pages that the pipe has no room for.  While it
-			 * has any of these, do not add more: the child is busy anyway,
-			 * and later records may start the pages that we would add.
-			 */
-			if (rebuild->stream && !walredo_replay_advance(rebuild->stream))
-				return;
+			added += page->pending.size + BLCKSZ;
 			start_replay(rebuild, page);
 		}
 		else

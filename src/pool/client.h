@@ -98,9 +98,10 @@ typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
 extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take);
 
 /*
- * Adds a request, whose arg must stay valid until the answer is taken.  This
- * function and the next three call take, in the order of the requests, for some
- * hundred requests at a time.
+ * Adds a request, whose arg must stay valid until the answer is taken.  It may
+ * not be sent before walredo_stream_advance() or walredo_stream_finish() is
+ * called.  This function and the next three call take, in the order of the
+ * requests, for some hundred requests at a time.
  */
 extern void walredo_stream_add(WalredoStream *stream,
 							   const WalredoRequest *request);

@@ -41,7 +41,7 @@
  * the pipes hold, the less often the two processes wait for each other.
  */
 #define IN_PIPE_SIZE		(256 * 1024)
-#define OUT_PIPE_SIZE		(128 * 1024)
+#define OUT_PIPE_SIZE		(256 * 1024)
 
 /* How long to wait before the next try to connect to a worker that is busy. */
 #define CONNECT_RETRY_MS	1
@@ -363,26 +363,27 @@ walredo_pipe_write(WalredoPipe *pipe)
 	{
 		ssize_t		n = writev(pipe->connection->in_fd, piece, end - piece);
 
-		if (n >= 0)
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
 		{
-			pipe->bytes += n;
-			for (; piece < end && n >= piece->iov_len; piece++)
-				n -= piece->iov_len;
-			if (n > 0)
-			{
-				piece->iov_base = (char *) piece->iov_base + n;
-				piece->iov_len -= n;
-			}
+			pipe->failure = FAILURE_GONE;
+			break;
 		}
-		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+		n = Max(n, 0);
+		pipe->bytes += n;
+		for (; piece < end && n >= piece->iov_len; piece++)
+			n -= piece->iov_len;
+		if (piece < end)
 		{
+			/* The pipe is full. */
+			piece->iov_base = (char *) piece->iov_base + n;
+			piece->iov_len -= n;
 			pipe->num_pieces = end - piece;
 			memmove(pipe->pieces, piece,
 					pipe->num_pieces * sizeof(struct iovec));
 			return false;
 		}
-		else if (errno != EINTR)
-			pipe->failure = FAILURE_GONE;
 	}
 	pipe->num_pieces = 0;
 	pipe->used = 0;
@@ -492,47 +493,50 @@ walredo_request_write(const WalredoRequest *request,
  * ----------------------------------------------------------------
  */
 
-bool
-walredo_pipe_read(WalredoPipe *pipe, char *answer)
+int
+walredo_pipe_read(WalredoPipe *pipe, char *answers, int max)
 {
 	WalredoInFlight *in_flight = &pipe->in_flight;
+	Size		size = max * (Size) BLCKSZ;
 
 	/*
 	 * After the last answer, try to read one more byte, which the child must
 	 * not have written.  After any other, that would be the first byte of the
 	 * next answer.
 	 */
-	bool		is_last = walredo_in_flight_count(in_flight) == 1;
+	bool		has_last = walredo_in_flight_count(in_flight) == max;
+
+	Assert(max > 0 && max <= walredo_in_flight_count(in_flight));
 
 	while (pipe->failure == FAILURE_NONE)
 	{
 		char		extra;
 		struct iovec iov[2] = {
-			{answer + in_flight->answer_size, BLCKSZ - in_flight->answer_size},
+			{answers + in_flight->answer_size, size - in_flight->answer_size},
 			{&extra, 1}
 		};
-		ssize_t		n = readv(pipe->connection->out_fd, iov, is_last ? 2 : 1);
+		ssize_t		n = readv(pipe->connection->out_fd, iov, has_last ? 2 : 1);
 
 		if (n > 0)
 		{
-			in_flight->answer_size += n;
-			if (in_flight->answer_size > BLCKSZ)
+			Size		total = in_flight->answer_size + n;
+			int			whole = Min(total, size) / BLCKSZ;
+
+			if (total > size)
 				pipe->failure = FAILURE_PROTOCOL;
-			if (in_flight->answer_size == BLCKSZ)
-			{
-				in_flight->answer_size = 0;
-				in_flight->answered++;
-				return true;
-			}
+			in_flight->answer_size = Min(total, size) % BLCKSZ;
+			in_flight->answered += whole;
+			if (whole > 0)
+				return whole;
 		}
 		else if (n == 0)
 			pipe->failure = FAILURE_GONE;
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			return false;
+			return 0;
 		else if (errno != EINTR)
 			pipe->failure = FAILURE_GONE;
 	}
-	return false;
+	return 0;
 }
 
 bool

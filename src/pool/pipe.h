@@ -36,7 +36,7 @@
  * are the size of the buffer, and the most pieces that there can be.
  */
 #define WALREDO_PIPE_BUFFER_SIZE	65536
-#define WALREDO_PIPE_MAX_PIECES		64
+#define WALREDO_PIPE_MAX_PIECES		256
 
 /* Why requests were not answered. */
 typedef enum WalredoFailure
@@ -172,14 +172,16 @@ extern bool walredo_pipe_write(WalredoPipe *pipe);
 extern void walredo_pipe_flush(WalredoPipe *pipe);
 
 /*
- * Reads what there is of the answer to the first request that is in flight,
- * without waiting.  True if the answer, of BLCKSZ bytes, is whole; then, the
- * request is not in flight any more.
+ * Reads what there is of the answers to the first max requests that are in
+ * flight, without waiting.  There must be as many, and at least one.  Returns
+ * how many of these answers, of BLCKSZ bytes each, are whole now; their
+ * requests are not in flight any more.  answers has room for max of them; what
+ * it has already of one that was not whole must be at its beginning.
  *
  * If no other request is in flight, it is a failure if there is a byte after
- * the answer.
+ * the last answer.
  */
-extern bool walredo_pipe_read(WalredoPipe *pipe, char *answer);
+extern int	walredo_pipe_read(WalredoPipe *pipe, char *answers, int max);
 
 /*
  * Waits until there is something to read, so that walredo_pipe_read() can be

@@ -256,7 +256,7 @@ make_request(const WalredoRequest *request, char *page, WalredoChildEnd *end)
 			while (pipe->failure == FAILURE_NONE)
 			{
 				walredo_pipe_wait_for_answer(pipe);
-				if (walredo_pipe_read(pipe, answer.data))
+				if (walredo_pipe_read(pipe, answer.data, 1) > 0)
 					break;
 			}
 		}

@@ -30,6 +30,13 @@
  */
 #define MAX_REQUESTS_AT_ONCE	256
 
+/*
+ * So many requests are written together.  Each write may wake up the child,
+ * which has to be done with what it was sent before, and so takes longer than
+ * to write a request.
+ */
+#define REQUESTS_PER_WRITE		16
+
 /* Whether a stream is in the middle of an exchange, and at what. */
 typedef enum StreamState
 {
@@ -91,9 +98,9 @@ walredo_stream_end(WalredoStream *stream)
 
 /*
  * Sends the next requests, as many as the pipe takes without waiting, and as
- * can be in flight.  Only a request that does not fit into the pipe's
- * buffer and list of pieces makes this wait until the child has read a part of
- * it.
+ * can be in flight.  They are written together, as far as the pipe's buffer and
+ * list of pieces have room.  Only a request that does not fit into the half of
+ * either makes this wait until the child has read a part of it.
  */
 static void
 send_requests(WalredoStream *stream)
@@ -101,27 +108,37 @@ send_requests(WalredoStream *stream)
 	WalredoPipe *pipe = stream->pipe;
 	WalredoInFlight *in_flight = &pipe->in_flight;
 
-	while (walredo_pipe_write(pipe) && pipe->failure == FAILURE_NONE &&
+	if (!walredo_pipe_write(pipe) ||
+		walredo_in_flight_count(in_flight) >
+		pipe->connection->max_in_flight / 2)
+		return;
+	while (pipe->failure == FAILURE_NONE &&
 		   in_flight->sent < stream->num_requests &&
 		   walredo_in_flight_count(in_flight) <
 		   pipe->connection->max_in_flight)
 	{
 		const WalredoRequest *request = &stream->requests[in_flight->sent];
 
+		if ((pipe->num_pieces > WALREDO_PIPE_MAX_PIECES / 2 ||
+			 pipe->used > WALREDO_PIPE_BUFFER_SIZE / 2) &&
+			!walredo_pipe_write(pipe))
+			return;
+
 		/* If this has to wait, the child has the whole time for it. */
 		walredo_pipe_set_deadline(pipe);
 		request->send(pipe, request->arg);
 		in_flight->sent++;
 	}
+	(void) walredo_pipe_write(pipe);
 }
 
-/* Reads the answers that are there.  True if at least one was whole. */
-static bool
+/* Reads the answers that are there. */
+static void
 receive_answers(WalredoStream *stream)
 {
 	WalredoPipe *pipe = stream->pipe;
 	WalredoInFlight *in_flight = &pipe->in_flight;
-	int			before = in_flight->answered;
+	int			max = walredo_in_flight_count(in_flight);
 
 	/*
 	 * If a part of the last request has not been written yet, do not look for
@@ -130,12 +147,12 @@ receive_answers(WalredoStream *stream)
 	 * such a child can give any answer that it likes, and what the exchange
 	 * has to make sure is that there are as many answers as requests.
 	 */
-	while (walredo_in_flight_count(in_flight) >
-		   (pipe->num_pieces > 0 ? 1 : 0) &&
-		   walredo_pipe_read(pipe, stream->answers +
-							 (Size) in_flight->answered * BLCKSZ))
+	if (pipe->num_pieces > 0)
+		max--;
+	if (max > 0 &&
+		walredo_pipe_read(pipe, stream->answers +
+						  (Size) in_flight->answered * BLCKSZ, max) > 0)
 		walredo_pipe_set_deadline(pipe);
-	return in_flight->answered > before;
 }
 
 /*
@@ -173,12 +190,11 @@ step(WalredoStream *stream)
 	}
 	pipe = stream->pipe;
 
-	/* An answer that was read makes room for another request in flight. */
+	/* Answers that are read make room for other requests in flight. */
 	if (pipe->failure == FAILURE_NONE)
 	{
-		do
-			send_requests(stream);
-		while (receive_answers(stream));
+		receive_answers(stream);
+		send_requests(stream);
 	}
 	if (pipe->failure == FAILURE_NONE &&
 		pipe->in_flight.answered < stream->num_requests)
@@ -205,12 +221,16 @@ walredo_stream_advance(WalredoStream *stream)
 void
 walredo_stream_add(WalredoStream *stream, const WalredoRequest *request)
 {
+	int			sent;
+
 	if (stream->num_requests == MAX_REQUESTS_AT_ONCE)
 		walredo_stream_finish(stream);
 	stream->requests[stream->num_requests++] = *request;
 	if (stream->state == STREAM_RECEIVING)
 		stream->state = STREAM_SENDING;
-	(void) walredo_stream_advance(stream);
+	sent = stream->state == STREAM_CLOSED ? 0 : stream->pipe->in_flight.sent;
+	if (stream->num_requests - sent >= REQUESTS_PER_WRITE)
+		(void) walredo_stream_advance(stream);
 }
 
 void
