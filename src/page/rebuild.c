@@ -127,7 +127,7 @@
  * not worth while for a few short records.
  */
 #define MANY_PENDING		(32 * 1024)
-#define SOME_PENDING		(4 * 1024)
+#define SOME_PENDING		(8 * 1024)
 #define QUIET_DISTANCE		(1024 * 1024)
 
 /*

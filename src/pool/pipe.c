@@ -71,14 +71,15 @@ walredo_connection_close(WalredoConnection *connection)
 
 /*
  * Connects fd, a socket, to the worker, and receives the number of the child
- * in our slot and copies of the ends of its pipes; fds gets those of standard
- * input and standard output.  Nothing has to be sent, since the kernel tells
- * the worker which process has connected.  If the slot has no child any more,
+ * in a slot of ours and copies of the ends of its pipes; fds gets those of
+ * standard input and standard output.  Nothing has to be sent, since the kernel
+ * tells the worker which process has connected, and the slot, that its pipes
+ * are wanted.  If the slot has no child any more,
  * the worker just closes the connection.  The caller closes fd.  Returns what
  * walredo_connection_open() does.
  */
 static WalredoFailure
-ask_worker(WalredoPool *pool, int fd, TimestampTz deadline,
+ask_worker(WalredoPool *pool, int slotno, int fd, TimestampTz deadline,
 		   uint32 wait_for_child, uint64 *number, int fds[2])
 {
 	struct sockaddr_un addr;
@@ -87,9 +88,14 @@ ask_worker(WalredoPool *pool, int fd, TimestampTz deadline,
 	char		name[sizeof(pool->socket_name)];
 	pid_t		worker_pid;
 
-	LWLockAcquire(&pool->lock, LW_SHARED);
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	strlcpy(name, pool->socket_name, sizeof(name));
 	worker_pid = pool->worker_pid;
+	for (int i = 0; i < pool->num_slots; i++)
+	{
+		if (pool->slots[i].owner_pid == MyProcPid)
+			pool->slots[i].wants_pipes = (i == slotno);
+	}
 	LWLockRelease(&pool->lock);
 
 	memset(&addr, 0, sizeof(addr));
@@ -169,7 +175,8 @@ walredo_connection_open(WalredoConnection *connection, WalredoPool *pool,
 				 errmsg("could not create socket: %m")));
 	PG_TRY();
 	{
-		failure = ask_worker(pool, fd, deadline, wait_for_child, &number, fds);
+		failure = ask_worker(pool, slotno, fd, deadline, wait_for_child,
+							 &number, fds);
 	}
 	PG_FINALLY();
 	{
@@ -323,6 +330,55 @@ walredo_pipe_wait_for_answer(WalredoPipe *pipe)
 	wait_for_either(pipe, false);
 }
 
+/*
+ * As in walredo_pipe_wait_for_room(), it is ignored whether there is an answer
+ * to a request that has not been written yet.
+ */
+void
+walredo_pipes_wait(WalredoPipe *const *pipes, int npipes)
+{
+	WaitEventSet *set;
+	WaitEvent	event;
+	long		timeout = -1;
+	int			nevents;
+
+	for (int i = 0; i < npipes; i++)
+	{
+		long		left = time_left(pipes[i]);
+
+		/* The caller has to look at a pipe that has failed. */
+		if (left == 0)
+			return;
+		timeout = timeout < 0 ? left : Min(timeout, left);
+	}
+
+	set = walredo_create_wait_event_set(2 + 2 * npipes);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int i = 0; i < npipes; i++)
+	{
+		WalredoPipe *pipe = pipes[i];
+		bool		is_writing = pipe->num_pieces > 0;
+
+		AddWaitEventToSet(set, is_writing ? WL_SOCKET_WRITEABLE :
+						  WL_SOCKET_READABLE, pipe->connection->in_fd, NULL,
+						  is_writing ? NULL : pipe);
+		if (walredo_in_flight_count(&pipe->in_flight) > (is_writing ? 1 : 0))
+			AddWaitEventToSet(set, WL_SOCKET_READABLE,
+							  pipe->connection->out_fd, NULL, NULL);
+	}
+	nevents = WaitEventSetWait(set, timeout, &event, 1,
+							   pipes[0]->wait_for_answer);
+	FreeWaitEventSet(set);
+	if (nevents == 1 && (event.events & WL_LATCH_SET) != 0)
+		handle_latch();
+	else if (nevents == 1 && event.user_data != NULL)
+	{
+		/* It does not read any more, so its answers may never come. */
+		((WalredoPipe *) event.user_data)->failure = FAILURE_GONE;
+	}
+}
+
 /* ----------------------------------------------------------------
  *		Writing
  * ----------------------------------------------------------------
@@ -331,6 +387,7 @@ walredo_pipe_wait_for_answer(WalredoPipe *pipe)
 void
 walredo_pipe_reset(WalredoPipe *pipe)
 {
+	pipe->slot = -1;
 	pipe->connection = NULL;
 	pipe->failure = FAILURE_NONE;
 	memset(&pipe->in_flight, 0, sizeof(pipe->in_flight));
