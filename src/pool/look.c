@@ -155,11 +155,11 @@ walredo_look_for_answer(WalredoPipe *pipe, char *answer)
 	bool		in_time;
 
 	if (!look.looks)
-		return walredo_pipe_read(pipe, answer);
+		return walredo_pipe_read(pipe, answer, 1) > 0;
 
 	for (;;)
 	{
-		is_answered = walredo_pipe_read(pipe, answer);
+		is_answered = walredo_pipe_read(pipe, answer, 1) > 0;
 		in_time = elapsed_us(look.begin) <= LOOK_US;
 		if (is_answered || !in_time || InterruptPending ||
 			pipe->failure != FAILURE_NONE)
