@@ -633,7 +633,8 @@ SQL
 	print_rounds('count(*) of it, compressed / zstd -dc, pg_waldump --stats',
 		'ms', 1.2, @compressed);
 	print_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
-	print_rounds("$_ / crash recovery", 'ms', / of it$/ ? 1 : undef,
+	print_rounds("$_ / crash recovery", 'ms',
+		/pages_at_all of it$/ ? 0.7 : / of it$/ ? 1 : undef,
 		@{ $recovery_times{$_} })
 	  foreach sort keys %recovery_times;
 

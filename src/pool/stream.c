@@ -45,7 +45,8 @@
 /*
  * So many requests are written together.  Each write may wake up the child,
  * which has to be done with what it was sent before, and so takes longer than
- * to write a request.  Another child is used only if so many requests wait.
+ * to write a request.  While the caller does something else, another child is
+ * used only if so many requests wait.
  */
 #define REQUESTS_PER_WRITE		16
 
@@ -257,10 +258,10 @@ advance_lane(WalredoStream *stream, Lane *lane)
 /*
  * Begins another exchange for the requests that wait.  Waits for a child if
  * there is no other exchange.  If there is one, returns false if no other child
- * should be used, or none is free.
+ * should be used, because fewer requests wait than least, or if none is free.
  */
 static bool
-begin_exchange(WalredoStream *stream)
+begin_exchange(WalredoStream *stream, int least)
 {
 	int			number;
 	WalredoPipe *pipe;
@@ -273,7 +274,7 @@ begin_exchange(WalredoStream *stream)
 	else
 	{
 		if (stream->num_active == stream->max_lanes ||
-			stream->num_waiting < REQUESTS_PER_WRITE)
+			stream->num_waiting < least)
 			return false;
 		number = find_lane(stream);
 		pipe = walredo_exchange_try(number);
@@ -287,11 +288,12 @@ begin_exchange(WalredoStream *stream)
 }
 
 /*
- * Goes on with all exchanges, and begins others if requests wait.  Only for the
- * first of these this may have to wait.
+ * Goes on with all exchanges, and begins others if requests wait: the first one
+ * for any, for which this may have to wait, and others if as many as least
+ * wait.
  */
 static void
-step(WalredoStream *stream)
+step(WalredoStream *stream, int least)
 {
 	stream->num_new = 0;
 	for (int i = 0; i < stream->num_lanes; i++)
@@ -299,14 +301,14 @@ step(WalredoStream *stream)
 		if (stream->lanes[i].pipe != NULL)
 			advance_lane(stream, &stream->lanes[i]);
 	}
-	while (stream->num_waiting > 0 && begin_exchange(stream))
+	while (stream->num_waiting > 0 && begin_exchange(stream, least))
 		;
 }
 
 bool
 walredo_stream_advance(WalredoStream *stream)
 {
-	step(stream);
+	step(stream, REQUESTS_PER_WRITE);
 	if (stream->num_waiting > 0)
 		return false;
 	for (int i = 0; i < stream->num_lanes; i++)
@@ -328,7 +330,7 @@ walredo_stream_add(WalredoStream *stream, const WalredoRequest *request)
 	stream->num_waiting++;
 	stream->num_new++;
 	if (stream->num_new == REQUESTS_PER_WRITE)
-		step(stream);
+		step(stream, REQUESTS_PER_WRITE);
 }
 
 /* Waits until there is something to be done for one of the exchanges. */
@@ -365,7 +367,7 @@ walredo_stream_finish(WalredoStream *stream)
 	}
 	for (;;)
 	{
-		step(stream);
+		step(stream, 1);
 		if (stream->num_active == 0 && stream->num_waiting == 0)
 			return;
 		wait_for_children(stream);
