@@ -18,7 +18,9 @@
 # being written to taken for an answer; "timeout" without one, without reaping
 # (zombies), and with walredo.timeout as the limit for killing a child; "cancel"
 # with the child kept for the next request (which got another's page), and
-# without room to wait for a private pool; "poison" with tgkill() forbidden
+# without room to wait for a private pool; "look" with a single core taken for
+# several, with no child told to look, with a request lost that a child finds while
+# it looks, and with a cancel taken for an answer; "poison" with tgkill() forbidden
 # (signal 31), and with standard error not logged; "hijacked" with stray bytes
 # let pass, and with no limit to standard error; "database and role" with children that
 # serve any role; "idle_timeout" with a worker that only looks at idle children
@@ -38,6 +40,7 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 use WalredoProcesses qw(:DEFAULT !workers);
 use WalredoSessions;
 use WalredoWal;
@@ -419,6 +422,170 @@ sub test_cancel
 	nothing_is_left($before, 'cancelled requests');
 }
 
+# How many cores a process may run on, the first of them, and all of them as
+# taskset(1) wants to have it.
+sub cores
+{
+	my $pid = shift;
+	my ($list) =
+	  slurp_proc("/proc/$pid/status") =~ /^Cpus_allowed_list:\s+(\S+)/m;
+	my @cores = map { /^(\d+)-(\d+)$/ ? ($1 .. $2) : $_ } split /,/, $list;
+
+	return (scalar @cores, $cores[0], $list);
+}
+
+# Makes all processes run on some cores, and all that they start.
+sub run_on
+{
+	my $cores = shift;
+	my $postmaster = postmaster_pid($node);
+	my @workers = workers();
+
+	foreach my $pid ($postmaster, @workers, templates_of(@workers),
+		children_of(@workers))
+	{
+		system_or_bail('taskset', '-c', '-p', $cores, $pid);
+	}
+	return;
+}
+
+# Calls of read(2) and the like by a process.
+sub reads
+{
+	return (slurp_proc('/proc/' . shift() . '/io') =~ /^syscr: (\d+)/m)[0];
+}
+
+my $all_right = qr/NOTICE:  00000: 0 wrong/;
+
+# Makes requests 1 and 2 in turn, and says how many gave the wrong page.
+sub many_requests
+{
+	my $number = shift;
+	return "DO \$\$
+DECLARE
+	one request;
+	two request;
+	wrong int := 0;
+BEGIN
+	SELECT * INTO STRICT one FROM request WHERE id = 1;
+	SELECT * INTO STRICT two FROM request WHERE id = 2;
+	FOR i IN 1 .. $number LOOP
+		IF walredo_apply(one.tag, NULL, one.recs) <> one.page THEN
+			wrong := wrong + 1;
+		END IF;
+		IF walredo_apply(two.tag, NULL, two.recs) <> two.page THEN
+			wrong := wrong + 1;
+		END IF;
+	END LOOP;
+	RAISE NOTICE '% wrong', wrong;
+END
+\$\$";
+}
+
+# Who waits looks before it sleeps, as pool/look.c says.  Everything has to be
+# right, be it that the answer, a cancel or the end of the child comes while the
+# session looks, or while it sleeps.  A process that looks is known by its many
+# reads.
+sub look
+{
+	my $has_several = shift;
+	my $session = session($node);
+	my $sleep = 0;
+	my ($child, $start, $output, $errors);
+
+	is_right($session, 1, 'before looking');
+	$child = child(workers($session->{backend}));
+
+	# A session that waits in vain, beginning with its first requests, looks for
+	# a while, and then sleeps.
+	foreach my $try (1 .. 5)
+	{
+		$start = reads($session->{backend});
+		begin_stuck($session, 1);
+		$sleep = reads($session->{backend}) - $start;
+		kill 'CONT', $child;
+		ends_right($session, "request $try that the session sleeps for");
+		last if $sleep > 20;
+	}
+	cmp_ok($sleep, '<', 20, 'nobody looks on a single core')
+	  if !$has_several;
+
+	# A child reads once for a request.  On several cores, it is told to look as
+	# soon as two requests follow each other without a pause.
+	my $looked = 0;
+	my $wrong = '';
+	foreach (1 .. ($has_several ? 200 : 1))
+	{
+		$start = reads($child);
+		($output, $errors) = run_query($session, many_requests(500));
+		$wrong .= "$output$errors" if $errors !~ $all_right;
+		$looked = reads($child) - $start > 1000 + 10;
+		last if $looked;
+	}
+	is(!!$looked, !!$has_several,
+		'a child looks for the next request if there are several cores');
+	is($wrong, '', 'requests right after each other get their own pages');
+	is(child(workers($session->{backend})), $child, 'one child did it all');
+
+	# Children that are killed at any moment.
+	run_query($session, 'SET walredo.max_retries = 1000');
+	begin_query($session, many_requests(1000));
+	foreach (1 .. 20)
+	{
+		my @children = children(workers($session->{backend}));
+		kill 'KILL', @children if @children;
+		usleep(rand(5_000));
+	}
+	($output, $errors) = end_query($session);
+	like($errors, $all_right,
+		'requests get their own pages while children are killed');
+
+	# Cancels and time-outs at any moment; the request that comes next is there
+	# before the child can be gone.
+	my $others = '';
+	foreach my $try (1 .. 20)
+	{
+		my $timeout = $try * 2;
+		run_query($session, "SET statement_timeout = '${timeout}ms'")
+		  if $try % 2 == 0;
+		begin_query($session, many_requests(1_000_000));
+		begin_query($session, 'RESET statement_timeout');
+		begin_query($session, request(2));
+		if ($try % 2 == 1)
+		{
+			wait_for
+			{
+				$node->safe_psql('postgres',
+					"SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+						WHERE pid = $session->{backend}
+							AND query LIKE 'DO%' AND state = 'active'") eq 't';
+			};
+		}
+		($output, $errors) = end_query($session);
+		$others .= "$try: $output$errors\n"
+		  if $output ne 't' || $errors !~ $cancelled;
+	}
+	is($others, '', 'requests after a cancel get their own pages');
+	$session->quit;
+	return;
+}
+
+sub test_look
+{
+	my $postmaster = postmaster_pid($node);
+	my ($number, $first, $list) = cores($postmaster);
+
+	plan skip_all => 'needs /proc/PID/io' unless defined reads($postmaster);
+	look($number > 1);
+	nothing_is_left($before, 'looking');
+
+	# The same on one core, for all processes.
+	run_on($first);
+	look(0);
+	nothing_is_left($before, 'looking on one core');
+	run_on($list);
+}
+
 sub test_poison
 {
 	my $session = session($node);
@@ -785,6 +952,7 @@ foreach my $mode (0, 1)
 		[ 'kill', \&test_kill ],
 		[ 'timeout', \&test_timeout ],
 		[ 'cancel', \&test_cancel ],
+		[ 'look', \&test_look ],
 		[ 'poison', \&test_poison ],
 		[ 'hijacked', \&test_hijacked ],
 		[ 'database and role', \&test_database_and_role ],
