@@ -340,7 +340,10 @@ walredo_pool_pass_on_slot(WalredoPool *pool, int slotno)
 
 	first = walredo_pool_first_waiter(pool);
 	if (first == NULL)
+	{
+		pool->crowded_since = 0;
 		return;
+	}
 
 	first->slot = slotno;
 	pool->num_waiters--;

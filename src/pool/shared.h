@@ -96,6 +96,12 @@
 #include "storage/lwlock.h"
 #include "stats/stats.h"
 
+/*
+ * How long backends go on to wait for each other's child before another one is
+ * started for them, in milliseconds: some times what that takes.
+ */
+#define WALREDO_LAUNCH_PATIENCE_MS	25
+
 /* How many of the last bytes that a child wrote to standard error are kept. */
 #define WALREDO_STDERR_TAIL_SIZE	1024
 
@@ -190,7 +196,6 @@ typedef struct WalredoWaiter
 	Oid			role;
 	char		title[WALREDO_TITLE_SIZE];
 	int			slot;			/* the slot that it was given, or -1 */
-	TimestampTz since;			/* when it began to wait */
 } WalredoWaiter;
 
 typedef struct WalredoPool
@@ -230,6 +235,14 @@ typedef struct WalredoPool
 	WalredoStats stats;			/* atomic, so not under the lock */
 
 	int			num_waiters;	/* how many have no slot yet */
+
+	/*
+	 * Since when each slot that became free, if any, was wanted by a backend
+	 * that was waiting already, counted from the last launch at the earliest;
+	 * 0 if nobody waits, or nobody did when one became free.
+	 */
+	TimestampTz crowded_since;
+
 	WalredoSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } WalredoPool;
 

@@ -531,6 +531,7 @@ static void
 begin_waiting(Oid database, Oid role, const char *title)
 {
 	WalredoWaiter *waiters = WalredoPoolWaiters(client.pool);
+	TimestampTz now;
 
 	Assert(LWLockHeldByMe(&client.pool->lock));
 
@@ -545,11 +546,17 @@ begin_waiting(Oid database, Oid role, const char *title)
 			waiters[i].role = role;
 			strlcpy(waiters[i].title, title, sizeof(waiters[i].title));
 			waiters[i].slot = -1;
-			waiters[i].since = GetCurrentTimestamp();
 			client.pool->num_waiters++;
 			client.waiter = i;
 
-			/* The worker looks at how long we have waited: offer_slot(). */
+			/* The worker may have to start another child: see offer_slot(). */
+			now = GetCurrentTimestamp();
+			if (client.pool->crowded_since == 0)
+				client.pool->crowded_since = now;
+			else if (now <
+					 TimestampTzPlusMilliseconds(client.pool->crowded_since,
+												 WALREDO_LAUNCH_PATIENCE_MS))
+				return;
 			walredo_pool_wake_worker(client.pool);
 			return;
 		}
@@ -572,8 +579,8 @@ end_waiting(void)
 
 	Assert(LWLockHeldByMe(&client.pool->lock));
 
-	if (waiter->slot < 0)
-		client.pool->num_waiters--;
+	if (waiter->slot < 0 && --client.pool->num_waiters == 0)
+		client.pool->crowded_since = 0;
 	waiter->ticket = 0;
 	client.waiter = -1;
 	return waiter->slot;
