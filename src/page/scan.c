@@ -252,6 +252,7 @@ typedef struct Backwards
 	/* The records of the segment that is looked at, in ascending order. */
 	WalredoRefs segment;
 	bool		is_indexed;		/* they are from its index */
+	WalredoIndexInfo info;		/* of that index */
 
 	/*
 	 * The first record that begins in the segment after it, as far as that is
@@ -306,7 +307,6 @@ read_segment(Backwards *search, XLogRecPtr segment)
 	XLogRecPtr	first_prev = InvalidXLogRecPtr;
 
 	search->segment.nrefs = 0;
-	search->is_indexed = false;
 	walredo_reader_begin_again(reader, segment);
 	walredo_reader_allow_restart(reader);
 	while (walredo_reader_next(reader))
@@ -342,29 +342,47 @@ read_segment(Backwards *search, XLogRecPtr segment)
 	return true;
 }
 
+/* Looks for the index of a segment, and gets the records from it. */
+static void
+look_into_index(Backwards *search, XLogRecPtr segment)
+{
+	search->is_indexed = search->use_indexes &&
+		find_in_index(search->scan, segment, &search->segment, &search->info);
+}
+
 /*
- * Finds the records of a segment that may concern the page.  Returns false if
- * its index, or that of the segment after it, is wrong.
+ * Moves to the segment before the one that was looked at, if it is there.  That
+ * it has an index shows that it is.
  */
 static bool
-look_at_segment(Backwards *search, XLogRecPtr segment, bool is_last)
+go_back(Backwards *search)
 {
-	WalredoPageScan *scan = search->scan;
-	WalredoIndexInfo info;
+	WalredoReader *reader = search->scan->reader;
+	XLogRecPtr	segment = walredo_reader_back_lsn(reader);
 
-	/* The open end of WAL is found by reading up to it. */
-	if (!search->use_indexes ||
-		(is_last && walredo_reader_is_to_end(scan->reader)) ||
-		!find_in_index(scan, segment, &search->segment, &info))
+	if (segment == InvalidXLogRecPtr)
+		return false;
+	look_into_index(search, segment);
+	return walredo_reader_go_back(reader, search->is_indexed);
+}
+
+/*
+ * Finds the records of a segment that may concern the page, unless they are
+ * from its index.  Returns false if its index, or that of the segment after it,
+ * is wrong.
+ */
+static bool
+look_at_segment(Backwards *search, XLogRecPtr segment)
+{
+	if (!search->is_indexed)
 		return read_segment(search, segment);
 
 	if (search->first_lsn != InvalidXLogRecPtr &&
-		(search->first_prev != info.last_lsn ||
-		 !follows(scan, info.end_lsn, search->first_lsn)))
+		(search->first_prev != search->info.last_lsn ||
+		 !follows(search->scan, search->info.end_lsn, search->first_lsn)))
 		return false;
-	search->is_indexed = true;
-	search->first_lsn = info.first_lsn;
-	search->first_prev = info.first_prev;
+	search->first_lsn = search->info.first_lsn;
+	search->first_prev = search->info.first_prev;
 	return true;
 }
 
@@ -417,11 +435,16 @@ search_backwards(Backwards *search)
 	bool		stopped = false;
 	bool		is_last = true;
 
+	/* The open end of WAL is found by reading up to it. */
+	search->is_indexed = false;
+	if (!walredo_reader_is_to_end(reader))
+		look_into_index(search, walredo_reader_first_lsn(reader));
+
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		segment = walredo_reader_first_lsn(reader);
-		if (!look_at_segment(search, segment, is_last))
+		if (!look_at_segment(search, segment))
 			return false;
 
 		/* WAL that was removed meanwhile is not there any more. */
@@ -450,7 +473,7 @@ search_backwards(Backwards *search)
 			scan->refs_to_end = false;
 			scan->resume_lsn = segment;
 		}
-		if (!walredo_reader_go_back(reader))
+		if (!go_back(search))
 			break;
 	}
 	if (search->bases != NULL)

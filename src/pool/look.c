@@ -61,7 +61,7 @@
  * If the time between an answer and the next request, in microseconds, is no
  * more than this, the child should look for the latter.
  */
-#define SHORT_GAP_US		15
+#define SHORT_GAP_US		50
 
 /* The most requests that do without looking before it is tried again. */
 #define MAX_SKIP			255

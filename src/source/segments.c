@@ -92,27 +92,42 @@ walredo_source_begin_use(WalredoSource *source)
 	WalredoSourceFiles *files = source->files;
 	MemoryContext old_context;
 
-	files->using = AllocSetContextCreate(files->context,
-										 "walredo use of a source",
-										 ALLOCSET_SMALL_SIZES);
-	old_context = MemoryContextSwitchTo(files->using);
-	files->reading = walredo_segment_file_create();
-	files->probing = walredo_segment_file_create();
-	MemoryContextSwitchTo(old_context);
-	files->not_restored = NULL;
+	if (files->using == NULL)
+	{
+		files->using = AllocSetContextCreate(files->context,
+											 "walredo use of a source",
+											 ALLOCSET_SMALL_SIZES);
+		old_context = MemoryContextSwitchTo(files->using);
+		files->reading = walredo_segment_file_create();
+		files->probing = walredo_segment_file_create();
+		MemoryContextSwitchTo(old_context);
+	}
 	files->has_asked = false;
 	files->use++;
 }
 
 /*
+ * A source that is kept can go on with the plain file that it holds, if that is
+ * still there when it is used again.
+ *
  * To delete the context also frees the memory of compression libraries, for
  * which pfree() would not be enough.
  */
 void
 walredo_source_end_use(WalredoSource *source)
 {
-	walredo_held_file_close(source->files->held);
-	MemoryContextDelete(source->files->using);
+	WalredoSourceFiles *files = source->files;
+	bool		is_plain =
+		walredo_segment_compression(files->reading) == WALREDO_PLAIN &&
+		walredo_segment_compression(files->probing) == WALREDO_PLAIN;
+
+	if (files->kept == NULL || !is_plain || !files->held_segment.has_id)
+		walredo_held_file_close(files->held);
+	if (is_plain && files->not_restored == NULL)
+		return;
+	MemoryContextDelete(files->using);
+	files->using = NULL;
+	files->not_restored = NULL;
 }
 
 void
@@ -909,6 +924,34 @@ walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
 	return true;
 }
 
+/*
+ * Is the file that is held the one to read this from?  One that an earlier use
+ * of the source has left must still be the file that would be opened.
+ */
+static bool
+held_file_is_wanted(WalredoSource *source, XLogRecPtr lsn)
+{
+	WalredoSourceFiles *files = source->files;
+	const WalredoSegmentId *id = &files->held_segment.id;
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	if (files->held->fd < 0 ||
+		files->held_segno != lsn / source->segsize ||
+		lsn >= files->held_segment.valid_end ||
+		files->held_followed != source->tli)
+		return false;
+	if (files->held_use == files->use)
+		return true;
+	if (files->held_listing != walredo_listing_number(files->listing) ||
+		snprintf(path, MAXPGPATH, "%s/%s", id->directory, id->name) >=
+		MAXPGPATH ||
+		stat(path, &st) != 0 || !walredo_is_same_file(&st, &files->held->st))
+		return false;
+	files->held_use = files->use;
+	return true;
+}
+
 bool
 walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
 					WalredoSegment *segment)
@@ -916,24 +959,27 @@ walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
 	WalredoSourceFiles *files = source->files;
 	OpenSegment opened;
 
-	if (files->held->fd >= 0 &&
-		files->held_segno == lsn / source->segsize &&
-		lsn < files->held_segment.valid_end &&
-		files->held_followed == source->tli)
+	if (!held_file_is_wanted(source, lsn))
 	{
-		*segment = files->held_segment;
-		return true;
+		walredo_held_file_close(files->held);
+		if (!open_segment(source, lsn, true, OPEN_TO_READ, &opened))
+			return false;
+		walredo_held_file_take(files->held, opened.fd, &opened.st);
+		files->held_segment = opened.segment;
+		files->held_segno = lsn / source->segsize;
+		files->held_followed = source->tli;
+		files->held_listing = walredo_listing_number(files->listing);
+		files->held_use = files->use;
+		files->held_is_checked = false;
 	}
-
-	walredo_held_file_close(files->held);
-	if (!open_segment(source, lsn, true, OPEN_TO_READ, &opened))
-		return false;
-	walredo_held_file_take(files->held, opened.fd, &opened.st);
-	files->held_segment = opened.segment;
-	files->held_segno = lsn / source->segsize;
-	files->held_followed = source->tli;
-	*segment = opened.segment;
+	*segment = files->held_segment;
 	return true;
+}
+
+bool *
+walredo_source_held_is_checked(WalredoSource *source)
+{
+	return &source->files->held_is_checked;
 }
 
 bool

@@ -41,12 +41,15 @@ struct WalredoSourceFiles
 
 	/*
 	 * The file of walredo_source_hold().  The timeline is the one that was
-	 * followed when it was opened.
+	 * followed when it was opened, and the listing the one that it is in.
 	 */
 	WalredoHeldFile *held;
 	WalredoSegment held_segment;
 	XLogSegNo	held_segno;
 	TimeLineID	held_followed;
+	uint64		held_listing;
+	uint64		held_use;		/* the last use that has seen it in its place */
+	bool		held_is_checked;	/* its first page was */
 
 	/* Headers of files that have been read: see probe_header(). */
 	HTAB	   *headers;
