@@ -396,6 +396,16 @@ unlike($pages, qr/^\w{5}: /, 'there are pages');
 index_wal($archive);
 is(pages(), $pages, 'pages with indexes');
 
+# What the server says about indexes that it does not use.
+sub distrusted
+{
+	my (undef, $messages) =
+	  ask($node, 'postgres', "SET client_min_messages = debug1; $pages_sql");
+
+	return join ' ', $messages =~ /(damaged or wrong|is damaged|contradict)/g;
+}
+is(distrusted(), '', '... and none is taken for wrong');
+
 my ($archive_hash) = directories();
 $indexes = $node->data_dir . "/$store/$archive_hash";
 index_wal($archive);
@@ -463,6 +473,9 @@ foreach my $damage (sort keys %damages)
 	$damages{$damage}->($_) foreach glob "$indexes/*";
 	is(pages(), $pages, '... and in another one');
 }
+copy_segments("$scratch/saved", $indexes);
+flip($_, 30) foreach glob "$indexes/*";
+like(distrusted(), qr/is damaged/, 'what is damaged is not used');
 
 # The directory of the store is not one.
 remove_indexes();
