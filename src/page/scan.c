@@ -590,9 +590,9 @@ read_all_from(WalredoPageScan *scan, XLogRecPtr lsn, XLogRecPtr after_lsn,
 }
 
 /*
- * Makes the index of a segment, from which scan->refs are, what the scan goes on
- * by.  The index has all records that begin in the segment, so nothing is left
- * after it if the range ends there.
+ * Makes the index of a segment, from which scan->refs are, what the scan goes
+ * on by.  The index has all records that begin in the segment, so nothing is
+ * left after it if the range ends there.
  */
 static void
 go_on_by_index(WalredoPageScan *scan, const WalredoIndexInfo *info)
