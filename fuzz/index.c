@@ -92,6 +92,12 @@ look_up(WalredoIndexFile *file, int fd, Size size, const WalredoTag *tag)
 		return;
 	n = walredo_index_file_lookup(file, fd, tag, &refs);
 	check_refs(file, size, n, refs);
+
+	/* What has been read is kept. */
+	if (n >= 0 && n != walredo_index_file_lookup(file, -1, tag, &refs))
+		fuzz_fail("not %d references without the file", n);
+	if (n > 0)
+		check_refs(file, size, n, refs);
 	if (tag->kind != WALREDO_TAG_REL)
 		return;
 	n = walredo_index_file_lookup_ends(file, fd, tag, &refs);
