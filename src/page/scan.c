@@ -451,9 +451,16 @@ search_backwards(Backwards *search)
 		if (walredo_reader_first_lsn(reader) > segment)
 			break;
 		if (is_last)
+		{
 			scan->read_to = search->is_indexed ?
 				walredo_reader_last_lsn(reader) :
 				walredo_reader_end_lsn(reader);
+			if (search->is_indexed)
+			{
+				scan->last_lsn = search->info.last_lsn;
+				scan->last_end_lsn = search->info.end_lsn;
+			}
+		}
 		is_last = false;
 
 		if (search->bases != NULL)
@@ -472,6 +479,7 @@ search_backwards(Backwards *search)
 			search->found.nrefs = 0;
 			scan->refs_to_end = false;
 			scan->resume_lsn = segment;
+			scan->last_lsn = InvalidXLogRecPtr;
 		}
 		if (!go_back(search))
 			break;
@@ -542,6 +550,8 @@ walredo_page_scan_back(const WalredoPageFilter *filter, const char *directory,
 		/*
 		 * Indexes contradict each other, or WAL.  What WAL says counts.
 		 */
+		ereport(DEBUG1,
+				(errmsg_internal("indexes contradict each other, or WAL, and are not used")));
 		walredo_page_scan_end(scan);
 		search.use_indexes = false;
 	}
@@ -580,6 +590,22 @@ read_all_from(WalredoPageScan *scan, XLogRecPtr lsn, XLogRecPtr after_lsn,
 }
 
 /*
+ * Makes the index of a segment, from which scan->refs are, what the scan goes
+ * on by.  The index has all records that begin in the segment, so nothing is
+ * left after it if the range ends there.
+ */
+static void
+go_on_by_index(WalredoPageScan *scan, const WalredoIndexInfo *info)
+{
+	scan->in_refs = true;
+	scan->next_ref = 0;
+	scan->resume_lsn = scan->last_lsn = info->last_lsn;
+	scan->read_to = scan->last_end_lsn = info->end_lsn;
+	scan->refs_to_end = walredo_reader_last_lsn(scan->reader) <=
+		segment_after(scan, info->last_lsn);
+}
+
+/*
  * Goes on by the index of the segment in which the current record begins, if
  * there is one, and if it fits to the record.
  */
@@ -588,24 +614,28 @@ enter_indexed_segment(WalredoPageScan *scan)
 {
 	WalredoReader *reader = scan->reader;
 	XLogRecPtr	lsn = walredo_reader_start_lsn(reader);
+	XLogRecPtr	prev = walredo_reader_record(reader)->xl_prev;
+	bool		is_first;
 	WalredoIndexInfo info;
 
 	scan->segment_end = segment_after(scan, lsn);
 	if (walredo_reader_is_to_end(reader) ||
 		!find_in_index(scan, lsn, &scan->refs, &info))
 		return false;
+
+	/* The first record in a segment is the one after one that is not in it. */
+	is_first = prev < scan->segment_end - walredo_reader_segsize(reader);
 	if (lsn < info.first_lsn || lsn > info.last_lsn ||
-		(lsn == info.first_lsn &&
-		 walredo_reader_record(reader)->xl_prev != info.first_prev))
+		is_first != (lsn == info.first_lsn) ||
+		(is_first && prev != info.first_prev))
+	{
+		distrust_index(scan, lsn);
 		return false;
-	scan->in_refs = true;
-	scan->next_ref = 0;
+	}
+	go_on_by_index(scan, &info);
 	while (scan->next_ref < scan->refs.nrefs &&
 		   scan->refs.refs[scan->next_ref].lsn < lsn)
 		scan->next_ref++;
-	scan->resume_lsn = scan->last_lsn = info.last_lsn;
-	scan->read_to = info.end_lsn;
-	scan->refs_to_end = (info.end_lsn >= walredo_reader_last_lsn(reader));
 	return true;
 }
 
@@ -616,23 +646,39 @@ enter_indexed_segment(WalredoPageScan *scan)
 static void
 leave_indexed_segment(WalredoPageScan *scan)
 {
+	WalredoReader *reader = scan->reader;
+	XLogRecPtr	last_lsn = scan->last_lsn;
 	WalredoIndexInfo info;
 
-	if (scan->last_lsn != InvalidXLogRecPtr &&
-		find_in_index(scan, scan->read_to, &scan->refs, &info) &&
-		info.first_prev == scan->last_lsn &&
-		follows(scan, scan->read_to, info.first_lsn))
+	/* Is that all that is known, or all that there is? */
+	if (last_lsn == InvalidXLogRecPtr ||
+		walredo_reader_last_lsn(reader) <= segment_after(scan, last_lsn))
 	{
-		scan->next_ref = 0;
-		scan->resume_lsn = scan->last_lsn = info.last_lsn;
-		scan->read_to = info.end_lsn;
-		scan->refs_to_end =
-			(info.end_lsn >= walredo_reader_last_lsn(scan->reader));
+		read_all_from(scan, scan->resume_lsn, last_lsn, scan->resume_lsn);
 		return;
 	}
-	read_all_from(scan, scan->resume_lsn, scan->last_lsn,
-				  scan->last_lsn != InvalidXLogRecPtr ?
-				  segment_after(scan, scan->last_lsn) : scan->resume_lsn);
+	if (find_in_index(scan, scan->last_end_lsn, &scan->refs, &info) &&
+		info.first_prev == last_lsn &&
+		follows(scan, scan->last_end_lsn, info.first_lsn))
+	{
+		go_on_by_index(scan, &info);
+		return;
+	}
+
+	/*
+	 * If there is no such record as the index has for its last one, the index
+	 * is wrong, and may have led past others.
+	 */
+	if (walredo_reader_read_at(reader, last_lsn) &&
+		walredo_reader_end_lsn(reader) == scan->last_end_lsn)
+	{
+		read_all_from(scan, last_lsn, last_lsn, segment_after(scan, last_lsn));
+		return;
+	}
+	if (!walredo_reader_is_at_end(reader))
+		distrust_index(scan, last_lsn);
+	read_all_from(scan, segment_of(scan, last_lsn), scan->returned_lsn,
+				  segment_after(scan, last_lsn));
 }
 
 /* Takes note that no record is left.  Returns false. */
