@@ -16,7 +16,8 @@
  * An index decides only which records are looked at.  Each of them is read, and
  * walredo_changes_of() says what it does.  The indexes of segments that follow
  * each other must agree on the records at their boundary, and a segment whose
- * index is wrong is read.
+ * index is wrong is read.  Where there is no index, the server's summaries of
+ * WAL may tell that no record of a segment concerns the page.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -26,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "index/summaries.h"
 #include "miscadmin.h"
 #include "page/scan.h"
 
@@ -354,9 +356,21 @@ look_at_segment(Backwards *search, XLogRecPtr segment, bool is_last)
 
 	/* The open end of WAL is found by reading up to it. */
 	if (!search->use_indexes ||
-		(is_last && walredo_reader_is_to_end(scan->reader)) ||
-		!find_in_index(scan, segment, &search->segment, &info))
+		(is_last && walredo_reader_is_to_end(scan->reader)))
 		return read_segment(search, segment);
+	if (!find_in_index(scan, segment, &search->segment, &info))
+	{
+		if (!walredo_summaries_rule_out(walredo_reader_source(scan->reader),
+										segment, &scan->filter->tag))
+			return read_segment(search, segment);
+
+		/* As with the index of a segment in which no record is of the page. */
+		search->segment.nrefs = 0;
+		search->is_indexed = true;
+		search->first_lsn = InvalidXLogRecPtr;
+		search->first_prev = InvalidXLogRecPtr;
+		return true;
+	}
 
 	if (search->first_lsn != InvalidXLogRecPtr &&
 		(search->first_prev != info.last_lsn ||
