@@ -254,6 +254,8 @@ typedef struct Backwards
 	/* The records of the segment that is looked at, in ascending order. */
 	WalredoRefs segment;
 	bool		is_indexed;		/* they are from its index */
+	WalredoIndexInfo info;		/* of that index */
+	bool		is_ruled_out;	/* there is no index, and there are none */
 
 	/*
 	 * The first record that begins in the segment after it, as far as that is
@@ -308,7 +310,6 @@ read_segment(Backwards *search, XLogRecPtr segment)
 	XLogRecPtr	first_prev = InvalidXLogRecPtr;
 
 	search->segment.nrefs = 0;
-	search->is_indexed = false;
 	walredo_reader_begin_again(reader, segment);
 	walredo_reader_allow_restart(reader);
 	while (walredo_reader_next(reader))
@@ -345,40 +346,63 @@ read_segment(Backwards *search, XLogRecPtr segment)
 }
 
 /*
- * Finds the records of a segment that may concern the page.  Returns false if
- * its index, or that of the segment after it, is wrong.
+ * Looks for the index of a segment, and gets the records from it.  If there is
+ * none, the server's summaries may tell that there are no records.
  */
-static bool
-look_at_segment(Backwards *search, XLogRecPtr segment, bool is_last)
+static void
+look_into_index(Backwards *search, XLogRecPtr segment)
 {
 	WalredoPageScan *scan = search->scan;
-	WalredoIndexInfo info;
 
-	/* The open end of WAL is found by reading up to it. */
-	if (!search->use_indexes ||
-		(is_last && walredo_reader_is_to_end(scan->reader)))
-		return read_segment(search, segment);
-	if (!find_in_index(scan, segment, &search->segment, &info))
+	if (!search->use_indexes)
+		return;
+	search->is_indexed = find_in_index(scan, segment, &search->segment,
+									   &search->info);
+	search->is_ruled_out = !search->is_indexed &&
+		walredo_summaries_rule_out(walredo_reader_source(scan->reader),
+								   segment, &scan->filter->tag);
+}
+
+/*
+ * Moves to the segment before the one that was looked at, if it is there.  That
+ * it has an index shows that it is.
+ */
+static bool
+go_back(Backwards *search)
+{
+	WalredoReader *reader = search->scan->reader;
+	XLogRecPtr	segment = walredo_reader_back_lsn(reader);
+
+	if (segment == InvalidXLogRecPtr)
+		return false;
+	look_into_index(search, segment);
+	return walredo_reader_go_back(reader, search->is_indexed);
+}
+
+/*
+ * Finds the records of a segment that may concern the page, unless they are
+ * from its index, or there are none.  Returns false if its index, or that of
+ * the segment after it, is wrong.
+ */
+static bool
+look_at_segment(Backwards *search, XLogRecPtr segment)
+{
+	if (search->is_ruled_out)
 	{
-		if (!walredo_summaries_rule_out(walredo_reader_source(scan->reader),
-										segment, &scan->filter->tag))
-			return read_segment(search, segment);
-
-		/* As with the index of a segment in which no record is of the page. */
 		search->segment.nrefs = 0;
-		search->is_indexed = true;
 		search->first_lsn = InvalidXLogRecPtr;
 		search->first_prev = InvalidXLogRecPtr;
 		return true;
 	}
+	if (!search->is_indexed)
+		return read_segment(search, segment);
 
 	if (search->first_lsn != InvalidXLogRecPtr &&
-		(search->first_prev != info.last_lsn ||
-		 !follows(scan, info.end_lsn, search->first_lsn)))
+		(search->first_prev != search->info.last_lsn ||
+		 !follows(search->scan, search->info.end_lsn, search->first_lsn)))
 		return false;
-	search->is_indexed = true;
-	search->first_lsn = info.first_lsn;
-	search->first_prev = info.first_prev;
+	search->first_lsn = search->info.first_lsn;
+	search->first_prev = search->info.first_prev;
 	return true;
 }
 
@@ -431,18 +455,24 @@ search_backwards(Backwards *search)
 	bool		stopped = false;
 	bool		is_last = true;
 
+	/* The open end of WAL is found by reading up to it. */
+	search->is_indexed = false;
+	search->is_ruled_out = false;
+	if (!walredo_reader_is_to_end(reader))
+		look_into_index(search, walredo_reader_first_lsn(reader));
+
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		segment = walredo_reader_first_lsn(reader);
-		if (!look_at_segment(search, segment, is_last))
+		if (!look_at_segment(search, segment))
 			return false;
 
 		/* WAL that was removed meanwhile is not there any more. */
 		if (walredo_reader_first_lsn(reader) > segment)
 			break;
 		if (is_last)
-			scan->read_to = search->is_indexed ?
+			scan->read_to = search->is_indexed || search->is_ruled_out ?
 				walredo_reader_last_lsn(reader) :
 				walredo_reader_end_lsn(reader);
 		is_last = false;
@@ -464,7 +494,7 @@ search_backwards(Backwards *search)
 			scan->refs_to_end = false;
 			scan->resume_lsn = segment;
 		}
-		if (!walredo_reader_go_back(reader))
+		if (!go_back(search))
 			break;
 	}
 	if (search->bases != NULL)

@@ -461,8 +461,9 @@ launch(int slotno)
 
 /*
  * Reads the answer of a child that is STARTING to its first ping.  When all of
- * it is there, the child is SERVING, and its slot becomes BUSY, unless the
- * owner has given up meanwhile; then the slot is DOOMED, and stays so.
+ * it is there, the child is SERVING, and its slot becomes BUSY, or IDLE if it
+ * was started for nobody yet, unless the owner has given up meanwhile; then the
+ * slot is DOOMED, and stays so.
  * Returns false if the child has closed the pipe, or if there are more bytes
  * than an answer has.
  */
@@ -499,14 +500,23 @@ read_first_answer(int slotno)
 	child->number = ++pool->last_child_number;
 	if (slot->state == SLOT_LAUNCHING)
 	{
-		slot->state = SLOT_BUSY;
 		slot->child_number = child->number;
 		slot->child_pid = child->process.pid;
 		slot->launched_at = GetCurrentTimestamp();
 		slot->last_redo_at = 0;
 		slot->requests = 0;
 		slot->records = 0;
-		SetLatch(slot->owner_latch);
+		if (slot->owner_pid != 0)
+		{
+			slot->state = SLOT_BUSY;
+			SetLatch(slot->owner_latch);
+		}
+		else
+		{
+			slot->state = SLOT_IDLE;
+			slot->idle_since = slot->launched_at;
+			walredo_pool_pass_on_slot(pool, slotno);
+		}
 	}
 	LWLockRelease(&pool->lock);
 	return true;
@@ -852,8 +862,9 @@ start_listening(void)
 }
 
 /*
- * Serves one caller.  A backend that owns a slot with a child is sent our ends
- * of the child's standard input and output; any other caller is sent nothing.
+ * Serves one caller.  A backend that owns a slot with a child whose pipes it
+ * wants is sent our ends of the child's standard input and output; any other
+ * caller is sent nothing.
  */
 static void
 accept_caller(void)
@@ -877,6 +888,7 @@ accept_caller(void)
 			WalredoSlot *slot = &pool->slots[i];
 
 			if (slot->state == SLOT_BUSY && slot->owner_pid == peer.pid &&
+				slot->wants_pipes &&
 				slot->child_number == children[i].number)
 				slotno = i;
 		}
