@@ -10,14 +10,16 @@
 # removed meanwhile.
 #
 # Seen to fail: without each of the conditions under which a summary is used:
-# relation 0, the limit block, the checksum and what may follow it, the times of
-# the segment and of the summary that was looked at before, the fork, the
+# relation 0, the limit block, the first number, the checksum and what may follow
+# it, the numbers and sizes of chunks, the times of the segment and of the summary
+# that was looked at before, the kind of file (the test hangs), the fork, the
 # tablespace, a gap, the end of the segment, the timeline and the directory; with
 # bitmaps taken for arrays, and with the first chunk taken for the one that is
 # wanted.
 
-use FindBin;
 use File::Spec;
+use FindBin;
+use POSIX qw(mkfifo);
 use WalredoTest;
 use WalredoWorkload;
 
@@ -307,12 +309,13 @@ my $sound = slurp_file("$summaries/$summary");
 $magic = substr $sound, 0, 4;
 my @other = (1663, 1, 4711, 0, 0xFFFFFFFF);
 
+my $other_magic = "\0\0\0\0" . substr $sound, 4, -4;
 my %damaged = (
 	'is empty' => '',
 	'has no checksum' => substr($sound, 0, -4),
 	'is half' => substr($sound, 0, length($sound) / 2),
 	'goes on' => "$sound\0",
-	'has another number at its head' => "\0\0\0\0" . substr($sound, 4),
+	'has another number at its head' => $other_magic . pack('L', crc32c($other_magic)),
 	'has too many chunks' => made_summary(@other, 65537, "\0\0" x 65537),
 	'has four billion chunks' => made_summary(@other, 0xFFFFFFFF, ''),
 	'has too large a chunk' =>
@@ -402,9 +405,14 @@ mkdir "$summaries/$summary";
 is(join(' ', page_at($cold, $lsn)),
 	"$page @others", 'a summary that is a directory is not used');
 rmdir "$summaries/$summary";
+mkfifo("$summaries/$summary", 0600) or die "mkfifo failed: $!";
+is(join(' ', page_at($cold, $lsn)),
+	"$page @others", 'a summary that is a pipe is not opened');
+unlink "$summaries/$summary";
 
 # Of another timeline, or of no LSNs.
 foreach my $name (
+	$summary =~ s/^.{8}/00000000/r,
 	$summary =~ s/^.{8}/00000002/r,
 	$summary =~ s/^(.{8}).{32}/$1 . 'F' x 32/er,
 	$summary =~ s/^.{8}/0000001/r,
