@@ -16,7 +16,8 @@
  * An index decides only which records are looked at.  Each of them is read, and
  * walredo_changes_of() says what it does.  The indexes of segments that follow
  * each other must agree on the records at their boundary, and a segment whose
- * index is wrong is read.
+ * index is wrong is read.  Where there is no index, the server's summaries of
+ * WAL may tell that no record of a segment concerns the page.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -26,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "index/summaries.h"
 #include "miscadmin.h"
 #include "page/scan.h"
 
@@ -253,6 +255,7 @@ typedef struct Backwards
 	WalredoRefs segment;
 	bool		is_indexed;		/* they are from its index */
 	WalredoIndexInfo info;		/* of that index */
+	bool		is_ruled_out;	/* there is no index, and there are none */
 
 	/*
 	 * The first record that begins in the segment after it, as far as that is
@@ -342,12 +345,22 @@ read_segment(Backwards *search, XLogRecPtr segment)
 	return true;
 }
 
-/* Looks for the index of a segment, and gets the records from it. */
+/*
+ * Looks for the index of a segment, and gets the records from it.  If there is
+ * none, the server's summaries may tell that there are no records.
+ */
 static void
 look_into_index(Backwards *search, XLogRecPtr segment)
 {
-	search->is_indexed = search->use_indexes &&
-		find_in_index(search->scan, segment, &search->segment, &search->info);
+	WalredoPageScan *scan = search->scan;
+
+	if (!search->use_indexes)
+		return;
+	search->is_indexed = find_in_index(scan, segment, &search->segment,
+									   &search->info);
+	search->is_ruled_out = !search->is_indexed &&
+		walredo_summaries_rule_out(walredo_reader_source(scan->reader),
+								   segment, &scan->filter->tag);
 }
 
 /*
@@ -368,12 +381,19 @@ go_back(Backwards *search)
 
 /*
  * Finds the records of a segment that may concern the page, unless they are
- * from its index.  Returns false if its index, or that of the segment after it,
- * is wrong.
+ * from its index, or there are none.  Returns false if its index, or that of
+ * the segment after it, is wrong.
  */
 static bool
 look_at_segment(Backwards *search, XLogRecPtr segment)
 {
+	if (search->is_ruled_out)
+	{
+		search->segment.nrefs = 0;
+		search->first_lsn = InvalidXLogRecPtr;
+		search->first_prev = InvalidXLogRecPtr;
+		return true;
+	}
 	if (!search->is_indexed)
 		return read_segment(search, segment);
 
@@ -437,6 +457,7 @@ search_backwards(Backwards *search)
 
 	/* The open end of WAL is found by reading up to it. */
 	search->is_indexed = false;
+	search->is_ruled_out = false;
 	if (!walredo_reader_is_to_end(reader))
 		look_into_index(search, walredo_reader_first_lsn(reader));
 
@@ -452,7 +473,7 @@ search_backwards(Backwards *search)
 			break;
 		if (is_last)
 		{
-			scan->read_to = search->is_indexed ?
+			scan->read_to = search->is_indexed || search->is_ruled_out ?
 				walredo_reader_last_lsn(reader) :
 				walredo_reader_end_lsn(reader);
 			if (search->is_indexed)
