@@ -3,8 +3,8 @@
  * slots.h
  *	  A backend's part in a pool: private to this room.
  *
- * A process waits for a slot, or has some.  It waits only while it has none.  It
- * lets go of all of them when the resource owner that was current at
+ * A process waits for a slot, or has some.  It waits only while it has none.
+ * It lets go of all of them when the resource owner that was current at
  * walredo_slot_prepare() ends, if not before.  Each slot belongs to one of the
  * process's pipes, which has its number.
  *
