@@ -5,7 +5,8 @@
 #
 # Seen to fail: "2 children: used" with a stream that never begins a second
 # exchange; "1 child: used" with one that does not look at the setting; "killed:
-# pages" and "stopped: pages" with the answers of an exchange that has failed.
+# pages" and "stopped: pages" with the answers of an exchange that has failed;
+# "bob's child lives" if an idle child of another role has to make room.
 
 use strict;
 use warnings;
