@@ -5,10 +5,8 @@
 #
 # Seen to fail: "2 children: used" with a stream that never begins a second
 # exchange; "1 child: used" with one that does not look at the setting; "killed:
-# pages" with the answers of an exchange that has failed; "cancelled: no child is
-# held" if only the first slot is let go when the resource owner ends; "2
-# children: used" if the worker looks only at whose slots they are when it hands
-# out pipes; "bob's child lives" if the place of any idle child is taken.
+# pages" and "stopped: pages" with the answers of an exchange that has failed;
+# "bob's child lives" if an idle child of another role has to make room.
 
 use strict;
 use warnings;
