@@ -25,6 +25,7 @@ OBJS = \
 	src/index/index_worker.o \
 	src/index/indexer.o \
 	src/index/store.o \
+	src/index/summaries.o \
 	src/native/clog.o \
 	src/native/commit_ts.o \
 	src/native/multixact.o \

@@ -327,6 +327,28 @@ sub time_sql
 		print_rounds("walredo_apply, $name / driver", 'us',
 			$target{$name}, @pairs);
 	}
+
+	# The same on two cores, where the backend and the child look for each other's
+	# messages before they sleep, which the floor does not.
+	if ($all_cores ne $core)
+	{
+		pin_server($all_cores);
+		foreach my $name (qw(short btree medium))
+		{
+			my @pairs;
+			for (1 .. $rounds)
+			{
+				my ($driver) = driver('--session', 'own', 'apart', 1,
+					$brief ? 200 : 3000, $name);
+				push @pairs,
+				  [ time_sql('bench_apply', $name, $brief ? 20 : 400, $size{$name}),
+					$driver->[2] ];
+			}
+			print_rounds("walredo_apply, $name / floor, on two cores", 'us',
+				$name eq 'short' ? 0.3 : undef, @pairs);
+		}
+		pin_server();
+	}
 }
 
 {
@@ -386,6 +408,13 @@ sub time_of_query
 	  run(@psql, '-c', '\timing on', '-c', $query);
 
 	return $time // die "psql told no time\n";
+}
+
+# The same, while indexes of WAL are turned off.
+sub time_without_index
+{
+	local $ENV{PGOPTIONS} = '-c walredo.index_size=0';
+	return time_of_query($_[0]);
 }
 
 # Compresses the segments of a range with zstd.  Returns the directory that they
@@ -604,7 +633,8 @@ SQL
 	print_rounds('count(*) of it, compressed / zstd -dc, pg_waldump --stats',
 		'ms', 1.2, @compressed);
 	print_rounds("walredo_page_records of it / pg_waldump --block", 'ms', 0.5, @block);
-	print_rounds("$_ / crash recovery", 'ms', / of it$/ ? 1 : undef,
+	print_rounds("$_ / crash recovery", 'ms',
+		/pages_at_all of it$/ ? 0.7 : / of it$/ ? 1 : undef,
 		@{ $recovery_times{$_} })
 	  foreach sort keys %recovery_times;
 
@@ -618,6 +648,151 @@ SQL
 		print_rounds('  two plain copies of memory at once / one', 'ms',
 			undef, @two_copies);
 	}
+}
+
+# ----------------------------------------------------------------
+# One page, with and without the index of WAL
+# ----------------------------------------------------------------
+
+# Pages that pgbench changes: its transactions follow a checkpoint, ten times.
+{
+	my @tenths;
+	my $all = "$absolute/ten_tenths";
+	my $last = "$absolute/last_tenth";
+
+	run(@psql, '-c', 'SELECT pg_switch_wal()');
+	run('sh', '-c', "'$bindir/pgbench' -i -q -s 3 2>/dev/null");
+	for (1 .. 10)
+	{
+		my ($row) = sql('CHECKPOINT; SELECT pg_current_wal_insert_lsn(), pg_walfile_name(pg_switch_wal());');
+		push @tenths, $row;
+		run("$bindir/pgbench", '-n', '-t', $brief ? 500 : 24000);
+	}
+	my ($end) = sql('SELECT pg_current_wal_insert_lsn(), pg_walfile_name(pg_switch_wal());');
+	my $end_lsn = $end->[0];
+
+	# The segments of all tenths, and those of the last one.
+	foreach ([ $all, $tenths[0] ], [ $last, $tenths[9] ])
+	{
+		my ($directory, $first) = @$_;
+		mkdir $directory or die "could not make $directory: $!\n";
+		foreach my $file (glob("$data/pg_wal/" . '?' x 24))
+		{
+			my ($name) = $file =~ m{([^/]+)$};
+			link($file, "$directory/$name") or die "could not link $name: $!\n"
+			  if $name ge $first->[1] && $name le $end->[1];
+		}
+	}
+
+	# Requests for pages that were changed in the last tenth.  The records are
+	# those from the last image of the page on.
+	sql(<<SQL);
+CREATE TABLE bench_pages (tag walredo_tag, records walredo_record[]);
+DO \$\$
+DECLARE
+	wanted walredo_tag;
+	r record;
+	start pg_lsn;
+BEGIN
+	FOR wanted IN SELECT walredo_tag('pgbench_accounts', 'main', b)
+		FROM generate_series(0, 4900, 100) b
+	LOOP
+		start := NULL;
+		FOR r IN SELECT start_lsn, end_lsn
+			FROM walredo_page_records(wanted, '$tenths[9][0]', '$end_lsn')
+			ORDER BY end_lsn DESC
+		LOOP
+			start := r.start_lsn;
+			EXIT WHEN EXISTS (
+				SELECT FROM walredo_wal_records(r.start_lsn, r.end_lsn) w,
+					walredo_record_images(w.end_lsn, w.rec) i
+				WHERE i.tag = wanted AND i.apply);
+		END LOOP;
+		INSERT INTO bench_pages
+		SELECT wanted, array_agg(record ORDER BY end_lsn)
+		FROM walredo_page_records(wanted, start, '$end_lsn')
+		HAVING count(*) > 0;
+	END LOOP;
+END \$\$;
+SQL
+
+	# Returns the median time of the pages, in microseconds.
+	my $time_of_pages = sub {
+		my ($expression, $repeat) = @_;
+		return scalar sql(<<SQL);
+DO \$\$
+DECLARE
+	request record;
+	started timestamptz;
+	page bytea;
+BEGIN
+	CREATE TEMPORARY TABLE times (time float8);
+	FOR request IN SELECT tag, records FROM bench_pages LOOP
+		page := $expression;
+		started := clock_timestamp();
+		FOR i IN 1 .. $repeat LOOP
+			page := $expression;
+		END LOOP;
+		INSERT INTO times
+		VALUES (extract(epoch FROM clock_timestamp() - started) * 1e6 / $repeat);
+	END LOOP;
+END \$\$;
+SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY time) FROM times;
+SQL
+	};
+	my $page_at = sub {
+		my ($directory) = @_;
+		return "walredo_page_at(request.tag, '$end_lsn', wal_directory => '$directory')";
+	};
+	my $repeat = $brief ? 2 : 20;
+	my (@making, @ten, @apply, @without, $index);
+
+	for (1 .. $rounds)
+	{
+		run('rm', '-rf', "$data/pgsql_tmp_walredo_index");
+		push @making,
+		  [ time_of_query("SELECT * FROM walredo_index_wal('$all')"),
+			time_of([ "$bindir/pg_waldump", '--stats', '-p', $all, '-s',
+				$tenths[0][0], '-e', $end_lsn ]) ];
+	}
+	$index = sql("SELECT sum(bytes) FROM walredo_index_wal('$all');");
+	my $wal = 0;
+	$wal += -s $_ foreach glob("$all/*");
+	sql("SELECT * FROM walredo_index_wal('$last');");
+
+	for (1 .. $rounds)
+	{
+		my $indexed = $time_of_pages->($page_at->($all), $repeat);
+		push @ten, [ $indexed, $time_of_pages->($page_at->($last), $repeat) ];
+		push @apply,
+		  [ $indexed,
+			$time_of_pages->(
+				'walredo_apply(request.tag, NULL, request.records)', $repeat) ];
+	}
+
+	# Without an index, a page takes what it takes to read back to its last image.
+	my ($one) = sql('SELECT tag, 1 FROM bench_pages LIMIT 1 OFFSET (SELECT count(*) / 2 FROM bench_pages);');
+	for (1 .. $rounds)
+	{
+		push @without,
+		  [ time_without_index("SELECT walredo_page_at('$one->[0]', '$end_lsn', wal_directory => '$all')"),
+			time_without_index("SELECT count(*) FROM walredo_page_records('$one->[0]', '0/0', '$end_lsn', '$all')") ];
+	}
+
+	my ($records) = sql('SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY cardinality(records)), count(*) FROM bench_pages;');
+	my $megabytes = sprintf('%.0f MB', $wal / 1024 / 1024);
+
+	print_rounds("walredo_index_wal of $megabytes / pg_waldump --stats", 'ms',
+		1.2, @making);
+	print_row('index / WAL of pgbench', 'MB', $index / 1024 / 1024,
+		$wal / 1024 / 1024, $index / $wal, 0.01);
+	print_rounds('walredo_page_at, indexed, of it / of its last tenth', 'us',
+		1.1, @ten);
+	print_rounds(
+		"walredo_page_at, indexed / walredo_apply of the same records, $records->[0] in the median",
+		'us', 3, @apply);
+	print_rounds('walredo_page_at without index / reading all of it', 'ms',
+		0.15, @without);
 }
 
 # ----------------------------------------------------------------

@@ -55,4 +55,8 @@ extern void fuzz_child_clean_up(void);
 extern void fuzz_child_seed(const XLogRecord *record, XLogRecPtr end_lsn);
 extern void fuzz_child_seed_once(void);
 
+/* index.c */
+extern void fuzz_index_run(const char *data, Size size);
+extern void fuzz_index_seed_once(void);
+
 #endif							/* WALREDO_FUZZ_H */

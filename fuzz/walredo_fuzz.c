@@ -765,6 +765,15 @@ static const int child_errors[] = {
 };
 
 /* ----------------------------------------
+ * index: the file of an index of WAL
+ * ----------------------------------------
+ */
+
+static const int index_errors[] = {
+	0
+};
+
+/* ----------------------------------------
  * The driver
  * ----------------------------------------
  */
@@ -775,7 +784,8 @@ static const FuzzTarget targets[] = {
 	{"reader", reader_run, reader_clean_up, NULL, reader_seed_once,
 	reader_errors},
 	{"child", fuzz_child_run, fuzz_child_clean_up, fuzz_child_seed,
-	fuzz_child_seed_once, child_errors}
+	fuzz_child_seed_once, child_errors},
+	{"index", fuzz_index_run, NULL, NULL, fuzz_index_seed_once, index_errors}
 };
 
 static bool

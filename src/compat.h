@@ -85,6 +85,17 @@ typedef int LoggedSlruPage;
 #define MultiXactTruncateFirstOffset(xlrec)	((xlrec).startTruncMemb)
 #endif
 
+/*
+ * Since PostgreSQL 17, the server can write summaries of its WAL, which begin
+ * with this number; 0 if there are none.
+ */
+#if PG_VERSION_NUM >= 170000
+#include "common/blkreftable.h"
+#define WALREDO_SUMMARY_MAGIC	BLOCKREFTABLE_MAGIC
+#else
+#define WALREDO_SUMMARY_MAGIC	0
+#endif
+
 /* Since PostgreSQL 17, the owner of a temporary relation is a ProcNumber. */
 #if PG_VERSION_NUM < 170000
 #define INVALID_PROC_NUMBER		InvalidBackendId

@@ -61,6 +61,16 @@ define_settings(void)
 							0,
 							NULL, NULL, NULL);
 
+	DefineCustomIntVariable("walredo.max_parallel_children",
+							"Sets the maximum number of wal-redo children that one query uses at a time.",
+							"Only children that are free are used, besides one.",
+							&walredo_max_parallel_children,
+							2,
+							1, WALREDO_MAX_CHILDREN,
+							PGC_USERSET,
+							0,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("walredo.idle_timeout",
 							"Sets how long a wal-redo child can be idle before it is ended.",
 							"0 disables the timeout.",

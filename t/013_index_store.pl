@@ -266,6 +266,32 @@ is( query("SET walredo.index_size = '${limit}kB';
 	'0',
 	'... and stay');
 
+# Between directories, the time of the last change of the segments decides, and not
+# when they were indexed, nor what the directories are called.
+my @copies = map { copy_segments($archive, "$scratch/copy$_") } 0, 1;
+$limit = int($all_bytes * 1.2 / 1024);
+foreach my $old (0, 1)
+{
+	foreach my $copy (0, 1)
+	{
+		my $time = $copy == $old ? 1_000_000_000 : 1_500_000_000;
+
+		utime $time, $time, glob "$copies[$copy]/*" or die "utime: $!";
+	}
+	foreach my $first (0, 1)
+	{
+		remove_indexes();
+		query("SET walredo.index_size = '${limit}kB';
+			SELECT walredo_index_wal('$copies[$_]')") foreach $first, 1 - $first;
+		is( query(
+				"SELECT indexed - made FROM walredo_index_wal('$copies[1 - $old]')"
+			),
+			scalar(@segments),
+			"copy $first is indexed first, and copy $old is older");
+		cmp_ok(scalar(indexes()), '<', 2 * @segments, '... and makes room');
+	}
+}
+
 #
 # Removed with what they index
 #
@@ -273,10 +299,14 @@ is( query("SET walredo.index_size = '${limit}kB';
 remove_indexes();
 my $doomed = copy_segments($archive, "$scratch/doomed");
 index_wal($doomed);
+my ($doomed_hash) = directories();
+my $changed = copy_segments($archive, "$scratch/changed");
+index_wal($changed);
+my ($changed_hash) = grep { $_ ne $doomed_hash } directories();
 remove_tree($doomed);
+utime 1, 1, glob "$changed/*" or die "utime: $!";
 my $dead_pid = open(my $dead, '-|', 'true') or die "could not run true: $!";
 close $dead;
-my ($doomed_hash) = directories();
 my $left = $node->data_dir . "/$store/$doomed_hash/$segments[0].tmp.$dead_pid";
 my $owned = $node->data_dir . "/$store/$doomed_hash/$segments[0].tmp.$$";
 write_file($left, 'x');
@@ -284,13 +314,15 @@ write_file($owned, 'x');
 
 # Each session that writes an index looks at a few others.
 my $rounds = 0;
-while ($rounds++ < 50 && grep { m{^$doomed_hash/[0-9A-F]{24}$} } index_paths())
+my $gone = qr{^(?:$doomed_hash|$changed_hash)/};
+while ($rounds++ < 50 && grep { m{${gone}[0-9A-F]{24}$} } index_paths())
 {
 	unlink map { $node->data_dir . "/$store/$_" }
-	  grep { !m{^$doomed_hash/} } index_paths();
+	  grep { !m{$gone} } index_paths();
 	index_wal($archive);
 }
-cmp_ok($rounds, '<=', 50, 'those of segments that have gone are removed');
+cmp_ok($rounds, '<=', 50,
+	'those of segments that have gone, or have changed, are removed');
 ok(!-e $left, 'what a process that has ended has begun is removed');
 ok(-e $owned, '... but not what another one writes');
 unlink $owned;
@@ -396,6 +428,16 @@ unlike($pages, qr/^\w{5}: /, 'there are pages');
 index_wal($archive);
 is(pages(), $pages, 'pages with indexes');
 
+# What the server says about indexes that it does not use.
+sub distrusted
+{
+	my (undef, $messages) =
+	  ask($node, 'postgres', "SET client_min_messages = debug1; $pages_sql");
+
+	return join ' ', $messages =~ /(damaged or wrong|is damaged|contradict)/g;
+}
+is(distrusted(), '', '... and none is taken for wrong');
+
 my ($archive_hash) = directories();
 $indexes = $node->data_dir . "/$store/$archive_hash";
 index_wal($archive);
@@ -463,6 +505,9 @@ foreach my $damage (sort keys %damages)
 	$damages{$damage}->($_) foreach glob "$indexes/*";
 	is(pages(), $pages, '... and in another one');
 }
+copy_segments("$scratch/saved", $indexes);
+flip($_, 30) foreach glob "$indexes/*";
+like(distrusted(), qr/is damaged/, 'what is damaged is not used');
 
 # The directory of the store is not one.
 remove_indexes();

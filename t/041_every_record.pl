@@ -14,13 +14,19 @@
 # checkpoint, and of CREATE INDEX and the like) are counted separately, since it
 # is trivial that they are equal.
 #
+# The pages of some histories are compared once more with indexes of WAL, without,
+# and with damaged ones.
+#
 # Seen to fail:
+# - when a scan that went on after an index did not look at whether the index
+#   fits to WAL there;
 # - when a page that is not the target was missing in the child instead of
 #   being a dummy;
 # - when a dummy was left as an earlier record had filled it in;
 # - when the record's start was stamped on the page instead of its end;
 # - when pages were never dropped from the child's small pool.
 
+use WalredoIndexes;
 use WalredoTest;
 use WalredoWorkload;
 
@@ -215,35 +221,60 @@ ok($forced{$_}, "images of: $_")
 # walredo_page_history(), which does the same, for a few pages of each sort
 #
 
-my $history_blocks = 0;
-my @tags = split /\n/, $node->safe_psql('postgres', <<'SQL');
-SELECT tag FROM (
+# These pages, and the images that the server has written of them.
+$node->safe_psql(
+	'postgres', <<'SQL',
+CREATE TABLE looked_at AS
+SELECT tag, substring(tag::text, 'blk (\d+)$')::int8 AS blkno, n,
+	row_number() OVER (ORDER BY n, resource_manager) AS rank
+FROM (
 	SELECT tag, resource_manager, row_number() OVER
 		(PARTITION BY resource_manager ORDER BY kinds DESC, records) AS n
 	FROM (SELECT tag, min(resource_manager) AS resource_manager,
 			count(DISTINCT record_type) AS kinds, count(*) AS records
 		  FROM checked WHERE NOT apply GROUP BY tag) t
 	WHERE records < 400) r
-WHERE n <= 2 ORDER BY 1
+WHERE n <= 2;
+CREATE TABLE images AS
+SELECT i.tag, r.end_lsn, i.image
+FROM walredo_wal_records(:'start', :'end') r,
+	walredo_record_images(r.end_lsn, r.rec) i
+WHERE i.tag IN (SELECT tag FROM looked_at);
 SQL
+	extra_params => [ '-v', "start=$start", '-v', "end=$end" ]);
+
+# For some of these pages: how many images there are for records of their
+# histories, how many pages are equal to them, how many records are described,
+# and how many there are.  Or what has failed.
+sub compare_histories
+{
+	my ($condition, $settings) = @_;
+
+	return value_or_error($node, 'postgres', ($settings // '') . <<SQL);
+SELECT count(i.image),
+	count(*) FILTER (WHERE
+		walredo_page_mask(h.resource_manager, i.image, l.blkno)
+			= walredo_page_mask(h.resource_manager, h.page, l.blkno)),
+	count(h.description), count(*)
+FROM looked_at l
+	JOIN LATERAL walredo_page_history(l.tag, '$start', '$end') h ON true
+	LEFT JOIN images i ON i.tag = l.tag AND i.end_lsn = h.lsn
+WHERE ($condition)
+	-- Not where the page ends with its file: such a record does not name it.
+	AND (h.page IS NOT NULL
+		OR h.resource_manager NOT IN ('Transaction', 'Storage'))
+SQL
+}
+
+my $history_blocks = 0;
+my @tags = split /\n/,
+  $node->safe_psql('postgres', 'SELECT tag FROM looked_at ORDER BY 1');
 cmp_ok(scalar @tags, '>=', 16, 'pages to look at the history of');
 foreach my $tag (@tags)
 {
-	my ($blkno) = $tag =~ /blk (\d+)$/;
 	my ($count, $equal, $described, $total) = split /\|/,
-	  $node->safe_psql('postgres', <<SQL);
-SELECT count(i.image),
-	count(*) FILTER (WHERE
-		walredo_page_mask(h.resource_manager, i.image, $blkno)
-			= walredo_page_mask(h.resource_manager, h.page, $blkno)),
-	count(h.description), count(*)
-FROM walredo_page_history('$tag', '$start', '$end') h
-	LEFT JOIN (walredo_wal_records('$start', '$end') r
-		JOIN LATERAL walredo_record_images(r.end_lsn, r.rec) i
-			ON i.tag = '$tag') ON r.end_lsn = h.lsn
--- Not where the page ends with its file: such a record does not name it.
-WHERE h.page IS NOT NULL OR h.resource_manager NOT IN ('Transaction', 'Storage')
-SQL
+	  compare_histories("l.tag = '$tag'");
+
 	$history_blocks += $equal;
 	is($equal, $count, "history of $tag: $count images");
 	is($described, $total, "history of $tag: all records are described");
@@ -254,6 +285,83 @@ SQL
 }
 diag("$history_blocks pages from walredo_page_history() are equal");
 cmp_ok($history_blocks, '>', 500, 'pages from walredo_page_history()');
+
+#
+# The same with indexes
+#
+
+# The number of images of some of these pages, and of pages that are equal to them
+# if each is made by a call of its own.
+sub compare_pages
+{
+	my ($condition, $settings) = @_;
+
+	return value_or_error($node, 'postgres', ($settings // '') . <<SQL);
+SELECT count(*), count(*) FILTER (WHERE
+	walredo_page_mask(resource_manager, image, blkno)
+		= walredo_page_mask(resource_manager, page, blkno))
+FROM (
+	SELECT c.resource_manager, i.image, l.blkno,
+		walredo_page_at(i.tag, i.end_lsn) AS page
+	FROM images i JOIN looked_at l USING (tag)
+		JOIN checked c USING (tag, end_lsn)
+	WHERE ($condition) OFFSET 0) p
+SQL
+}
+
+my $other = PostgreSQL::Test::Cluster->new('other');
+$other->init;
+$other->start;
+$other->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION walredo;
+CREATE TABLE t AS SELECT g, repeat('t', 100) FROM generate_series(1, 250000) g;
+SELECT pg_switch_wal();
+SQL
+index_server_wal($other);
+my $foreign = read_indexes($other);
+$other->stop;
+
+my $all = compare_histories('true');
+$node->safe_psql('postgres', 'SELECT pg_switch_wal(); CHECKPOINT');
+is(index_server_wal($node), 0, 'all segments have indexes');
+my $indexes = read_indexes($node);
+is(compare_histories('true'), $all, 'histories with indexes');
+like(compare_pages('true'), qr/^([1-9]\d{3,})\|\1$/,
+	'each record with indexes');
+
+# A few of them take long enough without, or with indexes of which all are
+# damaged in the same way, which the server can neither remove nor make anew.
+my $few = 'l.rank <= 4';
+my $few_pages = "$few AND i.end_lsn::text ~ '8\$'";
+my $histories = compare_histories($few);
+my $few_equal = compare_pages($few_pages);
+like($histories, qr/^\d{3,}\|/, 'some histories');
+like($few_equal, qr/^([1-9]\d+)\|\1$/, 'some records');
+my $no_indexes = 'SET walredo.index_size = 0;';
+is(compare_histories($few, $no_indexes), $histories,
+	'histories without indexes');
+is(compare_pages($few_pages, $no_indexes), $few_equal,
+	'records without indexes');
+keep_indexes($node, 1);
+foreach my $damage (@index_damages)
+{
+	damage_indexes($node, $damage, $indexes, $foreign);
+	is(compare_histories($few), $histories,
+		"histories with indexes that have $damage");
+	is(compare_pages($few_pages), $few_equal,
+		"records with indexes that have $damage");
+}
+
+# What cannot be noticed can hide a record, but not make one.
+damage_indexes($node, $unseen_damage, $indexes, $foreign);
+is( value_or_error($node, 'postgres', <<SQL),
+SELECT l.tag, r.end_lsn
+FROM looked_at l, walredo_page_records(l.tag, '$start', '$end') r
+EXCEPT SELECT tag, end_lsn FROM checked
+SQL
+	'',
+	"no other records with indexes that have $unseen_damage");
+keep_indexes($node, 0);
 
 $node->stop;
 done_testing();

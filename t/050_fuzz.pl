@@ -7,7 +7,9 @@
 # take(), of changes_internal.h or of xlogrecord.c; "reader" with a record
 # put together in a buffer that does not grow; "child" without the
 # least length of a message, and with an error context that looks at a record
-# before it is decoded; "types" with no check of the number of entries.
+# before it is decoded; "types" with no check of the number of entries; "index"
+# with no check of the number of blocks, of where blocks end, or of what a
+# reference is within.
 
 use strict;
 use warnings;
@@ -28,7 +30,8 @@ diag("$stdout\n$stderr") if $stdout !~ /^child: .*no finding/m;
 
 # If coverage stays low, the inputs were not understood at all.  These are less
 # than what the inputs from real WAL reach in any case.
-my %least = (types => 200, changes => 250, reader => 150, child => 120);
+my %least = (types => 200, changes => 250, reader => 150, child => 120,
+	index => 120);
 foreach my $target (sort keys %least)
 {
 	ok($stdout =~ /^$target: (\d+) seeds, (\d+) runs, no finding/m

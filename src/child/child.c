@@ -62,11 +62,11 @@ static bool request_has_begun = false;
 
 /*
  * How often the child looks for the next request before it sleeps, if it was
- * told to: about 20 microseconds, in which a backend that is at work on another
+ * told to: about 60 microseconds, in which a backend that is at work on another
  * core can have sent it.  Counted and not timed, since the sandbox allows no
  * system call that reads a clock.
  */
-#define NUM_LOOKS			64
+#define NUM_LOOKS			192
 
 static bool is_to_look = false; /* after the next answer */
 static int	num_looks = 0;		/* before the next wait */

@@ -18,6 +18,7 @@
 #include "index/format.h"
 #include "index/format_internal.h"
 #include "record/slru.h"
+#include "utils/memutils.h"
 
 /* A larger file is none that a builder has written. */
 #define MAX_FILE_SIZE		(2 * INDEX_MAX_SIZE)
@@ -29,7 +30,12 @@ struct WalredoIndexFile
 	uint32		num_end_blocks;
 	IndexBlock *blocks;
 	uint32	   *offsets;		/* of the blocks, in the file */
+	char	  **data;			/* of the blocks, or NULL if not kept */
+	Size		data_bytes;		/* of all that are kept */
 };
+
+/* A larger block, which has a page with very many records, is not kept. */
+#define MAX_KEPT_BLOCK		(64 * 1024)
 
 /* The references that a lookup has found so far. */
 typedef struct Found
@@ -194,6 +200,7 @@ walredo_index_file_open(int fd, const WalredoSegmentId *id)
 	file->num_end_blocks = header.num_end_blocks;
 	file->blocks = palloc(Max(1, file->num_blocks) * sizeof(IndexBlock));
 	file->offsets = palloc(Max(1, file->num_blocks) * sizeof(uint32));
+	file->data = palloc0(Max(1, file->num_blocks) * sizeof(char *));
 	if (!read_blocks(fd, &header, file))
 	{
 		walredo_index_file_free(file);
@@ -212,14 +219,22 @@ Size
 walredo_index_file_memory(const WalredoIndexFile *file)
 {
 	return sizeof(WalredoIndexFile) +
-		file->num_blocks * (sizeof(IndexBlock) + sizeof(uint32));
+		file->num_blocks *
+		(sizeof(IndexBlock) + sizeof(uint32) + sizeof(char *)) +
+		file->data_bytes;
 }
 
 void
 walredo_index_file_free(WalredoIndexFile *file)
 {
+	for (uint32 i = 0; i < file->num_blocks; i++)
+	{
+		if (file->data[i] != NULL)
+			pfree(file->data[i]);
+	}
 	pfree(file->blocks);
 	pfree(file->offsets);
+	pfree(file->data);
 	pfree(file);
 }
 
@@ -376,22 +391,63 @@ search_block(WalredoIndexFile *file, const char *data, const IndexBlock *block,
 }
 
 /*
- * Adds the references of a key.  Returns false if the file is damaged.
+ * Gets a block, which is kept if it is not too large.  *to_free is set if the
+ * caller has to free it.  Returns NULL, with *failure set, if it cannot be had.
  */
-static bool
+static const char *
+get_block(WalredoIndexFile *file, int fd, uint32 i, char **to_free,
+		  int *failure)
+{
+	const IndexBlock *block = &file->blocks[i];
+	char	   *data;
+	pg_crc32c	crc;
+
+	*to_free = NULL;
+	if (file->data[i] != NULL)
+		return file->data[i];
+	if (fd < 0)
+	{
+		*failure = WALREDO_INDEX_NOT_READ;
+		return NULL;
+	}
+
+	/* The file was at least so large when it was opened. */
+	data = MemoryContextAlloc(GetMemoryChunkContext(file), block->length);
+	INIT_CRC32C(crc);
+	if (read_at(fd, data, block->length, file->offsets[i]))
+		COMP_CRC32C(crc, data, block->length);
+	FIN_CRC32C(crc);
+	if (!EQ_CRC32C(crc, block->crc))
+	{
+		pfree(data);
+		*failure = WALREDO_INDEX_DAMAGED;
+		return NULL;
+	}
+	if (block->length <= MAX_KEPT_BLOCK)
+	{
+		file->data[i] = data;
+		file->data_bytes += block->length;
+	}
+	else
+		*to_free = data;
+	return data;
+}
+
+/*
+ * Adds the references of a key.  Returns 0, or why that is not possible.
+ */
+static int
 look_up_key(WalredoIndexFile *file, int fd, const WalredoTag *key, Found *found)
 {
-	const IndexBlock *block;
 	uint32		low = 0;
 	uint32		high = file->num_blocks;
-	char		buf[INDEX_BLOCK_SIZE + 256];
-	char	   *data = buf;
-	pg_crc32c	crc;
-	bool		ok;
+	const char *data;
+	char	   *to_free;
+	int			result = 0;
 
 	/* There are none in most segments. */
 	if (key->kind >= INDEX_ENDS_OF_RELATION && file->num_end_blocks == 0)
-		return true;
+		return 0;
 
 	/* The last block whose first key is not greater than the key. */
 	while (low < high)
@@ -404,24 +460,14 @@ look_up_key(WalredoIndexFile *file, int fd, const WalredoTag *key, Found *found)
 			high = middle;
 	}
 	if (low == 0)
-		return true;
-	block = &file->blocks[low - 1];
-
-	/* The file was at least so large when it was opened. */
-	if (block->length > sizeof(buf))
-		data = palloc(block->length);
-	ok = read_at(fd, data, block->length, file->offsets[low - 1]);
-	if (ok)
-	{
-		INIT_CRC32C(crc);
-		COMP_CRC32C(crc, data, block->length);
-		FIN_CRC32C(crc);
-		ok = EQ_CRC32C(crc, block->crc) &&
-			search_block(file, data, block, key, found);
-	}
-	if (data != buf)
-		pfree(data);
-	return ok;
+		return 0;
+	data = get_block(file, fd, low - 1, &to_free, &result);
+	if (data != NULL &&
+		!search_block(file, data, &file->blocks[low - 1], key, found))
+		result = WALREDO_INDEX_DAMAGED;
+	if (data != NULL && to_free != NULL)
+		pfree(to_free);
+	return result;
 }
 
 static int
@@ -457,19 +503,19 @@ look_up(WalredoIndexFile *file, int fd, const WalredoTag *keys, int num_keys,
 		WalredoIndexRef **refs)
 {
 	Found		found = {.is_sorted = true};
-	bool		ok = true;
+	int			failure = 0;
 
-	for (int i = 0; ok && i < num_keys; i++)
-		ok = look_up_key(file, fd, &keys[i], &found);
-	if (ok && !found.is_sorted)
+	for (int i = 0; failure == 0 && i < num_keys; i++)
+		failure = look_up_key(file, fd, &keys[i], &found);
+	if (failure == 0 && !found.is_sorted)
 		sort_refs(&found);
-	if (found.refs != NULL && (!ok || found.num_refs == 0))
+	if (found.refs != NULL && (failure != 0 || found.num_refs == 0))
 	{
 		pfree(found.refs);
 		found.refs = NULL;
 	}
 	*refs = found.refs;
-	return ok ? (int) found.num_refs : -1;
+	return failure != 0 ? failure : (int) found.num_refs;
 }
 
 int

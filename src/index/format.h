@@ -81,10 +81,18 @@ extern Size walredo_index_file_memory(const WalredoIndexFile *file);
 
 extern void walredo_index_file_free(WalredoIndexFile *file);
 
+/* What the functions below return if they cannot answer. */
+#define WALREDO_INDEX_DAMAGED	(-1)
+#define WALREDO_INDEX_NOT_READ	(-2)
+
 /*
  * Looks up the records that concern a page.  Returns their number, which can be
  * 0, and then sets *refs to NULL; else *refs is palloc'd, in ascending order,
- * and without duplicates.  Returns -1 if the file is damaged.
+ * and without duplicates.  Returns WALREDO_INDEX_DAMAGED if the file is
+ * damaged.
+ *
+ * What is read from the file is kept in memory.  If fd is -1, the answer is
+ * looked for there, and WALREDO_INDEX_NOT_READ returned if it takes more.
  *
  * These are all records of the segment for which walredo_changes_of() with a
  * filter of that page returns something.  There can be others among them: those

@@ -64,7 +64,7 @@
 /* What follows the name of an index while it is written, before the PID. */
 #define TEMPORARY_SUFFIX	".tmp."
 
-/* An index that a session keeps open: most of them, and of their memory. */
+/* The most indexes that a session keeps, and the most memory of them. */
 #define MAX_CACHED			64
 #define MAX_CACHED_MEMORY	((Size) 8 * 1024 * 1024)
 
@@ -284,9 +284,13 @@ find_cached(const WalredoSegmentId *id)
 	return NULL;
 }
 
-/* Makes room for one more index, and returns a free entry. */
+/*
+ * Forgets indexes that were not used for longest, so that they do not take too
+ * much memory.  Returns a free entry, or NULL if kept, which is not forgotten,
+ * is given.
+ */
 static WalredoIndexSegment *
-free_entry(void)
+make_room_in_cache(const WalredoIndexSegment *kept)
 {
 	for (;;)
 	{
@@ -304,11 +308,13 @@ free_entry(void)
 				continue;
 			}
 			memory += walredo_index_file_memory(segment->file);
-			if (oldest == NULL || segment->last_use < oldest->last_use)
+			if (segment != kept &&
+				(oldest == NULL || segment->last_use < oldest->last_use))
 				oldest = segment;
 		}
-		if (unused != NULL && memory <= MAX_CACHED_MEMORY)
-			return unused;
+		if (oldest == NULL ||
+			(memory <= MAX_CACHED_MEMORY && (unused != NULL || kept != NULL)))
+			return kept != NULL ? NULL : unused;
 		forget(oldest);
 	}
 }
@@ -352,7 +358,7 @@ open_index(const WalredoSegmentId *id)
 		fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 		if (fd < 0)
 			return NULL;
-		segment = free_entry();
+		segment = make_room_in_cache(NULL);
 		strlcpy(segment->path, path, MAXPGPATH);
 		is_good = open_entry(segment, fd, id);
 		CloseTransientFile(fd);
@@ -390,31 +396,35 @@ walredo_index_find(WalredoSource *source, XLogRecPtr lsn,
 	return false;
 }
 
+/* Looks a page up in an index, or only what ends files of its relation. */
+static int
+look_up_in(WalredoIndexSegment *index, int fd, const WalredoTag *tag,
+		   bool only_ends, WalredoIndexRef **refs)
+{
+	return only_ends ?
+		walredo_index_file_lookup_ends(index->file, fd, tag, refs) :
+		walredo_index_file_lookup(index->file, fd, tag, refs);
+}
+
 /*
- * Looks a page up in an index, or only what ends files of its relation.  The
- * index may have been replaced by another one of the same segment file; what
- * the session knows of it is then read again.
+ * Opens an index for what has not been read of it.  The index may have been
+ * replaced by another one of the same segment file; what the session knows of
+ * it is then read again.  Returns -1 if it has gone, or is not good.
  */
 static int
-lookup(WalredoIndexSegment *index, const WalredoTag *tag, bool only_ends,
-	   WalredoIndexRef **refs)
+open_again(WalredoIndexSegment *index)
 {
+	int			fd = OpenTransientFile(index->path, O_RDONLY | PG_BINARY);
 	struct stat st;
-	int			fd;
-	int			n = -1;
 
-	*refs = NULL;
-	if (index->file == NULL)
-		return -1;
-	fd = OpenTransientFile(index->path, O_RDONLY | PG_BINARY);
 	if (fd < 0)
 	{
 		forget(index);
 		return -1;
 	}
-	if (fstat(fd, &st) == 0 &&
-		(st.st_ino != index->st.st_ino || st.st_size != index->st.st_size ||
-		 mtime_ns(&st) != mtime_ns(&index->st)))
+	if (fstat(fd, &st) != 0 ||
+		st.st_ino != index->st.st_ino || st.st_size != index->st.st_size ||
+		mtime_ns(&st) != mtime_ns(&index->st))
 	{
 		WalredoSegmentId id = walredo_index_file_info(index->file)->id;
 
@@ -425,12 +435,38 @@ lookup(WalredoIndexSegment *index, const WalredoTag *tag, bool only_ends,
 			return -1;
 		}
 	}
-	n = only_ends ?
-		walredo_index_file_lookup_ends(index->file, fd, tag, refs) :
-		walredo_index_file_lookup(index->file, fd, tag, refs);
-	CloseTransientFile(fd);
+	return fd;
+}
+
+/*
+ * Implements the lookups.  The file is opened only for what has not been read
+ * of it before.
+ */
+static int
+lookup(WalredoIndexSegment *index, const WalredoTag *tag, bool only_ends,
+	   WalredoIndexRef **refs)
+{
+	int			n;
+
+	*refs = NULL;
+	if (index->file == NULL)
+		return -1;
+	n = look_up_in(index, -1, tag, only_ends, refs);
+	if (n == WALREDO_INDEX_NOT_READ)
+	{
+		int			fd = open_again(index);
+
+		if (fd < 0)
+			return -1;
+		n = look_up_in(index, fd, tag, only_ends, refs);
+		CloseTransientFile(fd);
+		(void) make_room_in_cache(index);
+	}
 	if (n < 0)
+	{
 		remove_index(index);
+		return -1;
+	}
 	return n;
 }
 

@@ -17,6 +17,10 @@
  * even if a part of the chunks in them is free, so fragmentation is counted,
  * too.  It ends when the rebuild is flushed, which frees nearly all chunks.
  *
+ * Most rebuilds are of one page, with a few records.  To get frames from the
+ * operating system for them, and give them back, would take longer than all
+ * else.  So the first chunks have memory of their own, without frames.
+ *
  * Portions Copyright (c) 2026, walredo developers
  *
  * src/page/arena.c
@@ -33,6 +37,9 @@
  * image of a page, or such an image alone.
  */
 #define FRAME_DATA_SIZE		(8 * (BLCKSZ + 256))
+
+/* There are no frames before so much is used. */
+#define FIRST_FRAME_AT		(64 * 1024)
 
 typedef struct Frame
 {
@@ -122,9 +129,9 @@ open_frame(WalredoArena *arena, int size_class)
 	return frame;
 }
 
-/* A chunk that does not fit into a frame has memory of its own. */
+/* Returns a chunk that is not in a frame. */
 static void *
-alloc_large(WalredoArena *arena, Size size, Size *actual_size)
+alloc_alone(WalredoArena *arena, Size size, Size *actual_size)
 {
 	ChunkHeader *header;
 
@@ -147,8 +154,8 @@ walredo_arena_alloc(WalredoArena *arena, Size size, Size *actual_size)
 
 	size = CHUNK_HEADER_SIZE + MAXALIGN(size);
 	size_class = class_of_size(size);
-	if (size_class < 0)
-		return alloc_large(arena, size, actual_size);
+	if (size_class < 0 || arena->used < FIRST_FRAME_AT)
+		return alloc_alone(arena, size, actual_size);
 
 	if (dlist_is_empty(&arena->open_frames[size_class]))
 		frame = open_frame(arena, size_class);

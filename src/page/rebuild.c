@@ -127,7 +127,7 @@
  * not worth while for a few short records.
  */
 #define MANY_PENDING		(32 * 1024)
-#define SOME_PENDING		(4 * 1024)
+#define SOME_PENDING		(8 * 1024)
 #define QUIET_DISTANCE		(1024 * 1024)
 
 /*
@@ -136,6 +136,14 @@
  * others.
  */
 #define MAX_LOOKS			64
+
+/*
+ * One call of walredo_rebuild_advance() adds no more pages to the stream when
+ * those that it has added have so many bytes of records and images.  That is
+ * what the pipe to the child can hold; more would only wait for room, and later
+ * records may start the pages meanwhile.
+ */
+#define MAX_ADDED			(256 * 1024)
 
 /*
  * The number of pages that walredo_rebuild_next() has a child replay together.
@@ -302,14 +310,24 @@ hash_tag(const WalredoTag *tag)
 						((uint32) tag->forknum << 27));
 }
 
+/*
+ * Fields are compared one by one, as the tag of a change has been written so
+ * just now: see add_blocks() in changes.c.
+ */
+static inline bool
+same_tag(const WalredoTag *a, const WalredoTag *b)
+{
+	return a->number == b->number && a->relNumber == b->relNumber &&
+		a->forknum == b->forknum && a->kind == b->kind &&
+		a->dbOid == b->dbOid && a->spcOid == b->spcOid;
+}
+
 #define SH_PREFIX				pagetable
 #define SH_ELEMENT_TYPE			PageSlot
 #define SH_KEY_TYPE				const WalredoTag *
 #define SH_KEY					tag
 #define SH_HASH_KEY(tb, key)	hash_tag(key)
-#define SH_EQUAL(tb, a, b) \
-	((a)->number == (b)->number && \
-	 memcmp(a, b, offsetof(WalredoTag, number)) == 0)
+#define SH_EQUAL(tb, a, b)		same_tag(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, slot)	(slot)->hash
 #define SH_SCOPE				static inline
@@ -1145,8 +1163,17 @@ should_be_sent(const PageEntry *page, XLogRecPtr lsn)
 void
 walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 {
+	Size		added = 0;
+
+	/*
+	 * The stream keeps pages that the pipe has no room for.  While it has any
+	 * of these, do not add more: the child is busy anyway.
+	 */
+	if (rebuild->stream && !walredo_replay_advance(rebuild->stream))
+		return;
+
 	for (int i = 0; i < MAX_LOOKS && !rebuild->no_more_ahead &&
-		 !dlist_is_empty(&rebuild->waiting); i++)
+		 added < MAX_ADDED && !dlist_is_empty(&rebuild->waiting); i++)
 	{
 		PageEntry  *page = dlist_head_element(PageEntry, waiting_node,
 											  &rebuild->waiting);
@@ -1157,13 +1184,7 @@ walredo_rebuild_advance(WalredoRebuild *rebuild, XLogRecPtr lsn)
 			continue;
 		if (CanBeSent(page) && should_be_sent(page, lsn))
 		{
-			/*
-			 * The stream keeps pages that the pipe has no room for.  While it
-			 * has any of these, do not add more: the child is busy anyway,
-			 * and later records may start the pages that we would add.
-			 */
-			if (rebuild->stream && !walredo_replay_advance(rebuild->stream))
-				return;
+			added += page->pending.size + BLCKSZ;
 			start_replay(rebuild, page);
 		}
 		else

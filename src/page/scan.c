@@ -16,7 +16,8 @@
  * An index decides only which records are looked at.  Each of them is read, and
  * walredo_changes_of() says what it does.  The indexes of segments that follow
  * each other must agree on the records at their boundary, and a segment whose
- * index is wrong is read.
+ * index is wrong is read.  Where there is no index, the server's summaries of
+ * WAL may tell that no record of a segment concerns the page.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -26,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "index/summaries.h"
 #include "miscadmin.h"
 #include "page/scan.h"
 
@@ -252,6 +254,8 @@ typedef struct Backwards
 	/* The records of the segment that is looked at, in ascending order. */
 	WalredoRefs segment;
 	bool		is_indexed;		/* they are from its index */
+	WalredoIndexInfo info;		/* of that index */
+	bool		is_ruled_out;	/* there is no index, and there are none */
 
 	/*
 	 * The first record that begins in the segment after it, as far as that is
@@ -306,7 +310,6 @@ read_segment(Backwards *search, XLogRecPtr segment)
 	XLogRecPtr	first_prev = InvalidXLogRecPtr;
 
 	search->segment.nrefs = 0;
-	search->is_indexed = false;
 	walredo_reader_begin_again(reader, segment);
 	walredo_reader_allow_restart(reader);
 	while (walredo_reader_next(reader))
@@ -343,28 +346,63 @@ read_segment(Backwards *search, XLogRecPtr segment)
 }
 
 /*
- * Finds the records of a segment that may concern the page.  Returns false if
- * its index, or that of the segment after it, is wrong.
+ * Looks for the index of a segment, and gets the records from it.  If there is
+ * none, the server's summaries may tell that there are no records.
  */
-static bool
-look_at_segment(Backwards *search, XLogRecPtr segment, bool is_last)
+static void
+look_into_index(Backwards *search, XLogRecPtr segment)
 {
 	WalredoPageScan *scan = search->scan;
-	WalredoIndexInfo info;
 
-	/* The open end of WAL is found by reading up to it. */
-	if (!search->use_indexes ||
-		(is_last && walredo_reader_is_to_end(scan->reader)) ||
-		!find_in_index(scan, segment, &search->segment, &info))
+	if (!search->use_indexes)
+		return;
+	search->is_indexed = find_in_index(scan, segment, &search->segment,
+									   &search->info);
+	search->is_ruled_out = !search->is_indexed &&
+		walredo_summaries_rule_out(walredo_reader_source(scan->reader),
+								   segment, &scan->filter->tag);
+}
+
+/*
+ * Moves to the segment before the one that was looked at, if it is there.  That
+ * it has an index shows that it is.
+ */
+static bool
+go_back(Backwards *search)
+{
+	WalredoReader *reader = search->scan->reader;
+	XLogRecPtr	segment = walredo_reader_back_lsn(reader);
+
+	if (segment == InvalidXLogRecPtr)
+		return false;
+	look_into_index(search, segment);
+	return walredo_reader_go_back(reader, search->is_indexed);
+}
+
+/*
+ * Finds the records of a segment that may concern the page, unless they are
+ * from its index, or there are none.  Returns false if its index, or that of
+ * the segment after it, is wrong.
+ */
+static bool
+look_at_segment(Backwards *search, XLogRecPtr segment)
+{
+	if (search->is_ruled_out)
+	{
+		search->segment.nrefs = 0;
+		search->first_lsn = InvalidXLogRecPtr;
+		search->first_prev = InvalidXLogRecPtr;
+		return true;
+	}
+	if (!search->is_indexed)
 		return read_segment(search, segment);
 
 	if (search->first_lsn != InvalidXLogRecPtr &&
-		(search->first_prev != info.last_lsn ||
-		 !follows(scan, info.end_lsn, search->first_lsn)))
+		(search->first_prev != search->info.last_lsn ||
+		 !follows(search->scan, search->info.end_lsn, search->first_lsn)))
 		return false;
-	search->is_indexed = true;
-	search->first_lsn = info.first_lsn;
-	search->first_prev = info.first_prev;
+	search->first_lsn = search->info.first_lsn;
+	search->first_prev = search->info.first_prev;
 	return true;
 }
 
@@ -417,20 +455,33 @@ search_backwards(Backwards *search)
 	bool		stopped = false;
 	bool		is_last = true;
 
+	/* The open end of WAL is found by reading up to it. */
+	search->is_indexed = false;
+	search->is_ruled_out = false;
+	if (!walredo_reader_is_to_end(reader))
+		look_into_index(search, walredo_reader_first_lsn(reader));
+
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		segment = walredo_reader_first_lsn(reader);
-		if (!look_at_segment(search, segment, is_last))
+		if (!look_at_segment(search, segment))
 			return false;
 
 		/* WAL that was removed meanwhile is not there any more. */
 		if (walredo_reader_first_lsn(reader) > segment)
 			break;
 		if (is_last)
-			scan->read_to = search->is_indexed ?
+		{
+			scan->read_to = search->is_indexed || search->is_ruled_out ?
 				walredo_reader_last_lsn(reader) :
 				walredo_reader_end_lsn(reader);
+			if (search->is_indexed)
+			{
+				scan->last_lsn = search->info.last_lsn;
+				scan->last_end_lsn = search->info.end_lsn;
+			}
+		}
 		is_last = false;
 
 		if (search->bases != NULL)
@@ -449,8 +500,9 @@ search_backwards(Backwards *search)
 			search->found.nrefs = 0;
 			scan->refs_to_end = false;
 			scan->resume_lsn = segment;
+			scan->last_lsn = InvalidXLogRecPtr;
 		}
-		if (!walredo_reader_go_back(reader))
+		if (!go_back(search))
 			break;
 	}
 	if (search->bases != NULL)
@@ -519,6 +571,8 @@ walredo_page_scan_back(const WalredoPageFilter *filter, const char *directory,
 		/*
 		 * Indexes contradict each other, or WAL.  What WAL says counts.
 		 */
+		ereport(DEBUG1,
+				(errmsg_internal("indexes contradict each other, or WAL, and are not used")));
 		walredo_page_scan_end(scan);
 		search.use_indexes = false;
 	}
@@ -557,6 +611,22 @@ read_all_from(WalredoPageScan *scan, XLogRecPtr lsn, XLogRecPtr after_lsn,
 }
 
 /*
+ * Makes the index of a segment, from which scan->refs are, what the scan goes
+ * on by.  The index has all records that begin in the segment, so nothing is
+ * left after it if the range ends there.
+ */
+static void
+go_on_by_index(WalredoPageScan *scan, const WalredoIndexInfo *info)
+{
+	scan->in_refs = true;
+	scan->next_ref = 0;
+	scan->resume_lsn = scan->last_lsn = info->last_lsn;
+	scan->read_to = scan->last_end_lsn = info->end_lsn;
+	scan->refs_to_end = walredo_reader_last_lsn(scan->reader) <=
+		segment_after(scan, info->last_lsn);
+}
+
+/*
  * Goes on by the index of the segment in which the current record begins, if
  * there is one, and if it fits to the record.
  */
@@ -565,24 +635,28 @@ enter_indexed_segment(WalredoPageScan *scan)
 {
 	WalredoReader *reader = scan->reader;
 	XLogRecPtr	lsn = walredo_reader_start_lsn(reader);
+	XLogRecPtr	prev = walredo_reader_record(reader)->xl_prev;
+	bool		is_first;
 	WalredoIndexInfo info;
 
 	scan->segment_end = segment_after(scan, lsn);
 	if (walredo_reader_is_to_end(reader) ||
 		!find_in_index(scan, lsn, &scan->refs, &info))
 		return false;
+
+	/* The first record in a segment is the one after one that is not in it. */
+	is_first = prev < scan->segment_end - walredo_reader_segsize(reader);
 	if (lsn < info.first_lsn || lsn > info.last_lsn ||
-		(lsn == info.first_lsn &&
-		 walredo_reader_record(reader)->xl_prev != info.first_prev))
+		is_first != (lsn == info.first_lsn) ||
+		(is_first && prev != info.first_prev))
+	{
+		distrust_index(scan, lsn);
 		return false;
-	scan->in_refs = true;
-	scan->next_ref = 0;
+	}
+	go_on_by_index(scan, &info);
 	while (scan->next_ref < scan->refs.nrefs &&
 		   scan->refs.refs[scan->next_ref].lsn < lsn)
 		scan->next_ref++;
-	scan->resume_lsn = scan->last_lsn = info.last_lsn;
-	scan->read_to = info.end_lsn;
-	scan->refs_to_end = (info.end_lsn >= walredo_reader_last_lsn(reader));
 	return true;
 }
 
@@ -593,23 +667,39 @@ enter_indexed_segment(WalredoPageScan *scan)
 static void
 leave_indexed_segment(WalredoPageScan *scan)
 {
+	WalredoReader *reader = scan->reader;
+	XLogRecPtr	last_lsn = scan->last_lsn;
 	WalredoIndexInfo info;
 
-	if (scan->last_lsn != InvalidXLogRecPtr &&
-		find_in_index(scan, scan->read_to, &scan->refs, &info) &&
-		info.first_prev == scan->last_lsn &&
-		follows(scan, scan->read_to, info.first_lsn))
+	/* Is that all that is known, or all that there is? */
+	if (last_lsn == InvalidXLogRecPtr ||
+		walredo_reader_last_lsn(reader) <= segment_after(scan, last_lsn))
 	{
-		scan->next_ref = 0;
-		scan->resume_lsn = scan->last_lsn = info.last_lsn;
-		scan->read_to = info.end_lsn;
-		scan->refs_to_end =
-			(info.end_lsn >= walredo_reader_last_lsn(scan->reader));
+		read_all_from(scan, scan->resume_lsn, last_lsn, scan->resume_lsn);
 		return;
 	}
-	read_all_from(scan, scan->resume_lsn, scan->last_lsn,
-				  scan->last_lsn != InvalidXLogRecPtr ?
-				  segment_after(scan, scan->last_lsn) : scan->resume_lsn);
+	if (find_in_index(scan, scan->last_end_lsn, &scan->refs, &info) &&
+		info.first_prev == last_lsn &&
+		follows(scan, scan->last_end_lsn, info.first_lsn))
+	{
+		go_on_by_index(scan, &info);
+		return;
+	}
+
+	/*
+	 * If there is no such record as the index has for its last one, the index
+	 * is wrong, and may have led past others.
+	 */
+	if (walredo_reader_read_at(reader, last_lsn) &&
+		walredo_reader_end_lsn(reader) == scan->last_end_lsn)
+	{
+		read_all_from(scan, last_lsn, last_lsn, segment_after(scan, last_lsn));
+		return;
+	}
+	if (!walredo_reader_is_at_end(reader))
+		distrust_index(scan, last_lsn);
+	read_all_from(scan, segment_of(scan, last_lsn), scan->returned_lsn,
+				  segment_after(scan, last_lsn));
 }
 
 /* Takes note that no record is left.  Returns false. */

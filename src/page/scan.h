@@ -60,14 +60,17 @@ typedef struct WalredoPageScan
 	/*
 	 * Private to scan.c.  If in_refs is set, the records that may concern the
 	 * page are read one by one, up to an LSN.  What comes then is found
-	 * through resume_lsn and last_lsn, unless refs_to_end is set.
+	 * through last_lsn, or if that is 0, through resume_lsn, unless
+	 * refs_to_end is set.
 	 */
 	bool		in_refs;
 	WalredoRefs refs;			/* in ascending order */
 	int			next_ref;
 	bool		refs_to_end;	/* there are no others in the range */
-	XLogRecPtr	resume_lsn;		/* else read on from here, */
-	XLogRecPtr	last_lsn;		/* ... where this record begins, or 0 */
+	XLogRecPtr	resume_lsn;		/* else read on from here */
+	XLogRecPtr	last_lsn;		/* where the last record of the index begins
+								 * that refs are from, or 0 */
+	XLogRecPtr	last_end_lsn;	/* where that record ends, says the index */
 	XLogRecPtr	read_to;		/* where the last record ends of which it is
 								 * known whether it is in refs */
 	XLogRecPtr	returned_lsn;	/* the last of refs that was returned, or 0 */

@@ -69,16 +69,18 @@ extern void walredo_pool_request(const WalredoRequest *request, char *page);
 
 /*
  * A stream is for many requests, which are sent ahead of their answers.  While
- * the child works at one request, the next ones are in the pipe already, and
- * the caller can do something else.
+ * a child works at one request, the next ones are in the pipe already, and the
+ * caller can do something else.  If the requests are more than one child takes
+ * at a time, others that are free get some, up to
+ * walredo.max_parallel_children.
  */
 typedef struct WalredoStream WalredoStream;
 
 /*
  * The caller's function that takes an answer, of BLCKSZ bytes, to the request
- * with the given arg.  page is NULL if the request was not answered, because
- * the child failed at it or at another request of the stream.  The function
- * must not add to the stream, or do anything that needs a child.
+ * with the given arg.  page is NULL if the request was not answered, because a
+ * child failed at it or at another request of the stream.  The function must
+ * not add to the stream, or do anything that needs a child.
  */
 typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
 
@@ -86,21 +88,23 @@ typedef void (*WalredoTakeAnswer) (void *arg, const char *page);
  * Makes a stream, in the current memory context.  ERROR 55000 if
  * walredo.enabled is off.
  *
- * Between calls the stream may have a child, and a process can have only one
- * at a time: call walredo_stream_finish() before anything else that needs a
- * child.  If an error ends the transaction or subtransaction, the child is let
- * go, and the stream must not be used any more.
+ * Between calls the stream may have children, and nothing else can have one at
+ * that time: call walredo_stream_finish() before anything else that needs a
+ * child.  If an error ends the transaction or subtransaction, the children are
+ * let go, and the stream must not be used any more.
  *
- * If the child fails, no error is raised, but take is called with NULL for all
- * requests whose answers were not taken yet.  To find out which of them was the
+ * If a child fails, no error is raised, but take is called with NULL for all
+ * requests that it has been sent and whose answers were not taken yet, and for
+ * all that no child has been sent yet.  To find out which of them was the
  * reason, the caller can make them one by one, with walredo_pool_request().
  */
 extern WalredoStream *walredo_stream_begin(WalredoTakeAnswer take);
 
 /*
- * Adds a request, whose arg must stay valid until the answer is taken.  This
- * function and the next three call take, in the order of the requests, for some
- * hundred requests at a time.
+ * Adds a request, whose arg must stay valid until the answer is taken.  It may
+ * not be sent before walredo_stream_advance() or walredo_stream_finish() is
+ * called.  This function and the next three call take, for up to some hundred
+ * requests at a time, in the order of those that the same child has answered.
  */
 extern void walredo_stream_add(WalredoStream *stream,
 							   const WalredoRequest *request);

@@ -51,9 +51,9 @@
 #include "proto/proto.h"
 
 /*
- * For how long to look for an answer, in microseconds.  A child that has to wake
- * up first, and answers a short request, takes less, and so does one that is
- * awake and replays some 200 records.
+ * For how long to look for an answer, in microseconds.  A child that has to
+ * wake up first, and answers a short request, takes less, and so does one that
+ * is awake and replays some 200 records.
  */
 #define LOOK_US				60
 
@@ -61,7 +61,7 @@
  * If the time between an answer and the next request, in microseconds, is no
  * more than this, the child should look for the latter.
  */
-#define SHORT_GAP_US		15
+#define SHORT_GAP_US		50
 
 /* The most requests that do without looking before it is tried again. */
 #define MAX_SKIP			255
@@ -155,11 +155,11 @@ walredo_look_for_answer(WalredoPipe *pipe, char *answer)
 	bool		in_time;
 
 	if (!look.looks)
-		return walredo_pipe_read(pipe, answer);
+		return walredo_pipe_read(pipe, answer, 1) > 0;
 
 	for (;;)
 	{
-		is_answered = walredo_pipe_read(pipe, answer);
+		is_answered = walredo_pipe_read(pipe, answer, 1) > 0;
 		in_time = elapsed_us(look.begin) <= LOOK_US;
 		if (is_answered || !in_time || InterruptPending ||
 			pipe->failure != FAILURE_NONE)

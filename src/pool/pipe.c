@@ -41,7 +41,7 @@
  * the pipes hold, the less often the two processes wait for each other.
  */
 #define IN_PIPE_SIZE		(256 * 1024)
-#define OUT_PIPE_SIZE		(128 * 1024)
+#define OUT_PIPE_SIZE		(256 * 1024)
 
 /* How long to wait before the next try to connect to a worker that is busy. */
 #define CONNECT_RETRY_MS	1
@@ -71,14 +71,15 @@ walredo_connection_close(WalredoConnection *connection)
 
 /*
  * Connects fd, a socket, to the worker, and receives the number of the child
- * in our slot and copies of the ends of its pipes; fds gets those of standard
- * input and standard output.  Nothing has to be sent, since the kernel tells
- * the worker which process has connected.  If the slot has no child any more,
+ * in a slot of ours and copies of the ends of its pipes; fds gets those of
+ * standard input and standard output.  Nothing has to be sent, since the kernel
+ * tells the worker which process has connected, and the slot, that its pipes
+ * are wanted.  If the slot has no child any more,
  * the worker just closes the connection.  The caller closes fd.  Returns what
  * walredo_connection_open() does.
  */
 static WalredoFailure
-ask_worker(WalredoPool *pool, int fd, TimestampTz deadline,
+ask_worker(WalredoPool *pool, int slotno, int fd, TimestampTz deadline,
 		   uint32 wait_for_child, uint64 *number, int fds[2])
 {
 	struct sockaddr_un addr;
@@ -87,9 +88,14 @@ ask_worker(WalredoPool *pool, int fd, TimestampTz deadline,
 	char		name[sizeof(pool->socket_name)];
 	pid_t		worker_pid;
 
-	LWLockAcquire(&pool->lock, LW_SHARED);
+	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
 	strlcpy(name, pool->socket_name, sizeof(name));
 	worker_pid = pool->worker_pid;
+	for (int i = 0; i < pool->num_slots; i++)
+	{
+		if (pool->slots[i].owner_pid == MyProcPid)
+			pool->slots[i].wants_pipes = (i == slotno);
+	}
 	LWLockRelease(&pool->lock);
 
 	memset(&addr, 0, sizeof(addr));
@@ -169,7 +175,8 @@ walredo_connection_open(WalredoConnection *connection, WalredoPool *pool,
 				 errmsg("could not create socket: %m")));
 	PG_TRY();
 	{
-		failure = ask_worker(pool, fd, deadline, wait_for_child, &number, fds);
+		failure = ask_worker(pool, slotno, fd, deadline, wait_for_child,
+							 &number, fds);
 	}
 	PG_FINALLY();
 	{
@@ -323,6 +330,55 @@ walredo_pipe_wait_for_answer(WalredoPipe *pipe)
 	wait_for_either(pipe, false);
 }
 
+/*
+ * As in walredo_pipe_wait_for_room(), it is ignored whether there is an answer
+ * to a request that has not been written yet.
+ */
+void
+walredo_pipes_wait(WalredoPipe *const *pipes, int npipes)
+{
+	WaitEventSet *set;
+	WaitEvent	event;
+	long		timeout = -1;
+	int			nevents;
+
+	for (int i = 0; i < npipes; i++)
+	{
+		long		left = time_left(pipes[i]);
+
+		/* The caller has to look at a pipe that has failed. */
+		if (left == 0)
+			return;
+		timeout = timeout < 0 ? left : Min(timeout, left);
+	}
+
+	set = walredo_create_wait_event_set(2 + 2 * npipes);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int i = 0; i < npipes; i++)
+	{
+		WalredoPipe *pipe = pipes[i];
+		bool		is_writing = pipe->num_pieces > 0;
+
+		AddWaitEventToSet(set, is_writing ? WL_SOCKET_WRITEABLE :
+						  WL_SOCKET_READABLE, pipe->connection->in_fd, NULL,
+						  is_writing ? NULL : pipe);
+		if (walredo_in_flight_count(&pipe->in_flight) > (is_writing ? 1 : 0))
+			AddWaitEventToSet(set, WL_SOCKET_READABLE,
+							  pipe->connection->out_fd, NULL, NULL);
+	}
+	nevents = WaitEventSetWait(set, timeout, &event, 1,
+							   pipes[0]->wait_for_answer);
+	FreeWaitEventSet(set);
+	if (nevents == 1 && (event.events & WL_LATCH_SET) != 0)
+		handle_latch();
+	else if (nevents == 1 && event.user_data != NULL)
+	{
+		/* It does not read any more, so its answers may never come. */
+		((WalredoPipe *) event.user_data)->failure = FAILURE_GONE;
+	}
+}
+
 /* ----------------------------------------------------------------
  *		Writing
  * ----------------------------------------------------------------
@@ -331,6 +387,7 @@ walredo_pipe_wait_for_answer(WalredoPipe *pipe)
 void
 walredo_pipe_reset(WalredoPipe *pipe)
 {
+	pipe->slot = -1;
 	pipe->connection = NULL;
 	pipe->failure = FAILURE_NONE;
 	memset(&pipe->in_flight, 0, sizeof(pipe->in_flight));
@@ -363,26 +420,27 @@ walredo_pipe_write(WalredoPipe *pipe)
 	{
 		ssize_t		n = writev(pipe->connection->in_fd, piece, end - piece);
 
-		if (n >= 0)
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
 		{
-			pipe->bytes += n;
-			for (; piece < end && n >= piece->iov_len; piece++)
-				n -= piece->iov_len;
-			if (n > 0)
-			{
-				piece->iov_base = (char *) piece->iov_base + n;
-				piece->iov_len -= n;
-			}
+			pipe->failure = FAILURE_GONE;
+			break;
 		}
-		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+		n = Max(n, 0);
+		pipe->bytes += n;
+		for (; piece < end && n >= piece->iov_len; piece++)
+			n -= piece->iov_len;
+		if (piece < end)
 		{
+			/* The pipe is full. */
+			piece->iov_base = (char *) piece->iov_base + n;
+			piece->iov_len -= n;
 			pipe->num_pieces = end - piece;
 			memmove(pipe->pieces, piece,
 					pipe->num_pieces * sizeof(struct iovec));
 			return false;
 		}
-		else if (errno != EINTR)
-			pipe->failure = FAILURE_GONE;
 	}
 	pipe->num_pieces = 0;
 	pipe->used = 0;
@@ -492,47 +550,50 @@ walredo_request_write(const WalredoRequest *request,
  * ----------------------------------------------------------------
  */
 
-bool
-walredo_pipe_read(WalredoPipe *pipe, char *answer)
+int
+walredo_pipe_read(WalredoPipe *pipe, char *answers, int max)
 {
 	WalredoInFlight *in_flight = &pipe->in_flight;
+	Size		size = max * (Size) BLCKSZ;
 
 	/*
 	 * After the last answer, try to read one more byte, which the child must
 	 * not have written.  After any other, that would be the first byte of the
 	 * next answer.
 	 */
-	bool		is_last = walredo_in_flight_count(in_flight) == 1;
+	bool		has_last = walredo_in_flight_count(in_flight) == max;
+
+	Assert(max > 0 && max <= walredo_in_flight_count(in_flight));
 
 	while (pipe->failure == FAILURE_NONE)
 	{
 		char		extra;
 		struct iovec iov[2] = {
-			{answer + in_flight->answer_size, BLCKSZ - in_flight->answer_size},
+			{answers + in_flight->answer_size, size - in_flight->answer_size},
 			{&extra, 1}
 		};
-		ssize_t		n = readv(pipe->connection->out_fd, iov, is_last ? 2 : 1);
+		ssize_t		n = readv(pipe->connection->out_fd, iov, has_last ? 2 : 1);
 
 		if (n > 0)
 		{
-			in_flight->answer_size += n;
-			if (in_flight->answer_size > BLCKSZ)
+			Size		total = in_flight->answer_size + n;
+			int			whole = Min(total, size) / BLCKSZ;
+
+			if (total > size)
 				pipe->failure = FAILURE_PROTOCOL;
-			if (in_flight->answer_size == BLCKSZ)
-			{
-				in_flight->answer_size = 0;
-				in_flight->answered++;
-				return true;
-			}
+			in_flight->answer_size = Min(total, size) % BLCKSZ;
+			in_flight->answered += whole;
+			if (whole > 0)
+				return whole;
 		}
 		else if (n == 0)
 			pipe->failure = FAILURE_GONE;
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			return false;
+			return 0;
 		else if (errno != EINTR)
 			pipe->failure = FAILURE_GONE;
 	}
-	return false;
+	return 0;
 }
 
 bool

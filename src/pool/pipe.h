@@ -36,7 +36,7 @@
  * are the size of the buffer, and the most pieces that there can be.
  */
 #define WALREDO_PIPE_BUFFER_SIZE	65536
-#define WALREDO_PIPE_MAX_PIECES		64
+#define WALREDO_PIPE_MAX_PIECES		256
 
 /* Why requests were not answered. */
 typedef enum WalredoFailure
@@ -108,12 +108,13 @@ walredo_in_flight_count(const WalredoInFlight *in_flight)
 }
 
 /*
- * The state of an exchange with one child.  A process has one of these, which
- * it uses for one exchange after the other.  walredo_request_write() makes
- * another, which is not connected to any child.
+ * The state of an exchange with one child.  A process has one of these for each
+ * exchange that it has at a time, and uses it for one exchange after the other.
+ * walredo_request_write() makes another, which is not connected to any child.
  */
 struct WalredoPipe
 {
+	int			slot;			/* ours, or -1 if there is none */
 	WalredoConnection *connection;
 	TimestampTz deadline;		/* when the next wait is to end */
 	WalredoFailure failure;		/* once set, nothing more is done */
@@ -153,7 +154,10 @@ extern WalredoFailure walredo_connection_open(WalredoConnection *connection,
 /* Closes a connection, if it is open. */
 extern void walredo_connection_close(WalredoConnection *connection);
 
-/* Makes a pipe ready for an exchange; it has no connection or deadline yet. */
+/*
+ * Makes a pipe ready for an exchange; it has no slot, connection or deadline
+ * yet.
+ */
 extern void walredo_pipe_reset(WalredoPipe *pipe);
 
 /* Sets the deadline of the next wait to walredo.timeout from now. */
@@ -172,14 +176,16 @@ extern bool walredo_pipe_write(WalredoPipe *pipe);
 extern void walredo_pipe_flush(WalredoPipe *pipe);
 
 /*
- * Reads what there is of the answer to the first request that is in flight,
- * without waiting.  True if the answer, of BLCKSZ bytes, is whole; then, the
- * request is not in flight any more.
+ * Reads what there is of the answers to the first max requests that are in
+ * flight, without waiting.  There must be as many, and at least one.  Returns
+ * how many of these answers, of BLCKSZ bytes each, are whole now; their
+ * requests are not in flight any more.  answers has room for max of them; what
+ * it has already of one that was not whole must be at its beginning.
  *
  * If no other request is in flight, it is a failure if there is a byte after
- * the answer.
+ * the last answer.
  */
-extern bool walredo_pipe_read(WalredoPipe *pipe, char *answer);
+extern int	walredo_pipe_read(WalredoPipe *pipe, char *answers, int max);
 
 /*
  * Waits until there is something to read, so that walredo_pipe_read() can be
@@ -193,6 +199,14 @@ extern void walredo_pipe_wait_for_answer(WalredoPipe *pipe);
  * called again.  It is a failure if the deadline comes first.
  */
 extern void walredo_pipe_wait_for_room(WalredoPipe *pipe);
+
+/*
+ * Waits for any of several children, in one of these two ways for each: until
+ * there is room to write more, if not all has been written, and until there is
+ * something to read.  It is a failure of each pipe whose deadline comes first,
+ * or whose child closes its standard input.  There must be two pipes at least.
+ */
+extern void walredo_pipes_wait(WalredoPipe *const *pipes, int npipes);
 
 /*
  * True if the child has written something that it was not asked for, or has

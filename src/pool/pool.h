@@ -21,6 +21,7 @@ extern bool walredo_enabled;
 extern int	walredo_timeout;	/* milliseconds */
 extern int	walredo_pool_size;
 extern int	walredo_idle_timeout;	/* milliseconds */
+extern int	walredo_max_parallel_children;
 extern int	walredo_max_retries;
 extern bool walredo_save_failed_requests;
 

@@ -175,25 +175,44 @@ count_answers(const WalredoRequest *requests, int nrequests, uint64 bytes,
  * ----------------------------------------------------------------
  */
 
-WalredoPipe *
-walredo_exchange_begin(void)
+/* Connects a pipe to the child in its slot. */
+static void
+connect_pipe(WalredoPipe *pipe)
 {
-	WalredoPipe *pipe = walredo_slot_pipe();
-
-	walredo_slot_prepare();
-	walredo_pipe_reset(pipe);
-	INSTR_TIME_SET_CURRENT(pipe->begin);
-	pipe->failure = walredo_slot_acquire();
-	INSTR_TIME_SET_CURRENT(pipe->acquired);
-	if (pipe->failure != FAILURE_NONE)
-		return pipe;
-
 	walredo_pipe_set_deadline(pipe);
 	pipe->failure = walredo_slot_connect(pipe);
 
 	/* Bytes that are left over from before would be taken for an answer. */
 	if (pipe->failure == FAILURE_NONE)
 		(void) walredo_pipe_has_excess(pipe);
+}
+
+WalredoPipe *
+walredo_exchange_begin(void)
+{
+	WalredoPipe *pipe = walredo_slot_pipe(0);
+
+	walredo_slot_prepare();
+	walredo_pipe_reset(pipe);
+	INSTR_TIME_SET_CURRENT(pipe->begin);
+	pipe->failure = walredo_slot_acquire(pipe);
+	INSTR_TIME_SET_CURRENT(pipe->acquired);
+	if (pipe->failure == FAILURE_NONE)
+		connect_pipe(pipe);
+	return pipe;
+}
+
+WalredoPipe *
+walredo_exchange_try(int number)
+{
+	WalredoPipe *pipe = walredo_slot_pipe(number);
+
+	walredo_pipe_reset(pipe);
+	if (!walredo_slot_try(pipe))
+		return NULL;
+	INSTR_TIME_SET_CURRENT(pipe->begin);
+	pipe->acquired = pipe->begin;
+	connect_pipe(pipe);
 	return pipe;
 }
 
@@ -209,14 +228,14 @@ walredo_exchange_end(WalredoPipe *pipe, const WalredoRequest *requests,
 	for (int i = 0; i < answered; i++)
 		num_records += requests[i].num_records;
 	if (pipe->failure != FAILURE_NONE)
-		walredo_slot_await_end(end);
+		walredo_slot_await_end(pipe, end);
 	else if (requests[0].is_saved)
 	{
 		/* The file may end with a part of a message, which is in the pipe. */
-		walredo_slot_abandon();
+		walredo_slot_abandon(pipe);
 	}
 	else
-		walredo_slot_release(answered, num_records);
+		walredo_slot_release(pipe, answered, num_records);
 
 	INSTR_TIME_SET_CURRENT(redo_time);
 	INSTR_TIME_SUBTRACT(redo_time, pipe->acquired);
@@ -256,7 +275,7 @@ make_request(const WalredoRequest *request, char *page, WalredoChildEnd *end)
 			while (pipe->failure == FAILURE_NONE)
 			{
 				walredo_pipe_wait_for_answer(pipe);
-				if (walredo_pipe_read(pipe, answer.data))
+				if (walredo_pipe_read(pipe, answer.data, 1) > 0)
 					break;
 			}
 		}

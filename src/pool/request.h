@@ -29,9 +29,18 @@
 extern WalredoPipe *walredo_exchange_begin(void);
 
 /*
+ * Begins another exchange, besides those that the process has.  number is that
+ * of the process's pipe to use, which none of them may use already;
+ * walredo_exchange_begin() uses number 0.  Returns NULL if there is no child
+ * that is free: see walredo_slot_try().
+ */
+extern WalredoPipe *walredo_exchange_try(int number);
+
+/*
  * Ends an exchange: lets go of the slot, and counts the answers.
  *
- * requests is an array of at least one request.  As many as pipe->in_flight
+ * requests is an array of requests, which may be empty if the pipe has a
+ * failure.  As many as pipe->in_flight
  * says have been sent and answered, counted from the first; there may be more,
  * which were not sent.  If the pipe has no failure, all that were sent must
  * have been answered.  If it has one, *end is set to how the child ended;

@@ -21,6 +21,7 @@ bool		walredo_enabled = true;
 int			walredo_timeout = 20000;
 int			walredo_pool_size = 4;
 int			walredo_idle_timeout = 60000;
+int			walredo_max_parallel_children = 2;
 int			walredo_max_retries = 1;
 bool		walredo_save_failed_requests = false;
 
@@ -339,7 +340,10 @@ walredo_pool_pass_on_slot(WalredoPool *pool, int slotno)
 
 	first = walredo_pool_first_waiter(pool);
 	if (first == NULL)
+	{
+		pool->crowded_since = 0;
 		return;
+	}
 
 	first->slot = slotno;
 	pool->num_waiters--;

@@ -16,12 +16,14 @@
  *
  * Each child has a slot, and each slot is in one of the states below.  A
  * backend that uses the child of a slot, or waits for it, is the owner of the
- * slot; it owns one slot at most.  A child serves one role in one database.
+ * slot.  It waits for a slot only while it owns none; otherwise two backends
+ * might wait for each other.  A child serves one role in one database.
  * It is never used for another role or database, since redo of a broken record
  * may leave anything in its memory.
  *
  *	EMPTY		There is no child, and no owner.
- *	LAUNCHING	The owner waits while the worker starts a child.
+ *	LAUNCHING	The owner waits while the worker starts a child.  If there is
+ *				no owner, a backend that has a child could use one more.
  *	REPLACING	As LAUNCHING, but there still is a child, which served another
  *				database or role.  The worker kills that first.
  *	BUSY		The owner, and no other process, may use the child's pipes.
@@ -43,9 +45,12 @@
  *	IDLE -> REPLACING		take_slot() (b), walredo_pool_pass_on_slot() (s)
  *	IDLE -> BUSY			take_slot() (b), walredo_pool_pass_on_slot() (s)
  *	REPLACING -> LAUNCHING	child_gone() (w)
- *	LAUNCHING -> BUSY		read_first_answer() (w)
+ *	EMPTY -> LAUNCHING		walredo_slot_try() (b), without an owner
+ *	IDLE -> BUSY			walredo_slot_try() (b)
+ *	LAUNCHING -> BUSY		read_first_answer() (w), if there is an owner
+ *	LAUNCHING -> IDLE		read_first_answer() (w), if there is none
  *	LAUNCHING -> DEAD		child_gone() (w): the child could not be started, or
- *							the worker is ending
+ *							the worker is ending; EMPTY if there is no owner
  *	BUSY -> IDLE			walredo_slot_release() (b)
  *	BUSY -> DEAD			child_gone() (w): the child ended by itself, closed
  *							standard error or wrote too much to it, or the
@@ -90,6 +95,12 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "stats/stats.h"
+
+/*
+ * How long backends go on to wait for each other's child before another one is
+ * started for them, in milliseconds: some times what that takes.
+ */
+#define WALREDO_LAUNCH_PATIENCE_MS	25
 
 /* How many of the last bytes that a child wrote to standard error are kept. */
 #define WALREDO_STDERR_TAIL_SIZE	1024
@@ -141,6 +152,12 @@ typedef struct WalredoSlot
 	Latch	   *owner_latch;
 
 	/*
+	 * Of the slots of one owner, the one whose child's pipes it asks the
+	 * worker for.
+	 */
+	bool		wants_pipes;
+
+	/*
 	 * The database and role that the child serves; in SLOT_REPLACING, those
 	 * that the next child will serve.  title has their names, as they were
 	 * when the owner looked them up.
@@ -179,7 +196,6 @@ typedef struct WalredoWaiter
 	Oid			role;
 	char		title[WALREDO_TITLE_SIZE];
 	int			slot;			/* the slot that it was given, or -1 */
-	TimestampTz since;			/* when it began to wait */
 } WalredoWaiter;
 
 typedef struct WalredoPool
@@ -219,6 +235,14 @@ typedef struct WalredoPool
 	WalredoStats stats;			/* atomic, so not under the lock */
 
 	int			num_waiters;	/* how many have no slot yet */
+
+	/*
+	 * Since when each slot that became free, if any, was wanted by a backend
+	 * that was waiting already, counted from the last launch at the earliest;
+	 * 0 if nobody waits, or nobody did when one became free.
+	 */
+	TimestampTz crowded_since;
+
 	WalredoSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } WalredoPool;
 

@@ -46,6 +46,9 @@
  */
 #define REAP_TIMEOUT_MS		5000
 
+/* How often, at most, a backend has a child started besides the one it has. */
+#define EXTRA_LAUNCH_MS		100
+
 /* How often a backend that waits for a slot checks its private worker. */
 #define WORKER_CHECK_MS		1000
 
@@ -71,14 +74,17 @@ typedef struct WalredoClientState
 	bool		private_worker_started;
 
 	/*
-	 * What this backend has of the pool: a slot, or an entry in the queue of
-	 * those who wait for one.  Both are indexes, and -1 if it has none; it
+	 * What this backend has of the pool: slots, or an entry in the queue of
+	 * those who wait for one, which is an index, and -1 if it has none; it
 	 * never has both.  release_resources() lets go of it when the resource
 	 * owner ends, if that has not happened before.
 	 */
-	int			slot;
+	bool		has_slot[WALREDO_MAX_CHILDREN];
+	int			num_slots;
 	int			waiter;
 	ResourceOwner owner;
+
+	TimestampTz last_extra_launch;	/* when it last asked for another child */
 
 	int			last_slot;		/* the slot that it released last */
 
@@ -88,8 +94,8 @@ typedef struct WalredoClientState
 	 */
 	WalredoConnection connections[WALREDO_MAX_CHILDREN];
 
-	/* The pipe of walredo_slot_pipe(); NULL before it is first called. */
-	WalredoPipe *pipe;
+	/* The pipes of walredo_slot_pipe(); NULL before each is first asked for. */
+	WalredoPipe *pipes[WALREDO_MAX_CHILDREN];
 
 	/* Set by prepare_pool(), once. */
 	bool		is_prepared;
@@ -97,8 +103,9 @@ typedef struct WalredoClientState
 	uint32		wait_for_answer;
 } WalredoClientState;
 
-static WalredoClientState client = {.slot = -1,.waiter = -1};
+static WalredoClientState client = {.waiter = -1};
 
+static void abandon_all(void);
 static void release_resources(ResourceReleasePhase phase, bool is_commit,
 							  bool is_top_level, void *arg);
 
@@ -191,7 +198,7 @@ leave_private_pool(bool is_dead)
 static void
 client_exit(int code, Datum arg)
 {
-	walredo_slot_abandon();
+	abandon_all();
 	if (client.private_segment != NULL)
 		leave_private_pool(false);
 }
@@ -416,9 +423,28 @@ title_of_role(Oid role)
 	return title;
 }
 
+/* Notes that a slot is ours, and that a pipe is for it. */
+static void
+add_slot(WalredoPipe *pipe, int slotno)
+{
+	Assert(!client.has_slot[slotno]);
+	client.has_slot[slotno] = true;
+	client.num_slots++;
+	pipe->slot = slotno;
+}
+
+/* The same for a slot that is not ours any more. */
+static void
+remove_slot(int slotno)
+{
+	Assert(client.has_slot[slotno]);
+	client.has_slot[slotno] = false;
+	client.num_slots--;
+}
+
 /*
- * Takes a slot, and returns true, if there is one that the caller should not
- * wait for.  Returns false if it should join the queue.
+ * Takes a slot, and returns its number, if there is one that the caller should
+ * not wait for.  Returns -1 if it should join the queue.
  *
  * An idle child that serves this database and role is taken at once, of
  * several the one that we used last.  If all such children are at work, or
@@ -429,7 +455,7 @@ title_of_role(Oid role)
  * an empty slot.  If there is no empty slot, it takes the place of another
  * database's or role's child, of the one that has been idle for longest.
  */
-static bool
+static int
 take_slot(Oid database, Oid role, const char *title)
 {
 	int			usable = WalredoPoolUsableSlots(client.pool);
@@ -472,13 +498,13 @@ take_slot(Oid database, Oid role, const char *title)
 	if (idle >= 0)
 		found = idle;
 	else if (at_work || client.pool->num_waiters > 0)
-		return false;
+		return -1;
 	else if (empty >= 0)
 		found = empty;
 	else if (oldest >= 0)
 		found = oldest;
 	else
-		return false;
+		return -1;
 
 	slot = &client.pool->slots[found];
 	slot->owner_pid = MyProcPid;
@@ -494,8 +520,7 @@ take_slot(Oid database, Oid role, const char *title)
 		strlcpy(slot->title, title, sizeof(slot->title));
 		walredo_pool_wake_worker(client.pool);
 	}
-	client.slot = found;
-	return true;
+	return found;
 }
 
 /*
@@ -506,6 +531,7 @@ static void
 begin_waiting(Oid database, Oid role, const char *title)
 {
 	WalredoWaiter *waiters = WalredoPoolWaiters(client.pool);
+	TimestampTz now;
 
 	Assert(LWLockHeldByMe(&client.pool->lock));
 
@@ -520,11 +546,17 @@ begin_waiting(Oid database, Oid role, const char *title)
 			waiters[i].role = role;
 			strlcpy(waiters[i].title, title, sizeof(waiters[i].title));
 			waiters[i].slot = -1;
-			waiters[i].since = GetCurrentTimestamp();
 			client.pool->num_waiters++;
 			client.waiter = i;
 
-			/* The worker looks at how long we have waited: offer_slot(). */
+			/* The worker may have to start another child: see offer_slot(). */
+			now = GetCurrentTimestamp();
+			if (client.pool->crowded_since == 0)
+				client.pool->crowded_since = now;
+			else if (now <
+					 TimestampTzPlusMilliseconds(client.pool->crowded_since,
+												 WALREDO_LAUNCH_PATIENCE_MS))
+				return;
 			walredo_pool_wake_worker(client.pool);
 			return;
 		}
@@ -536,19 +568,22 @@ begin_waiting(Oid database, Oid role, const char *title)
 			 errmsg("too many sessions wait for a wal-redo child")));
 }
 
-/* Leaves the queue.  If a slot was given to us, it is ours now. */
-static void
+/*
+ * Leaves the queue.  Returns the number of the slot that was given to us, and
+ * is ours now, or -1.
+ */
+static int
 end_waiting(void)
 {
 	WalredoWaiter *waiter = &WalredoPoolWaiters(client.pool)[client.waiter];
 
 	Assert(LWLockHeldByMe(&client.pool->lock));
 
-	client.slot = waiter->slot;
-	if (client.slot < 0)
-		client.pool->num_waiters--;
+	if (waiter->slot < 0 && --client.pool->num_waiters == 0)
+		client.pool->crowded_since = 0;
 	waiter->ticket = 0;
 	client.waiter = -1;
+	return waiter->slot;
 }
 
 /*
@@ -573,15 +608,21 @@ wait_latch(uint32 wait_event_info, TimestampTz deadline)
 }
 
 WalredoFailure
-walredo_slot_acquire(void)
+walredo_slot_acquire(WalredoPipe *pipe)
 {
 	Oid			database = MyDatabaseId;
 	Oid			role = GetUserId();
 	const char *title = title_of_role(role);
 	TimestampTz deadline;
+	int			slotno;
+
+	Assert(client.num_slots == 0 && client.waiter < 0);
 
 	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
-	if (!take_slot(database, role, title))
+	slotno = take_slot(database, role, title);
+	if (slotno >= 0)
+		add_slot(pipe, slotno);
+	else
 		begin_waiting(database, role, title);
 	LWLockRelease(&client.pool->lock);
 
@@ -601,7 +642,7 @@ walredo_slot_acquire(void)
 
 		LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
 		if (WalredoPoolWaiters(client.pool)[client.waiter].slot >= 0)
-			end_waiting();
+			add_slot(pipe, end_waiting());
 		LWLockRelease(&client.pool->lock);
 		if (client.waiter < 0)
 			break;
@@ -610,10 +651,10 @@ walredo_slot_acquire(void)
 			 (now >= deadline && private_worker_is_missing())))
 		{
 			/* Without its worker the pool is of no use, so make another. */
-			walredo_slot_abandon();
+			abandon_all();
 			leave_private_pool(true);
 			attach_pool();
-			return walredo_slot_acquire();
+			return walredo_slot_acquire(pipe);
 		}
 		wait_latch(client.wait_for_child,
 				   client.private_segment == NULL ? 0 :
@@ -628,8 +669,8 @@ walredo_slot_acquire(void)
 		WalredoChildEndKind end_kind;
 
 		LWLockAcquire(&client.pool->lock, LW_SHARED);
-		state = client.pool->slots[client.slot].state;
-		end_kind = client.pool->slots[client.slot].end.kind;
+		state = client.pool->slots[pipe->slot].state;
+		end_kind = client.pool->slots[pipe->slot].end.kind;
 		LWLockRelease(&client.pool->lock);
 
 		if (state == SLOT_BUSY)
@@ -644,13 +685,63 @@ walredo_slot_acquire(void)
 	}
 }
 
-void
-walredo_slot_release(int num_requests, int num_records)
+bool
+walredo_slot_try(WalredoPipe *pipe)
 {
-	WalredoSlot *slot = &client.pool->slots[client.slot];
+	Oid			role = GetUserId();
+	const char *title = title_of_role(role);
 	TimestampTz now = GetCurrentTimestamp();
+	int			usable = WalredoPoolUsableSlots(client.pool);
+	int			idle = -1;
+	int			empty = -1;
+	bool		is_launching = false;
 
-	Assert(client.slot >= 0);
+	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < usable && client.pool->num_waiters == 0; i++)
+	{
+		WalredoSlot *slot = &client.pool->slots[i];
+
+		if (slot->state == SLOT_EMPTY && empty < 0)
+			empty = i;
+		if (slot->database != MyDatabaseId || slot->role != role)
+			continue;
+		if (slot->state == SLOT_IDLE && idle < 0)
+			idle = i;
+		if (slot->state == SLOT_LAUNCHING)
+			is_launching = true;
+	}
+	if (idle >= 0)
+	{
+		WalredoSlot *slot = &client.pool->slots[idle];
+
+		slot->state = SLOT_BUSY;
+		slot->owner_pid = MyProcPid;
+		slot->owner_latch = MyLatch;
+		add_slot(pipe, idle);
+	}
+	else if (empty >= 0 && !is_launching &&
+			 now >= TimestampTzPlusMilliseconds(client.last_extra_launch,
+												EXTRA_LAUNCH_MS))
+	{
+		WalredoSlot *slot = &client.pool->slots[empty];
+
+		slot->state = SLOT_LAUNCHING;
+		slot->database = MyDatabaseId;
+		slot->role = role;
+		strlcpy(slot->title, title, sizeof(slot->title));
+		walredo_pool_wake_worker(client.pool);
+		client.last_extra_launch = now;
+	}
+	LWLockRelease(&client.pool->lock);
+	return idle >= 0;
+}
+
+void
+walredo_slot_release(WalredoPipe *pipe, int num_requests, int num_records)
+{
+	int			slotno = pipe->slot;
+	WalredoSlot *slot = &client.pool->slots[slotno];
+	TimestampTz now = GetCurrentTimestamp();
 
 	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
 	if (slot->state == SLOT_BUSY)
@@ -666,40 +757,71 @@ walredo_slot_release(int num_requests, int num_records)
 		Assert(slot->state == SLOT_DEAD);
 		slot->state = SLOT_EMPTY;
 	}
-	client.last_slot = client.slot;
-	client.slot = -1;
-	walredo_pool_pass_on_slot(client.pool, client.last_slot);
+	client.last_slot = slotno;
+	remove_slot(slotno);
+	pipe->slot = -1;
+	walredo_pool_pass_on_slot(client.pool, slotno);
 	LWLockRelease(&client.pool->lock);
 }
 
-void
-walredo_slot_abandon(void)
+/* Lets go of a slot, in whatever state it is.  The lock must be held. */
+static void
+abandon_slot(int slotno)
 {
-	if (client.waiter < 0 && client.slot < 0)
+	WalredoSlot *slot = &client.pool->slots[slotno];
+
+	Assert(LWLockHeldByMe(&client.pool->lock));
+
+	remove_slot(slotno);
+	if (slot->state == SLOT_DEAD)
+	{
+		slot->state = SLOT_EMPTY;
+		walredo_pool_pass_on_slot(client.pool, slotno);
+	}
+	else
+	{
+		slot->state = SLOT_DOOMED;
+		slot->kill_cause = STAT_KILLS_FAILURE;
+		slot->owner_pid = 0;
+		slot->owner_latch = NULL;
+		walredo_pool_wake_worker(client.pool);
+	}
+}
+
+void
+walredo_slot_abandon(WalredoPipe *pipe)
+{
+	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
+	abandon_slot(pipe->slot);
+	LWLockRelease(&client.pool->lock);
+	pipe->slot = -1;
+}
+
+/*
+ * Lets go of all slots, and leaves the queue of those who wait for one.  Does
+ * nothing if we have no slot and do not wait.
+ */
+static void
+abandon_all(void)
+{
+	if (client.waiter < 0 && client.num_slots == 0)
 		return;
 
 	LWLockAcquire(&client.pool->lock, LW_EXCLUSIVE);
 	if (client.waiter >= 0)
-		end_waiting();
-	if (client.slot >= 0)
 	{
-		int			slotno = client.slot;
-		WalredoSlot *slot = &client.pool->slots[slotno];
+		int			slotno = end_waiting();
 
-		client.slot = -1;
-		if (slot->state == SLOT_DEAD)
+		if (slotno >= 0)
 		{
-			slot->state = SLOT_EMPTY;
-			walredo_pool_pass_on_slot(client.pool, slotno);
+			client.has_slot[slotno] = true;
+			client.num_slots++;
 		}
-		else
-		{
-			slot->state = SLOT_DOOMED;
-			slot->kill_cause = STAT_KILLS_FAILURE;
-			slot->owner_pid = 0;
-			slot->owner_latch = NULL;
-			walredo_pool_wake_worker(client.pool);
-		}
+	}
+	for (int i = 0; client.num_slots > 0; i++)
+	{
+		if (client.has_slot[i])
+			abandon_slot(i);
 	}
 	LWLockRelease(&client.pool->lock);
 }
@@ -707,7 +829,7 @@ walredo_slot_abandon(void)
 /*
  * Resource release callback.  If a request is still under way when its resource
  * owner is released, an error has ended the transaction or subtransaction, for
- * example because the query was cancelled.  Then abandons the slot.
+ * example because the query was cancelled.  Then abandons all slots.
  */
 static void
 release_resources(ResourceReleasePhase phase, bool is_commit,
@@ -716,22 +838,22 @@ release_resources(ResourceReleasePhase phase, bool is_commit,
 	if (phase != RESOURCE_RELEASE_BEFORE_LOCKS ||
 		CurrentResourceOwner != client.owner)
 		return;
-	if (client.slot >= 0 || client.waiter >= 0)
+	if (client.num_slots > 0 || client.waiter >= 0)
 		walredo_count(STAT_ERRORS_CANCEL, 1);
-	walredo_slot_abandon();
+	abandon_all();
 	client.owner = NULL;
 }
 
 /*
- * Has the worker kill our child if it lives, waits until it is reaped, and
- * sets *end to how it ended.  Returns false, without *end, if there is no
- * worker that could do so, or if it takes longer than REAP_TIMEOUT_MS.  In
- * either case the slot is let go.
+ * Has the worker kill the child in a pipe's slot if it lives, waits until it is
+ * reaped, and sets *end to how it ended.  Returns false, without *end, if there
+ * is no worker that could do so, or if it takes longer than REAP_TIMEOUT_MS.
+ * In either case the slot is let go.
  */
 static bool
-await_reaping(WalredoChildEnd *end)
+await_reaping(WalredoPipe *pipe, WalredoChildEnd *end)
 {
-	WalredoSlot *slot = &client.pool->slots[client.slot];
+	WalredoSlot *slot = &client.pool->slots[pipe->slot];
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REAP_TIMEOUT_MS);
 
@@ -753,7 +875,7 @@ await_reaping(WalredoChildEnd *end)
 			(client.private_segment != NULL &&
 			 (private_worker_is_gone() || private_worker_is_missing())))
 		{
-			walredo_slot_abandon();
+			walredo_slot_abandon(pipe);
 			return false;
 		}
 		wait_latch(client.wait_for_child, deadline);
@@ -761,26 +883,27 @@ await_reaping(WalredoChildEnd *end)
 
 	*end = slot->end;
 	slot->state = SLOT_EMPTY;
-	walredo_pool_pass_on_slot(client.pool, client.slot);
-	client.slot = -1;
+	remove_slot(pipe->slot);
+	walredo_pool_pass_on_slot(client.pool, pipe->slot);
+	pipe->slot = -1;
 	LWLockRelease(&client.pool->lock);
 	return true;
 }
 
 WalredoPipe *
-walredo_slot_pipe(void)
+walredo_slot_pipe(int number)
 {
-	if (client.pipe == NULL)
-		client.pipe = MemoryContextAlloc(TopMemoryContext,
-										 sizeof(WalredoPipe));
-	return client.pipe;
+	if (client.pipes[number] == NULL)
+		client.pipes[number] = MemoryContextAlloc(TopMemoryContext,
+												  sizeof(WalredoPipe));
+	return client.pipes[number];
 }
 
 void
 walredo_slot_prepare(void)
 {
 	attach_pool();
-	if (client.slot >= 0 || client.waiter >= 0)
+	if (client.num_slots > 0 || client.waiter >= 0)
 		elog(ERROR, "a wal-redo child is in use already");
 	client.owner = CurrentResourceOwner;
 }
@@ -789,15 +912,15 @@ WalredoFailure
 walredo_slot_connect(WalredoPipe *pipe)
 {
 	pipe->wait_for_answer = client.wait_for_answer;
-	pipe->connection = &client.connections[client.slot];
-	return walredo_connection_open(pipe->connection, client.pool, client.slot,
+	pipe->connection = &client.connections[pipe->slot];
+	return walredo_connection_open(pipe->connection, client.pool, pipe->slot,
 								   pipe->deadline, client.wait_for_child);
 }
 
 void
-walredo_slot_await_end(WalredoChildEnd *end)
+walredo_slot_await_end(WalredoPipe *pipe, WalredoChildEnd *end)
 {
-	if (!await_reaping(end))
+	if (!await_reaping(pipe, end))
 	{
 		memset(end, 0, sizeof(*end));
 		end->kind = client.private_segment != NULL &&

@@ -60,9 +60,6 @@
 /* A worker that failed is started again after this many seconds. */
 #define WORKER_RESTART_SECONDS	1
 
-/* How long backends wait for a child before another one is started for them. */
-#define LAUNCH_PATIENCE_MS		250
-
 /* Bytes that a child may write to standard error before it is killed. */
 #define CHILD_MAX_OUTPUT		(256 * 1024)
 
@@ -129,9 +126,6 @@ static TimestampTz template_deadline;	/* when it must be ready */
 static TimestampTz template_idle_since;
 
 static int	listen_fd = -1;
-
-/* When a child was last ready to serve. */
-static TimestampTz last_launch_end = 0;
 
 /*
  * All that the worker waits for.  NULL if a process has been started or has
@@ -461,8 +455,9 @@ launch(int slotno)
 
 /*
  * Reads the answer of a child that is STARTING to its first ping.  When all of
- * it is there, the child is SERVING, and its slot becomes BUSY, unless the
- * owner has given up meanwhile; then the slot is DOOMED, and stays so.
+ * it is there, the child is SERVING, and its slot becomes BUSY, or IDLE if it
+ * was started for nobody yet, unless the owner has given up meanwhile; then the
+ * slot is DOOMED, and stays so.
  * Returns false if the child has closed the pipe, or if there are more bytes
  * than an answer has.
  */
@@ -491,22 +486,32 @@ read_first_answer(int slotno)
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, child->launch_begin);
 	walredo_count(STAT_LAUNCHES, 1);
-	last_launch_end = GetCurrentTimestamp();
 	walredo_count_value(STAT_LAUNCH_TIME, INSTR_TIME_GET_MICROSEC(duration));
 
 	child->state = WORKER_CHILD_SERVING;
 	LWLockAcquire(&pool->lock, LW_EXCLUSIVE);
+	if (pool->crowded_since != 0)
+		pool->crowded_since = GetCurrentTimestamp();
 	child->number = ++pool->last_child_number;
 	if (slot->state == SLOT_LAUNCHING)
 	{
-		slot->state = SLOT_BUSY;
 		slot->child_number = child->number;
 		slot->child_pid = child->process.pid;
 		slot->launched_at = GetCurrentTimestamp();
 		slot->last_redo_at = 0;
 		slot->requests = 0;
 		slot->records = 0;
-		SetLatch(slot->owner_latch);
+		if (slot->owner_pid != 0)
+		{
+			slot->state = SLOT_BUSY;
+			SetLatch(slot->owner_latch);
+		}
+		else
+		{
+			slot->state = SLOT_IDLE;
+			slot->idle_since = slot->launched_at;
+			walredo_pool_pass_on_slot(pool, slotno);
+		}
 	}
 	LWLockRelease(&pool->lock);
 	return true;
@@ -635,14 +640,15 @@ update_template(TimestampTz now)
 
 /*
  * Gives a slot that is EMPTY, or IDLE with a child that serves another role, to
- * the backend that has waited longest, if it has waited for long enough.
+ * the backend that has waited longest, if backends have waited for long enough.
  *
  * Backends wait for a child of their role that is at work, rather than have
  * another one started, because that mostly takes longer: see take_slot().  But
- * after LAUNCH_PATIENCE_MS, counted from the last launch at the earliest,
- * another child is started for them.  Returns when that time will be over; 0
- * if the slot was given to the backend, or if a child that is being started
- * comes first.
+ * if there is always one that waits, be it for one long request or for many
+ * short ones, another child is started after WALREDO_LAUNCH_PATIENCE_MS,
+ * counted from the last launch at the earliest.  Returns when that time will be
+ * over; 0 if the slot was given to the backend, or if a child that is being
+ * started comes first.
  */
 static TimestampTz
 offer_slot(int slotno, TimestampTz now)
@@ -653,8 +659,8 @@ offer_slot(int slotno, TimestampTz now)
 
 	if (is_launching())
 		return 0;
-	due = Max(walredo_pool_first_waiter(pool)->since, last_launch_end);
-	due = TimestampTzPlusMilliseconds(due, LAUNCH_PATIENCE_MS);
+	due = TimestampTzPlusMilliseconds(pool->crowded_since,
+									  WALREDO_LAUNCH_PATIENCE_MS);
 	if (due > now)
 		return due;
 	walredo_pool_pass_on_slot(pool, slotno);
@@ -852,8 +858,9 @@ start_listening(void)
 }
 
 /*
- * Serves one caller.  A backend that owns a slot with a child is sent our ends
- * of the child's standard input and output; any other caller is sent nothing.
+ * Serves one caller.  A backend that owns a slot with a child whose pipes it
+ * wants is sent our ends of the child's standard input and output; any other
+ * caller is sent nothing.
  */
 static void
 accept_caller(void)
@@ -877,6 +884,7 @@ accept_caller(void)
 			WalredoSlot *slot = &pool->slots[i];
 
 			if (slot->state == SLOT_BUSY && slot->owner_pid == peer.pid &&
+				slot->wants_pipes &&
 				slot->child_number == children[i].number)
 				slotno = i;
 		}

@@ -126,7 +126,7 @@ begin_page(WalredoPipe *pipe, const WalredoTag *tag, const char *base)
 	{
 		put_message(pipe, WALREDO_MSG_PUSH, WALREDO_WIRE_TAG_SIZE + BLCKSZ);
 		put_tag(pipe, tag);
-		walredo_pipe_put(pipe, base, BLCKSZ);
+		walredo_pipe_put_in_place(pipe, base, BLCKSZ);
 	}
 }
 

@@ -250,6 +250,16 @@ skip_to(WalredoSegmentFile *file, int fd, uint64 offset)
 }
 
 Size
+walredo_plain_file_read(int fd, uint64 size, uint64 offset, char *buf,
+						Size length, const char **problem)
+{
+	if (offset >= size)
+		length = 0;
+	length = Min(length, size - offset);
+	return read_fully(fd, buf, length, offset, problem);
+}
+
+Size
 walredo_segment_file_read(WalredoSegmentFile *file, int fd,
 						  const struct stat *st, uint64 size, uint64 offset,
 						  char *buf, Size length, const char **problem)
@@ -260,11 +270,11 @@ walredo_segment_file_read(WalredoSegmentFile *file, int fd,
 		(file->compression != WALREDO_PLAIN && offset < file->position))
 		begin_file(file, fd, st);
 
+	if (file->compression == WALREDO_PLAIN)
+		return walredo_plain_file_read(fd, size, offset, buf, length, problem);
 	if (offset >= size)
 		length = 0;
 	length = Min(length, size - offset);
-	if (file->compression == WALREDO_PLAIN)
-		return read_fully(fd, buf, length, offset, problem);
 
 	/* If this is left by an error, the position is not known any more. */
 	file->is_open = false;

@@ -53,6 +53,13 @@ extern Size walredo_segment_file_read(WalredoSegmentFile *file, int fd,
 									  uint64 offset, char *buf, Size length,
 									  const char **problem);
 
+/*
+ * The same for a file of which it is known that it is not compressed.
+ */
+extern Size walredo_plain_file_read(int fd, uint64 size, uint64 offset,
+									char *buf, Size length,
+									const char **problem);
+
 /* Are these of the same file, unchanged? */
 extern bool walredo_is_same_file(const struct stat *a, const struct stat *b);
 

@@ -82,7 +82,8 @@ walredo_source_open_files(WalredoSource *source, const char *directories)
 	files->listing =
 		walredo_listing_create(files->directories, files->ndirectories,
 							   source->tolerance == WALREDO_TOLERATE_ALL);
-	files->held = walredo_held_file_create();
+	for (int i = 0; i < WALREDO_MAX_HELD; i++)
+		files->held[i].file = walredo_held_file_create();
 	walredo_source_begin_use(source);
 }
 
@@ -92,27 +93,47 @@ walredo_source_begin_use(WalredoSource *source)
 	WalredoSourceFiles *files = source->files;
 	MemoryContext old_context;
 
-	files->using = AllocSetContextCreate(files->context,
-										 "walredo use of a source",
-										 ALLOCSET_SMALL_SIZES);
-	old_context = MemoryContextSwitchTo(files->using);
-	files->reading = walredo_segment_file_create();
-	files->probing = walredo_segment_file_create();
-	MemoryContextSwitchTo(old_context);
-	files->not_restored = NULL;
+	if (files->using == NULL)
+	{
+		files->using = AllocSetContextCreate(files->context,
+											 "walredo use of a source",
+											 ALLOCSET_SMALL_SIZES);
+		old_context = MemoryContextSwitchTo(files->using);
+		files->reading = walredo_segment_file_create();
+		files->probing = walredo_segment_file_create();
+		MemoryContextSwitchTo(old_context);
+	}
 	files->has_asked = false;
 	files->use++;
 }
 
 /*
+ * A source that is kept can go on with the plain files that it holds, if they
+ * are still there when it is used again.
+ *
  * To delete the context also frees the memory of compression libraries, for
  * which pfree() would not be enough.
  */
 void
 walredo_source_end_use(WalredoSource *source)
 {
-	walredo_held_file_close(source->files->held);
-	MemoryContextDelete(source->files->using);
+	WalredoSourceFiles *files = source->files;
+	bool		is_plain =
+		walredo_segment_compression(files->reading) == WALREDO_PLAIN &&
+		walredo_segment_compression(files->probing) == WALREDO_PLAIN;
+
+	for (int i = 0; i < WALREDO_MAX_HELD; i++)
+	{
+		WalredoHeldSegment *held = &files->held[i];
+
+		if (files->kept == NULL || !held->is_plain || !held->segment.has_id)
+			walredo_held_file_close(held->file);
+	}
+	if (is_plain && files->not_restored == NULL)
+		return;
+	MemoryContextDelete(files->using);
+	files->using = NULL;
+	files->not_restored = NULL;
 }
 
 void
@@ -909,31 +930,92 @@ walredo_source_read(WalredoSource *source, XLogRecPtr lsn, char *buf,
 	return true;
 }
 
+/*
+ * Is a file that is held the one to read this from?  One that an earlier use of
+ * the source has left must still be the file that would be opened.
+ */
+static bool
+is_held_for(WalredoSource *source, WalredoHeldSegment *held, XLogRecPtr lsn)
+{
+	WalredoSourceFiles *files = source->files;
+	const WalredoSegmentId *id = &held->segment.id;
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	if (held->file->fd < 0 || held->segno != lsn / source->segsize ||
+		lsn >= held->segment.valid_end || held->followed != source->tli)
+		return false;
+	if (held->use == files->use)
+		return true;
+	if (held->listing != walredo_listing_number(files->listing) ||
+		snprintf(path, MAXPGPATH, "%s/%s", id->directory, id->name) >=
+		MAXPGPATH ||
+		stat(path, &st) != 0 || !walredo_is_same_file(&st, &held->file->st))
+		return false;
+	held->use = files->use;
+	return true;
+}
+
+/*
+ * Chooses the file to be closed for another one: one that is compressed, as
+ * there is only one stream, else the one that was not used for longest.
+ */
+static WalredoHeldSegment *
+choose_held(WalredoSourceFiles *files)
+{
+	WalredoHeldSegment *oldest = &files->held[0];
+
+	for (int i = 0; i < WALREDO_MAX_HELD; i++)
+	{
+		WalredoHeldSegment *held = &files->held[i];
+
+		if (held->file->fd >= 0 && !held->is_plain)
+			return held;
+		if (held->last_hold < oldest->last_hold)
+			oldest = held;
+	}
+	return oldest;
+}
+
 bool
 walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
 					WalredoSegment *segment)
 {
+	static uint64 last_hold = 0;
 	WalredoSourceFiles *files = source->files;
+	WalredoHeldSegment *held = NULL;
 	OpenSegment opened;
 
-	if (files->held->fd >= 0 &&
-		files->held_segno == lsn / source->segsize &&
-		lsn < files->held_segment.valid_end &&
-		files->held_followed == source->tli)
+	for (int i = 0; i < WALREDO_MAX_HELD && held == NULL; i++)
 	{
-		*segment = files->held_segment;
-		return true;
+		if (is_held_for(source, &files->held[i], lsn))
+			held = &files->held[i];
 	}
-
-	walredo_held_file_close(files->held);
-	if (!open_segment(source, lsn, true, OPEN_TO_READ, &opened))
-		return false;
-	walredo_held_file_take(files->held, opened.fd, &opened.st);
-	files->held_segment = opened.segment;
-	files->held_segno = lsn / source->segsize;
-	files->held_followed = source->tli;
-	*segment = opened.segment;
+	if (held == NULL)
+	{
+		held = choose_held(files);
+		walredo_held_file_close(held->file);
+		if (!open_segment(source, lsn, true, OPEN_TO_READ, &opened))
+			return false;
+		walredo_held_file_take(held->file, opened.fd, &opened.st);
+		held->segment = opened.segment;
+		held->segno = lsn / source->segsize;
+		held->followed = source->tli;
+		held->listing = walredo_listing_number(files->listing);
+		held->use = files->use;
+		held->is_checked = false;
+		held->is_plain = false;
+	}
+	held->last_hold = ++last_hold;
+	files->last_held = held;
+	*segment = held->segment;
 	return true;
+}
+
+bool *
+walredo_source_held_is_checked(WalredoSource *source)
+{
+	return &source->files->last_held->is_checked;
 }
 
 bool
@@ -941,21 +1023,28 @@ walredo_source_read_held(WalredoSource *source, uint32 offset, char *buf,
 						 Size length, Size *nread, const char **problem)
 {
 	WalredoSegmentFile *file = source->files->reading;
-	WalredoHeldFile *held = source->files->held;
+	WalredoHeldSegment *held = source->files->last_held;
 
-	Assert(held->fd >= 0);
+	Assert(held->file->fd >= 0);
 	Assert(length <= source->segsize - offset);
 
-	*nread = walredo_segment_file_read(file, held->fd, &held->st,
+	if (held->is_plain)
+	{
+		*nread = walredo_plain_file_read(held->file->fd, source->segsize,
+										 offset, buf, length, problem);
+		return true;
+	}
+	*nread = walredo_segment_file_read(file, held->file->fd, &held->file->st,
 									   source->segsize, offset, buf, length,
 									   problem);
-	if (*problem == NULL || is_broken(source, &held->st) ||
-		walredo_segment_compression(file) == WALREDO_PLAIN)
+	held->is_plain = (walredo_segment_compression(file) == WALREDO_PLAIN);
+	if (*problem == NULL || is_broken(source, &held->file->st) ||
+		held->is_plain)
 		return true;
 
 	/* That the file is damaged was not known before: is there another? */
-	set_broken(source, &held->st);
-	walredo_held_file_close(held);
+	set_broken(source, &held->file->st);
+	walredo_held_file_close(held->file);
 	return false;
 }
 

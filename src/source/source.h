@@ -206,10 +206,11 @@ extern bool walredo_source_read(WalredoSource *source, XLogRecPtr lsn,
  * first makes sure that the file of the segment that lsn is in is open, and the
  * second reads from it.
  *
- * A source has one such file, which it keeps open until another one is needed,
- * the source is ended, or the subtransaction that has opened it ends.  So the
- * file can be one that has been renamed or removed since, and the reader has to
- * tell by the pages whether it still is of the segment.
+ * A source has a few such files, which it keeps open until others are needed,
+ * the source is not kept any longer, or the subtransaction that has opened them
+ * ends.  So the file can be one that has been renamed or removed since the
+ * source was begun, and the reader has to tell by the pages whether it still is
+ * of the segment.
  *
  * walredo_source_hold() returns false if there is no file for that segment.
  * Otherwise *segment is set, without a problem.
@@ -219,12 +220,17 @@ extern bool walredo_source_read(WalredoSource *source, XLogRecPtr lsn,
  * why the file could not be read further, or to NULL.  Returns false, once for
  * each file, if the file turns out to be damaged.  Then walredo_source_hold()
  * may find another one.
+ *
+ * walredo_source_held_is_checked() is where the reader takes note, right after
+ * walredo_source_hold(), that it has checked the first page of this file; false
+ * for a file that is new.
  */
 extern bool walredo_source_hold(WalredoSource *source, XLogRecPtr lsn,
 								WalredoSegment *segment);
 extern bool walredo_source_read_held(WalredoSource *source, uint32 offset,
 									 char *buf, Size length, Size *nread,
 									 const char **problem);
+extern bool *walredo_source_held_is_checked(WalredoSource *source);
 
 /*
  * Sets *id to the n-th file, from 0, of the segment that lsn is in, without

@@ -25,6 +25,26 @@
 
 typedef struct WalredoKeptSource WalredoKeptSource;
 
+/* How many files a source holds. */
+#define WALREDO_MAX_HELD	4
+
+/*
+ * A file that walredo_source_hold() has opened.  The timeline is the one that
+ * was followed then, and the listing the one that the file is in.
+ */
+typedef struct WalredoHeldSegment
+{
+	WalredoHeldFile *file;
+	WalredoSegment segment;
+	XLogSegNo	segno;
+	TimeLineID	followed;
+	uint64		listing;
+	uint64		use;			/* the last use that has seen it in its place */
+	uint64		last_hold;		/* a number that grows with each call */
+	bool		is_checked;		/* its first page was */
+	bool		is_plain;		/* it is known not to be compressed */
+} WalredoHeldSegment;
+
 struct WalredoSourceFiles
 {
 	MemoryContext context;		/* of the source */
@@ -39,14 +59,9 @@ struct WalredoSourceFiles
 	WalredoSegmentFile *probing;	/* for their headers, and for histories */
 	uint64		use;			/* how often the source has been used */
 
-	/*
-	 * The file of walredo_source_hold().  The timeline is the one that was
-	 * followed when it was opened.
-	 */
-	WalredoHeldFile *held;
-	WalredoSegment held_segment;
-	XLogSegNo	held_segno;
-	TimeLineID	held_followed;
+	/* The files of walredo_source_hold(), and the one that it returned last. */
+	WalredoHeldSegment held[WALREDO_MAX_HELD];
+	WalredoHeldSegment *last_held;
 
 	/* Headers of files that have been read: see probe_header(). */
 	HTAB	   *headers;

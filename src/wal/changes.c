@@ -399,11 +399,11 @@ walredo_changes_broken(WalredoChanges *changes, const char *fmt,...)
 }
 
 /*
- * Adds a change to the list, with its tag filled in.  Returns NULL if the
- * change is not in the part of the list that walredo_changes_part() asks for.
+ * Adds a change to the list, all zeroes.  Returns NULL if the change is not in
+ * the part of the list that walredo_changes_part() asks for.
  */
-static WalredoPageChange *
-append_change(WalredoChanges *changes, const WalredoTag *tag)
+static inline WalredoPageChange *
+append_change(WalredoChanges *changes)
 {
 	WalredoPageChange *change;
 
@@ -419,19 +419,33 @@ append_change(WalredoChanges *changes, const WalredoTag *tag)
 	}
 	change = &changes->list[changes->num_changes++];
 	memset(change, 0, sizeof(WalredoPageChange));
-	change->tag = *tag;
 	changes->next++;
 	changes->size += CHANGE_OVERHEAD;
 	return change;
 }
 
-/* The same, for a change of a page.  ERROR XX001 if there can be no such. */
-static WalredoPageChange *
-add_change(WalredoChanges *changes, const WalredoTag *tag)
+/* ERROR XX001 if there can be no page with that tag. */
+static inline void
+check_tag(WalredoChanges *changes, const WalredoTag *tag)
 {
 	if (!walredo_tag_is_valid(tag))
 		walredo_changes_broken(changes, "The record refers to an invalid page address.");
-	return append_change(changes, tag);
+}
+
+/*
+ * As append_change(), for a change of a page, whose tag is filled in.  ERROR
+ * XX001 if there can be no such page.
+ */
+static WalredoPageChange *
+add_change(WalredoChanges *changes, const WalredoTag *tag)
+{
+	WalredoPageChange *change;
+
+	check_tag(changes, tag);
+	change = append_change(changes);
+	if (change != NULL)
+		change->tag = *tag;
+	return change;
 }
 
 /* Makes a record that lives as long as the list. */
@@ -494,11 +508,11 @@ void
 walredo_add_end_of_kind(WalredoChanges *changes, WalredoTagKind kind,
 						WalredoPageEnd end)
 {
-	WalredoTag	tag = tag_of_number(kind, 0);
-	WalredoPageChange *change = append_change(changes, &tag);
+	WalredoPageChange *change = append_change(changes);
 
 	if (change != NULL)
 	{
+		change->tag = tag_of_number(kind, 0);
 		change->what = WALREDO_CHANGE_END;
 		change->end = end;
 		change->ends_kind = true;
@@ -587,17 +601,24 @@ add_blocks(WalredoChanges *changes)
 		const WalredoBlockRef *block = &headers->blocks[i];
 		WalredoPageChange described;
 		WalredoPageChange *change;
-		WalredoTag	tag;
 
 		if (!want_block(changes, &block->locator, block->forknum,
 						block->blkno) ||
 			!describe_block(changes->record, headers, i, &described))
 			continue;
-		tag = walredo_tag_of_block(&block->locator, block->forknum,
-								   block->blkno);
-		change = add_change(changes, &tag);
+		change = append_change(changes);
 		if (change == NULL)
 			continue;
+
+		/*
+		 * The tag is written where it stays, a field at a time.  To copy one
+		 * that has just been written like that takes a processor longer than
+		 * all the rest, since it reads more bytes at once than were written
+		 * at once, and has to wait until these have reached its cache.
+		 */
+		change->tag = walredo_tag_of_block(&block->locator, block->forknum,
+										   block->blkno);
+		check_tag(changes, &change->tag);
 		change->what = described.what;
 		change->starts_page = described.starts_page;
 		change->image_has_hole = described.image_has_hole;

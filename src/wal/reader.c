@@ -132,8 +132,6 @@ struct WalredoReader
 	/* The chunk that was read last. */
 	WalredoSegment segment;		/* where it is from */
 	uint64		file_number;	/* as walredo_reader_file_number() */
-	uint64		known_file;		/* the one of the file whose first page has
-								 * been validated by load_single_page() */
 	char	   *buf;
 	Size		buf_size;
 	Size		wanted;			/* bytes to be read next: a page at first, as
@@ -339,22 +337,29 @@ walredo_reader_is_to_end(WalredoReader *reader)
 	return reader->to_end;
 }
 
-bool
-walredo_reader_go_back(WalredoReader *reader)
+XLogRecPtr
+walredo_reader_back_lsn(WalredoReader *reader)
 {
 	int			segsize = reader->source->segsize;
 	XLogSegNo	segno = reader->first_lsn / segsize;
 
-	if (segno == 0)
-		return false;
-	if (!walredo_source_has_whole(reader->source, segno - 1))
+	/* No record begins at 0/0, and to a caller it is no LSN. */
+	return segno == 0 ? InvalidXLogRecPtr : Max((segno - 1) * segsize, 1);
+}
+
+bool
+walredo_reader_go_back(WalredoReader *reader, bool is_there)
+{
+	XLogRecPtr	segment = walredo_reader_back_lsn(reader);
+
+	if (!is_there &&
+		!walredo_source_has_whole(reader->source,
+								  segment / reader->source->segsize))
 	{
 		report_start(reader);
 		return false;
 	}
-
-	/* No record begins at 0/0, and to a caller it is no LSN. */
-	reader->first_lsn = Max((segno - 1) * segsize, 1);
+	reader->first_lsn = segment;
 	return true;
 }
 
@@ -397,6 +402,11 @@ walredo_reader_begin_again(WalredoReader *reader, XLogRecPtr lsn)
 bool
 walredo_reader_read_at(WalredoReader *reader, XLogRecPtr lsn)
 {
+	/* It may be the current one. */
+	if (reader->is_single && reader->record != NULL &&
+		reader->phase == READER_READING && reader->start_lsn == lsn)
+		return true;
+
 	leave_position(reader);
 	reader->is_single = true;
 	reader->has_restarted = false;
@@ -1192,6 +1202,7 @@ load_single_page(WalredoReader *reader, XLogRecPtr pageptr)
 	WalredoSegment segment;
 	Size		length;
 	const char *problem;
+	bool	   *is_checked;
 
 	do
 	{
@@ -1201,7 +1212,8 @@ load_single_page(WalredoReader *reader, XLogRecPtr pageptr)
 			return false;
 		}
 		enter_segment(reader, pageptr, &segment);
-		if (reader->file_number != reader->known_file && offset > 0)
+		is_checked = walredo_source_held_is_checked(source);
+		if (!*is_checked && offset > 0)
 		{
 			if (!walredo_source_read_held(source, 0, reader->buf,
 										  SizeOfXLogLongPHD, &length,
@@ -1215,7 +1227,7 @@ load_single_page(WalredoReader *reader, XLogRecPtr pageptr)
 				stop_at(reader, pageptr - offset, "invalid segment");
 				return false;
 			}
-			reader->known_file = reader->file_number;
+			*is_checked = true;
 		}
 		if (walredo_source_read_held(source, offset, reader->buf, XLOG_BLCKSZ,
 									 &length, &problem))

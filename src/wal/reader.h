@@ -121,12 +121,17 @@ extern WalredoReader *walredo_reader_begin_last(const char *directory,
 												XLogRecPtr end_lsn);
 
 /*
- * Moves the begin of such a range back by one segment, if that is there as a
- * whole.  Otherwise returns false: WAL can be read without a gap only from
- * where the range begins.  Then a WARNING is raised as for a range that begins
- * with WALREDO_START_OF_WAL.
+ * Where the segment before such a range begins, or 0/0 if there can be none.
  */
-extern bool walredo_reader_go_back(WalredoReader *reader);
+extern XLogRecPtr walredo_reader_back_lsn(WalredoReader *reader);
+
+/*
+ * Moves the begin of such a range back by that segment, if it is there as a
+ * whole, which the caller may know.  Otherwise returns false: WAL can be read
+ * without a gap only from where the range begins.  Then a WARNING is raised as
+ * for a range that begins with WALREDO_START_OF_WAL.
+ */
+extern bool walredo_reader_go_back(WalredoReader *reader, bool is_there);
 
 /*
  * Is a point in WAL of the system and on the history that is read?
