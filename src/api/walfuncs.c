@@ -159,7 +159,12 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	if (walredo_reader_has_restarted(scan->reader))
 		walredo_warn_of_gap(scan->reader);
 	if (!found)
+	{
+		/* If fewer rows are asked for, the memory context sees to it. */
+		walredo_indexer_free(scan->indexer);
+		walredo_reader_end(scan->reader);
 		SRF_RETURN_DONE(funcctx);
+	}
 
 	walredo_indexer_add(scan->indexer);
 	record = walredo_reader_record(scan->reader);
