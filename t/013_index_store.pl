@@ -8,7 +8,9 @@
 # are rebuilt while indexes are turned off.
 #
 # Seen to fail: when the time of the last change of a segment alone said which
-# index is the oldest.
+# index is the oldest, and when it did not count; when an index stayed whose
+# segment was another file since; when the worker did not look at the indexes of
+# segments that have gone.
 
 use Cwd qw(getcwd);
 use File::Copy qw(copy);

@@ -29,7 +29,9 @@
 # - when a rebuild kept the pages that a truncation had cut off;
 # - when map pages were rebuilt from images without their bits;
 # - when redo of a record looked for a page of the free space map that was not
-#   in the child's pool, and when the child had lost what a decompressor needs.
+#   in the child's pool, and when the child had lost what a decompressor needs;
+# - when indexes were not compared with those beside them: those of another
+#   system, made to fit, led to other pages.
 
 use PostgreSQL::Test::RecursiveCopy;
 use WalredoIndexes;
