@@ -592,10 +592,31 @@ identify(WalredoSource *source, const WalredoTimeline *timeline,
 	id->valid_end = timeline->end;
 }
 
+/*
+ * Takes note of the status of the file that would be opened first for a
+ * segment: if it is held, it need not be looked at again in this use.
+ */
+static void
+note_status(WalredoSource *source, XLogSegNo segno, const struct stat *st)
+{
+	WalredoSourceFiles *files = source->files;
+
+	for (int i = 0; i < WALREDO_MAX_HELD; i++)
+	{
+		WalredoHeldSegment *held = &files->held[i];
+
+		if (held->file->fd >= 0 && held->segno == segno &&
+			held->listing == walredo_listing_number(files->listing) &&
+			walredo_is_same_file(st, &held->file->st))
+			held->use = files->use;
+	}
+}
+
 bool
 walredo_source_identify(WalredoSource *source, XLogRecPtr lsn, int n,
 						WalredoSegmentId *id)
 {
+	bool		is_first = (n == 0);
 	XLogSegNo	segno = lsn / source->segsize;
 	int			nlisted;
 	const WalredoListedFile *listed =
@@ -621,6 +642,8 @@ walredo_source_identify(WalredoSource *source, XLogRecPtr lsn, int n,
 			walredo_listed_path(source->files->listing, &listed[i], path);
 			if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || n-- > 0)
 				continue;
+			if (is_first)
+				note_status(source, segno, &st);
 			identify(source, timeline, segno, &listed[i], &st, id);
 			return true;
 		}

@@ -1024,11 +1024,15 @@ read_history(WalredoSource *source, TimeLineID tli, bool local, bool elsewhere,
 			 bool *found)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(source->files->context);
-	char		path[MAXPGPATH];
+	char		path[MAXPGPATH] = "";
 	Size		length = 0;
-	char	   *text = find_history(source, tli, local, elsewhere, path,
-									&length);
-	List	   *history = walredo_timeline_history(tli, text, length, path);
+	char	   *text = NULL;
+	List	   *history;
+
+	/* As in readTimeLineHistory(), timeline 1 has no history file. */
+	if (tli != 1)
+		text = find_history(source, tli, local, elsewhere, path, &length);
+	history = walredo_timeline_history(tli, text, length, path);
 
 	if (found != NULL)
 		*found = (text != NULL);
