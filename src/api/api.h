@@ -92,15 +92,35 @@ typedef struct WalredoEntry
 	WalredoExpandedEntry *expanded; /* NULL if the entry is flat */
 } WalredoEntry;
 
+/* What an entry begins with.  The record follows. */
+typedef struct WalredoEntryStart
+{
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn;
+} WalredoEntryStart;
+
 /* The size that an entry with this record has as a bytea, without a tail. */
-extern Size walredo_entry_size(const XLogRecord *record);
+static inline Size
+walredo_entry_size(const XLogRecord *record)
+{
+	return VARHDRSZ + sizeof(WalredoEntryStart) + record->xl_tot_len;
+}
 
 /*
  * Writes the contents of such an entry to dst, which need not be aligned.
  * Returns where the tail begins.
  */
-extern char *walredo_put_entry(char *dst, XLogRecPtr start_lsn,
-							   XLogRecPtr end_lsn, const XLogRecord *record);
+static inline char *
+walredo_put_entry(char *dst, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
+				  const XLogRecord *record)
+{
+	WalredoEntryStart start = {start_lsn, end_lsn};
+
+	memcpy(dst, &start, sizeof(start));
+	dst += sizeof(start);
+	memcpy(dst, record, record->xl_tot_len);
+	return dst + record->xl_tot_len;
+}
 
 /*
  * Reads the first argument, which must be an entry.  Anyone can have made it:

@@ -39,13 +39,6 @@ PG_FUNCTION_INFO_V1(walredo_wal_resource_manager);
 PG_FUNCTION_INFO_V1(walredo_wal_record_type);
 PG_FUNCTION_INFO_V1(walredo_wal_description);
 
-/* What an entry (api.h) begins with.  The record follows. */
-typedef struct EntryStart
-{
-	XLogRecPtr	start_lsn;
-	XLogRecPtr	end_lsn;
-} EntryStart;
-
 /* How many bytes of its rows walredo_decode() has at a time, at least. */
 #define MIN_DECODE_PART		(64 * 1024)
 
@@ -131,6 +124,7 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 	FuncCallContext *funcctx;
 	WalRecordsScan *scan;
 	const XLogRecord *record;
+	XLogRecPtr	start_lsn;
 	Size		size;
 	bool		found;
 
@@ -166,7 +160,8 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 		SRF_RETURN_DONE(funcctx);
 	}
 
-	walredo_indexer_add(scan->indexer);
+	start_lsn = walredo_reader_start_lsn(scan->reader);
+	walredo_indexer_add(scan->indexer, start_lsn);
 	record = walredo_reader_record(scan->reader);
 	size = walredo_entry_size(record);
 	if (size > scan->entry_size)
@@ -176,31 +171,10 @@ walredo_read_wal(PG_FUNCTION_ARGS)
 		scan->entry = MemoryContextAlloc(funcctx->multi_call_memory_ctx, size);
 	}
 	SET_VARSIZE(scan->entry, size);
-	walredo_put_entry(VARDATA(scan->entry),
-					  walredo_reader_start_lsn(scan->reader),
+	walredo_put_entry(VARDATA(scan->entry), start_lsn,
 					  walredo_reader_end_lsn(scan->reader), record);
 
 	SRF_RETURN_NEXT(funcctx, PointerGetDatum(scan->entry));
-}
-
-Size
-walredo_entry_size(const XLogRecord *record)
-{
-	return VARHDRSZ + sizeof(EntryStart) + record->xl_tot_len;
-}
-
-char *
-walredo_put_entry(char *dst, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
-				  const XLogRecord *record)
-{
-	EntryStart	start;
-
-	start.start_lsn = start_lsn;
-	start.end_lsn = end_lsn;
-	memcpy(dst, &start, sizeof(start));
-	dst += sizeof(start);
-	memcpy(dst, record, record->xl_tot_len);
-	return dst + record->xl_tot_len;
 }
 
 void
@@ -216,7 +190,7 @@ walredo_getarg_entry(FunctionCallInfo fcinfo, WalredoEntry *entry)
 {
 	Datum		value = PG_GETARG_DATUM(0);
 	const bytea *bytes;
-	EntryStart	start;
+	WalredoEntryStart start;
 	Size		size;
 
 	if (VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(value)))

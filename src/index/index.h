@@ -125,15 +125,14 @@ extern WalredoIndexer *walredo_indexer_create(WalredoReader *reader);
 extern void walredo_indexer_add_record(WalredoIndexer *indexer);
 
 /*
- * To be called after each record that walredo_reader_next() has found, once.
- * Nothing is raised as an error, and no more than 33 MB of memory are taken.
+ * To be called after each record that walredo_reader_next() has found, once,
+ * with where it begins.  Nothing is raised as an error, and no more than 33 MB of memory are taken.
  */
 static inline void
-walredo_indexer_add(WalredoIndexer *indexer)
+walredo_indexer_add(WalredoIndexer *indexer, XLogRecPtr lsn)
 {
 	if (indexer != NULL &&
-		walredo_reader_start_lsn(indexer->reader) - indexer->skip_from >=
-		indexer->skip_length)
+		lsn - indexer->skip_from >= indexer->skip_length)
 		walredo_indexer_add_record(indexer);
 }
 

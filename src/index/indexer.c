@@ -115,8 +115,8 @@ skip_segment(WalredoIndexer *indexer, XLogRecPtr segment)
 }
 
 /*
- * Begins with a segment if the current record is the first one in it, and if
- * the file has no index.
+ * Begins with a segment if the current record is the first one in it, if the
+ * range goes on to the end of the segment, and if the file has no index.
  */
 static void
 begin_segment(WalredoIndexer *indexer, XLogRecPtr segment)
@@ -127,6 +127,7 @@ begin_segment(WalredoIndexer *indexer, XLogRecPtr segment)
 
 	skip_segment(indexer, segment);
 	if (record->xl_prev >= segment ||
+		walredo_reader_last_lsn(indexer->reader) < segment + work->segsize ||
 		!walredo_reader_segment_id(indexer->reader, id) ||
 		id->segno != segment / work->segsize ||
 		!walredo_store_accepts(id) ||
@@ -289,8 +290,8 @@ walredo_index_segments(WalredoIndexRun *run)
 				run->is_open = (segno == run->last);
 				break;
 			}
-			walredo_indexer_add(indexer);
 			lsn = walredo_reader_start_lsn(reader);
+			walredo_indexer_add(indexer, lsn);
 			reached = lsn - lsn % segsize;
 			if (++nrecords % RECORDS_BETWEEN_CHECKS != 0)
 				continue;

@@ -318,7 +318,7 @@ read_segment(Backwards *search, XLogRecPtr segment)
 
 		if (walredo_reader_first_lsn(reader) > segment)
 			return true;
-		walredo_indexer_add(scan->indexer);
+		walredo_indexer_add(scan->indexer, lsn);
 		if (lsn >= segment_end)
 		{
 			if (search->first_lsn != InvalidXLogRecPtr &&
@@ -727,15 +727,17 @@ next_record(WalredoPageScan *scan)
 		if (!scan->in_refs)
 		{
 			bool		found = walredo_reader_next(reader);
+			XLogRecPtr	lsn;
 
 			if (walredo_reader_has_restarted(reader))
 				scan->has_restarted = true;
 			if (!found)
 				return finish(scan);
-			walredo_indexer_add(scan->indexer);
-			if (walredo_reader_start_lsn(reader) <= scan->after_lsn)
+			lsn = walredo_reader_start_lsn(reader);
+			walredo_indexer_add(scan->indexer, lsn);
+			if (lsn <= scan->after_lsn)
 				continue;
-			if (walredo_reader_start_lsn(reader) >= scan->segment_end &&
+			if (lsn >= scan->segment_end &&
 				enter_indexed_segment(scan))
 				continue;
 			find_changes(scan);

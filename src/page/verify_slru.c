@@ -622,7 +622,7 @@ read_wal(SlruVerification *v, bool is_first)
 			forget_wal(v);
 		if (!found)
 			break;
-		walredo_indexer_add(indexer);
+		walredo_indexer_add(indexer, walredo_reader_start_lsn(reader));
 		add_record(v, reader);
 		if (++nrecords % RECORDS_AT_ONCE == 0)
 		{

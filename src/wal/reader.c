@@ -277,7 +277,6 @@ bool
 walredo_reader_next(WalredoReader *reader)
 {
 	reader->has_restarted = false;
-	reader->is_single = false;
 
 	if (reader->phase == READER_FOUND_FIRST)
 	{
@@ -285,7 +284,10 @@ walredo_reader_next(WalredoReader *reader)
 		return true;
 	}
 
-	if (next_usable(reader) || next_record(reader))
+	if (next_usable(reader))
+		return true;
+	reader->is_single = false;
+	if (next_record(reader))
 		return true;
 	if (reader->phase == READER_REMOVED && restart(reader))
 		return true;
