@@ -576,7 +576,7 @@ SQL
 		walredo_verify => "walredo_verify_all($list)");
 	my %recovery_times;
 
-	for (1 .. ($brief ? 1 : 5))
+	for (1 .. ($brief ? 1 : 9))
 	{
 		my $recovery = time_of_crash_recovery("$data.crashed");
 

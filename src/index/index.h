@@ -126,7 +126,8 @@ extern void walredo_indexer_add_record(WalredoIndexer *indexer);
 
 /*
  * To be called after each record that walredo_reader_next() has found, once,
- * with where it begins.  Nothing is raised as an error, and no more than 33 MB of memory are taken.
+ * with where it begins.  Nothing is raised as an error, and no more than 33 MB
+ * of memory are taken.
  */
 static inline void
 walredo_indexer_add(WalredoIndexer *indexer, XLogRecPtr lsn)
