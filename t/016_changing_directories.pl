@@ -3,8 +3,10 @@
 # the session must see what a new session sees, which must not be what was there
 # before.
 #
-# Seen to fail: with no directory looked at again; with no folder looked at again; and
-# with the files that say whose WAL it is not looked at again.
+# Seen to fail: with no directory looked at again; with no folder looked at again;
+# with the files that say whose WAL it is not looked at again; with held files that are
+# not closed at the end of a transaction, or of a subtransaction; and with all sources
+# kept.
 
 use Cwd qw(getcwd);
 use File::Copy qw(copy move);
@@ -14,7 +16,7 @@ use WalredoTest;
 my $scratch = PostgreSQL::Test::Utils::tempdir();
 $scratch = getcwd() . "/$scratch" if $scratch !~ m{^/};
 
-# WAL of a system: a table is created in each segment.
+# WAL of a system: a table with a row is created in each segment.
 sub make_wal
 {
 	my ($name, $segments) = @_;
@@ -25,13 +27,18 @@ sub make_wal
 		'SELECT pg_switch_wal() \gset
 		SELECT pg_current_wal_insert_lsn()');
 	$node->safe_psql('postgres',
-		"CREATE TABLE $name$_ (); SELECT pg_switch_wal()")
+		"CREATE TABLE $name$_ AS SELECT $_ AS i; SELECT pg_switch_wal()")
 	  foreach 1 .. $segments;
+
+	# A page that is made in the second of them.
+	my $tag = $node->safe_psql('postgres',
+		"SELECT 'rel 1663/' || d.oid || '/' || pg_relation_filenode('${name}2') || ' blk 0'
+			FROM pg_database d WHERE datname = 'postgres'");
 	$node->stop;
-	return ($node, $start);
+	return ($node, $start, $tag);
 }
 
-my ($node, $start) = make_wal('one', 5);
+my ($node, $start, $tag) = make_wal('one', 5);
 my ($other) = make_wal('two', 8);
 my @names;
 my $end = $start;
@@ -52,6 +59,7 @@ $reader->safe_psql('postgres', 'CREATE EXTENSION walredo');
 my $dir = "$scratch/wal";
 mkdir $dir or die;
 my $sql = "SELECT count(*), md5(string_agg(concat(lsn, event, at), ',' ORDER BY lsn)) FROM walredo_files('$start', '$end', '$dir')";
+my $files = $sql;
 my $session = session($reader);
 my $before = '';
 
@@ -119,8 +127,88 @@ foreach (1 .. 10)
 	is(said(run_query($session, $sql)), $whole, "added, time $_");
 }
 
+#
+# Files that a transaction keeps open for single records
+#
+
+$sql = "SELECT md5(walredo_page_at('$tag', '$end', wal_directory => '$dir'))";
+my $pid = $session->{backend};
+
+# How many files of the directory the session has open.
+sub held_files
+{
+	return scalar grep { (readlink($_) // '') =~ m{^\Q$dir\E/} }
+	  glob("/proc/$pid/fd/*");
+}
+
+my $page = qr/^\w{32}\|$/;
+$before = '';
+changed('a page', $page);
+is(held_files(), 0, 'no file is open without a transaction');
+my $pages = $before;
+
+# Each change is made while the file is held, in a subtransaction, which an error
+# ends.
+my $file = "$dir/$names[1]";
+my $contents = slurp_file($file);
+my $wiped = substr($contents, 0, 8192) . "\0" x (length($contents) - 8192);
+my %change = (
+	'overwritten' => sub { overwrite($file, 8192, substr($wiped, 8192)) },
+	'replaced' => sub {
+		append_to_file("$dir/new", $wiped);
+		rename "$dir/new", $file or die;
+	},
+	'of another system' => sub {
+		copy("$other_all/$names[1]", "$dir/new") or die;
+		rename "$dir/new", $file or die;
+	},
+	'removed' => sub { unlink $file or die });
+foreach my $kind (sort keys %change)
+{
+	settle();
+	run_query($session, $_) foreach 'BEGIN', 'SAVEPOINT s';
+	is(said(run_query($session, $sql)), $pages, "$kind: the page before");
+	cmp_ok(held_files(), '>', 0, "$kind: a file is held");
+	$change{$kind}->();
+	$before = $pages;
+	changed("a file that is held, $kind", qr/^\|ERROR/);
+	run_query($session, 'ROLLBACK TO s');
+	is(held_files(), 0, "$kind: no file is open after the subtransaction");
+	append_to_file("$dir/new", $contents);
+	rename "$dir/new", $file or die;
+	is(said(run_query($session, $sql)), $pages, "$kind: the page again");
+	is(said(run_query($session, 'COMMIT')), '|', "$kind: no leak");
+	is(held_files(), 0, "$kind: no file is open after the transaction");
+}
+
+# A subtransaction that ends without an error closes what it has opened.
+settle();
+run_query($session, 'BEGIN');
+foreach my $end ('ROLLBACK TO s', 'RELEASE s')
+{
+	run_query($session, 'SAVEPOINT s');
+	is(said(run_query($session, $sql)), $pages, "before $end");
+	run_query($session, $end);
+	is(said(run_query($session, $sql)), $pages, "after $end");
+}
+is(said(run_query($session, 'COMMIT')), '|', 'no leak after subtransactions');
+
+# Several directories: the session does not keep what it knows of all of them.
+foreach my $n (1 .. 6)
+{
+	symlink $dir, "$scratch/link$n" or die;
+	(my $query = $sql) =~ s/'\Q$dir\E'/'$scratch\/link$n'/;
+	is(said(run_query($session, $query)), $pages, "directory $n");
+}
+like(
+	said(run_query($session,
+		"SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'walredo source'")),
+	qr/^[1-4]\|$/,
+	'at most four directories are kept');
+
 # A folder, as Barman has them.  At last, only the time of the folder changes.
 my $folder = "$dir/" . substr($names[0], 0, 16);
+$sql = $files;
 settle();
 unlink "$dir/$names[3]" or die;
 $before = '';
