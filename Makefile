@@ -83,7 +83,8 @@ OBJS = \
 	src/wal/names.o \
 	src/wal/ranges.o \
 	src/wal/reader.o \
-	src/wal/times.o
+	src/wal/times.o \
+	src/worker/signals.o
 
 EXTENSION = walredo
 DATA = walredo--1.0.sql

@@ -26,7 +26,6 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -48,6 +47,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
+#include "worker/signals.h"
 
 /* A worker that failed is started again after this many seconds. */
 #define RESTART_SECONDS		60
@@ -61,9 +61,6 @@
 
 bool		walredo_index_server_wal = true;
 
-static volatile sig_atomic_t end_requested = false;
-static volatile sig_atomic_t end_of_server = false;
-
 /*
  * The segment from which the worker goes on: those before it have been looked
  * at.  One that could not be indexed then is not tried again until the worker
@@ -76,41 +73,12 @@ static XLogRecPtr last_end_lsn = 0;
 static TimeLineID last_tli = 0;
 static XLogSegNo oldest_segno = 0;
 
-/*
- * Handler of SIGTERM.  If anyone but the postmaster has sent it, an exit code
- * of 1 makes the postmaster start the worker again.
- */
-static void
-handle_terminate(int signo, siginfo_t * info, void *context)
-{
-	int			save_errno = errno;
-
-	if (info->si_pid == PostmasterPid)
-		end_of_server = true;
-	end_requested = true;
-	SetLatch(MyLatch);
-	errno = save_errno;
-}
-
-static void
-set_signal_handlers(void)
-{
-	struct sigaction terminate = {
-		.sa_sigaction = handle_terminate,
-		.sa_flags = SA_RESTART | SA_SIGINFO
-	};
-
-	sigemptyset(&terminate.sa_mask);
-	(void) sigaction(SIGTERM, &terminate, NULL);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, PG_SIG_IGN);
-}
-
 /* Is the worker to do something else than to index? */
 static bool
 should_stop(void)
 {
-	return end_requested || ConfigReloadPending || !PostmasterIsAlive();
+	return walredo_worker_must_end || ConfigReloadPending ||
+		!PostmasterIsAlive();
 }
 
 /*
@@ -169,8 +137,8 @@ index_finished(void)
 static void
 process_interrupts(MemoryContext turn_context)
 {
-	if (end_requested)
-		proc_exit(end_of_server ? 0 : 1);
+	if (walredo_worker_must_end)
+		proc_exit(walredo_worker_exit_code());
 	CHECK_FOR_INTERRUPTS();
 	ProcessCatchupInterrupt();
 	MemoryContextSwitchTo(turn_context);
@@ -192,7 +160,7 @@ walredo_index_worker_main(Datum main_arg)
 	uint32		wait_event_info;
 	long		nap = MIN_NAP_MS;
 
-	set_signal_handlers();
+	walredo_worker_set_signal_handlers();
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 

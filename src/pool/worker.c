@@ -56,6 +56,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+#include "worker/signals.h"
 
 /* A worker that failed is started again after this many seconds. */
 #define WORKER_RESTART_SECONDS	1
@@ -135,13 +136,6 @@ static WaitEventSet *wait_set = NULL;
 
 /* Set by SIGQUIT: exit at once, without access to shared memory. */
 static volatile sig_atomic_t quit_requested = false;
-
-/*
- * The first is set by SIGTERM.  The second is set, too, if the signal is from
- * the postmaster, which means that the server is shut down.
- */
-static volatile sig_atomic_t end_of_worker = false;
-static volatile sig_atomic_t end_of_server = false;
 
 /* The worker is about to exit. */
 static bool worker_is_ending = false;
@@ -1033,41 +1027,6 @@ handle_quit(SIGNAL_ARGS)
 }
 
 /*
- * Handler of SIGTERM.  If it is from the postmaster, the server is being shut
- * down, and the worker exits with code 0.  If anyone else has sent it, the
- * server still needs the worker of its pool, and an exit code of 1 makes the
- * postmaster start that again.
- */
-static void
-handle_terminate(int signo, siginfo_t * info, void *context)
-{
-	int			save_errno = errno;
-
-	if (info->si_pid == PostmasterPid)
-		end_of_server = true;
-	end_of_worker = true;
-	SetLatch(MyLatch);
-	errno = save_errno;
-}
-
-static void
-set_signal_handlers(void)
-{
-	struct sigaction terminate = {
-		.sa_sigaction = handle_terminate,
-		.sa_flags = SA_RESTART | SA_SIGINFO
-	};
-
-	sigemptyset(&terminate.sa_mask);
-	(void) sigaction(SIGTERM, &terminate, NULL);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGQUIT, handle_quit);
-
-	/* SIGINT cancels a query, and a worker has none. */
-	pqsignal(SIGINT, PG_SIG_IGN);
-}
-
-/*
  * Exits after SIGQUIT: the server is stopped immediately, or another process
  * has crashed.  Shared memory may be broken, so only our own processes are
  * ended.
@@ -1206,8 +1165,8 @@ process_interrupts(MemoryContext turn_context)
 {
 	if (quit_requested)
 		quit_at_once();
-	if (end_of_worker || end_requested())
-		proc_exit(pool->is_private || end_of_server ? 0 : 1);
+	if (walredo_worker_must_end || end_requested())
+		proc_exit(pool->is_private ? 0 : walredo_worker_exit_code());
 
 	/*
 	 * Other processes may wait until every process has absorbed a barrier;
@@ -1247,7 +1206,8 @@ walredo_worker_main(Datum main_arg)
 	MemoryContext turn_context;
 	uint32		wait_event_info;
 
-	set_signal_handlers();
+	walredo_worker_set_signal_handlers();
+	pqsignal(SIGQUIT, handle_quit);
 	BackgroundWorkerUnblockSignals();
 
 	attach_pool(DatumGetUInt32(main_arg));
