@@ -361,7 +361,8 @@ struct WalredoRebuild
 	MemoryContext entries;		/* entries of pages, and their hash table */
 	ResourceOwner owner;		/* of temporary files */
 	Size		overhead;		/* of both contexts: see count_memory() */
-	Size		memory_limit;
+	Size		max_memory;		/* that it may take */
+	Size		memory_limit;	/* the same, or what is needed at least */
 	pagetable_hash *pages;
 	PageEntry  *new_entries;	/* memory for the next entries */
 	int			num_new_entries;
@@ -447,7 +448,8 @@ walredo_rebuild_create(void)
 	rebuild->entries = AllocSetContextCreate(context, "walredo pages",
 											 ALLOCSET_DEFAULT_SIZES);
 	walredo_arena_init(&rebuild->data, context);
-	rebuild->memory_limit = (Size) maintenance_work_mem * 1024;
+	rebuild->max_memory = (Size) maintenance_work_mem * 1024;
+	rebuild->memory_limit = rebuild->max_memory;
 	rebuild->pages = pagetable_create(rebuild->entries, 64, NULL);
 	rebuild->forks = forktable_create(context, 16, NULL);
 	rebuild->file = walredo_image_file_create(CurrentResourceOwner);
@@ -455,6 +457,17 @@ walredo_rebuild_create(void)
 	dlist_init(&rebuild->waiting);
 	count_memory(rebuild);
 	MemoryContextSwitchTo(old_context);
+	return rebuild;
+}
+
+WalredoRebuild *
+walredo_rebuild_beside(const WalredoRebuild *other)
+{
+	WalredoRebuild *rebuild = walredo_rebuild_create();
+	Size		used = other->data.used + other->overhead;
+
+	rebuild->max_memory -= Min(rebuild->max_memory, used);
+	rebuild->memory_limit = Max(rebuild->max_memory, MIN_ROOM);
 	return rebuild;
 }
 
@@ -1355,7 +1368,7 @@ move_entries(WalredoRebuild *rebuild)
 static void
 make_room(WalredoRebuild *rebuild)
 {
-	Size		room = Max((Size) maintenance_work_mem * 1024 / 2, MIN_ROOM);
+	Size		room = Max(rebuild->max_memory / 2, MIN_ROOM);
 
 	flush(rebuild);
 	if (MemoryContextMemAllocated(rebuild->entries, true) > room &&

@@ -105,6 +105,13 @@ typedef struct WalredoRebuiltPage
 extern WalredoRebuild *walredo_rebuild_create(void);
 
 /*
+ * The same for a rebuild that is used beside another one, which gets no further
+ * records meanwhile: together, they take up to maintenance_work_mem of memory,
+ * or little more if the other one has all of it.
+ */
+extern WalredoRebuild *walredo_rebuild_beside(const WalredoRebuild *other);
+
+/*
  * Gives a page, of which no records have been added, a base image, which is
  * copied.  Records are then applied to this image, but not those that end at or
  * before base_lsn.  If base_lsn is InvalidXLogRecPtr, and the page is a block

@@ -470,7 +470,8 @@ static WalredoRebuild *
 rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 			  XLogRecPtr end_lsn, bool *has_gap)
 {
-	WalredoRebuild *rebuild = walredo_rebuild_create();
+	WalredoRebuild *rebuild =
+		walredo_rebuild_beside(check->wal->rebuild);
 	LaterWal	later = {.directory = check->wal->directory,.blocks = blocks,
 	.nblocks = nblocks};
 	ErrorData  *error;
@@ -509,7 +510,8 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 
 	*has_gap = true;
 	walredo_rebuild_free(rebuild);
-	later.rebuild = rebuild = walredo_rebuild_create();
+	later.rebuild = rebuild =
+		walredo_rebuild_beside(check->wal->rebuild);
 	later.start_lsn = WALREDO_START_OF_WAL;
 	read_later_wal(&later);
 	return rebuild;
