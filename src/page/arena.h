@@ -26,7 +26,7 @@ typedef struct WalredoArena
 
 	/*
 	 * Bytes of all frames in which a chunk is used, and of chunks that are
-	 * larger than a frame, with headers.  Free frames are not included.
+	 * not in a frame, with headers.  Free frames are not included.
 	 */
 	Size		used;
 

@@ -1087,8 +1087,8 @@ start_replay(WalredoRebuild *rebuild, PageEntry *page)
 /*
  * Has a child replay the records that wait for one page, without the stream,
  * and waits for the result.  Raises an error if the child fails.  The caller
- * must have called finish_replays(), because a session has one child at a
- * time.
+ * must have called finish_replays(), because nothing else can have a child
+ * while the stream has some.
  */
 static void
 replay_alone(WalredoRebuild *rebuild, PageEntry *page)

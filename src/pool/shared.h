@@ -239,7 +239,8 @@ typedef struct WalredoPool
 	/*
 	 * Since when each slot that became free, if any, was wanted by a backend
 	 * that was waiting already, counted from the last launch at the earliest;
-	 * 0 if nobody waits, or nobody did when one became free.
+	 * 0 if nobody waited when a slot became free last, or if the last one
+	 * that waited has given up.
 	 */
 	TimestampTz crowded_since;
 

@@ -776,6 +776,24 @@ update_slot(int slotno, TimestampTz now)
 }
 
 /*
+ * Returns when backends will have waited for each other's child for too long,
+ * if that is not over; else 0.  Nobody need be waiting now: those who begin to
+ * wait before do not wake the worker.  See begin_waiting().
+ */
+static TimestampTz
+crowded_due(TimestampTz now)
+{
+	TimestampTz due = 0;
+
+	LWLockAcquire(&pool->lock, LW_SHARED);
+	if (pool->crowded_since != 0)
+		due = TimestampTzPlusMilliseconds(pool->crowded_since,
+										  WALREDO_LAUNCH_PATIENCE_MS);
+	LWLockRelease(&pool->lock);
+	return due > now ? due : 0;
+}
+
+/*
  * Does what the states of the slots, and of the template, ask for.  Returns how
  * long to wait at most, in milliseconds, until something is due; -1 if nothing
  * is.
@@ -786,9 +804,11 @@ update_slots(void)
 	TimestampTz now = GetCurrentTimestamp();
 	long		timeout = update_template(now);
 
-	for (int i = 0; i < pool->num_slots; i++)
+	/* The last one is for crowded_due(). */
+	for (int i = 0; i <= pool->num_slots; i++)
 	{
-		TimestampTz due = update_slot(i, now);
+		TimestampTz due = i < pool->num_slots ? update_slot(i, now) :
+			crowded_due(now);
 		long		wait;
 
 		if (due == 0)
