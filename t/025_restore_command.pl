@@ -25,7 +25,9 @@
 # - "descriptors, signals", when the session's descriptors stayed open, and when
 #   its signal handlers were not reset;
 # - "removes it, and nothing else", when a dead session's directory stayed;
-# - "leaves the files of this one alone", when it removed a living session's.
+# - "leaves the files of this one alone", when it removed a living session's;
+# - "the same after the directory was indexed", when the session went on with what
+#   it had been told for that.
 
 use File::Copy qw(copy move);
 use FindBin;
@@ -157,6 +159,18 @@ is_with("cp $archive/%f %p; exit 0; %%", $records_sql, $records, 'a percent sign
 is_with("test \"\$(printf 'a%%s' b)\" = ab && cp '$archive/%f' \"\$PWD/%p\"",
 	$records_sql, $records, 'a percent sign for the command');
 ok(-e "$archive/$first", 'the targets of links stay');
+
+# A directory that has a part of WAL, up to the end of what there is.  That it was
+# indexed before, which asks for nothing, makes no difference to the session.
+mkdir "$temp/part" or die;
+copy("$archive/$first", "$temp/part/$first") or die;
+my $open_sql =
+  "SELECT count(*) FROM walredo_wal_records('$start_lsn', 'FFFFFFFF/FFFFFFFF', '$temp/part')";
+my $alone = value_with('', $open_sql);
+my $together = value_with($gunzip, $open_sql);
+cmp_ok($together, '>', $alone, 'the command has more than the directory');
+is_with($gunzip, "SELECT FROM walredo_index_wal('$temp/part');\n$open_sql",
+	$together, 'the same after the directory was indexed');
 
 #
 # Exit status

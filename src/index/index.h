@@ -44,14 +44,14 @@ extern bool walredo_index_server_wal;
 typedef struct WalredoIndexSegment WalredoIndexSegment;
 
 /*
- * Finds the index of the segment that lsn is in.  This calls stat() for the
- * files of the segment, and opens none of them; of an index that the session
- * has, the file is not opened either.
+ * Finds the index of the segment that lsn is in, of the file that would be read
+ * first.  This calls stat() for the file, and does not open it; of an index
+ * that the session has, the file is not opened either.
  *
- * Returns false if there is no index, if it is not of a file of that segment as
- * that is now, or if it is damaged.  Otherwise sets *info, unless that is NULL,
- * and *index, which is valid until the next call of this function, or of a
- * function that reads WAL with an indexer.
+ * Returns false if there is no index, if it is not of that file as it is now,
+ * or if it is damaged.  Otherwise sets *info, unless that is NULL, and *index,
+ * which is valid until the next call of this function, or of a function that
+ * reads WAL with an indexer.
  *
  * Nothing about an index is ever raised as an error.
  */

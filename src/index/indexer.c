@@ -235,8 +235,7 @@ has_index(WalredoSource *source, XLogRecPtr segment, int64 *bytes)
 
 /*
  * Is there a file of a segment that can have an index, of a timeline?  If tli
- * is
- * 0, any timeline will do.
+ * is 0, any timeline will do.
  */
 static bool
 is_segment_of(WalredoSource *source, XLogRecPtr segment, TimeLineID tli)

@@ -381,19 +381,16 @@ walredo_index_find(WalredoSource *source, XLogRecPtr lsn,
 	WalredoSegmentId id;
 	int			n = 0;
 
-	if (walredo_index_size == 0)
+	/* Records are read from the first file, whatever others there are. */
+	if (walredo_index_size == 0 ||
+		!walredo_store_identify(source, lsn, &n, &id))
 		return false;
-	while (walredo_store_identify(source, lsn, &n, &id))
-	{
-		*index = open_index(&id);
-		if (*index != NULL)
-		{
-			if (info != NULL)
-				*info = *walredo_index_file_info((*index)->file);
-			return true;
-		}
-	}
-	return false;
+	*index = open_index(&id);
+	if (*index == NULL)
+		return false;
+	if (info != NULL)
+		*info = *walredo_index_file_info((*index)->file);
+	return true;
 }
 
 /* Looks a page up in an index, or only what ends files of its relation. */

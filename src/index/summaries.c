@@ -215,6 +215,7 @@ list_summaries(void)
 	max = 64;
 	if (summaries != NULL)
 		pfree(summaries);
+	summaries = NULL;
 	summaries = MemoryContextAlloc(TopMemoryContext, max * sizeof(Summary));
 	dir = AllocateDir(SUMMARY_DIRECTORY);
 	if (dir == NULL)

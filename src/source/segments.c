@@ -107,6 +107,13 @@ walredo_source_begin_use(WalredoSource *source)
 	files->use++;
 }
 
+void
+walredo_source_close_held(WalredoSource *source)
+{
+	for (int i = 0; i < WALREDO_MAX_HELD; i++)
+		walredo_held_file_close(source->files->held[i].file);
+}
+
 /*
  * A source that is kept can go on with the plain files that it holds, if they
  * are still there when it is used again.

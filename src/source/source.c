@@ -414,6 +414,9 @@ take_kept(const char *directories, WalredoTolerance tolerance)
 		if (is_wanted(source, directories, tolerance))
 		{
 			remove_kept(i);
+
+			/* Whoever used it last may have changed this. */
+			source->tolerance = tolerance;
 			MemoryContextSetParent(source->files->context,
 								   CurrentMemoryContext);
 			walredo_source_begin_use(source);
@@ -469,6 +472,7 @@ decide(WalredoSource *source)
 	MemoryContextReset(kept->context);
 	kept->deciding = NIL;
 	kept->has_looked = false;
+	walredo_source_close_held(source);
 	source->is_local = false;
 	source->files->gapless_listing = 0;
 

@@ -132,8 +132,8 @@ typedef struct WalredoSegment
  * used as far as stat() shows that nothing has changed; the result is the same.
  *
  * The source has a memory context of its own, below the current one.  It can
- * be abandoned at any time, and holds no descriptor, except for one that is
- * closed in time: see walredo_source_hold().
+ * be abandoned at any time, and holds no descriptors, except for a few that are
+ * closed at the end of the transaction: see walredo_source_hold().
  */
 extern WalredoSource *walredo_source_begin(const char *directories,
 										   WalredoTolerance tolerance);

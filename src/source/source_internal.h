@@ -102,6 +102,9 @@ extern void walredo_source_open_files(WalredoSource *source,
 extern void walredo_source_begin_use(WalredoSource *source);
 extern void walredo_source_end_use(WalredoSource *source);
 
+/* Closes the files of walredo_source_hold(). */
+extern void walredo_source_close_held(WalredoSource *source);
+
 /*
  * Gets a file by walredo.restore_command, unless that is not set, or has not
  * found the file before.  Returns false if it is not there.
