@@ -401,6 +401,7 @@ get_block(WalredoIndexFile *file, int fd, uint32 i, char **to_free,
 	const IndexBlock *block = &file->blocks[i];
 	char	   *data;
 	pg_crc32c	crc;
+	bool		is_read;
 
 	*to_free = NULL;
 	if (file->data[i] != NULL)
@@ -414,10 +415,11 @@ get_block(WalredoIndexFile *file, int fd, uint32 i, char **to_free,
 	/* The file was at least so large when it was opened. */
 	data = MemoryContextAlloc(GetMemoryChunkContext(file), block->length);
 	INIT_CRC32C(crc);
-	if (read_at(fd, data, block->length, file->offsets[i]))
+	is_read = read_at(fd, data, block->length, file->offsets[i]);
+	if (is_read)
 		COMP_CRC32C(crc, data, block->length);
 	FIN_CRC32C(crc);
-	if (!EQ_CRC32C(crc, block->crc))
+	if (!is_read || !EQ_CRC32C(crc, block->crc))
 	{
 		pfree(data);
 		*failure = WALREDO_INDEX_DAMAGED;
