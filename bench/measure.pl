@@ -313,19 +313,25 @@ sub time_sql
 	# interruption affects few of them.
 	my %size = (short => 10, btree => 10, medium => 2);
 
-	foreach my $name (qw(short btree medium))
-	{
+	# Compares walredo_apply() with a column that a command of the driver prints.
+	my $compare = sub {
+		my ($name, $command, $column) = @_;
 		my @pairs;
 		for (1 .. $rounds)
 		{
-			my ($driver) = driver('--session', 'own', 'roundtrip', 1,
+			my ($driver) = driver('--session', 'own', $command, 1,
 				$brief ? 200 : 3000, $name);
 			push @pairs,
 			  [ time_sql('bench_apply', $name, $brief ? 20 : 400, $size{$name}),
-				$driver->[3] ];
+				$driver->[$column] ];
 		}
+		return @pairs;
+	};
+
+	foreach my $name (qw(short btree medium))
+	{
 		print_rounds("walredo_apply, $name / driver", 'us',
-			$target{$name}, @pairs);
+			$target{$name}, $compare->($name, 'roundtrip', 3));
 	}
 
 	# The same on two cores, where the backend and the child look for each other's
@@ -335,17 +341,8 @@ sub time_sql
 		pin_server($all_cores);
 		foreach my $name (qw(short btree medium))
 		{
-			my @pairs;
-			for (1 .. $rounds)
-			{
-				my ($driver) = driver('--session', 'own', 'apart', 1,
-					$brief ? 200 : 3000, $name);
-				push @pairs,
-				  [ time_sql('bench_apply', $name, $brief ? 20 : 400, $size{$name}),
-					$driver->[2] ];
-			}
 			print_rounds("walredo_apply, $name / floor, on two cores", 'us',
-				$name eq 'short' ? 0.3 : undef, @pairs);
+				$name eq 'short' ? 0.3 : undef, $compare->($name, 'apart', 2));
 		}
 		pin_server();
 	}
