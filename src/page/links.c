@@ -52,6 +52,7 @@
 #include "index/index.h"
 #include "miscadmin.h"
 #include "page/links.h"
+#include "page/scan.h"
 #include "record/image.h"
 #include "record/xlogrecord.h"
 #include "utils/memutils.h"
@@ -604,13 +605,10 @@ compare_by_page(const void *a, const void *b)
 	return walredo_tag_compare(&(*la)->link.tag, &(*lb)->link.tag);
 }
 
-/* Adds a record to those that were lost before links of one of its pages. */
-static void
-add_lost(FoundLink **links, int nlinks, const WalredoBlockRef *block,
-		 const XLogRecord *record, XLogRecPtr end_lsn)
+/* The first of the links, which are sorted, that is not before a page. */
+static int
+first_link(FoundLink **links, int nlinks, const WalredoTag *tag)
 {
-	WalredoTag	tag = walredo_tag_of_block(&block->locator, block->forknum,
-										   block->blkno);
 	int			first = 0;
 	int			last = nlinks;
 
@@ -618,27 +616,44 @@ add_lost(FoundLink **links, int nlinks, const WalredoBlockRef *block,
 	{
 		int			middle = (first + last) / 2;
 
-		if (walredo_tag_compare(&links[middle]->link.tag, &tag) < 0)
+		if (walredo_tag_compare(&links[middle]->link.tag, tag) < 0)
 			first = middle + 1;
 		else
 			last = middle;
 	}
-	for (; first < nlinks &&
-		 walredo_tag_compare(&links[first]->link.tag, &tag) == 0; first++)
-	{
-		FoundLink  *found = links[first];
+	return first;
+}
 
+/*
+ * Adds a record to those that were lost before links of a page, if it changes
+ * the page.  If it ends the page and others, what was lost before is of no
+ * concern.
+ */
+static void
+add_lost(FoundLink **links, int nlinks, const WalredoPageChange *change,
+		 const XLogRecord *record, XLogRecPtr end_lsn)
+{
+	bool		is_end = change->what == WALREDO_CHANGE_END;
+
+	for (int i = first_link(links, nlinks, &change->tag); i < nlinks; i++)
+	{
+		FoundLink  *found = links[i];
+		LostRecord *lost;
+
+		if (is_end ? !walredo_tag_same_fork(&found->link.tag, &change->tag) :
+			walredo_tag_compare(&found->link.tag, &change->tag) != 0)
+			break;
 		if (end_lsn <= found->link.page_lsn ||
 			end_lsn > found->link.expected_lsn)
 			continue;
-
-		/* What came before is of the page that was there before this one. */
-		if ((block->flags & BKPBLOCK_WILL_INIT) != 0)
+		if (is_end)
+		{
 			found->num_lost = 0;
+			continue;
+		}
 		if (found->num_lost < MAX_LISTED)
 		{
-			LostRecord *lost = &found->lost[found->num_lost];
-
+			lost = &found->lost[found->num_lost];
 			lost->lsn = end_lsn;
 			lost->resource_manager = walredo_rmgr_name(record->xl_rmid);
 			lost->record_type = walredo_record_type(record);
@@ -649,17 +664,21 @@ add_lost(FoundLink **links, int nlinks, const WalredoBlockRef *block,
 
 /*
  * Reads WAL once more, for the records that were lost before the links that
- * have been found.  If it has been removed meanwhile, none are found.
+ * have been found, which are sorted by their pages.  If it has been removed
+ * meanwhile, none are found.
  */
 static void
 find_lost(LinkCheck *check, FoundLink **links)
 {
-	WalredoReader *reader;
+	int			nlinks = check->num_found;
 	XLogRecPtr	start = WALREDO_END_OF_WAL;
 	XLogRecPtr	end = InvalidXLogRecPtr;
-	uint64		relation_bits = 0;
+	WalredoTag *forks = palloc(nlinks * sizeof(WalredoTag));
+	int			nforks = 0;
+	WalredoPageFilter *filter;
+	WalredoPageScan *scan;
 
-	for (int i = 0; i < check->num_found; i++)
+	for (int i = 0; i < nlinks; i++)
 	{
 		const WalredoBrokenLink *link = &links[i]->link;
 
@@ -667,31 +686,29 @@ find_lost(LinkCheck *check, FoundLink **links)
 			continue;
 		start = Min(start, Max(link->page_lsn, check->result->first_lsn));
 		end = Max(end, link->expected_lsn);
-		relation_bits |= WalredoRelationBit(link->tag.relNumber);
+		if (nforks == 0 ||
+			!walredo_tag_same_fork(&forks[nforks - 1], &link->tag))
+			forks[nforks++] = link->tag;
 	}
-	if (start >= end)
-		return;
-
-	reader = walredo_reader_begin_search(check->directory, start);
-	while (walredo_reader_next(reader) &&
-		   walredo_reader_end_lsn(reader) <= end)
+	if (nforks == 0)
 	{
-		const XLogRecord *record = walredo_reader_record(reader);
-		WalredoBlockIterator iter;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!walredo_xlogrecord_may_name(record, relation_bits,
-										 InvalidBlockNumber))
-			continue;
-		walredo_block_iterator_init(&iter, record);
-		while (walredo_block_iterator_next(&iter))
-		{
-			if (find_rule(record, &iter.block)->stamp != NEVER_STAMPS)
-				add_lost(links, check->num_found, &iter.block, record,
-						 walredo_reader_end_lsn(reader));
-		}
+		pfree(forks);
+		return;
 	}
-	walredo_reader_end(reader);
+
+	filter = walredo_filter_forks(forks, nforks, false);
+	scan = walredo_page_scan_seek(filter, check->directory, start);
+	while (walredo_page_scan_next(scan) &&
+		   walredo_page_scan_end_lsn(scan) <= end)
+	{
+		for (int i = 0; i < scan->num_changes; i++)
+			add_lost(links, nlinks, &scan->list[i],
+					 walredo_reader_record(scan->reader),
+					 walredo_page_scan_end_lsn(scan));
+	}
+	walredo_page_scan_end(scan);
+	walredo_filter_free(filter);
+	pfree(forks);
 }
 
 /* Says in sentences what is wrong with a link. */
