@@ -245,7 +245,8 @@ FROM walredo_verify_images($all) v, LATERAL (
 			regexp_replace(end_lsn::text, '/0+', '/'), resource_manager,
 			record_type) ORDER BY end_lsn))[1:5], ', '),
 		CASE WHEN count(*) > 5 THEN format(', and %s more', count(*) - 5) END)
-	FROM walredo_page_records(v.tag, v.page_lsn, v.expected_lsn)) r(detail)
+	FROM walredo_page_records(v.tag, CASE WHEN v.page_lsn > '0/1'
+		THEN v.page_lsn ELSE '0/0' END, v.expected_lsn)) r(detail)
 WHERE NOT v.detail LIKE 'A write was lost: % ' || r.detail
 SQL
 		'0|||',

@@ -59,6 +59,19 @@
 #include "wal/changes.h"
 #include "wal/names.h"
 
+/* The number of stamps that are noted at once: see note_stamps(). */
+#define MAX_STAMPS			32
+
+/* The number of forks that are found without the hash table, a power of two. */
+#define NUM_LAST_FORKS		64
+
+/* Asks for memory that will be needed soon. */
+#if defined(__GNUC__)
+#define prefetch(address)	__builtin_prefetch(address)
+#else
+#define prefetch(address)	((void) 0)
+#endif
+
 /* How many of the records that were lost a detail lists. */
 #define MAX_LISTED			5
 
@@ -302,6 +315,14 @@ hash_page(PageKey key)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/* A page that a record has stamped, which has not been noted yet. */
+typedef struct PendingStamp
+{
+	PageKey		key;
+	uint32		hash;
+	XLogRecPtr	lsn;
+} PendingStamp;
+
 /* The pages of one pass: those of which a hash value has these low bits. */
 typedef struct Share
 {
@@ -349,7 +370,9 @@ typedef struct LinkCheck
 	linkfork_hash *forks;
 	pagelink_hash *pages;
 	uint32		num_forks;		/* numbers of forks that were given */
-	LinkedFork *last_fork;		/* that was looked up last, or NULL */
+	LinkedFork *last_forks[NUM_LAST_FORKS]; /* looked up lately, or NULL */
+	PendingStamp stamps[MAX_STAMPS];
+	int			num_stamps;
 
 	/*
 	 * Have hint bits been logged since the server was started?  Then records
@@ -373,6 +396,13 @@ typedef struct LinkCheck
  * ----------------------------------------
  */
 
+/* To be called before entries of forks are added or removed, which move then. */
+static inline void
+forget_last_forks(LinkCheck *check)
+{
+	memset(check->last_forks, 0, sizeof(check->last_forks));
+}
+
 /* Forgets all pages. */
 static void
 reset_tables(LinkCheck *check)
@@ -380,16 +410,40 @@ reset_tables(LinkCheck *check)
 	MemoryContextReset(check->table_context);
 	check->forks = linkfork_create(check->table_context, 64, NULL);
 	check->pages = pagelink_create(check->table_context, 512, NULL);
-	check->last_fork = NULL;
+	forget_last_forks(check);
+	check->num_stamps = 0;
 	check->num_forks = 0;
 }
 
 static inline LinkedFork *
 find_fork(LinkCheck *check, const ForkKey *key)
 {
-	if (check->last_fork == NULL || !same_fork(&check->last_fork->key, key))
-		check->last_fork = linkfork_lookup(check->forks, *key);
-	return check->last_fork;
+	LinkedFork **last =
+		&check->last_forks[(LocatorRelNumber(key->locator) * 4 +
+							key->forknum) % NUM_LAST_FORKS];
+
+	if (*last == NULL || !same_fork(&(*last)->key, key))
+		*last = linkfork_lookup(check->forks, *key);
+	return *last;
+}
+
+/* Finds a fork, or adds it. */
+static inline LinkedFork *
+add_fork(LinkCheck *check, const ForkKey *key, BlockNumber blkno)
+{
+	LinkedFork *fork = find_fork(check, key);
+	bool		found;
+
+	if (fork == NULL)
+	{
+		forget_last_forks(check);
+		fork = linkfork_insert(check->forks, *key, &found);
+		fork->number = check->num_forks++;
+		fork->max_block = 0;
+	}
+	if (fork->max_block < blkno)
+		fork->max_block = blkno;
+	return fork;
 }
 
 static inline PageLink *
@@ -406,10 +460,81 @@ find_page(LinkCheck *check, const WalredoBlockRef *block)
 }
 
 static inline bool
-in_share(const Share *share, uint32 fork_hash, BlockNumber blkno)
+in_share_hashed(const Share *share, uint32 fork_hash, BlockNumber blkno)
+{
+	return (murmurhash32(fork_hash ^ blkno) & share->mask) == share->bits;
+}
+
+static inline bool
+in_share(const Share *share, const ForkKey *key, BlockNumber blkno)
 {
 	return share->mask == 0 ||
-		(murmurhash32(fork_hash ^ blkno) & share->mask) == share->bits;
+		in_share_hashed(share, hash_fork(key), blkno);
+}
+
+/* Finds a page, or adds it.  NULL if it is not of the share of this pass. */
+static PageLink *
+add_page(LinkCheck *check, const WalredoBlockRef *block)
+{
+	ForkKey		key = {block->locator, block->forknum};
+	PageKey		page_key;
+	PageLink   *page;
+	bool		found;
+
+	if (!in_share(&check->share, &key, block->blkno))
+		return NULL;
+	page_key.fork = add_fork(check, &key, block->blkno)->number;
+	page_key.blkno = block->blkno;
+	page = pagelink_insert(check->pages, page_key, &found);
+	if (!found)
+	{
+		page->sure = page->may_first = page->may_last = InvalidXLogRecPtr;
+		page->is_built = false;
+	}
+	return page;
+}
+
+/*
+ * Notes the stamps that are pending.
+ *
+ * Pages are changed in a random order, so most of the time would be spent
+ * waiting for memory that is in no cache.  Instead, all of it is asked for
+ * before any of it is needed.
+ */
+static pg_noinline void
+note_stamps(LinkCheck *check)
+{
+	for (int i = 0; i < check->num_stamps; i++)
+	{
+		const PendingStamp *stamp = &check->stamps[i];
+		PageLink   *page;
+		bool		found;
+
+		page = pagelink_insert_hash(check->pages, stamp->key, stamp->hash,
+									&found);
+		page->sure = stamp->lsn;
+		page->may_first = page->may_last = InvalidXLogRecPtr;
+		page->is_built = false;
+	}
+	check->num_stamps = 0;
+}
+
+/* Notes that a record stamps a page, of which it has no image. */
+static inline void
+add_stamp(LinkCheck *check, const WalredoBlockRef *block, XLogRecPtr lsn)
+{
+	ForkKey		key = {block->locator, block->forknum};
+	PendingStamp *stamp = &check->stamps[check->num_stamps];
+
+	if (!in_share(&check->share, &key, block->blkno))
+		return;
+	stamp->key.fork = add_fork(check, &key, block->blkno)->number;
+	stamp->key.blkno = block->blkno;
+	stamp->hash = hash_page(stamp->key);
+	stamp->lsn = lsn;
+	prefetch(&check->pages->data[stamp->hash & check->pages->sizemask]);
+	if (++check->num_stamps == MAX_STAMPS)
+		note_stamps(check);
 }
 
 /*
@@ -426,6 +551,7 @@ make_room(LinkCheck *check)
 	LinkedFork *fork;
 	PageLink   *page;
 
+	note_stamps(check);
 	hashes = MemoryContextAllocHuge(check->context,
 									(Size) check->num_forks * sizeof(uint32));
 	exists = MemoryContextAllocExtended(check->context, check->num_forks,
@@ -461,47 +587,14 @@ make_room(LinkCheck *check)
 		while ((page = pagelink_iterate(check->pages, &pages)) != NULL)
 		{
 			if (!exists[page->key.fork] ||
-				!in_share(&check->share, hashes[page->key.fork],
-						  page->key.blkno))
+				!in_share_hashed(&check->share, hashes[page->key.fork],
+								 page->key.blkno))
 				pagelink_delete_item(check->pages, page);
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
 	pfree(hashes);
 	pfree(exists);
-}
-
-/* Finds a page, or adds it.  NULL if it is not of the share of this pass. */
-static PageLink *
-add_page(LinkCheck *check, const WalredoBlockRef *block)
-{
-	ForkKey		key = {block->locator, block->forknum};
-	LinkedFork *fork;
-	PageKey		page_key = {0, block->blkno};
-	PageLink   *page;
-	bool		found;
-
-	if (check->share.mask != 0 &&
-		!in_share(&check->share, hash_fork(&key), block->blkno))
-		return NULL;
-
-	fork = find_fork(check, &key);
-	if (fork == NULL)
-	{
-		fork = linkfork_insert(check->forks, key, &found);
-		fork->number = check->num_forks++;
-		fork->max_block = block->blkno;
-		check->last_fork = fork;
-	}
-	page_key.fork = fork->number;
-	page = pagelink_insert(check->pages, page_key, &found);
-	if (!found)
-	{
-		page->sure = page->may_first = page->may_last = InvalidXLogRecPtr;
-		page->is_built = false;
-		fork->max_block = Max(fork->max_block, block->blkno);
-	}
-	return page;
 }
 
 /* Ends the pages of a fork from a block on. */
@@ -514,8 +607,8 @@ end_fork(LinkCheck *check, const ForkKey *key, BlockNumber first)
 		return;
 	if (first == 0)
 	{
+		forget_last_forks(check);
 		linkfork_delete(check->forks, *key);
-		check->last_fork = NULL;
 		return;
 	}
 	if (fork->max_block - first < check->pages->members)
@@ -549,6 +642,7 @@ end_relations(LinkCheck *check, Oid spcOid, Oid dbOid)
 	linkfork_iterator iterator;
 	LinkedFork *fork;
 
+	forget_last_forks(check);
 	linkfork_start_iterate(check->forks, &iterator);
 	while ((fork = linkfork_iterate(check->forks, &iterator)) != NULL)
 	{
@@ -556,7 +650,6 @@ end_relations(LinkCheck *check, Oid spcOid, Oid dbOid)
 			(dbOid == InvalidOid || LocatorDbOid(fork->key.locator) == dbOid))
 			linkfork_delete_item(check->forks, fork);
 	}
-	check->last_fork = NULL;
 }
 
 /* Ends the pages of the files that a record truncates, removes or replaces. */
@@ -566,6 +659,7 @@ end_pages(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
 	WalredoPageChange *list;
 	int			n = walredo_changes_of(check->changes, record, end_lsn, &list);
 
+	note_stamps(check);
 	for (int i = 0; i < n; i++)
 	{
 		const WalredoTag *tag = &list[i].tag;
@@ -921,10 +1015,13 @@ look_at_image(LinkCheck *check, const XLogRecord *record,
 			  const WalredoBlockRef *block, const BlockRule *rule,
 			  XLogRecPtr end_lsn)
 {
-	PageLink   *page = find_page(check, block);
+	PageLink   *page;
 	PageHeaderData header;
 	XLogRecPtr	page_lsn;
 	bool		is_new_page;
+
+	note_stamps(check);
+	page = find_page(check, block);
 
 	/* An image of a block that redo initializes says nothing. */
 	if ((block->flags & BKPBLOCK_WILL_INIT) == 0)
@@ -1002,16 +1099,10 @@ look_at_block(LinkCheck *check, const WalredoBlockRef *block,
 	PageLink   *page;
 
 	if (stamp == STAMPS)
-	{
-		page = add_page(check, block);
-		if (page == NULL)
-			return;
-		page->sure = end_lsn;
-		page->may_first = page->may_last = InvalidXLogRecPtr;
-		page->is_built = false;
-	}
+		add_stamp(check, block, end_lsn);
 	else if (stamp == MAY_STAMP)
 	{
+		note_stamps(check);
 		page = find_page(check, block);
 		if (page != NULL)
 			add_may_stamp(page, end_lsn);
@@ -1101,7 +1192,7 @@ look_at_record(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
 
 	if (headers.num_blocks == 0)
 		return;
-	if (check->pages->members + check->forks->members +
+	if (check->pages->members + check->forks->members + MAX_STAMPS +
 		headers.num_blocks * 2 > check->max_entries)
 		make_room(check);
 	for (int i = 0; i < headers.num_blocks; i++)
@@ -1120,8 +1211,10 @@ look_at_record(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
 		/* It is not known what an extension's resource manager does. */
 		if (!RmgrIdIsBuiltin(record->xl_rmid))
 		{
-			PageLink   *page = find_page(check, block);
+			PageLink   *page;
 
+			note_stamps(check);
+			page = find_page(check, block);
 			if (page != NULL)
 				pagelink_delete_item(check->pages, page);
 			continue;
