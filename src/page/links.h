@@ -61,9 +61,9 @@ typedef struct WalredoLinksResult
 } WalredoLinksResult;
 
 /*
- * Reads a range of WAL, which is as for walredo_reader_begin(), and reports each
- * image of a page whose link to the records before it is broken.  An image that
- * has no record of its page before it in the range has no link, so it says
+ * Reads a range of WAL, which is as for walredo_reader_begin(), and reports
+ * each image of a page whose link to the records before it is broken.  An image
+ * that has no record of its page before it in the range has no link, so it says
  * nothing.
  *
  * If nforks is not 0, only pages of the forks that the tags name a block of are
@@ -71,8 +71,8 @@ typedef struct WalredoLinksResult
  *
  * Takes up to maintenance_work_mem, and reads WAL several times if that is not
  * enough.  If the server removes WAL while it is read, and start_lsn is
- * WALREDO_START_OF_WAL, the check goes on after the gap, with a WARNING, and has
- * forgotten all pages; otherwise that is an ERROR, as are missing segments
+ * WALREDO_START_OF_WAL, the check goes on after the gap, with a WARNING, and
+ * has forgotten all pages; otherwise that is an ERROR, as are missing segments
  * (58P01) and records or images that contradict themselves (XX001).
  */
 extern void walredo_links_check(const char *directory, XLogRecPtr start_lsn,
