@@ -25,6 +25,7 @@ my $seed = $ENV{LOST_SEED} // 4711;
 srand $seed;
 
 my $node;
+my $major = PostgreSQL::Test::Cluster->new('any')->pg_version->major;
 
 sub query
 {
@@ -210,7 +211,11 @@ foreach my $checksums (0, 1)
 
 	$node = wal_server(
 		"lost$checksums",
-		extra => [ $checksums ? '--data-checksums' : () ],
+		extra => [
+			$checksums ? '--data-checksums'
+			: $major >= 18 ? '--no-data-checksums'
+			: ()
+		],
 		conf => <<CONF);
 shared_buffers = 512kB
 max_wal_size = 10GB
@@ -360,6 +365,7 @@ my %block = (spc => $spc, db => $db, rel => $rel, blk => 5);
 my $apply = 0x02;
 my $fpi_for_hint = 0xA0;
 my $fpi = 0xB0;
+my $generic = 20;
 
 # The same for one record with some blocks.
 sub verified_one
@@ -457,6 +463,8 @@ is( verified_with(
 # A page that was built in memory
 is(verified_one(0, $fpi, { %block, image => image_of('0/0', $page_size - 16) }),
 	'', 'a page of a hash index that is built once more');
+is(verified_one($generic, 0, { %block, image => image_of('0/0') }),
+	'', 'a page that an extension has initialized');
 like(
 	verified_one(0, $fpi, { %block, image => image_of('0/0') }),
 	qr{^rel $spc/$db/$rel blk 5\|0/0+\|A write was lost: },

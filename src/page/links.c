@@ -983,7 +983,7 @@ static inline bool
 is_built_anew(const XLogRecord *record, const BlockRule *rule,
 			  const PageHeaderData *header)
 {
-	if (!rule->built_anew || PageXLogRecPtrGet(header->pd_lsn) != 0)
+	if (!rule->built_anew || PageGetLSN((Page) header) != 0)
 		return false;
 	return record->xl_rmid != RM_XLOG_ID ||
 		header->pd_special == BLCKSZ - MAXALIGN(sizeof(HashPageOpaqueData));
@@ -1044,7 +1044,7 @@ look_at_image(LinkCheck *check, const XLogRecord *record,
 							LSN_FORMAT_ARGS(end_lsn)),
 					 errdetail("The image of block %d cannot be decompressed.",
 							   block->id)));
-		page_lsn = PageXLogRecPtrGet(header.pd_lsn);
+		page_lsn = PageGetLSN((Page) &header);
 		is_new_page = PageIsNew((Page) &header);
 		check->result->num_images++;
 
