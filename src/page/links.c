@@ -50,7 +50,6 @@
 #include "catalog/pg_control.h"
 #include "common/hashfn.h"
 #include "compat.h"
-#include "index/index.h"
 #include "miscadmin.h"
 #include "page/links.h"
 #include "page/scan.h"
@@ -1243,20 +1242,21 @@ look_at_record(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
  * ----------------------------------------
  */
 
-/* Reads WAL once, for the pages of a share. */
+/*
+ * Reads WAL once, for the pages of a share.  This does not make indexes of what
+ * it reads, as other scans do, because who checks all of WAL looks for no page,
+ * and it would take half as long again.
+ */
 static void
 run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 {
 	WalredoLinksResult *result = check->result;
 	bool		is_first = result->num_passes == 0;
-	WalredoIndexer *indexer = NULL;
 
 	reset_tables(check);
 	check->hints_logged = check->hints_used = false;
 	check->reader = walredo_reader_begin(check->directory, start_lsn, end_lsn);
 	walredo_reader_allow_restart(check->reader);
-	if (is_first)
-		indexer = walredo_indexer_create(check->reader);
 
 	for (;;)
 	{
@@ -1275,9 +1275,6 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 		}
 		if (!found)
 			break;
-		if (indexer != NULL)
-			walredo_indexer_add(indexer,
-								walredo_reader_start_lsn(check->reader));
 		look_at_record(check, walredo_reader_record(check->reader),
 					   walredo_reader_end_lsn(check->reader));
 	}
@@ -1286,7 +1283,6 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 	{
 		result->first_lsn = walredo_reader_first_lsn(check->reader);
 		result->end_lsn = walredo_reader_end_lsn(check->reader);
-		walredo_indexer_free(indexer);
 	}
 	result->num_passes++;
 	report_links(check);
