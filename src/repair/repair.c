@@ -53,6 +53,9 @@
 /* How often a block is judged again because it has changed meanwhile. */
 #define MAX_ATTEMPTS		10
 
+/* If more blocks than this are damaged, all are rebuilt together. */
+#define MAX_SINGLE_BLOCKS	16
+
 /* A repair that is going on. */
 typedef struct Repair
 {
@@ -213,7 +216,8 @@ is_added(const Repair *repair, BlockNumber blkno,
 }
 
 /*
- * Replaces a block that was judged damaged, or that was added.
+ * Replaces a block that was judged damaged; or one that was added, and of which
+ * shared buffers still had the page, by that same page.
  */
 static WalredoInstallOutcome
 replace_block(Repair *repair, BlockNumber blkno,
@@ -222,12 +226,13 @@ replace_block(Repair *repair, BlockNumber blkno,
 	const WalredoRepairFork *fork = &repair->fork;
 	ForkNumber	forknum = fork->verified.tag.forknum;
 	volatile WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
-	bool		was_added = is_added(repair, blkno, &judgement->found);
+	bool		nothing_lost = judgement->finding == WALREDO_FOUND_SOUND ||
+		is_added(repair, blkno, &judgement->found);
 	XLogRecPtr	image_lsn;
 	Relation	rel;
 	int64		id = 0;
 
-	if (!was_added)
+	if (!nothing_lost)
 		id = keep(&fork->verified, blkno, judgement->source,
 				  judgement->page_lsn, judgement->rebuilt_lsn,
 				  judgement->found.condition == WALREDO_BLOCK_IS_READABLE,
@@ -238,14 +243,18 @@ replace_block(Repair *repair, BlockNumber blkno,
 		rel = walredo_repair_open(fork, RowExclusiveLock);
 		if (rel != NULL)
 		{
-			outcome = walredo_install_page(rel, forknum, blkno,
-										   &judgement->found,
-										   judgement->image.data,
-										   &image_lsn);
+			if (!judgement->is_doubtful ||
+				!walredo_was_cut_off(fork, blkno, judgement))
+				outcome = walredo_install_page(rel, forknum, blkno,
+											   &judgement->found,
+											   judgement->image.data,
+											   &image_lsn);
 			if (outcome == WALREDO_INSTALLED && id != 0)
+			{
+				XLogFlush(image_lsn);
 				walredo_kept_finish(id, image_lsn);
-			if (outcome == WALREDO_INSTALLED)
 				walredo_write_page(rel, forknum, blkno, image_lsn);
+			}
 			relation_close(rel, RowExclusiveLock);
 		}
 	}
@@ -259,7 +268,7 @@ replace_block(Repair *repair, BlockNumber blkno,
 	PG_END_TRY();
 	if (id != 0 && outcome != WALREDO_INSTALLED)
 		walredo_kept_forget(id);
-	if (was_added && outcome == WALREDO_INSTALLED)
+	if (nothing_lost && outcome == WALREDO_INSTALLED)
 		repair->added_lsn = image_lsn;
 	return outcome;
 }
@@ -298,7 +307,9 @@ describe_replacement(Repair *repair, const WalredoJudgement *judgement)
 	initStringInfo(&buf);
 	if (judgement->detail != NULL)
 		appendStringInfoString(&buf, judgement->detail);
-	if (judgement->found.condition != WALREDO_BLOCK_IS_MISSING)
+	if (judgement->finding == WALREDO_FOUND_SOUND)
+		appendStringInfoString(&buf, "The block was missing in the file, but it was in shared buffers.");
+	else if (judgement->found.condition != WALREDO_BLOCK_IS_MISSING)
 		appendStringInfo(&buf, "%s%d bytes of the page %s.",
 						 buf.len > 0 ? " " : "",
 						 count_differences(judgement),
@@ -462,6 +473,59 @@ end_results(bool keep_results, void *arg)
 	}
 }
 
+/*
+ * Looks for a page in shared buffers at a block that was added, but of which
+ * WAL does not know what it should be.  If it is there, it is written to the
+ * file, because the empty page that is in it is certainly not the right one.
+ */
+static void
+rescue_block(Repair *repair, BlockNumber blkno)
+{
+	WalredoJudgement *judgement = palloc0(sizeof(WalredoJudgement));
+	ForkNumber	forknum = repair->fork.verified.tag.forknum;
+	Relation	rel;
+	WalredoRepairResult result = {.blkno = blkno};
+
+	CHECK_FOR_INTERRUPTS();
+	rel = walredo_repair_open(&repair->fork, AccessShareLock);
+	if (rel == NULL)
+		return;
+	walredo_look_at_block(rel, forknum, blkno, &judgement->found);
+	relation_close(rel, AccessShareLock);
+	if (judgement->found.condition != WALREDO_BLOCK_IS_READABLE ||
+		walredo_is_unlogged_page(forknum, judgement->found.page.data))
+		return;
+	judgement->finding = WALREDO_FOUND_SOUND;
+	judgement->image = judgement->found.page;
+	if (replace_block(repair, blkno, judgement) != WALREDO_INSTALLED)
+		return;
+	result.status = WALREDO_REPAIR_REPAIRED;
+	result.page_lsn = PageGetLSN((Page) judgement->image.data);
+	result.rebuilt_lsn = result.page_lsn;
+	result.source = "shared buffers";
+	result.detail = describe_replacement(repair, judgement);
+	report(repair, &result);
+}
+
+static void
+repair_block_quietly(Repair *repair, BlockNumber blkno)
+{
+	repair_block(repair, blkno, false);
+}
+
+/* Does something about a block, and frees the memory that it has taken. */
+static void
+repair_in_context(Repair *repair, BlockNumber blkno,
+				  void (*function) (Repair *repair, BlockNumber blkno))
+{
+	MemoryContext old_context;
+
+	old_context = MemoryContextSwitchTo(repair->block_context);
+	function(repair, blkno);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(repair->block_context);
+}
+
 /* Repairs all damaged blocks of the fork. */
 static void
 repair_all(Repair *repair)
@@ -470,17 +534,23 @@ repair_all(Repair *repair)
 	WalredoVerifyFork fork = {request->relid, request->forknum};
 	DamagedBlocks damaged = {.context = CurrentMemoryContext};
 	WalredoVerifySink sink = {note_result, end_results, &damaged};
-	MemoryContext old_context;
+	BlockNumber next = 0;
 
 	walredo_verify_forks(&fork, 1, request->directory, &sink);
 	if (damaged.count > 0)
 		repair->last_damaged = damaged.blocks[damaged.count - 1];
+
+	/* Pages of the visibility map have to be rebuilt at the last moment. */
+	if (damaged.count > MAX_SINGLE_BLOCKS &&
+		request->forknum != VISIBILITYMAP_FORKNUM)
+		walredo_rebuild_fork(&repair->fork);
 	for (uint64 i = 0; i < damaged.count; i++)
 	{
-		old_context = MemoryContextSwitchTo(repair->block_context);
-		repair_block(repair, damaged.blocks[i], false);
-		MemoryContextSwitchTo(old_context);
-		MemoryContextReset(repair->block_context);
+		for (next = Max(next, repair->first_added);
+			 next < damaged.blocks[i]; next++)
+			repair_in_context(repair, next, rescue_block);
+		repair_in_context(repair, damaged.blocks[i], repair_block_quietly);
+		next = damaged.blocks[i] + 1;
 	}
 	if (damaged.fork_detail != NULL && damaged.count == 0)
 	{
@@ -579,6 +649,8 @@ walredo_repair_fork(const WalredoRepairRequest *request,
 			repair_block(&repair, request->blkno, true);
 		else
 			repair_all(&repair);
+		if (repair.added_lsn != InvalidXLogRecPtr)
+			XLogFlush(repair.added_lsn);
 		if (repair.added_id != 0)
 			walredo_kept_finish(repair.added_id, repair.added_lsn);
 	}
@@ -687,6 +759,8 @@ walredo_repair_undo(int64 id)
 				 outcome == WALREDO_INSTALL_PINNED ?
 				 errdetail("Another session uses the page all the time.") :
 				 errdetail("The page has been changed since.")));
+	if (kept->was_readable)
+		XLogFlush(image_lsn);
 	walredo_kept_finish(undo_id, kept->was_readable ? image_lsn :
 						InvalidXLogRecPtr);
 	if (kept->was_readable)
