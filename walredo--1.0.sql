@@ -1008,6 +1008,21 @@ REVOKE ALL ON FUNCTION walredo_verify(regclass, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_verify(relname regclass, fork text, blkno int8,
+	wal_directory text DEFAULT NULL,
+	OUT blkno int8,
+	OUT page_lsn pg_lsn,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_verify_block'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify(regclass, text, int8, text) IS
+	'compare one block of a relation fork with the block rebuilt from WAL';
+REVOKE ALL ON FUNCTION walredo_verify(regclass, text, int8, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text, int8, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_verify_all(relations regclass[] DEFAULT NULL,
 	wal_directory text DEFAULT NULL,
 	OUT relation regclass,

@@ -376,6 +376,8 @@ SQL
 	  "SELECT d.* FROM (SELECT decode(repeat('00', 8192), 'hex')) z (page), \@.walredo_page_diff(page, set_byte(page, 1, 3)) d",
 	'walredo_verify(regclass,text,text)' =>
 	  "SELECT * FROM \@.walredo_verify('public.u')",
+	'walredo_verify(regclass,text,bigint,text)' =>
+	  "SELECT * FROM \@.walredo_verify('public.u', 'main', 0)",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
 	'walredo_verify_slru(text,text)' =>

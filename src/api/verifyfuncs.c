@@ -29,11 +29,13 @@
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(walredo_verify);
+PG_FUNCTION_INFO_V1(walredo_verify_block);
 PG_FUNCTION_INFO_V1(walredo_verify_all);
 PG_FUNCTION_INFO_V1(walredo_verify_slru);
 PG_FUNCTION_INFO_V1(walredo_get_verify_progress);
@@ -72,6 +74,7 @@ typedef struct ResultSink
 	Tuplestorestate *fork;		/* of the fork that is not done with */
 	TupleTableSlot *slot;
 	bool		with_fork;		/* rows begin with relation and fork */
+	uint64		num_returned;	/* rows that have been moved */
 } ResultSink;
 
 /* A WalredoVerifySink's report: makes a row of a result. */
@@ -107,26 +110,34 @@ end_fork(bool keep, void *arg)
 	ResultSink *sink = arg;
 
 	while (keep && tuplestore_gettupleslot(sink->fork, true, false, sink->slot))
+	{
 		tuplestore_puttupleslot(sink->rsinfo->setResult, sink->slot);
+		sink->num_returned++;
+	}
 	tuplestore_clear(sink->fork);
 }
 
-/* Checks forks and returns the results as the function's rows. */
-static void
+/*
+ * Checks forks and returns the results as the function's rows, of which it
+ * returns the number.
+ */
+static uint64
 verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 			 int nforks, const char *directory, bool with_fork)
 {
 	ResultSink	sink = {(ReturnSetInfo *) fcinfo->resultinfo};
 	WalredoVerifySink callbacks = {put_result, end_fork, &sink};
+	WalredoVerifyOptions options = {.directory = directory};
 
 	InitMaterializedSRF(fcinfo, 0);
 	sink.fork = tuplestore_begin_heap(false, false, work_mem);
 	sink.slot = MakeSingleTupleTableSlot(sink.rsinfo->setDesc,
 										 &TTSOpsMinimalTuple);
 	sink.with_fork = with_fork;
-	walredo_verify_forks(forks, nforks, directory, &callbacks);
+	walredo_verify_forks(forks, nforks, &options, &callbacks);
 	ExecDropSingleTupleTableSlot(sink.slot);
 	tuplestore_end(sink.fork);
+	return sink.num_returned;
 }
 
 /*
@@ -181,9 +192,59 @@ walredo_verify(PG_FUNCTION_ARGS)
 	}
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	fork.blkno = InvalidBlockNumber;
 
 	check_relation(fork.relid);
 	verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 2), false);
+	return (Datum) 0;
+}
+
+/*
+ * walredo_verify(relname regclass, fork text, blkno int8, wal_directory text)
+ *
+ * Returns one row about the block, or about the fork as a whole.  As to return
+ * none could be taken for "no damage", a block that does not exist is an error,
+ * which is the one that get_raw_page() raises.
+ */
+Datum
+walredo_verify_block(PG_FUNCTION_ARGS)
+{
+	WalredoVerifyFork fork;
+	int64		blkno;
+
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+	{
+		InitMaterializedSRF(fcinfo, 0);
+		return (Datum) 0;
+	}
+	fork.relid = PG_GETARG_OID(0);
+	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	blkno = PG_GETARG_INT64(2);
+	if (blkno < 0 || blkno > MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block number"),
+				 errdetail("Block " INT64_FORMAT " is not in the range of 0 to %u.",
+						   blkno, MaxBlockNumber)));
+	fork.blkno = (BlockNumber) blkno;
+
+	check_relation(fork.relid);
+	if (verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 3),
+					 false) == 0)
+	{
+		char	   *relname = get_rel_name(fork.relid);
+
+		if (relname == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist",
+							fork.relid)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("block number %u is out of range for relation \"%s\"",
+						fork.blkno, relname)));
+	}
 	return (Datum) 0;
 }
 
@@ -327,6 +388,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 		{
 			forks[nforks].relid = lfirst_oid(lc);
 			forks[nforks].forknum = walredo_logged_forks[i];
+			forks[nforks].blkno = InvalidBlockNumber;
 			nforks++;
 		}
 	}

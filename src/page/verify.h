@@ -27,12 +27,20 @@ typedef enum WalredoVerifyStatus
 	WALREDO_VERIFY_UNLOGGED
 } WalredoVerifyStatus;
 
-/* A fork to be verified. */
+/* A fork to be verified, or one block of it. */
 typedef struct WalredoVerifyFork
 {
 	Oid			relid;
 	ForkNumber	forknum;
+	BlockNumber blkno;			/* InvalidBlockNumber: all blocks */
 } WalredoVerifyFork;
+
+/* How forks are verified.  All zeroes is the default. */
+typedef struct WalredoVerifyOptions
+{
+	/* As for walredo_reader_begin(); the server's own WAL is added. */
+	const char *directory;
+} WalredoVerifyOptions;
 
 /* The result for a block, or for a fork as a whole. */
 typedef struct WalredoVerifyResult
@@ -71,8 +79,13 @@ typedef struct WalredoVerifySink
  * away meanwhile is not reported.  WAL is read once for all forks, as a rule:
  * see verify.c.
  *
- * WAL comes from directory, as for walredo_reader_begin(), and then, as the
- * server's pages are as of now, from the server's own WAL.
+ * An element of the array can also be a single block.  Then WAL is read
+ * backwards, only for this block, and no further than its page needs.  If the
+ * fork does not have the block, and need not have it according to WAL, nothing
+ * is reported.  Several blocks of a fork can be in the array.
+ *
+ * WAL comes from the directory of the options, and then, as the server's pages
+ * are as of now, from the server's own WAL.
  *
  * A relation that was dropped is left out.  A fork that cannot be read because
  * its files or catalogs are damaged is reported as a whole, and the other forks
@@ -80,7 +93,7 @@ typedef struct WalredoVerifySink
  * moment.  They must have storage, and must not be temporary.
  */
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
-								 const char *directory,
+								 const WalredoVerifyOptions *options,
 								 const WalredoVerifySink *sink);
 
 /*

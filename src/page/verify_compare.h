@@ -27,6 +27,7 @@ typedef struct WalredoVerifiedFork
 	Oid			relid;
 	WalredoTag	tag;			/* of its block 0, in the file that it had
 								 * when the round began */
+	BlockNumber only_block;		/* to be verified; InvalidBlockNumber: all */
 
 	/*
 	 * The resource manager whose mask is used for pages of which no record

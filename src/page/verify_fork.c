@@ -362,7 +362,7 @@ advance_rebuild(ForkCheck *check)
  * which has many pages replayed together and is much faster.  get_rebuilt() is
  * used for two sorts of blocks only: those of which the rebuild has no record,
  * which takes no replay, and those that walredo_rebuild_next() could not
- * replay, to get the error.
+ * replay, to get the error; and if only one block is verified.
  */
 static bool
 find_rebuilt(ForkCheck *check, WalredoBlockCheck *block)
@@ -928,7 +928,8 @@ static void
 begin_fork(ForkCheck *check, BlockNumber blkno)
 {
 	check->first_size = check->size.nblocks;
-	check->progress->blocks_total = check->size.nblocks;
+	check->progress->blocks_total =
+		BlockNumberIsValid(check->fork->only_block) ? 1 : check->size.nblocks;
 	walredo_progress_show(check->progress);
 
 	/*
@@ -948,6 +949,7 @@ static WalredoForkOutcome
 compare_windows(ForkCheck *check, MemoryContext window_context, bool may_pause,
 				BlockNumber *blkno)
 {
+	BlockNumber only_block = check->fork->only_block;
 	BlockNumber first_block = *blkno;
 	BlockNumber end = 0;
 	bool		is_first = true;
@@ -990,8 +992,14 @@ compare_windows(ForkCheck *check, MemoryContext window_context, bool may_pause,
 		}
 		if (is_first)
 			begin_fork(check, *blkno);
-		is_first = false;
 		end = Max(check->first_size, check->known_blocks);
+		if (BlockNumberIsValid(only_block))
+		{
+			end = Min(end, only_block + 1);
+			if (is_first)
+				*blkno = only_block;
+		}
+		is_first = false;
 
 		*blkno = read_window(check, *blkno, end, begin);
 		close_window(check);
@@ -1042,7 +1050,10 @@ walredo_verify_fork(const WalredoVerifiedFork *fork,
 	walredo_rebuild_begin_fork(wal->rebuild, &fork->tag);
 	check->known_blocks =
 		(BlockNumber) walredo_rebuild_fork_blocks(wal->rebuild);
-	advance_rebuild(check);
+
+	/* A single block is got by its number: see find_rebuilt(). */
+	if (!BlockNumberIsValid(fork->only_block))
+		advance_rebuild(check);
 
 	outcome = compare_windows(check, window_context, may_pause, next_block);
 

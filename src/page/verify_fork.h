@@ -49,7 +49,8 @@ typedef enum WalredoForkOutcome
 } WalredoForkOutcome;
 
 /*
- * Compares the blocks of a fork from *next_block on, and reports each.  If the
+ * Compares the blocks of a fork from *next_block on, or the one that is to be
+ * verified, and reports each.  If the
  * outcome is WALREDO_FORK_PAUSED, which is possible only with may_pause,
  * *next_block is set to the first block that is left.
  *
