@@ -141,13 +141,11 @@ verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 }
 
 /*
- * ERROR unless a relation is one that can be verified.
- *
  * It may have been dropped since its name was looked up.  That is an error,
  * too, as to return no rows would mean that it has no blocks.
  */
-static void
-check_relation(Oid relid)
+void
+walredo_check_verifiable(Oid relid)
 {
 	Relation	rel = try_relation_open(relid, AccessShareLock);
 
@@ -171,7 +169,7 @@ check_relation(Oid relid)
 static void
 check_relation_arg(void *arg)
 {
-	check_relation(*(Oid *) arg);
+	walredo_check_verifiable(*(Oid *) arg);
 }
 
 /*
@@ -194,7 +192,7 @@ walredo_verify(PG_FUNCTION_ARGS)
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	fork.blkno = InvalidBlockNumber;
 
-	check_relation(fork.relid);
+	walredo_check_verifiable(fork.relid);
 	verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 2), false);
 	return (Datum) 0;
 }
@@ -229,7 +227,7 @@ walredo_verify_block(PG_FUNCTION_ARGS)
 						   blkno, MaxBlockNumber)));
 	fork.blkno = (BlockNumber) blkno;
 
-	check_relation(fork.relid);
+	walredo_check_verifiable(fork.relid);
 	if (verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 3),
 					 false) == 0)
 	{
@@ -299,14 +297,12 @@ try_scan_pg_class(ClassScan *work)
 }
 
 /*
- * All relations of the database that have storage, without temporary ones.
- *
  * If a page of pg_class is damaged, the verification of pg_class is going to
  * report it, and must not be kept from that.  So if the scan fails, pg_class is
  * read once more block by block, and blocks that cannot be read are left out.
  */
-static List *
-all_relations(void)
+List *
+walredo_all_relations(void)
 {
 	ClassScan	work = {CurrentMemoryContext, NULL, 0, InvalidBlockNumber, NIL};
 	Relation	pg_class;
@@ -359,7 +355,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0))
-		relids = all_relations();
+		relids = walredo_all_relations();
 	else
 	{
 		relids = walredo_getarg_relations(fcinfo, 0);

@@ -74,10 +74,14 @@
 
 #include "access/relation.h"
 #include "access/xlog.h"
+#include "access/xlogrecord.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/bases.h"
+#include "page/cost_delay.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify.h"
@@ -87,6 +91,7 @@
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
+#include "storage/lwlock.h"
 #include "utils/memutils.h"
 
 /*
@@ -117,6 +122,7 @@ typedef struct RoundFork
 typedef struct Verification
 {
 	const char *directory;		/* with the server's own WAL */
+	XLogRecPtr	since;			/* as in WalredoVerifyOptions */
 	WalredoBases *bases;
 	const WalredoVerifySink *sink;
 	WalredoVerifyProgress progress;
@@ -143,7 +149,15 @@ report_fork(Verification *v, const WalredoVerifiedFork *fork,
 			WalredoVerifyStatus status, const char *detail)
 {
 	walredo_report_fork(v->sink, fork->relid, fork->tag.forknum, status,
-						detail);
+						WALREDO_DAMAGE_MISSING, detail);
+}
+
+/* Are blocks of a fork left out because WAL does not name them? */
+static bool
+is_only_named(const Verification *v, const WalredoVerifiedFork *fork)
+{
+	return v->since != InvalidXLogRecPtr &&
+		!BlockNumberIsValid(fork->only_block);
 }
 
 /*
@@ -164,6 +178,8 @@ report_blocks(Verification *v, const WalredoVerifiedFork *fork,
 		.detail = detail
 	};
 
+	if (is_only_named(v, fork))
+		return;
 	if (BlockNumberIsValid(fork->only_block))
 	{
 		blkno = fork->only_block;
@@ -327,6 +343,38 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 }
 
 /* ----------------------------------------
+ * The control file
+ * ----------------------------------------
+ */
+
+ControlFileData *
+walredo_read_control_file(void)
+{
+	ControlFileData *control;
+	bool		crc_ok;
+
+	LWLockAcquire(ControlFileLock, LW_SHARED);
+	control = get_controlfile(DataDir, &crc_ok);
+	LWLockRelease(ControlFileLock);
+	if (!crc_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("calculated CRC checksum does not match value stored in file \"%s\"",
+						"global/pg_control")));
+	return control;
+}
+
+XLogRecPtr
+walredo_last_redo_lsn(void)
+{
+	ControlFileData *control = walredo_read_control_file();
+	XLogRecPtr	lsn = control->checkPointCopy.redo;
+
+	pfree(control);
+	return lsn;
+}
+
+/* ----------------------------------------
  * Rounds
  * ----------------------------------------
  */
@@ -370,27 +418,51 @@ show_reading(Verification *v, const RoundFork *forks, int nforks,
 }
 
 /*
- * Reads all WAL that there is, for some forks.  Returns a scan at its end.
+ * Reads all WAL that there is, or all since an LSN, for some forks.  Returns a
+ * scan at its end.
  */
 static WalredoPageScan *
 read_wal_of_forks(Verification *v, const RoundFork *forks, int nforks,
 				  const WalredoPageFilter *filter, WalredoVerifyWal *wal)
 {
 	WalredoVerifyProgress *progress = &v->progress;
-	WalredoPageScan *scan = walredo_page_scan_from(filter, wal->directory,
-												   v->bases,
-												   WALREDO_END_OF_WAL);
+	WalredoPageScan *scan;
 
+	v->bases->backup = NULL;
+	if (v->since != InvalidXLogRecPtr)
+		scan = walredo_page_scan_begin(filter, wal->directory, v->since,
+									   WALREDO_END_OF_WAL);
+	else
+		scan = walredo_page_scan_from(filter, wal->directory, v->bases,
+									  WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(scan->reader);
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
 	show_reading(v, forks, nforks, scan);
 	while (walredo_page_scan_add_some(scan, wal->rebuild))
 	{
-		CHECK_FOR_INTERRUPTS();
-		walredo_progress_set_position(progress,
-									  walredo_reader_end_lsn(scan->reader));
+		XLogRecPtr	position = walredo_reader_end_lsn(scan->reader);
+
+		walredo_cost_of_wal(position - Min(position, progress->wal_position));
+		walredo_cost_delay_point();
+		walredo_progress_set_position(progress, position);
 	}
 	return scan;
+}
+
+/* Takes note of a record that starts the page, for WalredoVerifyResult. */
+static void
+note_page_start(const WalredoPageScan *scan, WalredoVerifyWal *wal)
+{
+	const XLogRecord *record = walredo_reader_record(scan->reader);
+
+	for (int i = 0; i < scan->num_changes; i++)
+	{
+		if (!scan->list[i].starts_page)
+			continue;
+		wal->page_start_lsn = record->xl_rmid == RM_XLOG_ID &&
+			(record->xl_info & ~XLR_INFO_MASK) == XLOG_FPI ?
+			InvalidXLogRecPtr : walredo_reader_end_lsn(scan->reader);
+	}
 }
 
 /*
@@ -415,6 +487,7 @@ read_wal_of_block(Verification *v, const RoundFork *fork,
 			walredo_rebuild_reset(wal->rebuild);
 		scan->has_restarted = false;
 		walredo_page_scan_add(scan, wal->rebuild);
+		note_page_start(scan, wal);
 	}
 	if (scan->has_restarted)
 		walredo_rebuild_reset(wal->rebuild);
@@ -433,6 +506,8 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 
 	wal->rebuild = walredo_rebuild_create();
 	wal->directory = v->directory;
+	wal->page_start_lsn = InvalidXLogRecPtr;
+	wal->only_named = is_only_named(v, &forks[0].fork);
 	if (BlockNumberIsValid(only_block))
 	{
 		WalredoTag	tag = forks[0].fork.tag;
@@ -562,6 +637,7 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
 
 	v->directory = walredo_wal_with_local(options->directory);
+	v->since = options->since;
 	v->bases = walredo_bases_open();
 	v->sink = sink;
 	for (int i = 0; i < nforks; i++)

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xlogdefs.h"
+#include "catalog/pg_control.h"
 #include "common/relpath.h"
 #include "storage/block.h"
 #include "wal/reader.h"
@@ -40,7 +41,27 @@ typedef struct WalredoVerifyOptions
 {
 	/* As for walredo_reader_begin(); the server's own WAL is added. */
 	const char *directory;
+
+	/*
+	 * If it is not InvalidXLogRecPtr, WAL is read from here on, and only the
+	 * blocks that it names are verified.  If this is the redo point of a
+	 * checkpoint, and full_page_writes was on since, WAL has an image of the
+	 * page of nearly every block that it names.  Backups are not used.  ERROR
+	 * 58P01 if WAL has been removed since.  No effect on single blocks.
+	 */
+	XLogRecPtr	since;
 } WalredoVerifyOptions;
+
+/* What is wrong with a block, or a fork, that is a mismatch. */
+typedef enum WalredoDamage
+{
+	WALREDO_DAMAGE_CONTENTS,	/* the page is another one than WAL makes */
+	WALREDO_DAMAGE_LOST_WRITE,	/* ... and older */
+	WALREDO_DAMAGE_ZEROED,		/* ... and all zeroes */
+	WALREDO_DAMAGE_LSN,			/* ... and its LSN past the end of WAL */
+	WALREDO_DAMAGE_MISSING,		/* there is no such block, or no file */
+	WALREDO_DAMAGE_UNREADABLE	/* the server cannot read it */
+} WalredoDamage;
 
 /* The result for a block, or for a fork as a whole. */
 typedef struct WalredoVerifyResult
@@ -51,7 +72,18 @@ typedef struct WalredoVerifyResult
 	XLogRecPtr	page_lsn;		/* LSN of the server's page, or
 								 * InvalidXLogRecPtr if it was not read */
 	WalredoVerifyStatus status;
+	WalredoDamage damage;		/* of a WALREDO_VERIFY_MISMATCH */
 	const char *detail;			/* a sentence, or NULL */
+
+	/*
+	 * If only this block is verified: the end LSN of the record from which on
+	 * the page was rebuilt, because it starts the page.  That can be an image
+	 * which the server has logged with the first change after a checkpoint,
+	 * and which has all damage that the page had then.  InvalidXLogRecPtr if
+	 * there is no such record, or if it does nothing but log a page, which is
+	 * how pages that were made anew are logged, or repaired.
+	 */
+	XLogRecPtr	start_lsn;
 } WalredoVerifyResult;
 
 /* The functions to which results are passed. */
@@ -79,6 +111,9 @@ typedef struct WalredoVerifySink
  * away meanwhile is not reported.  WAL is read once for all forks, as a rule:
  * see verify.c.
  *
+ * With the option since, only blocks that WAL names are reported, and forks as
+ * a whole.  All of WAL since then is read once for all forks.
+ *
  * An element of the array can also be a single block.  Then WAL is read
  * backwards, only for this block, and no further than its page needs.  If the
  * fork does not have the block, and need not have it according to WAL, nothing
@@ -95,6 +130,15 @@ typedef struct WalredoVerifySink
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 								 const WalredoVerifyOptions *options,
 								 const WalredoVerifySink *sink);
+
+/* The server's control file, palloc'd.  ERROR XX001 if it is damaged. */
+extern ControlFileData *walredo_read_control_file(void);
+
+/*
+ * Returns the redo point of the last complete checkpoint, or restartpoint: the
+ * server has written all changes of pages before it.
+ */
+extern XLogRecPtr walredo_last_redo_lsn(void);
 
 /*
  * ERROR 55000 unless a reader reads the WAL that the server writes, or replays,

@@ -44,6 +44,8 @@ typedef struct WalredoVerifyWal
 	const WalredoBackup *backup;	/* for base images, or NULL */
 	XLogRecPtr	start_lsn;		/* the rebuild has WAL from here ... */
 	XLogRecPtr	end_lsn;		/* ... to here, where a record ends */
+	bool		only_named;		/* blocks that it does not name are left out */
+	XLogRecPtr	page_start_lsn; /* start_lsn of the WalredoVerifyResult */
 } WalredoVerifyWal;
 
 /*
@@ -107,9 +109,15 @@ typedef struct WalredoBlockCheck
 	XLogRecPtr	limit;
 } WalredoBlockCheck;
 
-/* Moves a block into state HAS_RESULT.  detail is not copied. */
+/*
+ * These functions move a block into state HAS_RESULT, the second one as a
+ * mismatch.  detail is not copied.
+ */
 extern void walredo_block_set_result(WalredoBlockCheck *block,
 									 WalredoVerifyStatus status,
+									 const char *detail);
+extern void walredo_block_set_damage(WalredoBlockCheck *block,
+									 WalredoDamage damage,
 									 const char *detail);
 
 /*

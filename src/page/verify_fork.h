@@ -76,7 +76,7 @@ extern WalredoForkSize walredo_measure_fork(Relation rel, ForkNumber forknum);
 /* Reports something about a fork as a whole. */
 extern void walredo_report_fork(const WalredoVerifySink *sink, Oid relid,
 								ForkNumber forknum, WalredoVerifyStatus status,
-								const char *detail);
+								WalredoDamage damage, const char *detail);
 
 /* Reports a fork that the server cannot read, with the server's error. */
 extern void walredo_report_unreadable(const WalredoVerifySink *sink, Oid relid,
