@@ -11,6 +11,7 @@ OBJS = \
 	src/api/indexfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
+	src/api/repairfuncs.o \
 	src/api/statfuncs.o \
 	src/api/support.o \
 	src/api/tagfuncs.o \
@@ -41,6 +42,7 @@ OBJS = \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
+	src/page/page_at.o \
 	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
@@ -67,6 +69,10 @@ OBJS = \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
+	src/repair/install.o \
+	src/repair/judge.o \
+	src/repair/kept.o \
+	src/repair/repair.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \

@@ -1103,6 +1103,73 @@ GRANT EXECUTE ON PROCEDURE walredo_check(regclass[], bool, text)
 	TO pg_read_server_files;
 
 --
+-- Repairing pages
+--
+
+CREATE FUNCTION walredo_repair(relname regclass,
+	fork text DEFAULT 'main',
+	blkno int8 DEFAULT NULL,
+	dry_run bool DEFAULT true,
+	wal_directory text DEFAULT NULL,
+	lsn pg_lsn DEFAULT NULL,
+	base bytea DEFAULT NULL,
+	OUT fork text,
+	OUT blkno int8,
+	OUT status text,
+	OUT page_lsn pg_lsn,
+	OUT rebuilt_lsn pg_lsn,
+	OUT source text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea) IS
+	'replace damaged blocks of a fork by those rebuilt from WAL, or say what would be replaced';
+REVOKE ALL ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_repair_undo(id int8)
+RETURNS int8
+AS 'MODULE_PATHNAME', 'walredo_undo_repair'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_repair_undo(int8) IS
+	'put back the page that a repair has replaced';
+REVOKE ALL ON FUNCTION walredo_repair_undo(int8) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_repair_undo(int8) TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_get_repairs(
+	OUT id int8,
+	OUT started_at timestamptz,
+	OUT finished_at timestamptz,
+	OUT role text,
+	OUT database text,
+	OUT relation text,
+	OUT tag walredo_tag,
+	OUT source text,
+	OUT page_lsn pg_lsn,
+	OUT rebuilt_lsn pg_lsn,
+	OUT image_lsn pg_lsn,
+	OUT undo_of int8,
+	OUT old_page bytea,
+	OUT new_page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_get_repairs'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _walredo_get_repairs() IS
+	'implementation of view walredo_repairs';
+REVOKE ALL ON FUNCTION _walredo_get_repairs() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_get_repairs() TO pg_read_server_files;
+
+CREATE VIEW walredo_repairs AS
+	SELECT * FROM _walredo_get_repairs();
+COMMENT ON VIEW walredo_repairs IS
+	'repairs of pages, with what was replaced and what has taken its place';
+REVOKE ALL ON walredo_repairs FROM PUBLIC;
+GRANT SELECT ON walredo_repairs TO pg_read_server_files;
+
+--
 -- Statistics
 --
 

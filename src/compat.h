@@ -136,6 +136,33 @@ typedef int LoggedSlruPage;
 #define walredo_read_buffer_state(desc)	pg_atomic_read_u32(&(desc)->state)
 #endif
 
+/* Makes a buffer, which the caller has locked, one that has not been read. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_invalidate_buffer(desc) \
+	UnlockBufHdrExt(desc, LockBufHdr(desc), 0, BM_VALID, 0)
+#else
+#define walredo_invalidate_buffer(desc) \
+	UnlockBufHdr(desc, LockBufHdr(desc) & ~BM_VALID)
+#endif
+
+/* Does the server accept what is in a file as this block? */
+#if PG_VERSION_NUM >= 180000
+#define walredo_page_is_verified(page, blkno) \
+	PageIsVerified((PageData *) (page), blkno, 0, NULL)
+#else
+#define walredo_page_is_verified(page, blkno) \
+	PageIsVerifiedExtended((Page) (page), blkno, 0)
+#endif
+
+/* Since PostgreSQL 16, one function checks who owns an object. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_relation_ownercheck(relid, role) \
+	object_ownercheck(RelationRelationId, relid, role)
+#else
+#define walredo_relation_ownercheck(relid, role) \
+	pg_class_ownercheck(relid, role)
+#endif
+
 /*
  * Since PostgreSQL 19, the name of a lock tranche is given when the tranche is
  * created, and is kept in shared memory.  Before, each process registers it.
