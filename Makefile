@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
+	src/api/checkfuncs.o \
 	src/api/filefuncs.o \
 	src/api/historyfuncs.o \
 	src/api/imagefuncs.o \
@@ -36,6 +37,7 @@ OBJS = \
 	src/page/arena.o \
 	src/page/attempt.o \
 	src/page/bases.o \
+	src/page/cost_delay.o \
 	src/page/current.o \
 	src/page/entry_file.o \
 	src/page/fork_ends.o \
