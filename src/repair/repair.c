@@ -873,6 +873,8 @@ walredo_repair_fork(const WalredoRepairRequest *request,
 	repair.block_context = AllocSetContextCreate(CurrentMemoryContext,
 												 "walredo repair",
 												 ALLOCSET_DEFAULT_SIZES);
+	if (request->conninfo != NULL)
+		repair.fork.peer = walredo_peer_connect(request->conninfo);
 	reason = begin_fork(&repair);
 	if (reason != NULL)
 	{
