@@ -143,8 +143,8 @@ typedef int LoggedSlruPage;
 #endif
 
 /*
- * Connects to a server for queries in a database.  PostgreSQL 16 can insist on a
- * password, and 17 connects without replication, too.
+ * Connects to a server for queries in a database.  PostgreSQL 16 can insist on
+ * a password, and 17 connects without replication, too.
  */
 #if PG_VERSION_NUM >= 170000
 #define walredo_connect_database(conninfo, name, error) \

@@ -170,7 +170,8 @@ static const BlockRule block_rules[] = {
 	 * is freed is initialized before.
 	 */
 	{RM_HASH_ID, XLOG_HASH_SQUEEZE_PAGE, NOT_FLAGS, 1, 1, MAY_STAMP, true},
-	{RM_HASH_ID, XLOG_HASH_SQUEEZE_PAGE, NOT_FLAGS, 2, 2, STAMPS, false, false, true},
+	{RM_HASH_ID, XLOG_HASH_SQUEEZE_PAGE, NOT_FLAGS, 2, 2, STAMPS, false, false,
+	true},
 
 	/*
 	 * ginPlaceToPage() replaces the pages of a split by pages that
