@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
+	src/api/checkfuncs.o \
 	src/api/filefuncs.o \
 	src/api/historyfuncs.o \
 	src/api/imagefuncs.o \
@@ -11,6 +12,7 @@ OBJS = \
 	src/api/linkfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
+	src/api/repairfuncs.o \
 	src/api/statfuncs.o \
 	src/api/support.o \
 	src/api/tagfuncs.o \
@@ -35,12 +37,14 @@ OBJS = \
 	src/page/arena.o \
 	src/page/attempt.o \
 	src/page/bases.o \
+	src/page/cost_delay.o \
 	src/page/current.o \
 	src/page/entry_file.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
 	src/page/links.o \
+	src/page/page_at.o \
 	src/page/pending.o \
 	src/page/rebuild.o \
 	src/page/scan.o \
@@ -67,6 +71,11 @@ OBJS = \
 	src/record/xlogrecord.o \
 	src/redo/replay.o \
 	src/redo/replay_saved.o \
+	src/repair/install.o \
+	src/repair/judge.o \
+	src/repair/kept.o \
+	src/repair/peer.o \
+	src/repair/repair.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \

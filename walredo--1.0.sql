@@ -1026,6 +1026,21 @@ REVOKE ALL ON FUNCTION walredo_verify(regclass, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_verify(relname regclass, fork text, blkno int8,
+	wal_directory text DEFAULT NULL,
+	OUT blkno int8,
+	OUT page_lsn pg_lsn,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_verify_block'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify(regclass, text, int8, text) IS
+	'compare one block of a relation fork with the block rebuilt from WAL';
+REVOKE ALL ON FUNCTION walredo_verify(regclass, text, int8, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text, int8, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_verify_all(relations regclass[] DEFAULT NULL,
 	wal_directory text DEFAULT NULL,
 	OUT relation regclass,
@@ -1058,6 +1073,122 @@ GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
 	TO pg_read_server_files;
 
 --
+-- Checks on a schedule
+--
+
+-- Neither table is dumped: in another cluster, the pages are others.
+
+CREATE TABLE walredo_damage (
+	relation regclass NOT NULL,
+	fork text NOT NULL,
+	blkno int8,
+	found_in text NOT NULL,
+	kind text NOT NULL,
+	lsn pg_lsn,
+	page_lsn pg_lsn,
+	detail text,
+	first_seen timestamptz NOT NULL,
+	last_seen timestamptz NOT NULL,
+	seen_lsn pg_lsn NOT NULL,
+	repaired_at timestamptz);
+CREATE UNIQUE INDEX walredo_damage_key
+	ON walredo_damage (relation, fork, blkno, found_in, lsn)
+	NULLS NOT DISTINCT WHERE repaired_at IS NULL;
+COMMENT ON TABLE walredo_damage IS
+	'damaged blocks that walredo_check() has found';
+REVOKE ALL ON walredo_damage FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON walredo_damage TO pg_read_server_files;
+GRANT SELECT ON walredo_damage TO pg_monitor;
+
+CREATE TABLE _walredo_checked (
+	relation oid PRIMARY KEY,
+	since pg_lsn,
+	full_at timestamptz,
+	full_begun_at timestamptz);
+COMMENT ON TABLE _walredo_checked IS
+	'what walredo_check() has verified so far: relation 0 is the whole database';
+REVOKE ALL ON _walredo_checked FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON _walredo_checked TO pg_read_server_files;
+
+CREATE PROCEDURE walredo_check(relations regclass[] DEFAULT NULL,
+	"full" bool DEFAULT false, wal_directory text DEFAULT NULL)
+AS 'MODULE_PATHNAME'
+LANGUAGE C;
+COMMENT ON PROCEDURE walredo_check(regclass[], bool, text) IS
+	'verify what has changed since the last check, and keep what is found in walredo_damage';
+REVOKE ALL ON PROCEDURE walredo_check(regclass[], bool, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE walredo_check(regclass[], bool, text)
+	TO pg_read_server_files;
+
+--
+-- Repairing pages
+--
+
+CREATE FUNCTION walredo_repair(relname regclass,
+	fork text DEFAULT 'main',
+	blkno int8 DEFAULT NULL,
+	dry_run bool DEFAULT true,
+	wal_directory text DEFAULT NULL,
+	lsn pg_lsn DEFAULT NULL,
+	base bytea DEFAULT NULL,
+	conninfo text DEFAULT NULL,
+	OUT fork text,
+	OUT blkno int8,
+	OUT status text,
+	OUT page_lsn pg_lsn,
+	OUT rebuilt_lsn pg_lsn,
+	OUT source text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text) IS
+	'replace damaged blocks of a fork by those rebuilt from WAL, or say what would be replaced';
+REVOKE ALL ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_repair_undo(id int8)
+RETURNS int8
+AS 'MODULE_PATHNAME', 'walredo_undo_repair'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_repair_undo(int8) IS
+	'put back the page that a repair has replaced';
+REVOKE ALL ON FUNCTION walredo_repair_undo(int8) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_repair_undo(int8) TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_get_repairs(
+	OUT id int8,
+	OUT started_at timestamptz,
+	OUT finished_at timestamptz,
+	OUT role text,
+	OUT database text,
+	OUT relation text,
+	OUT tag walredo_tag,
+	OUT source text,
+	OUT page_lsn pg_lsn,
+	OUT rebuilt_lsn pg_lsn,
+	OUT image_lsn pg_lsn,
+	OUT undo_of int8,
+	OUT old_page bytea,
+	OUT new_page bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_get_repairs'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _walredo_get_repairs() IS
+	'implementation of view walredo_repairs';
+REVOKE ALL ON FUNCTION _walredo_get_repairs() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_get_repairs() TO pg_read_server_files;
+
+CREATE VIEW walredo_repairs AS
+	SELECT * FROM _walredo_get_repairs();
+COMMENT ON VIEW walredo_repairs IS
+	'repairs of pages, with what was replaced and what has taken its place';
+REVOKE ALL ON walredo_repairs FROM PUBLIC;
+GRANT SELECT ON walredo_repairs TO pg_read_server_files;
+
+--
 -- Statistics
 --
 
@@ -1083,6 +1214,8 @@ CREATE FUNCTION _walredo_get_stat(
 	OUT kills_idle int8,
 	OUT kills_size int8,
 	OUT kills_output int8,
+	OUT checks int8,
+	OUT damaged_blocks int8,
 	OUT wait_time int8[],
 	OUT redo_time int8[],
 	OUT launch_time int8[],
@@ -1091,7 +1224,8 @@ CREATE FUNCTION _walredo_get_stat(
 	OUT native_time int8[],
 	OUT native_request_records int8[],
 	OUT native_request_bytes int8[],
-	OUT stats_reset timestamptz)
+	OUT stats_reset timestamptz,
+	OUT last_check timestamptz)
 RETURNS record
 AS 'MODULE_PATHNAME', 'walredo_get_stat'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;

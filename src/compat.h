@@ -143,6 +143,48 @@ typedef int LoggedSlruPage;
 #endif
 
 /*
+ * Connects to a server for queries in a database.  PostgreSQL 16 can insist on
+ * a password, and 17 connects without replication, too.
+ */
+#if PG_VERSION_NUM >= 170000
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, true, false, name, error)
+#elif PG_VERSION_NUM >= 160000
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, false, name, error)
+#else
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, name, error)
+#endif
+
+/* Makes a buffer, which the caller has locked, one that has not been read. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_invalidate_buffer(desc) \
+	UnlockBufHdrExt(desc, LockBufHdr(desc), 0, BM_VALID, 0)
+#else
+#define walredo_invalidate_buffer(desc) \
+	UnlockBufHdr(desc, LockBufHdr(desc) & ~BM_VALID)
+#endif
+
+/* Does the server accept what is in a file as this block? */
+#if PG_VERSION_NUM >= 180000
+#define walredo_page_is_verified(page, blkno) \
+	PageIsVerified((PageData *) (page), blkno, 0, NULL)
+#else
+#define walredo_page_is_verified(page, blkno) \
+	PageIsVerifiedExtended((Page) (page), blkno, 0)
+#endif
+
+/* Since PostgreSQL 16, one function checks who owns an object. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_relation_ownercheck(relid, role) \
+	object_ownercheck(RelationRelationId, relid, role)
+#else
+#define walredo_relation_ownercheck(relid, role) \
+	pg_class_ownercheck(relid, role)
+#endif
+
+/*
  * Since PostgreSQL 19, the name of a lock tranche is given when the tranche is
  * created, and is kept in shared memory.  Before, each process registers it.
  */

@@ -20,6 +20,7 @@
 #include "page/bases.h"
 #include "page/current.h"
 #include "page/diff.h"
+#include "page/page_at.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "record/tag.h"
@@ -235,98 +236,6 @@ report_no_image(WalredoPageScan *scan, const char *directory, XLogRecPtr lsn,
 			 errhint("Specify a base image.")));
 }
 
-/* A base image that the caller has given. */
-typedef struct GivenBase
-{
-	const bytea *image;			/* NULL if there is none */
-	XLogRecPtr	lsn;			/* as of which it is, or InvalidXLogRecPtr */
-} GivenBase;
-
-static const GivenBase no_base = {NULL, InvalidXLogRecPtr};
-
-/* Gives a rebuild the base image of a page, if there is one. */
-static void
-set_base(WalredoRebuild *rebuild, const WalredoTag *tag, const GivenBase *base)
-{
-	if (base->image != NULL)
-		walredo_rebuild_set_base(rebuild, tag, base->image, base->lsn);
-}
-
-/*
- * Checks a base image that is to become a page as of lsn, and what the caller
- * says that it is as of.  ERROR 22023 if they do not fit together.
- */
-static void
-check_base(const WalredoTag *tag, const GivenBase *base, XLogRecPtr lsn)
-{
-	XLogRecPtr	page_lsn = InvalidXLogRecPtr;
-
-	if (base->image == NULL && base->lsn != InvalidXLogRecPtr)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("base_lsn was specified, but there is no base image")));
-	if (base->image != NULL && tag->kind == WALREDO_TAG_REL)
-		page_lsn = PageGetLSN((Page) VARDATA(base->image));
-	if (page_lsn > lsn || base->lsn > lsn)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("base image is newer than the LSN asked for"),
-				 errdetail("The base image has LSN %X/%X, but the page is requested as of %X/%X.",
-						   LSN_FORMAT_ARGS(Max(page_lsn, base->lsn)),
-						   LSN_FORMAT_ARGS(lsn)),
-				 errhint("Specify an older image of the page, or none.")));
-	if (base->lsn != InvalidXLogRecPtr && page_lsn > base->lsn)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("base image is newer than base_lsn"),
-				 errdetail("The base image has LSN %X/%X, but base_lsn is %X/%X.",
-						   LSN_FORMAT_ARGS(page_lsn),
-						   LSN_FORMAT_ARGS(base->lsn))));
-}
-
-/*
- * Begins to read WAL for a page as of lsn.  There are these cases:
- *
- * If the caller says what the base image is as of, only WAL from there on is
- * needed, and it must be there.
- *
- * If the base image has an LSN, WAL is read back to there, if it reaches back
- * so far.  Otherwise WAL is read back to its beginning, because the page may
- * have been unchanged for long after its LSN.
- *
- * If there is no base image, one may come from a backup.
- */
-static WalredoPageScan *
-begin_page_scan(const WalredoPageFilter *filter, const char *directory,
-				WalredoBases *bases, const GivenBase *base, XLogRecPtr lsn)
-{
-	XLogRecPtr	floor = InvalidXLogRecPtr;
-
-	if (base->image == NULL)
-		return walredo_page_scan_back(filter, directory, bases,
-									  InvalidXLogRecPtr, lsn, lsn);
-	if (base->lsn != InvalidXLogRecPtr)
-		return walredo_page_scan_begin(filter, directory, base->lsn, lsn);
-	if (filter->tag.kind == WALREDO_TAG_REL)
-		floor = PageGetLSN((Page) VARDATA(base->image));
-	return walredo_page_scan_back(filter, directory, NULL, floor, lsn, lsn);
-}
-
-/*
- * If WAL was removed before it could be read, forgets what came before the gap,
- * and begins again with the base image.
- */
-static void
-forget_before_gap(WalredoPageScan *scan, WalredoRebuild *rebuild,
-				  const GivenBase *base)
-{
-	if (!scan->has_restarted)
-		return;
-	walredo_rebuild_reset(rebuild);
-	set_base(rebuild, &scan->filter->tag, base);
-	scan->has_restarted = false;
-}
-
 /*
  * Could the server's own page be what a page was at the LSN up to which a
  * rebuild has it, and of which the rebuild has no image?
@@ -380,50 +289,38 @@ current_page(WalredoCurrent *current, int fork,
  */
 static bytea *
 page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
-		const GivenBase *base, const char *directory)
+		const WalredoGivenBase *base, const char *directory)
 {
-	WalredoPageFilter *filter = walredo_filter_page(tag);
-	WalredoRebuild *rebuild = walredo_rebuild_create();
-	WalredoBases *bases = base->image != NULL ?
-		palloc0(sizeof(WalredoBases)) : walredo_bases_open();
-	WalredoRebuiltPage page;
-	WalredoPageScan *scan;
+	WalredoPageAt *at;
+	WalredoRebuiltPage *page;
+	bytea	   *image;
 
 	if (OidIsValid(relid))
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
 		check_is_logged(tag->forknum);
 
-	/* This also checks the length of the base image. */
-	set_base(rebuild, tag, base);
-	check_base(tag, base, lsn);
-	scan = begin_page_scan(filter, directory, bases, base, lsn);
-	walredo_rebuild_set_backup(rebuild, bases->backup, bases->lsn);
-	while (walredo_page_scan_next(scan))
-	{
-		forget_before_gap(scan, rebuild, base);
-		walredo_page_scan_add(scan, rebuild);
-	}
-	forget_before_gap(scan, rebuild, base);
+	at = walredo_page_at_read(tag, lsn, base, directory);
 	if (OidIsValid(relid))
 		check_files_are_older(&relid, tag, 1, directory,
-							  walredo_page_scan_end_lsn(scan));
-	walredo_rebuild_get(rebuild, tag, &page);
-	if (page.image == NULL && base->image == NULL &&
-		may_be_current(bases, &page))
+							  walredo_page_scan_end_lsn(at->scan));
+	walredo_page_at_get(at);
+	page = &at->page;
+	if (page->image == NULL && base->image == NULL &&
+		may_be_current(at->bases, page))
 	{
 		WalredoCurrent *current;
 
-		current = walredo_current_begin(tag, 1, true, directory, scan->reader,
-										walredo_page_scan_end_lsn(scan));
-		page.image = current_page(current, 0, tag, &page);
+		current = walredo_current_begin(tag, 1, true, directory,
+										at->scan->reader,
+										walredo_page_scan_end_lsn(at->scan));
+		page->image = current_page(current, 0, tag, page);
 	}
-	if (page.image == NULL)
-		report_no_image(scan, directory, lsn, bases, &page);
-
-	walredo_page_scan_end(scan);
-	walredo_rebuild_free(rebuild);
-	return page.image;
+	if (page->image == NULL)
+		report_no_image(at->scan, directory, lsn, at->bases, page);
+	image = page->image;
+	walredo_page_at_end(at);
+	return image;
 }
 
 /*
@@ -432,7 +329,7 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 Datum
 walredo_page_at(PG_FUNCTION_ARGS)
 {
-	GivenBase	base = no_base;
+	WalredoGivenBase base = {NULL, InvalidXLogRecPtr};
 
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -452,6 +349,7 @@ static bytea *
 relation_page_at(Oid relid, const char *fork, int64 blkno, XLogRecPtr lsn,
 				 const char *directory)
 {
+	const WalredoGivenBase no_base = {NULL, InvalidXLogRecPtr};
 	WalredoTag	tag;
 
 	walredo_tag_of_relation(relid, fork, blkno, &tag);
@@ -537,7 +435,7 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
 {
 	int			nargs = PG_NARGS();
 	char	   *args[5] = {NULL};
-	GivenBase	base = no_base;
+	WalredoGivenBase base = {NULL, InvalidXLogRecPtr};
 	bytea	   *page;
 	WalredoTag	tag;
 	Datum		lsn;

@@ -58,6 +58,13 @@ typedef struct WalredoLinksResult
 	int			num_passes;		/* how often WAL was read */
 	XLogRecPtr	first_lsn;		/* where the range began, and the end LSN of */
 	XLogRecPtr	end_lsn;		/* the last record that was read */
+
+	/*
+	 * For walredo_links_check_page() only: the end LSN of the newest record
+	 * that makes the page without an image of it, or ends it, so that what
+	 * was before is of no concern; or 0/0.
+	 */
+	XLogRecPtr	made_lsn;
 } WalredoLinksResult;
 
 /*
@@ -79,5 +86,15 @@ extern void walredo_links_check(const char *directory, XLogRecPtr start_lsn,
 								XLogRecPtr end_lsn, const WalredoTag *forks,
 								int nforks, WalredoLinkCallback callback,
 								void *arg, WalredoLinksResult *result);
+
+/*
+ * The same for one page, in the server's WAL from start_lsn on to its end,
+ * which is fast where there are indexes of WAL.
+ */
+extern void walredo_links_check_page(const WalredoTag *tag,
+									 const char *directory,
+									 XLogRecPtr start_lsn,
+									 WalredoLinkCallback callback, void *arg,
+									 WalredoLinksResult *result);
 
 #endif							/* WALREDO_LINKS_H */
