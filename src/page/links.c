@@ -193,20 +193,23 @@ static const BlockRule default_rule = {.stamp = STAMPS};
 
 /*
  * VACUUM sets bits of the visibility map with a record that stamps the map's
- * page.  Other records clear bits.  In older minor releases, these do not name
- * the map's page; where they do, they stamp it only if bits were set.  (Redo
- * can find other bits than the server did: CREATE DATABASE logs images of the
- * map without what it takes for free space.)
+ * page: until PostgreSQL 18 one of its own, since then the one that prunes.
+ * The records of changes of the heap clear bits.  In older minor releases,
+ * these do not name the map's page; where they do, they stamp it only if bits
+ * were set.  (Redo can find other bits than the server did: CREATE DATABASE logs
+ * images of the map without what it takes for free space.)
  */
 static const BlockRule map_rule = {.stamp = MAY_STAMP};
 
 static const BlockRule *
 find_rule(const XLogRecord *record, const WalredoBlockRef *block)
 {
+	uint8		op = record->xl_info & XLOG_HEAP_OPMASK;
+
 	if (block->forknum == VISIBILITYMAP_FORKNUM &&
 		(record->xl_rmid == RM_HEAP_ID ||
 		 (record->xl_rmid == RM_HEAP2_ID &&
-		  (record->xl_info & XLOG_HEAP_OPMASK) != 0x40)))
+		  (op == XLOG_HEAP2_MULTI_INSERT || op == XLOG_HEAP2_LOCK_UPDATED))))
 		return &map_rule;
 	if (record->xl_rmid == RM_HEAP_ID || record->xl_rmid == RM_BTREE_ID)
 		return &default_rule;
