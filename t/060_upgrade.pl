@@ -360,6 +360,8 @@ SQL
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_files(pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
+	'walredo_verify_images(pg_lsn,pg_lsn,text)' =>
+	  "SELECT * FROM \@.walredo_verify_images(#)",
 	'walredo_wal_range(text)' =>
 	  "SELECT count(*) > 0 FROM \@.walredo_wal_range()",
 	'walredo_index_wal(text)' =>
