@@ -117,7 +117,8 @@ SQL
 	't|t|t|t',
 	'what the table has of it');
 
-like(check(''), qr/^WARNING:.*\nDETAIL:.*\n\z/, 'it is found again');
+like(check(''), qr/^WARNING:.*\nDETAIL:  A write was lost.*\n\z/,
+	'it is found again');
 is( query(<<'SQL'),
 SELECT count(*), bool_and(last_seen > first_seen) FROM walredo_damage
 SQL
@@ -154,7 +155,7 @@ leave_behind();
 damage_blocks([ $file{later}, 5, 'zzz' ]);
 is(check(''), '', 'a block that WAL does not name any more');
 like(check("'{later}', true"),
-	qr/^WARNING:  XX001: block 5 of fork "main" of relation "later" is damaged\n.*\n\z/,
+	qr/^WARNING:  XX001: block 5 of fork "main" of relation "later" is damaged\nDETAIL:  The page.*\n\z/,
 	'a full check of the relation finds it');
 is(damage(), "later|main|5|server|contents|f\nt|main|3|server|lost write|t",
 	'it is in the table, too');
@@ -192,6 +193,30 @@ query('DROP TABLE gone');
 is(check(''), '', 'it is gone');
 is(query('SELECT repaired_at IS NOT NULL FROM walredo_damage'),
 	't', 'what was found of it is over');
+query('DELETE FROM walredo_damage');
+
+#
+# On disk
+#
+
+query("SELECT fill('disk')");
+$file{disk} = path_of($node, 'postgres', 'disk');
+leave_behind();
+$page = read_block($file{disk}, 2);
+overwrite($file{disk}, 2 * $page_size + 8150, 'zzz');
+is(check("'{disk}', true"), '', 'damage that shared buffers hide');
+like(check("'{disk}', true, true"),
+	qr/^WARNING:  XX001: block 2 of fork "main" of relation "disk" is damaged
+DETAIL:  The page in the file has LSN .* is not dirty\.
+\z/, 'is found on disk');
+is(damage(), 'disk|main|2|disk|contents|f', 'it is in the table');
+like(check("'{disk}'"), qr/\nDETAIL:  The page in the file has/, 'it is looked at again, on disk');
+write_block($file{disk}, 2, $page);
+is(check("'{disk}'"), '', 'it has been put back');
+is(damage(), 'disk|main|2|disk|contents|t', 'the table says so');
+query('UPDATE disk SET p = \'hint\' WHERE i % 3 = 0');
+query('SELECT count(*) FROM disk');
+is(check("'{disk}', true, true"), '', 'pages that are dirty are left out');
 query('DELETE FROM walredo_damage');
 
 #

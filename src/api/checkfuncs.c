@@ -80,8 +80,16 @@ static const char *const damage_names[] = {
 	[WALREDO_DAMAGE_ZEROED] = "zeroed",
 	[WALREDO_DAMAGE_LSN] = "LSN",
 	[WALREDO_DAMAGE_MISSING] = "missing",
-	[WALREDO_DAMAGE_UNREADABLE] = "unreadable"
+	[WALREDO_DAMAGE_UNREADABLE] = "unreadable",
+	[WALREDO_DAMAGE_DISK] = "contents"
 };
+
+/* Where damage was found, for the table. */
+static inline const char *
+place_of_damage(WalredoDamage damage)
+{
+	return damage == WALREDO_DAMAGE_DISK ? "disk" : "server";
+}
 
 /* What is known of a relation, or with InvalidOid, of the whole database. */
 typedef struct CheckedRelation
@@ -99,6 +107,7 @@ typedef struct Check
 	List	   *relids;			/* to be checked */
 	bool		is_whole;		/* they are all that the database has */
 	bool		is_full;
+	bool		from_disk;		/* as in WalredoVerifyOptions */
 	const char *directory;		/* as for walredo_reader_begin() */
 
 	char	   *damage;			/* name of the table walredo_damage */
@@ -328,7 +337,7 @@ record_results(bool keep, void *arg)
 		record_damage(check, DatumGetObjectId(values[RESULT_RELATION]),
 					  forkNames[DatumGetInt32(values[RESULT_FORK])],
 					  (BlockNumber) DatumGetInt64(values[RESULT_BLKNO]),
-					  "server",
+					  place_of_damage(DatumGetInt32(values[RESULT_DAMAGE])),
 					  damage_names[DatumGetInt32(values[RESULT_DAMAGE])],
 					  InvalidXLogRecPtr,
 					  DatumGetLSN(values[RESULT_PAGE_LSN]),
@@ -463,7 +472,8 @@ verify_relations(Check *check, List *relids, XLogRecPtr since)
 	WalredoVerifySink sink = {keep_result, record_results, check};
 	WalredoVerifyOptions options = {
 		.directory = check->directory,
-		.since = since
+		.since = since,
+		.from_disk = check->from_disk
 	};
 	TupleDesc	tupdesc = CreateTemplateTupleDesc(NUM_RESULT_COLUMNS);
 	WalredoVerifyFork *forks;
@@ -581,10 +591,12 @@ typedef struct SeenBlock
 {
 	WalredoVerifyFork fork;		/* blkno is 0 if ... */
 	bool		is_fork;		/* ... the fork as a whole was damaged */
+	bool		on_disk;		/* it was damaged in the file only */
 	XLogRecPtr	seen_lsn;		/* it was damaged at this LSN */
 
 	bool		has_result;
 	WalredoVerifyResult result;
+	MemoryContext context;		/* of its detail */
 } SeenBlock;
 
 /* A WalredoVerifySink's report: keeps the result for the block, or fork. */
@@ -598,7 +610,8 @@ keep_seen(const WalredoVerifyResult *result, void *arg)
 	block->has_result = true;
 	block->result = *result;
 	if (result->detail != NULL)
-		block->result.detail = pstrdup(result->detail);
+		block->result.detail = MemoryContextStrdup(block->context,
+												   result->detail);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -626,20 +639,22 @@ record_sound(Check *check, const SeenBlock *block)
 	add_text_arg(&args, forkNames[block->fork.forknum]);
 	add_block_arg(&args,
 				  block->is_fork ? InvalidBlockNumber : block->fork.blkno);
-	if (block->has_result && block->result.start_lsn > block->seen_lsn)
+	add_text_arg(&args, block->on_disk ? "disk" : "server");
+	if (!block->on_disk && block->has_result &&
+		block->result.start_lsn > block->seen_lsn)
 	{
 		add_text_arg(&args,
 					 psprintf("WAL has logged the page anew at %X/%X, and the page agrees with that. The damage may be in WAL, too.",
 							  LSN_FORMAT_ARGS(block->result.start_lsn)));
-		run_statement(psprintf("UPDATE %s SET kind = 'logged', detail = $4"
+		run_statement(psprintf("UPDATE %s SET kind = 'logged', detail = $5"
 							   " WHERE relation = $1 AND fork = $2 AND blkno IS NOT DISTINCT FROM $3"
-							   " AND found_in = 'server' AND repaired_at IS NULL",
+							   " AND found_in = $4 AND repaired_at IS NULL",
 							   check->damage), &args);
 		return;
 	}
 	run_statement(psprintf("UPDATE %s SET repaired_at = pg_catalog.clock_timestamp()"
 						   " WHERE relation = $1 AND fork = $2 AND blkno IS NOT DISTINCT FROM $3"
-						   " AND found_in = 'server' AND repaired_at IS NULL",
+						   " AND found_in = $4 AND repaired_at IS NULL",
 						   check->damage), &args);
 }
 
@@ -648,7 +663,10 @@ static void
 look_again(Check *check, SeenBlock *block)
 {
 	WalredoVerifySink sink = {keep_seen, end_seen, block};
-	WalredoVerifyOptions options = {.directory = check->directory};
+	WalredoVerifyOptions options = {
+		.directory = check->directory,
+		.from_disk = block->on_disk
+	};
 
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(block->fork.relid)))
 		walredo_verify_forks(&block->fork, 1, &options, &sink);
@@ -658,7 +676,8 @@ look_again(Check *check, SeenBlock *block)
 		record_damage(check, block->fork.relid,
 					  forkNames[block->fork.forknum],
 					  block->is_fork ? InvalidBlockNumber : block->fork.blkno,
-					  "server", damage_names[block->result.damage],
+					  place_of_damage(block->result.damage),
+					  damage_names[block->result.damage],
 					  InvalidXLogRecPtr, block->result.page_lsn,
 					  block->result.detail);
 }
@@ -677,8 +696,8 @@ look_at_damage(Check *check)
 	add_relations_arg(&args, check->relids, check->is_whole);
 	add_time_arg(&args, check->begun_at);
 	add_arg(&args, INT4OID, Int32GetDatum(MAX_SEEN_AGAIN), false);
-	run_statement(psprintf("SELECT relation::oid, fork, blkno, seen_lsn FROM %s"
-						   " WHERE found_in = 'server' AND repaired_at IS NULL AND last_seen < $2"
+	run_statement(psprintf("SELECT relation::oid, fork, blkno, seen_lsn, found_in = 'disk' FROM %s"
+						   " WHERE found_in IN ('server', 'disk') AND repaired_at IS NULL AND last_seen < $2"
 						   " AND ($1 IS NULL OR relation::oid = ANY ($1))"
 						   " ORDER BY pg_catalog.random() LIMIT $3",
 						   check->damage), &args);
@@ -690,8 +709,8 @@ look_at_damage(Check *check)
 		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		SeenBlock  *block = &blocks[i];
-		Datum		values[4];
-		bool		isnull[4];
+		Datum		values[5];
+		bool		isnull[5];
 
 		for (int j = 0; j < lengthof(values); j++)
 			values[j] = SPI_getbinval(tuple, tupdesc, j + 1, &isnull[j]);
@@ -701,7 +720,9 @@ look_at_damage(Check *check)
 		block->is_fork = isnull[2];
 		if (!isnull[2])
 			block->fork.blkno = (BlockNumber) DatumGetInt64(values[2]);
+		block->context = check->step;
 		block->seen_lsn = DatumGetLSN(values[3]);
+		block->on_disk = DatumGetBool(values[4]);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	for (uint64 i = 0; i < nblocks; i++)
@@ -883,7 +904,8 @@ lock_check(Oid procid, LOCKTAG *tag)
 }
 
 /*
- * walredo_check(relations regclass[], "full" bool, wal_directory text)
+ * walredo_check(relations regclass[], "full" bool, from_disk bool,
+ *				 wal_directory text)
  */
 Datum
 walredo_check(PG_FUNCTION_ARGS)
@@ -907,7 +929,8 @@ walredo_check(PG_FUNCTION_ARGS)
 	foreach(lc, check->relids)
 		walredo_check_verifiable(lfirst_oid(lc));
 	check->is_full = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	check->directory = walredo_getarg_cstring(fcinfo, 2);
+	check->from_disk = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	check->directory = walredo_getarg_cstring(fcinfo, 3);
 	check->step = AllocSetContextCreate(CurrentMemoryContext, "walredo check",
 										ALLOCSET_DEFAULT_SIZES);
 	schema = get_namespace_name(get_func_namespace(procid));
