@@ -9,6 +9,7 @@ OBJS = \
 	src/api/historyfuncs.o \
 	src/api/imagefuncs.o \
 	src/api/indexfuncs.o \
+	src/api/linkfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
 	src/api/repairfuncs.o \
@@ -42,6 +43,7 @@ OBJS = \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
+	src/page/links.o \
 	src/page/page_at.o \
 	src/page/pending.o \
 	src/page/rebuild.o \

@@ -872,6 +872,24 @@ REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_verify_images(start_lsn pg_lsn, end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT lsn pg_lsn,
+	OUT tag walredo_tag,
+	OUT page_lsn pg_lsn,
+	OUT expected_lsn pg_lsn,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_verify_images(pg_lsn, pg_lsn, text) IS
+	'find page images in WAL that were taken of pages that had lost writes';
+REVOKE ALL ON FUNCTION walredo_verify_images(pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify_images(pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_files(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,

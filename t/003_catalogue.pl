@@ -327,7 +327,7 @@ sub message_of
 	$message =~ s/" *UINT64_FORMAT *"/%u/g;
 	$message =~ s/\\"/"/g;
 	$message =~ s{%X/%X}{…}g;
-	$message =~ s{%[-+ 0-9.*]*(?:hh|h|l|ll|z)?[a-zA-Z]}{…}g;
+	$message =~ s{%[-+ 0-9.*]*(?:hh|h|ll|l|z)?[a-zA-Z]}{…}g;
 	$message =~ s{…/?…}{…}g;
 	return $message;
 }
