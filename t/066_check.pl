@@ -178,6 +178,29 @@ is( query("SELECT repaired_at IS NOT NULL FROM walredo_damage WHERE relation = '
 query('DELETE FROM walredo_damage');
 
 #
+# A lost write that WAL has an image of
+#
+
+query("SELECT fill('washed')");
+$file{washed} = path_of($node, 'postgres', 'washed');
+leave_behind();
+$page = read_block($file{washed}, 4);
+query("UPDATE washed SET p = 'lost' WHERE ctid = '(4,1)'");
+query('CHECKPOINT');
+damage_blocks([ $file{washed}, 4, $page ]);
+query("CHECKPOINT; UPDATE washed SET p = 'new' WHERE ctid = '(4,2)'");
+is(query("SELECT status FROM walredo_verify('washed', 'main', 4)"),
+	'ok', 'the page agrees with WAL');
+like(check(''),
+	qr/^WARNING:  XX001: block 4 of fork "main" of relation "washed" is damaged\n/,
+	'WAL tells what was lost');
+is(damage(), 'washed|main|4|WAL|lost write|f', 'it is in the table');
+is(query('SELECT lsn > page_lsn FROM walredo_damage'), 't', 'with its LSN');
+query('UPDATE walredo_damage SET repaired_at = now()');
+is(check("'{washed}', true"), '', 'it is not reported again');
+query('DELETE FROM walredo_damage');
+
+#
 # Files, and relations that go
 #
 
@@ -225,7 +248,7 @@ query('DELETE FROM walredo_damage');
 
 $node->append_conf('postgresql.conf', 'wal_keep_size = 0');
 $node->reload;
-query("SELECT fill('t' || g, 5000) FROM generate_series(1, 8) g");
+query("SELECT fill('t' || g, 8000) FROM generate_series(1, 8) g");
 query('SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
 query('SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
 like(check(''),
@@ -242,8 +265,9 @@ query("UPDATE t$_ SET p = 'new' WHERE ctid = '(1,1)'") foreach 1 .. 8;
 query('CHECKPOINT');
 my $session = session($node, 'postgres');
 my $pid = (run_query($session, 'SELECT pg_backend_pid()'))[0];
-run_query($session, "SET vacuum_cost_delay = '10ms'");
-run_query($session, 'SET vacuum_cost_limit = 100');
+run_query($session, "SET vacuum_cost_delay = '50ms'");
+run_query($session, 'SET vacuum_cost_limit = 50');
+run_query($session, "SET vacuum_cost_page_$_ = 5") foreach qw(hit miss);
 begin_query($session, "CALL walredo_check(full => true)");
 ok( $node->poll_query_until('postgres', <<'SQL'),
 SELECT count(*) > 0 FROM _walredo_checked

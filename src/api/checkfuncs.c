@@ -51,9 +51,12 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
+#include "page/cost_delay.h"
+#include "page/links.h"
 #include "page/verify.h"
 #include "pool/client.h"
 #include "stats/stats.h"
+#include "record/tag.h"
 #include "storage/bufmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
@@ -285,11 +288,16 @@ record_damage(Check *check, Oid relid, const char *fork, BlockNumber blkno,
 	add_lsn_arg(&args, check->begin_lsn);
 	run_statement(psprintf("INSERT INTO %s AS d (relation, fork, blkno, found_in, kind, lsn, page_lsn, detail, first_seen, last_seen, seen_lsn)"
 						   " SELECT $1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $9"
+						   " WHERE NOT EXISTS (SELECT FROM %s o WHERE o.relation = $1 AND o.fork = $2 AND o.blkno = $3"
+						   " AND o.found_in = $4 AND o.lsn = $6 AND o.repaired_at IS NOT NULL)"
 						   " ON CONFLICT (relation, fork, blkno, found_in, lsn) WHERE repaired_at IS NULL"
 						   " DO UPDATE SET kind = excluded.kind, page_lsn = excluded.page_lsn, detail = excluded.detail,"
 						   " last_seen = excluded.last_seen, seen_lsn = excluded.seen_lsn",
-						   check->damage), &args);
+						   check->damage, check->damage), &args);
 
+	/* What is wrong in WAL stays there when the page has been repaired. */
+	if (SPI_processed == 0)
+		return;
 	walredo_count(STAT_DAMAGED_BLOCKS, 1);
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
@@ -582,6 +590,53 @@ next_batch(Check *check, List **relids)
 }
 
 /* ----------------------------------------
+ * What WAL has wrong
+ * ----------------------------------------
+ */
+
+/* A WalredoLinkCallback: records a page that was logged after a lost write. */
+static void
+record_link(const WalredoBrokenLink *link, void *arg)
+{
+	Check	   *check = arg;
+	const WalredoTag *tag = &link->tag;
+	MemoryContext old_context;
+	Oid			relid;
+
+	if (tag->kind != WALREDO_TAG_REL ||
+		(OidIsValid(tag->dbOid) && tag->dbOid != MyDatabaseId))
+		return;
+
+	/* The relation may have another file now, or be gone. */
+	relid = RelidByRelfilenumber(tag->spcOid, tag->relNumber);
+	if (!OidIsValid(relid) ||
+		(!check->is_whole && !list_member_oid(check->relids, relid)))
+		return;
+	old_context = MemoryContextSwitchTo(check->step);
+	record_damage(check, relid, forkNames[tag->forknum],
+				  (BlockNumber) tag->number, "WAL",
+				  damage_names[link->page_lsn < link->expected_lsn ?
+							   WALREDO_DAMAGE_LOST_WRITE : WALREDO_DAMAGE_LSN],
+				  link->lsn, link->page_lsn, link->detail);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Checks the images in WAL since an LSN, or in all WAL. */
+static void
+check_images(Check *check, XLogRecPtr since)
+{
+	char	   *directory = walredo_wal_with_local(check->directory);
+	WalredoLinksResult result;
+
+	walredo_links_check(directory, since, WALREDO_END_OF_WAL, NULL, 0,
+						record_link, check, &result);
+	walredo_cost_of_wal(result.end_lsn -
+						Min(result.first_lsn, result.end_lsn));
+	commit_step(check);
+	walredo_cost_delay_point();
+}
+
+/* ----------------------------------------
  * Damage that was found before
  * ----------------------------------------
  */
@@ -756,7 +811,8 @@ begin_full_check(Check *check)
 }
 
 /*
- * Verifies what WAL has changed of relations that were checked before.  Those
+ * Checks the images in WAL since relations were checked before, or in all WAL if
+ * this is a full check, and verifies what WAL has changed of them since.  Those
  * for which that is not possible, because WAL has been removed, are added to
  * *full.
  */
@@ -766,10 +822,13 @@ check_changed(Check *check, List *relids, List **full)
 	XLogRecPtr	since = PG_UINT64_MAX;
 	ListCell   *lc;
 
-	if (relids == NIL)
-		return;
 	foreach(lc, relids)
 		since = Min(since, known_since(check, lfirst_oid(lc)));
+	if (relids == NIL)
+	{
+		check_images(check, WALREDO_START_OF_WAL);
+		return;
+	}
 	if (!has_wal_since(check, since))
 	{
 		ereport(NOTICE,
@@ -777,8 +836,10 @@ check_changed(Check *check, List *relids, List **full)
 				 errdetail("All blocks are verified, instead of those that WAL from %X/%X on has changed.",
 						   LSN_FORMAT_ARGS(since))));
 		*full = list_concat_unique_oid(*full, relids);
+		check_images(check, WALREDO_START_OF_WAL);
 		return;
 	}
+	check_images(check, check->is_full ? WALREDO_START_OF_WAL : since);
 	verify_relations(check, relids, since);
 	if (!check->is_whole)
 		save_checked(check, relids, check->redo_lsn, false);
