@@ -811,9 +811,10 @@ begin_full_check(Check *check)
 }
 
 /*
- * Checks the images in WAL since relations were checked before, or in all WAL if
- * this is a full check, and verifies what WAL has changed of them since.  Those
- * for which that is not possible, because WAL has been removed, are added to
+ * Checks the images in WAL since relations were checked before, or in all WAL
+ * if this is a full check, and verifies what WAL has changed of them since.
+ * Those for which that is not possible, because WAL has been removed, are added
+ * to
  * *full.
  */
 static void

@@ -139,10 +139,10 @@ is_dirty(Buffer buffer)
 
 /*
  * While we hold a share lock on a clean buffer, nobody can change the page but
- * for hint bits, which makes the buffer dirty, and nobody writes it before that.
- * So if hint bits are set, and the page is written, while we read the file, we
- * may get a torn page, whose checksum is wrong.  As pg_basebackup does, read it
- * once more then.
+ * for hint bits, which makes the buffer dirty, and nobody writes it before
+ * that. So if hint bits are set, and the page is written, while we read the
+ * file, we may get a torn page, whose checksum is wrong.  As pg_basebackup
+ * does, read it once more then.
  */
 bool
 walredo_copy_live_and_disk(Relation rel, ForkNumber forknum,

@@ -245,9 +245,9 @@ copy_live_page(void *arg)
 }
 
 /*
- * Keeps the page that a file has, and the one in shared buffers, unless only the
- * LSN and the checksum differ.  In shared buffers, the checksum is not kept up
- * to date.
+ * Keeps the page that a file has, and the one in shared buffers, unless only
+ * the LSN and the checksum differ.  In shared buffers, the checksum is not kept
+ * up to date.
  */
 static void
 keep_disk_page(ForkCheck *check, WalredoBlockCheck *block, const char *page,
@@ -953,8 +953,8 @@ recheck_map(ForkCheck *check)
 
 /*
  * Compares the pages that differ between the file and shared buffers, under the
- * mask.  A block that agrees with WAL in shared buffers, but not in the file, is
- * a mismatch.
+ * mask.  A block that agrees with WAL in shared buffers, but not in the file,
+ * is a mismatch.
  */
 static void
 compare_disk(ForkCheck *check)
@@ -963,6 +963,8 @@ compare_disk(ForkCheck *check)
 	{
 		WalredoBlockCheck *block = &check->blocks[i];
 		WalredoBlockCheck disk = *block;
+		XLogRecPtr	disk_lsn;
+		XLogRecPtr	buffer_lsn;
 
 		if (block->disk == NULL || block->state != WALREDO_BLOCK_HAS_RESULT ||
 			block->result.status == WALREDO_VERIFY_MISMATCH)
@@ -970,13 +972,15 @@ compare_disk(ForkCheck *check)
 		disk.state = WALREDO_BLOCK_DIFFERS;
 		disk.live = block->disk;
 		disk.rebuilt.image = block->buffered;
-		disk.result.page_lsn = PageGetLSN((Page) block->disk);
+		disk_lsn = PageGetLSN((Page) block->disk);
+		buffer_lsn = PageGetLSN((Page) VARDATA(block->buffered));
+		disk.result.page_lsn = disk_lsn;
 		walredo_compare_masked(check->fork, check->progress, &disk, 1);
 		if (disk.result.status == WALREDO_VERIFY_MISMATCH)
 			walredo_block_set_damage(block, WALREDO_DAMAGE_DISK,
 									 psprintf("The page in the file has LSN %X/%X, and differs from the one in shared buffers, which has LSN %X/%X and is not dirty.",
-											  LSN_FORMAT_ARGS(disk.result.page_lsn),
-											  LSN_FORMAT_ARGS(PageGetLSN((Page) VARDATA(block->buffered)))));
+											  LSN_FORMAT_ARGS(disk_lsn),
+											  LSN_FORMAT_ARGS(buffer_lsn)));
 	}
 }
 
