@@ -1111,13 +1111,14 @@ REVOKE ALL ON _walredo_checked FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON _walredo_checked TO pg_read_server_files;
 
 CREATE PROCEDURE walredo_check(relations regclass[] DEFAULT NULL,
-	"full" bool DEFAULT false, wal_directory text DEFAULT NULL)
+	"full" bool DEFAULT false, from_disk bool DEFAULT false,
+	wal_directory text DEFAULT NULL)
 AS 'MODULE_PATHNAME'
 LANGUAGE C;
-COMMENT ON PROCEDURE walredo_check(regclass[], bool, text) IS
+COMMENT ON PROCEDURE walredo_check(regclass[], bool, bool, text) IS
 	'verify what has changed since the last check, and keep what is found in walredo_damage';
-REVOKE ALL ON PROCEDURE walredo_check(regclass[], bool, text) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE walredo_check(regclass[], bool, text)
+REVOKE ALL ON PROCEDURE walredo_check(regclass[], bool, bool, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE walredo_check(regclass[], bool, bool, text)
 	TO pg_read_server_files;
 
 --

@@ -184,6 +184,11 @@ typedef int LoggedSlruPage;
 	pg_class_ownercheck(relid, role)
 #endif
 
+/* Since PostgreSQL 16, pages that are read from files are aligned. */
+#if PG_VERSION_NUM < 160000
+typedef PGAlignedBlock PGIOAlignedBlock;
+#endif
+
 /*
  * Since PostgreSQL 19, the name of a lock tranche is given when the tranche is
  * created, and is kept in shared memory.  Before, each process registers it.
