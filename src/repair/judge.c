@@ -348,6 +348,8 @@ judge_without_page(const WalredoRepairFork *fork, BlockNumber blkno,
 	else if (fork->verified.tag.forknum == VISIBILITYMAP_FORKNUM)
 	{
 		/* A page without any bit set is never wrong. */
+		PageInit((Page) judgement->image.data, BLCKSZ, 0);
+		PageSetLSN((Page) judgement->image.data, rebuilt->page.last_lsn);
 		judgement->finding = WALREDO_FOUND_DAMAGED;
 		judgement->source = "nothing: all bits are cleared";
 		judgement->detail = psprintf("%s %s", problem, judgement->detail);
@@ -491,6 +493,17 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 			rebuilt.page.image != NULL)
 			judgement->rebuilt_lsn =
 				PageGetLSN((Page) VARDATA(rebuilt.page.image));
+
+		judgement->newest_lsn = rebuilt.page.last_lsn;
+		if (request->lsn != InvalidXLogRecPtr)
+		{
+			RebuildAttempt newest = rebuilt;
+
+			newest.lsn = WALREDO_END_OF_WAL;
+			if (try_rebuild(&newest, judgement))
+				judgement->newest_lsn = newest.page.last_lsn;
+			judgement->detail = NULL;
+		}
 
 		if (!look_at_block(fork, blkno, judgement))
 			return false;

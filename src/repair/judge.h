@@ -48,6 +48,7 @@ typedef struct WalredoJudgement
 	PGAlignedBlock image;
 	XLogRecPtr	rebuilt_lsn;	/* end LSN of the last record in it */
 	XLogRecPtr	wal_end;		/* WAL was read up to here */
+	XLogRecPtr	newest_lsn;		/* the newest record of the page that WAL has */
 	bool		is_doubtful;	/* see walredo_was_cut_off() */
 	const char *source;			/* what it is made from */
 	const char *detail;			/* what is wrong, as sentences */
