@@ -1150,6 +1150,24 @@ REVOKE ALL ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, 
 GRANT EXECUTE ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_repair_slru(slru text,
+	pageno int8 DEFAULT NULL,
+	dry_run bool DEFAULT true,
+	wal_directory text DEFAULT NULL,
+	OUT tag walredo_tag,
+	OUT status text,
+	OUT source text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_repair_slru(text, int8, bool, text) IS
+	'make lost pages of SLRUs anew from WAL, or say what would be made';
+REVOKE ALL ON FUNCTION walredo_repair_slru(text, int8, bool, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_repair_slru(text, int8, bool, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_repair_undo(id int8)
 RETURNS int8
 AS 'MODULE_PATHNAME', 'walredo_undo_repair'
