@@ -249,18 +249,11 @@ walredo_install_page(Relation rel, ForkNumber forknum, BlockNumber blkno,
 					 const WalredoFoundBlock *found, const char *image,
 					 XLogRecPtr *image_lsn)
 {
-	WalredoInstallOutcome outcome;
-
 	Assert(found->condition != WALREDO_BLOCK_IS_MISSING);
 	if (found->condition == WALREDO_BLOCK_IS_READABLE)
-		outcome = install_over_page(rel, forknum, blkno, found, image,
-									image_lsn);
-	else
-		outcome = install_over_damage(rel, forknum, blkno, found, image,
-									  image_lsn);
-	if (outcome == WALREDO_INSTALLED)
-		XLogFlush(*image_lsn);
-	return outcome;
+		return install_over_page(rel, forknum, blkno, found, image,
+								 image_lsn);
+	return install_over_damage(rel, forknum, blkno, found, image, image_lsn);
 }
 
 void

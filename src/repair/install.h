@@ -63,7 +63,7 @@ extern void walredo_look_at_block(Relation rel, ForkNumber forknum,
  * if the block was missing.  A full-page image of it is logged, as by
  * log_newpage_buffer(), so that standbys and later replay have it, too.
  * *image_lsn is set to the end LSN of that record, which is then also the LSN
- * of the page, unless it is all zeroes.  WAL is flushed up to there.
+ * of the page, unless it is all zeroes.  WAL is not flushed up to there.
  *
  * The relation must be locked, so that it cannot be truncated.  image has
  * BLCKSZ bytes.  A page that the server could read and that is what was found,

@@ -38,7 +38,10 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
+#include "page/bases.h"
 #include "page/page_at.h"
+#include "page/rebuild.h"
+#include "page/scan.h"
 #include "page/verify.h"
 #include "repair/judge.h"
 #include "storage/latch.h"
@@ -127,6 +130,116 @@ rebuild(void *arg)
 	work->wal_end = walredo_page_scan_end_lsn(at->scan);
 	work->backup = at->bases->backup;
 	walredo_page_at_end(at);
+}
+
+struct WalredoRebuiltFork
+{
+	WalredoRebuild *rebuild;
+	WalredoBases *bases;
+	XLogRecPtr	wal_start;
+	XLogRecPtr	wal_end;
+
+	/* The page that walredo_rebuild_next() has returned last, if any. */
+	bool		has_next;
+	WalredoTag	next_tag;
+	WalredoRebuiltPage next_page;
+
+	/* Ends of blocks have been looked for up to here, and the first found. */
+	XLogRecPtr	checked_lsn;
+	BlockNumber first_ended;
+};
+
+static void
+advance(WalredoRebuiltFork *all)
+{
+	all->has_next = walredo_rebuild_next(all->rebuild, &all->next_tag,
+										 &all->next_page);
+}
+
+void
+walredo_rebuild_fork(WalredoRepairFork *fork)
+{
+	WalredoRebuiltFork *all = palloc0(sizeof(WalredoRebuiltFork));
+	WalredoPageFilter *filter = walredo_filter_fork(&fork->verified.tag);
+	WalredoPageScan *scan;
+
+	flush_wal();
+	all->rebuild = walredo_rebuild_create();
+	all->bases = walredo_bases_open();
+	scan = walredo_page_scan_from(filter, fork->directory, all->bases,
+								  WALREDO_END_OF_WAL);
+	walredo_verify_check_reader(scan->reader);
+	walredo_rebuild_set_backup(all->rebuild, all->bases->backup,
+							   all->bases->lsn);
+	while (walredo_page_scan_add_some(scan, all->rebuild))
+		CHECK_FOR_INTERRUPTS();
+	all->wal_start = walredo_reader_first_lsn(scan->reader);
+	all->wal_end = walredo_reader_end_lsn(scan->reader);
+	all->checked_lsn = all->wal_end;
+	all->first_ended = InvalidBlockNumber;
+	walredo_page_scan_end(scan);
+	walredo_filter_free(filter);
+	walredo_rebuild_begin_fork(all->rebuild, &fork->verified.tag);
+	advance(all);
+	fork->rebuilt = all;
+}
+
+/*
+ * Takes a page from those that were rebuilt together.  False if it is not
+ * there, so that it has to be rebuilt alone.
+ */
+static bool
+take_rebuilt(const WalredoRepairFork *fork, RebuildAttempt *work)
+{
+	WalredoRebuiltFork *all = fork->rebuilt;
+
+	while (all->has_next && all->next_tag.number < work->tag.number)
+		advance(all);
+	if (!all->has_next || all->next_tag.number != work->tag.number ||
+		all->next_page.is_waiting)
+		return false;
+	work->page = all->next_page;
+	work->start_lsn = InvalidXLogRecPtr;
+	work->wal_start = all->wal_start;
+	work->wal_end = all->wal_end;
+	work->backup = all->bases->backup;
+	return true;
+}
+
+bool
+walredo_was_cut_off(const WalredoRepairFork *fork, BlockNumber blkno,
+					const WalredoJudgement *judgement)
+{
+	WalredoRebuiltFork *all = fork->rebuilt;
+	WalredoTag	tag = fork->verified.tag;
+	XLogRecPtr	start_lsn = judgement->wal_end;
+	BlockNumber first_ended = InvalidBlockNumber;
+	WalredoPageFilter *filter = walredo_filter_forks(&tag, 1, true);
+	WalredoPageScan *scan;
+
+	/* For those that were rebuilt together, do not read all again. */
+	if (all != NULL && start_lsn == all->wal_end)
+	{
+		start_lsn = all->checked_lsn;
+		first_ended = all->first_ended;
+	}
+	flush_wal();
+	scan = walredo_page_scan_begin(filter, fork->directory, start_lsn,
+								   WALREDO_END_OF_WAL);
+	while (walredo_page_scan_next(scan))
+	{
+		for (int i = 0; i < scan->num_changes; i++)
+			first_ended = Min(first_ended,
+							  (BlockNumber) scan->list[i].tag.number);
+	}
+	if (all != NULL && judgement->wal_end == all->wal_end)
+	{
+		all->checked_lsn = walredo_page_scan_end_lsn(scan);
+		all->first_ended = first_ended;
+	}
+	walredo_page_scan_end(scan);
+	walredo_filter_free(filter);
+	return blkno >= first_ended;
 }
 
 /* What a page was rebuilt from; palloc'd. */
@@ -235,6 +348,8 @@ judge_without_page(const WalredoRepairFork *fork, BlockNumber blkno,
 	else if (fork->verified.tag.forknum == VISIBILITYMAP_FORKNUM)
 	{
 		/* A page without any bit set is never wrong. */
+		PageInit((Page) judgement->image.data, BLCKSZ, 0);
+		PageSetLSN((Page) judgement->image.data, rebuilt->page.last_lsn);
 		judgement->finding = WALREDO_FOUND_DAMAGED;
 		judgement->source = "nothing: all bits are cleared";
 		judgement->detail = psprintf("%s %s", problem, judgement->detail);
@@ -353,6 +468,7 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 	const WalredoRepairRequest *request = fork->request;
 	RebuildAttempt rebuilt = {.fork = fork,.tag = fork->verified.tag};
 	WalredoFoundBlock *doubted = NULL;
+	bool		from_all;
 
 	rebuilt.tag.number = blkno;
 	for (int look = 0; look < MAX_LOOKS; look++)
@@ -366,7 +482,9 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 		judgement->rebuilt_lsn = InvalidXLogRecPtr;
 		rebuilt.lsn = request->lsn != InvalidXLogRecPtr ? request->lsn :
 			WALREDO_END_OF_WAL;
-		if (!try_rebuild(&rebuilt, judgement))
+		from_all = fork->rebuilt != NULL && look == 0 &&
+			take_rebuilt(fork, &rebuilt);
+		if (!from_all && !try_rebuild(&rebuilt, judgement))
 			return look_at_block(fork, blkno, judgement);
 		judgement->source = describe_source(&rebuilt);
 		judgement->wal_end = rebuilt.wal_end;
@@ -376,13 +494,29 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 			judgement->rebuilt_lsn =
 				PageGetLSN((Page) VARDATA(rebuilt.page.image));
 
+		judgement->newest_lsn = rebuilt.page.last_lsn;
+		if (request->lsn != InvalidXLogRecPtr)
+		{
+			RebuildAttempt newest = rebuilt;
+
+			newest.lsn = WALREDO_END_OF_WAL;
+			if (try_rebuild(&newest, judgement))
+				judgement->newest_lsn = newest.page.last_lsn;
+			judgement->detail = NULL;
+		}
+
 		if (!look_at_block(fork, blkno, judgement))
 			return false;
 		if (!judge_once(fork, blkno, &rebuilt, judgement))
 			continue;
+		judgement->is_doubtful = is_doubtful(fork, &judgement->found);
 		if (judgement->finding != WALREDO_FOUND_DAMAGED ||
-			!is_doubtful(fork, &judgement->found) ||
+			!judgement->is_doubtful ||
 			(doubted != NULL && is_same(doubted, &judgement->found)))
+			return true;
+
+		/* The verification has seen it, too. */
+		if (from_all && !walredo_was_cut_off(fork, blkno, judgement))
 			return true;
 		if (doubted == NULL)
 			doubted = palloc(sizeof(WalredoFoundBlock));

@@ -18,12 +18,16 @@
 #include "repair/install.h"
 #include "repair/repair.h"
 
+/* All pages of a fork, rebuilt together. */
+typedef struct WalredoRebuiltFork WalredoRebuiltFork;
+
 /* The fork of a repair. */
 typedef struct WalredoRepairFork
 {
 	const WalredoRepairRequest *request;
 	const char *directory;		/* with the server's own WAL */
 	WalredoVerifiedFork verified;	/* its relation, tag and mask */
+	WalredoRebuiltFork *rebuilt;	/* or NULL: see walredo_rebuild_fork() */
 } WalredoRepairFork;
 
 typedef enum WalredoFinding
@@ -44,6 +48,8 @@ typedef struct WalredoJudgement
 	PGAlignedBlock image;
 	XLogRecPtr	rebuilt_lsn;	/* end LSN of the last record in it */
 	XLogRecPtr	wal_end;		/* WAL was read up to here */
+	XLogRecPtr	newest_lsn;		/* the newest record of the page that WAL has */
+	bool		is_doubtful;	/* see walredo_was_cut_off() */
 	const char *source;			/* what it is made from */
 	const char *detail;			/* what is wrong, as sentences */
 } WalredoJudgement;
@@ -60,6 +66,22 @@ typedef struct WalredoJudgement
 extern bool walredo_judge_block(const WalredoRepairFork *fork,
 								BlockNumber blkno,
 								WalredoJudgement *judgement);
+
+/*
+ * Was the fork truncated, or its file replaced, after the WAL that a judgement
+ * is made from, so that a block which seems to be missing, or empty, need not
+ * be damaged?  If the relation is locked, and the judgement is_doubtful, this
+ * has to be asked once more before the block is repaired.
+ */
+extern bool walredo_was_cut_off(const WalredoRepairFork *fork,
+								BlockNumber blkno,
+								const WalredoJudgement *judgement);
+
+/*
+ * Rebuilds all pages of the fork together, reading all WAL once, so that many
+ * blocks can be judged.  They have to be judged in ascending order then.
+ */
+extern void walredo_rebuild_fork(WalredoRepairFork *fork);
 
 /*
  * Locks and opens the fork's relation.  Returns NULL, without a lock, if it was
