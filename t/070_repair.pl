@@ -524,8 +524,13 @@ sub run_round
 		  if @{ $target->{damaged} } == 1 && $target->{block} % 2 == 0;
 		is( repair($primary, "$call, dry_run => false", 'repaired'),
 			"@{ $target->{damaged} }", "$name: it is repaired");
+	}
+	$primary->safe_psql('postgres', 'CHECKPOINT');
+	foreach my $target (@targets)
+	{
 		is_deeply(masked($primary, $target, pages_of($target->{path})),
-			$target->{masked}, "$name: the file is what it was");
+			$target->{masked},
+			"$target->{name}, $target->{kind}: the file is what it was");
 	}
 	is(verified($primary, @targets), join("\n", map { "$_->{name}: " } @targets),
 		"round $round: walredo_verify_all() finds nothing any more");
