@@ -936,6 +936,11 @@ read_undoable(int64 id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
 				 errdetail("It was not finished.")));
+	if (kept->undo_of != 0 && kept->new_contents == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot undo repair %lld", (long long) id),
+				 errdetail("It has put back a page that the server cannot read. Repair the page again.")));
 	if (kept->old_contents == NULL || kept->new_contents == NULL ||
 		(kept->was_readable &&
 		 VARSIZE(kept->old_contents) != VARHDRSZ + BLCKSZ))
@@ -984,7 +989,9 @@ walredo_repair_undo(int64 id)
 				 errdetail("The page has been changed since.")));
 	undo_id = keep(&fork.verified, blkno,
 				   psprintf("repair %lld", (long long) id), kept->image_lsn,
-				   kept->page_lsn, true, found_contents(found), NULL, id);
+				   kept->page_lsn, true, found_contents(found),
+				   kept->was_readable ? VARDATA(kept->old_contents) : NULL,
+				   id);
 	PG_TRY();
 	{
 		if (kept->was_readable)
