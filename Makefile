@@ -4,10 +4,12 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/applyfuncs.o \
+	src/api/checkfuncs.o \
 	src/api/filefuncs.o \
 	src/api/historyfuncs.o \
 	src/api/imagefuncs.o \
 	src/api/indexfuncs.o \
+	src/api/linkfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
 	src/api/repairfuncs.o \
@@ -35,11 +37,13 @@ OBJS = \
 	src/page/arena.o \
 	src/page/attempt.o \
 	src/page/bases.o \
+	src/page/cost_delay.o \
 	src/page/current.o \
 	src/page/entry_file.o \
 	src/page/fork_ends.o \
 	src/page/hole.o \
 	src/page/image_file.o \
+	src/page/links.o \
 	src/page/page_at.o \
 	src/page/pending.o \
 	src/page/rebuild.o \

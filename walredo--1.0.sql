@@ -872,6 +872,24 @@ REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_verify_images(start_lsn pg_lsn, end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT lsn pg_lsn,
+	OUT tag walredo_tag,
+	OUT page_lsn pg_lsn,
+	OUT expected_lsn pg_lsn,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_verify_images(pg_lsn, pg_lsn, text) IS
+	'find page images in WAL that were taken of pages that had lost writes';
+REVOKE ALL ON FUNCTION walredo_verify_images(pg_lsn, pg_lsn, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify_images(pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_files(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,
@@ -1008,6 +1026,21 @@ REVOKE ALL ON FUNCTION walredo_verify(regclass, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_verify(relname regclass, fork text, blkno int8,
+	wal_directory text DEFAULT NULL,
+	OUT blkno int8,
+	OUT page_lsn pg_lsn,
+	OUT status text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_verify_block'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_verify(regclass, text, int8, text) IS
+	'compare one block of a relation fork with the block rebuilt from WAL';
+REVOKE ALL ON FUNCTION walredo_verify(regclass, text, int8, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_verify(regclass, text, int8, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_verify_all(relations regclass[] DEFAULT NULL,
 	wal_directory text DEFAULT NULL,
 	OUT relation regclass,
@@ -1037,6 +1070,54 @@ COMMENT ON FUNCTION walredo_verify_slru(text, text) IS
 	'compare the pages of transaction status, multixacts and commit timestamps in the server''s files with those rebuilt from WAL';
 REVOKE ALL ON FUNCTION walredo_verify_slru(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
+	TO pg_read_server_files;
+
+--
+-- Checks on a schedule
+--
+
+-- Neither table is dumped: in another cluster, the pages are others.
+
+CREATE TABLE walredo_damage (
+	relation regclass NOT NULL,
+	fork text NOT NULL,
+	blkno int8,
+	found_in text NOT NULL,
+	kind text NOT NULL,
+	lsn pg_lsn,
+	page_lsn pg_lsn,
+	detail text,
+	first_seen timestamptz NOT NULL,
+	last_seen timestamptz NOT NULL,
+	seen_lsn pg_lsn NOT NULL,
+	repaired_at timestamptz);
+CREATE UNIQUE INDEX walredo_damage_key
+	ON walredo_damage (relation, fork, blkno, found_in, lsn)
+	NULLS NOT DISTINCT WHERE repaired_at IS NULL;
+COMMENT ON TABLE walredo_damage IS
+	'damaged blocks that walredo_check() has found';
+REVOKE ALL ON walredo_damage FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON walredo_damage TO pg_read_server_files;
+GRANT SELECT ON walredo_damage TO pg_monitor;
+
+CREATE TABLE _walredo_checked (
+	relation oid PRIMARY KEY,
+	since pg_lsn,
+	full_at timestamptz,
+	full_begun_at timestamptz);
+COMMENT ON TABLE _walredo_checked IS
+	'what walredo_check() has verified so far: relation 0 is the whole database';
+REVOKE ALL ON _walredo_checked FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON _walredo_checked TO pg_read_server_files;
+
+CREATE PROCEDURE walredo_check(relations regclass[] DEFAULT NULL,
+	"full" bool DEFAULT false, wal_directory text DEFAULT NULL)
+AS 'MODULE_PATHNAME'
+LANGUAGE C;
+COMMENT ON PROCEDURE walredo_check(regclass[], bool, text) IS
+	'verify what has changed since the last check, and keep what is found in walredo_damage';
+REVOKE ALL ON PROCEDURE walredo_check(regclass[], bool, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE walredo_check(regclass[], bool, text)
 	TO pg_read_server_files;
 
 --
@@ -1132,6 +1213,8 @@ CREATE FUNCTION _walredo_get_stat(
 	OUT kills_idle int8,
 	OUT kills_size int8,
 	OUT kills_output int8,
+	OUT checks int8,
+	OUT damaged_blocks int8,
 	OUT wait_time int8[],
 	OUT redo_time int8[],
 	OUT launch_time int8[],
@@ -1140,7 +1223,8 @@ CREATE FUNCTION _walredo_get_stat(
 	OUT native_time int8[],
 	OUT native_request_records int8[],
 	OUT native_request_bytes int8[],
-	OUT stats_reset timestamptz)
+	OUT stats_reset timestamptz,
+	OUT last_check timestamptz)
 RETURNS record
 AS 'MODULE_PATHNAME', 'walredo_get_stat'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;

@@ -173,6 +173,16 @@ SELECT status, count(*) FROM (
 SELECT count(*) FROM walredo_verify(NULL);
 SELECT count(*) FROM walredo_verify('regress_literals', NULL);
 SELECT count(*) FROM walredo_verify('regress_literals', NULL, NULL);
+SELECT blkno, status, count(*) FROM (
+	SELECT walredo_verify('regress_literals', 'main', 0) UNION ALL
+	SELECT walredo_verify('regress_literals', 'main', 0, NULL) UNION ALL
+	SELECT walredo_verify('regress_literals', 'main', '0', NULL) UNION ALL
+	SELECT walredo_verify('regress_literals', 'main', 0::int2, '$pg_wal') UNION ALL
+	SELECT walredo_verify('regress_literals', 'main', blkno => 0) UNION ALL
+	SELECT walredo_verify('regress_literals', 'main')
+) c (result), LATERAL (SELECT (result).*) r WHERE blkno = 0 GROUP BY 1, 2;
+SELECT walredo_verify('regress_literals', 'main', '0');
+SELECT count(*) FROM walredo_verify('regress_literals', 'main', NULL::int8);
 SELECT status, count(*) FROM (
 	SELECT walredo_verify_all('{regress_literals}') UNION ALL
 	SELECT walredo_verify_all('{regress_literals}', NULL)

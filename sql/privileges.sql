@@ -144,6 +144,7 @@ SELECT walredo_lsn_at(now()) > '0/0' AS lsn_at;
 SELECT count(*) FROM walredo_pages_at('regress_privileges', 'main', :'end_lsn');
 SELECT count(*) FROM walredo_pages_at(walredo_tag('regress_privileges', 0), :'end_lsn');
 SELECT count(*) FROM walredo_verify('regress_privileges');
+SELECT count(*) FROM walredo_verify('regress_privileges', 'main', 0);
 SELECT count(*) > 0 AS verified FROM walredo_verify_slru('pg_xact');
 SELECT get_byte(walredo_apply('slru pg_xact/0000 blk 0', NULL,
 	ARRAY[walredo_zero_page('0/1000'),

@@ -124,6 +124,12 @@ typedef int LoggedSlruPage;
 #define InvalidReplOriginId	InvalidRepOriginId
 #endif
 
+/*
+ * Before PostgreSQL 19, data checksums can be enabled and disabled only while
+ * the server is down.
+ */
+#define WALREDO_CHECKSUMS_ARE_FIXED	(PG_VERSION_NUM < 190000)
+
 /* Since PostgreSQL 19, signal handlers have arguments that SIG_IGN lacks. */
 #if PG_VERSION_NUM < 190000
 #define PG_SIG_IGN				SIG_IGN

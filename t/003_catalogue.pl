@@ -5,8 +5,9 @@
 # And every object has a comment.
 #
 # In reference.md, a function is its name and arguments in one code span, an
-# arrow, and the type of its result, or "rows" if it has columns, which the next
-# table lists.  The table after a view or a composite type lists its columns, too.
+# arrow, and the type of its result, or "procedure", or "rows" if it has columns,
+# which the next table lists.  The table after a view, a table or a composite type
+# lists its columns, too.
 # Troubleshooting.md has messages in code spans at the beginning of a table's rows,
 # with an ellipsis for each part that varies.
 #
@@ -102,9 +103,10 @@ foreach my $line (split /\n/, slurp_file("$top/docs/reference.md"))
 		  long_names("$name($arguments)") . ' ' . long_names($result);
 		$columns_of = $name;
 	}
-	elsif ($line =~ /^\*\*(type|view) `(\w+)`\*\*$/)
+	elsif ($line =~ /^\*\*(type|view|table) `(\w+)`\*\*$/)
 	{
-		push @{ $1 eq 'type' ? \@types : \@views }, $2;
+		push @types, $2 if $1 eq 'type';
+		push @views, $2 if $1 eq 'view';
 		$columns_of = $2;
 	}
 	elsif ($line eq '| column | type | |')
@@ -145,11 +147,11 @@ same_lists(
 		rows(
 			qq{
 	SELECT p.proname || '(' ||
-		coalesce((SELECT string_agg(regexp_replace(
-				replace(a, '"', ''), '::[a-z_]+(\\[\\])?\$', ''), ', ' ORDER BY i)
+		coalesce((SELECT string_agg(regexp_replace(regexp_replace(
+				replace(a, '"', ''), '^IN ', ''), '::[a-z_]+(\\[\\])?\$', ''), ', ' ORDER BY i)
 			FROM unnest(string_to_array(pg_get_function_arguments(p.oid), ', '))
 				WITH ORDINALITY AS arguments (a, i)
-			WHERE a !~ '^OUT '), '') || ') ' || pg_get_function_result(p.oid)
+			WHERE a !~ '^OUT '), '') || ') ' || coalesce(pg_get_function_result(p.oid), 'procedure')
 	FROM pg_proc p JOIN ($members) m
 		ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid})
 	],
@@ -325,7 +327,7 @@ sub message_of
 	$message =~ s/" *UINT64_FORMAT *"/%u/g;
 	$message =~ s/\\"/"/g;
 	$message =~ s{%X/%X}{…}g;
-	$message =~ s{%[-+ 0-9.*]*(?:hh|h|l|ll|z)?[a-zA-Z]}{…}g;
+	$message =~ s{%[-+ 0-9.*]*(?:hh|h|ll|l|z)?[a-zA-Z]}{…}g;
 	$message =~ s{…/?…}{…}g;
 	return $message;
 }

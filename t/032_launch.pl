@@ -9,7 +9,8 @@
 # template's; "together" without another try, and with a worker that kills all
 # children when one has ended; "template" with a worker that waits for its reply
 # for ever, with one that does not try again with another template, and with one
-# that never ends the template; "out of descriptors for a child" with a worker that
+# that never ends the template; "template, killed when it has forked" with a worker
+# that looks for unknown children only when it starts a template; "out of descriptors for a child" with a worker that
 # waits without a limit after a launch that has failed.
 
 use strict;
@@ -241,6 +242,56 @@ foreach my $signal ('KILL', 'STOP')
 		ok(!-e "/proc/$template", "$name: it is gone");
 		is(statistic('launch_failures'), $before, "$name: no failure");
 	}
+}
+
+# It is killed when it has forked a child, but has not told the worker yet, which
+# takes some tries.  The child that nobody knows must be reaped all the same.
+my $cut_off = 0;
+my @left;
+my $worker_pid = join ' ', workers($node);
+my $children_file = "/proc/$worker_pid/task/$worker_pid/children";
+
+SKIP:
+{
+	skip 'the kernel does not tell quickly which children there are', 1
+	  unless -e $children_file;
+	my $session = $node->background_psql('postgres');
+
+	foreach my $try (1 .. 50)
+	{
+		end_children();
+		$node->safe_psql('postgres', 'SELECT walredo_ping()')
+		  unless template();
+		end_children();
+		my $template = wait_for { template() }
+		  or die 'there is no template';
+		my %is_old = map { $_ => 1 } split ' ', slurp_proc($children_file);
+		my $log_size = -s $node->logfile;
+		my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+
+		# Look at once, and not with wait_for(), as it is a matter of
+		# microseconds.
+		$session->query_until(qr/^soon$/m, <<'SQL');
+\echo soon
+SELECT FROM pg_sleep(0.05);
+SELECT walredo_ping();
+SQL
+		until (grep { !$is_old{$_} } split ' ', slurp_proc($children_file))
+		{
+			die 'no child is forked' if time() > $end;
+		}
+		kill 'KILL', $template;
+		$session->query_safe('SELECT 1');
+		next
+		  unless slurp_file($node->logfile, $log_size) =~
+		  /wal-redo template $template is gone/;
+		last unless wait_for { !(@left = strange_processes($node)) };
+		last if ++$cut_off == 5;
+	}
+	$session->quit;
+	note("$cut_off children were unknown");
+	is(join("\n", @left), '',
+		'template, killed when it has forked: no process is left');
 }
 
 # It ends some time after the last child.

@@ -376,10 +376,19 @@ SQL
 	  "SELECT d.* FROM (SELECT decode(repeat('00', 8192), 'hex')) z (page), \@.walredo_page_diff(page, set_byte(page, 1, 3)) d",
 	'walredo_verify(regclass,text,text)' =>
 	  "SELECT * FROM \@.walredo_verify('public.u')",
+	'walredo_verify(regclass,text,bigint,text)' =>
+	  "SELECT * FROM \@.walredo_verify('public.u', 'main', 0)",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
+	'walredo_check(regclass[],boolean,text)' =>
+	  "CALL \@.walredo_check('{public.u}')",
 	'walredo_verify_slru(text,text)' =>
 	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",
+	'walredo_repair(regclass,text,bigint,boolean,text,pg_lsn,bytea)' =>
+	  "SELECT * FROM \@.walredo_repair('public.u', 'main', 0)",
+	'walredo_repair_undo(bigint)' =>
+	  "DO \$\$BEGIN PERFORM \@.walredo_repair_undo(1); EXCEPTION WHEN undefined_object THEN NULL; END\$\$",
+	'_walredo_get_repairs()' => "SELECT count(*) FROM \@.walredo_repairs",
 	'_walredo_get_stat()' => "SELECT count(*) FROM \@.walredo_stat",
 	'_walredo_get_children()' =>
 	  "SELECT slot, state, database, role FROM \@.walredo_children",

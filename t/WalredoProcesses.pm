@@ -5,8 +5,8 @@ package WalredoProcesses;
 # Offers:
 #	wait_for
 #		polls until a condition holds
-#	slurp_proc, state_of, stop_process, is_gone, descriptors, cpu_time,
-#	memory_of
+#	slurp_proc, state_of, start_of, about, stop_process, is_gone, descriptors,
+#	cpu_time, memory_of
 #		one process, by its PID
 #	postmaster_pid, workers, children_of, templates_of, only_child_of
 #		the processes of a server
@@ -34,7 +34,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(wait_for slurp_proc state_of stop_process is_gone
+our @EXPORT = qw(wait_for slurp_proc state_of start_of about stop_process is_gone
   descriptors cpu_time memory_of postmaster_pid workers children_of
   templates_of only_child_of strange_files strange_processes left_before left_over
   nothing_is_left);
@@ -75,6 +75,28 @@ sub state_of
 	my $pid = shift;
 
 	return slurp_proc("/proc/$pid/stat") =~ /^\d+ \(.*\) (\S)/s ? $1 : 'gone';
+}
+
+# When the process was started, in ticks, or '' if it is gone.  Another process
+# with the same PID has another.
+sub start_of
+{
+	my $pid = shift;
+
+	return slurp_proc("/proc/$pid/stat") =~ /^\d+ \(.*\) (?:\S+ ){19}(\d+)/s
+	  ? $1
+	  : '';
+}
+
+# What a process is, for messages.
+sub about
+{
+	my $pid = shift;
+
+	return
+	  slurp_proc("/proc/$pid/stat") =~ /^\d+ \((.*)\) (\S) (\d+)/s
+	  ? "$pid ($1, state $2, child of $3)"
+	  : "$pid (gone)";
 }
 
 sub stop_process

@@ -52,6 +52,17 @@ extern const ForkNumber walredo_logged_forks[WALREDO_NUM_LOGGED_FORKS];
 extern List *walredo_getarg_relations(FunctionCallInfo fcinfo, int argno);
 
 /*
+ * ERROR 42P01, 42809 or 0A000 unless a relation is one that can be verified.
+ */
+extern void walredo_check_verifiable(Oid relid);
+
+/*
+ * The OIDs of all relations of the database that have storage, without
+ * temporary ones, in ascending order.  WARNING if some cannot be read.
+ */
+extern List *walredo_all_relations(void);
+
+/*
  * The address of a block of a relation, as it is stored now.  Opens the
  * relation.  ERROR 22023 for a block number that cannot be, 42P01, 42809 or
  * 0A000 for a relation that is not there, has no storage, or is temporary.

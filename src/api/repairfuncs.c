@@ -113,7 +113,7 @@ walredo_repair(PG_FUNCTION_ARGS)
 		if (blkno < 0 || blkno > MaxBlockNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid block number %lld", (long long) blkno)));
+					 errmsg("invalid block number")));
 		request.blkno = (BlockNumber) blkno;
 	}
 	request.dry_run = PG_GETARG_BOOL(3);

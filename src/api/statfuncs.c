@@ -37,16 +37,17 @@ read_counter(pg_atomic_uint64 *counter)
  *
  * Returns one row: the counters and then the histograms, in the order of their
  * enums in stats.h, which is that of the columns in walredo--1.0.sql, and the
- * time of the last reset.
+ * times of the last reset and of the last check.
  */
 Datum
 walredo_get_stat(PG_FUNCTION_ARGS)
 {
-#define STAT_COLS	(STAT_NCOUNTERS + STAT_NHISTOGRAMS + 1)
+#define STAT_COLS	(STAT_NCOUNTERS + STAT_NHISTOGRAMS + 2)
 	TupleDesc	tupdesc;
 	Datum		values[STAT_COLS];
 	bool		nulls[STAT_COLS] = {0};
 	TimestampTz reset_at;
+	TimestampTz checked_at;
 	int			n = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -70,6 +71,9 @@ walredo_get_stat(PG_FUNCTION_ARGS)
 	}
 	reset_at = (TimestampTz) pg_atomic_read_u64(&walredo_stats->reset_at);
 	values[n++] = TimestampTzGetDatum(reset_at);
+	checked_at = (TimestampTz) pg_atomic_read_u64(&walredo_stats->checked_at);
+	nulls[n] = (checked_at == 0);
+	values[n++] = TimestampTzGetDatum(checked_at);
 	Assert(n == STAT_COLS);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),

@@ -29,11 +29,13 @@
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(walredo_verify);
+PG_FUNCTION_INFO_V1(walredo_verify_block);
 PG_FUNCTION_INFO_V1(walredo_verify_all);
 PG_FUNCTION_INFO_V1(walredo_verify_slru);
 PG_FUNCTION_INFO_V1(walredo_get_verify_progress);
@@ -72,6 +74,7 @@ typedef struct ResultSink
 	Tuplestorestate *fork;		/* of the fork that is not done with */
 	TupleTableSlot *slot;
 	bool		with_fork;		/* rows begin with relation and fork */
+	uint64		num_returned;	/* rows that have been moved */
 } ResultSink;
 
 /* A WalredoVerifySink's report: makes a row of a result. */
@@ -107,36 +110,42 @@ end_fork(bool keep, void *arg)
 	ResultSink *sink = arg;
 
 	while (keep && tuplestore_gettupleslot(sink->fork, true, false, sink->slot))
+	{
 		tuplestore_puttupleslot(sink->rsinfo->setResult, sink->slot);
+		sink->num_returned++;
+	}
 	tuplestore_clear(sink->fork);
 }
 
-/* Checks forks and returns the results as the function's rows. */
-static void
+/*
+ * Checks forks and returns the results as the function's rows, of which it
+ * returns the number.
+ */
+static uint64
 verify_forks(FunctionCallInfo fcinfo, const WalredoVerifyFork *forks,
 			 int nforks, const char *directory, bool with_fork)
 {
 	ResultSink	sink = {(ReturnSetInfo *) fcinfo->resultinfo};
 	WalredoVerifySink callbacks = {put_result, end_fork, &sink};
+	WalredoVerifyOptions options = {.directory = directory};
 
 	InitMaterializedSRF(fcinfo, 0);
 	sink.fork = tuplestore_begin_heap(false, false, work_mem);
 	sink.slot = MakeSingleTupleTableSlot(sink.rsinfo->setDesc,
 										 &TTSOpsMinimalTuple);
 	sink.with_fork = with_fork;
-	walredo_verify_forks(forks, nforks, directory, &callbacks);
+	walredo_verify_forks(forks, nforks, &options, &callbacks);
 	ExecDropSingleTupleTableSlot(sink.slot);
 	tuplestore_end(sink.fork);
+	return sink.num_returned;
 }
 
 /*
- * ERROR unless a relation is one that can be verified.
- *
  * It may have been dropped since its name was looked up.  That is an error,
  * too, as to return no rows would mean that it has no blocks.
  */
-static void
-check_relation(Oid relid)
+void
+walredo_check_verifiable(Oid relid)
 {
 	Relation	rel = try_relation_open(relid, AccessShareLock);
 
@@ -160,7 +169,7 @@ check_relation(Oid relid)
 static void
 check_relation_arg(void *arg)
 {
-	check_relation(*(Oid *) arg);
+	walredo_check_verifiable(*(Oid *) arg);
 }
 
 /*
@@ -181,9 +190,59 @@ walredo_verify(PG_FUNCTION_ARGS)
 	}
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	fork.blkno = InvalidBlockNumber;
 
-	check_relation(fork.relid);
+	walredo_check_verifiable(fork.relid);
 	verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 2), false);
+	return (Datum) 0;
+}
+
+/*
+ * walredo_verify(relname regclass, fork text, blkno int8, wal_directory text)
+ *
+ * Returns one row about the block, or about the fork as a whole.  As to return
+ * none could be taken for "no damage", a block that does not exist is an error,
+ * which is the one that get_raw_page() raises.
+ */
+Datum
+walredo_verify_block(PG_FUNCTION_ARGS)
+{
+	WalredoVerifyFork fork;
+	int64		blkno;
+
+	walredo_check_may_read_wal();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+	{
+		InitMaterializedSRF(fcinfo, 0);
+		return (Datum) 0;
+	}
+	fork.relid = PG_GETARG_OID(0);
+	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	blkno = PG_GETARG_INT64(2);
+	if (blkno < 0 || blkno > MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block number"),
+				 errdetail("Block " INT64_FORMAT " is not in the range of 0 to %u.",
+						   blkno, MaxBlockNumber)));
+	fork.blkno = (BlockNumber) blkno;
+
+	walredo_check_verifiable(fork.relid);
+	if (verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 3),
+					 false) == 0)
+	{
+		char	   *relname = get_rel_name(fork.relid);
+
+		if (relname == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist",
+							fork.relid)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("block number %u is out of range for relation \"%s\"",
+						fork.blkno, relname)));
+	}
 	return (Datum) 0;
 }
 
@@ -238,14 +297,12 @@ try_scan_pg_class(ClassScan *work)
 }
 
 /*
- * All relations of the database that have storage, without temporary ones.
- *
  * If a page of pg_class is damaged, the verification of pg_class is going to
  * report it, and must not be kept from that.  So if the scan fails, pg_class is
  * read once more block by block, and blocks that cannot be read are left out.
  */
-static List *
-all_relations(void)
+List *
+walredo_all_relations(void)
 {
 	ClassScan	work = {CurrentMemoryContext, NULL, 0, InvalidBlockNumber, NIL};
 	Relation	pg_class;
@@ -298,7 +355,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0))
-		relids = all_relations();
+		relids = walredo_all_relations();
 	else
 	{
 		relids = walredo_getarg_relations(fcinfo, 0);
@@ -327,6 +384,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 		{
 			forks[nforks].relid = lfirst_oid(lc);
 			forks[nforks].forknum = walredo_logged_forks[i];
+			forks[nforks].blkno = InvalidBlockNumber;
 			nforks++;
 		}
 	}

@@ -15,6 +15,10 @@
  * there on, and pages of which WAL has no image are rebuilt from the backup's.
  * So pages that have not been changed for a long time can be compared, too.
  *
+ * For a single block, WAL is read backwards from its end, to the record that
+ * starts the page (scan.c), which takes some milliseconds if there are indexes
+ * of WAL.  From there on, it is verified like a fork that has only this block.
+ *
  * Other sessions can go on working meanwhile.  No lock is held while WAL is
  * read, which can take hours.  The pages of a fork are compared in windows of
  * some thousand blocks, and the relation is locked only while the pages of one
@@ -70,10 +74,14 @@
 
 #include "access/relation.h"
 #include "access/xlog.h"
+#include "access/xlogrecord.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/bases.h"
+#include "page/cost_delay.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify.h"
@@ -83,6 +91,7 @@
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
+#include "storage/lwlock.h"
 #include "utils/memutils.h"
 
 /*
@@ -96,8 +105,7 @@
 /* A fork that is left to be verified, from a block on. */
 typedef struct LeftFork
 {
-	Oid			relid;
-	ForkNumber	forknum;
+	WalredoVerifyFork fork;
 	BlockNumber next_block;		/* blocks before it have been reported */
 	WalredoTag	tag;			/* ... of this file, if there are any */
 } LeftFork;
@@ -114,6 +122,7 @@ typedef struct RoundFork
 typedef struct Verification
 {
 	const char *directory;		/* with the server's own WAL */
+	XLogRecPtr	since;			/* as in WalredoVerifyOptions */
 	WalredoBases *bases;
 	const WalredoVerifySink *sink;
 	WalredoVerifyProgress progress;
@@ -140,15 +149,27 @@ report_fork(Verification *v, const WalredoVerifiedFork *fork,
 			WalredoVerifyStatus status, const char *detail)
 {
 	walredo_report_fork(v->sink, fork->relid, fork->tag.forknum, status,
-						detail);
+						WALREDO_DAMAGE_MISSING, detail);
 }
 
-/* Reports the same result for all blocks of a fork, without reading them. */
+/* Are blocks of a fork left out because WAL does not name them? */
+static bool
+is_only_named(const Verification *v, const WalredoVerifiedFork *fork)
+{
+	return v->since != InvalidXLogRecPtr &&
+		!BlockNumberIsValid(fork->only_block);
+}
+
+/*
+ * Reports the same result for all blocks of a fork, or for the one of it that
+ * is verified, without reading them.
+ */
 static void
 report_blocks(Verification *v, const WalredoVerifiedFork *fork,
 			  BlockNumber nblocks, WalredoVerifyStatus status,
 			  const char *detail)
 {
+	BlockNumber blkno = 0;
 	WalredoVerifyResult result = {
 		.relid = fork->relid,
 		.forknum = fork->tag.forknum,
@@ -157,7 +178,14 @@ report_blocks(Verification *v, const WalredoVerifiedFork *fork,
 		.detail = detail
 	};
 
-	for (result.blkno = 0; result.blkno < nblocks; result.blkno++)
+	if (is_only_named(v, fork))
+		return;
+	if (BlockNumberIsValid(fork->only_block))
+	{
+		blkno = fork->only_block;
+		nblocks = blkno < nblocks ? blkno + 1 : 0;
+	}
+	for (result.blkno = blkno; result.blkno < nblocks; result.blkno++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		v->sink->report(&result, v->sink->arg);
@@ -270,7 +298,8 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 	v->progress.wal_position = v->progress.wal_start;
 	for (int i = 0; i < nleft; i++)
 	{
-		Oid			relid = left[i].relid;
+		Oid			relid = left[i].fork.relid;
+		ForkNumber	forknum = left[i].fork.forknum;
 		RoundFork  *fork = &forks[nforks];
 		LookAttempt work = {v, fork, false};
 		ErrorData  *error;
@@ -282,10 +311,11 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 		CHECK_FOR_INTERRUPTS();
 		memset(fork, 0, sizeof(RoundFork));
 		fork->fork.relid = relid;
-		fork->fork.tag.forknum = left[i].forknum;
+		fork->fork.tag.forknum = forknum;
+		fork->fork.only_block = left[i].fork.blkno;
 		fork->next_block = left[i].next_block;
 		v->progress.relid = relid;
-		v->progress.forknum = left[i].forknum;
+		v->progress.forknum = forknum;
 		LockRelationOid(relid, AccessShareLock);
 		error = walredo_verify_attempt(&v->progress, look_at_fork, &work);
 		fork->is_locked = v->keep_locks && error == NULL && work.is_logged;
@@ -293,7 +323,7 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 			UnlockRelationOid(relid, AccessShareLock);
 		if (error != NULL)
 		{
-			walredo_report_unreadable(v->sink, relid, left[i].forknum, error);
+			walredo_report_unreadable(v->sink, relid, forknum, error);
 			failed_relid = relid;
 		}
 		v->sink->end_fork(true, v->sink->arg);
@@ -310,6 +340,38 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 		}
 	}
 	return nforks;
+}
+
+/* ----------------------------------------
+ * The control file
+ * ----------------------------------------
+ */
+
+ControlFileData *
+walredo_read_control_file(void)
+{
+	ControlFileData *control;
+	bool		crc_ok;
+
+	LWLockAcquire(ControlFileLock, LW_SHARED);
+	control = get_controlfile(DataDir, &crc_ok);
+	LWLockRelease(ControlFileLock);
+	if (!crc_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("calculated CRC checksum does not match value stored in file \"%s\"",
+						"global/pg_control")));
+	return control;
+}
+
+XLogRecPtr
+walredo_last_redo_lsn(void)
+{
+	ControlFileData *control = walredo_read_control_file();
+	XLogRecPtr	lsn = control->checkPointCopy.redo;
+
+	pfree(control);
+	return lsn;
 }
 
 /* ----------------------------------------
@@ -330,31 +392,20 @@ walredo_verify_check_reader(WalredoReader *reader)
 			 errhint("Set walredo.timeline to \"current\".")));
 }
 
-/* Reads all WAL that there is, for some forks, and fills in *wal. */
+/*
+ * Shows that WAL of a scan is going to be read for some forks, or for one
+ * block.
+ */
 static void
-read_wal(Verification *v, const RoundFork *forks, int nforks,
-		 WalredoVerifyWal *wal)
+show_reading(Verification *v, const RoundFork *forks, int nforks,
+			 const WalredoPageScan *scan)
 {
 	WalredoVerifyProgress *progress = &v->progress;
-	WalredoTag *tags = palloc(nforks * sizeof(WalredoTag));
 	uint64		nblocks = 0;
-	WalredoPageFilter *filter;
-	WalredoPageScan *scan;
 
 	for (int i = 0; i < nforks; i++)
-	{
-		tags[i] = forks[i].fork.tag;
-		nblocks += forks[i].nblocks;
-	}
-	wal->rebuild = walredo_rebuild_create();
-	filter = walredo_filter_forks(tags, nforks, false);
-	wal->directory = v->directory;
-	scan = walredo_page_scan_from(filter, wal->directory, v->bases,
-								  WALREDO_END_OF_WAL);
-	walredo_verify_check_reader(scan->reader);
-	wal->backup = v->bases->backup;
-	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
-
+		nblocks += BlockNumberIsValid(forks[i].fork.only_block) ?
+			1 : forks[i].nblocks;
 	progress->phase = WALREDO_PHASE_READING_WAL;
 	progress->relid = nforks == 1 ? forks[0].fork.relid : InvalidOid;
 	progress->forknum = forks[0].fork.tag.forknum;
@@ -364,21 +415,126 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	progress->wal_position = progress->wal_start;
 	progress->wal_end = walredo_reader_last_lsn(scan->reader);
 	walredo_progress_show(progress);
+}
+
+/*
+ * Reads all WAL that there is, or all since an LSN, for some forks.  Returns a
+ * scan at its end.
+ */
+static WalredoPageScan *
+read_wal_of_forks(Verification *v, const RoundFork *forks, int nforks,
+				  const WalredoPageFilter *filter, WalredoVerifyWal *wal)
+{
+	WalredoVerifyProgress *progress = &v->progress;
+	WalredoPageScan *scan;
+
+	v->bases->backup = NULL;
+	if (v->since != InvalidXLogRecPtr)
+		scan = walredo_page_scan_begin(filter, wal->directory, v->since,
+									   WALREDO_END_OF_WAL);
+	else
+		scan = walredo_page_scan_from(filter, wal->directory, v->bases,
+									  WALREDO_END_OF_WAL);
+	walredo_verify_check_reader(scan->reader);
+	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
+	show_reading(v, forks, nforks, scan);
 	while (walredo_page_scan_add_some(scan, wal->rebuild))
 	{
-		CHECK_FOR_INTERRUPTS();
-		walredo_progress_set_position(progress,
-									  walredo_reader_end_lsn(scan->reader));
+		XLogRecPtr	position = walredo_reader_end_lsn(scan->reader);
+
+		walredo_cost_of_wal(position - Min(position, progress->wal_position));
+		walredo_cost_delay_point();
+		walredo_progress_set_position(progress, position);
 	}
+	return scan;
+}
+
+/* Takes note of a record that starts the page, for WalredoVerifyResult. */
+static void
+note_page_start(const WalredoPageScan *scan, WalredoVerifyWal *wal)
+{
+	const XLogRecord *record = walredo_reader_record(scan->reader);
+
+	for (int i = 0; i < scan->num_changes; i++)
+	{
+		if (!scan->list[i].starts_page)
+			continue;
+		wal->page_start_lsn = record->xl_rmid == RM_XLOG_ID &&
+			(record->xl_info & ~XLR_INFO_MASK) == XLOG_FPI ?
+			InvalidXLogRecPtr : walredo_reader_end_lsn(scan->reader);
+	}
+}
+
+/*
+ * Reads what one block needs of WAL.  Returns a scan at the end of WAL.
+ */
+static WalredoPageScan *
+read_wal_of_block(Verification *v, const RoundFork *fork,
+				  const WalredoPageFilter *filter, WalredoVerifyWal *wal)
+{
+	WalredoPageScan *scan;
+
+	v->bases->backup = NULL;
+	scan = walredo_page_scan_back(filter, wal->directory, v->bases,
+								  InvalidXLogRecPtr, WALREDO_END_OF_WAL,
+								  WALREDO_END_OF_WAL);
+	walredo_verify_check_reader(scan->reader);
+	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
+	show_reading(v, fork, 1, scan);
+	while (walredo_page_scan_next(scan))
+	{
+		if (scan->has_restarted)
+			walredo_rebuild_reset(wal->rebuild);
+		scan->has_restarted = false;
+		walredo_page_scan_add(scan, wal->rebuild);
+		note_page_start(scan, wal);
+	}
+	if (scan->has_restarted)
+		walredo_rebuild_reset(wal->rebuild);
+	return scan;
+}
+
+/* Reads WAL for some forks, or for one block of one, and fills in *wal. */
+static void
+read_wal(Verification *v, const RoundFork *forks, int nforks,
+		 WalredoVerifyWal *wal)
+{
+	WalredoVerifyProgress *progress = &v->progress;
+	BlockNumber only_block = forks[0].fork.only_block;
+	WalredoPageFilter *filter;
+	WalredoPageScan *scan;
+
+	wal->rebuild = walredo_rebuild_create();
+	wal->directory = v->directory;
+	wal->page_start_lsn = InvalidXLogRecPtr;
+	wal->only_named = is_only_named(v, &forks[0].fork);
+	if (BlockNumberIsValid(only_block))
+	{
+		WalredoTag	tag = forks[0].fork.tag;
+
+		tag.number = only_block;
+		filter = walredo_filter_page(&tag);
+		scan = read_wal_of_block(v, forks, filter, wal);
+	}
+	else
+	{
+		WalredoTag *tags = palloc(nforks * sizeof(WalredoTag));
+
+		for (int i = 0; i < nforks; i++)
+			tags[i] = forks[i].fork.tag;
+		filter = walredo_filter_forks(tags, nforks, false);
+		pfree(tags);
+		scan = read_wal_of_forks(v, forks, nforks, filter, wal);
+	}
+	wal->backup = v->bases->backup;
 
 	/* The beginning of WAL may have been removed while it was read. */
 	wal->start_lsn = walredo_reader_first_lsn(scan->reader);
-	wal->end_lsn = walredo_reader_end_lsn(scan->reader);
+	wal->end_lsn = walredo_page_scan_end_lsn(scan);
 	progress->wal_start = wal->start_lsn;
 	progress->wal_end = wal->end_lsn;
 	walredo_page_scan_end(scan);
 	walredo_filter_free(filter);
-	pfree(tags);
 }
 
 /*
@@ -407,8 +563,9 @@ compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,
 			*paused = true;
 		if (outcome != WALREDO_FORK_DONE)
 		{
-			left[nleft].relid = fork->fork.relid;
-			left[nleft].forknum = fork->fork.tag.forknum;
+			left[nleft].fork.relid = fork->fork.relid;
+			left[nleft].fork.forknum = fork->fork.tag.forknum;
+			left[nleft].fork.blkno = fork->fork.only_block;
 			left[nleft].next_block = fork->next_block;
 			left[nleft].tag = fork->fork.tag;
 			nleft++;
@@ -420,40 +577,58 @@ compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,
 }
 
 /*
- * Does one round of the verification of the forks in left, or, with keep_locks,
- * of the first of them only.  Moves the forks that are left for the next round
- * to the front of the array, and returns their number.  *paused is set as by
- * compare_forks().
+ * How many of the forks in left does the next round verify?  WAL is read
+ * together for whole forks that follow each other, but not for single blocks.
  */
 static int
-verify_round(Verification *v, LeftFork *left, int nleft, bool *paused)
+forks_of_round(const Verification *v, const LeftFork *left, int nleft)
+{
+	int			n = 0;
+
+	if (v->keep_locks || BlockNumberIsValid(left[0].fork.blkno))
+		return 1;
+	while (n < nleft && !BlockNumberIsValid(left[n].fork.blkno))
+		n++;
+	return n;
+}
+
+/*
+ * Does one round of the verification of the first forks in left.  Moves the
+ * forks that are left for the next round to the front of the array, and returns
+ * their number.  *paused is set as by compare_forks(), and *nagain to the
+ * number of those that have to be verified again.
+ */
+static int
+verify_round(Verification *v, LeftFork *left, int nleft, bool *paused,
+			 int *nagain)
 {
 	RoundFork  *forks = MemoryContextAllocHuge(CurrentMemoryContext,
 											   nleft * sizeof(RoundFork));
-	int			nlooked = v->keep_locks ? 1 : nleft;
-	int			nagain = 0;
+	int			nlooked = forks_of_round(v, left, nleft);
 	int			nforks;
 
 	*paused = false;
+	*nagain = 0;
 	nforks = look_at_forks(v, left, nlooked, forks);
 	if (nforks > 0)
 	{
 		WalredoVerifyWal wal;
 
 		read_wal(v, forks, nforks, &wal);
-		nagain = compare_forks(v, &wal, forks, nforks, left, paused);
+		*nagain = compare_forks(v, &wal, forks, nforks, left, paused);
 		walredo_rebuild_free(wal.rebuild);
 	}
 	pfree(forks);
 
-	memmove(left + nagain, left + nlooked,
+	memmove(left + *nagain, left + nlooked,
 			(nleft - nlooked) * sizeof(LeftFork));
-	return nagain + nleft - nlooked;
+	return *nagain + nleft - nlooked;
 }
 
 void
 walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
-					 const char *directory, const WalredoVerifySink *sink)
+					 const WalredoVerifyOptions *options,
+					 const WalredoVerifySink *sink)
 {
 	Verification *v = palloc0(sizeof(Verification));
 	LeftFork   *left = palloc(Max(nforks, 1) * sizeof(LeftFork));
@@ -461,13 +636,13 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 	bool		save_zero_damaged_pages = zero_damaged_pages;
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
 
-	v->directory = walredo_wal_with_local(directory);
+	v->directory = walredo_wal_with_local(options->directory);
+	v->since = options->since;
 	v->bases = walredo_bases_open();
 	v->sink = sink;
 	for (int i = 0; i < nforks; i++)
 	{
-		left[i].relid = forks[i].relid;
-		left[i].forknum = forks[i].forknum;
+		left[i].fork = forks[i];
 		left[i].next_block = 0;
 	}
 	PG_TRY();
@@ -479,11 +654,16 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 		while (nleft > 0)
 		{
 			bool		paused;
+			int			nagain;
 
-			/* A round that has paused does not count: it has made progress. */
+			/*
+			 * Only a round after which forks have to be verified again, from
+			 * their beginning, counts.  One that has paused has made
+			 * progress.
+			 */
 			v->keep_locks = rounds >= MAX_UNLOCKED_ROUNDS;
-			nleft = verify_round(v, left, nleft, &paused);
-			if (!paused)
+			nleft = verify_round(v, left, nleft, &paused, &nagain);
+			if (nagain > 0 && !paused)
 				rounds++;
 		}
 	}

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xlogdefs.h"
+#include "catalog/pg_control.h"
 #include "common/relpath.h"
 #include "storage/block.h"
 #include "wal/reader.h"
@@ -27,12 +28,40 @@ typedef enum WalredoVerifyStatus
 	WALREDO_VERIFY_UNLOGGED
 } WalredoVerifyStatus;
 
-/* A fork to be verified. */
+/* A fork to be verified, or one block of it. */
 typedef struct WalredoVerifyFork
 {
 	Oid			relid;
 	ForkNumber	forknum;
+	BlockNumber blkno;			/* InvalidBlockNumber: all blocks */
 } WalredoVerifyFork;
+
+/* How forks are verified.  All zeroes is the default. */
+typedef struct WalredoVerifyOptions
+{
+	/* As for walredo_reader_begin(); the server's own WAL is added. */
+	const char *directory;
+
+	/*
+	 * If it is not InvalidXLogRecPtr, WAL is read from here on, and only the
+	 * blocks that it names are verified.  If this is the redo point of a
+	 * checkpoint, and full_page_writes was on since, WAL has an image of the
+	 * page of nearly every block that it names.  Backups are not used.  ERROR
+	 * 58P01 if WAL has been removed since.  No effect on single blocks.
+	 */
+	XLogRecPtr	since;
+} WalredoVerifyOptions;
+
+/* What is wrong with a block, or a fork, that is a mismatch. */
+typedef enum WalredoDamage
+{
+	WALREDO_DAMAGE_CONTENTS,	/* the page is another one than WAL makes */
+	WALREDO_DAMAGE_LOST_WRITE,	/* ... and older */
+	WALREDO_DAMAGE_ZEROED,		/* ... and all zeroes */
+	WALREDO_DAMAGE_LSN,			/* ... and its LSN past the end of WAL */
+	WALREDO_DAMAGE_MISSING,		/* there is no such block, or no file */
+	WALREDO_DAMAGE_UNREADABLE	/* the server cannot read it */
+} WalredoDamage;
 
 /* The result for a block, or for a fork as a whole. */
 typedef struct WalredoVerifyResult
@@ -43,7 +72,18 @@ typedef struct WalredoVerifyResult
 	XLogRecPtr	page_lsn;		/* LSN of the server's page, or
 								 * InvalidXLogRecPtr if it was not read */
 	WalredoVerifyStatus status;
+	WalredoDamage damage;		/* of a WALREDO_VERIFY_MISMATCH */
 	const char *detail;			/* a sentence, or NULL */
+
+	/*
+	 * If only this block is verified: the end LSN of the record from which on
+	 * the page was rebuilt, because it starts the page.  That can be an image
+	 * which the server has logged with the first change after a checkpoint,
+	 * and which has all damage that the page had then.  InvalidXLogRecPtr if
+	 * there is no such record, or if it does nothing but log a page, which is
+	 * how pages that were made anew are logged, or repaired.
+	 */
+	XLogRecPtr	start_lsn;
 } WalredoVerifyResult;
 
 /* The functions to which results are passed. */
@@ -71,8 +111,16 @@ typedef struct WalredoVerifySink
  * away meanwhile is not reported.  WAL is read once for all forks, as a rule:
  * see verify.c.
  *
- * WAL comes from directory, as for walredo_reader_begin(), and then, as the
- * server's pages are as of now, from the server's own WAL.
+ * With the option since, only blocks that WAL names are reported, and forks as
+ * a whole.  All of WAL since then is read once for all forks.
+ *
+ * An element of the array can also be a single block.  Then WAL is read
+ * backwards, only for this block, and no further than its page needs.  If the
+ * fork does not have the block, and need not have it according to WAL, nothing
+ * is reported.  Several blocks of a fork can be in the array.
+ *
+ * WAL comes from the directory of the options, and then, as the server's pages
+ * are as of now, from the server's own WAL.
  *
  * A relation that was dropped is left out.  A fork that cannot be read because
  * its files or catalogs are damaged is reported as a whole, and the other forks
@@ -80,8 +128,17 @@ typedef struct WalredoVerifySink
  * moment.  They must have storage, and must not be temporary.
  */
 extern void walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
-								 const char *directory,
+								 const WalredoVerifyOptions *options,
 								 const WalredoVerifySink *sink);
+
+/* The server's control file, palloc'd.  ERROR XX001 if it is damaged. */
+extern ControlFileData *walredo_read_control_file(void);
+
+/*
+ * Returns the redo point of the last complete checkpoint, or restartpoint: the
+ * server has written all changes of pages before it.
+ */
+extern XLogRecPtr walredo_last_redo_lsn(void);
 
 /*
  * ERROR 55000 unless a reader reads the WAL that the server writes, or replays,

@@ -145,6 +145,14 @@ walredo_block_set_result(WalredoBlockCheck *block,
 	block->result.detail = detail;
 }
 
+void
+walredo_block_set_damage(WalredoBlockCheck *block, WalredoDamage damage,
+						 const char *detail)
+{
+	walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH, detail);
+	block->result.damage = damage;
+}
+
 /*
  * What has become of a page whose earlier contents have ended, and what WAL
  * lacks since then, as a sentence; palloc'd.
@@ -278,6 +286,7 @@ compare_masked_images(WalredoBlockCheck *block, const char *live,
 					  const char *rebuilt)
 {
 	XLogRecPtr	rebuilt_lsn = PageGetLSN((Page) VARDATA(block->rebuilt.image));
+	WalredoDamage damage = WALREDO_DAMAGE_CONTENTS;
 	const char *difference;
 	const char *detail;
 
@@ -288,17 +297,23 @@ compare_masked_images(WalredoBlockCheck *block, const char *live,
 	}
 	difference = describe_difference(live, rebuilt);
 	if (is_all_zero(block->live, BLCKSZ))
+	{
+		damage = WALREDO_DAMAGE_ZEROED;
 		detail = psprintf("The page is all zeroes, but according to WAL it has LSN %X/%X.",
 						  LSN_FORMAT_ARGS(rebuilt_lsn));
+	}
 	else if (block->result.page_lsn < rebuilt_lsn)
+	{
+		damage = WALREDO_DAMAGE_LOST_WRITE;
 		detail = psprintf("A write was lost: the page has LSN %X/%X, but WAL has changed it up to %X/%X. Bytes that differ: %s.",
 						  LSN_FORMAT_ARGS(block->result.page_lsn),
 						  LSN_FORMAT_ARGS(rebuilt_lsn), difference);
+	}
 	else
 		detail = psprintf("The page has LSN %X/%X, and according to WAL it has %X/%X. Bytes that differ: %s.",
 						  LSN_FORMAT_ARGS(block->result.page_lsn),
 						  LSN_FORMAT_ARGS(rebuilt_lsn), difference);
-	walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH, detail);
+	walredo_block_set_damage(block, damage, detail);
 }
 
 /* A page that is masked in an attempt. */

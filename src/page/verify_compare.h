@@ -27,6 +27,7 @@ typedef struct WalredoVerifiedFork
 	Oid			relid;
 	WalredoTag	tag;			/* of its block 0, in the file that it had
 								 * when the round began */
+	BlockNumber only_block;		/* to be verified; InvalidBlockNumber: all */
 
 	/*
 	 * The resource manager whose mask is used for pages of which no record
@@ -43,6 +44,8 @@ typedef struct WalredoVerifyWal
 	const WalredoBackup *backup;	/* for base images, or NULL */
 	XLogRecPtr	start_lsn;		/* the rebuild has WAL from here ... */
 	XLogRecPtr	end_lsn;		/* ... to here, where a record ends */
+	bool		only_named;		/* blocks that it does not name are left out */
+	XLogRecPtr	page_start_lsn; /* start_lsn of the WalredoVerifyResult */
 } WalredoVerifyWal;
 
 /*
@@ -106,9 +109,15 @@ typedef struct WalredoBlockCheck
 	XLogRecPtr	limit;
 } WalredoBlockCheck;
 
-/* Moves a block into state HAS_RESULT.  detail is not copied. */
+/*
+ * These functions move a block into state HAS_RESULT, the second one as a
+ * mismatch.  detail is not copied.
+ */
 extern void walredo_block_set_result(WalredoBlockCheck *block,
 									 WalredoVerifyStatus status,
+									 const char *detail);
+extern void walredo_block_set_damage(WalredoBlockCheck *block,
+									 WalredoDamage damage,
 									 const char *detail);
 
 /*

@@ -33,6 +33,7 @@
 #include "access/xlogrecovery.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/cost_delay.h"
 #include "page/current.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
@@ -133,7 +134,7 @@ tag_of_block(const ForkCheck *check, BlockNumber blkno)
 void
 walredo_report_fork(const WalredoVerifySink *sink, Oid relid,
 					ForkNumber forknum, WalredoVerifyStatus status,
-					const char *detail)
+					WalredoDamage damage, const char *detail)
 {
 	WalredoVerifyResult result = {
 		.relid = relid,
@@ -141,6 +142,7 @@ walredo_report_fork(const WalredoVerifySink *sink, Oid relid,
 		.blkno = InvalidBlockNumber,
 		.page_lsn = InvalidXLogRecPtr,
 		.status = status,
+		.damage = damage,
 		.detail = detail
 	};
 
@@ -152,6 +154,7 @@ walredo_report_unreadable(const WalredoVerifySink *sink, Oid relid,
 						  ForkNumber forknum, const ErrorData *error)
 {
 	walredo_report_fork(sink, relid, forknum, WALREDO_VERIFY_MISMATCH,
+						WALREDO_DAMAGE_UNREADABLE,
 						psprintf("The server cannot read it: %s.",
 								 error->message));
 }
@@ -162,7 +165,8 @@ report_fork(const ForkCheck *check, WalredoVerifyStatus status,
 			const char *detail)
 {
 	walredo_report_fork(check->sink, check->fork->relid,
-						check->fork->tag.forknum, status, detail);
+						check->fork->tag.forknum, status,
+						WALREDO_DAMAGE_MISSING, detail);
 }
 
 /*
@@ -246,12 +250,11 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 	if (error != NULL)
 	{
 		/* An internal error may have another reason than the page. */
-		walredo_block_set_result(block,
-								 error->sqlerrcode == ERRCODE_INTERNAL_ERROR ?
-								 WALREDO_VERIFY_UNVERIFIABLE :
-								 WALREDO_VERIFY_MISMATCH,
+		walredo_block_set_damage(block, WALREDO_DAMAGE_UNREADABLE,
 								 psprintf("The server cannot read it: %s.",
 										  error->message));
+		if (error->sqlerrcode == ERRCODE_INTERNAL_ERROR)
+			block->result.status = WALREDO_VERIFY_UNVERIFIABLE;
 		return false;
 	}
 	block->result.page_lsn = PageGetLSN((Page) page);
@@ -295,7 +298,7 @@ lsn_is_possible(WalredoBlockCheck *block)
 {
 	if (lsn_is_reached(block->result.page_lsn))
 		return true;
-	walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH,
+	walredo_block_set_damage(block, WALREDO_DAMAGE_LSN,
 							 psprintf("The page has LSN %X/%X, which is past the end of WAL at %X/%X.",
 									  LSN_FORMAT_ARGS(block->result.page_lsn),
 									  LSN_FORMAT_ARGS(current_lsn())));
@@ -362,7 +365,7 @@ advance_rebuild(ForkCheck *check)
  * which has many pages replayed together and is much faster.  get_rebuilt() is
  * used for two sorts of blocks only: those of which the rebuild has no record,
  * which takes no replay, and those that walredo_rebuild_next() could not
- * replay, to get the error.
+ * replay, to get the error; and if only one block is verified.
  */
 static bool
 find_rebuilt(ForkCheck *check, WalredoBlockCheck *block)
@@ -531,7 +534,7 @@ compare_missing(const ForkCheck *check, WalredoBlockCheck *block, bool has_gap)
 		walredo_block_set_result(block, WALREDO_VERIFY_UNVERIFIABLE,
 								 "The fork does not have the block, and WAL that may have truncated the fork has been removed.");
 	else
-		walredo_block_set_result(block, WALREDO_VERIFY_MISMATCH,
+		walredo_block_set_damage(block, WALREDO_DAMAGE_MISSING,
 								 check->size.exists ?
 								 psprintf("The block is missing: the fork has only %u blocks.",
 										  check->size.nblocks) :
@@ -772,6 +775,7 @@ add_block(ForkCheck *check, BlockNumber blkno)
 	block->result.relid = check->fork->relid;
 	block->result.forknum = check->fork->tag.forknum;
 	block->result.blkno = blkno;
+	block->result.start_lsn = check->wal->page_start_lsn;
 	block->state = WALREDO_BLOCK_UNREAD;
 
 	/*
@@ -797,6 +801,21 @@ add_block(ForkCheck *check, BlockNumber blkno)
 }
 
 /*
+ * The first block from blkno on, and before end, that WAL names, other than to
+ * end it; else end.
+ */
+static BlockNumber
+next_named_block(ForkCheck *check, BlockNumber blkno, BlockNumber end)
+{
+	while (check->has_next && (check->next_tag.number < blkno ||
+							   check->next_page.num_records == 0))
+		advance_rebuild(check);
+	if (!check->has_next || check->next_tag.number >= end)
+		return end;
+	return (BlockNumber) check->next_tag.number;
+}
+
+/*
  * Adds blocks to the window, from blkno on, until it is full or end is
  * reached.  Returns the first block that has not been added.
  */
@@ -807,6 +826,10 @@ read_window(ForkCheck *check, BlockNumber blkno, BlockNumber end,
 	while (blkno < end && !window_is_full(check, begin))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (check->wal->only_named)
+			blkno = next_named_block(check, blkno, end);
+		if (blkno >= end)
+			break;
 		add_block(check, blkno++);
 	}
 	return blkno;
@@ -907,7 +930,7 @@ compare_window(ForkCheck *check)
 }
 
 static void
-report_window(ForkCheck *check)
+report_window(ForkCheck *check, BlockNumber blocks_done)
 {
 	for (int i = 0; i < check->num_blocks; i++)
 	{
@@ -918,9 +941,7 @@ report_window(ForkCheck *check)
 		Assert(block->state == WALREDO_BLOCK_HAS_RESULT);
 		check->sink->report(&block->result, check->sink->arg);
 	}
-	walredo_progress_set_blocks_done(check->progress,
-									 check->progress->blocks_done +
-									 check->num_blocks);
+	walredo_progress_set_blocks_done(check->progress, blocks_done);
 }
 
 /* Is called in the first window of a fork, which begins with block blkno. */
@@ -928,7 +949,8 @@ static void
 begin_fork(ForkCheck *check, BlockNumber blkno)
 {
 	check->first_size = check->size.nblocks;
-	check->progress->blocks_total = check->size.nblocks;
+	check->progress->blocks_total =
+		BlockNumberIsValid(check->fork->only_block) ? 1 : check->size.nblocks;
 	walredo_progress_show(check->progress);
 
 	/*
@@ -948,6 +970,7 @@ static WalredoForkOutcome
 compare_windows(ForkCheck *check, MemoryContext window_context, bool may_pause,
 				BlockNumber *blkno)
 {
+	BlockNumber only_block = check->fork->only_block;
 	BlockNumber first_block = *blkno;
 	BlockNumber end = 0;
 	bool		is_first = true;
@@ -962,6 +985,7 @@ compare_windows(ForkCheck *check, MemoryContext window_context, bool may_pause,
 		MemoryContextSwitchTo(window_context);
 		check->num_blocks = 0;
 		check->num_copies = 0;
+		walredo_cost_delay_point();
 		INSTR_TIME_SET_CURRENT(begin);
 
 		switch (open_window(check, &error))
@@ -990,13 +1014,20 @@ compare_windows(ForkCheck *check, MemoryContext window_context, bool may_pause,
 		}
 		if (is_first)
 			begin_fork(check, *blkno);
-		is_first = false;
 		end = Max(check->first_size, check->known_blocks);
+		if (BlockNumberIsValid(only_block))
+		{
+			end = Min(end, only_block + 1);
+			if (is_first)
+				*blkno = only_block;
+		}
+		is_first = false;
 
 		*blkno = read_window(check, *blkno, end, begin);
 		close_window(check);
 		compare_window(check);
-		report_window(check);
+		report_window(check,
+					  BlockNumberIsValid(only_block) ? 1 : *blkno);
 		if (*blkno < end && may_pause &&
 			walredo_later_wal_is_long(check->wal))
 			return WALREDO_FORK_PAUSED;
@@ -1042,7 +1073,10 @@ walredo_verify_fork(const WalredoVerifiedFork *fork,
 	walredo_rebuild_begin_fork(wal->rebuild, &fork->tag);
 	check->known_blocks =
 		(BlockNumber) walredo_rebuild_fork_blocks(wal->rebuild);
-	advance_rebuild(check);
+
+	/* A single block is got by its number: see find_rebuilt(). */
+	if (!BlockNumberIsValid(fork->only_block))
+		advance_rebuild(check);
 
 	outcome = compare_windows(check, window_context, may_pause, next_block);
 

@@ -49,7 +49,8 @@ typedef enum WalredoForkOutcome
 } WalredoForkOutcome;
 
 /*
- * Compares the blocks of a fork from *next_block on, and reports each.  If the
+ * Compares the blocks of a fork from *next_block on, or the one that is to be
+ * verified, and reports each.  If the
  * outcome is WALREDO_FORK_PAUSED, which is possible only with may_pause,
  * *next_block is set to the first block that is left.
  *
@@ -75,7 +76,7 @@ extern WalredoForkSize walredo_measure_fork(Relation rel, ForkNumber forknum);
 /* Reports something about a fork as a whole. */
 extern void walredo_report_fork(const WalredoVerifySink *sink, Oid relid,
 								ForkNumber forknum, WalredoVerifyStatus status,
-								const char *detail);
+								WalredoDamage damage, const char *detail);
 
 /* Reports a fork that the server cannot read, with the server's error. */
 extern void walredo_report_unreadable(const WalredoVerifySink *sink, Oid relid,

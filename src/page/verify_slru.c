@@ -297,18 +297,8 @@ walredo_multixact_has_gaps(const WalredoMultiXactGaps *gaps)
 static void
 get_redo_lsn(SlruVerification *v)
 {
-	ControlFileData *control;
-	bool		crc_ok;
+	ControlFileData *control = walredo_read_control_file();
 	bool		is_quiet;
-
-	LWLockAcquire(ControlFileLock, LW_SHARED);
-	control = get_controlfile(DataDir, &crc_ok);
-	LWLockRelease(ControlFileLock);
-	if (!crc_ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("calculated CRC checksum does not match value stored in file \"%s\"",
-						"global/pg_control")));
 
 	/*
 	 * No session creates multixacts in recovery, and none has while the

@@ -23,6 +23,10 @@
  * If the worker itself is killed, the kernel kills the children, which have
  * asked for that (PR_SET_PDEATHSIG).
  *
+ * A template may be killed by somebody when it has forked a child, but has not
+ * told the worker yet.  Such a child finds its standard input closed, and exits.
+ * Nothing of it is watched, so SIGCHLD tells the worker to look for it.
+ *
  * Portions Copyright (c) 2026, walredo developers
  *
  * src/pool/worker.c
@@ -331,8 +335,9 @@ template_gone(void)
 
 /*
  * Reaps processes that a template has forked, and then ended before it could
- * tell us their process IDs.  Returns at the first process that is one of our
- * known children, which is reaped elsewhere; the rest is left for another time.
+ * tell us their process IDs.  Returns at the first process that is the template
+ * or one of our known children, which is reaped elsewhere: its pipes are at
+ * their ends, so that the worker will not wait before it is called again.
  */
 static void
 reap_unknown_children(void)
@@ -342,7 +347,7 @@ reap_unknown_children(void)
 		siginfo_t	info = {0};
 
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-			info.si_pid == 0)
+			info.si_pid == 0 || info.si_pid == template.pid)
 			return;
 		for (int i = 0; i < pool->num_slots; i++)
 		{
@@ -363,7 +368,6 @@ start_template(char *error, Size error_size)
 	if (template.state != TEMPLATE_NONE)
 		return true;
 
-	reap_unknown_children();
 	forget_wait_set();
 	if (!walredo_template_launch(&template, error, error_size))
 		return false;
@@ -1046,6 +1050,16 @@ handle_quit(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/* Handler of SIGCHLD: has reap_unknown_children() called. */
+static void
+handle_child_exit(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
 /*
  * Exits after SIGQUIT: the server is stopped immediately, or another process
  * has crashed.  Shared memory may be broken, so only our own processes are
@@ -1228,6 +1242,7 @@ walredo_worker_main(Datum main_arg)
 
 	walredo_worker_set_signal_handlers();
 	pqsignal(SIGQUIT, handle_quit);
+	pqsignal(SIGCHLD, handle_child_exit);
 	BackgroundWorkerUnblockSignals();
 
 	attach_pool(DatumGetUInt32(main_arg));
@@ -1247,6 +1262,7 @@ walredo_worker_main(Datum main_arg)
 		int			nevents;
 
 		process_interrupts(turn_context);
+		reap_unknown_children();
 		timeout = update_slots();
 
 		if (wait_set == NULL)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * image.c
- *	  What the server does not check of a full-page image.
+ *	  What the server does not check of a full-page image, or look at in one.
  *
  * RestoreBlockImage() decompresses an image into memory that it has not
  * initialized, and copies a whole page from there.  Of the decompressors only
@@ -24,29 +24,73 @@
 #include "postgres.h"
 
 #include "access/xlogrecord.h"
+#include "common/pg_lzcompress.h"
 #include "record/image.h"
 
-bool
-walredo_image_is_short(XLogReaderState *reader, uint8 block_id)
+/*
+ * Is there room for the decompressed image in so many bytes, which are less
+ * than a page?
+ */
+static bool
+fits_into(XLogReaderState *reader, uint8 block_id, int room)
 {
 	DecodedBkpBlock *block = &reader->record->blocks[block_id];
 	DecodedBkpBlock saved = *block;
 	PGAlignedBlock page;
-	bool		is_short;
-
-	/* pglz would cut the last repetition off; its length is checked anyway. */
-	if (!BKPIMAGE_COMPRESSED(block->bimg_info) ||
-		(block->bimg_info & BKPIMAGE_COMPRESS_PGLZ) != 0)
-		return false;
+	bool		fits;
 
 	/*
 	 * With the hole at the start nothing can be copied past the end of the
 	 * page, wherever the hole was and however long it is now.
 	 */
 	block->hole_offset = 0;
-	block->hole_length = saved.hole_length + 1;
-	is_short = block->hole_length > BLCKSZ ||
-		RestoreBlockImage(reader, block_id, page.data);
+	block->hole_length = BLCKSZ - room;
+	fits = RestoreBlockImage(reader, block_id, page.data);
 	*block = saved;
-	return is_short;
+	return fits;
+}
+
+bool
+walredo_image_is_short(XLogReaderState *reader, uint8 block_id)
+{
+	const DecodedBkpBlock *block = &reader->record->blocks[block_id];
+
+	/* pglz would cut the last repetition off; its length is checked anyway. */
+	if (!BKPIMAGE_COMPRESSED(block->bimg_info) ||
+		(block->bimg_info & BKPIMAGE_COMPRESS_PGLZ) != 0)
+		return false;
+	return block->hole_length >= BLCKSZ ||
+		fits_into(reader, block_id, BLCKSZ - block->hole_length - 1);
+}
+
+bool
+walredo_image_header(XLogReaderState *reader, uint8 block_id,
+					 PageHeaderData *header)
+{
+	const DecodedBkpBlock *block = &reader->record->blocks[block_id];
+	PGAlignedBlock page;
+
+	/* The hole of a page that the server has made is after the header. */
+	if (block->hole_length == 0 || block->hole_offset >= SizeOfPageHeaderData)
+	{
+		if (!BKPIMAGE_COMPRESSED(block->bimg_info))
+		{
+			memcpy(header, block->bkp_image, SizeOfPageHeaderData);
+			return true;
+		}
+		if ((block->bimg_info & BKPIMAGE_COMPRESS_PGLZ) != 0)
+			return pglz_decompress(block->bkp_image, block->bimg_len,
+								   (char *) header, SizeOfPageHeaderData,
+								   false) == SizeOfPageHeaderData;
+
+		/* As above: otherwise, the rest is what was in memory before. */
+		if (fits_into(reader, block_id, SizeOfPageHeaderData - 1))
+			return false;
+	}
+	else if (walredo_image_is_short(reader, block_id))
+		return false;
+	if (!RestoreBlockImage(reader, block_id, page.data))
+		return false;
+	memcpy(header, page.data, SizeOfPageHeaderData);
+	return true;
 }

@@ -531,12 +531,17 @@ static void
 repair_all(Repair *repair)
 {
 	const WalredoRepairRequest *request = repair->fork.request;
-	WalredoVerifyFork fork = {request->relid, request->forknum};
+	WalredoVerifyFork fork = {
+		.relid = request->relid,
+		.forknum = request->forknum,
+		.blkno = InvalidBlockNumber
+	};
+	WalredoVerifyOptions options = {.directory = request->directory};
 	DamagedBlocks damaged = {.context = CurrentMemoryContext};
 	WalredoVerifySink sink = {note_result, end_results, &damaged};
 	BlockNumber next = 0;
 
-	walredo_verify_forks(&fork, 1, request->directory, &sink);
+	walredo_verify_forks(&fork, 1, &options, &sink);
 	if (damaged.count > 0)
 		repair->last_damaged = damaged.blocks[damaged.count - 1];
 

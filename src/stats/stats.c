@@ -29,6 +29,7 @@ walredo_stats_init(WalredoStats *stats)
 		for (int j = 0; j < STAT_NBUCKETS; j++)
 			pg_atomic_init_u64(&stats->histograms[i][j], 0);
 	pg_atomic_init_u64(&stats->reset_at, (uint64) GetCurrentTimestamp());
+	pg_atomic_init_u64(&stats->checked_at, 0);
 }
 
 void
@@ -40,6 +41,7 @@ walredo_stats_reset(WalredoStats *stats)
 		for (int j = 0; j < STAT_NBUCKETS; j++)
 			pg_atomic_write_u64(&stats->histograms[i][j], 0);
 	pg_atomic_write_u64(&stats->reset_at, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&stats->checked_at, 0);
 }
 
 void
@@ -67,6 +69,10 @@ walredo_stats_attach(WalredoStats *stats)
 			pg_atomic_fetch_add_u64(&to->histograms[i][j],
 									pg_atomic_exchange_u64(bucket, 0));
 		}
+	if (pg_atomic_read_u64(&from->checked_at) >
+		pg_atomic_read_u64(&to->checked_at))
+		pg_atomic_write_u64(&to->checked_at,
+							pg_atomic_read_u64(&from->checked_at));
 	walredo_stats = to;
 }
 

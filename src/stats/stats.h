@@ -52,10 +52,14 @@ typedef enum WalredoCounter
 	STAT_KILLS_ROLE,			/* to make room for another role's child */
 	STAT_KILLS_IDLE,			/* idle for too long */
 	STAT_KILLS_SIZE,			/* the pool became smaller */
-	STAT_KILLS_OUTPUT			/* closed, or wrote too much to, stderr */
+	STAT_KILLS_OUTPUT,			/* closed, or wrote too much to, stderr */
+
+	/* Checks on a schedule: walredo_check(). */
+	STAT_CHECKS,				/* that have come to their end */
+	STAT_DAMAGED_BLOCKS			/* found by them; some of them repeatedly */
 } WalredoCounter;
 
-#define STAT_NCOUNTERS	(STAT_KILLS_OUTPUT + 1)
+#define STAT_NCOUNTERS	(STAT_DAMAGED_BLOCKS + 1)
 
 typedef enum WalredoHistogram
 {
@@ -82,6 +86,7 @@ typedef struct WalredoStats
 	pg_atomic_uint64 counters[STAT_NCOUNTERS];
 	pg_atomic_uint64 histograms[STAT_NHISTOGRAMS][STAT_NBUCKETS];
 	pg_atomic_uint64 reset_at;	/* a TimestampTz */
+	pg_atomic_uint64 checked_at;	/* end of the last check, or 0 */
 } WalredoStats;
 
 /* Where this process counts.  Never NULL. */

@@ -505,14 +505,16 @@ walredo_add_end(WalredoChanges *changes, const WalredoTag *tag,
 }
 
 void
-walredo_add_end_of_kind(WalredoChanges *changes, WalredoTagKind kind,
+walredo_add_end_of_kind(WalredoChanges *changes, const WalredoTag *tag,
 						WalredoPageEnd end)
 {
 	WalredoPageChange *change = append_change(changes);
 
 	if (change != NULL)
 	{
-		change->tag = tag_of_number(kind, 0);
+		change->tag = tag_of_number(tag->kind, 0);
+		change->tag.spcOid = tag->spcOid;
+		change->tag.dbOid = tag->dbOid;
 		change->what = WALREDO_CHANGE_END;
 		change->end = end;
 		change->ends_kind = true;

@@ -128,9 +128,11 @@ typedef struct WalredoPageChange
 	/*
 	 * For a WALREDO_CHANGE_END and a WALREDO_FILTER_INDEX only: whether pages
 	 * of several relations, or several pages that are no blocks, end.  Then
-	 * only the kind of the tag means something, and WALREDO_TAG_REL includes
-	 * WALREDO_TAG_RELMAP.  Otherwise, blocks of the tag's relation end, in
-	 * any of its forks; or if the tag is no block, what it names.
+	 * the tag has only a kind, where WALREDO_TAG_REL includes
+	 * WALREDO_TAG_RELMAP, and for that kind the tablespace and the database
+	 * that end; a database of 0 stands for all.  Otherwise, blocks of the
+	 * tag's relation end, in any of its forks; or if the tag is no block,
+	 * what it names.
 	 */
 	bool		ends_kind;
 } WalredoPageChange;

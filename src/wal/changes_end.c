@@ -179,7 +179,7 @@ add_end_for_index(WalredoChanges *changes, const FileChange *file)
 		walredo_add_end(changes, &file->tag, file->end,
 						file->scope == SCOPE_FORK);
 	else
-		walredo_add_end_of_kind(changes, file->tag.kind, file->end);
+		walredo_add_end_of_kind(changes, &file->tag, file->end);
 }
 
 /* Adds the ends of those pages of the filter that a change of files ends. */

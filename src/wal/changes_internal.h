@@ -157,7 +157,8 @@ extern WalredoPageChange *walredo_add_end(WalredoChanges *changes,
 
 /* Adds one that has ends_kind set. */
 extern void walredo_add_end_of_kind(WalredoChanges *changes,
-									WalredoTagKind kind, WalredoPageEnd end);
+									const WalredoTag *tag,
+									WalredoPageEnd end);
 
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,

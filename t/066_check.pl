@@ -1,0 +1,317 @@
+# walredo_check(): what it finds is in the table, in the server log and in the
+# statistics; it looks only at what WAL has changed, or at everything; goes on
+# where it was interrupted; and knows what has become of damage.
+#
+# Seen to fail:
+#
+
+use WalredoSessions;
+use WalredoTest;
+
+my $node = wal_server(
+	'main',
+	conf => <<'CONF');
+shared_preload_libraries = 'walredo'
+min_wal_size = 2MB
+CONF
+$node->start;
+
+sub query
+{
+	return $node->safe_psql('postgres', shift);
+}
+
+# Runs a check, and returns its messages, each with its DETAIL.
+sub check
+{
+	my ($args, $settings) = @_;
+	my ($stdout, $stderr) =
+	  ask($node, 'postgres', ($settings // '') . "CALL walredo_check($args);");
+
+	return join '', map { s/^psql:<stdin>:\d+: //r }
+	  grep { !/^(?:psql:<stdin>:\d+: )?(?:LOCATION|HINT):/ }
+	  split /^/, $stdout . $stderr;
+}
+
+# What is in the table, in order.
+sub damage
+{
+	return query(<<'SQL');
+SELECT relation, fork, blkno, found_in, kind, repaired_at IS NOT NULL
+FROM walredo_damage ORDER BY relation::text, fork, blkno, first_seen
+SQL
+}
+
+# Two checkpoints, so that a later check does not look at what is before them.
+sub leave_behind
+{
+	query('CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
+	return check('');
+}
+
+query(<<'SQL');
+CREATE EXTENSION walredo;
+CREATE FUNCTION fill(name text, n int DEFAULT 1000) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('CREATE TABLE %I (i int, p text) WITH (fillfactor = 80)', name);
+	EXECUTE format('INSERT INTO %I SELECT g, repeat(''x'', 200) FROM generate_series(1, %s) g', name, n);
+END $$;
+SELECT fill('t'), fill('old'), fill('gone');
+SQL
+is(check(''), '', 'nothing is found where nothing is');
+is(damage(), '', 'and the table is empty');
+my $relations = query("SELECT count(*) FROM _walredo_checked");
+is($relations, 1, 'one row tells that all has been checked');
+
+my %file = map { $_ => path_of($node, 'postgres', $_) } qw(t old gone);
+
+# Changes blocks of files while the server is down.
+sub damage_blocks
+{
+	my @blocks = @_;
+
+	$node->stop;
+	foreach my $block (@blocks)
+	{
+		my ($file, $blkno, $bytes) = @$block;
+
+		if (length $bytes == $page_size)
+		{
+			write_block($file, $blkno, $bytes);
+		}
+		else
+		{
+			overwrite($file, $blkno * $page_size + 8150, $bytes);
+		}
+	}
+	$node->start;
+	return;
+}
+
+#
+# A lost write, and what is said of it
+#
+
+query('CHECKPOINT');
+my $old_page = read_block($file{t}, 3);
+query("UPDATE t SET p = 'new' WHERE ctid = '(3,5)'");
+my $log = -s $node->logfile;
+my $counted = query('SELECT damaged_blocks FROM walredo_stat');
+damage_blocks([ $file{t}, 3, $old_page ]);
+like(
+	check(''),
+	qr/^WARNING:  XX001: block 3 of fork "main" of relation "t" is damaged
+DETAIL:  A write was lost: the page has LSN .*
+\z/, 'a lost write is reported');
+is(damage(), 't|main|3|server|lost write|f', 'it is in the table');
+like(
+	slurp_file($node->logfile, $log),
+	qr/WARNING:  block 3 of fork "main" of relation "t" is damaged/,
+	'it is in the server log');
+is(query('SELECT damaged_blocks, checks, last_check > now() - interval \'1 minute\' FROM walredo_stat'),
+	'1|1|t', 'it is counted');
+is( query(<<'SQL'),
+SELECT detail ~ '^A write was lost', page_lsn < seen_lsn, first_seen = last_seen, lsn IS NULL
+FROM walredo_damage
+SQL
+	't|t|t|t',
+	'what the table has of it');
+
+like(check(''), qr/^WARNING:.*\nDETAIL:.*\n\z/, 'it is found again');
+is( query(<<'SQL'),
+SELECT count(*), bool_and(last_seen > first_seen) FROM walredo_damage
+SQL
+	'1|t',
+	'it was seen again');
+
+#
+# Repair
+#
+
+$node->stop;
+write_block($file{t}, 3, read_block($file{t}, 3));
+$node->start;
+query(<<'SQL');
+CREATE EXTENSION pageinspect;
+SQL
+my $page = query("SELECT encode(walredo_page_at('t', 'main', 3, 'FFFFFFFF/FFFFFFFF'), 'hex')");
+damage_blocks([ $file{t}, 3, pack('H*', $page) ]);
+is(check(''), '', 'nothing is wrong any more');
+is(damage(), 't|main|3|server|lost write|t', 'the table says that it was repaired');
+
+#
+# Only what WAL has changed
+#
+
+leave_behind();
+damage_blocks([ $file{old}, 5, 'zzz' ]);
+is(check(''), '', 'a block that WAL does not name is not looked at');
+query("UPDATE old SET p = 'new' WHERE ctid = '(4,1)'");
+is(check(''), '', 'nor is its neighbour looked at');
+query("SELECT fill('later')");
+$file{later} = path_of($node, 'postgres', 'later');
+leave_behind();
+damage_blocks([ $file{later}, 5, 'zzz' ]);
+is(check(''), '', 'a block that WAL does not name any more');
+like(check("'{later}', true"),
+	qr/^WARNING:  XX001: block 5 of fork "main" of relation "later" is damaged\n.*\n\z/,
+	'a full check of the relation finds it');
+is(damage(), "later|main|5|server|contents|f\nt|main|3|server|lost write|t",
+	'it is in the table, too');
+
+#
+# Damage that gets into WAL
+#
+
+query(<<'SQL');
+CHECKPOINT;
+UPDATE later SET p = 'n' WHERE ctid = '(5,1)';
+SQL
+is(check(''), '', 'the page agrees with WAL');
+is(damage(), "later|main|5|server|logged|f\nt|main|3|server|lost write|t",
+	'but is not taken to be repaired');
+query('VACUUM FULL later');
+is(check(''), '', 'the table was written anew');
+is( query("SELECT repaired_at IS NOT NULL FROM walredo_damage WHERE relation = 'later'::regclass"),
+	't', 'so that the block is sound');
+query('DELETE FROM walredo_damage');
+
+#
+# Files, and relations that go
+#
+
+leave_behind();
+$node->stop;
+unlink $file{gone} or die "could not remove $file{gone}: $!";
+$node->start;
+like(check("'{gone}'"),
+	qr/fork "main" of relation "gone" is damaged\nDETAIL:  .*missing/,
+	'a file that is missing is noticed without reading all of WAL');
+is(damage(), 'gone|main||server|missing|f', 'it has no block number');
+query('DROP TABLE gone');
+is(check(''), '', 'it is gone');
+is(query('SELECT repaired_at IS NOT NULL FROM walredo_damage'),
+	't', 'what was found of it is over');
+query('DELETE FROM walredo_damage');
+
+#
+# WAL since the last check is gone
+#
+
+$node->append_conf('postgresql.conf', 'wal_keep_size = 0');
+$node->reload;
+query("SELECT fill('t' || g, 5000) FROM generate_series(1, 8) g");
+query('SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
+query('SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
+like(check(''),
+	qr/^NOTICE:  00000: WAL since the last check is not available\nDETAIL:  All blocks are verified/,
+	'WAL that has changed blocks is gone');
+
+#
+# A check that is interrupted
+#
+
+%file = map { $_ => path_of($node, 'postgres', $_) } map { "t$_" } 1 .. 8;
+check('');
+query("UPDATE t$_ SET p = 'new' WHERE ctid = '(1,1)'") foreach 1 .. 8;
+query('CHECKPOINT');
+my $session = session($node, 'postgres');
+my $pid = (run_query($session, 'SELECT pg_backend_pid()'))[0];
+run_query($session, "SET vacuum_cost_delay = '10ms'");
+run_query($session, 'SET vacuum_cost_limit = 100');
+begin_query($session, "CALL walredo_check(full => true)");
+ok( $node->poll_query_until('postgres', <<'SQL'),
+SELECT count(*) > 0 FROM _walredo_checked
+WHERE relation IN (SELECT oid FROM pg_class WHERE relname ~ '^t[1-8]$')
+SQL
+	'relations have been checked');
+like(
+	error_of($node, 'postgres', 'CALL walredo_check()'),
+	qr/55P03: walredo_check\(\) is running in this database already/,
+	'two do not run at once');
+is( query("SELECT count(*) FROM walredo_verify_progress WHERE pid = $pid"),
+	1, 'it is in the progress view');
+query("SELECT pg_cancel_backend($pid)");
+end_query($session);
+is( query('SELECT full_begun_at IS NOT NULL FROM _walredo_checked WHERE relation = 0'),
+	't', 'a full check is to be finished');
+my ($done, $left) = map { query(<<SQL) } '', 'NOT';
+SELECT c.oid::regclass FROM pg_class c
+WHERE c.relname ~ '^t[1-8]\$' AND c.oid $_ IN (SELECT relation FROM _walredo_checked)
+ORDER BY c.oid DESC LIMIT 1
+SQL
+isnt($done, '', 'one of the tables was checked');
+isnt($left, '', 'and another one was not');
+
+# Block 1 was changed, so that WAL has it, but not since the last checkpoint.
+damage_blocks([ $file{$done}, 1, 'zzz' ], [ $file{$left}, 1, 'zzz' ]);
+like(check(''),
+	qr/^WARNING:  XX001: block 1 of fork "main" of relation "$left" is damaged\n.*\n\z/,
+	'it goes on where it was interrupted');
+is( query('SELECT full_begun_at, relation FROM _walredo_checked'),
+	'|0', 'and is finished');
+like(check('full => true'),
+	qr/relation "$done" is damaged/, 'another one begins anew');
+
+#
+# It takes its time
+#
+
+my $begin = time;
+check('full => true', "SET vacuum_cost_delay = '20ms'; SET vacuum_cost_page_hit = 20; SET vacuum_cost_page_miss = 20; SET vacuum_cost_limit = 200;");
+cmp_ok(time - $begin, '>=', 2, 'vacuum_cost_delay slows it down');
+
+#
+# Who may, and where
+#
+
+query(<<'SQL');
+CREATE ROLE reader LOGIN IN ROLE pg_read_server_files;
+CREATE ROLE other LOGIN;
+CREATE SCHEMA "Ext; x";
+GRANT USAGE ON SCHEMA "Ext; x" TO reader, other;
+ALTER EXTENSION walredo SET SCHEMA "Ext; x";
+CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz
+	RETURN '2000-01-01'::timestamptz;
+DELETE FROM "Ext; x".walredo_damage;
+SQL
+my ($stdout, $stderr) = ask($node, 'postgres', <<'SQL');
+SET search_path = public, pg_catalog;
+SET ROLE reader;
+CALL "Ext; x".walredo_check('{t1, t2, t3, t4, t5, t6, t7, t8}', true);
+SELECT count(*) > 0, min(first_seen) > '2001-01-01' FROM "Ext; x".walredo_damage;
+SQL
+is($stdout, 't|t', 'a role that may read files, in another schema');
+foreach my $sql (
+	'CALL "Ext; x".walredo_check()',
+	'TABLE "Ext; x".walredo_damage',
+	'TABLE "Ext; x"._walredo_checked')
+{
+	like(error_of($node, 'postgres', "SET ROLE other; $sql"),
+		qr/42501: permission denied for/, "others may not: $sql");
+}
+query('ALTER EXTENSION walredo SET SCHEMA public');
+like(
+	error_of($node, 'postgres', 'BEGIN; CALL walredo_check();'),
+	qr/25001: walredo_check\(\) cannot run inside a transaction block/,
+	'not in a transaction block');
+like(error_of($node, 'postgres', "CALL walredo_check('{no_such_table}')"),
+	qr/42P01/, 'a relation that does not exist');
+is( query(<<'SQL'),
+DO $$ BEGIN CALL walredo_check('{pg_class}'); CALL walredo_check('{pg_class}'); END $$;
+SELECT count(*) FROM pg_locks WHERE classid = 'pg_proc'::regclass AND mode ~ 'ShareUpdate';
+SQL
+	0,
+	'from a procedure; no lock is left');
+$node->stop;
+
+$node->append_conf('postgresql.conf', 'hot_standby = on');
+$node->set_standby_mode;
+$node->start;
+like(
+	error_of($node, 'postgres', 'CALL walredo_check()'),
+	qr/25006: cannot run walredo_check\(\) during recovery.*HINT:  Use walredo_verify_all\(\)/s,
+	'not on a standby');
+$node->stop;
+
+done_testing();
