@@ -107,7 +107,7 @@ typedef struct DamagedBlocks
 } DamagedBlocks;
 
 static void
-add_block(BlockList *list, BlockNumber blkno)
+append_block(BlockList *list, BlockNumber blkno)
 {
 	if (list->count == list->max_count)
 	{
@@ -681,7 +681,7 @@ note_result(const WalredoVerifyResult *result, void *arg)
 												   result->detail);
 		return;
 	}
-	add_block(&damaged->list, result->blkno);
+	append_block(&damaged->list, result->blkno);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -777,7 +777,7 @@ repair_in_context(Repair *repair, BlockNumber blkno,
 static void
 note_broken_link(const WalredoBrokenLink *link, void *arg)
 {
-	add_block(arg, (BlockNumber) link->tag.number);
+	append_block(arg, (BlockNumber) link->tag.number);
 }
 
 /* The argument of look_for_links(). */
@@ -814,7 +814,7 @@ find_broken_links(Repair *repair, BlockList *list)
 		repair->broken = work.list.blocks;
 		repair->num_broken = work.list.count;
 		for (uint64 i = 0; i < work.list.count; i++)
-			add_block(list, work.list.blocks[i]);
+			append_block(list, work.list.blocks[i]);
 	}
 	sort_blocks(list);
 }
@@ -1001,9 +1001,7 @@ read_undoable(int64 id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
 				 errdetail("It has put back a page that the server cannot read. Repair the page again.")));
-	if (kept->old_contents == NULL || kept->new_contents == NULL ||
-		(kept->was_readable &&
-		 VARSIZE(kept->old_contents) != VARHDRSZ + BLCKSZ))
+	if (kept->old_contents == NULL || kept->new_contents == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
