@@ -382,7 +382,7 @@ SQL
 	  "SELECT * FROM \@.walredo_verify('public.u', 'main', 0)",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
-	'walredo_check(regclass[],boolean,text)' =>
+	'walredo_check(regclass[],boolean,boolean,text)' =>
 	  "CALL \@.walredo_check('{public.u}')",
 	'walredo_verify_slru(text,text)' =>
 	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",
