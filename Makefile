@@ -75,6 +75,7 @@ OBJS = \
 	src/repair/install.o \
 	src/repair/judge.o \
 	src/repair/kept.o \
+	src/repair/peer.o \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/source/decompress.o \
