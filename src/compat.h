@@ -142,6 +142,21 @@ typedef int LoggedSlruPage;
 #define walredo_read_buffer_state(desc)	pg_atomic_read_u32(&(desc)->state)
 #endif
 
+/*
+ * Connects to a server for queries in a database.  PostgreSQL 16 can insist on
+ * a password, and 17 connects without replication, too.
+ */
+#if PG_VERSION_NUM >= 170000
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, true, false, name, error)
+#elif PG_VERSION_NUM >= 160000
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, false, name, error)
+#else
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, name, error)
+#endif
+
 /* Makes a buffer, which the caller has locked, one that has not been read. */
 #if PG_VERSION_NUM >= 190000
 #define walredo_invalidate_buffer(desc) \
@@ -160,6 +175,22 @@ typedef int LoggedSlruPage;
 	PageIsVerifiedExtended((Page) (page), blkno, 0)
 #endif
 
+/* How a buffer has to be locked to be written by FlushOneBuffer(). */
+#if PG_VERSION_NUM >= 190000
+#define WALREDO_BUFFER_LOCK_FLUSH	BUFFER_LOCK_SHARE_EXCLUSIVE
+#else
+#define WALREDO_BUFFER_LOCK_FLUSH	BUFFER_LOCK_SHARE
+#endif
+
+/* Sets the checksum of a page that is not in a buffer, if there are any. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_set_checksum(page, blkno) \
+	PageSetChecksum((Page) (page), blkno)
+#else
+#define walredo_set_checksum(page, blkno) \
+	PageSetChecksumInplace((Page) (page), blkno)
+#endif
+
 /* Since PostgreSQL 16, one function checks who owns an object. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_relation_ownercheck(relid, role) \
@@ -167,6 +198,11 @@ typedef int LoggedSlruPage;
 #else
 #define walredo_relation_ownercheck(relid, role) \
 	pg_class_ownercheck(relid, role)
+#endif
+
+/* Since PostgreSQL 16, pages that are read from files are aligned. */
+#if PG_VERSION_NUM < 160000
+typedef PGAlignedBlock PGIOAlignedBlock;
 #endif
 
 /*

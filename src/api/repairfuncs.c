@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(walredo_repair);
 PG_FUNCTION_INFO_V1(walredo_undo_repair);
 PG_FUNCTION_INFO_V1(walredo_get_repairs);
 
-static const char *const status_names[] = {
+const char *const walredo_repair_status_names[] = {
 	[WALREDO_REPAIR_OK] = "ok",
 	[WALREDO_REPAIR_REPAIRABLE] = "repairable",
 	[WALREDO_REPAIR_REPAIRED] = "repaired",
@@ -75,7 +75,7 @@ put_result(const WalredoRepairResult *result, void *arg)
 	values[0] = CStringGetTextDatum(forkNames[sink->forknum]);
 	nulls[1] = !BlockNumberIsValid(result->blkno);
 	values[1] = Int64GetDatum((int64) result->blkno);
-	values[2] = CStringGetTextDatum(status_names[result->status]);
+	values[2] = CStringGetTextDatum(walredo_repair_status_names[result->status]);
 	nulls[3] = XLogRecPtrIsInvalid(result->page_lsn);
 	values[3] = LSNGetDatum(result->page_lsn);
 	nulls[4] = XLogRecPtrIsInvalid(result->rebuilt_lsn);
@@ -92,7 +92,7 @@ put_result(const WalredoRepairResult *result, void *arg)
 
 /*
  * walredo_repair(relname regclass, fork text, blkno int8, dry_run bool,
- *				  wal_directory text, lsn pg_lsn, base bytea)
+ *				  wal_directory text, lsn pg_lsn, base bytea, conninfo text)
  */
 Datum
 walredo_repair(PG_FUNCTION_ARGS)
@@ -128,6 +128,16 @@ walredo_repair(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an LSN or a base image was specified, but no block"),
 				 errhint("Specify one block.")));
+	request.conninfo = walredo_getarg_cstring(fcinfo, 7);
+	if (request.conninfo != NULL && request.base.image != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a base image and a connection string were specified")));
+	if (request.conninfo != NULL && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to connect to another server"),
+				 errdetail("Only superusers may specify a connection string.")));
 	if (!request.dry_run)
 	{
 		check_may_repair(request.relid);

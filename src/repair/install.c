@@ -126,6 +126,7 @@ walredo_look_at_block(Relation rel, ForkNumber forknum, BlockNumber blkno,
 	found->error = NULL;
 	found->condition = WALREDO_BLOCK_IS_MISSING;
 	error = walredo_attempt(measure_fork, &work);
+	found->nblocks = work.nblocks;
 	if (error == NULL && blkno >= work.nblocks)
 		return;
 	if (error == NULL)
@@ -221,11 +222,17 @@ install_over_damage(Relation rel, ForkNumber forknum, BlockNumber blkno,
 {
 	WalredoInstallOutcome outcome = WALREDO_INSTALLED;
 	PGAlignedBlock file;
-	int			fd = open_file(rel, forknum, blkno);
-	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno,
-											RBM_ZERO_AND_CLEANUP_LOCK, NULL);
-	Page		page = BufferGetPage(buffer);
+	Buffer		buffer;
+	Page		page;
+	int			fd;
 
+	/* It may have been truncated away, and must not be added again. */
+	if (blkno >= RelationGetNumberOfBlocksInFork(rel, forknum))
+		return WALREDO_INSTALL_CHANGED;
+	fd = open_file(rel, forknum, blkno);
+	buffer = ReadBufferExtended(rel, forknum, blkno,
+								RBM_ZERO_AND_CLEANUP_LOCK, NULL);
+	page = BufferGetPage(buffer);
 	if (!is_all_zero(page))
 		outcome = WALREDO_INSTALL_CHANGED;
 	else if (read_file(fd, blkno, file.data) == BLCKSZ &&
@@ -263,7 +270,7 @@ walredo_write_page(Relation rel, ForkNumber forknum, BlockNumber blkno,
 	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
 											NULL);
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	LockBuffer(buffer, WALREDO_BUFFER_LOCK_FLUSH);
 	if (PageGetLSN(BufferGetPage(buffer)) == image_lsn)
 		FlushOneBuffer(buffer);
 	UnlockReleaseBuffer(buffer);
@@ -284,29 +291,33 @@ walredo_wait_for_all(void)
 }
 
 void
-walredo_add_blocks(Relation rel, ForkNumber forknum, BlockNumber nblocks)
+walredo_add_block(Relation rel, ForkNumber forknum, BlockNumber blkno,
+				  const char *image)
 {
 	SMgrRelation smgr = RelationGetSmgr(rel);
+	PGAlignedBlock page;
 	PGAlignedBlock zero;
-	BlockNumber blkno;
+	BlockNumber nblocks;
 
 	memset(zero.data, 0, BLCKSZ);
+	memcpy(page.data, image, BLCKSZ);
+	walredo_set_checksum(page.data, blkno);
 	LockRelationForExtension(rel, ExclusiveLock);
 	smgrrelease(smgr);
 	if (!smgrexists(smgr, forknum))
 		smgrcreate(smgr, forknum, false);
-	blkno = smgrnblocks(smgr, forknum);
-	while (blkno < nblocks)
+	nblocks = smgrnblocks(smgr, forknum);
+	while (nblocks <= blkno)
 	{
 		CHECK_FOR_INTERRUPTS();
-		smgrextend(smgr, forknum, blkno, zero.data, false);
+		smgrextend(smgr, forknum, nblocks,
+				   nblocks == blkno ? page.data : zero.data, false);
 
 		/* Where a segment was missing, later ones are found now. */
-		if (++blkno % ((BlockNumber) RELSEG_SIZE) == 0)
-			blkno = smgrnblocks(smgr, forknum);
+		if (++nblocks % ((BlockNumber) RELSEG_SIZE) == 0)
+			nblocks = smgrnblocks(smgr, forknum);
 	}
 	UnlockRelationForExtension(rel, ExclusiveLock);
-	walredo_wait_for_all();
 }
 
 /* ----------------------------------------

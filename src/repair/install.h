@@ -40,6 +40,7 @@ typedef struct WalredoFoundBlock
 	Size		file_size;
 
 	char	   *error;			/* the server's message, palloc'd, or NULL */
+	BlockNumber nblocks;		/* that the fork has, if the block is missing */
 } WalredoFoundBlock;
 
 /* How walredo_install_page() has ended. */
@@ -87,15 +88,18 @@ extern void walredo_write_page(Relation rel, ForkNumber forknum,
 							   BlockNumber blkno, XLogRecPtr image_lsn);
 
 /*
- * Makes a fork have at least nblocks blocks, which are all zeroes.  Creates its
- * file, and the files of segments, if they are missing.  Then all processes of
- * the server close the files of relations that they have open, as one of them
- * may be a file that was removed, and is written to in vain.
+ * Adds a block with this page to a fork, if it still is missing; so nobody ever
+ * sees it empty.  Blocks before it that are missing, too, become all zeroes.
+ * Creates the fork's file, and the files of segments, if they are missing.  The
+ * page is not logged.
  *
- * The relation must be locked.
+ * Since before image was made, the relation must have been locked in a mode in
+ * which no other session changes it, so that none adds the block as a new one;
+ * and walredo_wait_for_all() must have been called since it was locked, because
+ * a process may have a file open that was removed, and write to it in vain.
  */
-extern void walredo_add_blocks(Relation rel, ForkNumber forknum,
-							   BlockNumber nblocks);
+extern void walredo_add_block(Relation rel, ForkNumber forknum,
+							  BlockNumber blkno, const char *image);
 
 /*
  * Waits until every process of the server has left the critical section that it

@@ -102,6 +102,7 @@ end_of_changes(void)
 typedef struct RebuildAttempt
 {
 	const WalredoRepairFork *fork;
+	WalredoGivenBase base;
 	WalredoTag	tag;
 	XLogRecPtr	lsn;
 
@@ -117,9 +118,8 @@ static void
 rebuild(void *arg)
 {
 	RebuildAttempt *work = arg;
-	const WalredoRepairRequest *request = work->fork->request;
 	WalredoPageAt *at = walredo_page_at_read(&work->tag, work->lsn,
-											 &request->base,
+											 &work->base,
 											 work->fork->directory);
 
 	walredo_verify_check_reader(at->scan->reader);
@@ -256,7 +256,9 @@ describe_source(const RebuildAttempt *work)
 {
 	if (work->start_lsn != InvalidXLogRecPtr)
 		return psprintf("WAL from %X/%X", LSN_FORMAT_ARGS(work->start_lsn));
-	if (work->fork->request->base.image != NULL)
+	if (work->fork->peer != NULL && work->base.image != NULL)
+		return "the other server and WAL";
+	if (work->base.image != NULL)
 		return "base image and WAL";
 	if (work->backup != NULL)
 		return psprintf("backup \"%s\" and WAL", work->backup->directory);
@@ -505,6 +507,9 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 	bool		from_all;
 
 	rebuilt.tag.number = blkno;
+	rebuilt.base = request->base;
+	if (fork->peer != NULL)
+		rebuilt.base.image = walredo_peer_page(fork->peer, &rebuilt.tag);
 	for (int look = 0; look < MAX_LOOKS; look++)
 	{
 		if (look > 0)
@@ -517,6 +522,7 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 		rebuilt.lsn = request->lsn != InvalidXLogRecPtr ? request->lsn :
 			WALREDO_END_OF_WAL;
 		from_all = fork->rebuilt != NULL && look == 0 &&
+			rebuilt.base.image == NULL &&
 			take_rebuilt(fork, &rebuilt);
 		if (!from_all && !try_rebuild(&rebuilt, judgement))
 			return look_at_block(fork, blkno, judgement);

@@ -12,9 +12,13 @@
  * If all blocks of a fork are asked for, walredo_verify_forks() first finds out
  * which are damaged, reading WAL once for all of them.  Only these are judged.
  *
- * Where blocks are missing, they are first added, as empty pages, and then
- * repaired like any others.  No file is kept for a page that is empty because
- * it was added, as there is nothing to keep.  There is one for all of them.
+ * Where blocks are missing, they are added one after the other, each with the
+ * page that it should have, and these pages are logged.  Meanwhile the relation
+ * is locked against changes: a session that has a row to insert would make the
+ * first block that is missing one with nothing but that row.  Nobody sees a
+ * block that is empty only because it was added, not even if the server dies,
+ * except where it is not known what it should be.  One file is kept for all
+ * that were added, as there was nothing before.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -73,7 +77,7 @@ typedef struct Repair
 	uint64		num_broken;
 	MemoryContext block_context;	/* reset after each block */
 
-	BlockNumber last_damaged;	/* the last block that is to be repaired */
+	bool		is_locked;		/* are others kept from changes? */
 
 	/* Blocks from this one on were missing, and have been added. */
 	BlockNumber first_added;
@@ -103,7 +107,7 @@ typedef struct DamagedBlocks
 } DamagedBlocks;
 
 static void
-add_block(BlockList *list, BlockNumber blkno)
+append_block(BlockList *list, BlockNumber blkno)
 {
 	if (list->count == list->max_count)
 	{
@@ -449,11 +453,21 @@ replace_block(Repair *repair, BlockNumber blkno,
 }
 
 /*
- * Adds the blocks of a fork up to this one, which is missing, and to the last
- * one that is to be repaired.
+ * Keeps others from changing the relation until the repair has ended, and lets
+ * them close files that were removed.
  */
 static void
-add_blocks(Repair *repair, BlockNumber blkno)
+lock_against_changes(Repair *repair)
+{
+	LockRelationOid(repair->fork.verified.relid, ExclusiveLock);
+	repair->is_locked = true;
+	walredo_wait_for_all();
+}
+
+/* Adds a block that was judged to be missing, while others are locked out. */
+static void
+add_block(Repair *repair, BlockNumber blkno,
+		  const WalredoJudgement *judgement)
 {
 	const WalredoRepairFork *fork = &repair->fork;
 	Relation	rel = walredo_repair_open(fork, RowExclusiveLock);
@@ -466,23 +480,26 @@ add_blocks(Repair *repair, BlockNumber blkno)
 								"blocks that were missing were added",
 								InvalidXLogRecPtr, InvalidXLogRecPtr, false,
 								NULL, NULL, 0);
-		repair->first_added = blkno;
+		repair->first_added = judgement->found.nblocks;
 	}
-	walredo_add_blocks(rel, fork->verified.tag.forknum,
-					   Max(blkno, repair->last_damaged) + 1);
+	walredo_add_block(rel, fork->verified.tag.forknum, blkno,
+					  judgement->image.data);
 	relation_close(rel, RowExclusiveLock);
 }
 
 /* What to say of a page that can be, or was, replaced; palloc'd. */
 static const char *
-describe_replacement(Repair *repair, const WalredoJudgement *judgement)
+describe_replacement(Repair *repair, const WalredoJudgement *judgement,
+					 bool was_added)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	if (judgement->detail != NULL)
 		appendStringInfoString(&buf, judgement->detail);
-	if (judgement->finding == WALREDO_FOUND_SOUND)
+	if (was_added)
+		appendStringInfoString(&buf, "The block was missing.");
+	else if (judgement->finding == WALREDO_FOUND_SOUND)
 		appendStringInfoString(&buf, "The block was missing in the file, but it was in shared buffers.");
 	else if (judgement->found.condition != WALREDO_BLOCK_IS_MISSING)
 		appendStringInfo(&buf, "%s%d bytes of the page %s.",
@@ -518,6 +535,7 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 		request->base.image == NULL && !RecoveryInProgress() &&
 		(report_sound || has_broken_link(repair, blkno));
 	XLogRecPtr	last_lsn;
+	bool		was_added = false;
 
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
@@ -586,7 +604,16 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 			report(repair, &result);
 			return;
 		}
-		result.detail = describe_replacement(repair, judgement);
+		if (judgement->found.condition == WALREDO_BLOCK_IS_MISSING &&
+			judgement->found.nblocks < blkno &&
+			BlockNumberIsValid(request->blkno))
+		{
+			result.status = WALREDO_REPAIR_REFUSED;
+			result.detail = "The block is missing, and so are blocks before it. Repair all blocks of the fork.";
+			report(repair, &result);
+			return;
+		}
+		result.detail = describe_replacement(repair, judgement, was_added);
 		if (request->dry_run)
 		{
 			result.status = WALREDO_REPAIR_REPAIRABLE;
@@ -595,7 +622,14 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 		}
 		if (judgement->found.condition == WALREDO_BLOCK_IS_MISSING)
 		{
-			add_blocks(repair, blkno);
+			/* What was found without the lock may have changed since. */
+			if (repair->is_locked)
+			{
+				add_block(repair, blkno, judgement);
+				was_added = true;
+			}
+			else
+				lock_against_changes(repair);
 			continue;
 		}
 		outcome = replace_block(repair, blkno, judgement);
@@ -605,6 +639,8 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 			report(repair, &result);
 			return;
 		}
+		if (outcome == WALREDO_INSTALL_PINNED)
+			break;
 	}
 	result.status = WALREDO_REPAIR_REFUSED;
 	result.detail = outcome == WALREDO_INSTALL_PINNED ?
@@ -645,7 +681,7 @@ note_result(const WalredoVerifyResult *result, void *arg)
 												   result->detail);
 		return;
 	}
-	add_block(&damaged->list, result->blkno);
+	append_block(&damaged->list, result->blkno);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -696,8 +732,26 @@ rescue_block(Repair *repair, BlockNumber blkno)
 	result.page_lsn = PageGetLSN((Page) judgement->image.data);
 	result.rebuilt_lsn = result.page_lsn;
 	result.source = "shared buffers";
-	result.detail = describe_replacement(repair, judgement);
+	result.detail = describe_replacement(repair, judgement, false);
 	report(repair, &result);
+}
+
+/* Is this block, which is damaged, not in the file at all? */
+static bool
+is_missing(Repair *repair, BlockNumber blkno)
+{
+	Relation	rel = walredo_repair_open(&repair->fork, AccessShareLock);
+	WalredoFoundBlock *found = palloc(sizeof(WalredoFoundBlock));
+	bool		result;
+
+	if (rel == NULL)
+		return false;
+	walredo_look_at_block(rel, repair->fork.verified.tag.forknum, blkno,
+						  found);
+	result = (found->condition == WALREDO_BLOCK_IS_MISSING);
+	pfree(found);
+	relation_close(rel, AccessShareLock);
+	return result;
 }
 
 static void
@@ -723,7 +777,7 @@ repair_in_context(Repair *repair, BlockNumber blkno,
 static void
 note_broken_link(const WalredoBrokenLink *link, void *arg)
 {
-	add_block(arg, (BlockNumber) link->tag.number);
+	append_block(arg, (BlockNumber) link->tag.number);
 }
 
 /* The argument of look_for_links(). */
@@ -760,7 +814,7 @@ find_broken_links(Repair *repair, BlockList *list)
 		repair->broken = work.list.blocks;
 		repair->num_broken = work.list.count;
 		for (uint64 i = 0; i < work.list.count; i++)
-			add_block(list, work.list.blocks[i]);
+			append_block(list, work.list.blocks[i]);
 	}
 	sort_blocks(list);
 }
@@ -783,8 +837,12 @@ repair_all(Repair *repair)
 
 	walredo_verify_forks(&fork, 1, &options, &sink);
 	find_broken_links(repair, list);
-	if (list->count > 0)
-		repair->last_damaged = list->blocks[list->count - 1];
+
+	/* Those that are rebuilt together have to be rebuilt under the lock. */
+	if (list->count > MAX_SINGLE_BLOCKS && !request->dry_run &&
+		!RecoveryInProgress() &&
+		is_missing(repair, list->blocks[list->count - 1]))
+		lock_against_changes(repair);
 
 	/* Pages of the visibility map have to be rebuilt at the last moment. */
 	if (list->count > MAX_SINGLE_BLOCKS &&
@@ -792,10 +850,10 @@ repair_all(Repair *repair)
 		walredo_rebuild_fork(&repair->fork);
 	for (uint64 i = 0; i < list->count; i++)
 	{
+		repair_in_context(repair, list->blocks[i], repair_block_quietly);
 		for (next = Max(next, repair->first_added);
 			 next < list->blocks[i]; next++)
 			repair_in_context(repair, next, rescue_block);
-		repair_in_context(repair, list->blocks[i], repair_block_quietly);
 		next = list->blocks[i] + 1;
 	}
 	if (damaged.fork_detail != NULL && list->count == 0)
@@ -873,6 +931,8 @@ walredo_repair_fork(const WalredoRepairRequest *request,
 	repair.block_context = AllocSetContextCreate(CurrentMemoryContext,
 												 "walredo repair",
 												 ALLOCSET_DEFAULT_SIZES);
+	if (request->conninfo != NULL)
+		repair.fork.peer = walredo_peer_connect(request->conninfo);
 	reason = begin_fork(&repair);
 	if (reason != NULL)
 	{
@@ -899,6 +959,8 @@ walredo_repair_fork(const WalredoRepairRequest *request,
 			XLogFlush(repair.added_lsn);
 		if (repair.added_id != 0)
 			walredo_kept_finish(repair.added_id, repair.added_lsn);
+		if (repair.is_locked)
+			UnlockRelationOid(request->relid, ExclusiveLock);
 	}
 	PG_FINALLY();
 	{
@@ -939,13 +1001,19 @@ read_undoable(int64 id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
 				 errdetail("It has put back a page that the server cannot read. Repair the page again.")));
-	if (kept->old_contents == NULL || kept->new_contents == NULL ||
-		(kept->was_readable &&
-		 VARSIZE(kept->old_contents) != VARHDRSZ + BLCKSZ))
+	if (kept->old_contents == NULL || kept->new_contents == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
 				 errdetail("There was nothing that it has replaced.")));
+	if (VARSIZE(kept->new_contents) - VARHDRSZ != BLCKSZ ||
+		VARSIZE(kept->old_contents) - VARHDRSZ > BLCKSZ ||
+		(kept->was_readable &&
+		 VARSIZE(kept->old_contents) - VARHDRSZ != BLCKSZ))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("cannot undo repair %lld", (long long) id),
+				 errdetail("What was kept is no page.")));
 	return kept;
 }
 
