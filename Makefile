@@ -74,6 +74,7 @@ OBJS = \
 	src/repair/install.o \
 	src/repair/judge.o \
 	src/repair/kept.o \
+	src/repair/peer.o \
 	src/repair/repair.o \
 	src/source/decompress.o \
 	src/source/file_state.o \

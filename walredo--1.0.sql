@@ -1131,6 +1131,7 @@ CREATE FUNCTION walredo_repair(relname regclass,
 	wal_directory text DEFAULT NULL,
 	lsn pg_lsn DEFAULT NULL,
 	base bytea DEFAULT NULL,
+	conninfo text DEFAULT NULL,
 	OUT fork text,
 	OUT blkno int8,
 	OUT status text,
@@ -1141,11 +1142,11 @@ CREATE FUNCTION walredo_repair(relname regclass,
 RETURNS SETOF record
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea) IS
+COMMENT ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text) IS
 	'replace damaged blocks of a fork by those rebuilt from WAL, or say what would be replaced';
-REVOKE ALL ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea)
+REVOKE ALL ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea)
+GRANT EXECUTE ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_repair_undo(id int8)

@@ -142,6 +142,21 @@ typedef int LoggedSlruPage;
 #define walredo_read_buffer_state(desc)	pg_atomic_read_u32(&(desc)->state)
 #endif
 
+/*
+ * Connects to a server for queries in a database.  PostgreSQL 16 can insist on a
+ * password, and 17 connects without replication, too.
+ */
+#if PG_VERSION_NUM >= 170000
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, true, false, name, error)
+#elif PG_VERSION_NUM >= 160000
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, false, name, error)
+#else
+#define walredo_connect_database(conninfo, name, error) \
+	walrcv_connect(conninfo, true, name, error)
+#endif
+
 /* Makes a buffer, which the caller has locked, one that has not been read. */
 #if PG_VERSION_NUM >= 190000
 #define walredo_invalidate_buffer(desc) \

@@ -384,7 +384,7 @@ SQL
 	  "CALL \@.walredo_check('{public.u}')",
 	'walredo_verify_slru(text,text)' =>
 	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",
-	'walredo_repair(regclass,text,bigint,boolean,text,pg_lsn,bytea)' =>
+	'walredo_repair(regclass,text,bigint,boolean,text,pg_lsn,bytea,text)' =>
 	  "SELECT * FROM \@.walredo_repair('public.u', 'main', 0)",
 	'walredo_repair_undo(bigint)' =>
 	  "DO \$\$BEGIN PERFORM \@.walredo_repair_undo(1); EXCEPTION WHEN undefined_object THEN NULL; END\$\$",

@@ -92,7 +92,7 @@ put_result(const WalredoRepairResult *result, void *arg)
 
 /*
  * walredo_repair(relname regclass, fork text, blkno int8, dry_run bool,
- *				  wal_directory text, lsn pg_lsn, base bytea)
+ *				  wal_directory text, lsn pg_lsn, base bytea, conninfo text)
  */
 Datum
 walredo_repair(PG_FUNCTION_ARGS)
@@ -128,6 +128,16 @@ walredo_repair(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an LSN or a base image was specified, but no block"),
 				 errhint("Specify one block.")));
+	request.conninfo = walredo_getarg_cstring(fcinfo, 7);
+	if (request.conninfo != NULL && request.base.image != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a base image and a connection string were specified")));
+	if (request.conninfo != NULL && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to connect to another server"),
+				 errdetail("Only superusers may specify a connection string.")));
 	if (!request.dry_run)
 	{
 		check_may_repair(request.relid);

@@ -21,13 +21,13 @@
  * record has stamped a page, both LSNs are right: see PageLink.
  *
  * What is found here does not depend on where the server ran its redo.  Crash
- * recovery, a standby and recovery of a backup stamp the same pages with the same
- * LSNs as the server that wrote the records; where that is not so, the table
- * says it.
+ * recovery, a standby and recovery of a backup stamp the same pages with the
+ * same LSNs as the server that wrote the records; where that is not so, the
+ * table says it.
  *
  * The hash table is bounded by maintenance_work_mem.  If there are too many
- * pages, those whose hash value has one bit set are dropped, and WAL is read once
- * more for them.
+ * pages, those whose hash value has one bit set are dropped, and WAL is read
+ * once more for them.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -190,9 +190,9 @@ static const BlockRule default_rule = {.stamp = STAMPS};
 /*
  * VACUUM sets bits of the visibility map with a record that stamps the map's
  * page.  Other records clear bits.  In older minor releases, these do not name
- * the map's page; where they do, they stamp it only if bits were set.  (Redo can
- * find other bits than the server did: CREATE DATABASE logs images of the map
- * without what it takes for free space.)
+ * the map's page; where they do, they stamp it only if bits were set.  (Redo
+ * can find other bits than the server did: CREATE DATABASE logs images of the
+ * map without what it takes for free space.)
  */
 static const BlockRule map_rule = {.stamp = MAY_STAMP};
 
@@ -353,6 +353,7 @@ typedef struct LinkCheck
 	void	   *arg;
 	WalredoLinksResult *result;
 	linkfork_hash *wanted;		/* or NULL, for all forks */
+	BlockNumber only_block;		/* of the one wanted, or InvalidBlockNumber */
 	uint64		max_entries;	/* that pages and forks may have */
 	MemoryContext caller_context;	/* for the callback */
 	MemoryContext context;		/* of the check */
@@ -844,8 +845,8 @@ describe_link(const FoundLink *found, StringInfo buf)
 }
 
 /*
- * Reports the links that have been found.  The records that were lost are looked
- * for now, for many links at once, since hardly anybody has any.
+ * Reports the links that have been found.  The records that were lost are
+ * looked for now, for many links at once, since hardly anybody has any.
  */
 static void
 report_links(LinkCheck *check)
@@ -1158,7 +1159,9 @@ is_wanted(LinkCheck *check, const WalredoBlockRef *block)
 	{
 		ForkKey		key = {block->locator, block->forknum};
 
-		return linkfork_lookup(check->wanted, key) != NULL;
+		return (check->only_block == InvalidBlockNumber ||
+				check->only_block == block->blkno) &&
+			linkfork_lookup(check->wanted, key) != NULL;
 	}
 	return true;
 }
@@ -1280,6 +1283,60 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 	walredo_reader_end(check->reader);
 }
 
+/* Does a record make a page without an image that redo restores? */
+static bool
+makes_page(const XLogRecord *record, const WalredoTag *tag)
+{
+	RelFileLocator locator = walredo_tag_locator(tag);
+	WalredoRecordHeaders headers;
+
+	walredo_xlogrecord_headers(record, &headers);
+	for (int i = 0; i < headers.num_blocks; i++)
+	{
+		const WalredoBlockRef *block = &headers.blocks[i];
+
+		if (block->forknum == tag->forknum && block->blkno == tag->number &&
+			RelFileLocatorEquals(block->locator, locator))
+			return !block->has_image;
+	}
+	return true;
+}
+
+/* Looks at the records of one page. */
+static void
+look_at_page_records(LinkCheck *check, const WalredoTag *tag,
+					 XLogRecPtr start_lsn)
+{
+	WalredoLinksResult *result = check->result;
+	WalredoPageFilter *filter = walredo_filter_page(tag);
+	WalredoPageScan *scan;
+
+	reset_tables(check);
+	scan = walredo_page_scan_begin(filter, check->directory, start_lsn,
+								   WALREDO_END_OF_WAL);
+	check->reader = scan->reader;
+	while (walredo_page_scan_next(scan))
+	{
+		for (int i = 0; i < scan->num_changes; i++)
+		{
+			const WalredoPageChange *change = &scan->list[i];
+
+			if (change->what == WALREDO_CHANGE_END ||
+				(change->starts_page &&
+				 makes_page(walredo_reader_record(scan->reader), tag)))
+				result->made_lsn = walredo_reader_end_lsn(scan->reader);
+		}
+		look_at_record(check, walredo_reader_record(scan->reader),
+					   walredo_reader_end_lsn(scan->reader));
+	}
+	result->first_lsn = start_lsn;
+	result->end_lsn = walredo_page_scan_end_lsn(scan);
+	result->num_passes++;
+	report_links(check);
+	walredo_page_scan_end(scan);
+	walredo_filter_free(filter);
+}
+
 /*
  * The number of entries that the tables may have.  A table doubles when 0.9 of
  * it is used, and for a moment both are there.
@@ -1295,37 +1352,58 @@ max_entries(void)
 	return size * 9 / 10 - 1;
 }
 
+/* Begins a check of some forks, or of all, and switches to its context. */
+static void
+begin_check(LinkCheck *check, const char *directory, const WalredoTag *forks,
+			int nforks, WalredoLinkCallback callback, void *arg,
+			WalredoLinksResult *result)
+{
+	bool		found;
+
+	memset(result, 0, sizeof(*result));
+	memset(check, 0, sizeof(*check));
+	check->context = AllocSetContextCreate(CurrentMemoryContext,
+										   "walredo links",
+										   ALLOCSET_DEFAULT_SIZES);
+	check->caller_context = MemoryContextSwitchTo(check->context);
+	check->table_context = AllocSetContextCreate(check->context,
+												 "walredo links of pages",
+												 ALLOCSET_DEFAULT_SIZES);
+	check->directory = directory;
+	check->callback = callback;
+	check->arg = arg;
+	check->result = result;
+	check->only_block = InvalidBlockNumber;
+	check->changes = walredo_changes_create(walredo_filter_index());
+	check->max_entries = max_entries();
+	if (nforks > 0)
+		check->wanted = linkfork_create(check->context, nforks, NULL);
+	for (int i = 0; i < nforks; i++)
+	{
+		ForkKey		key = {walredo_tag_locator(&forks[i]), forks[i].forknum};
+
+		linkfork_insert(check->wanted, key, &found);
+	}
+}
+
+static void
+end_check(LinkCheck *check)
+{
+	if (check->decoder != NULL)
+		XLogReaderFree(check->decoder);
+	MemoryContextSwitchTo(check->caller_context);
+	MemoryContextDelete(check->context);
+}
+
 void
 walredo_links_check(const char *directory, XLogRecPtr start_lsn,
 					XLogRecPtr end_lsn, const WalredoTag *forks, int nforks,
 					WalredoLinkCallback callback, void *arg,
 					WalredoLinksResult *result)
 {
-	LinkCheck	check = {0};
-	bool		found;
+	LinkCheck	check;
 
-	memset(result, 0, sizeof(*result));
-	check.context = AllocSetContextCreate(CurrentMemoryContext,
-										  "walredo links",
-										  ALLOCSET_DEFAULT_SIZES);
-	check.caller_context = MemoryContextSwitchTo(check.context);
-	check.table_context = AllocSetContextCreate(check.context,
-												"walredo links of pages",
-												ALLOCSET_DEFAULT_SIZES);
-	check.directory = directory;
-	check.callback = callback;
-	check.arg = arg;
-	check.result = result;
-	check.changes = walredo_changes_create(walredo_filter_index());
-	check.max_entries = max_entries();
-	if (nforks > 0)
-		check.wanted = linkfork_create(check.context, nforks, NULL);
-	for (int i = 0; i < nforks; i++)
-	{
-		ForkKey		key = {walredo_tag_locator(&forks[i]), forks[i].forknum};
-
-		linkfork_insert(check.wanted, key, &found);
-	}
+	begin_check(&check, directory, forks, nforks, callback, arg, result);
 
 	/* The first pass is for all pages.  It may leave some to others. */
 	check.max_shares = 8;
@@ -1340,9 +1418,18 @@ walredo_links_check(const char *directory, XLogRecPtr start_lsn,
 		/* The others end there, too, however far WAL has come meanwhile. */
 		end_lsn = result->end_lsn;
 	}
+	end_check(&check);
+}
 
-	if (check.decoder != NULL)
-		XLogReaderFree(check.decoder);
-	MemoryContextSwitchTo(check.caller_context);
-	MemoryContextDelete(check.context);
+void
+walredo_links_check_page(const WalredoTag *tag, const char *directory,
+						 XLogRecPtr start_lsn, WalredoLinkCallback callback,
+						 void *arg, WalredoLinksResult *result)
+{
+	LinkCheck	check;
+
+	begin_check(&check, directory, tag, 1, callback, arg, result);
+	check.only_block = (BlockNumber) tag->number;
+	look_at_page_records(&check, tag, start_lsn);
+	end_check(&check);
 }

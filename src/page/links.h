@@ -58,12 +58,19 @@ typedef struct WalredoLinksResult
 	int			num_passes;		/* how often WAL was read */
 	XLogRecPtr	first_lsn;		/* where the range began, and the end LSN of */
 	XLogRecPtr	end_lsn;		/* the last record that was read */
+
+	/*
+	 * For walredo_links_check_page() only: the end LSN of the newest record
+	 * that makes the page without an image of it, or ends it, so that what
+	 * was before is of no concern; or 0/0.
+	 */
+	XLogRecPtr	made_lsn;
 } WalredoLinksResult;
 
 /*
- * Reads a range of WAL, which is as for walredo_reader_begin(), and reports each
- * image of a page whose link to the records before it is broken.  An image that
- * has no record of its page before it in the range has no link, so it says
+ * Reads a range of WAL, which is as for walredo_reader_begin(), and reports
+ * each image of a page whose link to the records before it is broken.  An image
+ * that has no record of its page before it in the range has no link, so it says
  * nothing.
  *
  * If nforks is not 0, only pages of the forks that the tags name a block of are
@@ -71,13 +78,23 @@ typedef struct WalredoLinksResult
  *
  * Takes up to maintenance_work_mem, and reads WAL several times if that is not
  * enough.  If the server removes WAL while it is read, and start_lsn is
- * WALREDO_START_OF_WAL, the check goes on after the gap, with a WARNING, and has
- * forgotten all pages; otherwise that is an ERROR, as are missing segments
+ * WALREDO_START_OF_WAL, the check goes on after the gap, with a WARNING, and
+ * has forgotten all pages; otherwise that is an ERROR, as are missing segments
  * (58P01) and records or images that contradict themselves (XX001).
  */
 extern void walredo_links_check(const char *directory, XLogRecPtr start_lsn,
 								XLogRecPtr end_lsn, const WalredoTag *forks,
 								int nforks, WalredoLinkCallback callback,
 								void *arg, WalredoLinksResult *result);
+
+/*
+ * The same for one page, in the server's WAL from start_lsn on to its end,
+ * which is fast where there are indexes of WAL.
+ */
+extern void walredo_links_check_page(const WalredoTag *tag,
+									 const char *directory,
+									 XLogRecPtr start_lsn,
+									 WalredoLinkCallback callback, void *arg,
+									 WalredoLinksResult *result);
 
 #endif							/* WALREDO_LINKS_H */

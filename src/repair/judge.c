@@ -102,6 +102,7 @@ end_of_changes(void)
 typedef struct RebuildAttempt
 {
 	const WalredoRepairFork *fork;
+	WalredoGivenBase base;
 	WalredoTag	tag;
 	XLogRecPtr	lsn;
 
@@ -117,9 +118,8 @@ static void
 rebuild(void *arg)
 {
 	RebuildAttempt *work = arg;
-	const WalredoRepairRequest *request = work->fork->request;
 	WalredoPageAt *at = walredo_page_at_read(&work->tag, work->lsn,
-											 &request->base,
+											 &work->base,
 											 work->fork->directory);
 
 	walredo_verify_check_reader(at->scan->reader);
@@ -248,7 +248,9 @@ describe_source(const RebuildAttempt *work)
 {
 	if (work->start_lsn != InvalidXLogRecPtr)
 		return psprintf("WAL from %X/%X", LSN_FORMAT_ARGS(work->start_lsn));
-	if (work->fork->request->base.image != NULL)
+	if (work->fork->peer != NULL && work->base.image != NULL)
+		return "the other server and WAL";
+	if (work->base.image != NULL)
 		return "base image and WAL";
 	if (work->backup != NULL)
 		return psprintf("backup \"%s\" and WAL", work->backup->directory);
@@ -348,6 +350,8 @@ judge_without_page(const WalredoRepairFork *fork, BlockNumber blkno,
 	else if (fork->verified.tag.forknum == VISIBILITYMAP_FORKNUM)
 	{
 		/* A page without any bit set is never wrong. */
+		PageInit((Page) judgement->image.data, BLCKSZ, 0);
+		PageSetLSN((Page) judgement->image.data, rebuilt->page.last_lsn);
 		judgement->finding = WALREDO_FOUND_DAMAGED;
 		judgement->source = "nothing: all bits are cleared";
 		judgement->detail = psprintf("%s %s", problem, judgement->detail);
@@ -469,6 +473,9 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 	bool		from_all;
 
 	rebuilt.tag.number = blkno;
+	rebuilt.base = request->base;
+	if (fork->peer != NULL)
+		rebuilt.base.image = walredo_peer_page(fork->peer, &rebuilt.tag);
 	for (int look = 0; look < MAX_LOOKS; look++)
 	{
 		if (look > 0)
@@ -481,6 +488,7 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 		rebuilt.lsn = request->lsn != InvalidXLogRecPtr ? request->lsn :
 			WALREDO_END_OF_WAL;
 		from_all = fork->rebuilt != NULL && look == 0 &&
+			rebuilt.base.image == NULL &&
 			take_rebuilt(fork, &rebuilt);
 		if (!from_all && !try_rebuild(&rebuilt, judgement))
 			return look_at_block(fork, blkno, judgement);
@@ -491,6 +499,17 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 			rebuilt.page.image != NULL)
 			judgement->rebuilt_lsn =
 				PageGetLSN((Page) VARDATA(rebuilt.page.image));
+
+		judgement->newest_lsn = rebuilt.page.last_lsn;
+		if (request->lsn != InvalidXLogRecPtr)
+		{
+			RebuildAttempt newest = rebuilt;
+
+			newest.lsn = WALREDO_END_OF_WAL;
+			if (try_rebuild(&newest, judgement))
+				judgement->newest_lsn = newest.page.last_lsn;
+			judgement->detail = NULL;
+		}
 
 		if (!look_at_block(fork, blkno, judgement))
 			return false;

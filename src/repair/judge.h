@@ -16,6 +16,7 @@
 
 #include "page/verify_compare.h"
 #include "repair/install.h"
+#include "repair/peer.h"
 #include "repair/repair.h"
 
 /* All pages of a fork, rebuilt together. */
@@ -26,6 +27,7 @@ typedef struct WalredoRepairFork
 {
 	const WalredoRepairRequest *request;
 	const char *directory;		/* with the server's own WAL */
+	WalredoPeer *peer;			/* for base images, or NULL */
 	WalredoVerifiedFork verified;	/* its relation, tag and mask */
 	WalredoRebuiltFork *rebuilt;	/* or NULL: see walredo_rebuild_fork() */
 } WalredoRepairFork;
@@ -48,6 +50,7 @@ typedef struct WalredoJudgement
 	PGAlignedBlock image;
 	XLogRecPtr	rebuilt_lsn;	/* end LSN of the last record in it */
 	XLogRecPtr	wal_end;		/* WAL was read up to here */
+	XLogRecPtr	newest_lsn;		/* the newest record of the page that WAL has */
 	bool		is_doubtful;	/* see walredo_was_cut_off() */
 	const char *source;			/* what it is made from */
 	const char *detail;			/* what is wrong, as sentences */

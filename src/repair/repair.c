@@ -29,8 +29,11 @@
  */
 #include "postgres.h"
 
+#include <dirent.h>
+
 #include "access/relation.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
 #include "common/relpath.h"
@@ -38,12 +41,14 @@
 #include "miscadmin.h"
 #include "page/attempt.h"
 #include "page/diff.h"
+#include "page/links.h"
 #include "page/verify.h"
 #include "repair/install.h"
 #include "repair/judge.h"
 #include "repair/kept.h"
 #include "repair/repair.h"
 #include "storage/bufmgr.h"
+#include "storage/fd.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
 #include "utils/acl.h"
@@ -66,6 +71,10 @@ typedef struct Repair
 	WalredoRepairFork fork;
 	WalredoReportRepair report;
 	void	   *arg;
+
+	/* If all blocks are asked for, those with a broken link, ascending. */
+	BlockNumber *broken;
+	uint64		num_broken;
 	MemoryContext block_context;	/* reset after each block */
 
 	bool		is_locked;		/* are others kept from changes? */
@@ -77,19 +86,67 @@ typedef struct Repair
 	bool		is_index;
 } Repair;
 
+/* Numbers of blocks. */
+typedef struct BlockList
+{
+	MemoryContext context;		/* of the array */
+	BlockNumber *blocks;
+	uint64		count;
+	uint64		max_count;
+} BlockList;
+
 /* The blocks that a verification has found to be damaged. */
 typedef struct DamagedBlocks
 {
-	MemoryContext context;		/* of what the fields point to */
-	BlockNumber *blocks;		/* in ascending order */
-	uint64		count;
+	BlockList	list;
 	uint64		num_final;		/* those that are certain */
-	uint64		max_count;
 	uint64		num_unverifiable;
 	uint64		num_unverifiable_final;
 	char	   *unverifiable_detail;	/* of the first of these */
 	char	   *fork_detail;	/* a mismatch of the fork as a whole */
 } DamagedBlocks;
+
+static void
+add_block(BlockList *list, BlockNumber blkno)
+{
+	if (list->count == list->max_count)
+	{
+		list->max_count = Max(list->max_count * 2, 64);
+		list->blocks = list->blocks == NULL ?
+			MemoryContextAlloc(list->context,
+							   list->max_count * sizeof(BlockNumber)) :
+			repalloc_huge(list->blocks,
+						  list->max_count * sizeof(BlockNumber));
+	}
+	list->blocks[list->count++] = blkno;
+}
+
+/* qsort() and bsearch() comparator. */
+static int
+compare_blocks(const void *a, const void *b)
+{
+	BlockNumber x = *(const BlockNumber *) a;
+	BlockNumber y = *(const BlockNumber *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Sorts a list, and leaves each number once in it. */
+static void
+sort_blocks(BlockList *list)
+{
+	uint64		count = 0;
+
+	if (list->count == 0)
+		return;
+	qsort(list->blocks, list->count, sizeof(BlockNumber), compare_blocks);
+	for (uint64 i = 0; i < list->count; i++)
+	{
+		if (i == 0 || list->blocks[i] != list->blocks[count - 1])
+			list->blocks[count++] = list->blocks[i];
+	}
+	list->count = count;
+}
 
 static void
 report(Repair *repair, const WalredoRepairResult *result)
@@ -129,6 +186,115 @@ refusal(Relation rel, ForkNumber forknum)
 	if (!RelationNeedsWAL(rel) && forknum != INIT_FORKNUM)
 		return "The relation has a new file, which is not logged before the transaction is committed.";
 	return NULL;
+}
+
+/* ----------------------------------------
+ * Damage that WAL has, too
+ * ----------------------------------------
+ */
+
+/* The newest broken link of a page, if lsn is not 0/0. */
+typedef struct NewestLink
+{
+	XLogRecPtr	lsn;			/* of the image */
+	XLogRecPtr	expected_lsn;	/* of the record before */
+	char	   *detail;
+} NewestLink;
+
+/* A WalredoLinkCallback. */
+static void
+note_newest_link(const WalredoBrokenLink *link, void *arg)
+{
+	NewestLink *newest = arg;
+
+	newest->lsn = link->lsn;
+	newest->expected_lsn = link->expected_lsn;
+	newest->detail = pstrdup(link->detail);
+}
+
+/* Where the server's own WAL begins, as far as the names of its files tell. */
+static XLogRecPtr
+oldest_local_wal(void)
+{
+	DIR		   *dir = AllocateDir(XLOGDIR);
+	struct dirent *entry;
+	XLogRecPtr	oldest = WALREDO_START_OF_WAL;
+
+	while ((entry = ReadDir(dir, XLOGDIR)) != NULL)
+	{
+		TimeLineID	tli;
+		XLogSegNo	segno;
+		XLogRecPtr	lsn;
+
+		if (!IsXLogFileName(entry->d_name))
+			continue;
+		XLogFromFileName(entry->d_name, &tli, &segno, wal_segment_size);
+		XLogSegNoOffsetToRecPtr(segno, 0, wal_segment_size, lsn);
+		if (oldest == WALREDO_START_OF_WAL || lsn < oldest)
+			oldest = lsn;
+	}
+	FreeDir(dir);
+	return oldest;
+}
+
+/* Has a page been replaced by a repair since an LSN? */
+static bool
+was_repaired_since(const WalredoTag *tag, XLogRecPtr lsn)
+{
+	List	   *ids = walredo_kept_ids();
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, ids)
+	{
+		WalredoKept *kept = walredo_kept_read(*(int64 *) lfirst(lc));
+
+		if (kept != NULL && kept->is_done && kept->image_lsn >= lsn &&
+			walredo_tag_compare(&kept->tag, tag) == 0)
+			result = (kept->undo_of == 0);
+	}
+	return result;
+}
+
+/* The argument of look_for_link(). */
+typedef struct LinkAttempt
+{
+	WalredoTag	tag;
+	NewestLink	newest;
+	WalredoLinksResult result;
+} LinkAttempt;
+
+static void
+look_for_link(void *arg)
+{
+	LinkAttempt *work = arg;
+
+	walredo_links_check_page(&work->tag, NULL, oldest_local_wal(),
+							 note_newest_link, &work->newest, &work->result);
+}
+
+/*
+ * If the server has logged an image of a page of which a write had been lost,
+ * so that WAL has the damage, too, returns sentences that say so, and sets
+ * *last_lsn to the LSN as of which the page was last right.  Else returns NULL.
+ *
+ * Only the server's own WAL is looked at, and only as far as it can be read.
+ */
+static const char *
+logged_damage(Repair *repair, BlockNumber blkno, XLogRecPtr *last_lsn)
+{
+	LinkAttempt work = {.tag = repair->fork.verified.tag};
+
+	work.tag.number = blkno;
+	if (walredo_attempt(look_for_link, &work) != NULL ||
+		work.newest.lsn == InvalidXLogRecPtr ||
+		work.newest.lsn < work.result.made_lsn ||
+		was_repaired_since(&work.tag, work.newest.lsn))
+		return NULL;
+	*last_lsn = work.newest.expected_lsn;
+	return psprintf("%s The image ends at %X/%X, so WAL has the damage, too. walredo_page_history() shows what was changed since. With lsn => '%X/%X', the page becomes what it was before, without these changes.",
+					work.newest.detail, LSN_FORMAT_ARGS(work.newest.lsn),
+					LSN_FORMAT_ARGS(work.newest.expected_lsn));
 }
 
 /* ----------------------------------------
@@ -230,17 +396,26 @@ replace_block(Repair *repair, BlockNumber blkno,
 	const WalredoRepairFork *fork = &repair->fork;
 	ForkNumber	forknum = fork->verified.tag.forknum;
 	volatile WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
+	PGAlignedBlock image = judgement->image;
 	bool		nothing_lost = judgement->finding == WALREDO_FOUND_SOUND ||
 		is_added(repair, blkno, &judgement->found);
 	XLogRecPtr	image_lsn;
 	Relation	rel;
 	int64		id = 0;
 
+	/*
+	 * If changes of the page are undone, let it have the LSN of the newest
+	 * one, so that the image that is logged continues what WAL has.
+	 */
+	if (fork->request->lsn != InvalidXLogRecPtr &&
+		!PageIsNew((Page) image.data))
+		PageSetLSN((Page) image.data,
+				   Max(judgement->newest_lsn, judgement->page_lsn));
 	if (!nothing_lost)
 		id = keep(&fork->verified, blkno, judgement->source,
 				  judgement->page_lsn, judgement->rebuilt_lsn,
 				  judgement->found.condition == WALREDO_BLOCK_IS_READABLE,
-				  found_contents(&judgement->found), judgement->image.data,
+				  found_contents(&judgement->found), image.data,
 				  0);
 	PG_TRY();
 	{
@@ -251,7 +426,7 @@ replace_block(Repair *repair, BlockNumber blkno,
 				!walredo_was_cut_off(fork, blkno, judgement))
 				outcome = walredo_install_page(rel, forknum, blkno,
 											   &judgement->found,
-											   judgement->image.data,
+											   image.data,
 											   &image_lsn);
 			if (outcome == WALREDO_INSTALLED && id != 0)
 			{
@@ -291,7 +466,7 @@ lock_against_changes(Repair *repair)
 
 /* Adds a block that was judged to be missing, while others are locked out. */
 static void
-add_block(Repair *repair, BlockNumber blkno,
+add_missing_block(Repair *repair, BlockNumber blkno,
 		  const WalredoJudgement *judgement)
 {
 	const WalredoRepairFork *fork = &repair->fork;
@@ -337,6 +512,14 @@ describe_replacement(Repair *repair, const WalredoJudgement *judgement,
 	return buf.data;
 }
 
+static bool
+has_broken_link(const Repair *repair, BlockNumber blkno)
+{
+	return repair->num_broken > 0 &&
+		bsearch(&blkno, repair->broken, repair->num_broken,
+				sizeof(BlockNumber), compare_blocks) != NULL;
+}
+
 /*
  * Judges a block, and repairs it if that is asked for.  Reports it, unless it
  * is sound and report_sound is not set.
@@ -349,6 +532,10 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 	WalredoRepairResult result = {.blkno = blkno};
 	WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
 	bool		was_added = false;
+	bool		look_at_links = request->lsn == InvalidXLogRecPtr &&
+		request->base.image == NULL && !RecoveryInProgress() &&
+		(report_sound || has_broken_link(repair, blkno));
+	XLogRecPtr	last_lsn;
 
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
@@ -362,6 +549,21 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 		result.rebuilt_lsn = judgement->rebuilt_lsn;
 		result.source = judgement->source;
 		result.detail = judgement->detail;
+		if (look_at_links && attempt == 0 &&
+			(judgement->finding == WALREDO_FOUND_SOUND ||
+			 judgement->finding == WALREDO_FOUND_DAMAGED))
+		{
+			const char *logged = logged_damage(repair, blkno, &last_lsn);
+
+			if (logged != NULL)
+			{
+				result.status = WALREDO_REPAIR_REFUSED;
+				result.rebuilt_lsn = last_lsn;
+				result.detail = logged;
+				report(repair, &result);
+				return;
+			}
+		}
 		switch (judgement->finding)
 		{
 			case WALREDO_FOUND_NO_BLOCK:
@@ -423,7 +625,7 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 			/* What was found without the lock may have changed since. */
 			if (repair->is_locked)
 			{
-				add_block(repair, blkno, judgement);
+				add_missing_block(repair, blkno, judgement);
 				was_added = true;
 			}
 			else
@@ -468,27 +670,18 @@ note_result(const WalredoVerifyResult *result, void *arg)
 			if (damaged->unverifiable_detail == NULL &&
 				result->detail != NULL)
 				damaged->unverifiable_detail =
-					MemoryContextStrdup(damaged->context, result->detail);
+					MemoryContextStrdup(damaged->list.context, result->detail);
 			return;
 		case WALREDO_VERIFY_MISMATCH:
 			break;
 	}
 	if (!BlockNumberIsValid(result->blkno))
 	{
-		damaged->fork_detail = MemoryContextStrdup(damaged->context,
+		damaged->fork_detail = MemoryContextStrdup(damaged->list.context,
 												   result->detail);
 		return;
 	}
-	if (damaged->count == damaged->max_count)
-	{
-		damaged->max_count = Max(damaged->max_count * 2, 64);
-		damaged->blocks = damaged->blocks == NULL ?
-			MemoryContextAlloc(damaged->context,
-							   damaged->max_count * sizeof(BlockNumber)) :
-			repalloc_huge(damaged->blocks,
-						  damaged->max_count * sizeof(BlockNumber));
-	}
-	damaged->blocks[damaged->count++] = result->blkno;
+	add_block(&damaged->list, result->blkno);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -499,12 +692,12 @@ end_results(bool keep_results, void *arg)
 
 	if (keep_results)
 	{
-		damaged->num_final = damaged->count;
+		damaged->num_final = damaged->list.count;
 		damaged->num_unverifiable_final = damaged->num_unverifiable;
 	}
 	else
 	{
-		damaged->count = damaged->num_final;
+		damaged->list.count = damaged->num_final;
 		damaged->num_unverifiable = damaged->num_unverifiable_final;
 	}
 }
@@ -580,6 +773,52 @@ repair_in_context(Repair *repair, BlockNumber blkno,
 	MemoryContextReset(repair->block_context);
 }
 
+/* A WalredoLinkCallback. */
+static void
+note_broken_link(const WalredoBrokenLink *link, void *arg)
+{
+	add_block(arg, (BlockNumber) link->tag.number);
+}
+
+/* The argument of look_for_links(). */
+typedef struct LinksAttempt
+{
+	WalredoTag	tag;
+	BlockList	list;
+} LinksAttempt;
+
+static void
+look_for_links(void *arg)
+{
+	LinksAttempt *work = arg;
+	WalredoLinksResult result;
+
+	walredo_links_check(NULL, oldest_local_wal(), WALREDO_END_OF_WAL,
+						&work->tag, 1, note_broken_link, &work->list, &result);
+}
+
+/*
+ * Looks for blocks of the fork of which WAL has images that do not continue
+ * what it had before, and adds them to a list, which becomes sorted.
+ */
+static void
+find_broken_links(Repair *repair, BlockList *list)
+{
+	LinksAttempt work = {.tag = repair->fork.verified.tag};
+
+	work.list.context = list->context;
+	if (!RecoveryInProgress() &&
+		walredo_attempt(look_for_links, &work) == NULL)
+	{
+		sort_blocks(&work.list);
+		repair->broken = work.list.blocks;
+		repair->num_broken = work.list.count;
+		for (uint64 i = 0; i < work.list.count; i++)
+			add_block(list, work.list.blocks[i]);
+	}
+	sort_blocks(list);
+}
+
 /* Repairs all damaged blocks of the fork. */
 static void
 repair_all(Repair *repair)
@@ -591,31 +830,33 @@ repair_all(Repair *repair)
 		.blkno = InvalidBlockNumber
 	};
 	WalredoVerifyOptions options = {.directory = request->directory};
-	DamagedBlocks damaged = {.context = CurrentMemoryContext};
+	DamagedBlocks damaged = {.list.context = CurrentMemoryContext};
+	BlockList  *list = &damaged.list;
 	WalredoVerifySink sink = {note_result, end_results, &damaged};
 	BlockNumber next = 0;
 
 	walredo_verify_forks(&fork, 1, &options, &sink);
+	find_broken_links(repair, list);
 
 	/* Those that are rebuilt together have to be rebuilt under the lock. */
-	if (damaged.count > MAX_SINGLE_BLOCKS && !request->dry_run &&
+	if (list->count > MAX_SINGLE_BLOCKS && !request->dry_run &&
 		!RecoveryInProgress() &&
-		is_missing(repair, damaged.blocks[damaged.count - 1]))
+		is_missing(repair, list->blocks[list->count - 1]))
 		lock_against_changes(repair);
 
 	/* Pages of the visibility map have to be rebuilt at the last moment. */
-	if (damaged.count > MAX_SINGLE_BLOCKS &&
+	if (list->count > MAX_SINGLE_BLOCKS &&
 		request->forknum != VISIBILITYMAP_FORKNUM)
 		walredo_rebuild_fork(&repair->fork);
-	for (uint64 i = 0; i < damaged.count; i++)
+	for (uint64 i = 0; i < list->count; i++)
 	{
-		repair_in_context(repair, damaged.blocks[i], repair_block_quietly);
+		repair_in_context(repair, list->blocks[i], repair_block_quietly);
 		for (next = Max(next, repair->first_added);
-			 next < damaged.blocks[i]; next++)
+			 next < list->blocks[i]; next++)
 			repair_in_context(repair, next, rescue_block);
-		next = damaged.blocks[i] + 1;
+		next = list->blocks[i] + 1;
 	}
-	if (damaged.fork_detail != NULL && damaged.count == 0)
+	if (damaged.fork_detail != NULL && list->count == 0)
 	{
 		WalredoRepairResult result = {
 			.blkno = InvalidBlockNumber,
@@ -690,6 +931,8 @@ walredo_repair_fork(const WalredoRepairRequest *request,
 	repair.block_context = AllocSetContextCreate(CurrentMemoryContext,
 												 "walredo repair",
 												 ALLOCSET_DEFAULT_SIZES);
+	if (request->conninfo != NULL)
+		repair.fork.peer = walredo_peer_connect(request->conninfo);
 	reason = begin_fork(&repair);
 	if (reason != NULL)
 	{
@@ -753,7 +996,9 @@ read_undoable(int64 id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
 				 errdetail("It was not finished.")));
-	if (kept->old_contents == NULL || kept->new_contents == NULL)
+	if (kept->old_contents == NULL || kept->new_contents == NULL ||
+		(kept->was_readable &&
+		 VARSIZE(kept->old_contents) != VARHDRSZ + BLCKSZ))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
@@ -794,6 +1039,7 @@ walredo_repair_undo(int64 id)
 	volatile WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
 	Relation	rel = walredo_repair_open(&fork, RowExclusiveLock);
 	XLogRecPtr	image_lsn = kept->image_lsn;
+	PGAlignedBlock old;
 	int64		undo_id;
 
 	if (rel != NULL)
@@ -810,9 +1056,14 @@ walredo_repair_undo(int64 id)
 	PG_TRY();
 	{
 		if (kept->was_readable)
+		{
+			/* The image continues what WAL has: see replace_block(). */
+			memcpy(old.data, VARDATA(kept->old_contents), BLCKSZ);
+			if (!PageIsNew((Page) old.data))
+				PageSetLSN((Page) old.data, kept->image_lsn);
 			outcome = walredo_install_page(rel, forknum, blkno, found,
-										   VARDATA(kept->old_contents),
-										   &image_lsn);
+										   old.data, &image_lsn);
+		}
 		else
 			outcome = walredo_restore_contents(rel, forknum, blkno, image_lsn,
 											   VARDATA(kept->old_contents),

@@ -43,6 +43,12 @@ typedef struct WalredoRepairRequest
 	 */
 	XLogRecPtr	lsn;
 	WalredoGivenBase base;		/* for one block only */
+
+	/*
+	 * Base images come from the server that this connection string names; or
+	 * NULL.
+	 */
+	const char *conninfo;
 } WalredoRepairRequest;
 
 /* What was found, or done, about a block, or about the fork as a whole. */
