@@ -13,6 +13,7 @@ OBJS = \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
 	src/api/repairfuncs.o \
+	src/api/slrurepairfuncs.o \
 	src/api/statfuncs.o \
 	src/api/support.o \
 	src/api/tagfuncs.o \
@@ -76,6 +77,7 @@ OBJS = \
 	src/repair/kept.o \
 	src/repair/peer.o \
 	src/repair/repair.o \
+	src/repair/slru_repair.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \

@@ -1111,13 +1111,14 @@ REVOKE ALL ON _walredo_checked FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON _walredo_checked TO pg_read_server_files;
 
 CREATE PROCEDURE walredo_check(relations regclass[] DEFAULT NULL,
-	"full" bool DEFAULT false, wal_directory text DEFAULT NULL)
+	"full" bool DEFAULT false, from_disk bool DEFAULT false,
+	wal_directory text DEFAULT NULL)
 AS 'MODULE_PATHNAME'
 LANGUAGE C;
-COMMENT ON PROCEDURE walredo_check(regclass[], bool, text) IS
+COMMENT ON PROCEDURE walredo_check(regclass[], bool, bool, text) IS
 	'verify what has changed since the last check, and keep what is found in walredo_damage';
-REVOKE ALL ON PROCEDURE walredo_check(regclass[], bool, text) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE walredo_check(regclass[], bool, text)
+REVOKE ALL ON PROCEDURE walredo_check(regclass[], bool, bool, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE walredo_check(regclass[], bool, bool, text)
 	TO pg_read_server_files;
 
 --
@@ -1147,6 +1148,24 @@ COMMENT ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, byt
 REVOKE ALL ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_repair(regclass, text, int8, bool, text, pg_lsn, bytea, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_repair_slru(slru text,
+	pageno int8 DEFAULT NULL,
+	dry_run bool DEFAULT true,
+	wal_directory text DEFAULT NULL,
+	OUT tag walredo_tag,
+	OUT status text,
+	OUT source text,
+	OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_repair_slru(text, int8, bool, text) IS
+	'make lost pages of SLRUs anew from WAL, or say what would be made';
+REVOKE ALL ON FUNCTION walredo_repair_slru(text, int8, bool, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_repair_slru(text, int8, bool, text)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_repair_undo(id int8)

@@ -143,8 +143,8 @@ typedef int LoggedSlruPage;
 #endif
 
 /*
- * Connects to a server for queries in a database.  PostgreSQL 16 can insist on a
- * password, and 17 connects without replication, too.
+ * Connects to a server for queries in a database.  PostgreSQL 16 can insist on
+ * a password, and 17 connects without replication, too.
  */
 #if PG_VERSION_NUM >= 170000
 #define walredo_connect_database(conninfo, name, error) \
@@ -198,6 +198,11 @@ typedef int LoggedSlruPage;
 #else
 #define walredo_relation_ownercheck(relid, role) \
 	pg_class_ownercheck(relid, role)
+#endif
+
+/* Since PostgreSQL 16, pages that are read from files are aligned. */
+#if PG_VERSION_NUM < 160000
+typedef PGAlignedBlock PGIOAlignedBlock;
 #endif
 
 /*

@@ -25,6 +25,7 @@ my $seed = $ENV{LOST_SEED} // 4711;
 srand $seed;
 
 my $node;
+my $major = PostgreSQL::Test::Cluster->new('any')->pg_version->major;
 
 sub query
 {
@@ -210,7 +211,11 @@ foreach my $checksums (0, 1)
 
 	$node = wal_server(
 		"lost$checksums",
-		extra => [ $checksums ? '--data-checksums' : () ],
+		extra => [
+			$checksums ? '--data-checksums'
+			: $major >= 18 ? '--no-data-checksums'
+			: ()
+		],
 		conf => <<CONF);
 shared_buffers = 512kB
 max_wal_size = 10GB
@@ -311,32 +316,44 @@ sub damage_of_other_kinds
 # Hostile records
 #
 
-# Writes a record over that of a logical message, in a copy of WAL, and returns
+# Changes a page, and then writes records over those of logical messages in a copy
+# of WAL, which are made by a function that gets the LSN of the page.  Returns
 # what is said of the images there.
 sub verified_with
 {
-	my ($rmid, $info, @blocks) = @_;
-	my $record = make_record($rmid, $info, \@blocks);
+	my $make = shift;
 	my $start = query('CHECKPOINT; SELECT pg_current_wal_insert_lsn()');
 
-	# A change of the page before, so that the image has a link.
-	query("UPDATE heap SET v = v + 1 WHERE ctid = (SELECT min(ctid) FROM heap WHERE ctid > '(5,0)' AND ctid < '(6,0)')");
+	query("UPDATE heap SET v = v + 1 WHERE ctid = (SELECT min(ctid) FROM heap WHERE ctid > '(5,0)' AND ctid < '(6,0)')"
+	);
+	my $lsn = query(<<SQL);
+SELECT max(end_lsn)
+FROM walredo_page_records(walredo_tag('heap', 5), '$start', pg_current_wal_flush_lsn())
+SQL
+	my @records = $make->($lsn);
+
 	query("SELECT pg_logical_emit_message(true, '', repeat('m', "
-		  . (length($record) - $record_header_size) . '))');
+		  . (length($_->('')) - $record_header_size) . '))')
+	  foreach @records;
+
 	my $end = query('SELECT pg_current_wal_flush_lsn()');
-	my ($at, $length, $prev) = split /\|/, query(<<SQL);
+	my $dir = copy_segments($node->data_dir . '/pg_wal',
+		PostgreSQL::Test::Utils::tempdir());
+
+	foreach my $message (split /\n/, query(<<SQL))
 SELECT start_lsn, record_length, prev_lsn - '0/0'
 FROM walredo_wal_records('$start', '$end')
 WHERE resource_manager = 'LogicalMessage'
 SQL
-	$record = make_record($rmid, $info, \@blocks,
-		'x' x ($length - length($record) - 2));
-	substr($record, 8, 8) = pack 'Q', $prev;
+	{
+		my ($at, $length, $prev) = split /\|/, $message;
+		my $make_one = shift @records;
+		my $record =
+		  $make_one->('x' x ($length - length($make_one->('')) - 2));
 
-	my $dir = copy_segments($node->data_dir . '/pg_wal',
-		PostgreSQL::Test::Utils::tempdir());
-
-	overwrite_record($dir, $at, sealed_record($record));
+		substr($record, 8, 8) = pack 'Q', $prev;
+		overwrite_record($dir, $at, sealed_record($record));
+	}
 	return value_or_error($node, 'postgres',
 		"SELECT tag, page_lsn, detail FROM walredo_verify_images('$start', '$end', '$dir')"
 	);
@@ -346,6 +363,36 @@ my ($spc, $db, $rel) = query("SELECT walredo_tag('heap', 5)") =~
   m{rel (\d+)/(\d+)/(\d+) blk 5};
 my %block = (spc => $spc, db => $db, rel => $rel, blk => 5);
 my $apply = 0x02;
+my $fpi_for_hint = 0xA0;
+my $fpi = 0xB0;
+my $generic = 20;
+
+# The same for one record with some blocks.
+sub verified_one
+{
+	my ($rmid, $info, @blocks) = @_;
+
+	return verified_with(
+		sub {
+			return sub { return make_record($rmid, $info, \@blocks, shift) }
+		});
+}
+
+# A page with an LSN, that is not new, and whose special space begins somewhere.
+sub image_of
+{
+	my ($lsn, $special) = @_;
+	my ($high, $low) = split m{/}, $lsn;
+	my $page = pack('LLSSSSSS',
+		hex $high, hex $low, 0, 0, 24, $page_size, $special // $page_size,
+		$page_size | 4);
+
+	return {
+		bytes => $page . "\0" x ($page_size - length $page),
+		info => $apply
+	};
+}
+
 my $raw = { bytes => 'A' x $page_size, info => $apply };
 my %bad = (
 	'pglz, short' => [ 0x04, "\0" . 'A' x 8 ],
@@ -361,8 +408,8 @@ foreach my $kind (sort keys %bad)
 	my ($info, $bytes) = @{ $bad{$kind} };
 
 	like(
-		verified_with(
-			0, 0xB0,
+		verified_one(
+			0, $fpi,
 			{
 				%block, image => { bytes => $bytes, info => $apply | $info }
 			}),
@@ -370,12 +417,12 @@ foreach my $kind (sort keys %bad)
 		"hostile image: $kind");
 }
 like(
-	verified_with(0, 0xB0, { %block, image => $raw }),
-	qr{^rel $spc/$db/$rel blk 5\|41414141/41414141\|The image was taken of a page with LSN 41414141/41414141, which no record in WAL has given to it; the last one that it got is [0-9A-F/]+\.$},
+	verified_one(0, $fpi, { %block, image => $raw }),
+	qr{^rel $spc/$db/$rel blk 5\|0*41414141/41414141\|The image was taken of a page with LSN 41414141/41414141, which no record in WAL has given to it; the last one that it got is [0-9A-F/]+\.$},
 	'an image with an LSN that the page never had');
 like(
-	verified_with(
-		0, 0xB0,
+	verified_one(
+		0, $fpi,
 		{
 			%block,
 			image => {
@@ -384,15 +431,44 @@ like(
 				hole_offset => 1
 			}
 		}),
-	qr{^rel $spc/$db/$rel blk 5\|41/0\|The image was taken of a page with LSN 41/0, },
+	qr{^rel $spc/$db/$rel blk 5\|41/0+\|The image was taken of a page with LSN 41/0, },
 	'an image with a hole where the LSN is');
-is( verified_with(
-		0, 0xA0, { %block, image => $raw }, { %block, image => $raw })
+is( verified_one(
+		0, $fpi_for_hint, { %block, image => $raw }, { %block, image => $raw })
 	  =~ tr/\n//,
 	0,
 	'a block that is named twice is reported once');
-is(verified_with(200, 0, { %block, image => $raw }),
+is(verified_one(200, 0, { %block, image => $raw }),
 	'', 'an image of an unknown resource manager');
+
+#
+# Records that servers write rarely, or when several sessions are at it
+#
+
+# A server can log hint bits without giving the page an LSN.  The next image has
+# the LSN of that record, or the one of before.
+is( verified_with(
+		sub {
+			my $lsn = shift;
+			my $make = sub {
+				return make_record(0, $fpi_for_hint,
+					[ { %block, image => image_of($lsn) } ], shift);
+			};
+
+			return ($make, $make, $make);
+		}),
+	'',
+	'hint bits that are logged, and do not stamp the page');
+
+# A page that was built in memory
+is(verified_one(0, $fpi, { %block, image => image_of('0/0', $page_size - 16) }),
+	'', 'a page of a hash index that is built once more');
+is(verified_one($generic, 0, { %block, image => image_of('0/0') }),
+	'', 'a page that an extension has initialized');
+like(
+	verified_one(0, $fpi, { %block, image => image_of('0/0') }),
+	qr{^rel $spc/$db/$rel blk 5\|0/0+\|A write was lost: },
+	'a heap page that VACUUM finds empty');
 
 #
 # Arguments

@@ -360,6 +360,8 @@ SQL
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_files(pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
+	'walredo_verify_images(pg_lsn,pg_lsn,text)' =>
+	  "SELECT * FROM \@.walredo_verify_images(#)",
 	'walredo_wal_range(text)' =>
 	  "SELECT count(*) > 0 FROM \@.walredo_wal_range()",
 	'walredo_index_wal(text)' =>
@@ -380,7 +382,7 @@ SQL
 	  "SELECT * FROM \@.walredo_verify('public.u', 'main', 0)",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
-	'walredo_check(regclass[],boolean,text)' =>
+	'walredo_check(regclass[],boolean,boolean,text)' =>
 	  "CALL \@.walredo_check('{public.u}')",
 	'walredo_verify_slru(text,text)' =>
 	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",

@@ -117,7 +117,8 @@ SQL
 	't|t|t|t',
 	'what the table has of it');
 
-like(check(''), qr/^WARNING:.*\nDETAIL:.*\n\z/, 'it is found again');
+like(check(''), qr/^WARNING:.*\nDETAIL:  A write was lost.*\n\z/,
+	'it is found again');
 is( query(<<'SQL'),
 SELECT count(*), bool_and(last_seen > first_seen) FROM walredo_damage
 SQL
@@ -154,7 +155,7 @@ leave_behind();
 damage_blocks([ $file{later}, 5, 'zzz' ]);
 is(check(''), '', 'a block that WAL does not name any more');
 like(check("'{later}', true"),
-	qr/^WARNING:  XX001: block 5 of fork "main" of relation "later" is damaged\n.*\n\z/,
+	qr/^WARNING:  XX001: block 5 of fork "main" of relation "later" is damaged\nDETAIL:  The page.*\n\z/,
 	'a full check of the relation finds it');
 is(damage(), "later|main|5|server|contents|f\nt|main|3|server|lost write|t",
 	'it is in the table, too');
@@ -177,6 +178,29 @@ is( query("SELECT repaired_at IS NOT NULL FROM walredo_damage WHERE relation = '
 query('DELETE FROM walredo_damage');
 
 #
+# A lost write that WAL has an image of
+#
+
+query("SELECT fill('washed')");
+$file{washed} = path_of($node, 'postgres', 'washed');
+leave_behind();
+$page = read_block($file{washed}, 4);
+query("UPDATE washed SET p = 'lost' WHERE ctid = '(4,1)'");
+query('CHECKPOINT');
+damage_blocks([ $file{washed}, 4, $page ]);
+query("CHECKPOINT; UPDATE washed SET p = 'new' WHERE ctid = '(4,2)'");
+is(query("SELECT status FROM walredo_verify('washed', 'main', 4)"),
+	'ok', 'the page agrees with WAL');
+like(check(''),
+	qr/^WARNING:  XX001: block 4 of fork "main" of relation "washed" is damaged\n/,
+	'WAL tells what was lost');
+is(damage(), 'washed|main|4|WAL|lost write|f', 'it is in the table');
+is(query('SELECT lsn > page_lsn FROM walredo_damage'), 't', 'with its LSN');
+query('UPDATE walredo_damage SET repaired_at = now()');
+is(check("'{washed}', true"), '', 'it is not reported again');
+query('DELETE FROM walredo_damage');
+
+#
 # Files, and relations that go
 #
 
@@ -195,12 +219,36 @@ is(query('SELECT repaired_at IS NOT NULL FROM walredo_damage'),
 query('DELETE FROM walredo_damage');
 
 #
+# On disk
+#
+
+query("SELECT fill('disk')");
+$file{disk} = path_of($node, 'postgres', 'disk');
+leave_behind();
+$page = read_block($file{disk}, 2);
+overwrite($file{disk}, 2 * $page_size + 8150, 'zzz');
+is(check("'{disk}', true"), '', 'damage that shared buffers hide');
+like(check("'{disk}', true, true"),
+	qr/^WARNING:  XX001: block 2 of fork "main" of relation "disk" is damaged
+DETAIL:  The page in the file has LSN .* is not dirty\.
+\z/, 'is found on disk');
+is(damage(), 'disk|main|2|disk|contents|f', 'it is in the table');
+like(check("'{disk}'"), qr/\nDETAIL:  The page in the file has/, 'it is looked at again, on disk');
+write_block($file{disk}, 2, $page);
+is(check("'{disk}'"), '', 'it has been put back');
+is(damage(), 'disk|main|2|disk|contents|t', 'the table says so');
+query('UPDATE disk SET p = \'hint\' WHERE i % 3 = 0');
+query('SELECT count(*) FROM disk');
+is(check("'{disk}', true, true"), '', 'pages that are dirty are left out');
+query('DELETE FROM walredo_damage');
+
+#
 # WAL since the last check is gone
 #
 
 $node->append_conf('postgresql.conf', 'wal_keep_size = 0');
 $node->reload;
-query("SELECT fill('t' || g, 5000) FROM generate_series(1, 8) g");
+query("SELECT fill('t' || g, 8000) FROM generate_series(1, 8) g");
 query('SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
 query('SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
 like(check(''),
@@ -217,8 +265,9 @@ query("UPDATE t$_ SET p = 'new' WHERE ctid = '(1,1)'") foreach 1 .. 8;
 query('CHECKPOINT');
 my $session = session($node, 'postgres');
 my $pid = (run_query($session, 'SELECT pg_backend_pid()'))[0];
-run_query($session, "SET vacuum_cost_delay = '10ms'");
-run_query($session, 'SET vacuum_cost_limit = 100');
+run_query($session, "SET vacuum_cost_delay = '50ms'");
+run_query($session, 'SET vacuum_cost_limit = 50');
+run_query($session, "SET vacuum_cost_page_$_ = 5") foreach qw(hit miss);
 begin_query($session, "CALL walredo_check(full => true)");
 ok( $node->poll_query_until('postgres', <<'SQL'),
 SELECT count(*) > 0 FROM _walredo_checked

@@ -62,6 +62,15 @@ extern void walredo_check_verifiable(Oid relid);
  */
 extern List *walredo_all_relations(void);
 
+/* What each WalredoRepairStatus is called. */
+extern const char *const walredo_repair_status_names[];
+
+/*
+ * An argument that is the name of an SLRU, or null for all that WAL has records
+ * of, as a set of WALREDO_KIND_BIT()s.  ERROR 22023 if there is no such SLRU.
+ */
+extern int	walredo_getarg_slrus(FunctionCallInfo fcinfo, int argno);
+
 /*
  * The address of a block of a relation, as it is stored now.  Opens the
  * relation.  ERROR 22023 for a block number that cannot be, 42P01, 42809 or

@@ -51,9 +51,12 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
+#include "page/cost_delay.h"
+#include "page/links.h"
 #include "page/verify.h"
 #include "pool/client.h"
 #include "stats/stats.h"
+#include "record/tag.h"
 #include "storage/bufmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
@@ -80,8 +83,16 @@ static const char *const damage_names[] = {
 	[WALREDO_DAMAGE_ZEROED] = "zeroed",
 	[WALREDO_DAMAGE_LSN] = "LSN",
 	[WALREDO_DAMAGE_MISSING] = "missing",
-	[WALREDO_DAMAGE_UNREADABLE] = "unreadable"
+	[WALREDO_DAMAGE_UNREADABLE] = "unreadable",
+	[WALREDO_DAMAGE_DISK] = "contents"
 };
+
+/* Where damage was found, for the table. */
+static inline const char *
+place_of_damage(WalredoDamage damage)
+{
+	return damage == WALREDO_DAMAGE_DISK ? "disk" : "server";
+}
 
 /* What is known of a relation, or with InvalidOid, of the whole database. */
 typedef struct CheckedRelation
@@ -99,6 +110,7 @@ typedef struct Check
 	List	   *relids;			/* to be checked */
 	bool		is_whole;		/* they are all that the database has */
 	bool		is_full;
+	bool		from_disk;		/* as in WalredoVerifyOptions */
 	const char *directory;		/* as for walredo_reader_begin() */
 
 	char	   *damage;			/* name of the table walredo_damage */
@@ -276,11 +288,16 @@ record_damage(Check *check, Oid relid, const char *fork, BlockNumber blkno,
 	add_lsn_arg(&args, check->begin_lsn);
 	run_statement(psprintf("INSERT INTO %s AS d (relation, fork, blkno, found_in, kind, lsn, page_lsn, detail, first_seen, last_seen, seen_lsn)"
 						   " SELECT $1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $9"
+						   " WHERE NOT EXISTS (SELECT FROM %s o WHERE o.relation = $1 AND o.fork = $2 AND o.blkno = $3"
+						   " AND o.found_in = $4 AND o.lsn = $6 AND o.repaired_at IS NOT NULL)"
 						   " ON CONFLICT (relation, fork, blkno, found_in, lsn) WHERE repaired_at IS NULL"
 						   " DO UPDATE SET kind = excluded.kind, page_lsn = excluded.page_lsn, detail = excluded.detail,"
 						   " last_seen = excluded.last_seen, seen_lsn = excluded.seen_lsn",
-						   check->damage), &args);
+						   check->damage, check->damage), &args);
 
+	/* What is wrong in WAL stays there when the page has been repaired. */
+	if (SPI_processed == 0)
+		return;
 	walredo_count(STAT_DAMAGED_BLOCKS, 1);
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
@@ -328,7 +345,7 @@ record_results(bool keep, void *arg)
 		record_damage(check, DatumGetObjectId(values[RESULT_RELATION]),
 					  forkNames[DatumGetInt32(values[RESULT_FORK])],
 					  (BlockNumber) DatumGetInt64(values[RESULT_BLKNO]),
-					  "server",
+					  place_of_damage(DatumGetInt32(values[RESULT_DAMAGE])),
 					  damage_names[DatumGetInt32(values[RESULT_DAMAGE])],
 					  InvalidXLogRecPtr,
 					  DatumGetLSN(values[RESULT_PAGE_LSN]),
@@ -463,7 +480,8 @@ verify_relations(Check *check, List *relids, XLogRecPtr since)
 	WalredoVerifySink sink = {keep_result, record_results, check};
 	WalredoVerifyOptions options = {
 		.directory = check->directory,
-		.since = since
+		.since = since,
+		.from_disk = check->from_disk
 	};
 	TupleDesc	tupdesc = CreateTemplateTupleDesc(NUM_RESULT_COLUMNS);
 	WalredoVerifyFork *forks;
@@ -572,6 +590,53 @@ next_batch(Check *check, List **relids)
 }
 
 /* ----------------------------------------
+ * What WAL has wrong
+ * ----------------------------------------
+ */
+
+/* A WalredoLinkCallback: records a page that was logged after a lost write. */
+static void
+record_link(const WalredoBrokenLink *link, void *arg)
+{
+	Check	   *check = arg;
+	const WalredoTag *tag = &link->tag;
+	MemoryContext old_context;
+	Oid			relid;
+
+	if (tag->kind != WALREDO_TAG_REL ||
+		(OidIsValid(tag->dbOid) && tag->dbOid != MyDatabaseId))
+		return;
+
+	/* The relation may have another file now, or be gone. */
+	relid = RelidByRelfilenumber(tag->spcOid, tag->relNumber);
+	if (!OidIsValid(relid) ||
+		(!check->is_whole && !list_member_oid(check->relids, relid)))
+		return;
+	old_context = MemoryContextSwitchTo(check->step);
+	record_damage(check, relid, forkNames[tag->forknum],
+				  (BlockNumber) tag->number, "WAL",
+				  damage_names[link->page_lsn < link->expected_lsn ?
+							   WALREDO_DAMAGE_LOST_WRITE : WALREDO_DAMAGE_LSN],
+				  link->lsn, link->page_lsn, link->detail);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Checks the images in WAL since an LSN, or in all WAL. */
+static void
+check_images(Check *check, XLogRecPtr since)
+{
+	char	   *directory = walredo_wal_with_local(check->directory);
+	WalredoLinksResult result;
+
+	walredo_links_check(directory, since, WALREDO_END_OF_WAL, NULL, 0,
+						record_link, check, &result);
+	walredo_cost_of_wal(result.end_lsn -
+						Min(result.first_lsn, result.end_lsn));
+	commit_step(check);
+	walredo_cost_delay_point();
+}
+
+/* ----------------------------------------
  * Damage that was found before
  * ----------------------------------------
  */
@@ -581,10 +646,12 @@ typedef struct SeenBlock
 {
 	WalredoVerifyFork fork;		/* blkno is 0 if ... */
 	bool		is_fork;		/* ... the fork as a whole was damaged */
+	bool		on_disk;		/* it was damaged in the file only */
 	XLogRecPtr	seen_lsn;		/* it was damaged at this LSN */
 
 	bool		has_result;
 	WalredoVerifyResult result;
+	MemoryContext context;		/* of its detail */
 } SeenBlock;
 
 /* A WalredoVerifySink's report: keeps the result for the block, or fork. */
@@ -598,7 +665,8 @@ keep_seen(const WalredoVerifyResult *result, void *arg)
 	block->has_result = true;
 	block->result = *result;
 	if (result->detail != NULL)
-		block->result.detail = pstrdup(result->detail);
+		block->result.detail = MemoryContextStrdup(block->context,
+												   result->detail);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -626,20 +694,22 @@ record_sound(Check *check, const SeenBlock *block)
 	add_text_arg(&args, forkNames[block->fork.forknum]);
 	add_block_arg(&args,
 				  block->is_fork ? InvalidBlockNumber : block->fork.blkno);
-	if (block->has_result && block->result.start_lsn > block->seen_lsn)
+	add_text_arg(&args, block->on_disk ? "disk" : "server");
+	if (!block->on_disk && block->has_result &&
+		block->result.start_lsn > block->seen_lsn)
 	{
 		add_text_arg(&args,
 					 psprintf("WAL has logged the page anew at %X/%X, and the page agrees with that. The damage may be in WAL, too.",
 							  LSN_FORMAT_ARGS(block->result.start_lsn)));
-		run_statement(psprintf("UPDATE %s SET kind = 'logged', detail = $4"
+		run_statement(psprintf("UPDATE %s SET kind = 'logged', detail = $5"
 							   " WHERE relation = $1 AND fork = $2 AND blkno IS NOT DISTINCT FROM $3"
-							   " AND found_in = 'server' AND repaired_at IS NULL",
+							   " AND found_in = $4 AND repaired_at IS NULL",
 							   check->damage), &args);
 		return;
 	}
 	run_statement(psprintf("UPDATE %s SET repaired_at = pg_catalog.clock_timestamp()"
 						   " WHERE relation = $1 AND fork = $2 AND blkno IS NOT DISTINCT FROM $3"
-						   " AND found_in = 'server' AND repaired_at IS NULL",
+						   " AND found_in = $4 AND repaired_at IS NULL",
 						   check->damage), &args);
 }
 
@@ -648,7 +718,10 @@ static void
 look_again(Check *check, SeenBlock *block)
 {
 	WalredoVerifySink sink = {keep_seen, end_seen, block};
-	WalredoVerifyOptions options = {.directory = check->directory};
+	WalredoVerifyOptions options = {
+		.directory = check->directory,
+		.from_disk = block->on_disk
+	};
 
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(block->fork.relid)))
 		walredo_verify_forks(&block->fork, 1, &options, &sink);
@@ -658,7 +731,8 @@ look_again(Check *check, SeenBlock *block)
 		record_damage(check, block->fork.relid,
 					  forkNames[block->fork.forknum],
 					  block->is_fork ? InvalidBlockNumber : block->fork.blkno,
-					  "server", damage_names[block->result.damage],
+					  place_of_damage(block->result.damage),
+					  damage_names[block->result.damage],
 					  InvalidXLogRecPtr, block->result.page_lsn,
 					  block->result.detail);
 }
@@ -677,8 +751,8 @@ look_at_damage(Check *check)
 	add_relations_arg(&args, check->relids, check->is_whole);
 	add_time_arg(&args, check->begun_at);
 	add_arg(&args, INT4OID, Int32GetDatum(MAX_SEEN_AGAIN), false);
-	run_statement(psprintf("SELECT relation::oid, fork, blkno, seen_lsn FROM %s"
-						   " WHERE found_in = 'server' AND repaired_at IS NULL AND last_seen < $2"
+	run_statement(psprintf("SELECT relation::oid, fork, blkno, seen_lsn, found_in = 'disk' FROM %s"
+						   " WHERE found_in IN ('server', 'disk') AND repaired_at IS NULL AND last_seen < $2"
 						   " AND ($1 IS NULL OR relation::oid = ANY ($1))"
 						   " ORDER BY pg_catalog.random() LIMIT $3",
 						   check->damage), &args);
@@ -690,8 +764,8 @@ look_at_damage(Check *check)
 		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		SeenBlock  *block = &blocks[i];
-		Datum		values[4];
-		bool		isnull[4];
+		Datum		values[5];
+		bool		isnull[5];
 
 		for (int j = 0; j < lengthof(values); j++)
 			values[j] = SPI_getbinval(tuple, tupdesc, j + 1, &isnull[j]);
@@ -701,7 +775,9 @@ look_at_damage(Check *check)
 		block->is_fork = isnull[2];
 		if (!isnull[2])
 			block->fork.blkno = (BlockNumber) DatumGetInt64(values[2]);
+		block->context = check->step;
 		block->seen_lsn = DatumGetLSN(values[3]);
+		block->on_disk = DatumGetBool(values[4]);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	for (uint64 i = 0; i < nblocks; i++)
@@ -735,8 +811,10 @@ begin_full_check(Check *check)
 }
 
 /*
- * Verifies what WAL has changed of relations that were checked before.  Those
- * for which that is not possible, because WAL has been removed, are added to
+ * Checks the images in WAL since relations were checked before, or in all WAL
+ * if this is a full check, and verifies what WAL has changed of them since.
+ * Those for which that is not possible, because WAL has been removed, are added
+ * to
  * *full.
  */
 static void
@@ -745,10 +823,13 @@ check_changed(Check *check, List *relids, List **full)
 	XLogRecPtr	since = PG_UINT64_MAX;
 	ListCell   *lc;
 
-	if (relids == NIL)
-		return;
 	foreach(lc, relids)
 		since = Min(since, known_since(check, lfirst_oid(lc)));
+	if (relids == NIL)
+	{
+		check_images(check, WALREDO_START_OF_WAL);
+		return;
+	}
 	if (!has_wal_since(check, since))
 	{
 		ereport(NOTICE,
@@ -756,8 +837,10 @@ check_changed(Check *check, List *relids, List **full)
 				 errdetail("All blocks are verified, instead of those that WAL from %X/%X on has changed.",
 						   LSN_FORMAT_ARGS(since))));
 		*full = list_concat_unique_oid(*full, relids);
+		check_images(check, WALREDO_START_OF_WAL);
 		return;
 	}
+	check_images(check, check->is_full ? WALREDO_START_OF_WAL : since);
 	verify_relations(check, relids, since);
 	if (!check->is_whole)
 		save_checked(check, relids, check->redo_lsn, false);
@@ -883,7 +966,8 @@ lock_check(Oid procid, LOCKTAG *tag)
 }
 
 /*
- * walredo_check(relations regclass[], "full" bool, wal_directory text)
+ * walredo_check(relations regclass[], "full" bool, from_disk bool,
+ *				 wal_directory text)
  */
 Datum
 walredo_check(PG_FUNCTION_ARGS)
@@ -907,7 +991,8 @@ walredo_check(PG_FUNCTION_ARGS)
 	foreach(lc, check->relids)
 		walredo_check_verifiable(lfirst_oid(lc));
 	check->is_full = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	check->directory = walredo_getarg_cstring(fcinfo, 2);
+	check->from_disk = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	check->directory = walredo_getarg_cstring(fcinfo, 3);
 	check->step = AllocSetContextCreate(CurrentMemoryContext, "walredo check",
 										ALLOCSET_DEFAULT_SIZES);
 	schema = get_namespace_name(get_func_namespace(procid));

@@ -418,26 +418,11 @@ put_slru_result(const WalredoTag *tag, WalredoVerifyStatus status,
 Datum
 walredo_verify_slru(PG_FUNCTION_ARGS)
 {
-	char	   *name = walredo_getarg_cstring(fcinfo, 0);
 	char	   *directory = walredo_getarg_cstring(fcinfo, 1);
-	int			slrus = 0;
+	int			slrus;
 
 	walredo_check_may_read_wal();
-	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
-	{
-		if (name == NULL || strcmp(name, walredo_slru_directory(kind)) == 0)
-			slrus |= WALREDO_KIND_BIT(kind);
-	}
-	if (slrus == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized SLRU: \"%s\"", name),
-				 errhint("Valid SLRUs are \"%s\", \"%s\", \"%s\" and \"%s\".",
-						 walredo_slru_directory(WALREDO_TAG_CLOG),
-						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_OFFSETS),
-						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_MEMBERS),
-						 walredo_slru_directory(WALREDO_TAG_COMMIT_TS))));
-
+	slrus = walredo_getarg_slrus(fcinfo, 0);
 	InitMaterializedSRF(fcinfo, 0);
 	walredo_verify_slrus(slrus, directory, put_slru_result,
 						 fcinfo->resultinfo);

@@ -75,6 +75,29 @@ walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
 }
 
+int
+walredo_getarg_slrus(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *name = walredo_getarg_cstring(fcinfo, argno);
+	int			slrus = 0;
+
+	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
+	{
+		if (name == NULL || strcmp(name, walredo_slru_directory(kind)) == 0)
+			slrus |= WALREDO_KIND_BIT(kind);
+	}
+	if (slrus == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized SLRU: \"%s\"", name),
+				 errhint("Valid SLRUs are \"%s\", \"%s\", \"%s\" and \"%s\".",
+						 walredo_slru_directory(WALREDO_TAG_CLOG),
+						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_OFFSETS),
+						 walredo_slru_directory(WALREDO_TAG_MULTIXACT_MEMBERS),
+						 walredo_slru_directory(WALREDO_TAG_COMMIT_TS))));
+	return slrus;
+}
+
 void
 walredo_warn_of_gap(WalredoReader *reader)
 {

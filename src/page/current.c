@@ -32,12 +32,15 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_tablespace_d.h"
 #include "compat.h"
+#include "executor/instrument.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
 #include "page/current.h"
 #include "page/scan.h"
 #include "page/verify_compare.h"
+#include "storage/buf_internals.h"
 #include "storage/bufpage.h"
+#include "storage/checksum.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
 #include "utils/memutils.h"
@@ -82,14 +85,25 @@ struct WalredoCurrent
 	(((fork)->changed[(blkno) / BITS_PER_BYTE] & \
 	  (1 << ((blkno) % BITS_PER_BYTE))) != 0)
 
-void
-walredo_copy_live_page(Relation rel, ForkNumber forknum, BlockNumber blkno,
-					   BufferAccessStrategy strategy, char *page)
+/* Has a page the right checksum, if pages have checksums? */
+static bool
+has_checksum(const char *page, BlockNumber blkno)
 {
-	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
-											strategy);
+	PGAlignedBlock copy;
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (!DataChecksumsEnabled() || PageIsNew((Page) page))
+		return true;
+
+	/* pg_checksum_page() changes the page for a moment. */
+	memcpy(copy.data, page, BLCKSZ);
+	return pg_checksum_page(copy.data, blkno) ==
+		((PageHeader) page)->pd_checksum;
+}
+
+/* Copies the page of a buffer that is locked. */
+static void
+copy_buffer(Buffer buffer, char *page)
+{
 	memcpy(page, BufferGetPage(buffer), BLCKSZ);
 
 	/*
@@ -101,7 +115,59 @@ walredo_copy_live_page(Relation rel, ForkNumber forknum, BlockNumber blkno,
 	 */
 	if (!PageIsNew((Page) page))
 		PageSetLSN((Page) page, BufferGetLSNAtomic(buffer));
+}
+
+void
+walredo_copy_live_page(Relation rel, ForkNumber forknum, BlockNumber blkno,
+					   BufferAccessStrategy strategy, char *page)
+{
+	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
+											strategy);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	copy_buffer(buffer, page);
 	UnlockReleaseBuffer(buffer);
+}
+
+static bool
+is_dirty(Buffer buffer)
+{
+	BufferDesc *desc = GetBufferDescriptor(buffer - 1);
+
+	return (walredo_read_buffer_state(desc) & BM_DIRTY) != 0;
+}
+
+/*
+ * While we hold a share lock on a clean buffer, nobody can change the page but
+ * for hint bits, which makes the buffer dirty, and nobody writes it before
+ * that. So if hint bits are set, and the page is written, while we read the
+ * file, we may get a torn page, whose checksum is wrong.  As pg_basebackup
+ * does, read it once more then.
+ */
+bool
+walredo_copy_live_and_disk(Relation rel, ForkNumber forknum,
+						   BlockNumber blkno, BufferAccessStrategy strategy,
+						   char *page, PGIOAlignedBlock *disk)
+{
+	int64		num_hits = pgBufferUsage.shared_blks_hit;
+	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
+											strategy);
+	bool		has_disk = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (pgBufferUsage.shared_blks_hit != num_hits)
+	{
+		for (int i = 0; i < 2 && !is_dirty(buffer); i++)
+		{
+			smgrread(RelationGetSmgr(rel), forknum, blkno, disk->data);
+			has_disk = true;
+			if (has_checksum(disk->data, blkno))
+				break;
+		}
+	}
+	copy_buffer(buffer, page);
+	UnlockReleaseBuffer(buffer);
+	return has_disk;
 }
 
 /*

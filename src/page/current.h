@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "record/tag.h"
+#include "compat.h"
 #include "storage/buf.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
@@ -68,5 +69,16 @@ extern bytea *walredo_current_page(WalredoCurrent *current, int i,
 extern void walredo_copy_live_page(Relation rel, ForkNumber forknum,
 								   BlockNumber blkno,
 								   BufferAccessStrategy strategy, char *page);
+
+/*
+ * The same, and reads the page from its file as well, into disk, if the page in
+ * shared buffers is clean, and was not read from the file just now, so that the
+ * two could differ.  Returns whether it has.  What is in the file may lack bits
+ * that are changed without being logged, or have more of them.
+ */
+extern bool walredo_copy_live_and_disk(Relation rel, ForkNumber forknum,
+									   BlockNumber blkno,
+									   BufferAccessStrategy strategy,
+									   char *page, PGIOAlignedBlock *disk);
 
 #endif							/* WALREDO_PAGE_CURRENT_H */

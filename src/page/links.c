@@ -40,6 +40,7 @@
 
 #include "access/ginxlog.h"
 #include "access/gist.h"
+#include "access/hash.h"
 #include "access/hash_xlog.h"
 #include "access/heapam_xlog.h"
 #include "access/rmgr.h"
@@ -123,10 +124,12 @@ typedef struct BlockRule
 static const BlockRule block_rules[] = {
 	/*
 	 * log_newpage() and its like log pages that were built in memory, or
-	 * copied from another file: CREATE INDEX, CLUSTER, hash buckets that are
-	 * allocated, empty pages that VACUUM finds.  All of them stamp the page.
+	 * copied from another file.  All stamp the page.  Nearly all write each
+	 * page of a new file once, so it has no link.  But _hash_alloc_buckets()
+	 * does so once more if the split for which it was called could not be
+	 * done: see is_built_anew().
 	 */
-	{RM_XLOG_ID, XLOG_FPI, NOT_FLAGS, ANY_BLOCK, STAMPS, false, false, true},
+	{RM_XLOG_ID, XLOG_FPI, NOT_FLAGS, ANY_BLOCK, STAMPS,.built_anew = true},
 
 	/*
 	 * MarkBufferDirtyHint() stamps the page only if the buffer is not dirty
@@ -143,7 +146,7 @@ static const BlockRule block_rules[] = {
 	 * takes no image of it.  (0x40 is XLOG_HEAP2_VISIBLE, which PostgreSQL 19
 	 * no longer has.)
 	 */
-	{RM_HEAP2_ID, 0x40, XLOG_HEAP_OPMASK, 1, 1, MAY_STAMP, false, true},
+	{RM_HEAP2_ID, 0x40, XLOG_HEAP_OPMASK, 1, 1, MAY_STAMP,.with_image = true},
 
 	/*
 	 * Since PostgreSQL 19, log_heap_prune_and_freeze() can set bits in the
@@ -169,20 +172,22 @@ static const BlockRule block_rules[] = {
 	 * page, and do not stamp it, though it can have an image.  The page that
 	 * is freed is initialized before.
 	 */
-	{RM_HASH_ID, XLOG_HASH_SQUEEZE_PAGE, NOT_FLAGS, 1, 1, MAY_STAMP, true},
-	{RM_HASH_ID, XLOG_HASH_SQUEEZE_PAGE, NOT_FLAGS, 2, 2, STAMPS, false, false, true},
+	{RM_HASH_ID, XLOG_HASH_SQUEEZE_PAGE, NOT_FLAGS, 1, 1, MAY_STAMP,
+	.with_data = true},
+	{RM_HASH_ID, XLOG_HASH_SQUEEZE_PAGE, NOT_FLAGS, 2, 2, STAMPS,
+	.built_anew = true},
 
 	/*
 	 * ginPlaceToPage() replaces the pages of a split by pages that
 	 * GinInitPage() has made in memory.  The fourth block is the child.
 	 */
-	{RM_GIN_ID, XLOG_GIN_SPLIT, NOT_FLAGS, 0, 2, STAMPS, false, false, true},
+	{RM_GIN_ID, XLOG_GIN_SPLIT, NOT_FLAGS, 0, 2, STAMPS,.built_anew = true},
 
 	/*
 	 * An extension can initialize a page, and have GenericXLogFinish() log
 	 * all of it, as contrib/bloom does.
 	 */
-	{RM_GENERIC_ID, 0, 0, ANY_BLOCK, STAMPS, false, false, true},
+	{RM_GENERIC_ID, 0, 0, ANY_BLOCK, STAMPS,.built_anew = true},
 };
 
 static const BlockRule default_rule = {.stamp = STAMPS};
@@ -397,7 +402,7 @@ typedef struct LinkCheck
  * ----------------------------------------
  */
 
-/* To be called before entries of forks are added or removed, which move then. */
+/* To be called before forks are added or removed, as entries move then. */
 static inline void
 forget_last_forks(LinkCheck *check)
 {
@@ -968,15 +973,21 @@ is_linked(const PageLink *page, XLogRecPtr page_lsn)
 }
 
 /*
- * Can the image be of a page that was built in memory?  The visibility map is
- * never built, so there such a page would be one that is lost.
+ * Can the image be of a page that was built in memory?
+ *
+ * An XLOG_FPI can be of a heap page without an LSN, too, which VACUUM finds
+ * empty, or of such a page of the visibility map.  But if WAL has an earlier
+ * record of that page, a write was lost.  So it must be a page as hash indexes
+ * have them.
  */
 static inline bool
-is_built_anew(const WalredoBlockRef *block, const BlockRule *rule,
-			  XLogRecPtr page_lsn)
+is_built_anew(const XLogRecord *record, const BlockRule *rule,
+			  const PageHeaderData *header)
 {
-	return rule->built_anew && page_lsn == InvalidXLogRecPtr &&
-		block->forknum != VISIBILITYMAP_FORKNUM;
+	if (!rule->built_anew || PageGetLSN((Page) header) != 0)
+		return false;
+	return record->xl_rmid != RM_XLOG_ID ||
+		header->pd_special == BLCKSZ - MAXALIGN(sizeof(HashPageOpaqueData));
 }
 
 /* Does a record stamp a block? */
@@ -1034,14 +1045,14 @@ look_at_image(LinkCheck *check, const XLogRecord *record,
 							LSN_FORMAT_ARGS(end_lsn)),
 					 errdetail("The image of block %d cannot be decompressed.",
 							   block->id)));
-		page_lsn = PageXLogRecPtrGet(header.pd_lsn);
+		page_lsn = PageGetLSN((Page) &header);
 		is_new_page = PageIsNew((Page) &header);
 		check->result->num_images++;
 
 		/* The record itself is no link, if it names a block twice. */
 		if (page != NULL && page->sure != end_lsn &&
 			page->may_last != end_lsn &&
-			!is_built_anew(block, rule, page_lsn))
+			!is_built_anew(record, rule, &header))
 		{
 			check->result->num_links++;
 			if (!is_linked(page, page_lsn))
@@ -1256,10 +1267,12 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 
 		if (walredo_reader_has_restarted(check->reader))
 		{
+			XLogRecPtr	first_lsn = walredo_reader_first_lsn(check->reader);
+
 			ereport(WARNING,
 					(errcode(ERRCODE_UNDEFINED_FILE),
 					 errmsg("WAL before %X/%X was removed while it was read",
-							LSN_FORMAT_ARGS(walredo_reader_first_lsn(check->reader))),
+							LSN_FORMAT_ARGS(first_lsn)),
 					 errdetail("The first image of each page after the gap was not checked.")));
 			reset_tables(check);
 		}

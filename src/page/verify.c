@@ -123,6 +123,7 @@ typedef struct Verification
 {
 	const char *directory;		/* with the server's own WAL */
 	XLogRecPtr	since;			/* as in WalredoVerifyOptions */
+	bool		from_disk;		/* the same */
 	WalredoBases *bases;
 	const WalredoVerifySink *sink;
 	WalredoVerifyProgress progress;
@@ -507,6 +508,7 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	wal->rebuild = walredo_rebuild_create();
 	wal->directory = v->directory;
 	wal->page_start_lsn = InvalidXLogRecPtr;
+	wal->from_disk = v->from_disk;
 	wal->only_named = is_only_named(v, &forks[0].fork);
 	if (BlockNumberIsValid(only_block))
 	{
@@ -638,6 +640,7 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 
 	v->directory = walredo_wal_with_local(options->directory);
 	v->since = options->since;
+	v->from_disk = options->from_disk;
 	v->bases = walredo_bases_open();
 	v->sink = sink;
 	for (int i = 0; i < nforks; i++)

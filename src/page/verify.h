@@ -50,6 +50,12 @@ typedef struct WalredoVerifyOptions
 	 * 58P01 if WAL has been removed since.  No effect on single blocks.
 	 */
 	XLogRecPtr	since;
+
+	/*
+	 * Pages that are clean in shared buffers are also read from their files,
+	 * which must have the same.
+	 */
+	bool		from_disk;
 } WalredoVerifyOptions;
 
 /* What is wrong with a block, or a fork, that is a mismatch. */
@@ -60,7 +66,9 @@ typedef enum WalredoDamage
 	WALREDO_DAMAGE_ZEROED,		/* ... and all zeroes */
 	WALREDO_DAMAGE_LSN,			/* ... and its LSN past the end of WAL */
 	WALREDO_DAMAGE_MISSING,		/* there is no such block, or no file */
-	WALREDO_DAMAGE_UNREADABLE	/* the server cannot read it */
+	WALREDO_DAMAGE_UNREADABLE,	/* the server cannot read it */
+	WALREDO_DAMAGE_DISK			/* the file has another page than shared
+								 * buffers */
 } WalredoDamage;
 
 /* The result for a block, or for a fork as a whole. */

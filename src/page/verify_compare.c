@@ -72,13 +72,8 @@ walredo_mask_of_relation(Relation rel)
 	}
 }
 
-/*
- * True if two images are equal but for LSN and checksum.  These are the first
- * fields of a page, and every mask blanks them, so that a difference in them is
- * never a mismatch.
- */
-static bool
-is_equal(const char *a, const char *b)
+bool
+walredo_is_equal_page(const char *a, const char *b)
 {
 	const Size	first = offsetof(PageHeaderData, pd_flags);
 
@@ -256,7 +251,7 @@ walredo_compare_block(const WalredoVerifiedFork *fork,
 {
 	if (block->rebuilt.image == NULL)
 		compare_without_image(fork, wal, block, live);
-	else if (is_equal(live, VARDATA(block->rebuilt.image)))
+	else if (walredo_is_equal_page(live, VARDATA(block->rebuilt.image)))
 		walredo_block_set_result(block, WALREDO_VERIFY_OK, NULL);
 
 	/* The server may have made an empty page since the backup, unlogged. */

@@ -44,6 +44,7 @@ typedef struct WalredoVerifyWal
 	const WalredoBackup *backup;	/* for base images, or NULL */
 	XLogRecPtr	start_lsn;		/* the rebuild has WAL from here ... */
 	XLogRecPtr	end_lsn;		/* ... to here, where a record ends */
+	bool		from_disk;		/* as in WalredoVerifyOptions */
 	bool		only_named;		/* blocks that it does not name are left out */
 	XLogRecPtr	page_start_lsn; /* start_lsn of the WalredoVerifyResult */
 } WalredoVerifyWal;
@@ -103,6 +104,13 @@ typedef struct WalredoBlockCheck
 	char	   *live;
 
 	/*
+	 * If the page in the file is not equal byte by byte to the server's page
+	 * in shared buffers, which is clean: copies of both, else NULL.
+	 */
+	char	   *disk;
+	bytea	   *buffered;
+
+	/*
 	 * The LSN as of which the block is rebuilt when WAL is read on, in states
 	 * CHANGED and MISSING: see limit_of_block().
 	 */
@@ -147,5 +155,12 @@ extern RmgrId walredo_mask_of_relation(Relation rel);
  * fork: all zeroes, or with an empty page's header and no LSN?
  */
 extern bool walredo_is_unlogged_page(ForkNumber forknum, const char *page);
+
+/*
+ * True if two images are equal but for LSN and checksum.  These are the first
+ * fields of a page, and every mask blanks them, so that a difference in them is
+ * never a mismatch.
+ */
+extern bool walredo_is_equal_page(const char *a, const char *b);
 
 #endif							/* WALREDO_VERIFY_COMPARE_H */

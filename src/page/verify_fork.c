@@ -224,6 +224,8 @@ typedef struct ReadAttempt
 	const ForkCheck *check;
 	BlockNumber blkno;
 	char	   *page;			/* BLCKSZ bytes, to which it is copied */
+	PGIOAlignedBlock *disk;		/* for the page in the file, or NULL */
+	bool		has_disk;		/* it has been read */
 } ReadAttempt;
 
 static void
@@ -231,8 +233,35 @@ copy_live_page(void *arg)
 {
 	ReadAttempt *work = arg;
 
-	walredo_copy_live_page(work->check->rel, work->check->fork->tag.forknum,
-						   work->blkno, work->check->strategy, work->page);
+	if (work->disk != NULL)
+		work->has_disk =
+			walredo_copy_live_and_disk(work->check->rel,
+									   work->check->fork->tag.forknum,
+									   work->blkno, work->check->strategy,
+									   work->page, work->disk);
+	else
+		walredo_copy_live_page(work->check->rel, work->check->fork->tag.forknum,
+							   work->blkno, work->check->strategy, work->page);
+}
+
+/*
+ * Keeps the page that a file has, and the one in shared buffers, unless only
+ * the LSN and the checksum differ.  In shared buffers, the checksum is not kept
+ * up to date.
+ */
+static void
+keep_disk_page(ForkCheck *check, WalredoBlockCheck *block, const char *page,
+			   const char *disk)
+{
+	block->disk = NULL;
+	if (walredo_is_equal_page(page, disk))
+		return;
+	block->disk = palloc(BLCKSZ);
+	memcpy(block->disk, disk, BLCKSZ);
+	block->buffered = palloc(VARHDRSZ + BLCKSZ);
+	SET_VARSIZE(block->buffered, VARHDRSZ + BLCKSZ);
+	memcpy(VARDATA(block->buffered), page, BLCKSZ);
+	check->num_copies += 2;
 }
 
 /*
@@ -243,10 +272,13 @@ copy_live_page(void *arg)
 static bool
 read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 {
+	PGIOAlignedBlock disk;
 	ReadAttempt work = {check, block->result.blkno, page};
-	ErrorData  *error = walredo_verify_attempt(check->progress,
-											   copy_live_page, &work);
+	ErrorData  *error;
 
+	if (check->wal->from_disk)
+		work.disk = &disk;
+	error = walredo_verify_attempt(check->progress, copy_live_page, &work);
 	if (error != NULL)
 	{
 		/* An internal error may have another reason than the page. */
@@ -258,6 +290,8 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 		return false;
 	}
 	block->result.page_lsn = PageGetLSN((Page) page);
+	if (work.has_disk && memcmp(page, disk.data, BLCKSZ) != 0)
+		keep_disk_page(check, block, page, disk.data);
 	return true;
 }
 
@@ -917,6 +951,39 @@ recheck_map(ForkCheck *check)
 	}
 }
 
+/*
+ * Compares the pages that differ between the file and shared buffers, under the
+ * mask.  A block that agrees with WAL in shared buffers, but not in the file,
+ * is a mismatch.
+ */
+static void
+compare_disk(ForkCheck *check)
+{
+	for (int i = 0; i < check->num_blocks; i++)
+	{
+		WalredoBlockCheck *block = &check->blocks[i];
+		WalredoBlockCheck disk = *block;
+		XLogRecPtr	disk_lsn;
+		XLogRecPtr	buffer_lsn;
+
+		if (block->disk == NULL || block->state != WALREDO_BLOCK_HAS_RESULT ||
+			block->result.status == WALREDO_VERIFY_MISMATCH)
+			continue;
+		disk.state = WALREDO_BLOCK_DIFFERS;
+		disk.live = block->disk;
+		disk.rebuilt.image = block->buffered;
+		disk_lsn = PageGetLSN((Page) block->disk);
+		buffer_lsn = PageGetLSN((Page) VARDATA(block->buffered));
+		disk.result.page_lsn = disk_lsn;
+		walredo_compare_masked(check->fork, check->progress, &disk, 1);
+		if (disk.result.status == WALREDO_VERIFY_MISMATCH)
+			walredo_block_set_damage(block, WALREDO_DAMAGE_DISK,
+									 psprintf("The page in the file has LSN %X/%X, and differs from the one in shared buffers, which has LSN %X/%X and is not dirty.",
+											  LSN_FORMAT_ARGS(disk_lsn),
+											  LSN_FORMAT_ARGS(buffer_lsn)));
+	}
+}
+
 /* Compares the copies of pages, so that every block has a result or is GONE. */
 static void
 compare_window(ForkCheck *check)
@@ -927,6 +994,7 @@ compare_window(ForkCheck *check)
 	compare_later(check);
 	if (check->fork->tag.forknum == VISIBILITYMAP_FORKNUM)
 		recheck_map(check);
+	compare_disk(check);
 }
 
 static void

@@ -166,8 +166,9 @@ struct WalredoMultiXactGaps
 /* The most that are remembered.  There are more only in WAL of an attacker. */
 #define MAX_HALVES		100000
 
-typedef struct SlruVerification
+struct WalredoSlruVerification
 {
+	MemoryContext parent;		/* has all of it */
 	int			slrus;			/* those that are reported */
 	const char *directory;		/* with the server's own WAL */
 	WalredoBases *bases;
@@ -199,7 +200,7 @@ typedef struct SlruVerification
 	bool		is_replaying;
 
 	WalredoVerifyProgress progress;
-} SlruVerification;
+};
 
 /* A page of a file, and the result. */
 typedef struct FilePage
@@ -295,7 +296,7 @@ walredo_multixact_has_gaps(const WalredoMultiXactGaps *gaps)
 
 /* Gets the redo point of the last complete checkpoint, or restartpoint. */
 static void
-get_redo_lsn(SlruVerification *v)
+get_redo_lsn(WalredoSlruVerification *v)
 {
 	ControlFileData *control = walredo_read_control_file();
 	bool		is_quiet;
@@ -315,7 +316,7 @@ get_redo_lsn(SlruVerification *v)
 
 /* Forgets all that has been read from WAL, because there is a gap after it. */
 static void
-forget_wal(SlruVerification *v)
+forget_wal(WalredoSlruVerification *v)
 {
 	slrupages_reset(v->pages);
 	walredo_rebuild_reset(v->rebuild);	/* forgets the backup, too */
@@ -329,7 +330,7 @@ forget_wal(SlruVerification *v)
 
 /* Adds the end of a page to everything that knows the page. */
 static void
-end_page(SlruVerification *v, SlruPage *page, const WalredoPageChange *change,
+end_page(WalredoSlruVerification *v, SlruPage *page, const WalredoPageChange *change,
 		 const XLogRecord *record, XLogRecPtr end_lsn)
 {
 	WalredoPageChange end_of_page = *change;
@@ -368,7 +369,7 @@ add_to_ones(WalredoRebuild *rebuild, bool *is_known,
 
 /* The page with this tag, which is added if it is not known. */
 static SlruPage *
-add_page(SlruVerification *v, WalredoTag tag)
+add_page(WalredoSlruVerification *v, WalredoTag tag)
 {
 	bool		found;
 	SlruPage   *page = slrupages_insert(v->pages, tag, &found);
@@ -388,7 +389,7 @@ add_page(SlruVerification *v, WalredoTag tag)
  * creates first, and then that of the next one.
  */
 static void
-add_change(SlruVerification *v, const WalredoPageChange *change,
+add_change(WalredoSlruVerification *v, const WalredoPageChange *change,
 		   const XLogRecord *record, XLogRecPtr end_lsn, int *nth_offset)
 {
 	SlruPage   *page;
@@ -442,7 +443,7 @@ add_change(SlruVerification *v, const WalredoPageChange *change,
 
 /* Adds what the reader's current record does to pages of the SLRUs. */
 static void
-add_record(SlruVerification *v, WalredoReader *reader)
+add_record(WalredoSlruVerification *v, WalredoReader *reader)
 {
 	const XLogRecord *record = walredo_reader_record(reader);
 	XLogRecPtr	end_lsn = walredo_reader_end_lsn(reader);
@@ -535,7 +536,7 @@ add_pages_of_directory(PageNumbers *list, WalredoTagKind kind,
  * that a record that ends them finds them.
  */
 static void
-add_pages_of_backup(SlruVerification *v)
+add_pages_of_backup(WalredoSlruVerification *v)
 {
 	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
 	{
@@ -559,7 +560,7 @@ add_pages_of_backup(SlruVerification *v)
  * Begins to read WAL from the start of a backup, or from where WAL begins.
  */
 static WalredoReader *
-begin_first_reader(SlruVerification *v)
+begin_first_reader(WalredoSlruVerification *v)
 {
 	WalredoReader *reader;
 	ListCell   *lc;
@@ -595,7 +596,7 @@ begin_first_reader(SlruVerification *v)
  * ended when it was read last.
  */
 static void
-read_wal(SlruVerification *v, bool is_first)
+read_wal(WalredoSlruVerification *v, bool is_first)
 {
 	WalredoReader *reader = is_first ? begin_first_reader(v) :
 		walredo_reader_begin(v->directory, v->end_lsn, WALREDO_END_OF_WAL);
@@ -642,7 +643,7 @@ wait_for_ms(long milliseconds)
  * changes that files can have by now.
  */
 static void
-read_later_wal(SlruVerification *v)
+read_later_wal(WalredoSlruVerification *v)
 {
 	v->is_replaying = false;
 	if (RecoveryInProgress())
@@ -719,7 +720,7 @@ compare_numbers(const void *a, const void *b)
  * backup, or of which there are records in WAL.
  */
 static PageNumbers
-list_pages(SlruVerification *v, WalredoTagKind kind)
+list_pages(WalredoSlruVerification *v, WalredoTagKind kind)
 {
 	PageNumbers list = {0};
 	slrupages_iterator iter;
@@ -801,7 +802,7 @@ is_unused_page(const WalredoSlruPages *pages)
  * point, and has not ended since.  page is NULL if there is no record of it.
  */
 static bool
-must_be_in_file(SlruVerification *v, const SlruPage *page,
+must_be_in_file(WalredoSlruVerification *v, const SlruPage *page,
 				const WalredoRebuiltPage *rebuilt)
 {
 	if (rebuilt->end != WALREDO_NOT_ENDED)
@@ -831,7 +832,7 @@ must_be_in_file(SlruVerification *v, const SlruPage *page,
  * NULL if there is no record of it, so that the image is the backup's.
  */
 static void
-compare_images(SlruVerification *v, FilePage *file_page, const SlruPage *page,
+compare_images(WalredoSlruVerification *v, FilePage *file_page, const SlruPage *page,
 			   const WalredoRebuiltPage *rebuilt)
 {
 	WalredoSlruPages pages = {.tag = file_page->tag};
@@ -886,7 +887,7 @@ compare_images(SlruVerification *v, FilePage *file_page, const SlruPage *page,
 
 /* Says why WAL does not tell what is in a page. */
 static char *
-why_unverifiable(SlruVerification *v, const WalredoRebuiltPage *rebuilt)
+why_unverifiable(WalredoSlruVerification *v, const WalredoRebuiltPage *rebuilt)
 {
 	if (rebuilt->end != WALREDO_NOT_ENDED)
 		return psprintf("The file of the page was removed at %X/%X, and WAL has no record that starts the page since.",
@@ -901,7 +902,7 @@ why_unverifiable(SlruVerification *v, const WalredoRebuiltPage *rebuilt)
 
 /* Compares a page with WAL, and sets the result. */
 static void
-compare_page(SlruVerification *v, FilePage *file_page)
+compare_page(WalredoSlruVerification *v, FilePage *file_page)
 {
 	SlruPage   *page = slrupages_lookup(v->pages, file_page->tag);
 	WalredoRebuiltPage rebuilt;
@@ -951,7 +952,7 @@ compare_page(SlruVerification *v, FilePage *file_page)
  * is read on.
  */
 static void
-verify_pages(SlruVerification *v, FilePage *pages, int npages)
+verify_pages(WalredoSlruVerification *v, FilePage *pages, int npages)
 {
 	bool		is_final = false;
 
@@ -992,7 +993,7 @@ verify_pages(SlruVerification *v, FilePage *pages, int npages)
 
 /* Verifies all pages of an SLRU. */
 static void
-verify_slru(SlruVerification *v, WalredoTagKind kind)
+verify_slru(WalredoSlruVerification *v, WalredoTagKind kind)
 {
 	PageNumbers list = list_pages(v, kind);
 	char	   *data = palloc(PAGES_AT_ONCE * BLCKSZ);
@@ -1026,21 +1027,22 @@ verify_slru(SlruVerification *v, WalredoTagKind kind)
 		pfree(list.numbers);
 }
 
-void
-walredo_verify_slrus(int slrus, const char *directory,
-					 WalredoReportSlruPage report, void *arg)
+WalredoSlruVerification *
+walredo_slru_begin(int slrus, const char *directory,
+				   WalredoReportSlruPage report, void *arg)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "walredo SLRUs",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(context);
-	SlruVerification *v = palloc0(sizeof(SlruVerification));
+	WalredoSlruVerification *v = palloc0(sizeof(WalredoSlruVerification));
 	int			read_slrus = slrus;
 
 	/* Pages of members are compared with what offsets tell of multixacts. */
 	if ((slrus & WALREDO_KIND_BIT(WALREDO_TAG_MULTIXACT_MEMBERS)) != 0)
 		read_slrus |= WALREDO_KIND_BIT(WALREDO_TAG_MULTIXACT_OFFSETS);
 
+	v->parent = context;
 	v->slrus = slrus;
 	v->directory = walredo_wal_with_local(directory);
 	v->bases = walredo_bases_open();
@@ -1058,16 +1060,86 @@ walredo_verify_slrus(int slrus, const char *directory,
 
 	get_redo_lsn(v);
 	read_wal(v, true);
-	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
-	{
-		if ((slrus & WALREDO_KIND_BIT(kind)) != 0)
-			verify_slru(v, kind);
-	}
-	walredo_progress_end();
+	MemoryContextSwitchTo(old_context);
+	return v;
+}
 
+void
+walredo_slru_end(WalredoSlruVerification *v)
+{
+	walredo_progress_end();
 	walredo_rebuild_free(v->nearby);
 	walredo_rebuild_free(v->recent);
 	walredo_rebuild_free(v->rebuild);
+	MemoryContextDelete(v->parent);
+}
+
+void
+walredo_slru_verify(WalredoSlruVerification *v, WalredoTagKind kind)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(v->parent);
+
+	verify_slru(v, kind);
 	MemoryContextSwitchTo(old_context);
-	MemoryContextDelete(context);
+}
+
+void
+walredo_slru_read_on(WalredoSlruVerification *v)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(v->parent);
+
+	read_later_wal(v);
+	MemoryContextSwitchTo(old_context);
+}
+
+bool
+walredo_slru_rebuilt_page(WalredoSlruVerification *v, const WalredoTag *tag,
+						  char *page, XLogRecPtr *last_lsn)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(v->context);
+	WalredoRebuiltPage rebuilt;
+	bool		is_known;
+
+	walredo_rebuild_get(v->rebuild, tag, &rebuilt);
+	is_known = rebuilt.image != NULL;
+	if (is_known)
+	{
+		memcpy(page, VARDATA(rebuilt.image), BLCKSZ);
+		*last_lsn = rebuilt.last_lsn;
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(v->context);
+	return is_known;
+}
+
+char *
+walredo_slru_why_unknown(WalredoSlruVerification *v, const WalredoTag *tag)
+{
+	WalredoRebuiltPage rebuilt;
+
+	walredo_rebuild_get(v->rebuild, tag, &rebuilt);
+	return why_unverifiable(v, &rebuilt);
+}
+
+const char *
+walredo_slru_source(const WalredoSlruVerification *v)
+{
+	if (v->bases->backup == NULL)
+		return "WAL";
+	return psprintf("backup \"%s\" and WAL", v->bases->backup->directory);
+}
+
+void
+walredo_verify_slrus(int slrus, const char *directory,
+					 WalredoReportSlruPage report, void *arg)
+{
+	WalredoSlruVerification *v = walredo_slru_begin(slrus, directory, report,
+													arg);
+
+	for (int kind = WALREDO_TAG_CLOG; kind <= WALREDO_TAG_COMMIT_TS; kind++)
+	{
+		if ((slrus & WALREDO_KIND_BIT(kind)) != 0)
+			walredo_slru_verify(v, kind);
+	}
+	walredo_slru_end(v);
 }

@@ -107,7 +107,7 @@ typedef struct DamagedBlocks
 } DamagedBlocks;
 
 static void
-add_block(BlockList *list, BlockNumber blkno)
+append_block(BlockList *list, BlockNumber blkno)
 {
 	if (list->count == list->max_count)
 	{
@@ -466,7 +466,7 @@ lock_against_changes(Repair *repair)
 
 /* Adds a block that was judged to be missing, while others are locked out. */
 static void
-add_missing_block(Repair *repair, BlockNumber blkno,
+add_block(Repair *repair, BlockNumber blkno,
 		  const WalredoJudgement *judgement)
 {
 	const WalredoRepairFork *fork = &repair->fork;
@@ -531,11 +531,11 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 	WalredoJudgement *judgement = palloc0(sizeof(WalredoJudgement));
 	WalredoRepairResult result = {.blkno = blkno};
 	WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
-	bool		was_added = false;
 	bool		look_at_links = request->lsn == InvalidXLogRecPtr &&
 		request->base.image == NULL && !RecoveryInProgress() &&
 		(report_sound || has_broken_link(repair, blkno));
 	XLogRecPtr	last_lsn;
+	bool		was_added = false;
 
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
@@ -625,7 +625,7 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 			/* What was found without the lock may have changed since. */
 			if (repair->is_locked)
 			{
-				add_missing_block(repair, blkno, judgement);
+				add_block(repair, blkno, judgement);
 				was_added = true;
 			}
 			else
@@ -681,7 +681,7 @@ note_result(const WalredoVerifyResult *result, void *arg)
 												   result->detail);
 		return;
 	}
-	add_block(&damaged->list, result->blkno);
+	append_block(&damaged->list, result->blkno);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -777,7 +777,7 @@ repair_in_context(Repair *repair, BlockNumber blkno,
 static void
 note_broken_link(const WalredoBrokenLink *link, void *arg)
 {
-	add_block(arg, (BlockNumber) link->tag.number);
+	append_block(arg, (BlockNumber) link->tag.number);
 }
 
 /* The argument of look_for_links(). */
@@ -814,7 +814,7 @@ find_broken_links(Repair *repair, BlockList *list)
 		repair->broken = work.list.blocks;
 		repair->num_broken = work.list.count;
 		for (uint64 i = 0; i < work.list.count; i++)
-			add_block(list, work.list.blocks[i]);
+			append_block(list, work.list.blocks[i]);
 	}
 	sort_blocks(list);
 }
@@ -996,9 +996,12 @@ read_undoable(int64 id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
 				 errdetail("It was not finished.")));
-	if (kept->old_contents == NULL || kept->new_contents == NULL ||
-		(kept->was_readable &&
-		 VARSIZE(kept->old_contents) != VARHDRSZ + BLCKSZ))
+	if (kept->undo_of != 0 && kept->new_contents == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot undo repair %lld", (long long) id),
+				 errdetail("It has put back a page that the server cannot read. Repair the page again.")));
+	if (kept->old_contents == NULL || kept->new_contents == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
@@ -1052,7 +1055,9 @@ walredo_repair_undo(int64 id)
 				 errdetail("The page has been changed since.")));
 	undo_id = keep(&fork.verified, blkno,
 				   psprintf("repair %lld", (long long) id), kept->image_lsn,
-				   kept->page_lsn, true, found_contents(found), NULL, id);
+				   kept->page_lsn, true, found_contents(found),
+				   kept->was_readable ? VARDATA(kept->old_contents) : NULL,
+				   id);
 	PG_TRY();
 	{
 		if (kept->was_readable)
