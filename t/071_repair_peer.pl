@@ -43,6 +43,10 @@ CHECKPOINT;
 CHECKPOINT;
 SQL
 
+# Its files have to be as of a checkpoint from which on there is WAL.
+$primary->wait_for_catchup($standby);
+$standby->safe_psql('postgres', 'CHECKPOINT');
+
 # What WAL has of the second table's pages needs an image that it has not.
 $primary->append_conf('postgresql.conf', 'full_page_writes = off');
 $primary->reload;

@@ -32,6 +32,7 @@
 #include "replication/walreceiver.h"
 #include "storage/bufpage.h"
 #include "utils/memutils.h"
+#include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
 /* A page may be read while the server writes it, and is read again then. */
@@ -40,6 +41,7 @@
 struct WalredoPeer
 {
 	WalReceiverConn *connection;
+	XLogRecPtr	redo_lsn;		/* files have all changes up to here */
 	MemoryContextCallback callback;
 };
 
@@ -108,11 +110,14 @@ walredo_peer_connect(const char *conninfo)
 				 errdetail("Its system identifier is " UINT64_FORMAT ", and that of this server is " UINT64_FORMAT ".",
 						   system, GetSystemIdentifier()),
 				 errhint("Specify a standby of this server, or its primary.")));
+	peer->redo_lsn = DatumGetLSN(query_value(peer,
+											 "SELECT redo_lsn FROM pg_catalog.pg_control_checkpoint()",
+											 LSNOID, &isnull));
 	return peer;
 }
 
 bytea *
-walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag)
+walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag, XLogRecPtr *lsn)
 {
 	char	   *path = walredo_relation_path(walredo_tag_locator(tag),
 											 tag->forknum);
@@ -138,7 +143,10 @@ walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag)
 			return NULL;
 		if (!PageIsNew((Page) VARDATA(page)) &&
 			walredo_page_is_verified(VARDATA(page), blkno))
+		{
+			*lsn = Max(peer->redo_lsn, PageGetLSN((Page) VARDATA(page)));
 			return page;
+		}
 	}
 	return NULL;
 }
