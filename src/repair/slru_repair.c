@@ -54,6 +54,7 @@
 #include "repair/kept.h"
 #include "repair/slru_repair.h"
 #include "storage/fd.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
