@@ -4,7 +4,11 @@
 # The first segments are older than WAL, so that they are made from a backup and
 # WAL.  The second one of pg_xact is in use when it is lost.
 #
-# Seen to fail:
+# Seen to fail: with a dry run that writes, and with a standby that does; when all
+# may repair; when pages that are not known are written as zeroes; when what should
+# be in the file is kept as what was in it; when a file that is there by now is
+# replaced, and when the length of a file that was cut is not looked at again; and
+# when WAL is not read on after pages have been written.
 
 use Digest::MD5;
 use Fcntl qw(:DEFAULT :flock);
