@@ -128,13 +128,13 @@ rebuild(void *arg)
 	work->start_lsn = at->start_lsn;
 	work->wal_start = walredo_reader_first_lsn(at->scan->reader);
 	work->wal_end = walredo_page_scan_end_lsn(at->scan);
-	if (request->base.image != NULL &&
-		PageGetLSN((Page) VARDATA(request->base.image)) > work->wal_end)
+	if (work->base.image != NULL &&
+		PageGetLSN((Page) VARDATA(work->base.image)) > work->wal_end)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("base image is newer than the LSN asked for"),
 				 errdetail("The base image has LSN %X/%X, but WAL ends at %X/%X.",
-						   LSN_FORMAT_ARGS(PageGetLSN((Page) VARDATA(request->base.image))),
+						   LSN_FORMAT_ARGS(PageGetLSN((Page) VARDATA(work->base.image))),
 						   LSN_FORMAT_ARGS(work->wal_end))));
 	work->backup = at->bases->backup;
 	walredo_page_at_end(at);
@@ -378,19 +378,23 @@ static void
 judge_base(const WalredoRepairFork *fork, const RebuildAttempt *rebuilt,
 		   WalredoJudgement *judgement)
 {
-	const WalredoRepairRequest *request = fork->request;
 	XLogRecPtr	base_lsn;
 
-	if (request->base.image == NULL ||
+	if (rebuilt->base.image == NULL ||
 		rebuilt->start_lsn != InvalidXLogRecPtr ||
 		judgement->finding != WALREDO_FOUND_DAMAGED)
 		return;
-	base_lsn = PageGetLSN((Page) VARDATA(request->base.image));
-	if (base_lsn >= rebuilt->wal_start || base_lsn == request->lsn ||
-		base_lsn == judgement->page_lsn)
+	base_lsn = PageGetLSN((Page) VARDATA(rebuilt->base.image));
+	if (base_lsn == fork->request->lsn || base_lsn == judgement->page_lsn)
+		return;
+	if (fork->peer != NULL)
+		base_lsn = Max(base_lsn, walredo_peer_redo_lsn(fork->peer));
+	if (base_lsn >= rebuilt->wal_start)
 		return;
 	judgement->finding = WALREDO_FOUND_UNKNOWN;
-	judgement->detail = psprintf("The base image has LSN %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing.",
+	judgement->detail = psprintf(fork->peer == NULL ?
+								 "The base image is as of %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing." :
+								 "The files of the other server are as of %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing. CHECKPOINT on the other server makes them newer.",
 								 LSN_FORMAT_ARGS(base_lsn),
 								 LSN_FORMAT_ARGS(rebuilt->wal_start));
 }
