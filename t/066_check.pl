@@ -8,8 +8,11 @@
 use WalredoSessions;
 use WalredoTest;
 
+# Damage is to get past the server, into WAL.
+my $major = PostgreSQL::Test::Cluster->new('version')->pg_version->major;
 my $node = wal_server(
 	'main',
+	extra => $major >= 18 ? ['--no-data-checksums'] : [],
 	conf => <<'CONF');
 shared_preload_libraries = 'walredo'
 min_wal_size = 2MB

@@ -7,7 +7,10 @@
 # Seen to fail:
 
 use Digest::MD5;
+use Fcntl qw(:DEFAULT :flock);
 use IPC::Run;
+use WalredoProcesses qw(wait_for);
+use WalredoSessions;
 use WalredoTest;
 use WalredoWorkload;
 
@@ -104,6 +107,18 @@ FROM walredo_repair_slru($arguments) GROUP BY status ORDER BY status
 SQL
 }
 
+# The status of a transaction in the file.
+sub xact_status
+{
+	my $xid = shift;
+	my $in_page = $xid % $clog_per_page;
+	my $block = read_block(
+		sprintf('%s/pg_xact/%04X', $data, $xid / $clog_segment),
+		int($xid % $clog_segment / $clog_per_page));
+
+	return ord(substr($block, int($in_page / 4), 1)) >> $in_page % 4 * 2 & 3;
+}
+
 sub mismatches
 {
 	return $primary->safe_psql('postgres', $backup . <<'SQL');
@@ -175,9 +190,9 @@ is( repair("'pg_xact', 7"),
 	"repairable|32|$source|The page is missing: there is no file \"pg_xact/0000\". A file of 32 pages would be made as \"pg_xact/0000\".",
 	'... and one only with the others');
 ok(!-e "$data/pg_xact/0000", 'a dry run makes no file');
-is( repair("'pg_xact'$wet", settings => ''),
-	"refused|1||The page is missing: there is no file \"pg_xact/0000\". The pages that are missing in file \"pg_xact/0000\" can only be made together, but what is in slru pg_xact/0000 blk 0 is not known. "
-	  . 'WAL, which begins at 0/C00000, has no record that starts the page. A backup that has it can be given as walredo.backup_directory, and older WAL as wal_directory.',
+like(
+	repair("'pg_xact'$wet", settings => ''),
+	qr{^refused\|1\|\|The page is missing: there is no file "pg_xact/0000"\. The pages that are missing in file "pg_xact/0000" can only be made together, but what is in slru pg_xact/0000 blk 0 is not known\. WAL, which begins at [0-9A-F/]+, has no record that starts the page\. A backup that has it can be given as walredo\.backup_directory, and older WAL as wal_directory\.$},
 	'without a backup, it is refused');
 ok(!-e "$data/pg_xact/0000", '... and makes no file');
 is( repair("'pg_xact'$wet"),
@@ -260,6 +275,8 @@ is($primary->safe_psql('postgres', $time),
 #
 restart();
 $lost = damage('pg_xact/0000', 20.5 * $page_size);
+overwrite("$data/pg_xact/0000", 20 * $page_size + 10, "\xff");
+my $cut = slurp_file("$data/pg_xact/0000");
 like(
 	error_of($primary, 'postgres',
 		"SELECT pg_xact_status('" . ($clog_segment - 400) . "')"),
@@ -280,10 +297,79 @@ is( $primary->safe_psql(
 		ORDER BY id DESC LIMIT 1}),
 	join('|',
 		'slru pg_xact/0000 blk 0',
-		map { unpack('H*', $_) } map { Digest::MD5::md5($_) }
-		  substr($lost, 0, 20.5 * $page_size),
-		$lost),
+		Digest::MD5::md5_hex($cut), Digest::MD5::md5_hex($lost)),
 	'... and what was there is kept');
+
+#
+# Others write meanwhile
+#
+
+# Begins a repair, and has it wait before it writes anything.  Runs a piece of
+# code then, and returns what the repair returns.
+sub meanwhile
+{
+	my ($arguments, $code) = @_;
+	my $session = session($primary);
+	my $fds = "/proc/$session->{backend}/fd";
+
+	sysopen(my $directory, "$data/walredo_repairs", O_RDONLY)
+	  or die "could not open directory: $!";
+	flock($directory, LOCK_EX) or die "could not lock directory: $!";
+	begin_query($session,
+		"$backup SELECT DISTINCT status, detail FROM walredo_repair_slru($arguments$wet)"
+	);
+	wait_for
+	{
+		grep { (readlink($_) // '') =~ m{/walredo_repairs$} } glob "$fds/*";
+	}
+	  or die 'the repair does not wait';
+	$code->();
+	close $directory;
+	my ($result, $errors) = end_query($session);
+	$session->quit;
+	return $result . $errors;
+}
+
+my $repairs = 'SELECT count(*) FROM walredo_repairs';
+my $num_repairs = $primary->safe_psql('postgres', $repairs);
+my $page = chr(0) x $page_size;
+
+damage('pg_xact/0000');
+like(
+	meanwhile(
+		"'pg_xact'",
+		sub { write_file("$data/pg_xact/0000", $page); }),
+	qr/^refused\|.* The server has written to the file meanwhile\. Look at the page again\.$/,
+	'a file that is there by now is not replaced');
+ok(slurp_file("$data/pg_xact/0000") eq $page, '... and stays as it is');
+write_file("$data/pg_xact/0000", substr($lost, 0, 20 * $page_size));
+like(
+	meanwhile(
+		"'pg_xact'",
+		sub { lengthen_file("$data/pg_xact/0000", 21); }),
+	qr/^refused\|.* The server has written to the file meanwhile\. Look at the page again\.$/,
+	'a page that is in a file by now is not replaced');
+ok( slurp_file("$data/pg_xact/0000") eq substr($lost, 0, 20 * $page_size) . $page,
+	'... and stays as it is');
+is($primary->safe_psql('postgres', $repairs),
+	$num_repairs, '... and no repair is kept');
+write_file("$data/pg_xact/0000", $lost);
+
+# A page is in a buffer, and is changed before what WAL made of it is in the file.
+$primary->safe_psql('postgres', 'CREATE TABLE later (i int)');
+damage('pg_xact/0001');
+my $later;
+like(
+	meanwhile(
+		"'pg_xact', 32",
+		sub {
+			$later = $primary->safe_psql('postgres',
+				'INSERT INTO later VALUES (1) RETURNING xmin');
+		}),
+	qr/^repaired\|/,
+	'a file is made while the page changes');
+is(xact_status($later), 1, '... with the change');
+is(mismatches(), '', '... and is as WAL says');
 
 #
 # What is refused
@@ -300,7 +386,7 @@ ok(slurp_file("$data/pg_xact/0000") eq $flipped, '... and stays as it is');
 # As the documentation says
 my $hex = $primary->safe_psql('postgres', $backup . <<'SQL');
 SELECT encode(walredo_page_at('slru pg_xact/0000 blk 31',
-	pg_current_wal_insert_lsn()), 'hex')
+	'FFFFFFFF/FFFFFFFF'), 'hex')
 SQL
 $primary->stop;
 overwrite("$data/pg_xact/0000", 31 * $page_size, pack('H*', $hex));
