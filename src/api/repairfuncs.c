@@ -141,6 +141,18 @@ walredo_repair(PG_FUNCTION_ARGS)
 	if (!request.dry_run)
 	{
 		check_may_repair(request.relid);
+
+		/*
+		 * Who chooses what a page is made from chooses what the server finds
+		 * in it, and the server trusts what is in its pages.
+		 */
+		if (!superuser() &&
+			(request.directory != NULL || request.lsn != InvalidXLogRecPtr ||
+			 request.base.image != NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to choose what a relation is repaired from"),
+					 errdetail("Only superusers may specify a directory, an LSN or a base image for a repair.")));
 		PreventCommandIfReadOnly("walredo_repair()");
 	}
 	sink.forknum = request.forknum;

@@ -401,6 +401,25 @@ judge_base(const WalredoRepairFork *fork, const RebuildAttempt *rebuilt,
 								 LSN_FORMAT_ARGS(rebuilt->wal_start));
 }
 
+/*
+ * A page that the server would not accept from a file is not put into a buffer,
+ * where others rely on what it says, even if WAL, or a child, makes it.
+ */
+static void
+judge_image(BlockNumber blkno, WalredoJudgement *judgement)
+{
+	PGAlignedBlock page = judgement->image;
+
+	if (judgement->finding != WALREDO_FOUND_DAMAGED)
+		return;
+	walredo_set_checksum(page.data, blkno);
+	if (walredo_page_is_verified(page.data, blkno))
+		return;
+	judgement->finding = WALREDO_FOUND_UNKNOWN;
+	judgement->detail = psprintf("%s The page that was rebuilt is not valid.",
+								 judgement->detail ? judgement->detail : "");
+}
+
 /* Is damage, if it is found, to be made sure of by another look? */
 static bool
 is_doubtful(const WalredoRepairFork *fork, const WalredoFoundBlock *found)
@@ -556,6 +575,7 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 		if (!judge_once(fork, blkno, &rebuilt, judgement))
 			continue;
 		judge_base(fork, &rebuilt, judgement);
+		judge_image(blkno, judgement);
 		judgement->is_doubtful = is_doubtful(fork, &judgement->found);
 		if (judgement->finding != WALREDO_FOUND_DAMAGED ||
 			!judgement->is_doubtful ||
