@@ -14,7 +14,9 @@
 # taken in a random order, of which RANDOM_SEED is the seed; with 1000 kills,
 # each step comes at least once.
 #
-# Seen to fail: SEEN
+# Seen to fail: "all pages are old or new" with missing blocks that were added as
+# empty pages first, for a lost file and a lost tail; and with temporary files
+# that the next repair does not remove, in whose way it then is.
 
 use strict;
 use warnings;
@@ -349,6 +351,8 @@ sub break_off
 	my $broken = warm_session();
 	my $backend = $broken->{backend};
 	my $postmaster = postmaster_pid($node);
+	my $checkpointer = query(
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
 	my $tracer;
 	my $step = 'random moment';
 
@@ -370,9 +374,11 @@ sub break_off
 			$broken->{run}->pump_nb;
 			     $text =~ /stopped by SIGSTOP|killed by SIGKILL/
 			  || state_of($backend) =~ /^(?:gone|Z|X)$/
-			  || $broken->{stdout} =~ /\|repaired\|/;
+			  || $broken->{stdout} =~ /\|repaired\|/
+			  || $broken->{stderr} =~ /ERROR/;
 		};
 		die "step $step is not reached" if !$reached;
+		die "repair failed: $broken->{stderr}" if $broken->{stderr} =~ /ERROR/;
 		$count{'step not reached'}++ if $broken->{stdout} =~ /\|repaired\|/;
 		kill_victim($victim, $backend)
 		  unless $victim eq 'backend' && state_of($backend) eq 'gone';
@@ -419,7 +425,10 @@ sub break_off
 	}
 	elsif ($victim ne 'child')
 	{
-		$node->poll_query_until('postgres', 'SELECT true')
+		# All processes end, and then the server begins anew.
+		wait_for { state_of($checkpointer) eq 'gone' }
+		  or die 'the server does not end';
+		wait_for { system("pg_isready -q -h @{[$node->host]} -p @{[$node->port]}") == 0 }
 		  or die 'the server does not come back';
 	}
 	return "$damage->{kind}, $victim at $step";
@@ -529,14 +538,21 @@ while ($done < $kills && !@faults)
 		my $last_id = query('SELECT coalesce(max(id), 0) FROM walredo_repairs');
 
 		last if $done++ >= $kills;
-		my $what = break_off($damage, $victim);
+		my $what = eval { break_off($damage, $victim) };
+		if (!defined $what)
+		{
+			push @faults, "$damage->{kind}, $victim: $@";
+			last;
+		}
 		my $wrong = wrong_after($damage, $last_id);
 		push @faults, "$what: $wrong" if $wrong ne '';
 		$wrong = wrong_after_repair($damage);
 		push @faults, "$what, repaired: $wrong" if $wrong ne '';
+		last if @faults;
 		$damage->{is_done} = 1;
 		$count{"$victim killed"}++;
 	}
+	last if @faults;
 	foreach my $damage (grep { !$_->{is_done} } @damaged)
 	{
 		query(repair_sql($damage));
@@ -554,6 +570,6 @@ is( query(
 	),
 	'0',
 	'verification finds nothing');
-nothing_is_left($left, 'all of it');
+nothing_is_left($left, 'all of it') if !@faults;
 $node->stop;
 done_testing();

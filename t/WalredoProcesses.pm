@@ -255,6 +255,7 @@ sub strange_files
 			if ($path =~ m{^/(pg_wal|pg_stat|pg_stat_tmp|pg_xact|pg_subtrans|
 					pg_multixact|pg_logical|pg_notify|pg_replslot)(/|$)}x
 				|| $path =~ m{/(\d+(_\w+)?(\.\d+)?|pg_internal\.init)$}
+				|| $path =~ m{^/pgsql_tmp_walredo_index(/[0-9A-F]{16}(/[0-9A-F]{24})?)?$}
 				|| $path eq '/base/pgsql_tmp'
 				|| $path =~ m{^/postmaster\.(pid|opts)$})
 			{

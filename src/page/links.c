@@ -196,8 +196,8 @@ static const BlockRule default_rule = {.stamp = STAMPS};
  * page: until PostgreSQL 18 one of its own, since then the one that prunes.
  * The records of changes of the heap clear bits.  In older minor releases,
  * these do not name the map's page; where they do, they stamp it only if bits
- * were set.  (Redo can find other bits than the server did: CREATE DATABASE logs
- * images of the map without what it takes for free space.)
+ * were set.  (Redo can find other bits than the server did: CREATE DATABASE
+ * logs images of the map without what it takes for free space.)
  */
 static const BlockRule map_rule = {.stamp = MAY_STAMP};
 
