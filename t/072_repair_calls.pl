@@ -538,7 +538,7 @@ foreach my $segment (@used)
 	rename "$archive/lost", "$archive/$segment" or die;
 }
 like(repair("'old', 'main', 0, base => '$base'"),
-	qr/^0\|unverifiable\|t\|t\|base image and WAL\|The base image has LSN \S+, but WAL begins at \S+, so that changes of the page may be missing\.$/,
+	qr/^0\|unverifiable\|t\|t\|base image and WAL\|The base image is as of \S+, but WAL begins at \S+, so that changes of the page may be missing\.$/,
 	'a base that is too old');
 ok(read_block($old, 0) =~ /U{10}/, 'the file is still damaged');
 

@@ -374,27 +374,29 @@ judge_without_page(const WalredoRepairFork *fork, BlockNumber blkno,
 /*
  * A base image is of no use if WAL does not reach back to it, as changes may be
  * missing then.  There are none if it has the LSN that is asked for, or that of
- * the page that was found, or if it is known what the image is as of, so that
- * WAL has been read from there on.  If there may be, sets the finding.
+ * the page that was found.  If there may be, sets the finding.
  */
 static void
 judge_base(const WalredoRepairFork *fork, const RebuildAttempt *rebuilt,
 		   WalredoJudgement *judgement)
 {
-	const WalredoRepairRequest *request = fork->request;
 	XLogRecPtr	base_lsn;
 
 	if (rebuilt->base.image == NULL ||
 		rebuilt->start_lsn != InvalidXLogRecPtr ||
-		rebuilt->base.lsn != InvalidXLogRecPtr ||
 		judgement->finding != WALREDO_FOUND_DAMAGED)
 		return;
 	base_lsn = PageGetLSN((Page) VARDATA(rebuilt->base.image));
-	if (base_lsn >= rebuilt->wal_start || base_lsn == request->lsn ||
-		base_lsn == judgement->page_lsn)
+	if (base_lsn == fork->request->lsn || base_lsn == judgement->page_lsn)
+		return;
+	if (fork->peer != NULL)
+		base_lsn = Max(base_lsn, walredo_peer_redo_lsn(fork->peer));
+	if (base_lsn >= rebuilt->wal_start)
 		return;
 	judgement->finding = WALREDO_FOUND_UNKNOWN;
-	judgement->detail = psprintf("The base image has LSN %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing.",
+	judgement->detail = psprintf(fork->peer == NULL ?
+								 "The base image is as of %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing." :
+								 "The files of the other server are as of %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing. CHECKPOINT on the other server makes them newer.",
 								 LSN_FORMAT_ARGS(base_lsn),
 								 LSN_FORMAT_ARGS(rebuilt->wal_start));
 }
@@ -513,8 +515,7 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 	rebuilt.tag.number = blkno;
 	rebuilt.base = request->base;
 	if (fork->peer != NULL)
-		rebuilt.base.image = walredo_peer_page(fork->peer, &rebuilt.tag,
-											   &rebuilt.base.lsn);
+		rebuilt.base.image = walredo_peer_page(fork->peer, &rebuilt.tag);
 	for (int look = 0; look < MAX_LOOKS; look++)
 	{
 		if (look > 0)

@@ -41,8 +41,8 @@
 struct WalredoPeer
 {
 	WalReceiverConn *connection;
-	XLogRecPtr	redo_lsn;		/* files have all changes up to here */
 	MemoryContextCallback callback;
+	XLogRecPtr	redo_lsn;
 };
 
 static void
@@ -116,8 +116,14 @@ walredo_peer_connect(const char *conninfo)
 	return peer;
 }
 
+XLogRecPtr
+walredo_peer_redo_lsn(const WalredoPeer *peer)
+{
+	return peer->redo_lsn;
+}
+
 bytea *
-walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag, XLogRecPtr *lsn)
+walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag)
 {
 	char	   *path = walredo_relation_path(walredo_tag_locator(tag),
 											 tag->forknum);
@@ -143,10 +149,7 @@ walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag, XLogRecPtr *lsn)
 			return NULL;
 		if (!PageIsNew((Page) VARDATA(page)) &&
 			walredo_page_is_verified(VARDATA(page), blkno))
-		{
-			*lsn = Max(peer->redo_lsn, PageGetLSN((Page) VARDATA(page)));
 			return page;
-		}
 	}
 	return NULL;
 }

@@ -14,7 +14,6 @@
 
 #include "postgres.h"
 
-#include "access/xlogdefs.h"
 #include "record/tag.h"
 
 typedef struct WalredoPeer WalredoPeer;
@@ -29,16 +28,19 @@ typedef struct WalredoPeer WalredoPeer;
 extern WalredoPeer *walredo_peer_connect(const char *conninfo);
 
 /*
- * Reads a page from the file that it is in on that server.  It may lag behind
- * what the server has in its buffers, but it has all changes up to the redo
- * point of the last checkpoint, or restartpoint: *lsn is set to that, or to the
- * LSN of the page if it is newer.  Returns NULL if the file has no such block,
- * or if it is all zeroes or broken.  The result is palloc'd in the current
- * memory context.
+ * Reads a page from the file that it is in on that server, as which it may lag
+ * behind what the server has in its buffers; its LSN tells what it is as of.
+ * Returns NULL if the file has no such block, or if it is all zeroes or broken.
+ * The result is palloc'd in the current memory context.
  *
  * ERROR 08006 if the server does not answer as it should.
  */
-extern bytea *walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag,
-								XLogRecPtr *lsn);
+extern bytea *walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag);
+
+/*
+ * The LSN up to which the other server's files have all changes: where replay
+ * would have begun, had it crashed when it was connected to.
+ */
+extern XLogRecPtr walredo_peer_redo_lsn(const WalredoPeer *peer);
 
 #endif							/* WALREDO_REPAIR_PEER_H */
