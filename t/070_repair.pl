@@ -12,7 +12,8 @@
 # REPAIR_LARGE=1 adds the loss of a relation's second segment, for which a
 # relation of more than 1 GB is made.
 #
-# Seen to fail: without one of the damages; TODO
+# Seen to fail: when repaired pages got an LSN, but were not logged; and when files
+# were compared before added blocks, which were in shared buffers, were written.
 
 use IPC::Run;
 use WalredoTest;

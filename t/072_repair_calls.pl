@@ -1,7 +1,12 @@
 # What walredo_repair() refuses, what a dry run leaves alone, what is kept of a
 # repair, and how it is undone.
 #
-# Seen to fail:
+# Seen to fail: without each of the refusals; when a dry run did repair; when a
+# repair was tried on a standby; when the CRCs of kept files were not compared;
+# when undo did not compare the page's LSN, put half a page back only, or kept no
+# new page; with LSNs that were kept the wrong way round; when a repair that was
+# not finished could be undone; and when base images were taken although they were
+# older than WAL, or newer.
 
 use WalredoSessions;
 use WalredoTest;
