@@ -1080,8 +1080,8 @@ GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
 
 CREATE TABLE walredo_damage (
 	relation regclass NOT NULL,
-	fork text NOT NULL,
-	blkno int8,
+	fork text NOT NULL CHECK (fork IN ('main', 'vm', 'init', 'fsm')),
+	blkno int8 CHECK (blkno BETWEEN 0 AND 4294967294),
 	found_in text NOT NULL,
 	kind text NOT NULL,
 	lsn pg_lsn,

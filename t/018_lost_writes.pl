@@ -11,11 +11,15 @@
 #	LOST_WRITES=200 LOST_SEED=1 scripts/test t/018_lost_writes.pl
 #
 # Seen to fail:
-# - when a link was compared with the end LSN of the last record but one;
-# - when only LSNs before the expected one counted as broken;
-# - when pages that another pass is for were looked at in the first one, too;
-# - when the records of a page were not ended by the file's truncation;
-# - when the length of what an image decompresses to was not looked at.
+# - when an LSN after the expected one was taken for right;
+# - when pages that another pass is for were looked at in each;
+# - when records that stamp a page were not noted;
+# - when a record that names a block twice was compared with itself;
+# - when the length of what an image decompresses to was not looked at;
+# - when the records that were lost were not counted;
+# - when a record of an unknown resource manager was taken for one that is known;
+# - without the rules for hint bits, for pages of hash indexes that are built once
+#   more, and for generic WAL; and when these pages could be heap pages.
 
 use WalredoTest;
 
@@ -433,11 +437,15 @@ like(
 		}),
 	qr{^rel $spc/$db/$rel blk 5\|41/0+\|The image was taken of a page with LSN 41/0, },
 	'an image with a hole where the LSN is');
-is( verified_one(
-		0, $fpi_for_hint, { %block, image => $raw }, { %block, image => $raw })
-	  =~ tr/\n//,
-	0,
-	'a block that is named twice is reported once');
+is( verified_with(
+		sub {
+			my %twice = (%block, image => image_of(shift));
+
+			return
+			  sub { return make_record(0, $fpi, [ \%twice, \%twice ], shift) }
+		}),
+	'',
+	'a block that is named twice');
 is(verified_one(200, 0, { %block, image => $raw }),
 	'', 'an image of an unknown resource manager');
 

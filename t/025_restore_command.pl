@@ -366,7 +366,7 @@ foreach my $kept (1, 2, 4)
 my $prefetch = 'd=$(dirname %p)/.prefetch; mkdir -p $d; (touch $d/begun;'
   . " sleep 0.3; touch $temp/ready; while touch \$d/\$\$; do mkdir -p \$d; sleep 0.01; done) &"
   . $gunzip;
-is_with($prefetch, "$records_sql SELECT pg_sleep(1);", qr/^\Q$records\E$/m, 'prefetching');
+is_with($prefetch, "$records_sql SELECT pg_sleep(3);", qr/^\Q$records\E$/m, 'prefetching');
 ok(-e "$temp/ready", 'what it does in the background goes on');
 
 # One with a session of its own is a daemon.

@@ -388,6 +388,8 @@ SQL
 	  "SELECT tag, status FROM \@.walredo_verify_slru('pg_xact')",
 	'walredo_repair(regclass,text,bigint,boolean,text,pg_lsn,bytea,text)' =>
 	  "SELECT * FROM \@.walredo_repair('public.u', 'main', 0)",
+	'walredo_repair_slru(text,bigint,boolean,text)' =>
+	  "SELECT tag, status FROM \@.walredo_repair_slru('pg_xact', 0)",
 	'walredo_repair_undo(bigint)' =>
 	  "DO \$\$BEGIN PERFORM \@.walredo_repair_undo(1); EXCEPTION WHEN undefined_object THEN NULL; END\$\$",
 	'_walredo_get_repairs()' => "SELECT count(*) FROM \@.walredo_repairs",

@@ -3,7 +3,8 @@
 #
 # Seen to fail:
 # - when WAL since the page of the standby was not replayed;
-# - when the system identifier was not compared.
+# - when the system identifier was not compared;
+# - when it was not looked at how old the files of the standby are.
 
 use WalredoTest;
 
@@ -42,6 +43,8 @@ SELECT pg_switch_wal();
 CHECKPOINT;
 CHECKPOINT;
 SQL
+$primary->wait_for_catchup($standby);
+$standby->safe_psql('postgres', 'CHECKPOINT');
 
 # What WAL has of the second table's pages needs an image that it has not.
 $primary->append_conf('postgresql.conf', 'full_page_writes = off');
@@ -90,6 +93,35 @@ $primary->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', sprintf($sums, $_)),
 	$want{$_}, "$_: the standby has the page, too")
   foreach sort keys %want;
+
+# Nobody knows what has become of pages that the standby has changed, but not
+# written, before WAL begins.
+$primary->safe_psql('postgres', <<'SQL');
+UPDATE warm SET p = 'z' WHERE i = 6;
+SELECT count(*) FROM warm;
+CHECKPOINT;
+SQL
+foreach (1 .. 2)
+{
+	$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
+	$primary->wait_for_catchup($standby);
+	$primary->safe_psql('postgres', 'CHECKPOINT');
+}
+my $sum = $primary->safe_psql('postgres', sprintf($sums, 'warm'));
+$primary->stop;
+overwrite($file{warm}, 5000, 'x' x 3000);
+$primary->start;
+like(
+	value_or_error($primary, 'postgres',
+		"SELECT status, detail FROM walredo_repair('warm', 'main', 0$conninfo)"),
+	qr/^unverifiable\|The files of the other server are as of \S+, but WAL begins at \S+, so that changes of the page may be missing\. CHECKPOINT on the other server/,
+	'files of the standby that are too old');
+$primary->wait_for_catchup($standby);
+$standby->safe_psql('postgres', 'CHECKPOINT');
+like(repair('warm', "$conninfo, dry_run => false"),
+	qr/^repaired\|/, '... until there is a restartpoint');
+is($primary->safe_psql('postgres', sprintf($sums, 'warm')),
+	$sum, '... all rows are there');
 
 # A page that WAL has no record of can be compared.
 like(repair('cold', $conninfo), qr/^ok\|/, 'a page is compared');

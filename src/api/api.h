@@ -63,7 +63,7 @@ extern void walredo_check_verifiable(Oid relid);
 extern List *walredo_all_relations(void);
 
 /* What each WalredoRepairStatus is called. */
-extern const char *const walredo_repair_status_names[];
+extern const char *const walredo_repair_names[];
 
 /*
  * An argument that is the name of an SLRU, or null for all that WAL has records

@@ -67,7 +67,6 @@
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "wal/reader.h"
@@ -713,6 +712,27 @@ record_sound(Check *check, const SeenBlock *block)
 						   check->damage), &args);
 }
 
+static void
+check_verifiable(void *arg)
+{
+	walredo_check_verifiable(*(Oid *) arg);
+}
+
+/*
+ * Is there still such a relation?  If it cannot be opened because of damage, it
+ * is.
+ */
+static bool
+is_there(Oid relid)
+{
+	ErrorData  *error = walredo_attempt(check_verifiable, &relid);
+
+	return error == NULL ||
+		(error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
+		 error->sqlerrcode != ERRCODE_WRONG_OBJECT_TYPE &&
+		 error->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED);
+}
+
 /* Verifies a block that was damaged. */
 static void
 look_again(Check *check, SeenBlock *block)
@@ -723,7 +743,7 @@ look_again(Check *check, SeenBlock *block)
 		.from_disk = block->on_disk
 	};
 
-	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(block->fork.relid)))
+	if (is_there(block->fork.relid))
 		walredo_verify_forks(&block->fork, 1, &options, &sink);
 	if (!block->has_result || block->result.status == WALREDO_VERIFY_OK)
 		record_sound(check, block);
@@ -821,6 +841,7 @@ static void
 check_changed(Check *check, List *relids, List **full)
 {
 	XLogRecPtr	since = PG_UINT64_MAX;
+	MemoryContext old_context;
 	ListCell   *lc;
 
 	foreach(lc, relids)
@@ -841,6 +862,7 @@ check_changed(Check *check, List *relids, List **full)
 		return;
 	}
 	check_images(check, check->is_full ? WALREDO_START_OF_WAL : since);
+	old_context = MemoryContextSwitchTo(check->step);
 	verify_relations(check, relids, since);
 	if (!check->is_whole)
 		save_checked(check, relids, check->redo_lsn, false);
@@ -851,6 +873,7 @@ check_changed(Check *check, List *relids, List **full)
 		database.since = check->redo_lsn;
 		save_database(check, &database);
 	}
+	MemoryContextSwitchTo(old_context);
 }
 
 /* Verifies all blocks of relations, batch by batch. */

@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(walredo_repair);
 PG_FUNCTION_INFO_V1(walredo_undo_repair);
 PG_FUNCTION_INFO_V1(walredo_get_repairs);
 
-const char *const walredo_repair_status_names[] = {
+const char *const walredo_repair_names[] = {
 	[WALREDO_REPAIR_OK] = "ok",
 	[WALREDO_REPAIR_REPAIRABLE] = "repairable",
 	[WALREDO_REPAIR_REPAIRED] = "repaired",
@@ -75,7 +75,7 @@ put_result(const WalredoRepairResult *result, void *arg)
 	values[0] = CStringGetTextDatum(forkNames[sink->forknum]);
 	nulls[1] = !BlockNumberIsValid(result->blkno);
 	values[1] = Int64GetDatum((int64) result->blkno);
-	values[2] = CStringGetTextDatum(walredo_repair_status_names[result->status]);
+	values[2] = CStringGetTextDatum(walredo_repair_names[result->status]);
 	nulls[3] = XLogRecPtrIsInvalid(result->page_lsn);
 	values[3] = LSNGetDatum(result->page_lsn);
 	nulls[4] = XLogRecPtrIsInvalid(result->rebuilt_lsn);

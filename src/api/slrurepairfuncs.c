@@ -31,7 +31,7 @@ put_result(const WalredoSlruRepairResult *result, void *arg)
 	bool		nulls[4] = {0};
 
 	values[0] = PointerGetDatum(&result->tag);
-	values[1] = CStringGetTextDatum(walredo_repair_status_names[result->status]);
+	values[1] = CStringGetTextDatum(walredo_repair_names[result->status]);
 	nulls[2] = (result->source == NULL);
 	if (result->source != NULL)
 		values[2] = CStringGetTextDatum(result->source);

@@ -50,7 +50,6 @@
 #include "catalog/pg_control.h"
 #include "common/hashfn.h"
 #include "compat.h"
-#include "index/index.h"
 #include "miscadmin.h"
 #include "page/links.h"
 #include "page/scan.h"
@@ -194,20 +193,23 @@ static const BlockRule default_rule = {.stamp = STAMPS};
 
 /*
  * VACUUM sets bits of the visibility map with a record that stamps the map's
- * page.  Other records clear bits.  In older minor releases, these do not name
- * the map's page; where they do, they stamp it only if bits were set.  (Redo
- * can find other bits than the server did: CREATE DATABASE logs images of the
- * map without what it takes for free space.)
+ * page: until PostgreSQL 18 one of its own, since then the one that prunes.
+ * The records of changes of the heap clear bits.  In older minor releases,
+ * these do not name the map's page; where they do, they stamp it only if bits
+ * were set.  (Redo can find other bits than the server did: CREATE DATABASE
+ * logs images of the map without what it takes for free space.)
  */
 static const BlockRule map_rule = {.stamp = MAY_STAMP};
 
 static const BlockRule *
 find_rule(const XLogRecord *record, const WalredoBlockRef *block)
 {
+	uint8		op = record->xl_info & XLOG_HEAP_OPMASK;
+
 	if (block->forknum == VISIBILITYMAP_FORKNUM &&
 		(record->xl_rmid == RM_HEAP_ID ||
 		 (record->xl_rmid == RM_HEAP2_ID &&
-		  (record->xl_info & XLOG_HEAP_OPMASK) != 0x40)))
+		  (op == XLOG_HEAP2_MULTI_INSERT || op == XLOG_HEAP2_LOCK_UPDATED))))
 		return &map_rule;
 	if (record->xl_rmid == RM_HEAP_ID || record->xl_rmid == RM_BTREE_ID)
 		return &default_rule;
@@ -1246,20 +1248,23 @@ look_at_record(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
  * ----------------------------------------
  */
 
-/* Reads WAL once, for the pages of a share. */
+/*
+ * Reads WAL once, for the pages of a share.  This does not make indexes of what
+ * it reads, as other scans do, because who checks all of WAL looks for no page,
+ * and it would take half as long again.
+ */
 static void
 run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 {
 	WalredoLinksResult *result = check->result;
 	bool		is_first = result->num_passes == 0;
-	WalredoIndexer *indexer = NULL;
 
 	reset_tables(check);
 	check->hints_logged = check->hints_used = false;
 	check->reader = walredo_reader_begin(check->directory, start_lsn, end_lsn);
 	walredo_reader_allow_restart(check->reader);
 	if (is_first)
-		indexer = walredo_indexer_create(check->reader);
+		result->first_lsn = walredo_reader_first_lsn(check->reader);
 
 	for (;;)
 	{
@@ -1278,19 +1283,12 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 		}
 		if (!found)
 			break;
-		if (indexer != NULL)
-			walredo_indexer_add(indexer,
-								walredo_reader_start_lsn(check->reader));
 		look_at_record(check, walredo_reader_record(check->reader),
 					   walredo_reader_end_lsn(check->reader));
 	}
 
 	if (is_first)
-	{
-		result->first_lsn = walredo_reader_first_lsn(check->reader);
 		result->end_lsn = walredo_reader_end_lsn(check->reader);
-		walredo_indexer_free(indexer);
-	}
 	result->num_passes++;
 	report_links(check);
 	walredo_reader_end(check->reader);

@@ -330,8 +330,9 @@ forget_wal(WalredoSlruVerification *v)
 
 /* Adds the end of a page to everything that knows the page. */
 static void
-end_page(WalredoSlruVerification *v, SlruPage *page, const WalredoPageChange *change,
-		 const XLogRecord *record, XLogRecPtr end_lsn)
+end_page(WalredoSlruVerification *v, SlruPage *page,
+		 const WalredoPageChange *change, const XLogRecord *record,
+		 XLogRecPtr end_lsn)
 {
 	WalredoPageChange end_of_page = *change;
 
@@ -832,8 +833,8 @@ must_be_in_file(WalredoSlruVerification *v, const SlruPage *page,
  * NULL if there is no record of it, so that the image is the backup's.
  */
 static void
-compare_images(WalredoSlruVerification *v, FilePage *file_page, const SlruPage *page,
-			   const WalredoRebuiltPage *rebuilt)
+compare_images(WalredoSlruVerification *v, FilePage *file_page,
+			   const SlruPage *page, const WalredoRebuiltPage *rebuilt)
 {
 	WalredoSlruPages pages = {.tag = file_page->tag};
 	WalredoRebuiltPage recent = {0};

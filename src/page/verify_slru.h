@@ -58,7 +58,7 @@ extern char *walredo_slru_why_unknown(WalredoSlruVerification *verification,
 									  const WalredoTag *tag);
 
 /* Says what pages are rebuilt from; palloc'd, or constant. */
-extern const char *walredo_slru_source(const WalredoSlruVerification *verification);
+extern const char *walredo_slru_source(const WalredoSlruVerification *verified);
 
 /*
  * Verifies all pages of some SLRUs, which are given as a set of

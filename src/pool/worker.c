@@ -25,7 +25,7 @@
  *
  * A template may be killed by somebody when it has forked a child, but has not
  * told the worker yet.  Such a child finds its standard input closed, and
- * exits. Nothing of it is watched, so SIGCHLD tells the worker to look for it.
+ * exits.  Nothing of it is watched, so SIGCHLD tells the worker to look for it.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

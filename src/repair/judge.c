@@ -118,6 +118,7 @@ static void
 rebuild(void *arg)
 {
 	RebuildAttempt *work = arg;
+	XLogRecPtr	base_lsn = InvalidXLogRecPtr;
 	WalredoPageAt *at = walredo_page_at_read(&work->tag, work->lsn,
 											 &work->base,
 											 work->fork->directory);
@@ -128,6 +129,15 @@ rebuild(void *arg)
 	work->start_lsn = at->start_lsn;
 	work->wal_start = walredo_reader_first_lsn(at->scan->reader);
 	work->wal_end = walredo_page_scan_end_lsn(at->scan);
+	if (work->base.image != NULL)
+		base_lsn = PageGetLSN((Page) VARDATA(work->base.image));
+	if (base_lsn > work->wal_end)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base image is newer than the LSN asked for"),
+				 errdetail("The base image has LSN %X/%X, but WAL ends at %X/%X.",
+						   LSN_FORMAT_ARGS(base_lsn),
+						   LSN_FORMAT_ARGS(work->wal_end))));
 	work->backup = at->bases->backup;
 	walredo_page_at_end(at);
 }
@@ -361,6 +371,36 @@ judge_without_page(const WalredoRepairFork *fork, BlockNumber blkno,
 								 judgement->detail ? judgement->detail : "");
 }
 
+/*
+ * A base image is of no use if WAL does not reach back to it, as changes may be
+ * missing then.  There are none if it has the LSN that is asked for, or that of
+ * the page that was found.  If there may be, sets the finding.
+ */
+static void
+judge_base(const WalredoRepairFork *fork, const RebuildAttempt *rebuilt,
+		   WalredoJudgement *judgement)
+{
+	XLogRecPtr	base_lsn;
+
+	if (rebuilt->base.image == NULL ||
+		rebuilt->start_lsn != InvalidXLogRecPtr ||
+		judgement->finding != WALREDO_FOUND_DAMAGED)
+		return;
+	base_lsn = PageGetLSN((Page) VARDATA(rebuilt->base.image));
+	if (base_lsn == fork->request->lsn || base_lsn == judgement->page_lsn)
+		return;
+	if (fork->peer != NULL)
+		base_lsn = Max(base_lsn, walredo_peer_redo_lsn(fork->peer));
+	if (base_lsn >= rebuilt->wal_start)
+		return;
+	judgement->finding = WALREDO_FOUND_UNKNOWN;
+	judgement->detail = psprintf(fork->peer == NULL ?
+								 "The base image is as of %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing." :
+								 "The files of the other server are as of %X/%X, but WAL begins at %X/%X, so that changes of the page may be missing. CHECKPOINT on the other server makes them newer.",
+								 LSN_FORMAT_ARGS(base_lsn),
+								 LSN_FORMAT_ARGS(rebuilt->wal_start));
+}
+
 /* Is damage, if it is found, to be made sure of by another look? */
 static bool
 is_doubtful(const WalredoRepairFork *fork, const WalredoFoundBlock *found)
@@ -515,6 +555,7 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 			return false;
 		if (!judge_once(fork, blkno, &rebuilt, judgement))
 			continue;
+		judge_base(fork, &rebuilt, judgement);
 		judgement->is_doubtful = is_doubtful(fork, &judgement->found);
 		if (judgement->finding != WALREDO_FOUND_DAMAGED ||
 			!judgement->is_doubtful ||

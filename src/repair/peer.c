@@ -32,6 +32,7 @@
 #include "replication/walreceiver.h"
 #include "storage/bufpage.h"
 #include "utils/memutils.h"
+#include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
 /* A page may be read while the server writes it, and is read again then. */
@@ -41,6 +42,7 @@ struct WalredoPeer
 {
 	WalReceiverConn *connection;
 	MemoryContextCallback callback;
+	XLogRecPtr	redo_lsn;
 };
 
 static void
@@ -108,7 +110,16 @@ walredo_peer_connect(const char *conninfo)
 				 errdetail("Its system identifier is " UINT64_FORMAT ", and that of this server is " UINT64_FORMAT ".",
 						   system, GetSystemIdentifier()),
 				 errhint("Specify a standby of this server, or its primary.")));
+	peer->redo_lsn = DatumGetLSN(query_value(peer,
+											 "SELECT redo_lsn FROM pg_catalog.pg_control_checkpoint()",
+											 LSNOID, &isnull));
 	return peer;
+}
+
+XLogRecPtr
+walredo_peer_redo_lsn(const WalredoPeer *peer)
+{
+	return peer->redo_lsn;
 }
 
 bytea *

@@ -37,4 +37,10 @@ extern WalredoPeer *walredo_peer_connect(const char *conninfo);
  */
 extern bytea *walredo_peer_page(WalredoPeer *peer, const WalredoTag *tag);
 
+/*
+ * The LSN up to which the other server's files have all changes: where replay
+ * would have begun, had it crashed when it was connected to.
+ */
+extern XLogRecPtr walredo_peer_redo_lsn(const WalredoPeer *peer);
+
 #endif							/* WALREDO_REPAIR_PEER_H */

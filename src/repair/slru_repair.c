@@ -7,24 +7,24 @@
  * if the file of a page that it has in a buffer were changed, and it would
  * overwrite the file later.  So pages that are in a file are not touched.
  *
- * A page that is in no file, because the file is missing or ends before it, can
- * not get into a buffer.  It can still be in one since before the file was lost.
- * Then it is no other page than the one that WAL makes; if a session changes it,
- * it will be written again.  So it does no harm to write to the file what WAL
- * makes, if these rules are kept:
+ * A page that is in no file, because the file is missing or ends before it,
+ * cannot get into a buffer.  It can still be in one since before the file was
+ * lost.  Then it is no other page than the one that WAL makes; if a session
+ * changes it, it will be written again.  So it does no harm to write to the
+ * file what WAL makes, if these rules are kept:
  *
  * 1. The server must not read as zeroes what has not been written yet.  So a
- *	  file that is missing is written under no name at all, and gets its name when
- *	  it is complete, unless the server has made such a file meanwhile; and pages
- *	  are added to a file from the first one that is missing on.
+ *	  file that is missing is written under no name at all, and gets its name
+ *	  when it is complete, unless the server has made such a file meanwhile;
+ *	  and pages are added to a file from the first one that is missing on.
  *
- * 2. Nothing may be overwritten that the server has written meanwhile.  That is
- *	  looked at just before each page.  If the server should write the page in
- *	  the very moment after that, the page that it has written can have changes
- *	  that were not in WAL yet when the page was made from WAL.  So WAL is read
- *	  on afterwards, and if it has changed the page, and the file still has what
- *	  was written here, the page is written once more.  When WAL has no further
- *	  change of the page, nothing can have been overwritten.
+ * 2. Nothing may be overwritten that the server has written meanwhile.  That
+ *	  is looked at just before each page.  If the server should write the page
+ *	  in the very moment after that, the page that it has written can have
+ *	  changes that were not in WAL yet when the page was made from WAL.  So WAL
+ *	  is read on afterwards, and if it has changed the page, and the file still
+ *	  has what was written here, the page is written once more.  When WAL has
+ *	  no further change of the page, nothing can have been overwritten.
  *
  * The same cures what a checkpoint may have written to a file that it had open
  * when its name was removed.
@@ -54,6 +54,7 @@
 #include "repair/kept.h"
 #include "repair/slru_repair.h"
 #include "storage/fd.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -618,8 +619,9 @@ repair_slru(SlruRepair *repair, WalredoTagKind kind)
 	}
 	if (repair->request->pageno >= 0 && !repair->has_reported)
 	{
-		Finding		none = {.tag.kind = kind,.tag.number = repair->request->pageno};
+		Finding		none = {.tag.kind = kind};
 
+		none.tag.number = repair->request->pageno;
 		report(repair, &none, WALREDO_REPAIR_OK,
 			   "There is no such page, and according to WAL there need not be.");
 	}

@@ -4,10 +4,17 @@
 # The first segments are older than WAL, so that they are made from a backup and
 # WAL.  The second one of pg_xact is in use when it is lost.
 #
-# Seen to fail:
+# Seen to fail: with a dry run that writes, and with a standby that does; when all
+# may repair; when pages that are not known are written as zeroes; when what should
+# be in the file is kept as what was in it; when a file that is there by now is
+# replaced, and when the length of a file that was cut is not looked at again; and
+# when WAL is not read on after pages have been written.
 
 use Digest::MD5;
+use Fcntl qw(:DEFAULT :flock);
 use IPC::Run;
+use WalredoProcesses qw(wait_for);
+use WalredoSessions;
 use WalredoTest;
 use WalredoWorkload;
 
@@ -104,6 +111,18 @@ FROM walredo_repair_slru($arguments) GROUP BY status ORDER BY status
 SQL
 }
 
+# The status of a transaction in the file.
+sub xact_status
+{
+	my $xid = shift;
+	my $in_page = $xid % $clog_per_page;
+	my $block = read_block(
+		sprintf('%s/pg_xact/%04X', $data, $xid / $clog_segment),
+		int($xid % $clog_segment / $clog_per_page));
+
+	return ord(substr($block, int($in_page / 4), 1)) >> $in_page % 4 * 2 & 3;
+}
+
 sub mismatches
 {
 	return $primary->safe_psql('postgres', $backup . <<'SQL');
@@ -134,6 +153,10 @@ sub damage
 	}
 	return $contents;
 }
+
+# What the server says, before and since PostgreSQL 19.
+my $cannot_read =
+  qr/ERROR: .*could not (?:access status of transaction|open file|read)/;
 
 my $source = 'backup "' . $primary->backup_dir . '/backup" and WAL';
 my $dry = ', dry_run => true';
@@ -166,7 +189,7 @@ my $clients = IPC::Run::start(
 my $lost = damage('pg_xact/0000');
 like(
 	error_of($primary, 'postgres', $sum),
-	qr/could not access status of transaction/,
+	$cannot_read,
 	'rows cannot be read');
 is( repair("'pg_xact'"),
 	"repairable|32|$source|The page is missing: there is no file \"pg_xact/0000\". A file of 32 pages would be made as \"pg_xact/0000\".",
@@ -175,9 +198,9 @@ is( repair("'pg_xact', 7"),
 	"repairable|32|$source|The page is missing: there is no file \"pg_xact/0000\". A file of 32 pages would be made as \"pg_xact/0000\".",
 	'... and one only with the others');
 ok(!-e "$data/pg_xact/0000", 'a dry run makes no file');
-is( repair("'pg_xact'$wet", settings => ''),
-	"refused|1||The page is missing: there is no file \"pg_xact/0000\". The pages that are missing in file \"pg_xact/0000\" can only be made together, but what is in slru pg_xact/0000 blk 0 is not known. "
-	  . 'WAL, which begins at 0/C00000, has no record that starts the page. A backup that has it can be given as walredo.backup_directory, and older WAL as wal_directory.',
+like(
+	repair("'pg_xact'$wet", settings => ''),
+	qr{^refused\|1\|\|The page is missing: there is no file "pg_xact/0000"\. The pages that are missing in file "pg_xact/0000" can only be made together, but what is in slru pg_xact/0000 blk 0 is not known\. WAL, which begins at [0-9A-F/]+, has no record that starts the page\. A backup that has it can be given as walredo\.backup_directory, and older WAL as wal_directory\.$},
 	'without a backup, it is refused');
 ok(!-e "$data/pg_xact/0000", '... and makes no file');
 is( repair("'pg_xact'$wet"),
@@ -223,7 +246,7 @@ my %lost = map { $_ => damage($_) }
   ('pg_multixact/offsets/0000', "${members}0000");
 like(
 	error_of($primary, 'postgres', $members_of),
-	qr/could not access status of transaction/,
+	$cannot_read,
 	'a multixact cannot be read');
 is( repair("'pg_multixact/offsets'$wet"),
 	"repaired|32|$source|The page is missing: there is no file \"pg_multixact/offsets/0000\". A file of 32 pages was made as \"pg_multixact/offsets/0000\".",
@@ -245,7 +268,7 @@ restart();
 my $lost_times = damage($times);
 like(
 	error_of($primary, 'postgres', $time),
-	qr/could not access status of transaction/,
+	$cannot_read,
 	'a commit timestamp cannot be read');
 like(
 	repair("'pg_commit_ts'$wet"),
@@ -260,10 +283,12 @@ is($primary->safe_psql('postgres', $time),
 #
 restart();
 $lost = damage('pg_xact/0000', 20.5 * $page_size);
+overwrite("$data/pg_xact/0000", 20 * $page_size + 10, "\xff");
+my $cut = slurp_file("$data/pg_xact/0000");
 like(
 	error_of($primary, 'postgres',
 		"SELECT pg_xact_status('" . ($clog_segment - 400) . "')"),
-	qr/could not access status of transaction/,
+	$cannot_read,
 	'the end of a file cannot be read');
 is( repair("'pg_xact'"),
 	"repairable|12|$source|The page is cut: file \"pg_xact/0000\" ends in it. 12 pages would be added to file \"pg_xact/0000\".",
@@ -280,10 +305,79 @@ is( $primary->safe_psql(
 		ORDER BY id DESC LIMIT 1}),
 	join('|',
 		'slru pg_xact/0000 blk 0',
-		map { unpack('H*', $_) } map { Digest::MD5::md5($_) }
-		  substr($lost, 0, 20.5 * $page_size),
-		$lost),
+		Digest::MD5::md5_hex($cut), Digest::MD5::md5_hex($lost)),
 	'... and what was there is kept');
+
+#
+# Others write meanwhile
+#
+
+# Begins a repair, and has it wait before it writes anything.  Runs a piece of
+# code then, and returns what the repair returns.
+sub meanwhile
+{
+	my ($arguments, $code) = @_;
+	my $session = session($primary);
+	my $fds = "/proc/$session->{backend}/fd";
+
+	sysopen(my $directory, "$data/walredo_repairs", O_RDONLY)
+	  or die "could not open directory: $!";
+	flock($directory, LOCK_EX) or die "could not lock directory: $!";
+	begin_query($session,
+		"$backup SELECT DISTINCT status, detail FROM walredo_repair_slru($arguments$wet)"
+	);
+	wait_for
+	{
+		grep { (readlink($_) // '') =~ m{/walredo_repairs$} } glob "$fds/*";
+	}
+	  or die 'the repair does not wait';
+	$code->();
+	close $directory;
+	my ($result, $errors) = end_query($session);
+	$session->quit;
+	return $result . $errors;
+}
+
+my $repairs = 'SELECT count(*) FROM walredo_repairs';
+my $num_repairs = $primary->safe_psql('postgres', $repairs);
+my $page = chr(0) x $page_size;
+
+damage('pg_xact/0000');
+like(
+	meanwhile(
+		"'pg_xact'",
+		sub { write_file("$data/pg_xact/0000", $page); }),
+	qr/^refused\|.* The server has written to the file meanwhile\. Look at the page again\.$/,
+	'a file that is there by now is not replaced');
+ok(slurp_file("$data/pg_xact/0000") eq $page, '... and stays as it is');
+write_file("$data/pg_xact/0000", substr($lost, 0, 20 * $page_size));
+like(
+	meanwhile(
+		"'pg_xact'",
+		sub { lengthen_file("$data/pg_xact/0000", 21); }),
+	qr/^refused\|.* The server has written to the file meanwhile\. Look at the page again\.$/,
+	'a page that is in a file by now is not replaced');
+ok( slurp_file("$data/pg_xact/0000") eq substr($lost, 0, 20 * $page_size) . $page,
+	'... and stays as it is');
+is($primary->safe_psql('postgres', $repairs),
+	$num_repairs, '... and no repair is kept');
+write_file("$data/pg_xact/0000", $lost);
+
+# A page is in a buffer, and is changed before what WAL made of it is in the file.
+$primary->safe_psql('postgres', 'CREATE TABLE later (i int)');
+damage('pg_xact/0001');
+my $later;
+like(
+	meanwhile(
+		"'pg_xact', 32",
+		sub {
+			$later = $primary->safe_psql('postgres',
+				'INSERT INTO later VALUES (1) RETURNING xmin');
+		}),
+	qr/^repaired\|/,
+	'a file is made while the page changes');
+is(xact_status($later), 1, '... with the change');
+is(mismatches(), '', '... and is as WAL says');
 
 #
 # What is refused
@@ -300,7 +394,7 @@ ok(slurp_file("$data/pg_xact/0000") eq $flipped, '... and stays as it is');
 # As the documentation says
 my $hex = $primary->safe_psql('postgres', $backup . <<'SQL');
 SELECT encode(walredo_page_at('slru pg_xact/0000 blk 31',
-	pg_current_wal_insert_lsn()), 'hex')
+	'FFFFFFFF/FFFFFFFF'), 'hex')
 SQL
 $primary->stop;
 overwrite("$data/pg_xact/0000", 31 * $page_size, pack('H*', $hex));

@@ -9,6 +9,7 @@ use WalredoTest;
 my $node = wal_server(
 	'main',
 	allows_streaming => 1,
+	has_archiving => 1,
 	extra => ['--data-checksums'],
 	conf => <<'CONF');
 shared_preload_libraries = 'walredo'
@@ -479,29 +480,83 @@ like(repair("'past', 'main', 0, lsn => '0/1'"), qr/unverifiable|out of range|ref
 
 query('CREATE TABLE old AS SELECT g AS i, 1 AS j FROM generate_series(1, 100) g; CHECKPOINT');
 my $old = path_of($node, 'postgres', 'old');
-query('UPDATE old SET j = 2 WHERE i < 10; SELECT pg_switch_wal(); UPDATE old SET j = 3 WHERE i < 5; SELECT pg_switch_wal()');
-query('UPDATE old SET j = 4 WHERE i < 3; CHECKPOINT');
-my $base = unpack 'H*', read_block($old, 0);
-$standby->stop;
-my $archive = PostgreSQL::Test::Utils::tempdir();
-my @used = split /\n/, query(<<'SQL');
-SELECT DISTINCT pg_walfile_name(start_lsn) FROM walredo_page_records(walredo_tag('old', 0), '0/0', 'FFFFFFFF/FFFFFFFF') ORDER BY 1
-SQL
-cmp_ok(scalar @used, '>=', 3, 'several segments have records of the page');
-query('SELECT pg_switch_wal()');
-system('sh', '-c', "cp '" . $node->data_dir . "'/pg_wal/0000* '$archive'") == 0 or die;
-$node->append_conf('postgresql.conf', "wal_keep_size = 0\nmin_wal_size = 2MB\nmax_wal_size = 2MB");
-$node->restart;
-query('CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
-is(query("SELECT count(*) FROM pg_ls_waldir() WHERE name <= '$used[-1]'"), 0,
-	'the server does not have them any more');
-query('UPDATE old SET j = 5 WHERE i = 50; CHECKPOINT');
+
+# The first of three segments has an image of the page, the others have changes.
+query('UPDATE old SET j = 2 WHERE i < 10');
+query('SELECT pg_switch_wal(); UPDATE old SET j = 3 WHERE i < 5');
+my $base = query("SELECT get_raw_page('old', 0)");
+query('SELECT pg_switch_wal(); UPDATE old SET j = 4 WHERE i < 3');
 my $sum_old = query('SELECT sum(i * j) FROM old');
+query('CHECKPOINT; SELECT pg_switch_wal()');
+my @used = split /\n/, query(<<'SQL');
+SELECT DISTINCT pg_walfile_name(start_lsn)
+FROM walredo_page_records(walredo_tag('old', 0), '0/0', 'FFFFFFFF/FFFFFFFF') ORDER BY 1
+SQL
+@used = @used[ -3 .. -1 ];
+$standby->stop;
+my $archive = $node->archive_dir;
+$node->append_conf('postgresql.conf', <<'CONF');
+wal_keep_size = 0
+min_wal_size = 2MB
+max_wal_size = 2MB
+CONF
 change_files(sub { overwrite($old, 5000, "\x55" x 10) });
-like(repair("'old', 'main', 0, false"), qr/^0\|(?:unverifiable|repaired)\|/, 'TODO');
+query('SELECT pg_switch_wal()');
+wait_until_archived($node, $used[-1]);
+query('CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT');
+is(query("SELECT count(*) FROM pg_ls_waldir() WHERE name <= '$used[-1]' AND name ~ '^[0-9A-F]{24}\$'"),
+	0, 'the server does not have WAL of the page any more');
+
+my $unknown = qr/^0\|unverifiable\|t\|f\|WAL\|The server cannot read it: [^|]*\. WAL, which begins at [^|]*, has no record of the page\.$/;
+like(repair("'old', 'main', 0, $_"), $unknown, "dry_run => $_: not known what it should be")
+  foreach 'true', 'false';
+like(repair("'old', dry_run => false"),
+	qr/$unknown/,
+	'... nor if all are looked at');
+my $with_archive = "'old', 'main', 0, wal_directory => '$archive'";
+like(repair($with_archive), qr/^0\|repairable\|t\|t\|WAL from /, 'an archive has it');
+foreach my $segment (@used)
+{
+	my $name = $segment eq $used[0] ? 'the image' : 'a change';
+
+	rename "$archive/$segment", "$archive/lost" or die;
+	like(repair("$with_archive, dry_run => false"),
+		qr/^0\|unverifiable\|/, "$name is lost: unverifiable");
+	like(
+		repair("$with_archive, base => '$base'"),
+		$segment eq $used[0]
+		? qr/^0\|repairable\|t\|t\|base image and WAL\|/
+		: qr/^0\|unverifiable\|/,
+		"$name is lost, but there is a base");
+	my $known = $segment eq $used[0] ? '' : 'un';
+
+	rename "$archive/lost", "$archive/$segment" or die;
+}
+like(repair("'old', 'main', 0, base => '$base'"),
+	qr/^0\|unverifiable\|t\|t\|base image and WAL\|The base image is as of \S+, but WAL begins at \S+, so that changes of the page may be missing\.$/,
+	'a base that is too old');
+ok(read_block($old, 0) =~ /U{10}/, 'the file is still damaged');
+
+# Bases that cannot be.
+my $future = $base =~ s/^\\x.{16}/\\xffffff7fffffff7f/r;
+foreach my $case (
+	[ '\\x00', qr/The page cannot be rebuilt: base image has the wrong length\. A page has 8192 bytes, but the base image has 1\.$/ ],
+	[ $future, qr/The page cannot be rebuilt: base image is newer than the LSN asked for\. The base image has LSN 7FFFFFFF\/7FFFFFFF, but WAL ends at / ])
+{
+	like(repair("$with_archive, dry_run => false, base => '$case->[0]'"),
+		qr/^0\|unverifiable\|t\|f\|\|$case->[1]/, 'base ' . substr $case->[0], 0, 20);
+}
+like(repair("'old', 'main', 0, wal_directory => '/nonexistent'"),
+	qr/^0\|unverifiable\|t\|f\|\|The page cannot be rebuilt: could not open directory "\/nonexistent": No such file or directory\.$/,
+	'a directory that is not there');
+
+rename "$archive/$used[0]", "$archive/lost" or die;
+like(repair("$with_archive, dry_run => false, base => '$base'"),
+	qr/^0\|repaired\|t\|t\|base image and WAL\|/, 'repaired from a base and WAL');
+is(query('SELECT sum(i * j) FROM old'), $sum_old, '... rows are what they were');
 
 # A file that the transaction has made.
-$node->append_conf('postgresql.conf', "wal_level = minimal\nmax_wal_senders = 0");
+$node->append_conf('postgresql.conf', "wal_level = minimal\nmax_wal_senders = 0\narchive_mode = off");
 $standby->stop;
 $node->restart;
 is( query(<<'SQL'), '0|refused|The relation has a new file, which is not logged before the transaction is committed.', 'a file that is not logged yet');
