@@ -165,7 +165,6 @@ sub end_loads
 	foreach my $load (@loads)
 	{
 		# If one client has met with an error, the others go on.
-		$load->{run}->pump_nb;
 		push @errors, "$load->{name} has ended" if !$load->{run}->pumpable;
 		eval { $load->{run}->kill_kill(grace => 2) };
 		my $messages = slurp_file("$dir/$load->{name}.err");
@@ -201,7 +200,10 @@ sub latencies
 # Damage and repair
 #
 
-my $session = session($node);
+# A session that locks the table.  It has a time-out for all that it does, so it
+# is another one from time to time.
+my $session;
+my $opened = 0;
 my %count;
 
 # Damages one of these blocks, by a function of its number and its contents.
@@ -211,6 +213,12 @@ sub damage
 	my ($first, $last, $damage) = @_;
 	my $blkno;
 
+	if (time() > $opened + 30)
+	{
+		$session->quit if $session;
+		$session = session($node);
+		$opened = time();
+	}
 	my ($out, $err) = run_query($session, <<SQL);
 BEGIN;
 LOCK TABLE account IN ACCESS EXCLUSIVE MODE;
