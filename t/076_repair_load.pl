@@ -15,7 +15,9 @@
 #
 # REPAIR_LOAD_SECONDS is how long that takes, 8 if it is not set.
 #
-# Seen to fail: SEEN
+# Seen to fail: "everything is repaired", as the watcher had ended, when the lock
+# was released between the empty buffer and its page; "all rows are right" with
+# pages rebuilt without the last 1.5 MB of WAL.
 
 use strict;
 use warnings;
