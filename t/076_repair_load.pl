@@ -17,7 +17,8 @@
 #
 # Seen to fail: "everything is repaired", as the watcher had ended, when the lock
 # was released between the empty buffer and its page; "all rows are right" with
-# pages rebuilt without the last 1.5 MB of WAL.
+# pages rebuilt without the last 1.5 MB of WAL; "nobody has waited" with a second's
+# sleep before the page is replaced.
 
 use strict;
 use warnings;
@@ -271,11 +272,15 @@ my @faults;
 my $longest = 0;
 my $end = time() + $seconds;
 
-while (time() < $end && !@faults)
+# Each kind at least once, however slow the machine is.
+my @kinds = ('flipped bytes', 'lost write', 'other block', 'zeroes', 'torn page');
+my $number = 0;
+
+while ((time() < $end || (grep { !$count{$_} } @kinds)) && !@faults)
 {
-	my $is_quiet = rand() < 0.3;
+	my $kind = $kinds[ $number++ % @kinds ];
+	my $is_quiet = defined $quiet_damages{$kind};
 	my $set = $is_quiet ? \%quiet_damages : \%damages;
-	my $kind = (sort keys %$set)[ rand keys %$set ];
 	my $blocks = (-s $file) / $page_size;
 	my $blkno = damage($is_quiet ? (0, $quiet_blocks) :
 		  ($quiet_blocks + 2, $blocks - 1), $set->{$kind});
