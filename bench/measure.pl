@@ -802,6 +802,66 @@ SQL
 }
 
 # ----------------------------------------------------------------
+# Repairing a page of a large table
+# ----------------------------------------------------------------
+
+# All of the table but its end is a hole in its files.  The end has been changed
+# by WAL before a lot of other WAL.
+{
+	my ($first_block, $segments) = (1310720, 10);
+
+	sql('CREATE TABLE bench_large (i int, t text); INSERT INTO bench_large VALUES (0);');
+	my $file = "$data/" . sql(q{SELECT pg_relation_filepath('bench_large');});
+	pg_ctl($data, '-m', 'fast', 'stop');
+	run('truncate', '-s', '1G', $file,
+		map { "$file.$_" } 1 .. $segments - 1);
+	pg_ctl($data, 'start');
+	$postmaster = pin_server();
+	my ($rows, $filling) = $brief ? (10_000, 10_000) : (10_000, 1_000_000);
+	sql(<<SQL);
+INSERT INTO bench_large SELECT g, repeat(md5(g::text), 8)
+FROM generate_series(1, $rows) g;
+CREATE TABLE bench_other AS SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, $filling) g;
+SQL
+	pg_ctl($data, '-m', 'fast', 'stop');
+	open(my $out, '+<:raw', "$file.$segments") or die "could not open $file.$segments: $!\n";
+	foreach my $block (0 .. $rounds)
+	{
+		seek($out, $block * 10 * 8192, 0);
+		syswrite($out, 'damaged ' x 16) or die "could not write $file.$segments: $!\n";
+	}
+	close $out;
+	pg_ctl($data, 'start');
+	$postmaster = pin_server();
+	sql('SELECT * FROM walredo_index_wal();');
+
+	# The first repair launches a child.
+	my @times = map { $_->[0] } sql(<<SQL);
+DO \$\$
+DECLARE
+	started timestamptz;
+	found text;
+BEGIN
+	CREATE TEMPORARY TABLE times (i int, time float8);
+	FOR i IN 0 .. $rounds LOOP
+		started := clock_timestamp();
+		found := (SELECT status FROM walredo_repair('bench_large',
+			blkno => $first_block + i * 10, dry_run => false));
+		INSERT INTO times
+		VALUES (i, extract(epoch FROM clock_timestamp() - started) * 1e3);
+		IF found IS DISTINCT FROM 'repaired' THEN
+			RAISE 'block % is %', $first_block + i * 10, found;
+		END IF;
+	END LOOP;
+END \$\$;
+SELECT time FROM times WHERE i > 0;
+SQL
+	print_row('walredo_repair of a page of a table of 10 GB, indexed', 'ms',
+		median(@times), undef, undef, 1000);
+	sql('DROP TABLE bench_large, bench_other;');
+}
+
+# ----------------------------------------------------------------
 # Many records on one page
 # ----------------------------------------------------------------
 
