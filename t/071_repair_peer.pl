@@ -126,6 +126,18 @@ is($primary->safe_psql('postgres', sprintf($sums, 'warm')),
 # A page that WAL has no record of can be compared.
 like(repair('cold', $conninfo), qr/^ok\|/, 'a page is compared');
 
+# A standby that is promoted does not have the same changes any more.
+my $promoted = PostgreSQL::Test::Cluster->new('promoted');
+$promoted->init_from_backup($primary, 'backup', has_streaming => 1);
+$promoted->start;
+$promoted->promote;
+$promoted->safe_psql('postgres', 'CHECKPOINT');
+my $fork = q{, conninfo => '} . ($promoted->connstr('postgres') =~ s/'/''/gr) . q{'};
+like(repair('cold', $fork),
+	qr/^55000: the other server is on another timeline
+DETAIL: .* timeline 2, .* timeline 1\./,
+	'another timeline');
+
 # What is refused.
 my $other = q{, conninfo => '} . ($stranger->connstr('postgres') =~ s/'/''/gr) . q{'};
 like(repair('cold', $other),

@@ -335,7 +335,8 @@ judge_without_page(const WalredoRepairFork *fork, BlockNumber blkno,
 	const char *problem = is_missing ? "The block is missing." :
 		psprintf("The server cannot read it: %s.", judgement->found.error);
 
-	memset(empty.data, 0, BLCKSZ);
+	/* A page with nothing but a header is as empty as one of zeroes. */
+	PageInit((Page) empty.data, BLCKSZ, 0);
 	memset(judgement->image.data, 0, BLCKSZ);
 	if (rebuilt->page.image != NULL)
 	{

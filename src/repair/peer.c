@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "catalog/pg_type_d.h"
 #include "compat.h"
 #include "executor/tuptable.h"
@@ -88,6 +89,8 @@ walredo_peer_connect(const char *conninfo)
 	char	   *error = NULL;
 	bool		isnull;
 	uint64		system;
+	TimeLineID	timeline;
+	TimeLineID	own_timeline;
 
 	load_file("libpqwalreceiver", false);
 	peer->connection = walredo_connect_database(conninfo, "walredo", &error);
@@ -110,6 +113,20 @@ walredo_peer_connect(const char *conninfo)
 				 errdetail("Its system identifier is " UINT64_FORMAT ", and that of this server is " UINT64_FORMAT ".",
 						   system, GetSystemIdentifier()),
 				 errhint("Specify a standby of this server, or its primary.")));
+	timeline = (TimeLineID) DatumGetInt32(query_value(peer,
+													  "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()",
+													  INT4OID, &isnull));
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&own_timeline);
+	else
+		own_timeline = GetWALInsertionTimeLine();
+	if (isnull || timeline != own_timeline)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the other server is on another timeline"),
+				 errdetail("Its last checkpoint is on timeline %u, and this server is on timeline %u.",
+						   timeline, own_timeline),
+				 errhint("If it follows this server, CHECKPOINT there.")));
 	peer->redo_lsn = DatumGetLSN(query_value(peer,
 											 "SELECT redo_lsn FROM pg_catalog.pg_control_checkpoint()",
 											 LSNOID, &isnull));
