@@ -7,9 +7,6 @@
 # - when damage that is in WAL, too, was taken to be repaired;
 # - when a relation was not verified again by a later full check;
 # - when nothing slowed it down;
-# - when files were not read;
-# - when the images in WAL were not checked;
-# - when a page that was logged as a whole was not taken to be repaired;
 # - when what is wrong with a block was forgotten before it was recorded.
 
 use WalredoSessions;
