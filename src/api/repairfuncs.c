@@ -25,6 +25,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -191,21 +192,28 @@ Datum
 walredo_get_repairs(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext row_context;
 	List	   *ids;
 	ListCell   *lc;
 
 	walredo_check_may_read_wal();
 	InitMaterializedSRF(fcinfo, 0);
 	ids = walredo_kept_ids();
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo repair",
+										ALLOCSET_DEFAULT_SIZES);
 	foreach(lc, ids)
 	{
+		MemoryContext old_context = MemoryContextSwitchTo(row_context);
 		WalredoKept *kept = walredo_kept_read(*(int64 *) lfirst(lc));
 		Datum		values[14];
 		bool		nulls[14] = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		if (kept == NULL)
+		{
+			MemoryContextSwitchTo(old_context);
 			continue;
+		}
 		values[0] = Int64GetDatum(kept->id);
 		values[1] = TimestampTzGetDatum(kept->started_at);
 		nulls[2] = !kept->is_done;
@@ -231,6 +239,8 @@ walredo_get_repairs(PG_FUNCTION_ARGS)
 		values[13] = PointerGetDatum(kept->new_contents);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(row_context);
 	}
 	return (Datum) 0;
 }

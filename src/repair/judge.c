@@ -216,9 +216,13 @@ take_rebuilt(const WalredoRepairFork *fork, RebuildAttempt *work)
 	return true;
 }
 
-bool
-walredo_was_cut_off(const WalredoRepairFork *fork, BlockNumber blkno,
-					const WalredoJudgement *judgement)
+/*
+ * Was a block truncated away, or its file replaced, after the WAL that a
+ * judgement is made from?
+ */
+static bool
+was_cut_off(const WalredoRepairFork *fork, BlockNumber blkno,
+			const WalredoJudgement *judgement)
 {
 	WalredoRebuiltFork *all = fork->rebuilt;
 	WalredoTag	tag = fork->verified.tag;
@@ -250,6 +254,36 @@ walredo_was_cut_off(const WalredoRepairFork *fork, BlockNumber blkno,
 	walredo_page_scan_end(scan);
 	walredo_filter_free(filter);
 	return blkno >= first_ended;
+}
+
+/* Has WAL since then a record of the block? */
+static bool
+was_named(const WalredoRepairFork *fork, BlockNumber blkno,
+		  const WalredoJudgement *judgement)
+{
+	WalredoTag	tag = fork->verified.tag;
+	WalredoPageFilter *filter;
+	WalredoPageScan *scan;
+	bool		result;
+
+	tag.number = blkno;
+	filter = walredo_filter_page(&tag);
+	flush_wal();
+	scan = walredo_page_scan_begin(filter, fork->directory,
+								   judgement->wal_end, WALREDO_END_OF_WAL);
+	result = walredo_page_scan_next(scan);
+	walredo_page_scan_end(scan);
+	walredo_filter_free(filter);
+	return result;
+}
+
+bool
+walredo_judgement_is_old(const WalredoRepairFork *fork, BlockNumber blkno,
+						 const WalredoJudgement *judgement)
+{
+	if (judgement->found.condition == WALREDO_BLOCK_IS_UNREADABLE)
+		return was_named(fork, blkno, judgement);
+	return judgement->is_doubtful && was_cut_off(fork, blkno, judgement);
 }
 
 /* What a page was rebuilt from; palloc'd. */
@@ -423,8 +457,10 @@ judge_image(BlockNumber blkno, WalredoJudgement *judgement)
 
 /* Is damage, if it is found, to be made sure of by another look? */
 static bool
-is_doubtful(const WalredoRepairFork *fork, const WalredoFoundBlock *found)
+is_doubtful(const WalredoRepairFork *fork, const WalredoJudgement *judgement)
 {
+	const WalredoFoundBlock *found = &judgement->found;
+
 	switch (found->condition)
 	{
 		case WALREDO_BLOCK_IS_MISSING:
@@ -434,6 +470,15 @@ is_doubtful(const WalredoRepairFork *fork, const WalredoFoundBlock *found)
 		case WALREDO_BLOCK_IS_READABLE:
 			break;
 	}
+
+	/*
+	 * Without checksums, VACUUM marks a heap page as all-visible without a
+	 * new LSN.  The page must not lose that while the visibility map has it.
+	 */
+	if (fork->verified.rmid == RM_HEAP_ID &&
+		PageIsAllVisible((Page) found->page.data) &&
+		!PageIsAllVisible((Page) judgement->image.data))
+		return true;
 	return fork->verified.tag.forknum == VISIBILITYMAP_FORKNUM ||
 		walredo_is_unlogged_page(fork->verified.tag.forknum,
 								 found->page.data);
@@ -575,16 +620,21 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 			return false;
 		if (!judge_once(fork, blkno, &rebuilt, judgement))
 			continue;
+
+		/* If it could be read in between, it may have been changed. */
+		if (from_all &&
+			judgement->found.condition == WALREDO_BLOCK_IS_UNREADABLE)
+			continue;
 		judge_base(fork, &rebuilt, judgement);
 		judge_image(blkno, judgement);
-		judgement->is_doubtful = is_doubtful(fork, &judgement->found);
+		judgement->is_doubtful = is_doubtful(fork, judgement);
 		if (judgement->finding != WALREDO_FOUND_DAMAGED ||
 			!judgement->is_doubtful ||
 			(doubted != NULL && is_same(doubted, &judgement->found)))
 			return true;
 
 		/* The verification has seen it, too. */
-		if (from_all && !walredo_was_cut_off(fork, blkno, judgement))
+		if (from_all && !was_cut_off(fork, blkno, judgement))
 			return true;
 		if (doubted == NULL)
 			doubted = palloc(sizeof(WalredoFoundBlock));

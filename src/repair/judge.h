@@ -51,7 +51,7 @@ typedef struct WalredoJudgement
 	XLogRecPtr	rebuilt_lsn;	/* end LSN of the last record in it */
 	XLogRecPtr	wal_end;		/* WAL was read up to here */
 	XLogRecPtr	newest_lsn;		/* the newest record of the page that WAL has */
-	bool		is_doubtful;	/* see walredo_was_cut_off() */
+	bool		is_doubtful;	/* see walredo_judgement_is_old() */
 	const char *source;			/* what it is made from */
 	const char *detail;			/* what is wrong, as sentences */
 } WalredoJudgement;
@@ -70,14 +70,15 @@ extern bool walredo_judge_block(const WalredoRepairFork *fork,
 								WalredoJudgement *judgement);
 
 /*
- * Was the fork truncated, or its file replaced, after the WAL that a judgement
- * is made from, so that a block which seems to be missing, or empty, need not
- * be damaged?  If the relation is locked, and the judgement is_doubtful, this
- * has to be asked once more before the block is repaired.
+ * May the block have been changed after the WAL that a judgement is made from,
+ * in a way that what was found does not show?  A block that the server could
+ * not read is asked for in WAL.  One that seems to be missing, or empty, may
+ * have been truncated away.  To be asked before the block is replaced, while
+ * the relation is locked.
  */
-extern bool walredo_was_cut_off(const WalredoRepairFork *fork,
-								BlockNumber blkno,
-								const WalredoJudgement *judgement);
+extern bool walredo_judgement_is_old(const WalredoRepairFork *fork,
+									 BlockNumber blkno,
+									 const WalredoJudgement *judgement);
 
 /*
  * Rebuilds all pages of the fork together, reading all WAL once, so that many

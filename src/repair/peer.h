@@ -23,8 +23,8 @@ typedef struct WalredoPeer WalredoPeer;
  * that it has the system identifier of this one.  The result lives in the
  * current memory context, and is disconnected when that is reset or deleted.
  *
- * ERROR 08001 if it cannot be connected to, 55000 if it is of another system, or
- * on another timeline, on which its pages may have other changes.
+ * ERROR 08001 if it cannot be connected to, 55000 if it is of another system,
+ * or on another timeline, on which its pages may have other changes.
  */
 extern WalredoPeer *walredo_peer_connect(const char *conninfo);
 

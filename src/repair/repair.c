@@ -422,8 +422,7 @@ replace_block(Repair *repair, BlockNumber blkno,
 		rel = walredo_repair_open(fork, RowExclusiveLock);
 		if (rel != NULL)
 		{
-			if (!judgement->is_doubtful ||
-				!walredo_was_cut_off(fork, blkno, judgement))
+			if (!walredo_judgement_is_old(fork, blkno, judgement))
 				outcome = walredo_install_page(rel, forknum, blkno,
 											   &judgement->found,
 											   image.data,
