@@ -75,9 +75,11 @@ OBJS = \
 	src/repair/install.o \
 	src/repair/judge.o \
 	src/repair/kept.o \
+	src/repair/logged.o \
 	src/repair/peer.o \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
+	src/repair/undo.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \

@@ -34,6 +34,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "commands/dbcommands.h"
 #include "common/file_perm.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
@@ -42,6 +43,7 @@
 #include "port/pg_crc32c.h"
 #include "repair/kept.h"
 #include "storage/fd.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -325,6 +327,18 @@ serialize(StringInfo buf, const WalredoKept *kept, int64 id)
 	memcpy(buf->data, &header, sizeof(header));
 	if (buf->len > MAX_KEPT_SIZE)
 		elog(ERROR, "repair is too large to be kept");
+}
+
+void
+walredo_kept_begin(WalredoKept *kept, const WalredoTag *tag)
+{
+	memset(kept, 0, sizeof(*kept));
+	kept->started_at = GetCurrentTimestamp();
+	kept->role = GetUserNameFromId(GetUserId(), false);
+	kept->database = get_database_name(MyDatabaseId);
+	if (kept->database == NULL)
+		kept->database = "";
+	kept->tag = *tag;
 }
 
 int64

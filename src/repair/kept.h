@@ -61,6 +61,11 @@ typedef struct WalredoKept
 } WalredoKept;
 
 /*
+ * Begins to fill in a repair, with what is known of who does what now.
+ */
+extern void walredo_kept_begin(WalredoKept *kept, const WalredoTag *tag);
+
+/*
  * Writes a repair, except for the note, to a new file, flushes that to disk,
  * and returns the ID that it has got.  id, is_done and what follows it in *kept
  * are not looked at.  ERROR if it cannot be written.

@@ -29,34 +29,26 @@
  */
 #include "postgres.h"
 
-#include <dirent.h>
-
 #include "access/relation.h"
 #include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "catalog/pg_class.h"
-#include "commands/dbcommands.h"
 #include "common/relpath.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
 #include "page/diff.h"
-#include "page/links.h"
 #include "page/verify.h"
 #include "repair/install.h"
 #include "repair/judge.h"
 #include "repair/kept.h"
+#include "repair/logged.h"
 #include "repair/repair.h"
+#include "repair/undo.h"
 #include "storage/bufmgr.h"
-#include "storage/fd.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 #include "wal/reader.h"
 
 /* How often a block is judged again because it has changed meanwhile. */
@@ -86,67 +78,16 @@ typedef struct Repair
 	bool		is_index;
 } Repair;
 
-/* Numbers of blocks. */
-typedef struct BlockList
-{
-	MemoryContext context;		/* of the array */
-	BlockNumber *blocks;
-	uint64		count;
-	uint64		max_count;
-} BlockList;
-
 /* The blocks that a verification has found to be damaged. */
 typedef struct DamagedBlocks
 {
-	BlockList	list;
+	WalredoBlockList list;
 	uint64		num_final;		/* those that are certain */
 	uint64		num_unverifiable;
 	uint64		num_unverifiable_final;
 	char	   *unverifiable_detail;	/* of the first of these */
 	char	   *fork_detail;	/* a mismatch of the fork as a whole */
 } DamagedBlocks;
-
-static void
-append_block(BlockList *list, BlockNumber blkno)
-{
-	if (list->count == list->max_count)
-	{
-		list->max_count = Max(list->max_count * 2, 64);
-		list->blocks = list->blocks == NULL ?
-			MemoryContextAlloc(list->context,
-							   list->max_count * sizeof(BlockNumber)) :
-			repalloc_huge(list->blocks,
-						  list->max_count * sizeof(BlockNumber));
-	}
-	list->blocks[list->count++] = blkno;
-}
-
-/* qsort() and bsearch() comparator. */
-static int
-compare_blocks(const void *a, const void *b)
-{
-	BlockNumber x = *(const BlockNumber *) a;
-	BlockNumber y = *(const BlockNumber *) b;
-
-	return (x > y) - (x < y);
-}
-
-/* Sorts a list, and leaves each number once in it. */
-static void
-sort_blocks(BlockList *list)
-{
-	uint64		count = 0;
-
-	if (list->count == 0)
-		return;
-	qsort(list->blocks, list->count, sizeof(BlockNumber), compare_blocks);
-	for (uint64 i = 0; i < list->count; i++)
-	{
-		if (i == 0 || list->blocks[i] != list->blocks[count - 1])
-			list->blocks[count++] = list->blocks[i];
-	}
-	list->count = count;
-}
 
 static void
 report(Repair *repair, const WalredoRepairResult *result)
@@ -189,115 +130,6 @@ refusal(Relation rel, ForkNumber forknum)
 }
 
 /* ----------------------------------------
- * Damage that WAL has, too
- * ----------------------------------------
- */
-
-/* The newest broken link of a page, if lsn is not 0/0. */
-typedef struct NewestLink
-{
-	XLogRecPtr	lsn;			/* of the image */
-	XLogRecPtr	expected_lsn;	/* of the record before */
-	char	   *detail;
-} NewestLink;
-
-/* A WalredoLinkCallback. */
-static void
-note_newest_link(const WalredoBrokenLink *link, void *arg)
-{
-	NewestLink *newest = arg;
-
-	newest->lsn = link->lsn;
-	newest->expected_lsn = link->expected_lsn;
-	newest->detail = pstrdup(link->detail);
-}
-
-/* Where the server's own WAL begins, as far as the names of its files tell. */
-static XLogRecPtr
-oldest_local_wal(void)
-{
-	DIR		   *dir = AllocateDir(XLOGDIR);
-	struct dirent *entry;
-	XLogRecPtr	oldest = WALREDO_START_OF_WAL;
-
-	while ((entry = ReadDir(dir, XLOGDIR)) != NULL)
-	{
-		TimeLineID	tli;
-		XLogSegNo	segno;
-		XLogRecPtr	lsn;
-
-		if (!IsXLogFileName(entry->d_name))
-			continue;
-		XLogFromFileName(entry->d_name, &tli, &segno, wal_segment_size);
-		XLogSegNoOffsetToRecPtr(segno, 0, wal_segment_size, lsn);
-		if (oldest == WALREDO_START_OF_WAL || lsn < oldest)
-			oldest = lsn;
-	}
-	FreeDir(dir);
-	return oldest;
-}
-
-/* Has a page been replaced by a repair since an LSN? */
-static bool
-was_repaired_since(const WalredoTag *tag, XLogRecPtr lsn)
-{
-	List	   *ids = walredo_kept_ids();
-	bool		result = false;
-	ListCell   *lc;
-
-	foreach(lc, ids)
-	{
-		WalredoKept *kept = walredo_kept_read(*(int64 *) lfirst(lc));
-
-		if (kept != NULL && kept->is_done && kept->image_lsn >= lsn &&
-			walredo_tag_compare(&kept->tag, tag) == 0)
-			result = (kept->undo_of == 0);
-	}
-	return result;
-}
-
-/* The argument of look_for_link(). */
-typedef struct LinkAttempt
-{
-	WalredoTag	tag;
-	NewestLink	newest;
-	WalredoLinksResult result;
-} LinkAttempt;
-
-static void
-look_for_link(void *arg)
-{
-	LinkAttempt *work = arg;
-
-	walredo_links_check_page(&work->tag, NULL, oldest_local_wal(),
-							 note_newest_link, &work->newest, &work->result);
-}
-
-/*
- * If the server has logged an image of a page of which a write had been lost,
- * so that WAL has the damage, too, returns sentences that say so, and sets
- * *last_lsn to the LSN as of which the page was last right.  Else returns NULL.
- *
- * Only the server's own WAL is looked at, and only as far as it can be read.
- */
-static const char *
-logged_damage(Repair *repair, BlockNumber blkno, XLogRecPtr *last_lsn)
-{
-	LinkAttempt work = {.tag = repair->fork.verified.tag};
-
-	work.tag.number = blkno;
-	if (walredo_attempt(look_for_link, &work) != NULL ||
-		work.newest.lsn == InvalidXLogRecPtr ||
-		work.newest.lsn < work.result.made_lsn ||
-		was_repaired_since(&work.tag, work.newest.lsn))
-		return NULL;
-	*last_lsn = work.newest.expected_lsn;
-	return psprintf("%s The image ends at %X/%X, so WAL has the damage, too. walredo_page_history() shows what was changed since. With lsn => '%X/%X', the page becomes what it was before, without these changes.",
-					work.newest.detail, LSN_FORMAT_ARGS(work.newest.lsn),
-					LSN_FORMAT_ARGS(work.newest.expected_lsn));
-}
-
-/* ----------------------------------------
  * One block
  * ----------------------------------------
  */
@@ -317,59 +149,6 @@ count_differences(const WalredoJudgement *judgement)
 								   &end))
 		count += end - start;
 	return count;
-}
-
-/* The bytes that were there, or NULL if there were none; palloc'd. */
-static bytea *
-found_contents(const WalredoFoundBlock *found)
-{
-	Size		size = found->condition == WALREDO_BLOCK_IS_READABLE ?
-		BLCKSZ : found->file_size;
-	bytea	   *contents;
-
-	if (size == 0)
-		return NULL;
-	contents = palloc(VARHDRSZ + size);
-	SET_VARSIZE(contents, VARHDRSZ + size);
-	memcpy(VARDATA(contents), found->page.data, size);
-	return contents;
-}
-
-/* Keeps a repair of a page in a file.  Returns its ID. */
-static int64
-keep(const WalredoVerifiedFork *fork, BlockNumber blkno,
-	 const char *source, XLogRecPtr page_lsn, XLogRecPtr rebuilt_lsn,
-	 bool was_readable, const bytea *old_contents, const char *image,
-	 int64 undo_of)
-{
-	WalredoKept kept = {0};
-	char	   *relname = get_rel_name(fork->relid);
-	char	   *nspname = get_namespace_name(get_rel_namespace(fork->relid));
-	bytea	   *new_contents = NULL;
-
-	if (image != NULL)
-	{
-		new_contents = palloc(VARHDRSZ + BLCKSZ);
-		SET_VARSIZE(new_contents, VARHDRSZ + BLCKSZ);
-		memcpy(VARDATA(new_contents), image, BLCKSZ);
-	}
-	kept.started_at = GetCurrentTimestamp();
-	kept.role = GetUserNameFromId(GetUserId(), false);
-	kept.database = get_database_name(MyDatabaseId);
-	if (kept.database == NULL)
-		kept.database = "";
-	if (relname != NULL && nspname != NULL)
-		kept.relation = quote_qualified_identifier(nspname, relname);
-	kept.tag = fork->tag;
-	kept.tag.number = blkno;
-	kept.source = source;
-	kept.page_lsn = page_lsn;
-	kept.rebuilt_lsn = rebuilt_lsn;
-	kept.was_readable = was_readable;
-	kept.old_contents = old_contents;
-	kept.new_contents = new_contents;
-	kept.undo_of = undo_of;
-	return walredo_kept_add(&kept);
 }
 
 /*
@@ -412,11 +191,9 @@ replace_block(Repair *repair, BlockNumber blkno,
 		PageSetLSN((Page) image.data,
 				   Max(judgement->newest_lsn, judgement->page_lsn));
 	if (!nothing_lost)
-		id = keep(&fork->verified, blkno, judgement->source,
-				  judgement->page_lsn, judgement->rebuilt_lsn,
-				  judgement->found.condition == WALREDO_BLOCK_IS_READABLE,
-				  found_contents(&judgement->found), image.data,
-				  0);
+		id = walredo_keep_page(fork, blkno, judgement->source,
+							   judgement->page_lsn, judgement->rebuilt_lsn,
+							   &judgement->found, image.data, 0);
 	PG_TRY();
 	{
 		rel = walredo_repair_open(fork, RowExclusiveLock);
@@ -475,10 +252,11 @@ add_block(Repair *repair, BlockNumber blkno,
 		return;
 	if (repair->added_id == 0)
 	{
-		repair->added_id = keep(&fork->verified, blkno,
-								"blocks that were missing were added",
-								InvalidXLogRecPtr, InvalidXLogRecPtr, false,
-								NULL, NULL, 0);
+		repair->added_id =
+			walredo_keep_page(fork, blkno,
+							  "blocks that were missing were added",
+							  InvalidXLogRecPtr, InvalidXLogRecPtr, NULL, NULL,
+							  0);
 		repair->first_added = judgement->found.nblocks;
 	}
 	walredo_add_block(rel, fork->verified.tag.forknum, blkno,
@@ -516,7 +294,7 @@ has_broken_link(const Repair *repair, BlockNumber blkno)
 {
 	return repair->num_broken > 0 &&
 		bsearch(&blkno, repair->broken, repair->num_broken,
-				sizeof(BlockNumber), compare_blocks) != NULL;
+				sizeof(BlockNumber), walredo_compare_blocks) != NULL;
 }
 
 /*
@@ -552,7 +330,8 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 			(judgement->finding == WALREDO_FOUND_SOUND ||
 			 judgement->finding == WALREDO_FOUND_DAMAGED))
 		{
-			const char *logged = logged_damage(repair, blkno, &last_lsn);
+			const char *logged = walredo_logged_damage(&repair->fork, blkno,
+													   &last_lsn);
 
 			if (logged != NULL)
 			{
@@ -680,7 +459,7 @@ note_result(const WalredoVerifyResult *result, void *arg)
 												   result->detail);
 		return;
 	}
-	append_block(&damaged->list, result->blkno);
+	walredo_append_block(&damaged->list, result->blkno);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -772,50 +551,22 @@ repair_in_context(Repair *repair, BlockNumber blkno,
 	MemoryContextReset(repair->block_context);
 }
 
-/* A WalredoLinkCallback. */
-static void
-note_broken_link(const WalredoBrokenLink *link, void *arg)
-{
-	append_block(arg, (BlockNumber) link->tag.number);
-}
-
-/* The argument of look_for_links(). */
-typedef struct LinksAttempt
-{
-	WalredoTag	tag;
-	BlockList	list;
-} LinksAttempt;
-
-static void
-look_for_links(void *arg)
-{
-	LinksAttempt *work = arg;
-	WalredoLinksResult result;
-
-	walredo_links_check(NULL, oldest_local_wal(), WALREDO_END_OF_WAL,
-						&work->tag, 1, note_broken_link, &work->list, &result);
-}
-
 /*
- * Looks for blocks of the fork of which WAL has images that do not continue
- * what it had before, and adds them to a list, which becomes sorted.
+ * Adds blocks of which WAL itself has the damage to a list, which becomes
+ * sorted.
  */
 static void
-find_broken_links(Repair *repair, BlockList *list)
+find_broken_links(Repair *repair, WalredoBlockList *list)
 {
-	LinksAttempt work = {.tag = repair->fork.verified.tag};
+	WalredoBlockList broken = {.context = list->context};
 
-	work.list.context = list->context;
-	if (!RecoveryInProgress() &&
-		walredo_attempt(look_for_links, &work) == NULL)
-	{
-		sort_blocks(&work.list);
-		repair->broken = work.list.blocks;
-		repair->num_broken = work.list.count;
-		for (uint64 i = 0; i < work.list.count; i++)
-			append_block(list, work.list.blocks[i]);
-	}
-	sort_blocks(list);
+	walredo_find_logged_damage(&repair->fork, &broken);
+	walredo_sort_blocks(&broken);
+	repair->broken = broken.blocks;
+	repair->num_broken = broken.count;
+	for (uint64 i = 0; i < broken.count; i++)
+		walredo_append_block(list, broken.blocks[i]);
+	walredo_sort_blocks(list);
 }
 
 /* Repairs all damaged blocks of the fork. */
@@ -830,7 +581,7 @@ repair_all(Repair *repair)
 	};
 	WalredoVerifyOptions options = {.directory = request->directory};
 	DamagedBlocks damaged = {.list.context = CurrentMemoryContext};
-	BlockList  *list = &damaged.list;
+	WalredoBlockList *list = &damaged.list;
 	WalredoVerifySink sink = {note_result, end_results, &damaged};
 	BlockNumber next = 0;
 
@@ -968,131 +719,4 @@ walredo_repair_fork(const WalredoRepairRequest *request,
 	}
 	PG_END_TRY();
 	MemoryContextDelete(repair.block_context);
-}
-
-/* ----------------------------------------
- * Undoing
- * ----------------------------------------
- */
-
-/* Reads a repair that can be undone.  ERROR if it cannot be. */
-static WalredoKept *
-read_undoable(int64 id)
-{
-	WalredoKept *kept = walredo_kept_read(id);
-
-	if (kept == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("repair %lld does not exist", (long long) id)));
-	if (kept->tag.kind != WALREDO_TAG_REL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot undo repair %lld", (long long) id),
-				 errdetail("It is not of a block of a relation.")));
-	if (!kept->is_done)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot undo repair %lld", (long long) id),
-				 errdetail("It was not finished.")));
-	if (kept->undo_of != 0 && kept->new_contents == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot undo repair %lld", (long long) id),
-				 errdetail("It has put back a page that the server cannot read. Repair the page again.")));
-	if (kept->old_contents == NULL || kept->new_contents == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot undo repair %lld", (long long) id),
-				 errdetail("There was nothing that it has replaced.")));
-	if (VARSIZE(kept->new_contents) - VARHDRSZ != BLCKSZ ||
-		VARSIZE(kept->old_contents) - VARHDRSZ > BLCKSZ ||
-		(kept->was_readable &&
-		 VARSIZE(kept->old_contents) - VARHDRSZ != BLCKSZ))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("cannot undo repair %lld", (long long) id),
-				 errdetail("What was kept is no page.")));
-	return kept;
-}
-
-Oid
-walredo_undo_relation(int64 id)
-{
-	WalredoKept *kept = read_undoable(id);
-	RelFileLocator locator = walredo_tag_locator(&kept->tag);
-
-	if (LocatorDbOid(locator) != MyDatabaseId &&
-		LocatorDbOid(locator) != InvalidOid)
-		return InvalidOid;
-	return RelidByRelfilenumber(LocatorSpcOid(locator),
-								LocatorRelNumber(locator));
-}
-
-int64
-walredo_repair_undo(int64 id)
-{
-	WalredoKept *kept = read_undoable(id);
-	WalredoRepairFork fork = {.verified.relid = walredo_undo_relation(id),
-	.verified.tag = kept->tag};
-	WalredoFoundBlock *found = palloc0(sizeof(WalredoFoundBlock));
-	BlockNumber blkno = (BlockNumber) kept->tag.number;
-	ForkNumber	forknum = kept->tag.forknum;
-	volatile WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
-	Relation	rel = walredo_repair_open(&fork, RowExclusiveLock);
-	XLogRecPtr	image_lsn = kept->image_lsn;
-	PGAlignedBlock old;
-	int64		undo_id;
-
-	if (rel != NULL)
-		walredo_look_at_block(rel, forknum, blkno, found);
-	if (rel == NULL || found->condition != WALREDO_BLOCK_IS_READABLE ||
-		PageGetLSN((Page) found->page.data) != kept->image_lsn)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot undo repair %lld", (long long) id),
-				 errdetail("The page has been changed since.")));
-	undo_id = keep(&fork.verified, blkno,
-				   psprintf("repair %lld", (long long) id), kept->image_lsn,
-				   kept->page_lsn, true, found_contents(found),
-				   kept->was_readable ? VARDATA(kept->old_contents) : NULL,
-				   id);
-	PG_TRY();
-	{
-		if (kept->was_readable)
-		{
-			/* The image continues what WAL has: see replace_block(). */
-			memcpy(old.data, VARDATA(kept->old_contents), BLCKSZ);
-			if (!PageIsNew((Page) old.data))
-				PageSetLSN((Page) old.data, kept->image_lsn);
-			outcome = walredo_install_page(rel, forknum, blkno, found,
-										   old.data, &image_lsn);
-		}
-		else
-			outcome = walredo_restore_contents(rel, forknum, blkno, image_lsn,
-											   VARDATA(kept->old_contents),
-											   VARSIZE(kept->old_contents) -
-											   VARHDRSZ);
-	}
-	PG_FINALLY();
-	{
-		if (outcome != WALREDO_INSTALLED)
-			walredo_kept_forget(undo_id);
-	}
-	PG_END_TRY();
-	if (outcome != WALREDO_INSTALLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot undo repair %lld", (long long) id),
-				 outcome == WALREDO_INSTALL_PINNED ?
-				 errdetail("Another session uses the page all the time.") :
-				 errdetail("The page has been changed since.")));
-	if (kept->was_readable)
-		XLogFlush(image_lsn);
-	walredo_kept_finish(undo_id, kept->was_readable ? image_lsn :
-						InvalidXLogRecPtr);
-	if (kept->was_readable)
-		walredo_write_page(rel, forknum, blkno, image_lsn);
-	relation_close(rel, RowExclusiveLock);
-	return undo_id;
 }

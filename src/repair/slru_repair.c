@@ -46,7 +46,6 @@
 
 #include "access/slru.h"
 #include "access/xlog.h"
-#include "commands/dbcommands.h"
 #include "common/file_perm.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -54,8 +53,6 @@
 #include "repair/kept.h"
 #include "repair/slru_repair.h"
 #include "storage/fd.h"
-#include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #define SEGMENT_SIZE		(SLRU_PAGES_PER_SEGMENT * BLCKSZ)
@@ -412,14 +409,9 @@ make_bytea(const char *data, int size)
 static int64
 keep(SlruRepair *repair, const Segment *segment)
 {
-	WalredoKept kept = {0};
+	WalredoKept kept;
 
-	kept.started_at = GetCurrentTimestamp();
-	kept.role = GetUserNameFromId(GetUserId(), false);
-	kept.database = get_database_name(MyDatabaseId);
-	if (kept.database == NULL)
-		kept.database = "";
-	kept.tag = segment->tag;
+	walredo_kept_begin(&kept, &segment->tag);
 	kept.source = walredo_slru_source(repair->verification);
 	kept.rebuilt_lsn = segment->rebuilt_lsn;
 	if (segment->has_file)
