@@ -115,12 +115,24 @@ read_file(int fd, BlockNumber blkno, char *page)
 }
 
 void
+walredo_look_at_file(Relation rel, ForkNumber forknum, BlockNumber blkno,
+					 WalredoFoundBlock *found)
+{
+	int			fd = open_file(rel, forknum, blkno);
+
+	found->condition = WALREDO_BLOCK_IS_UNREADABLE;
+	found->error = NULL;
+	found->file_size = read_file(fd, blkno, found->page.data);
+	if (fd >= 0)
+		CloseTransientFile(fd);
+}
+
+void
 walredo_look_at_block(Relation rel, ForkNumber forknum, BlockNumber blkno,
 					  WalredoFoundBlock *found)
 {
 	LookAttempt work = {rel, forknum, blkno, 0, found->page.data};
 	ErrorData  *error;
-	int			fd;
 
 	found->file_size = 0;
 	found->error = NULL;
@@ -136,12 +148,8 @@ walredo_look_at_block(Relation rel, ForkNumber forknum, BlockNumber blkno,
 		found->condition = WALREDO_BLOCK_IS_READABLE;
 		return;
 	}
-	found->condition = WALREDO_BLOCK_IS_UNREADABLE;
+	walredo_look_at_file(rel, forknum, blkno, found);
 	found->error = error->message;
-	fd = open_file(rel, forknum, blkno);
-	found->file_size = read_file(fd, blkno, found->page.data);
-	if (fd >= 0)
-		CloseTransientFile(fd);
 }
 
 /* ----------------------------------------

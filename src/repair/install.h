@@ -60,6 +60,13 @@ extern void walredo_look_at_block(Relation rel, ForkNumber forknum,
 								  BlockNumber blkno, WalredoFoundBlock *found);
 
 /*
+ * Reads a block from its file, whatever is in shared buffers, as for a block that
+ * the server cannot read.  The relation must be locked.
+ */
+extern void walredo_look_at_file(Relation rel, ForkNumber forknum,
+								 BlockNumber blkno, WalredoFoundBlock *found);
+
+/*
  * Replaces a page, under a cleanup lock, if it is still what was found; but not
  * if the block was missing.  A full-page image of it is logged, as by
  * log_newpage_buffer(), so that standbys and later replay have it, too.

@@ -165,19 +165,19 @@ is_added(const Repair *repair, BlockNumber blkno,
 }
 
 /*
- * Replaces a block that was judged damaged; or one that was added, and of which
- * shared buffers still had the page, by that same page.
+ * Replaces a block that was judged damaged; or one whose page in shared buffers
+ * is sound, but not in the file, by that same page.  replaced is what is to be
+ * kept, or NULL if there is nothing.
  */
 static WalredoInstallOutcome
 replace_block(Repair *repair, BlockNumber blkno,
-			  const WalredoJudgement *judgement)
+			  const WalredoJudgement *judgement,
+			  const WalredoFoundBlock *replaced)
 {
 	const WalredoRepairFork *fork = &repair->fork;
 	ForkNumber	forknum = fork->verified.tag.forknum;
 	volatile WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
 	PGAlignedBlock image = judgement->image;
-	bool		nothing_lost = judgement->finding == WALREDO_FOUND_SOUND ||
-		is_added(repair, blkno, &judgement->found);
 	XLogRecPtr	image_lsn;
 	Relation	rel;
 	int64		id = 0;
@@ -190,10 +190,10 @@ replace_block(Repair *repair, BlockNumber blkno,
 		!PageIsNew((Page) image.data))
 		PageSetLSN((Page) image.data,
 				   Max(judgement->newest_lsn, judgement->page_lsn));
-	if (!nothing_lost)
+	if (replaced != NULL)
 		id = walredo_keep_page(fork, blkno, judgement->source,
 							   judgement->page_lsn, judgement->rebuilt_lsn,
-							   &judgement->found, image.data, 0);
+							   replaced, image.data, 0);
 	PG_TRY();
 	{
 		rel = walredo_repair_open(fork, RowExclusiveLock);
@@ -223,7 +223,7 @@ replace_block(Repair *repair, BlockNumber blkno,
 	PG_END_TRY();
 	if (id != 0 && outcome != WALREDO_INSTALLED)
 		walredo_kept_forget(id);
-	if (nothing_lost && outcome == WALREDO_INSTALLED)
+	if (id == 0 && outcome == WALREDO_INSTALLED)
 		repair->added_lsn = image_lsn;
 	return outcome;
 }
@@ -277,7 +277,10 @@ describe_replacement(Repair *repair, const WalredoJudgement *judgement,
 	if (was_added)
 		appendStringInfoString(&buf, "The block was missing.");
 	else if (judgement->finding == WALREDO_FOUND_SOUND)
-		appendStringInfoString(&buf, "The block was missing in the file, but it was in shared buffers.");
+	{
+		if (judgement->detail == NULL)
+			appendStringInfoString(&buf, "The block was missing in the file, but it was in shared buffers.");
+	}
 	else if (judgement->found.condition != WALREDO_BLOCK_IS_MISSING)
 		appendStringInfo(&buf, "%s%d bytes of the page %s.",
 						 buf.len > 0 ? " " : "",
@@ -287,6 +290,77 @@ describe_replacement(Repair *repair, const WalredoJudgement *judgement,
 	if (repair->is_index)
 		appendStringInfoString(&buf, " REINDEX makes the index anew, too.");
 	return buf.data;
+}
+
+/* Damage in the file of a page that is sound in shared buffers. */
+typedef struct FileDamage
+{
+	MemoryContext context;		/* of the detail */
+	char	   *detail;			/* NULL if there is none */
+} FileDamage;
+
+/* A WalredoVerifySink's report, and its end_fork. */
+static void
+note_file_damage(const WalredoVerifyResult *result, void *arg)
+{
+	FileDamage *damage = arg;
+
+	if (result->status == WALREDO_VERIFY_MISMATCH &&
+		result->damage == WALREDO_DAMAGE_DISK)
+		damage->detail = MemoryContextStrdup(damage->context, result->detail);
+}
+
+static void
+end_file_damage(bool keep_results, void *arg)
+{
+	FileDamage *damage = arg;
+
+	if (!keep_results)
+		damage->detail = NULL;
+}
+
+/*
+ * Is a page that is sound in shared buffers another one in its file, though it
+ * is clean, so that it is not going to be written?  If so, in_file is set to what
+ * is in the file, and the judgement to that the page in shared buffers takes its
+ * place.
+ */
+static bool
+differs_in_file(Repair *repair, BlockNumber blkno,
+				WalredoJudgement *judgement, WalredoFoundBlock *in_file)
+{
+	const WalredoRepairRequest *request = repair->fork.request;
+	WalredoVerifyFork fork = {
+		.relid = request->relid,
+		.forknum = request->forknum,
+		.blkno = blkno
+	};
+	WalredoVerifyOptions options = {
+		.directory = request->directory,
+		.from_disk = true
+	};
+	FileDamage	damage = {CurrentMemoryContext, NULL};
+	WalredoVerifySink sink = {note_file_damage, end_file_damage, &damage};
+	Relation	rel;
+
+	if (judgement->found.condition != WALREDO_BLOCK_IS_READABLE ||
+		request->lsn != InvalidXLogRecPtr)
+		return false;
+	walredo_verify_forks(&fork, 1, &options, &sink);
+	if (damage.detail == NULL)
+		return false;
+	rel = walredo_repair_open(&repair->fork, AccessShareLock);
+	if (rel == NULL)
+		return false;
+	walredo_look_at_file(rel, request->forknum, blkno, in_file);
+	relation_close(rel, AccessShareLock);
+	judgement->detail = damage.detail;
+	judgement->source = "shared buffers";
+	judgement->rebuilt_lsn = judgement->page_lsn;
+	judgement->image = judgement->found.page;
+	judgement->page_lsn = in_file->file_size < sizeof(PageHeaderData) ?
+		InvalidXLogRecPtr : PageGetLSN((Page) in_file->page.data);
+	return true;
 }
 
 static bool
@@ -313,9 +387,12 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 		(report_sound || has_broken_link(repair, blkno));
 	XLogRecPtr	last_lsn;
 	bool		was_added = false;
+	WalredoFoundBlock *in_file = palloc(sizeof(WalredoFoundBlock));
 
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
+		const WalredoFoundBlock *replaced = NULL;
+
 		CHECK_FOR_INTERRUPTS();
 		if (!walredo_judge_block(&repair->fork, blkno, judgement))
 			ereport(ERROR,
@@ -366,11 +443,21 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 						   BLCKSZ);
 					break;
 				}
+				if (differs_in_file(repair, blkno, judgement, in_file))
+				{
+					result.page_lsn = judgement->page_lsn;
+					result.rebuilt_lsn = judgement->rebuilt_lsn;
+					result.source = judgement->source;
+					replaced = in_file;
+					break;
+				}
 				result.status = WALREDO_REPAIR_OK;
 				if (report_sound)
 					report(repair, &result);
 				return;
 			case WALREDO_FOUND_DAMAGED:
+				if (!is_added(repair, blkno, &judgement->found))
+					replaced = &judgement->found;
 				break;
 		}
 
@@ -410,7 +497,7 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 				lock_against_changes(repair);
 			continue;
 		}
-		outcome = replace_block(repair, blkno, judgement);
+		outcome = replace_block(repair, blkno, judgement, replaced);
 		if (outcome == WALREDO_INSTALLED)
 		{
 			result.status = WALREDO_REPAIR_REPAIRED;
@@ -504,7 +591,7 @@ rescue_block(Repair *repair, BlockNumber blkno)
 		return;
 	judgement->finding = WALREDO_FOUND_SOUND;
 	judgement->image = judgement->found.page;
-	if (replace_block(repair, blkno, judgement) != WALREDO_INSTALLED)
+	if (replace_block(repair, blkno, judgement, NULL) != WALREDO_INSTALLED)
 		return;
 	result.status = WALREDO_REPAIR_REPAIRED;
 	result.page_lsn = PageGetLSN((Page) judgement->image.data);
@@ -579,7 +666,10 @@ repair_all(Repair *repair)
 		.forknum = request->forknum,
 		.blkno = InvalidBlockNumber
 	};
-	WalredoVerifyOptions options = {.directory = request->directory};
+	WalredoVerifyOptions options = {
+		.directory = request->directory,
+		.from_disk = true
+	};
 	DamagedBlocks damaged = {.list.context = CurrentMemoryContext};
 	WalredoBlockList *list = &damaged.list;
 	WalredoVerifySink sink = {note_result, end_results, &damaged};
