@@ -5,9 +5,11 @@
 # repair was tried on a standby; when the CRCs of kept files were not compared;
 # when undo did not compare the page's LSN, put half a page back only, or kept no
 # new page; with LSNs that were kept the wrong way round; when a repair that was
-# not finished could be undone; and when base images were taken although they were
-# older than WAL, or newer.
+# not finished could be undone; when base images were taken although they were
+# older than WAL, or newer; and when files were not read, while shared buffers had
+# the page.
 
+use Digest::MD5 qw(md5_hex);
 use WalredoSessions;
 use WalredoTest;
 
@@ -533,8 +535,6 @@ foreach my $segment (@used)
 		? qr/^0\|repairable\|t\|t\|base image and WAL\|/
 		: qr/^0\|unverifiable\|/,
 		"$name is lost, but there is a base");
-	my $known = $segment eq $used[0] ? '' : 'un';
-
 	rename "$archive/lost", "$archive/$segment" or die;
 }
 like(repair("'old', 'main', 0, base => '$base'"),
@@ -559,6 +559,24 @@ rename "$archive/$used[0]", "$archive/lost" or die;
 like(repair("$with_archive, dry_run => false, base => '$base'"),
 	qr/^0\|repaired\|t\|t\|base image and WAL\|/, 'repaired from a base and WAL');
 is(query('SELECT sum(i * j) FROM old'), $sum_old, '... rows are what they were');
+
+# A page that is damaged in its file, while it is right in shared buffers.
+query('SELECT count(*) FROM sound');
+query('CHECKPOINT');
+my $sound = path_of($node, 'postgres', 'sound');
+overwrite($sound, 4000, 'garbage');
+my $garbage = read_block($sound, 0);
+my $in_file = 'The page in the file has LSN \S+, and differs from the one in shared buffers, which has LSN \S+ and is not dirty\.';
+like(repair("'sound'$_"), qr/^0\|repairable\|t\|t\|shared buffers\|$in_file$/m, "found in the file: $_")
+  foreach '', ", 'main', 0";
+ok(read_block($sound, 0) eq $garbage, 'a dry run does not write');
+like(repair("'sound', dry_run => false"), qr/^0\|repaired\|t\|t\|shared buffers\|$in_file$/m, 'repaired in the file');
+ok(read_block($sound, 0) !~ /garbage/, '... which has the page');
+is( query(
+		q{SELECT md5(old_page) FROM walredo_repairs ORDER BY id DESC LIMIT 1}),
+	md5_hex($garbage),
+	'... and what was in it is kept');
+like(repair("'sound', 'main', 0"), qr/^0\|ok\|/, 'it is sound');
 
 # A file that the transaction has made.
 $node->append_conf('postgresql.conf', "wal_level = minimal\nmax_wal_senders = 0\narchive_mode = off");

@@ -430,6 +430,17 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 						 errdetail_internal("%s", judgement->detail)));
 				break;
 			case WALREDO_FOUND_UNKNOWN:
+
+				/* What is in a clean buffer was in the file before. */
+				if (differs_in_file(repair, blkno, judgement, in_file))
+				{
+					judgement->finding = WALREDO_FOUND_SOUND;
+					result.page_lsn = judgement->page_lsn;
+					result.rebuilt_lsn = judgement->rebuilt_lsn;
+					result.source = judgement->source;
+					replaced = in_file;
+					break;
+				}
 				result.status = WALREDO_REPAIR_UNVERIFIABLE;
 				report(repair, &result);
 				return;
