@@ -17,6 +17,7 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 use WalredoProcesses;
 use WalredoSessions;
 
@@ -204,10 +205,16 @@ is_gone($child, 'cancelled: the child is gone');
 
 # At several moments, in some of which both children are in use.
 my $cancelled = 0;
-for my $i (2 .. 15)
+start_both();
+run_query($session, 'RESET statement_timeout');
+my $began = time();
+run_query($session, $digest);
+my $milliseconds = 1000 * (time() - $began);
+for my $i (1 .. 14)
 {
 	start_both();
-	run_query($session, 'SET statement_timeout = ' . 10 * $i);
+	run_query($session,
+		'SET statement_timeout = ' . int(1 + $milliseconds * $i / 15));
 	$cancelled++ if (run_query($session, $digest))[1] =~ /ERROR:  57014/;
 }
 cmp_ok($cancelled, '>', 2, 'cancelled: at several moments');

@@ -229,12 +229,22 @@ sub end_session
 sub trace
 {
 	my ($pid, $output, @options) = @_;
-	my $run = IPC::Run::start([ 'strace', '-qq', '-o', $output, @options, '-p', $pid ],
-		'<', \undef, '>', '/dev/null', '2>', "$dir/strace.err");
 
-	wait_for { slurp_proc("/proc/$pid/status") =~ /^TracerPid:\s+[1-9]/m }
-	  or die 'not traced: ' . slurp_file("$dir/strace.err");
-	return $run;
+	foreach my $try (1 .. 3)
+	{
+		my $run = IPC::Run::start([ 'strace', '-qq', '-o', $output, @options, '-p', $pid ],
+			'<', \undef, '>', '/dev/null', '2>', "$dir/strace.err");
+		my $is_traced;
+
+		wait_for
+		{
+			$is_traced = slurp_proc("/proc/$pid/status") =~ /^TracerPid:\s+[1-9]/m;
+			$is_traced || !$run->pumpable;
+		};
+		return $run if $is_traced;
+		$run->kill_kill(grace => 1);
+	}
+	die 'not traced, ' . state_of($pid) . ': ' . slurp_file("$dir/strace.err");
 }
 
 sub may_trace
