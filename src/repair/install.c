@@ -12,11 +12,11 @@
  * copy that was judged.  Whoever changes a page and logs that sets its LSN
  * under the lock, so if it is equal, no WAL record has changed it since.
  *
- * If the server cannot read the page, RBM_ZERO_AND_CLEANUP_LOCK gives a buffer
- * of zeroes, which is locked before anybody else can look into it.  From there
+ * If the server cannot read the page, RBM_ZERO_AND_LOCK gives a buffer of
+ * zeroes, which is locked before anybody else can look into it.  From there
  * on nothing may fail before the page is in, because the zeroes would stay and
  * be taken for an empty page.  So all that can fail is done before.  A buffer
- * that is not empty was made valid by somebody else, and is left alone.  The
+ * that somebody else has made valid is left alone.  The
  * block in the file is looked at once more: had the page been changed since it
  * was judged, it would have been in a valid buffer and written before it was
  * evicted, so the server could read it now.  Then it is put into the buffer, as
@@ -34,12 +34,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "access/rmgr.h"
+#include "access/visibilitymap.h"
 #include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
+#include "executor/instrument.h"
 #include "page/current.h"
+#include "page/verify_compare.h"
 #include "repair/install.h"
 #include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
@@ -157,40 +161,75 @@ walredo_look_at_block(Relation rel, ForkNumber forknum, BlockNumber blkno,
  * ----------------------------------------
  */
 
-static bool
-is_all_zero(const char *page)
-{
-	return page[0] == 0 && memcmp(page, page + 1, BLCKSZ - 1) == 0;
-}
-
 /*
- * Locks a buffer for cleanup.  False if another session has kept a pin on it
- * all the time.  LockBufferForCleanup() is not used, because it may wait for
- * ever, and because only one session may wait in it.
+ * Reads a page, and locks it for cleanup.  InvalidBuffer if other sessions have
+ * had pins on it all the time.  LockBufferForCleanup() is not used, because it
+ * may wait for ever, and because only one session may wait in it.  No pin is
+ * kept while waiting, as others may be waiting for it.
  */
-static bool
-lock_for_cleanup(Buffer buffer)
+static Buffer
+read_for_cleanup(Relation rel, ForkNumber forknum, BlockNumber blkno)
 {
 	for (int waited = 0; waited < PIN_WAIT_MS; waited += PIN_DELAY_MS)
 	{
+		Buffer		buffer = ReadBufferExtended(rel, forknum, blkno,
+												RBM_NORMAL, NULL);
+
 		if (ConditionalLockBufferForCleanup(buffer))
-			return true;
+			return buffer;
+		ReleaseBuffer(buffer);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 PIN_DELAY_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	return false;
+	return InvalidBuffer;
 }
 
-/* Puts an image into a buffer that is locked, and logs it. */
+/*
+ * Pins the page of the visibility map that has the bits of a heap page, if an
+ * image of that page does not say that all rows are visible; else returns
+ * InvalidBuffer.  A bit that is set without the heap page's saying so would
+ * never be cleared again, and rows would be missing, or wrong, in index-only
+ * scans.
+ */
+static Buffer
+pin_map(Relation rel, ForkNumber forknum, BlockNumber blkno, const char *image)
+{
+	Buffer		buffer = InvalidBuffer;
+
+	if (forknum == MAIN_FORKNUM &&
+		walredo_mask_of_relation(rel) == RM_HEAP_ID &&
+		(PageIsNew((Page) image) || !PageIsAllVisible((Page) image)))
+		(void) visibilitymap_get_status(rel, blkno, &buffer);
+	return buffer;
+}
+
+/* Clears and logs the bits of a heap page; in a critical section. */
+static void
+clear_map(Relation rel, BlockNumber blkno, Buffer map)
+{
+	if (!BufferIsValid(map) ||
+		!visibilitymap_clear(rel, blkno, map, VISIBILITYMAP_VALID_BITS))
+		return;
+	LockBuffer(map, BUFFER_LOCK_EXCLUSIVE);
+	(void) log_newpage_buffer(map, false);
+	LockBuffer(map, BUFFER_LOCK_UNLOCK);
+}
+
+/*
+ * Puts an image into a buffer that is locked, and logs it.  map is what
+ * pin_map() has returned.
+ */
 static XLogRecPtr
-replace_page(Buffer buffer, const char *image)
+replace_page(Relation rel, BlockNumber blkno, Buffer buffer,
+			 const char *image, Buffer map)
 {
 	XLogRecPtr	lsn;
 
 	START_CRIT_SECTION();
+	clear_map(rel, blkno, map);
 	memcpy(BufferGetPage(buffer), image, BLCKSZ);
 	MarkBufferDirty(buffer);
 	lsn = log_newpage_buffer(buffer, false);
@@ -204,22 +243,24 @@ install_over_page(Relation rel, ForkNumber forknum, BlockNumber blkno,
 				  const WalredoFoundBlock *found, const char *image,
 				  XLogRecPtr *image_lsn)
 {
-	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
-											NULL);
+	WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
+	Buffer		map = pin_map(rel, forknum, blkno, image);
+	Buffer		buffer = read_for_cleanup(rel, forknum, blkno);
 
-	if (!lock_for_cleanup(buffer))
+	if (!BufferIsValid(buffer))
+		outcome = WALREDO_INSTALL_PINNED;
+	else
 	{
-		ReleaseBuffer(buffer);
-		return WALREDO_INSTALL_PINNED;
-	}
-	if (memcmp(BufferGetPage(buffer), found->page.data, BLCKSZ) != 0)
-	{
+		if (memcmp(BufferGetPage(buffer), found->page.data, BLCKSZ) == 0)
+		{
+			*image_lsn = replace_page(rel, blkno, buffer, image, map);
+			outcome = WALREDO_INSTALLED;
+		}
 		UnlockReleaseBuffer(buffer);
-		return WALREDO_INSTALL_CHANGED;
 	}
-	*image_lsn = replace_page(buffer, image);
-	UnlockReleaseBuffer(buffer);
-	return WALREDO_INSTALLED;
+	if (BufferIsValid(map))
+		ReleaseBuffer(map);
+	return outcome;
 }
 
 /* walredo_install_page() for a page that the server cannot read. */
@@ -230,18 +271,26 @@ install_over_damage(Relation rel, ForkNumber forknum, BlockNumber blkno,
 {
 	WalredoInstallOutcome outcome = WALREDO_INSTALLED;
 	PGAlignedBlock file;
+	int64		num_hits;
 	Buffer		buffer;
+	Buffer		map;
 	Page		page;
 	int			fd;
 
 	/* It may have been truncated away, and must not be added again. */
 	if (blkno >= RelationGetNumberOfBlocksInFork(rel, forknum))
 		return WALREDO_INSTALL_CHANGED;
+	map = pin_map(rel, forknum, blkno, image);
 	fd = open_file(rel, forknum, blkno);
-	buffer = ReadBufferExtended(rel, forknum, blkno,
-								RBM_ZERO_AND_CLEANUP_LOCK, NULL);
+
+	/*
+	 * RBM_ZERO_AND_CLEANUP_LOCK would wait for pins without end if somebody
+	 * has made the buffer valid.  If nobody has, both modes are the same.
+	 */
+	num_hits = pgBufferUsage.shared_blks_hit;
+	buffer = ReadBufferExtended(rel, forknum, blkno, RBM_ZERO_AND_LOCK, NULL);
 	page = BufferGetPage(buffer);
-	if (!is_all_zero(page))
+	if (pgBufferUsage.shared_blks_hit != num_hits)
 		outcome = WALREDO_INSTALL_CHANGED;
 	else if (read_file(fd, blkno, file.data) == BLCKSZ &&
 			 (found->file_size < BLCKSZ ||
@@ -252,8 +301,10 @@ install_over_damage(Relation rel, ForkNumber forknum, BlockNumber blkno,
 		outcome = WALREDO_INSTALL_CHANGED;
 	}
 	else
-		*image_lsn = replace_page(buffer, image);
+		*image_lsn = replace_page(rel, blkno, buffer, image, map);
 	UnlockReleaseBuffer(buffer);
+	if (BufferIsValid(map))
+		ReleaseBuffer(map);
 	if (fd >= 0)
 		CloseTransientFile(fd);
 	return outcome;
@@ -298,13 +349,28 @@ walredo_wait_for_all(void)
 	WaitForProcSignalBarrier(generation);
 }
 
+/* Clears the bits of a heap page in the visibility map, if need be. */
+static void
+forget_visibility(Relation rel, ForkNumber forknum, BlockNumber blkno,
+				  const char *image)
+{
+	Buffer		map = pin_map(rel, forknum, blkno, image);
+
+	if (!BufferIsValid(map))
+		return;
+	START_CRIT_SECTION();
+	clear_map(rel, blkno, map);
+	END_CRIT_SECTION();
+	ReleaseBuffer(map);
+}
+
 void
 walredo_add_block(Relation rel, ForkNumber forknum, BlockNumber blkno,
 				  const char *image)
 {
 	SMgrRelation smgr = RelationGetSmgr(rel);
-	PGAlignedBlock page;
-	PGAlignedBlock zero;
+	PGIOAlignedBlock page;
+	PGIOAlignedBlock zero;
 	BlockNumber nblocks;
 
 	memset(zero.data, 0, BLCKSZ);
@@ -318,6 +384,8 @@ walredo_add_block(Relation rel, ForkNumber forknum, BlockNumber blkno,
 	while (nblocks <= blkno)
 	{
 		CHECK_FOR_INTERRUPTS();
+		forget_visibility(rel, forknum, nblocks,
+						  nblocks == blkno ? image : zero.data);
 		smgrextend(smgr, forknum, nblocks,
 				   nblocks == blkno ? page.data : zero.data, false);
 
@@ -338,15 +406,11 @@ walredo_restore_contents(Relation rel, ForkNumber forknum, BlockNumber blkno,
 						 XLogRecPtr image_lsn, const char *contents,
 						 Size size)
 {
-	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
-											NULL);
-	PGAlignedBlock block;
+	Buffer		buffer = read_for_cleanup(rel, forknum, blkno);
+	PGIOAlignedBlock block;
 
-	if (!lock_for_cleanup(buffer))
-	{
-		ReleaseBuffer(buffer);
+	if (!BufferIsValid(buffer))
 		return WALREDO_INSTALL_PINNED;
-	}
 	if (PageGetLSN(BufferGetPage(buffer)) != image_lsn)
 	{
 		UnlockReleaseBuffer(buffer);
@@ -356,9 +420,9 @@ walredo_restore_contents(Relation rel, ForkNumber forknum, BlockNumber blkno,
 	/*
 	 * Write the page first, so that the buffer is clean and is not written
 	 * over the contents later.  Then make the buffer one whose page has not
-	 * been read, as after a read that has failed.  Who waits for the lock
-	 * with a pin still finds the page in it, which is right, and can only
-	 * bring it back.
+	 * been read, as after a read that has failed.  The relation is locked, so
+	 * nobody else has a pin, or gets one, and could change a page that is not
+	 * valid any more.
 	 */
 	FlushOneBuffer(buffer);
 	memcpy(block.data, BufferGetPage(buffer), BLCKSZ);

@@ -60,8 +60,8 @@ extern void walredo_look_at_block(Relation rel, ForkNumber forknum,
 								  BlockNumber blkno, WalredoFoundBlock *found);
 
 /*
- * Reads a block from its file, whatever is in shared buffers, as for a block that
- * the server cannot read.  The relation must be locked.
+ * Reads a block from its file, whatever is in shared buffers, as for a block
+ * that the server cannot read.  The relation must be locked.
  */
 extern void walredo_look_at_file(Relation rel, ForkNumber forknum,
 								 BlockNumber blkno, WalredoFoundBlock *found);
@@ -73,11 +73,16 @@ extern void walredo_look_at_file(Relation rel, ForkNumber forknum,
  * *image_lsn is set to the end LSN of that record, which is then also the LSN
  * of the page, unless it is all zeroes.  WAL is not flushed up to there.
  *
+ * The bits of a heap page in the visibility map are cleared, and logged, too,
+ * if the image does not say that all of its rows are visible.
+ *
  * The relation must be locked, so that it cannot be truncated.  image has
  * BLCKSZ bytes.  A page that the server could read and that is what was found,
  * byte by byte, has not been changed by a WAL record since; one that it could
  * not read has not been changed, either, as long as it cannot.  So image must
- * have all changes that WAL had when the block was looked at.
+ * have all changes that WAL had when the block was looked at.  But a record may
+ * have cleared bits of a visibility map that were clear already, so for one,
+ * the relation must have been locked against changes before that.
  *
  * Others wait for the lock no longer than it takes to copy the page and to
  * insert the record.  ERROR only before anything was changed.
@@ -118,7 +123,7 @@ extern void walredo_wait_for_all(void);
  * Puts back what was in the file of a block that the server could not read, if
  * its page is still the one that was installed, with image_lsn.  size is that
  * of the contents, up to BLCKSZ.  This is not logged, and the server cannot
- * read the block again.
+ * read the block again.  The relation must be locked in AccessExclusiveLock.
  */
 extern WalredoInstallOutcome walredo_restore_contents(Relation rel,
 													  ForkNumber forknum,

@@ -422,7 +422,8 @@ judge_base(const WalredoRepairFork *fork, const RebuildAttempt *rebuilt,
 		judgement->finding != WALREDO_FOUND_DAMAGED)
 		return;
 	base_lsn = PageGetLSN((Page) VARDATA(rebuilt->base.image));
-	if (base_lsn == fork->request->lsn || base_lsn == judgement->page_lsn)
+	if (base_lsn == fork->request->lsn ||
+		(base_lsn == judgement->page_lsn && rebuilt->page.num_records == 0))
 		return;
 	if (fork->peer != NULL)
 		base_lsn = Max(base_lsn, walredo_peer_redo_lsn(fork->peer));
@@ -455,6 +456,21 @@ judge_image(BlockNumber blkno, WalredoJudgement *judgement)
 								 judgement->detail ? judgement->detail : "");
 }
 
+/*
+ * Is a heap page marked as all-visible, and not what is to take its place?
+ * Without checksums, VACUUM marks it without a new LSN, so that it may just
+ * have done so.
+ */
+static bool
+has_lost_flag(const WalredoRepairFork *fork, const WalredoJudgement *judgement)
+{
+	return fork->verified.rmid == RM_HEAP_ID &&
+		fork->verified.tag.forknum == MAIN_FORKNUM &&
+		judgement->found.condition == WALREDO_BLOCK_IS_READABLE &&
+		PageIsAllVisible((Page) judgement->found.page.data) &&
+		!PageIsAllVisible((Page) judgement->image.data);
+}
+
 /* Is damage, if it is found, to be made sure of by another look? */
 static bool
 is_doubtful(const WalredoRepairFork *fork, const WalredoJudgement *judgement)
@@ -471,15 +487,8 @@ is_doubtful(const WalredoRepairFork *fork, const WalredoJudgement *judgement)
 			break;
 	}
 
-	/*
-	 * Without checksums, VACUUM marks a heap page as all-visible without a
-	 * new LSN.  The page must not lose that while the visibility map has it.
-	 */
-	if (fork->verified.rmid == RM_HEAP_ID &&
-		PageIsAllVisible((Page) found->page.data) &&
-		!PageIsAllVisible((Page) judgement->image.data))
-		return true;
-	return fork->verified.tag.forknum == VISIBILITYMAP_FORKNUM ||
+	return has_lost_flag(fork, judgement) ||
+		fork->verified.tag.forknum == VISIBILITYMAP_FORKNUM ||
 		walredo_is_unlogged_page(fork->verified.tag.forknum,
 								 found->page.data);
 }
@@ -633,8 +642,9 @@ walredo_judge_block(const WalredoRepairFork *fork, BlockNumber blkno,
 			(doubted != NULL && is_same(doubted, &judgement->found)))
 			return true;
 
-		/* The verification has seen it, too. */
-		if (from_all && !was_cut_off(fork, blkno, judgement))
+		/* The verification has seen it, too; but not what VACUUM did since. */
+		if (from_all && !has_lost_flag(fork, judgement) &&
+			!was_cut_off(fork, blkno, judgement))
 			return true;
 		if (doubted == NULL)
 			doubted = palloc(sizeof(WalredoFoundBlock));

@@ -46,6 +46,7 @@
 #include "repair/undo.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "storage/smgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -53,6 +54,9 @@
 
 /* How often a block is judged again because it has changed meanwhile. */
 #define MAX_ATTEMPTS		10
+
+/* The longest wait for a lock that others have to wait behind. */
+#define MAX_LOCK_WAIT_MS	900
 
 /* If more blocks than this are damaged, all are rebuilt together. */
 #define MAX_SINGLE_BLOCKS	16
@@ -189,7 +193,10 @@ replace_block(Repair *repair, BlockNumber blkno,
 	if (fork->request->lsn != InvalidXLogRecPtr &&
 		!PageIsNew((Page) image.data))
 		PageSetLSN((Page) image.data,
-				   Max(judgement->newest_lsn, judgement->page_lsn));
+				   judgement->found.condition == WALREDO_BLOCK_IS_READABLE &&
+				   judgement->page_lsn <= GetXLogInsertRecPtr() ?
+				   Max(judgement->newest_lsn, judgement->page_lsn) :
+				   judgement->newest_lsn);
 	if (replaced != NULL)
 		id = walredo_keep_page(fork, blkno, judgement->source,
 							   judgement->page_lsn, judgement->rebuilt_lsn,
@@ -230,12 +237,25 @@ replace_block(Repair *repair, BlockNumber blkno,
 
 /*
  * Keeps others from changing the relation until the repair has ended, and lets
- * them close files that were removed.
+ * them close files that were removed.  Who wants to change it has to wait while
+ * we wait for the lock, so we do not wait for long: ERROR 55P03.
  */
 static void
 lock_against_changes(Repair *repair)
 {
-	LockRelationOid(repair->fork.verified.relid, ExclusiveLock);
+	int			save_lock_timeout = LockTimeout;
+
+	PG_TRY();
+	{
+		if (LockTimeout == 0 || LockTimeout > MAX_LOCK_WAIT_MS)
+			LockTimeout = MAX_LOCK_WAIT_MS;
+		LockRelationOid(repair->fork.verified.relid, ExclusiveLock);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = save_lock_timeout;
+	}
+	PG_END_TRY();
 	repair->is_locked = true;
 	walredo_wait_for_all();
 }
@@ -252,12 +272,18 @@ add_block(Repair *repair, BlockNumber blkno,
 		return;
 	if (repair->added_id == 0)
 	{
-		repair->added_id =
-			walredo_keep_page(fork, blkno,
-							  "blocks that were missing were added",
-							  InvalidXLogRecPtr, InvalidXLogRecPtr, NULL, NULL,
-							  0);
+		WalredoFoundBlock *rest = palloc(sizeof(WalredoFoundBlock));
+
+		/* The file may end within a block. */
 		repair->first_added = judgement->found.nblocks;
+		walredo_look_at_file(rel, fork->verified.tag.forknum,
+							 repair->first_added, rest);
+		repair->added_id =
+			walredo_keep_page(fork, repair->first_added,
+							  "blocks that were missing were added",
+							  InvalidXLogRecPtr, InvalidXLogRecPtr,
+							  rest->file_size > 0 ? rest : NULL, NULL, 0);
+		pfree(rest);
 	}
 	walredo_add_block(rel, fork->verified.tag.forknum, blkno,
 					  judgement->image.data);
@@ -321,9 +347,9 @@ end_file_damage(bool keep_results, void *arg)
 
 /*
  * Is a page that is sound in shared buffers another one in its file, though it
- * is clean, so that it is not going to be written?  If so, in_file is set to what
- * is in the file, and the judgement to that the page in shared buffers takes its
- * place.
+ * is clean, so that it is not going to be written?  If so, in_file is set to
+ * what is in the file, and the judgement to that the page in shared buffers
+ * takes its place.
  */
 static bool
 differs_in_file(Repair *repair, BlockNumber blkno,
@@ -431,8 +457,13 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 				break;
 			case WALREDO_FOUND_UNKNOWN:
 
-				/* What is in a clean buffer was in the file before. */
-				if (differs_in_file(repair, blkno, judgement, in_file))
+				/*
+				 * What is in a clean buffer was in the file before, and the
+				 * server would not accept what is there now.
+				 */
+				if (differs_in_file(repair, blkno, judgement, in_file) &&
+					(in_file->file_size < BLCKSZ ||
+					 !walredo_page_is_verified(in_file->page.data, blkno)))
 				{
 					judgement->finding = WALREDO_FOUND_SOUND;
 					result.page_lsn = judgement->page_lsn;
@@ -442,6 +473,7 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 					break;
 				}
 				result.status = WALREDO_REPAIR_UNVERIFIABLE;
+				result.detail = judgement->detail;
 				report(repair, &result);
 				return;
 			case WALREDO_FOUND_SOUND:
@@ -495,6 +527,17 @@ repair_block(Repair *repair, BlockNumber blkno, bool report_sound)
 			result.status = WALREDO_REPAIR_REPAIRABLE;
 			report(repair, &result);
 			return;
+		}
+
+		/*
+		 * To clear a bit of the visibility map that is clear already changes
+		 * nothing in its page.  So it is not known whether a bit that should
+		 * be set still should, unless the table is not changed meanwhile.
+		 */
+		if (request->forknum == VISIBILITYMAP_FORKNUM && !repair->is_locked)
+		{
+			lock_against_changes(repair);
+			continue;
 		}
 		if (judgement->found.condition == WALREDO_BLOCK_IS_MISSING)
 		{

@@ -286,7 +286,6 @@ make_file(const Segment *segment)
 				(errcode_for_file_access(),
 				 errmsg("could not link file \"%s\": %m", segment->path)));
 	(void) CloseTransientFile(fd);
-	fsync_fname(directory, true);
 	return is_made;
 }
 
@@ -458,13 +457,15 @@ repair_segment(SlruRepair *repair, Segment *segment)
 
 	/* A cancel request must wait until it is certain that all is well. */
 	segment->last = segment->first + count - 1;
-	HOLD_INTERRUPTS();
+	HOLD_CANCEL_INTERRUPTS();
 	for (int i = 0; i < MAX_LATER_LOOKS; i++)
 	{
 		if (!write_later_changes(repair, segment))
 			break;
 	}
-	RESUME_INTERRUPTS();
+	RESUME_CANCEL_INTERRUPTS();
+	if (!segment->has_file)
+		fsync_fname(walredo_slru_directory(segment->tag.kind), true);
 	return count;
 }
 

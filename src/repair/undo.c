@@ -141,7 +141,9 @@ walredo_repair_undo(int64 id)
 	BlockNumber blkno = (BlockNumber) kept->tag.number;
 	ForkNumber	forknum = kept->tag.forknum;
 	volatile WalredoInstallOutcome outcome = WALREDO_INSTALL_CHANGED;
-	Relation	rel = walredo_repair_open(&fork, RowExclusiveLock);
+	LOCKMODE	lockmode = kept->was_readable ? RowExclusiveLock :
+		AccessExclusiveLock;
+	Relation	rel = walredo_repair_open(&fork, lockmode);
 	XLogRecPtr	image_lsn = kept->image_lsn;
 	PGAlignedBlock old;
 	int64		undo_id;
@@ -195,6 +197,6 @@ walredo_repair_undo(int64 id)
 						InvalidXLogRecPtr);
 	if (kept->was_readable)
 		walredo_write_page(rel, forknum, blkno, image_lsn);
-	relation_close(rel, RowExclusiveLock);
+	relation_close(rel, lockmode);
 	return undo_id;
 }
