@@ -549,6 +549,13 @@ while ($done < $kills && !@faults)
 
 		last if $done++ >= $kills;
 		my $what = eval { break_off($damage, $victim) };
+		if (!defined $what && $@ =~ /^not traced, gone/)
+		{
+			# The session has ended, as the server began anew once more.
+			wait_for { system("pg_isready -q -h @{[$node->host]} -p @{[$node->port]}") == 0 };
+			$count{'session lost'}++;
+			next;
+		}
 		if (!defined $what)
 		{
 			push @faults, "$damage->{kind}, $victim: $@";
