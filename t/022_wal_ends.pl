@@ -275,7 +275,8 @@ SQL
 
 	# If the gap is there from the start, nothing is read before it.
 	my $scan = scan('0/0', $open_end);
-	is($scan->{from}, $left_lsn, 'WAL begins later from now on');
+	cmp_ok(lsn_to_int($scan->{from}), '>=', lsn_to_int($left_lsn),
+		'WAL begins later from now on');
 	is_deeply([ @{ $scan->{lines} }[ 0 .. $#after ] ], \@after, '... with the same records');
 }
 

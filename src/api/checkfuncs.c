@@ -480,7 +480,13 @@ verify_relations(Check *check, List *relids, XLogRecPtr since)
 	WalredoVerifyOptions options = {
 		.directory = check->directory,
 		.since = since,
-		.from_disk = check->from_disk
+
+		/*
+		 * A page that was written and lost is right in shared buffers for
+		 * some time.  Once it is read again, and changed, its next image
+		 * hides that.  So see what is in the file now.
+		 */
+		.from_disk = check->from_disk || since != InvalidXLogRecPtr
 	};
 	TupleDesc	tupdesc = CreateTemplateTupleDesc(NUM_RESULT_COLUMNS);
 	WalredoVerifyFork *forks;
@@ -649,6 +655,7 @@ typedef struct SeenBlock
 	XLogRecPtr	seen_lsn;		/* it was damaged at this LSN */
 
 	bool		has_result;
+	bool		fork_is_bad;	/* nothing is known of the block */
 	WalredoVerifyResult result;
 	MemoryContext context;		/* of its detail */
 } SeenBlock;
@@ -659,6 +666,9 @@ keep_seen(const WalredoVerifyResult *result, void *arg)
 {
 	SeenBlock  *block = arg;
 
+	if (!BlockNumberIsValid(result->blkno) &&
+		result->status != WALREDO_VERIFY_OK)
+		block->fork_is_bad = true;
 	if (block->is_fork != !BlockNumberIsValid(result->blkno))
 		return;
 	block->has_result = true;
@@ -745,6 +755,8 @@ look_again(Check *check, SeenBlock *block)
 
 	if (is_there(block->fork.relid))
 		walredo_verify_forks(&block->fork, 1, &options, &sink);
+	if (!block->has_result && block->fork_is_bad)
+		return;
 	if (!block->has_result || block->result.status == WALREDO_VERIFY_OK)
 		record_sound(check, block);
 	else if (block->result.status == WALREDO_VERIFY_MISMATCH)

@@ -142,31 +142,36 @@ is_dirty(Buffer buffer)
  * for hint bits, which makes the buffer dirty, and nobody writes it before
  * that. So if hint bits are set, and the page is written, while we read the
  * file, we may get a torn page, whose checksum is wrong.  As pg_basebackup
- * does, read it once more then.
+ * does, read it once more then.  If the buffer has become dirty, what was read
+ * does not count.
  */
 bool
 walredo_copy_live_and_disk(Relation rel, ForkNumber forknum,
 						   BlockNumber blkno, BufferAccessStrategy strategy,
-						   char *page, PGIOAlignedBlock *disk)
+						   char *page, PGIOAlignedBlock *disk,
+						   bool *bad_checksum)
 {
 	int64		num_hits = pgBufferUsage.shared_blks_hit;
 	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
 											strategy);
 	bool		has_disk = false;
+	bool		is_right = false;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if (pgBufferUsage.shared_blks_hit != num_hits)
 	{
-		for (int i = 0; i < 2 && !is_dirty(buffer); i++)
+		for (int i = 0; i < 2 && !is_right && !is_dirty(buffer); i++)
 		{
 			smgrread(RelationGetSmgr(rel), forknum, blkno, disk->data);
-			has_disk = true;
-			if (has_checksum(disk->data, blkno))
-				break;
+			is_right = has_checksum(disk->data, blkno);
+			has_disk = is_right || !is_dirty(buffer);
 		}
+		if (!is_right && is_dirty(buffer))
+			has_disk = false;
 	}
 	copy_buffer(buffer, page);
 	UnlockReleaseBuffer(buffer);
+	*bad_checksum = has_disk && !is_right;
 	return has_disk;
 }
 

@@ -74,11 +74,13 @@ extern void walredo_copy_live_page(Relation rel, ForkNumber forknum,
  * The same, and reads the page from its file as well, into disk, if the page in
  * shared buffers is clean, and was not read from the file just now, so that the
  * two could differ.  Returns whether it has.  What is in the file may lack bits
- * that are changed without being logged, or have more of them.
+ * that are changed without being logged, or have more of them.  *bad_checksum
+ * is set if what is in the file has a wrong checksum.
  */
 extern bool walredo_copy_live_and_disk(Relation rel, ForkNumber forknum,
 									   BlockNumber blkno,
 									   BufferAccessStrategy strategy,
-									   char *page, PGIOAlignedBlock *disk);
+									   char *page, PGIOAlignedBlock *disk,
+									   bool *bad_checksum);
 
 #endif							/* WALREDO_PAGE_CURRENT_H */

@@ -580,6 +580,11 @@ make_room(LinkCheck *check)
 			if (check->pages->members + check->forks->members <
 				check->max_entries / 2)
 				break;
+			if (check->share.mask == PG_UINT32_MAX)
+				ereport(ERROR,
+						(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						 errmsg("pages of too many relations take more memory than maintenance_work_mem"),
+						 errhint("Increase maintenance_work_mem.")));
 			if (check->num_shares == check->max_shares)
 			{
 				check->max_shares *= 2;
@@ -600,6 +605,20 @@ make_room(LinkCheck *check)
 				pagelink_delete_item(check->pages, page);
 		}
 		CHECK_FOR_INTERRUPTS();
+	}
+
+	/* Forks of which no page is left. */
+	if (check->num_forks > 0)
+		memset(exists, 0, check->num_forks * sizeof(bool));
+	pagelink_start_iterate(check->pages, &pages);
+	while ((page = pagelink_iterate(check->pages, &pages)) != NULL)
+		exists[page->key.fork] = true;
+	forget_last_forks(check);
+	linkfork_start_iterate(check->forks, &forks);
+	while ((fork = linkfork_iterate(check->forks, &forks)) != NULL)
+	{
+		if (!exists[fork->number])
+			linkfork_delete_item(check->forks, fork);
 	}
 	pfree(hashes);
 	pfree(exists);

@@ -111,6 +111,12 @@ typedef struct WalredoBlockCheck
 	bytea	   *buffered;
 
 	/*
+	 * Is the page in shared buffers clean, and its checksum wrong in the
+	 * file?
+	 */
+	bool		bad_checksum;
+
+	/*
 	 * The LSN as of which the block is rebuilt when WAL is read on, in states
 	 * CHANGED and MISSING: see limit_of_block().
 	 */

@@ -226,6 +226,7 @@ typedef struct ReadAttempt
 	char	   *page;			/* BLCKSZ bytes, to which it is copied */
 	PGIOAlignedBlock *disk;		/* for the page in the file, or NULL */
 	bool		has_disk;		/* it has been read */
+	bool		bad_checksum;	/* ... and its checksum is wrong */
 } ReadAttempt;
 
 static void
@@ -238,7 +239,8 @@ copy_live_page(void *arg)
 			walredo_copy_live_and_disk(work->check->rel,
 									   work->check->fork->tag.forknum,
 									   work->blkno, work->check->strategy,
-									   work->page, work->disk);
+									   work->page, work->disk,
+									   &work->bad_checksum);
 	else
 		walredo_copy_live_page(work->check->rel, work->check->fork->tag.forknum,
 							   work->blkno, work->check->strategy, work->page);
@@ -290,6 +292,7 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 		return false;
 	}
 	block->result.page_lsn = PageGetLSN((Page) page);
+	block->bad_checksum = work.bad_checksum;
 	if (work.has_disk && memcmp(page, disk.data, BLCKSZ) != 0)
 		keep_disk_page(check, block, page, disk.data);
 	return true;
@@ -966,6 +969,10 @@ compare_disk(ForkCheck *check)
 		XLogRecPtr	disk_lsn;
 		XLogRecPtr	buffer_lsn;
 
+		if (block->bad_checksum && block->state == WALREDO_BLOCK_HAS_RESULT &&
+			block->result.status != WALREDO_VERIFY_MISMATCH)
+			walredo_block_set_damage(block, WALREDO_DAMAGE_DISK,
+									 "The page in the file has a wrong checksum. The one in shared buffers is not dirty.");
 		if (block->disk == NULL || block->state != WALREDO_BLOCK_HAS_RESULT ||
 			block->result.status == WALREDO_VERIFY_MISMATCH)
 			continue;
