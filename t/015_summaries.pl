@@ -267,7 +267,10 @@ unlike($err, qr/WAL summaries/, '... and summaries are not asked');
 # They are not read
 #
 
-my $victim = "$wal/$expected[2]";
+# One that is used as far as that: a segment may end early, where WAL was switched.
+my ($changed) =
+  grep { substr(slurp_file("$wal/$_"), 390_000, 10_000) =~ /[^\0]/ } @expected[ 1 .. $#expected ];
+my $victim = "$wal/$changed";
 my $bytes = slurp_file($victim);
 overwrite($victim, 300_000, "\xFF" x 100_000);
 like((page_at($cold, $lsn))[0],
@@ -280,7 +283,7 @@ is(join(' ', page_at($cold, $lsn)),
 	"$page @all", 'a segment that is ruled out is not read');
 overwrite($victim, 300_000, substr $bytes, 300_000, 100_000);
 is( join(' ', page_at($cold, $lsn)),
-	join(' ', $page, grep { $_ ne $expected[2] } @all),
+	join(' ', $page, grep { $_ ne $changed } @all),
 	'a segment that was written to later is read');
 utime undef, undef, glob "$summaries/*.summary";
 
@@ -291,7 +294,7 @@ utime undef, undef, glob "$summaries/*.summary";
 
 # The summary of the victim, and the segments of which nothing is in it.
 my %ranges = ranges();
-my $at = hex(substr $expected[2], -8) * $segment_size;
+my $at = hex(substr $changed, -8) * $segment_size;
 my ($summary) =
   grep { $ranges{$_}[0] <= $at && $ranges{$_}[1] > $at } keys %ranges;
 my @others = grep {
