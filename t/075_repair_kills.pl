@@ -239,7 +239,7 @@ sub trace
 		wait_for
 		{
 			$is_traced = slurp_proc("/proc/$pid/status") =~ /^TracerPid:\s+[1-9]/m;
-			$is_traced || !$run->pumpable;
+			$is_traced || state_of($pid) =~ /^(?:gone|Z|X)$/;
 		};
 		return $run if $is_traced;
 		$run->kill_kill(grace => 1);
