@@ -549,7 +549,7 @@ while ($done < $kills && !@faults)
 
 		last if $done++ >= $kills;
 		my $what = eval { break_off($damage, $victim) };
-		if (!defined $what && $@ =~ /^not traced, gone/)
+		if (!defined $what && $@ =~ /^not traced, (?:gone|Z|X)/)
 		{
 			# The session has ended, as the server began anew once more.
 			wait_for { system("pg_isready -q -h @{[$node->host]} -p @{[$node->port]}") == 0 };
