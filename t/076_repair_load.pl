@@ -41,15 +41,17 @@ my $clients = 4;
 my $rows = 20_000;
 my $quiet = 400;
 
+# WAL has to have all pages to the end, also those that no client changes.
+my $keep = 2048 + 40 * $seconds;
 my $node = wal_server(
 	'repair_load',
 	extra => ['--data-checksums'],
-	conf => <<'CONF');
+	conf => <<CONF);
 shared_preload_libraries = 'walredo'
 shared_buffers = 2MB
 checkpoint_timeout = 30s
 max_wal_size = 512MB
-wal_keep_size = 2GB
+wal_keep_size = ${keep}MB
 CONF
 $node->start;
 
