@@ -17,6 +17,7 @@
 #include "access/xlogrecord.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
+#include "page/verify.h"
 #include "record/record.h"
 #include "record/tag.h"
 #include "utils/expandeddatum.h"
@@ -44,6 +45,13 @@ extern void walredo_check_page_length(FunctionCallInfo fcinfo, int argno,
 /* The forks of a relation that WAL has pages of. */
 #define WALREDO_NUM_LOGGED_FORKS	3
 extern const ForkNumber walredo_logged_forks[WALREDO_NUM_LOGGED_FORKS];
+
+/* All of those of some relations, palloc'd, to be verified whole. */
+extern WalredoVerifyFork *walredo_logged_forks_of(const List *relids,
+												  int *nforks);
+
+/* ERROR 22023 for a block number that cannot be. */
+extern BlockNumber walredo_check_block_number(int64 blkno);
 
 /*
  * An argument that is an array of relations as a list of their OIDs, each

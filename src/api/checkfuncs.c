@@ -491,7 +491,6 @@ verify_relations(Check *check, List *relids, XLogRecPtr since)
 	TupleDesc	tupdesc = CreateTemplateTupleDesc(NUM_RESULT_COLUMNS);
 	WalredoVerifyFork *forks;
 	int			nforks = 0;
-	ListCell   *lc;
 
 	TupleDescInitEntry(tupdesc, RESULT_RELATION + 1, NULL, OIDOID, -1, 0);
 	TupleDescInitEntry(tupdesc, RESULT_FORK + 1, NULL, INT4OID, -1, 0);
@@ -502,20 +501,7 @@ verify_relations(Check *check, List *relids, XLogRecPtr since)
 	check->results = tuplestore_begin_heap(false, false, work_mem);
 	check->slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 
-	forks = MemoryContextAllocHuge(CurrentMemoryContext,
-								   Max(list_length(relids), 1) *
-								   WALREDO_NUM_LOGGED_FORKS *
-								   sizeof(WalredoVerifyFork));
-	foreach(lc, relids)
-	{
-		for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
-		{
-			forks[nforks].relid = lfirst_oid(lc);
-			forks[nforks].forknum = walredo_logged_forks[i];
-			forks[nforks].blkno = InvalidBlockNumber;
-			nforks++;
-		}
-	}
+	forks = walredo_logged_forks_of(relids, &nforks);
 	walredo_verify_forks(forks, nforks, &options, &sink);
 	ExecDropSingleTupleTableSlot(check->slot);
 	tuplestore_end(check->results);

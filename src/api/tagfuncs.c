@@ -98,6 +98,18 @@ walredo_getarg_relations(FunctionCallInfo fcinfo, int argno)
 	return relids;
 }
 
+BlockNumber
+walredo_check_block_number(int64 blkno)
+{
+	if (blkno < 0 || blkno > MaxBlockNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block number"),
+				 errdetail("Block " INT64_FORMAT " is not in the range of 0 to %u.",
+						   blkno, MaxBlockNumber)));
+	return (BlockNumber) blkno;
+}
+
 void
 walredo_tag_of_relation(Oid relid, const char *forkname, int64 blkno,
 						WalredoTag *tag)
@@ -105,12 +117,7 @@ walredo_tag_of_relation(Oid relid, const char *forkname, int64 blkno,
 	ForkNumber	forknum = forkname_to_number(forkname);
 	Relation	rel;
 
-	if (blkno < 0 || blkno > MaxBlockNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid block number"),
-				 errdetail("Block " INT64_FORMAT " is not in the range of 0 to %u.",
-						   blkno, MaxBlockNumber)));
+	(void) walredo_check_block_number(blkno);
 
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)

@@ -208,7 +208,6 @@ Datum
 walredo_verify_block(PG_FUNCTION_ARGS)
 {
 	WalredoVerifyFork fork;
-	int64		blkno;
 
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -218,14 +217,7 @@ walredo_verify_block(PG_FUNCTION_ARGS)
 	}
 	fork.relid = PG_GETARG_OID(0);
 	fork.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	blkno = PG_GETARG_INT64(2);
-	if (blkno < 0 || blkno > MaxBlockNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid block number"),
-				 errdetail("Block " INT64_FORMAT " is not in the range of 0 to %u.",
-						   blkno, MaxBlockNumber)));
-	fork.blkno = (BlockNumber) blkno;
+	fork.blkno = walredo_check_block_number(PG_GETARG_INT64(2));
 
 	walredo_check_verifiable(fork.relid);
 	if (verify_forks(fcinfo, &fork, 1, walredo_getarg_cstring(fcinfo, 3),
@@ -339,6 +331,30 @@ walredo_all_relations(void)
 	return work.relids;
 }
 
+WalredoVerifyFork *
+walredo_logged_forks_of(const List *relids, int *nforks)
+{
+	WalredoVerifyFork *forks;
+	ListCell   *lc;
+
+	forks = MemoryContextAllocHuge(CurrentMemoryContext,
+								   Max(list_length(relids), 1) *
+								   WALREDO_NUM_LOGGED_FORKS *
+								   sizeof(WalredoVerifyFork));
+	*nforks = 0;
+	foreach(lc, relids)
+	{
+		for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
+		{
+			forks[*nforks].relid = lfirst_oid(lc);
+			forks[*nforks].forknum = walredo_logged_forks[i];
+			forks[*nforks].blkno = InvalidBlockNumber;
+			(*nforks)++;
+		}
+	}
+	return forks;
+}
+
 /*
  * walredo_verify_all(relations regclass[], wal_directory text)
  *
@@ -376,18 +392,7 @@ walredo_verify_all(PG_FUNCTION_ARGS)
 		}
 	}
 
-	forks = palloc(Max(list_length(relids), 1) * WALREDO_NUM_LOGGED_FORKS *
-				   sizeof(WalredoVerifyFork));
-	foreach(lc, relids)
-	{
-		for (int i = 0; i < WALREDO_NUM_LOGGED_FORKS; i++)
-		{
-			forks[nforks].relid = lfirst_oid(lc);
-			forks[nforks].forknum = walredo_logged_forks[i];
-			forks[nforks].blkno = InvalidBlockNumber;
-			nforks++;
-		}
-	}
+	forks = walredo_logged_forks_of(relids, &nforks);
 	verify_forks(fcinfo, forks, nforks, walredo_getarg_cstring(fcinfo, 1),
 				 true);
 	return (Datum) 0;
