@@ -14,6 +14,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "rows/heap_at.h"
 
 typedef struct WalredoToastAt WalredoToastAt;
