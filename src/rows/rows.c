@@ -149,9 +149,9 @@ add_table(WalredoRows *rows, const char *name, const RelFileLocator *locator,
 	return table;
 }
 
-/* ERROR unless a relation is one whose rows are in WAL. */
-static void
-check_relation(const char *name, char relkind, char relpersistence, Oid relam)
+void
+walredo_check_has_rows(const char *name, char relkind, char relpersistence,
+					   Oid relam)
 {
 	if (!RELKIND_HAS_TABLE_AM(relkind) &&
 		relkind != RELKIND_PARTITIONED_TABLE)
@@ -172,9 +172,8 @@ check_relation(const char *name, char relkind, char relpersistence, Oid relam)
 				 errdetail("Only rows of the access method heap can be read.")));
 }
 
-/* ERROR unless the caller may read a relation, if it exists. */
-static void
-check_may_select(Oid relid)
+void
+walredo_check_may_select(Oid relid)
 {
 	char	   *name = get_rel_name(relid);
 
@@ -298,8 +297,8 @@ add_table_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 				 errdetail("It is a foreign table, of which WAL has no rows.")));
 		return;
 	}
-	check_relation(rel->relname, rel->relkind, rel->relpersistence,
-				   rel->relam);
+	walredo_check_has_rows(rel->relname, rel->relkind, rel->relpersistence,
+						   rel->relam);
 	tupdesc = walredo_catalog_at_tupdesc(catalog, rel->relid, &problem);
 	if (tupdesc == NULL)
 		ereport(ERROR,
@@ -414,7 +413,7 @@ add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 		rel = walredo_catalog_at_file(catalog, &locator);
 		if (rel != NULL)
 		{
-			check_may_select(rel->relid);
+			walredo_check_may_select(rel->relid);
 			add_table_at(rows, catalog, rel, result_relid);
 		}
 		else
@@ -458,10 +457,10 @@ begin_relation(WalredoRows *rows, Oid relid)
 	Relation	rel = relation_open(relid, AccessShareLock);
 	char		relkind = rel->rd_rel->relkind;
 
-	check_relation(RelationGetRelationName(rel), relkind,
-				   rel->rd_rel->relpersistence, rel->rd_rel->relam);
+	walredo_check_has_rows(RelationGetRelationName(rel), relkind,
+						   rel->rd_rel->relpersistence, rel->rd_rel->relam);
 	relation_close(rel, NoLock);
-	check_may_select(relid);
+	walredo_check_may_select(relid);
 
 	if (relkind == RELKIND_PARTITIONED_TABLE)
 		add_relation_at(rows, relid);
@@ -506,7 +505,7 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	if (file != NULL)
 	{
 		if (OidIsValid(relid))
-			check_may_select(relid);
+			walredo_check_may_select(relid);
 		add_given_file(rows, file, relid);
 		rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles, lsn,
 										   directory);

@@ -21,6 +21,16 @@
 typedef struct WalredoRows WalredoRows;
 
 /*
+ * ERROR unless a relation of a name, for messages, and with such properties as
+ * pg_class has them, is one whose rows are in WAL, or is partitioned.
+ */
+extern void walredo_check_has_rows(const char *name, char relkind,
+								   char relpersistence, Oid relam);
+
+/* ERROR 42501 unless the caller may read a relation, if it exists. */
+extern void walredo_check_may_select(Oid relid);
+
+/*
  * Begins to return the rows of a relation that a snapshot at lsn would have
  * seen: of a table, a materialized view, or all partitions of a partitioned
  * table; as rows of the relation's own type, tupdesc, which must live as long as
