@@ -648,10 +648,10 @@ take_value(WalredoRows *rows, int i, Form_pg_attribute att, Datum *value,
 }
 
 /*
- * Makes a row of the result out of the current tuple, in the current memory
- * context.  Returns NULL, and has warned, if it cannot be made.
+ * Makes a row of the result out of the current tuple.  Returns false, and has
+ * warned, if it cannot be made.
  */
-static HeapTuple
+static bool
 make_row(WalredoRows *rows)
 {
 	RowsTable  *table = rows->current;
@@ -683,15 +683,15 @@ make_row(WalredoRows *rows)
 		{
 			warn_of_tuple(rows, problem);
 			MemoryContextSwitchTo(old_context);
-			return NULL;
+			return false;
 		}
 	}
 	MemoryContextSwitchTo(old_context);
-	return heap_form_tuple(rows->tupdesc, rows->values, rows->nulls);
+	return true;
 }
 
-HeapTuple
-walredo_rows_next(WalredoRows *rows)
+bool
+walredo_rows_next(WalredoRows *rows, Datum **values, bool **nulls)
 {
 	for (;;)
 	{
@@ -699,16 +699,17 @@ walredo_rows_next(WalredoRows *rows)
 
 		while (rows->current != NULL && walredo_heap_tuples_next(rows->tuples))
 		{
-			HeapTuple	row;
-
 			if (rows->tuples->problem != NULL)
 			{
 				warn_of_tuple(rows, rows->tuples->problem);
 				continue;
 			}
-			row = make_row(rows);
-			if (row != NULL)
-				return row;
+			if (make_row(rows))
+			{
+				*values = rows->values;
+				*nulls = rows->nulls;
+				return true;
+			}
 		}
 		if (rows->current == NULL || rows->next_block == rows->nblocks)
 		{
@@ -731,5 +732,5 @@ walredo_rows_next(WalredoRows *rows)
 						rows->num_warnings - MAX_WARNINGS),
 				 errdetail("The first %d were reported one by one.",
 						   MAX_WARNINGS)));
-	return NULL;
+	return false;
 }
