@@ -80,6 +80,9 @@ OBJS = \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
+	src/rows/catalog_at.o \
+	src/rows/heap_tuples.o \
+	src/rows/toast_at.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \
