@@ -336,6 +336,35 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"
 #endif
 
+/* Since PostgreSQL 18, scans of indexes have statistics, and since 19 flags. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0)
+#elif PG_VERSION_NUM >= 180000
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* Since PostgreSQL 19, a row type has to be completed after its columns. */
+#if PG_VERSION_NUM < 190000
+#define TupleDescFinalize(tupdesc)	((void) 0)
+#endif
+
+/*
+ * Completes a column, counted from 1, of a row type that was filled in by hand.
+ * PostgreSQL 18 has moved what is derived from it out of the column itself.
+ */
+#if PG_VERSION_NUM >= 180000
+#define walredo_complete_column(tupdesc, attnum) \
+	populate_compact_attribute(tupdesc, (attnum) - 1)
+#else
+#define walredo_complete_column(tupdesc, attnum) \
+	((void) (TupleDescAttr(tupdesc, (attnum) - 1)->attcacheoff = -1))
+#endif
+
 /*
  * Since PostgreSQL 18, the WAL record of a change in place to a catalog row has
  * invalidation messages.  Redo sends them to other sessions, and deletes files.
