@@ -80,6 +80,11 @@ OBJS = \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
+	src/rows/tuple.o \
+	src/rows/value.o \
+	src/rows/value_json.o \
+	src/rows/value_tsearch.o \
+	src/rows/value_types.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \
