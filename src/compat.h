@@ -101,6 +101,29 @@ typedef int LoggedSlruPage;
 #define INVALID_PROC_NUMBER		InvalidBackendId
 #endif
 
+/* Since PostgreSQL 17, the shared state of transaction IDs has another name. */
+#if PG_VERSION_NUM >= 170000
+#define WalredoTransamVariables	TransamVariables
+#else
+#define WalredoTransamVariables	ShmemVariableCache
+#endif
+
+/*
+ * Can a record of this type of RM_HEAP2_ID remove tuples?  Since PostgreSQL 17,
+ * pruning and freezing share a format.
+ */
+#if PG_VERSION_NUM >= 170000
+#define walredo_heap2_removes_tuples(op) \
+	((op) == XLOG_HEAP2_PRUNE_ON_ACCESS || (op) == XLOG_HEAP2_PRUNE_VACUUM_SCAN)
+#else
+#define walredo_heap2_removes_tuples(op)	((op) == XLOG_HEAP2_PRUNE)
+#endif
+
+/* PostgreSQL 19 has no such records any more, nor others of that number. */
+#if PG_VERSION_NUM >= 190000
+#define XLOG_HEAP2_VISIBLE		0x40
+#endif
+
 /*
  * Since PostgreSQL 19, multixact offsets have 64 bits, and the server has no
  * limit for them.  In SQL they are of type int8, which limits them.
@@ -345,6 +368,35 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 /* Since PostgreSQL 18, a server starts processes for I/O by default. */
 #if PG_VERSION_NUM >= 180000
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"
+#endif
+
+/* Since PostgreSQL 18, scans of indexes have statistics, and since 19 flags. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0)
+#elif PG_VERSION_NUM >= 180000
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* Since PostgreSQL 19, a row type has to be completed after its columns. */
+#if PG_VERSION_NUM < 190000
+#define TupleDescFinalize(tupdesc)	((void) 0)
+#endif
+
+/*
+ * Completes a column, counted from 1, of a row type that was filled in by hand.
+ * PostgreSQL 18 has moved what is derived from it out of the column itself.
+ */
+#if PG_VERSION_NUM >= 180000
+#define walredo_complete_column(tupdesc, attnum) \
+	populate_compact_attribute(tupdesc, (attnum) - 1)
+#else
+#define walredo_complete_column(tupdesc, attnum) \
+	((void) (TupleDescAttr(tupdesc, (attnum) - 1)->attcacheoff = -1))
 #endif
 
 /*
