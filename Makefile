@@ -92,6 +92,9 @@ OBJS = \
 	src/rows/tuple.o \
 	src/rows/tuple_events.o \
 	src/rows/value.o \
+	src/rows/value_json.o \
+	src/rows/value_tsearch.o \
+	src/rows/value_types.o \
 	src/rows/versions.o \
 	src/source/decompress.o \
 	src/source/file_state.o \

@@ -60,8 +60,7 @@ add_table(VersionsScan *scan, Oid relid)
 	Relation	rel = relation_open(relid, NoLock);
 	RelFileLocator locator = RelationGetLocator(rel);
 
-	walredo_check_has_rows(RelationGetRelationName(rel), rel->rd_rel->relkind,
-						   rel->rd_rel->relpersistence, rel->rd_rel->relam);
+	walredo_check_has_rows(rel);
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 	{
 		relation_close(rel, NoLock);

@@ -14,18 +14,14 @@
 
 #include "postgres.h"
 
-#include "access/htup.h"
 #include "access/tupdesc.h"
 #include "record/tag.h"
+#include "utils/relcache.h"
 
 typedef struct WalredoRows WalredoRows;
 
-/*
- * ERROR unless a relation of a name, for messages, and with such properties as
- * pg_class has them, is one whose rows are in WAL, or is partitioned.
- */
-extern void walredo_check_has_rows(const char *name, char relkind,
-								   char relpersistence, Oid relam);
+/* ERROR unless WAL has the rows of a relation, or of its partitions. */
+extern void walredo_check_has_rows(Relation rel);
 
 /* ERROR 42501 unless the caller may read a relation, if it exists. */
 extern void walredo_check_may_select(Oid relid);
@@ -55,10 +51,11 @@ extern WalredoRows *walredo_rows_begin(Oid relid, TupleDesc tupdesc,
 									   const char *directory);
 
 /*
- * Returns the next row, in the current memory context, or NULL if there are no
- * more.
+ * Moves to the next row.  Returns false if there are no more.  Otherwise sets
+ * *values and *nulls to arrays with an element for each attribute of the row
+ * type, which are valid until the next call, as is what they refer to.
  */
-extern HeapTuple walredo_rows_next(WalredoRows *rows);
+extern bool walredo_rows_next(WalredoRows *rows, Datum **values, bool **nulls);
 
 /* Frees what is not memory. */
 extern void walredo_rows_end(WalredoRows *rows);
