@@ -503,6 +503,19 @@ begin_relation(WalredoRows *rows, Oid relid)
 									   rows->directory);
 }
 
+/* The end of WAL as it is now. */
+static XLogRecPtr
+end_of_wal(const char *directory)
+{
+	WalredoReader *reader = walredo_reader_begin(directory,
+												 WALREDO_START_OF_WAL,
+												 WALREDO_END_OF_WAL);
+	XLogRecPtr	lsn = walredo_reader_last_lsn(reader);
+
+	walredo_reader_end(reader);
+	return lsn;
+}
+
 WalredoRows *
 walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 				   XLogRecPtr lsn, const char *directory)
@@ -514,7 +527,7 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext,
 											  "walredo row",
 											  ALLOCSET_DEFAULT_SIZES);
-	rows->lsn = lsn;
+	rows->lsn = lsn == WALREDO_END_OF_WAL ? end_of_wal(directory) : lsn;
 	rows->directory = directory;
 	rows->tupdesc = tupdesc;
 	rows->values = palloc(natts * sizeof(Datum));
@@ -531,8 +544,8 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 		if (OidIsValid(relid))
 			check_may_select(relid);
 		add_given_file(rows, file, relid);
-		rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles, lsn,
-										   directory);
+		rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles,
+										   rows->lsn, directory);
 	}
 	else
 		begin_relation(rows, relid);

@@ -20,8 +20,8 @@
 typedef struct WalredoRows WalredoRows;
 
 /*
- * Begins to return the rows of a relation that a snapshot at lsn would have
- * seen: of a table, a materialized view, or all partitions of a partitioned
+ * Begins to return the rows of a relation that a snapshot at lsn, which can be
+ * WALREDO_END_OF_WAL, would have seen: of a table, a materialized view, or all partitions of a partitioned
  * table; as rows of the relation's own type, tupdesc, which must live as long as
  * the result.
  *
