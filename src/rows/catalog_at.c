@@ -4,11 +4,11 @@
  *	  What the catalogs of the current database said of relations at an LSN.
  *
  * The catalogs are heaps, but their indexes are no help: they lead to what is
- * there now.  So each catalog is read from its first block to its last one.
- * Rows of pg_class and of pg_inherits are small, and are all kept.  Of
- * pg_attribute, which has many more of them, only the rows of those relations
- * are kept whose columns are asked for, and are going to be asked for: after
- * the columns of one partition, those of the next ones.
+ * there now.  So each catalog is read from its first block to its last one,
+ * once, when something is asked that is in it.  Rows of pg_class and of
+ * pg_inherits are small, and are all kept.  Of pg_attribute, which has many
+ * more of them, only the rows of those relations are kept whose columns are
+ * asked for.
  *
  * The rows come from pages that are not trusted.  A length or an alignment that
  * no type can have would lead the functions astray that deform tuples with it,
@@ -70,7 +70,7 @@ static const char *const catalog_names[NUM_CATALOGS] = {
 typedef struct RelationEntry
 {
 	Oid			relid;			/* hash key */
-	bool		is_twice;		/* two rows, which is not possible */
+	bool		is_twice;		/* rows contradict each other */
 	WalredoRelationAt relation;
 } RelationEntry;
 
@@ -104,21 +104,67 @@ struct WalredoCatalogAt
 	WalredoHeapAt *heap;
 	WalredoHeapFile files[NUM_CATALOGS];
 	TupleDesc	tupdescs[NUM_CATALOGS];
-	char	   *problems[NUM_CATALOGS]; /* the first one of each, or NULL */
+	bool		is_complete[NUM_CATALOGS];
+	char	   *problem;		/* the first one, or NULL */
 
-	HTAB	   *relations;		/* of RelationEntries */
+	HTAB	   *relations;		/* of RelationEntries; NULL if not read yet */
 
-	/* pg_inherits, ordered by parent and child. */
+	/* pg_inherits, ordered by parent and child; NULL if not read yet. */
 	InheritsRow *inherits;
 	int			ninherits;
 	int			max_inherits;
-
-	List	   *leaves;			/* whose columns may be asked for, in order */
 
 	/* The columns that were read last. */
 	MemoryContext column_context;
 	HTAB	   *columns;		/* of ColumnsEntries, or NULL */
 };
+
+WalredoCatalogAt *
+walredo_catalog_at_begin(XLogRecPtr lsn, const char *directory)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "walredo catalogs",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	WalredoCatalogAt *catalog = palloc0(sizeof(WalredoCatalogAt));
+
+	catalog->context = context;
+	catalog->lsn = lsn;
+	catalog->row_context = AllocSetContextCreate(context,
+												 "walredo catalog rows",
+												 ALLOCSET_DEFAULT_SIZES);
+	catalog->column_context = AllocSetContextCreate(context,
+													"walredo columns",
+													ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < NUM_CATALOGS; i++)
+	{
+		Relation	rel = table_open(catalog_relids[i], AccessShareLock);
+
+		catalog->files[i].tag =
+			walredo_tag_of_block(&RelationGetLocator(rel), MAIN_FORKNUM, 0);
+		catalog->files[i].relid = catalog_relids[i];
+		catalog->tupdescs[i] = CreateTupleDescCopy(RelationGetDescr(rel));
+		catalog->is_complete[i] = true;
+		table_close(rel, NoLock);
+	}
+	catalog->heap = walredo_heap_at_begin(catalog->files, NUM_CATALOGS, lsn,
+										  directory);
+	MemoryContextSwitchTo(old_context);
+	return catalog;
+}
+
+void
+walredo_catalog_at_end(WalredoCatalogAt *catalog)
+{
+	walredo_heap_at_end(catalog->heap);
+	MemoryContextDelete(catalog->context);
+}
+
+const char *
+walredo_catalog_at_problem(WalredoCatalogAt *catalog)
+{
+	return catalog->problem;
+}
 
 /* ----------------------------------------
  * Reading a catalog
@@ -129,9 +175,9 @@ struct WalredoCatalogAt
 static void
 note_problem(WalredoCatalogAt *catalog, int which, const char *problem)
 {
-	if (catalog->problems[which] == NULL)
-		catalog->problems[which] = MemoryContextStrdup(catalog->context,
-													   problem);
+	catalog->is_complete[which] = false;
+	if (catalog->problem == NULL)
+		catalog->problem = MemoryContextStrdup(catalog->context, problem);
 }
 
 static void
@@ -265,7 +311,8 @@ make_hash(const char *name, Size entrysize, MemoryContext context)
 static const AttrNumber class_not_null[] = {
 	Anum_pg_class_oid,
 	Anum_pg_class_relname,
-	Anum_pg_class_relam,
+	Anum_pg_class_relnamespace,
+	Anum_pg_class_relowner,
 	Anum_pg_class_relfilenode,
 	Anum_pg_class_reltablespace,
 	Anum_pg_class_reltoastrelid,
@@ -273,6 +320,7 @@ static const AttrNumber class_not_null[] = {
 	Anum_pg_class_relpersistence,
 	Anum_pg_class_relkind,
 	Anum_pg_class_relnatts,
+	Anum_pg_class_relispartition,
 	InvalidAttrNumber
 };
 
@@ -322,53 +370,73 @@ take_class_row(WalredoCatalogAt *catalog, const WalredoHeapTuples *tuples)
 	entry->is_twice = false;
 	relation = &entry->relation;
 	relation->relid = relid;
-	relation->relname = name;
-	relation->relkind = GetChar(tuples, Anum_pg_class_relkind);
-	relation->relpersistence = GetChar(tuples, Anum_pg_class_relpersistence);
-	relation->relam = GetOid(tuples, Anum_pg_class_relam);
+	relation->name = name;
+	relation->namespaceid = GetOid(tuples, Anum_pg_class_relnamespace);
+	relation->owner = GetOid(tuples, Anum_pg_class_relowner);
+	relation->kind = GetChar(tuples, Anum_pg_class_relkind);
+	relation->persistence = GetChar(tuples, Anum_pg_class_relpersistence);
+	relation->is_partition = GetBool(tuples, Anum_pg_class_relispartition);
 	relation->natts = natts;
+	relation->toastid = GetOid(tuples, Anum_pg_class_reltoastrelid);
 	relation->locator = locator_of_row(tuples);
-	relation->toast_relid = GetOid(tuples, Anum_pg_class_reltoastrelid);
 	return true;
 }
 
 static void
 read_class(WalredoCatalogAt *catalog)
 {
+	if (catalog->relations != NULL)
+		return;
 	catalog->relations = make_hash("walredo relations", sizeof(RelationEntry),
 								   catalog->row_context);
 	read_catalog(catalog, CATALOG_CLASS, catalog->row_context, class_not_null,
 				 take_class_row);
-	walredo_heap_at_release(catalog->heap, CATALOG_CLASS);
 }
 
-WalredoRelationAt *
-walredo_catalog_at_relation(WalredoCatalogAt *catalog, Oid relid)
+/* What it means that a relation was found, or not. */
+static WalredoAnswer
+answer_of(WalredoCatalogAt *catalog, const RelationEntry *entry,
+		  const WalredoRelationAt **rel)
 {
-	RelationEntry *entry = hash_search(catalog->relations, &relid, HASH_FIND,
-									   NULL);
-
-	return entry != NULL && !entry->is_twice ? &entry->relation : NULL;
+	*rel = NULL;
+	if (entry == NULL)
+		return catalog->is_complete[CATALOG_CLASS] ? WALREDO_NO :
+			WALREDO_UNKNOWN;
+	if (entry->is_twice)
+		return WALREDO_UNKNOWN;
+	*rel = &entry->relation;
+	return WALREDO_YES;
 }
 
-WalredoRelationAt *
+WalredoAnswer
+walredo_catalog_at_relation(WalredoCatalogAt *catalog, Oid relid,
+							const WalredoRelationAt **rel)
+{
+	read_class(catalog);
+	return answer_of(catalog,
+					 hash_search(catalog->relations, &relid, HASH_FIND, NULL),
+					 rel);
+}
+
+WalredoAnswer
 walredo_catalog_at_file(WalredoCatalogAt *catalog,
-						const RelFileLocator *locator)
+						const RelFileLocator *locator,
+						const WalredoRelationAt **rel)
 {
 	HASH_SEQ_STATUS seq;
 	RelationEntry *entry;
 
+	read_class(catalog);
 	hash_seq_init(&seq, catalog->relations);
 	while ((entry = hash_seq_search(&seq)) != NULL)
 	{
-		if (RelFileLocatorEquals(entry->relation.locator, *locator) &&
-			!entry->is_twice)
+		if (RelFileLocatorEquals(entry->relation.locator, *locator))
 		{
 			hash_seq_term(&seq);
-			return &entry->relation;
+			break;
 		}
 	}
-	return NULL;
+	return answer_of(catalog, entry, rel);
 }
 
 /* ----------------------------------------
@@ -482,55 +550,37 @@ take_attribute_row(WalredoCatalogAt *catalog, const WalredoHeapTuples *tuples)
 	return true;
 }
 
-/* Prepares to read columns of a relation.  Returns the size that they take. */
-static Size
-add_columns(WalredoCatalogAt *catalog, Oid relid)
+void
+walredo_catalog_at_read_columns(WalredoCatalogAt *catalog, const Oid *relids,
+								int nrelids)
 {
-	const WalredoRelationAt *relation = walredo_catalog_at_relation(catalog,
-																	relid);
-	ColumnsEntry *entry;
-	bool		is_found;
-	Size		size;
-
-	if (relation == NULL)
-		return 0;
-	entry = hash_search(catalog->columns, &relid, HASH_ENTER, &is_found);
-	if (is_found)
-		return 0;
-	size = Max(relation->natts, 1) * sizeof(ColumnRow);
-	entry->natts = relation->natts;
-	entry->is_broken = false;
-	entry->rows = MemoryContextAllocZero(catalog->column_context, size);
-	return size;
-}
-
-/*
- * Reads the columns of a relation, in place of those that were read before.  If
- * it is a partition, reads those of the next ones as well, as many as take half
- * of maintenance_work_mem.
- */
-static void
-read_columns(WalredoCatalogAt *catalog, Oid relid)
-{
-	Size		room = (Size) maintenance_work_mem * 1024 / 2;
-	bool		is_next = false;
-	Size		size;
-	ListCell   *lc;
+	MemoryContext old_context;
 
 	MemoryContextReset(catalog->column_context);
 	catalog->columns = make_hash("walredo columns", sizeof(ColumnsEntry),
 								 catalog->column_context);
-	size = add_columns(catalog, relid);
-	foreach(lc, catalog->leaves)
+	old_context = MemoryContextSwitchTo(catalog->column_context);
+	for (int i = 0; i < nrelids; i++)
 	{
-		if (lfirst_oid(lc) == relid)
-			is_next = true;
-		else if (is_next && size < room)
-			size += add_columns(catalog, lfirst_oid(lc));
+		const WalredoRelationAt *relation;
+		ColumnsEntry *entry;
+		bool		is_found;
+
+		if (walredo_catalog_at_relation(catalog, relids[i],
+										&relation) != WALREDO_YES)
+			continue;
+		entry = hash_search(catalog->columns, &relids[i], HASH_ENTER,
+							&is_found);
+		if (is_found)
+			continue;
+		entry->natts = relation->natts;
+		entry->is_broken = false;
+		entry->rows = palloc0(Max(entry->natts, 1) * sizeof(ColumnRow));
+		check_memory(catalog, catalog->column_context);
 	}
+	MemoryContextSwitchTo(old_context);
 	read_catalog(catalog, CATALOG_ATTRIBUTE, catalog->column_context,
 				 attribute_not_null, take_attribute_row);
-	walredo_heap_at_release(catalog->heap, CATALOG_ATTRIBUTE);
 }
 
 /*
@@ -603,35 +653,26 @@ get_missing(const ColumnRow *row, AttrMissing *result)
 	return result->am_present;
 }
 
-/* Says that columns are not known, and why, if that is known. */
-static const char *
-describe_missing(WalredoCatalogAt *catalog, const char *what)
-{
-	const char *why = catalog->problems[CATALOG_ATTRIBUTE];
-
-	return why != NULL ? psprintf("%s %s", what, why) : what;
-}
-
 TupleDesc
-walredo_catalog_at_tupdesc(WalredoCatalogAt *catalog, Oid relid,
+walredo_catalog_at_columns(WalredoCatalogAt *catalog, Oid relid,
 						   const char **problem)
 {
+	const WalredoRelationAt *relation;
 	ColumnsEntry *entry = NULL;
 	TupleDesc	tupdesc;
 
 	*problem = NULL;
 	if (catalog->columns != NULL)
 		entry = hash_search(catalog->columns, &relid, HASH_FIND, NULL);
-	if (entry == NULL && walredo_catalog_at_relation(catalog, relid) != NULL)
+	if (entry == NULL &&
+		walredo_catalog_at_relation(catalog, relid, &relation) == WALREDO_YES)
 	{
-		read_columns(catalog, relid);
+		walredo_catalog_at_read_columns(catalog, &relid, 1);
 		entry = hash_search(catalog->columns, &relid, HASH_FIND, NULL);
 	}
 	if (entry == NULL || entry->is_broken)
 	{
-		*problem = describe_missing(catalog,
-									psprintf("The columns of relation %u are not known.",
-											 relid));
+		*problem = psprintf("The columns of relation %u are not known.", relid);
 		return NULL;
 	}
 
@@ -642,16 +683,14 @@ walredo_catalog_at_tupdesc(WalredoCatalogAt *catalog, Oid relid,
 
 		if (!row->is_there)
 		{
-			*problem = describe_missing(catalog,
-										psprintf("Column %d of relation %u is not known.",
-												 i + 1, relid));
+			*problem = psprintf("Column %d of relation %u is not known.",
+								i + 1, relid);
 			return NULL;
 		}
 		*TupleDescAttr(tupdesc, i) = row->form;
-		TupleDescAttr(tupdesc, i)->atthasmissing =
-			row->missing != NULL && !row->form.attisdropped;
+		TupleDescAttr(tupdesc, i)->atthasmissing = row->missing != NULL;
 		walredo_complete_column(tupdesc, i + 1);
-		if (!TupleDescAttr(tupdesc, i)->atthasmissing)
+		if (row->missing == NULL || row->form.attisdropped)
 			continue;
 		if (tupdesc->constr == NULL)
 		{
@@ -720,13 +759,14 @@ compare_inherits(const void *a, const void *b)
 static void
 read_inherits(WalredoCatalogAt *catalog)
 {
+	if (catalog->inherits != NULL)
+		return;
 	catalog->max_inherits = 64;
 	catalog->inherits = MemoryContextAlloc(catalog->row_context,
 										   catalog->max_inherits *
 										   sizeof(InheritsRow));
 	read_catalog(catalog, CATALOG_INHERITS, catalog->row_context,
 				 inherits_not_null, take_inherits_row);
-	walredo_heap_at_release(catalog->heap, CATALOG_INHERITS);
 	qsort(catalog->inherits, catalog->ninherits, sizeof(InheritsRow),
 		  compare_inherits);
 }
@@ -750,101 +790,51 @@ find_inherits(const WalredoCatalogAt *catalog, Oid parent)
 	return low;
 }
 
-List *
-walredo_catalog_at_leaves(WalredoCatalogAt *catalog, Oid relid)
+Oid *
+walredo_catalog_at_partitions(WalredoCatalogAt *catalog, Oid relid,
+							  int *npartitions, bool *is_complete)
 {
 	HTAB	   *seen = make_hash("walredo partitions", sizeof(Oid),
 								 CurrentMemoryContext);
-	List	   *parents = list_make1_oid(relid);
-	List	   *leaves = NIL;
-	MemoryContext old_context;
+	Oid		   *partitions;
+	Oid		   *parents;
+	int			nparents = 1;
+
+	read_inherits(catalog);
+	read_class(catalog);
+	*npartitions = 0;
+	partitions = palloc_extended((catalog->ninherits + 1) * sizeof(Oid),
+								 MCXT_ALLOC_HUGE);
+	parents = palloc_extended((catalog->ninherits + 1) * sizeof(Oid),
+							  MCXT_ALLOC_HUGE);
+	parents[0] = relid;
+	(void) hash_search(seen, &relid, HASH_ENTER, NULL);
+	*is_complete = catalog->is_complete[CATALOG_INHERITS];
 
 	/* Each child is taken once, so that a circle has an end. */
-	(void) hash_search(seen, &relid, HASH_ENTER, NULL);
-	for (int i = 0; i < list_length(parents); i++)
+	for (int i = 0; i < nparents; i++)
 	{
-		Oid			parent = list_nth_oid(parents, i);
-
-		for (int row = find_inherits(catalog, parent);
+		for (int row = find_inherits(catalog, parents[i]);
 			 row < catalog->ninherits &&
-			 catalog->inherits[row].parent == parent; row++)
+			 catalog->inherits[row].parent == parents[i]; row++)
 		{
 			Oid			child = catalog->inherits[row].child;
-			const WalredoRelationAt *relation =
-				walredo_catalog_at_relation(catalog, child);
+			const WalredoRelationAt *relation;
 			bool		is_found;
 
 			(void) hash_search(seen, &child, HASH_ENTER, &is_found);
 			if (is_found)
 				continue;
-			if (relation != NULL &&
-				relation->relkind == RELKIND_PARTITIONED_TABLE)
-				parents = lappend_oid(parents, child);
+			if (walredo_catalog_at_relation(catalog, child,
+											&relation) != WALREDO_YES)
+				*is_complete = false;
+			else if (relation->kind == RELKIND_PARTITIONED_TABLE)
+				parents[nparents++] = child;
 			else
-				leaves = lappend_oid(leaves, child);
+				partitions[(*npartitions)++] = child;
 		}
 	}
 	hash_destroy(seen);
-	list_free(parents);
-
-	list_free(catalog->leaves);
-	old_context = MemoryContextSwitchTo(catalog->context);
-	catalog->leaves = list_copy(leaves);
-	MemoryContextSwitchTo(old_context);
-	return leaves;
-}
-
-/* ----------------------------------------
- * All of it
- * ----------------------------------------
- */
-
-WalredoCatalogAt *
-walredo_catalog_at_begin(XLogRecPtr lsn, const char *directory)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "walredo catalogs",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(context);
-	WalredoCatalogAt *catalog = palloc0(sizeof(WalredoCatalogAt));
-
-	catalog->context = context;
-	catalog->lsn = lsn;
-	catalog->row_context = AllocSetContextCreate(context,
-												 "walredo catalog rows",
-												 ALLOCSET_DEFAULT_SIZES);
-	catalog->column_context = AllocSetContextCreate(context,
-													"walredo columns",
-													ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < NUM_CATALOGS; i++)
-	{
-		Relation	rel = table_open(catalog_relids[i], AccessShareLock);
-
-		catalog->files[i].tag =
-			walredo_tag_of_block(&RelationGetLocator(rel), MAIN_FORKNUM, 0);
-		catalog->files[i].relid = catalog_relids[i];
-		catalog->tupdescs[i] = CreateTupleDescCopy(RelationGetDescr(rel));
-		table_close(rel, NoLock);
-	}
-	catalog->heap = walredo_heap_at_begin(catalog->files, NUM_CATALOGS, lsn,
-										  directory);
-	read_class(catalog);
-	read_inherits(catalog);
-	MemoryContextSwitchTo(old_context);
-	return catalog;
-}
-
-void
-walredo_catalog_at_end(WalredoCatalogAt *catalog)
-{
-	walredo_heap_at_end(catalog->heap);
-	MemoryContextDelete(catalog->context);
-}
-
-const char *
-walredo_catalog_at_problem(WalredoCatalogAt *catalog)
-{
-	if (catalog->problems[CATALOG_CLASS] != NULL)
-		return catalog->problems[CATALOG_CLASS];
-	return catalog->problems[CATALOG_INHERITS];
+	pfree(parents);
+	return partitions;
 }
