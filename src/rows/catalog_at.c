@@ -278,6 +278,7 @@ read_catalog(WalredoCatalogAt *catalog, int which, MemoryContext context,
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(scratch);
 	walredo_heap_tuples_end(tuples);
+	walredo_heap_at_release(catalog->heap, which);
 }
 
 /* Copies a name.  Returns NULL if the database cannot have it. */
