@@ -896,6 +896,27 @@ REVOKE ALL ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
 GRANT EXECUTE ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_row_versions(relname regclass, start_lsn pg_lsn,
+	end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT ctid tid,
+	OUT xmin xid,
+	OUT xmax xid,
+	OUT inserted_at timestamptz,
+	OUT deleted_at timestamptz,
+	OUT insert_lsn pg_lsn,
+	OUT delete_lsn pg_lsn,
+	OUT "row" jsonb)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_row_versions(regclass, pg_lsn, pg_lsn, text) IS
+	'get the row versions of a table that were made or ended in a range of WAL';
+REVOKE ALL ON FUNCTION walredo_row_versions(regclass, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_row_versions(regclass, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_verify_images(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,

@@ -306,6 +306,15 @@ typedef PGAlignedBlock PGIOAlignedBlock;
 	} while (0)
 #endif
 
+/* Since PostgreSQL 16, a caller can do without a copy of a sorted datum. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_tuplesort_getdatum(state, value, is_null) \
+	tuplesort_getdatum(state, true, true, value, is_null, NULL)
+#else
+#define walredo_tuplesort_getdatum(state, value, is_null) \
+	tuplesort_getdatum(state, true, value, is_null, NULL)
+#endif
+
 /* Since PostgreSQL 16, there are functions for an index and for an ID. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_local_beentry(i)	pgstat_get_local_beentry_by_index(i)

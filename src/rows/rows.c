@@ -166,9 +166,22 @@ check_relation(const char *name, char relkind, char relpersistence)
 				 errdetail("WAL has no rows of unlogged and temporary tables.")));
 }
 
-/* ERROR unless the caller may read a relation, if it exists. */
-static void
-check_may_select(Oid relid)
+void
+walredo_check_has_rows(Relation rel)
+{
+	check_relation(RelationGetRelationName(rel), rel->rd_rel->relkind,
+				   rel->rd_rel->relpersistence);
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE &&
+		rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" has an unsupported access method",
+						RelationGetRelationName(rel)),
+				 errdetail("Only rows of the access method heap can be read.")));
+}
+
+void
+walredo_check_may_select(Oid relid)
 {
 	char	   *name = get_rel_name(relid);
 
@@ -405,7 +418,7 @@ add_file_at(WalredoRows *rows, const RelFileLocator *locator, Oid result_relid,
 	{
 		Oid			relid = rel->relid;
 
-		check_may_select(relid);
+		walredo_check_may_select(relid);
 		walredo_catalog_at_read_columns(catalog, &relid, 1);
 		add_table_at(rows, catalog, rel, result_relid);
 	}
@@ -474,17 +487,9 @@ begin_relation(WalredoRows *rows, Oid relid)
 	Relation	rel = relation_open(relid, AccessShareLock);
 	char		relkind = rel->rd_rel->relkind;
 
-	check_relation(RelationGetRelationName(rel), relkind,
-				   rel->rd_rel->relpersistence);
-	if (relkind != RELKIND_PARTITIONED_TABLE &&
-		rel->rd_rel->relam != HEAP_TABLE_AM_OID)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("relation \"%s\" has an unsupported access method",
-						RelationGetRelationName(rel)),
-				 errdetail("Only rows of the access method heap can be read.")));
+	walredo_check_has_rows(rel);
 	relation_close(rel, NoLock);
-	check_may_select(relid);
+	walredo_check_may_select(relid);
 
 	if (relkind == RELKIND_PARTITIONED_TABLE)
 		add_relation_at(rows, relid);
@@ -542,7 +547,7 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	if (file != NULL)
 	{
 		if (OidIsValid(relid))
-			check_may_select(relid);
+			walredo_check_may_select(relid);
 		add_given_file(rows, file, relid);
 		rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles,
 										   rows->lsn, directory);

@@ -16,8 +16,15 @@
 
 #include "access/tupdesc.h"
 #include "record/tag.h"
+#include "utils/relcache.h"
 
 typedef struct WalredoRows WalredoRows;
+
+/* ERROR unless WAL has the rows of a relation, or of its partitions. */
+extern void walredo_check_has_rows(Relation rel);
+
+/* ERROR 42501 unless the caller may read a relation, if it exists. */
+extern void walredo_check_may_select(Oid relid);
 
 /*
  * Begins to return the rows of a relation that a snapshot at lsn, which can be
