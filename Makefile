@@ -13,6 +13,7 @@ OBJS = \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
 	src/api/repairfuncs.o \
+	src/api/rowfuncs.o \
 	src/api/slrurepairfuncs.o \
 	src/api/statfuncs.o \
 	src/api/support.o \
@@ -80,6 +81,14 @@ OBJS = \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
+	src/rows/catalog_at.o \
+	src/rows/heap_at.o \
+	src/rows/heap_tuples.o \
+	src/rows/rows.o \
+	src/rows/snapshot.o \
+	src/rows/toast_at.o \
+	src/rows/tuple.o \
+	src/rows/value.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \

@@ -872,6 +872,22 @@ REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 	TO pg_read_server_files;
 
+-- Rows, not pages.  The type of the first argument tells what they are rows of; its
+-- value is of no account.
+
+CREATE FUNCTION walredo_rows_at(base anyelement, lsn pg_lsn,
+	file walredo_tag DEFAULT NULL,
+	wal_directory text DEFAULT NULL)
+RETURNS SETOF anyelement
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text) IS
+	'rows of a table as a snapshot at an LSN saw them';
+REVOKE ALL ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_verify_images(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,

@@ -101,6 +101,29 @@ typedef int LoggedSlruPage;
 #define INVALID_PROC_NUMBER		InvalidBackendId
 #endif
 
+/* Since PostgreSQL 17, the shared state of transaction IDs has another name. */
+#if PG_VERSION_NUM >= 170000
+#define WalredoTransamVariables	TransamVariables
+#else
+#define WalredoTransamVariables	ShmemVariableCache
+#endif
+
+/*
+ * Can a record of this type of RM_HEAP2_ID remove tuples?  Since PostgreSQL 17,
+ * pruning and freezing share a format.
+ */
+#if PG_VERSION_NUM >= 170000
+#define walredo_heap2_removes_tuples(op) \
+	((op) == XLOG_HEAP2_PRUNE_ON_ACCESS || (op) == XLOG_HEAP2_PRUNE_VACUUM_SCAN)
+#else
+#define walredo_heap2_removes_tuples(op)	((op) == XLOG_HEAP2_PRUNE)
+#endif
+
+/* PostgreSQL 19 has no such records any more, nor others of that number. */
+#if PG_VERSION_NUM >= 190000
+#define XLOG_HEAP2_VISIBLE		0x40
+#endif
+
 /*
  * Since PostgreSQL 19, multixact offsets have 64 bits, and the server has no
  * limit for them.  In SQL they are of type int8, which limits them.

@@ -38,7 +38,7 @@ typedef struct WalredoHeapPage
 
 	/*
 	 * BLCKSZ bytes, MAXALIGNed, of which nothing has been checked.  Valid
-	 * until the next call for a page.  NULL if there is no page.
+	 * until the next call for a page of this file.  NULL if there is no page.
 	 */
 	char	   *page;
 
@@ -106,6 +106,9 @@ extern bool walredo_heap_at_is_changed(WalredoHeapAt *heap, int file,
  */
 extern void walredo_heap_at_page(WalredoHeapAt *heap, int file,
 								 BlockNumber blkno, WalredoHeapPage *page);
+
+/* Frees what the pages of a file take, none of which are asked for any more. */
+extern void walredo_heap_at_release(WalredoHeapAt *heap, int file);
 
 extern void walredo_heap_at_end(WalredoHeapAt *heap);
 

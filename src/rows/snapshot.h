@@ -75,12 +75,16 @@ extern WalredoAnswer walredo_snapshot_sees(WalredoSnapshot *snapshot,
 										   bool page_is_later);
 
 /*
- * Was a transaction that committed after the LSN, at or before commit_lsn,
- * running already when the records began that were added?  What such a
- * transaction has deleted, and a later prune removed, cannot be seen in a page
- * of after that.
+ * Can a transaction have deleted a tuple before the LSN, or updated it, and have
+ * committed after the LSN, before another one?  If a record that ends there has
+ * removed what was dead, such a tuple, which a snapshot at the LSN would see,
+ * can be among what is gone.
+ *
+ * while_read says that the transaction can have done that in records that were
+ * added, and not only before these.
  */
-extern bool walredo_snapshot_has_old_deleter(WalredoSnapshot *snapshot,
-											 XLogRecPtr commit_lsn);
+extern bool walredo_snapshot_may_have_deleted(WalredoSnapshot *snapshot,
+											  bool while_read,
+											  XLogRecPtr lsn);
 
 #endif							/* WALREDO_ROWS_SNAPSHOT_H */

@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * rows.h
+ *	  The rows of tables, as they were at an LSN.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/rows/rows.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_ROWS_H
+#define WALREDO_ROWS_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "record/tag.h"
+
+typedef struct WalredoRows WalredoRows;
+
+/*
+ * Begins to return the rows of a relation that a snapshot at lsn would have
+ * seen: of a table, a materialized view, or all partitions of a partitioned
+ * table; as rows of the relation's own type, tupdesc, which must live as long as
+ * the result.
+ *
+ * If file is not NULL, it is the address of any block of the file to be read,
+ * which can be one that the relation, or another one, had once; relid can then
+ * be InvalidOid, and tupdesc any.
+ *
+ * WAL is that of directory, as for walredo_reader_begin(); the server's own is
+ * read as well, if it is of the same server.  Relations are locked as by a
+ * SELECT, until the end of the transaction.
+ *
+ * What cannot be had is left out: a WARNING says what, and why.
+ *
+ * The result is allocated in the current memory context.  ERROR if the relation
+ * is not of such a kind, if the caller may not read it, or if WAL does not reach
+ * from before the LSN to now.
+ */
+extern WalredoRows *walredo_rows_begin(Oid relid, TupleDesc tupdesc,
+									   const WalredoTag *file, XLogRecPtr lsn,
+									   const char *directory);
+
+/*
+ * Returns the next row, in the current memory context, or NULL if there are no
+ * more.
+ */
+extern HeapTuple walredo_rows_next(WalredoRows *rows);
+
+/* Frees what is not memory. */
+extern void walredo_rows_end(WalredoRows *rows);
+
+#endif							/* WALREDO_ROWS_H */
