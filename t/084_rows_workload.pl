@@ -60,11 +60,8 @@ my $json = JSON::PP->new;
 my $temp = PostgreSQL::Test::Utils::tempdir();
 
 # Since version 18, initdb makes servers with checksums unless it is told not to.
-my @no_checksums =
-  PostgreSQL::Test::Utils::run_command([ 'initdb', '--help' ]) =~
-  /no-data-checksums/
-  ? ('--no-data-checksums')
-  : ();
+my $major = PostgreSQL::Test::Cluster->new('version')->pg_version->major;
+my @no_checksums = $major >= 18 ? '--no-data-checksums' : ();
 
 # Of the server that is tested now.
 my ($node, $observer, $workload, $directory);
@@ -93,6 +90,7 @@ sub relations
 {
 	my ($output, $messages) = observe(<<'SQL');
 SELECT json_object_agg(c.oid, json_build_object(
+	'relname', relname,
 	'name', format('%I.%I', nspname, relname),
 	'short', CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END
 		|| quote_ident(relname),
@@ -196,7 +194,8 @@ sub note_moment
 		lsn => $lsn,
 		relations => $relations,
 		catalog_rows => \%catalog_rows,
-		has_old => $workload->has_old
+		has_old => $workload->has_old,
+		left => [ sort keys %$relations ]
 	};
 }
 
@@ -225,27 +224,31 @@ sub copied
 	return $text =~ s/([\t\n\\])/$escape{$1}/gr;
 }
 
-# Compares rows with those that were there.  $expected is a list of pairs: the
-# block a row was in, as "tableoid:block", and the row; $got a list of rows;
-# $unknown a hash of blocks of which rows may be missing.  Returns a text that says
-# what is different, or ''.
+# Compares rows with those that were there.  $expected is a list of triples: the
+# OID of the table a row was in, its ctid, and the row; $got a list of rows;
+# $may_lack says, by a table's OID and a ctid, whether a row may be missing.
+# Returns a text that says what is different, or ''.
 sub compare
 {
-	my ($expected, $got, $unknown) = @_;
+	my ($expected, $got, $may_lack) = @_;
 	my %left;
 	my @missing;
 
 	$left{$_}++ foreach @$got;
-	foreach my $pair (@$expected)
+
+	# Of equal rows, those that have to be there are looked for first.
+	my @sure = grep { !$may_lack->(@$_) } @$expected;
+	foreach my $triple (@sure, grep { $may_lack->(@$_) } @$expected)
 	{
-		my ($block, $row) = @$pair;
+		my ($oid, $ctid, $row) = @$triple;
 
 		if ($left{$row})
 		{
 			$left{$row}--;
 			next;
 		}
-		push @missing, "$block: $row" if !$unknown->{$block};
+		$count{'missing rows'}++;
+		push @missing, "$oid $ctid: $row" if !$may_lack->($oid, $ctid);
 	}
 	my @extra = grep { $left{$_} } sort keys %left;
 	return '' if !@missing && !@extra;
@@ -328,8 +331,7 @@ sub check_rows
 	return $messages if $messages =~ /ERROR:/;
 	my @expected = map {
 		my @fields = @$_;
-		my ($block) = $fields[1] =~ /\((\d+)/;
-		[ "$fields[0]:$block", join "\t", @fields[@then] ]
+		[ @fields[ 0, 1 ], join "\t", @fields[@then] ]
 	} fields_of($relation->{rows});
 	my $problem = '';
 	my @got;
@@ -346,9 +348,8 @@ sub check_rows
 		}
 		push @got, join "\t", @fields[ 0 .. $#now ];
 	}
-	my %unknown = unknown_blocks($relation, $messages, \@expected);
 
-	$problem .= compare(\@expected, \@got, \%unknown);
+	$problem .= compare(\@expected, \@got, may_lack($moment, $messages));
 	$problem .= $messages
 	  if $messages ne '' && ($problem ne '' || !$is_gone && !$moment->{has_old});
 	$count{warnings}++ if $messages ne '';
@@ -356,16 +357,40 @@ sub check_rows
 	return $problem;
 }
 
-# Which blocks a call's warnings say may lack rows.
-sub unknown_blocks
+# A function that says whether a row may be missing according to the warnings of a
+# call, which name tables, blocks and rows.
+sub may_lack
 {
-	my ($relation, $messages, $expected) = @_;
+	my ($moment, $messages) = @_;
+	my (%blocks, %from, %ctids);
 
-	return () if $messages eq '';
-	return map { $_->[0] => 1 } @$expected;
+	$ctids{$2}{$1} = 1
+	  while $messages =~ /row (\(\d+,\d+\)) of "(.*)" is left out$/mg;
+	$blocks{$2}{$1} = 1
+	  while $messages =~ /rows of block (\d+) of "(.*)" may be missing$/mg;
+	$from{$1} = $2
+	  while $messages =~ /rows of "(.*)" may be missing from block (\d+) on$/mg;
+	my $is_cut = $messages =~ /more rows or blocks are left out$/m;
+	return sub {
+		my ($oid, $ctid) = @_;
+		my $relation = $moment->{relations}{$oid};
+		my ($block) = $ctid =~ /^\((\d+),/;
+
+		return 1 if $is_cut;
+		foreach my $name ($relation->{relname},
+			$relation->{tag} =~ m{^rel 1663/(\S+)} ? "base/$1" : 'no file')
+		{
+			return 1
+			  if $ctids{$name}{$ctid}
+			  || $blocks{$name}{$block}
+			  || defined $from{$name} && $block >= $from{$name};
+		}
+		return 0;
+	};
 }
 
-# Checks one relation as of a moment.  Returns what is wrong, or ''.
+# Checks one relation as of a moment.  Returns what is wrong, or ''.  That is an
+# error 55P03 if the relation is locked.
 sub check_relation
 {
 	my ($moment, $oid, $now) = @_;
@@ -420,11 +445,11 @@ sub check_catalog
 	my (undef, $messages) = observe("COPY ($query) TO '$directory/rows'");
 
 	return $messages if $messages =~ /ERROR:/;
-	my @expected = map { [ 'catalog', join "\t", @$_ ] }
+	my @expected = map { [ 'catalog', '', join "\t", @$_ ] }
 	  fields_of($moment->{catalog_rows}{$catalog});
 	my @got = map { join "\t", @$_ } fields_of("$directory/rows");
-	my %unknown = $messages ne '' && $moment->{has_old} ? (catalog => 1) : ();
-	my $problem = compare(\@expected, \@got, \%unknown);
+	my $problem = compare(\@expected, \@got,
+		sub { return $messages ne '' && $moment->{has_old} });
 
 	$problem .= $messages
 	  if $messages ne '' && ($problem ne '' || !$moment->{has_old});
@@ -432,18 +457,25 @@ sub check_catalog
 	return $problem;
 }
 
+# Checks what is left to be checked of a moment.  Returns how many relations are
+# locked, and so are still left.
 sub check_moment
 {
 	my ($moment, $when) = @_;
 	my $started = time();
 	my $now = relations();
 	my $relations = $moment->{relations};
-	my @wrong;
+	my (@wrong, @locked);
 
-	foreach my $oid (sort keys %$relations)
+	foreach my $oid (@{ $moment->{left} })
 	{
 		my $problem = check_relation($moment, $oid, $now->{$oid});
 
+		if ($problem =~ /ERROR:  55P03/)
+		{
+			push @locked, $oid;
+			next;
+		}
 		push @wrong, "$relations->{$oid}{name} ($oid): $problem"
 		  if $problem ne '';
 	}
@@ -458,7 +490,8 @@ sub check_moment
 	  or diag("LSN $moment->{lsn}"
 		  . ($moment->{has_old} ? ', with old transactions' : ''), "\n", @wrong);
 	note(sprintf '%.1f s', time() - $started);
-	return;
+	$moment->{left} = \@locked;
+	return scalar @locked;
 }
 
 #
@@ -511,7 +544,8 @@ CONF
 		while (my ($moment) = grep { $_->{due} <= $number } @waiting)
 		{
 			@waiting = grep { $_ != $moment } @waiting;
-			check_moment($moment, 'on the way');
+			push @waiting, { %$moment, due => $moments + 1 }
+			  if check_moment($moment, 'on the way');
 		}
 	}
 	$workload->finish;

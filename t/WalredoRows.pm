@@ -33,6 +33,7 @@ my $max_prepared = 3;
 
 # The errors that are expected.
 my %expected_error = (
+	'23502' => 'a column without NULLs',
 	'23503' => 'the key is referenced, or not there',
 	'23505' => 'the key is there',
 	'23514' => 'no partition has room for the row',
