@@ -875,12 +875,19 @@ GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 -- Rows, not pages.  The type of the first argument tells what they are rows of; its
 -- value is of no account.
 
+CREATE FUNCTION _walredo_rows_support(internal)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'walredo_rows_support'
+LANGUAGE C STRICT;
+COMMENT ON FUNCTION _walredo_rows_support(internal) IS
+	'planner support for walredo_rows_at()';
+
 CREATE FUNCTION walredo_rows_at(base anyelement, lsn pg_lsn,
 	file walredo_tag DEFAULT NULL,
 	wal_directory text DEFAULT NULL)
 RETURNS SETOF anyelement
 AS 'MODULE_PATHNAME'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE SUPPORT _walredo_rows_support;
 COMMENT ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text) IS
 	'rows of a table as a snapshot at an LSN saw them';
 REVOKE ALL ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)

@@ -151,7 +151,7 @@ add_table(WalredoRows *rows, const char *name, const RelFileLocator *locator,
 
 /* ERROR unless a relation is one whose rows are in WAL. */
 static void
-check_relation(const char *name, char relkind, char relpersistence, Oid relam)
+check_relation(const char *name, char relkind, char relpersistence)
 {
 	if (!RELKIND_HAS_TABLE_AM(relkind) &&
 		relkind != RELKIND_PARTITIONED_TABLE)
@@ -164,12 +164,6 @@ check_relation(const char *name, char relkind, char relpersistence, Oid relam)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("relation \"%s\" is not logged", name),
 				 errdetail("WAL has no rows of unlogged and temporary tables.")));
-	if (relkind != RELKIND_PARTITIONED_TABLE && relam != HEAP_TABLE_AM_OID)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("relation \"%s\" has an unsupported access method",
-						name),
-				 errdetail("Only rows of the access method heap can be read.")));
 }
 
 /* ERROR unless the caller may read a relation, if it exists. */
@@ -281,7 +275,10 @@ add_live_table(WalredoRows *rows, Oid relid)
 	relation_close(rel, NoLock);
 }
 
-/* Adds a table with the file and the attributes that it had at the LSN. */
+/*
+ * Adds a table with the file and the columns that it had at the LSN.  Its
+ * columns have been read.
+ */
 static void
 add_table_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 			 const WalredoRelationAt *rel, Oid result_relid)
@@ -291,84 +288,89 @@ add_table_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 	TupleDesc	tupdesc;
 	RowsTable  *table;
 
-	if (rel->relkind == RELKIND_FOREIGN_TABLE)
+	if (rel->kind == RELKIND_FOREIGN_TABLE)
 	{
 		ereport(WARNING,
-				(errmsg("partition \"%s\" is left out", rel->relname),
+				(errmsg("partition \"%s\" is left out", rel->name),
 				 errdetail("It is a foreign table, of which WAL has no rows.")));
 		return;
 	}
-	check_relation(rel->relname, rel->relkind, rel->relpersistence,
-				   rel->relam);
-	tupdesc = walredo_catalog_at_tupdesc(catalog, rel->relid, &problem);
+	check_relation(rel->name, rel->kind, rel->persistence);
+	tupdesc = walredo_catalog_at_columns(catalog, rel->relid, &problem);
 	if (tupdesc == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("could not find the columns that relation \"%s\" had at %X/%X",
-						rel->relname, LSN_FORMAT_ARGS(rows->lsn)),
+						rel->name, LSN_FORMAT_ARGS(rows->lsn)),
 				 errdetail_internal("%s", problem)));
-	table = add_table(rows, rel->relname, &rel->locator, rel->relid, tupdesc);
-	table->attnums = match_attributes(rows, rel->relname, tupdesc,
+	table = add_table(rows, rel->name, &rel->locator, rel->relid, tupdesc);
+	table->attnums = match_attributes(rows, rel->name, tupdesc,
 									  rel->relid == result_relid);
-	toast = walredo_catalog_at_relation(catalog, rel->toast_relid);
-	if (toast != NULL)
+	if (OidIsValid(rel->toastid) &&
+		walredo_catalog_at_relation(catalog, rel->toastid,
+									&toast) == WALREDO_YES)
 		table->toast_file = add_file(rows, &toast->locator, toast->relid);
 }
 
-/* ERROR that a relation was not there at the LSN. */
+/* Adds the partitions that a partitioned table had. */
 static void
-report_no_relation(WalredoRows *rows, WalredoCatalogAt *catalog,
-				   const char *what)
+add_partitions_at(WalredoRows *rows, WalredoCatalogAt *catalog,
+				  const WalredoRelationAt *parent)
 {
-	const char *problem = walredo_catalog_at_problem(catalog);
+	bool		is_complete;
+	int			n;
+	Oid		   *relids = walredo_catalog_at_partitions(catalog, parent->relid,
+													   &n, &is_complete);
 
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("%s did not exist at %X/%X", what,
-					LSN_FORMAT_ARGS(rows->lsn)),
-			 problem != NULL ? errdetail_internal("%s", problem) :
-			 errdetail("The catalogs of that time do not have it."),
-			 errhint("For another relation that had the name then, specify the address of its file, which walredo_files() shows.")));
+	if (!is_complete)
+		ereport(WARNING,
+				(errmsg("rows of partitions of \"%s\" may be missing",
+						parent->name),
+				 errdetail_internal("%s",
+									walredo_catalog_at_problem(catalog))));
+	walredo_catalog_at_read_columns(catalog, relids, n);
+	for (int i = 0; i < n; i++)
+	{
+		const WalredoRelationAt *leaf;
+
+		if (walredo_catalog_at_relation(catalog, relids[i],
+										&leaf) == WALREDO_YES)
+			add_table_at(rows, catalog, leaf, parent->relid);
+		else
+			ereport(WARNING,
+					(errmsg("partition with OID %u of \"%s\" is left out",
+							relids[i], parent->name),
+					 errdetail("Its row of pg_class cannot be had.")));
+	}
 }
 
-/* Adds the tables that a relation is made of, as they were at the LSN. */
+/* Adds the tables that a relation was made of at the LSN. */
 static void
 add_relation_at(WalredoRows *rows, Oid relid)
 {
 	WalredoCatalogAt *catalog = walredo_catalog_at_begin(rows->lsn,
 														 rows->directory);
-	const WalredoRelationAt *rel = walredo_catalog_at_relation(catalog, relid);
-	const char *problem = walredo_catalog_at_problem(catalog);
+	const WalredoRelationAt *rel;
 
-	if (rel == NULL)
-		report_no_relation(rows, catalog,
-						   psprintf("relation \"%s\"", get_rel_name(relid)));
-	if (rel->relkind == RELKIND_PARTITIONED_TABLE)
+	if (walredo_catalog_at_relation(catalog, relid, &rel) != WALREDO_YES)
 	{
-		List	   *leaves = walredo_catalog_at_leaves(catalog, relid);
-		ListCell   *lc;
+		const char *problem = walredo_catalog_at_problem(catalog);
 
-		if (problem != NULL)
-			ereport(WARNING,
-					(errmsg("partitions of \"%s\" may be missing",
-							rel->relname),
-					 errdetail_internal("%s", problem)));
-		foreach(lc, leaves)
-		{
-			const WalredoRelationAt *leaf =
-				walredo_catalog_at_relation(catalog, lfirst_oid(lc));
-
-			if (leaf != NULL)
-				add_table_at(rows, catalog, leaf, relid);
-			else
-				ereport(WARNING,
-						(errmsg("partition with OID %u is left out",
-								lfirst_oid(lc)),
-						 errdetail("The catalogs of that time do not have it.")));
-		}
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" did not exist at %X/%X",
+						get_rel_name(relid), LSN_FORMAT_ARGS(rows->lsn)),
+				 problem != NULL ? errdetail_internal("%s", problem) :
+				 errdetail("The catalogs of that time do not have it."),
+				 errhint("If another relation had the name then, specify the address of its file, which walredo_files() shows.")));
 	}
+	if (rel->kind == RELKIND_PARTITIONED_TABLE)
+		add_partitions_at(rows, catalog, rel);
 	else
+	{
+		walredo_catalog_at_read_columns(catalog, &relid, 1);
 		add_table_at(rows, catalog, rel, relid);
+	}
 	walredo_catalog_at_end(catalog);
 }
 
@@ -386,6 +388,39 @@ is_wal_of_server(const char *directory)
 }
 
 /*
+ * Adds the table that had a file at the LSN.  Returns false and sets *problem
+ * if it is not found.
+ */
+static bool
+add_file_at(WalredoRows *rows, const RelFileLocator *locator, Oid result_relid,
+			const char **problem)
+{
+	WalredoCatalogAt *catalog = walredo_catalog_at_begin(rows->lsn,
+														 rows->directory);
+	const WalredoRelationAt *rel;
+	bool		found;
+
+	found = walredo_catalog_at_file(catalog, locator, &rel) == WALREDO_YES;
+	if (found)
+	{
+		Oid			relid = rel->relid;
+
+		check_may_select(relid);
+		walredo_catalog_at_read_columns(catalog, &relid, 1);
+		add_table_at(rows, catalog, rel, result_relid);
+	}
+	else
+	{
+		const char *reason = walredo_catalog_at_problem(catalog);
+
+		*problem = reason != NULL ? pstrdup(reason) :
+			"No relation had this file then, according to the catalogs of that time.";
+	}
+	walredo_catalog_at_end(catalog);
+	return found;
+}
+
+/*
  * Adds the file of a tag.  result_relid is the relation that the result is of,
  * if there is one.
  */
@@ -393,10 +428,8 @@ static void
 add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 {
 	RelFileLocator locator = walredo_tag_locator(file);
-	const WalredoRelationAt *rel = NULL;
-	WalredoCatalogAt *catalog;
+	const char *problem;
 	RowsTable  *table;
-	const char *problem = NULL;
 
 	if (file->kind != WALREDO_TAG_REL || file->forknum != MAIN_FORKNUM)
 		ereport(ERROR,
@@ -408,24 +441,7 @@ add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 		problem = "The file is of another database.";
 	else if (!is_wal_of_server(rows->directory))
 		problem = "WAL is of another server.";
-	else
-	{
-		catalog = walredo_catalog_at_begin(rows->lsn, rows->directory);
-		rel = walredo_catalog_at_file(catalog, &locator);
-		if (rel != NULL)
-		{
-			check_may_select(rel->relid);
-			add_table_at(rows, catalog, rel, result_relid);
-		}
-		else
-		{
-			problem = walredo_catalog_at_problem(catalog);
-			if (problem == NULL)
-				problem = "No relation had this file then, according to its catalogs.";
-		}
-		walredo_catalog_at_end(catalog);
-	}
-	if (rel != NULL)
+	else if (add_file_at(rows, &locator, result_relid, &problem))
 		return;
 	ereport(WARNING,
 			(errmsg("could not find out which columns the rows of file \"%s\" have",
@@ -459,7 +475,14 @@ begin_relation(WalredoRows *rows, Oid relid)
 	char		relkind = rel->rd_rel->relkind;
 
 	check_relation(RelationGetRelationName(rel), relkind,
-				   rel->rd_rel->relpersistence, rel->rd_rel->relam);
+				   rel->rd_rel->relpersistence);
+	if (relkind != RELKIND_PARTITIONED_TABLE &&
+		rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" has an unsupported access method",
+						RelationGetRelationName(rel)),
+				 errdetail("Only rows of the access method heap can be read.")));
 	relation_close(rel, NoLock);
 	check_may_select(relid);
 
@@ -591,7 +614,8 @@ next_table(WalredoRows *rows)
 	rows->tuples = walredo_heap_tuples_begin(rows->heap, table->file,
 											 table->tupdesc);
 	if (table->toast_file >= 0)
-		rows->toast = walredo_toast_at_begin(rows->heap, table->toast_file);
+		rows->toast = walredo_toast_at_begin(rows->heap, table->toast_file,
+											 rows->files[table->toast_file].relid);
 	rows->nblocks = walredo_heap_at_blocks(rows->heap, table->file,
 										   &is_complete);
 	rows->next_block = 0;
@@ -626,10 +650,12 @@ take_value(WalredoRows *rows, int i, Form_pg_attribute att, Datum *value,
 				return false;
 			}
 			VARATT_EXTERNAL_GET_POINTER(pointer, datum);
-			datum = walredo_toast_at_fetch(rows->toast, &pointer, problem);
+			datum = (struct varlena *)
+				walredo_toast_at_fetch(rows->toast, &pointer, problem);
 		}
 		else if (VARATT_IS_COMPRESSED(datum))
-			datum = walredo_decompress_datum(datum, VARSIZE(datum), problem);
+			datum = (struct varlena *)
+				walredo_decompress_datum(datum, VARSIZE(datum), problem);
 		if (datum == NULL)
 		{
 			*problem = psprintf("The value of column \"%s\" cannot be had: %s",
@@ -648,10 +674,10 @@ take_value(WalredoRows *rows, int i, Form_pg_attribute att, Datum *value,
 }
 
 /*
- * Makes a row of the result out of the current tuple, in the current memory
- * context.  Returns NULL, and has warned, if it cannot be made.
+ * Makes a row of the result out of the current tuple.  Returns false, and has
+ * warned, if it cannot be made.
  */
-static HeapTuple
+static bool
 make_row(WalredoRows *rows)
 {
 	RowsTable  *table = rows->current;
@@ -683,15 +709,15 @@ make_row(WalredoRows *rows)
 		{
 			warn_of_tuple(rows, problem);
 			MemoryContextSwitchTo(old_context);
-			return NULL;
+			return false;
 		}
 	}
 	MemoryContextSwitchTo(old_context);
-	return heap_form_tuple(rows->tupdesc, rows->values, rows->nulls);
+	return true;
 }
 
-HeapTuple
-walredo_rows_next(WalredoRows *rows)
+bool
+walredo_rows_next(WalredoRows *rows, Datum **values, bool **nulls)
 {
 	for (;;)
 	{
@@ -699,16 +725,17 @@ walredo_rows_next(WalredoRows *rows)
 
 		while (rows->current != NULL && walredo_heap_tuples_next(rows->tuples))
 		{
-			HeapTuple	row;
-
 			if (rows->tuples->problem != NULL)
 			{
 				warn_of_tuple(rows, rows->tuples->problem);
 				continue;
 			}
-			row = make_row(rows);
-			if (row != NULL)
-				return row;
+			if (make_row(rows))
+			{
+				*values = rows->values;
+				*nulls = rows->nulls;
+				return true;
+			}
 		}
 		if (rows->current == NULL || rows->next_block == rows->nblocks)
 		{
@@ -731,5 +758,5 @@ walredo_rows_next(WalredoRows *rows)
 						rows->num_warnings - MAX_WARNINGS),
 				 errdetail("The first %d were reported one by one.",
 						   MAX_WARNINGS)));
-	return NULL;
+	return false;
 }

@@ -14,7 +14,6 @@
 
 #include "postgres.h"
 
-#include "access/htup.h"
 #include "access/tupdesc.h"
 #include "record/tag.h"
 
@@ -45,10 +44,11 @@ extern WalredoRows *walredo_rows_begin(Oid relid, TupleDesc tupdesc,
 									   const char *directory);
 
 /*
- * Returns the next row, in the current memory context, or NULL if there are no
- * more.
+ * Moves to the next row.  Returns false if there are no more.  Otherwise sets
+ * *values and *nulls to arrays with an element for each attribute of the row
+ * type, which are valid until the next call, as is what they refer to.
  */
-extern HeapTuple walredo_rows_next(WalredoRows *rows);
+extern bool walredo_rows_next(WalredoRows *rows, Datum **values, bool **nulls);
 
 /* Frees what is not memory. */
 extern void walredo_rows_end(WalredoRows *rows);
