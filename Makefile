@@ -89,6 +89,9 @@ OBJS = \
 	src/rows/toast_at.o \
 	src/rows/tuple.o \
 	src/rows/value.o \
+	src/rows/value_json.o \
+	src/rows/value_tsearch.o \
+	src/rows/value_types.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \

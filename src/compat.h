@@ -153,6 +153,40 @@ typedef int LoggedSlruPage;
  */
 #define WALREDO_CHECKSUMS_ARE_FIXED	(PG_VERSION_NUM < 190000)
 
+/* Types of PostgreSQL 19; no type has this OID. */
+#if PG_VERSION_NUM < 190000
+#define OID8OID					InvalidOid
+#define REGDATABASEOID			InvalidOid
+#endif
+
+/*
+ * Items of JSON paths that newer versions have.  In paths of older ones they do
+ * not occur: the numbers are greater than an item's type can be.
+ */
+#if PG_VERSION_NUM < 170000
+#define jpiBigint				0x101
+#define jpiBoolean				0x102
+#define jpiDate					0x103
+#define jpiDecimal				0x104
+#define jpiInteger				0x105
+#define jpiNumber				0x106
+#define jpiStringFunc			0x107
+#define jpiTime					0x108
+#define jpiTimeTz				0x109
+#define jpiTimestamp			0x10A
+#define jpiTimestampTz			0x10B
+#endif
+#if PG_VERSION_NUM < 190000
+#define jpiStrReplace			0x10C
+#define jpiStrLower				0x10D
+#define jpiStrUpper				0x10E
+#define jpiStrLtrim				0x10F
+#define jpiStrRtrim				0x110
+#define jpiStrBtrim				0x111
+#define jpiStrInitcap			0x112
+#define jpiStrSplitPart			0x113
+#endif
+
 /* Since PostgreSQL 19, signal handlers have arguments that SIG_IGN lacks. */
 #if PG_VERSION_NUM < 190000
 #define PG_SIG_IGN				SIG_IGN

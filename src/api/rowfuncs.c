@@ -318,14 +318,14 @@ set_rows_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	add_path(rel, &path->path);
 }
 
-/* Is the row as a whole among the expressions? */
+/* Is the row as a whole among what is wanted of the relation? */
 static bool
-uses_whole_row(List *tlist, List *clauses, Index rti)
+uses_whole_row(RelOptInfo *rel, List *clauses)
 {
 	Bitmapset  *attnums = NULL;
 
-	pull_varattnos((Node *) tlist, rti, &attnums);
-	pull_varattnos((Node *) clauses, rti, &attnums);
+	pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &attnums);
+	pull_varattnos((Node *) clauses, rel->relid, &attnums);
 	return bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attnums);
 }
 
@@ -361,7 +361,7 @@ plan_rows_path(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 										  pstrdup(NameStr(att->attname)),
 										  false));
 	}
-	if (uses_whole_row(tlist, actual, rel->relid))
+	if (uses_whole_row(rel, actual))
 	{
 		Var		   *var = makeVar(rel->relid, InvalidAttrNumber, typid, -1,
 								  InvalidOid, 0);

@@ -614,7 +614,8 @@ next_table(WalredoRows *rows)
 	rows->tuples = walredo_heap_tuples_begin(rows->heap, table->file,
 											 table->tupdesc);
 	if (table->toast_file >= 0)
-		rows->toast = walredo_toast_at_begin(rows->heap, table->toast_file);
+		rows->toast = walredo_toast_at_begin(rows->heap, table->toast_file,
+											 rows->files[table->toast_file].relid);
 	rows->nblocks = walredo_heap_at_blocks(rows->heap, table->file,
 										   &is_complete);
 	rows->next_block = 0;
@@ -649,10 +650,12 @@ take_value(WalredoRows *rows, int i, Form_pg_attribute att, Datum *value,
 				return false;
 			}
 			VARATT_EXTERNAL_GET_POINTER(pointer, datum);
-			datum = walredo_toast_at_fetch(rows->toast, &pointer, problem);
+			datum = (struct varlena *)
+				walredo_toast_at_fetch(rows->toast, &pointer, problem);
 		}
 		else if (VARATT_IS_COMPRESSED(datum))
-			datum = walredo_decompress_datum(datum, VARSIZE(datum), problem);
+			datum = (struct varlena *)
+				walredo_decompress_datum(datum, VARSIZE(datum), problem);
 		if (datum == NULL)
 		{
 			*problem = psprintf("The value of column \"%s\" cannot be had: %s",

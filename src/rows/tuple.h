@@ -35,10 +35,19 @@ extern bool walredo_check_heap_page(const char *page,
  *
  * What is checked is what check_tuple_header() in verify_heapam.c does: that
  * the tuple is in the page as a whole, and that its header fits its length.
+ * Moreover, no other tuple of the page may share bytes with it.
  */
 extern HeapTupleHeader walredo_heap_tuple(const char *page,
 										  OffsetNumber offnum, Size *size,
 										  const char **problem);
+
+/*
+ * Does the header of a tuple of size bytes fit its length?  The tuple, which can
+ * also be a value of a composite type, must be MAXALIGNed.  Otherwise, returns
+ * false and sets *problem to a sentence, palloc'd.
+ */
+extern bool walredo_check_tuple_header(HeapTupleHeader tuple, Size size,
+									   const char **problem);
 
 /*
  * Deforms a tuple that walredo_heap_tuple() has returned, as heap_deform_tuple()
@@ -49,11 +58,35 @@ extern HeapTupleHeader walredo_heap_tuple(const char *page,
  *
  * Values by reference point into the tuple.  A varlena can have a short header,
  * or be compressed, or be a pointer to what is stored out of line on disk (but
- * no other pointer); all of them are in the tuple as a whole.  Returns false and sets *problem to a sentence, palloc'd, if
- * the tuple is not sound.
+ * no other pointer); all of them are in the tuple as a whole.  Returns false and
+ * sets *problem to a sentence, palloc'd, if the tuple is not sound.
  */
 extern bool walredo_deform_tuple(TupleDesc tupdesc, HeapTupleHeader tuple,
 								 Size size, Datum *values, bool *nulls,
 								 const char **problem);
+
+/*
+ * How an attribute, an element of an array, or a bound of a range is laid out.
+ */
+typedef struct WalredoAttributeLayout
+{
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	/* Is a varlena with a short header aligned, too?  It is in arrays. */
+	bool		is_always_aligned;
+} WalredoAttributeLayout;
+
+/*
+ * Reads a value that begins, but for padding, at *offset of a buffer of size
+ * bytes, as fetch_att() does, and sets *offset to its end.  Offsets are aligned,
+ * addresses need not be.  The value, if it is by reference, points into the
+ * buffer, and is in it as a whole, in one of the forms above.  Returns false and
+ * sets *problem to a sentence, palloc'd, if it is not.
+ */
+extern bool walredo_read_attribute(const char *buffer, Size size, Size *offset,
+								   const WalredoAttributeLayout *layout,
+								   Datum *value, const char **problem);
 
 #endif							/* WALREDO_ROWS_TUPLE_H */
