@@ -327,6 +327,10 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 		return;
 	block = get_block(heap, i, (BlockNumber) change->tag.number, true);
 	block->is_changed = true;
+
+	/* The relation may have been truncated since. */
+	heap->files[i].num_known = Max(heap->files[i].num_known,
+								   block->key.blkno + 1);
 	if (block->has_later)
 		return;
 	has_image = change->starts_page && change->what == WALREDO_CHANGE_REPLAY;
