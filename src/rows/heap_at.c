@@ -76,12 +76,10 @@ typedef struct BlockState
 
 	/*
 	 * After the LSN: of the record with the first image of the page; and of
-	 * the last record up to that which has removed tuples, or has changed
-	 * values in place.
+	 * the last record up to that which has removed tuples.
 	 */
 	XLogRecPtr	later_lsn;
 	XLogRecPtr	removed_lsn;
-	XLogRecPtr	inplace_lsn;
 } BlockState;
 
 /* What is known of a file, beside what its blocks say. */
@@ -240,8 +238,7 @@ typedef enum TupleChange
 {
 	TUPLES_KEPT,				/* none is removed, none can be later */
 	TUPLES_DELETED,				/* some may be marked as deleted */
-	TUPLES_REMOVED,				/* some may be removed */
-	TUPLES_INPLACE				/* the values of one are changed */
+	TUPLES_REMOVED				/* some may be removed */
 } TupleChange;
 
 static TupleChange
@@ -259,7 +256,12 @@ tuple_change(const XLogRecord *record)
 				case XLOG_HEAP_CONFIRM:
 					return TUPLES_KEPT;
 				case XLOG_HEAP_INPLACE:
-					return TUPLES_INPLACE;
+
+					/*
+					 * Values in rows of catalogs that no transaction sees as
+					 * they were, either.
+					 */
+					return TUPLES_KEPT;
 				default:
 					return TUPLES_DELETED;
 			}
@@ -333,9 +335,6 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 	{
 		case TUPLES_REMOVED:
 			block->removed_lsn = end_lsn;
-			break;
-		case TUPLES_INPLACE:
-			block->inplace_lsn = end_lsn;
 			break;
 		case TUPLES_DELETED:
 			if (!has_image)
@@ -760,9 +759,6 @@ later_problem(WalredoHeapAt *heap, const BlockState *block)
 			return psprintf("The page was pruned at %X/%X, before WAL has the first image of it, and transactions that were running at the LSN had committed then, which may have deleted or updated some of its rows.",
 							LSN_FORMAT_ARGS(block->removed_lsn));
 	}
-	if (block->inplace_lsn != InvalidXLogRecPtr)
-		return psprintf("A row was changed in place at %X/%X, before WAL has the first image of the page.",
-						LSN_FORMAT_ARGS(block->inplace_lsn));
 	return NULL;
 }
 
