@@ -254,12 +254,12 @@ tuple_change(const XLogRecord *record)
 				case XLOG_HEAP_INSERT:
 				case XLOG_HEAP_LOCK:
 				case XLOG_HEAP_CONFIRM:
+				case XLOG_HEAP_INPLACE:
 
 					/*
 					 * A change in place is one that all snapshots see, so
 					 * that it does not matter as of when it is.
 					 */
-				case XLOG_HEAP_INPLACE:
 					return TUPLES_KEPT;
 				default:
 					return TUPLES_DELETED;

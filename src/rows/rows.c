@@ -43,6 +43,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "wal/reader.h"
 
 /* After so many warnings, the others are only counted. */
@@ -476,13 +477,35 @@ add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 	table->attnums = same_attributes(rows->tupdesc);
 }
 
-/* Did all files exist at the LSN, with what they have now? */
+/* Would a snapshot at the LSN see the row of pg_class that there is now? */
+static bool
+has_row_since(WalredoRows *rows, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = walredo_snapshot_sees(walredo_heap_at_snapshot(rows->heap),
+								   tuple->t_data, true) == WALREDO_YES;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * Did the relations have the files at the LSN that they have now?  A file may
+ * have existed before the LSN, made by a transaction that has committed after
+ * it.
+ */
 static bool
 files_are_older(WalredoRows *rows)
 {
 	for (int i = 0; i < rows->nfiles; i++)
 	{
-		if (rows->files[i].created_lsn != InvalidXLogRecPtr)
+		const WalredoHeapFile *file = &rows->files[i];
+
+		if (file->created_lsn != InvalidXLogRecPtr ||
+			(OidIsValid(file->relid) && !has_row_since(rows, file->relid)))
 			return false;
 	}
 	return true;
