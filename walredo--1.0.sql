@@ -878,9 +878,10 @@ GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 CREATE FUNCTION _walredo_rows_support(internal)
 RETURNS internal
 AS 'MODULE_PATHNAME', 'walredo_rows_support'
-LANGUAGE C STRICT;
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _walredo_rows_support(internal) IS
 	'planner support for walredo_rows_at()';
+REVOKE ALL ON FUNCTION _walredo_rows_support(internal) FROM PUBLIC;
 
 CREATE FUNCTION walredo_rows_at(base anyelement, lsn pg_lsn,
 	file walredo_tag DEFAULT NULL,

@@ -27,8 +27,8 @@ extern void walredo_check_has_rows(Relation rel);
 extern void walredo_check_may_select(Oid relid);
 
 /*
- * Begins to return the rows of a relation that a snapshot at lsn would have
- * seen: of a table, a materialized view, or all partitions of a partitioned
+ * Begins to return the rows of a relation that a snapshot at lsn, which can be
+ * WALREDO_END_OF_WAL, would have seen: of a table, a materialized view, or all partitions of a partitioned
  * table; as rows of the relation's own type, tupdesc, which must live as long as
  * the result.
  *
