@@ -89,6 +89,7 @@ OBJS = \
 	src/rows/rows.o \
 	src/rows/snapshot.o \
 	src/rows/toast_at.o \
+	src/rows/toast_versions.o \
 	src/rows/tuple.o \
 	src/rows/tuple_events.o \
 	src/rows/value.o \

@@ -408,6 +408,17 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 	((void) (TupleDescAttr(tupdesc, (attnum) - 1)->attcacheoff = -1))
 #endif
 
+/* Since PostgreSQL 18, a generated column need not be stored. */
+#if PG_VERSION_NUM >= 180000
+#define walredo_is_virtual_column(att) \
+	((att)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#define walredo_generation_expression(rel, attnum) \
+	build_generation_expression(rel, attnum)
+#else
+#define walredo_is_virtual_column(att)	false
+#define walredo_generation_expression(rel, attnum)	((Node *) NULL)
+#endif
+
 /*
  * Since PostgreSQL 18, the WAL record of a change in place to a catalog row has
  * invalidation messages.  Redo sends them to other sessions, and deletes files.

@@ -34,17 +34,25 @@ PG_FUNCTION_INFO_V1(walredo_row_versions);
 /* A table whose row versions are returned. */
 typedef struct VersionsTable
 {
+	struct VersionsScan *scan;
 	Relation	rel;			/* locked until the end of the transaction */
 	WalredoRowJson *json;
+	int			toast_file;		/* of its TOAST table; -1 if it has none */
 } VersionsTable;
 
 /* What is returned. */
 typedef struct VersionsScan
 {
 	VersionsTable *tables;
-	WalredoVersionsFile *files; /* of the tables, in their order */
 	int			ntables;
+
+	/* Those of TOAST tables, then those of the tables, in their order. */
+	WalredoVersionsFile *files;
+	int			nfiles;
+	int			ntoast;
+
 	WalredoVersions *versions;
+	const WalredoRowVersion *version;	/* that is being returned */
 
 	/* What cannot be returned, and why, for the first. */
 	uint64		num_unsound;	/* versions without a row */
@@ -53,12 +61,41 @@ typedef struct VersionsScan
 	const char *lost_problem;
 } VersionsScan;
 
-/* Adds a table, which is locked. */
+/* Fetches a value of a table.  This is a WalredoFetchValue function. */
+static struct varlena *
+fetch_value(void *arg, const struct varatt_external *pointer,
+			const char **problem)
+{
+	const VersionsTable *table = arg;
+
+	if (table->toast_file < 0)
+	{
+		*problem = "The table has no TOAST table.";
+		return NULL;
+	}
+	return walredo_versions_fetch(table->scan->versions, table->scan->version,
+								  table->toast_file, pointer, problem);
+}
+
+/* Adds the file of a relation, and returns its number. */
+static int
+add_file(VersionsScan *scan, Relation rel, Oid toast_relid)
+{
+	RelFileLocator locator = RelationGetLocator(rel);
+	WalredoVersionsFile *file = &scan->files[scan->nfiles];
+
+	file->tag = walredo_tag_of_block(&locator, MAIN_FORKNUM, 0);
+	file->toast_relid = toast_relid;
+	return scan->nfiles++;
+}
+
+/* Adds a table, which is locked, and the file of its TOAST table. */
 static void
 add_table(VersionsScan *scan, Oid relid)
 {
 	Relation	rel = relation_open(relid, NoLock);
-	RelFileLocator locator = RelationGetLocator(rel);
+	Oid			toast_relid = rel->rd_rel->reltoastrelid;
+	VersionsTable *table = &scan->tables[scan->ntables];
 
 	walredo_check_has_rows(rel);
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
@@ -66,11 +103,17 @@ add_table(VersionsScan *scan, Oid relid)
 		relation_close(rel, NoLock);
 		return;
 	}
-	scan->tables[scan->ntables].rel = rel;
-	scan->tables[scan->ntables].json =
-		walredo_row_json_create(RelationGetDescr(rel), NULL, NULL);
-	scan->files[scan->ntables].tag =
-		walredo_tag_of_block(&locator, MAIN_FORKNUM, 0);
+	table->scan = scan;
+	table->rel = rel;
+	table->json = walredo_row_json_create(RelationGetDescr(rel), fetch_value,
+										  table);
+	table->toast_file = -1;
+	if (OidIsValid(toast_relid))
+	{
+		rel = relation_open(toast_relid, AccessShareLock);
+		table->toast_file = add_file(scan, rel, toast_relid);
+		relation_close(rel, NoLock);
+	}
 	scan->ntables++;
 }
 
@@ -96,9 +139,13 @@ open_tables(Oid relid)
 		find_all_inheritors(relid, AccessShareLock, NULL) :
 		list_make1_oid(relid);
 	scan->tables = palloc0(list_length(relids) * sizeof(VersionsTable));
-	scan->files = palloc0(list_length(relids) * sizeof(WalredoVersionsFile));
+	scan->files = palloc0(list_length(relids) * 2 *
+						  sizeof(WalredoVersionsFile));
 	foreach(lc, relids)
 		add_table(scan, lfirst_oid(lc));
+	scan->ntoast = scan->nfiles;
+	for (int i = 0; i < scan->ntables; i++)
+		(void) add_file(scan, scan->tables[i].rel, InvalidOid);
 	return scan;
 }
 
@@ -118,8 +165,10 @@ make_row(VersionsScan *scan, const WalredoRowVersion *version, Datum *row)
 
 	if (version->tuple == NULL)
 		return false;
-	if (!walredo_row_to_json(scan->tables[version->file].json, version->tuple,
-							 version->tuple_size, row, &num_lost, &problem))
+	scan->version = version;
+	if (!walredo_row_to_json(scan->tables[version->file - scan->ntoast].json,
+							 version->tuple, version->tuple_size, row,
+							 &num_lost, &problem))
 	{
 		if (scan->num_unsound++ == 0)
 			scan->unsound_problem = keep(scan, problem);
@@ -168,7 +217,7 @@ check_files_are_older(VersionsScan *scan, const char *directory)
 	XLogRecPtr	created_lsn;
 
 	for (int i = 0; i < scan->ntables; i++)
-		tags[i] = scan->files[i].tag;
+		tags[i] = scan->files[scan->ntoast + i].tag;
 	if (!walredo_find_created_file(tags, scan->ntables,
 								   walredo_wal_with_local(directory), end_lsn,
 								   &tag, &created_lsn))
@@ -198,7 +247,7 @@ warn_of_other_files(VersionsScan *scan)
 {
 	for (int i = 0; i < scan->ntables; i++)
 	{
-		const WalredoVersionsFile *file = &scan->files[i];
+		const WalredoVersionsFile *file = &scan->files[scan->ntoast + i];
 
 		if (file->how_begun != WALREDO_NOT_ENDED)
 			ereport(WARNING,
@@ -261,7 +310,7 @@ walredo_row_versions(PG_FUNCTION_ARGS)
 
 	directory = walredo_getarg_cstring(fcinfo, 3);
 	scan = open_tables(PG_GETARG_OID(0));
-	scan->versions = walredo_versions_begin(scan->files, scan->ntables,
+	scan->versions = walredo_versions_begin(scan->files, scan->nfiles,
 											directory, PG_GETARG_LSN(1),
 											PG_GETARG_LSN(2));
 	check_files_are_older(scan, directory);

@@ -63,8 +63,9 @@ typedef struct BlockState
 {
 	BlockKey	key;			/* hash key */
 	bool		is_changed;		/* after the LSN */
-	bool		has_later;		/* its state at later_lsn is known */
-	bool		is_new;			/* ... and it was empty until then */
+	bool		has_later;		/* WAL has an image of it after the LSN */
+	bool		is_new;			/* ... or has initialized it, empty until
+								 * then */
 	bool		lost_change;	/* a change after the LSN, and before that,
 								 * which can have deleted tuples */
 
@@ -75,10 +76,9 @@ typedef struct BlockState
 	XLogRecPtr	stamped_lsn;
 
 	/*
-	 * After the LSN: of the record with the first image of the page; and of
-	 * the last record up to that which has removed tuples.
+	 * After the LSN, the last record, up to the one that has the first image
+	 * of the page, which has removed tuples.
 	 */
-	XLogRecPtr	later_lsn;
 	XLogRecPtr	removed_lsn;
 } BlockState;
 
@@ -254,12 +254,11 @@ tuple_change(const XLogRecord *record)
 				case XLOG_HEAP_INSERT:
 				case XLOG_HEAP_LOCK:
 				case XLOG_HEAP_CONFIRM:
-					return TUPLES_KEPT;
 				case XLOG_HEAP_INPLACE:
 
 					/*
-					 * Values in rows of catalogs that no transaction sees as
-					 * they were, either.
+					 * A change in place is one that all snapshots see, so
+					 * that it does not matter as of when it is.
 					 */
 					return TUPLES_KEPT;
 				default:
@@ -328,6 +327,10 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 		return;
 	block = get_block(heap, i, (BlockNumber) change->tag.number, true);
 	block->is_changed = true;
+
+	/* The relation may have been truncated since. */
+	heap->files[i].num_known = Max(heap->files[i].num_known,
+								   block->key.blkno + 1);
 	if (block->has_later)
 		return;
 	has_image = change->starts_page && change->what == WALREDO_CHANGE_REPLAY;
@@ -346,7 +349,6 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 	if (!has_image)
 		return;
 	block->has_later = true;
-	block->later_lsn = end_lsn;
 
 	/* A page that a record initializes has had no tuples before. */
 	block->is_new = !has_image_of(record, &change->tag);

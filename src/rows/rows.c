@@ -28,8 +28,10 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_tablespace_d.h"
 #include "compat.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "rewrite/rewriteHandler.h"
 #include "rows/catalog_at.h"
 #include "rows/heap_at.h"
 #include "rows/heap_tuples.h"
@@ -78,6 +80,14 @@ struct WalredoRows
 	List	   *tables;			/* of RowsTable */
 	WalredoHeapAt *heap;
 	uint64		num_warnings;
+
+	/*
+	 * For each attribute of the result, how its value is computed if it is
+	 * not stored, else NULL; and what that takes.  All NULL if there is none.
+	 */
+	ExprState **generated;
+	EState	   *estate;
+	TupleTableSlot *slot;
 
 	/* Where the scan is. */
 	int			table;			/* the next one */
@@ -531,6 +541,35 @@ begin_relation(WalredoRows *rows, Oid relid)
 									   rows->directory);
 }
 
+/* Prepares to compute the virtual columns of a relation, if it has any. */
+static void
+prepare_virtual_columns(WalredoRows *rows, Oid relid)
+{
+	Relation	rel = NULL;
+
+	for (int i = 0; i < rows->tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(rows->tupdesc, i);
+		Node	   *expr;
+
+		if (att->attisdropped || !walredo_is_virtual_column(att))
+			continue;
+		if (rel == NULL)
+		{
+			rel = relation_open(relid, AccessShareLock);
+			rows->generated = palloc0(rows->tupdesc->natts *
+									  sizeof(ExprState *));
+			rows->estate = CreateExecutorState();
+			rows->slot = MakeSingleTupleTableSlot(rows->tupdesc,
+												  &TTSOpsVirtual);
+		}
+		expr = walredo_generation_expression(rel, i + 1);
+		rows->generated[i] = ExecPrepareExpr((Expr *) expr, rows->estate);
+	}
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+}
+
 /* The end of WAL as it is now. */
 static XLogRecPtr
 end_of_wal(const char *directory)
@@ -577,6 +616,8 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	}
 	else
 		begin_relation(rows, relid);
+	if (OidIsValid(relid))
+		prepare_virtual_columns(rows, relid);
 	return rows;
 }
 
@@ -714,6 +755,27 @@ take_value(WalredoRows *rows, int i, Form_pg_attribute att, Datum *value,
 	return true;
 }
 
+/* Computes the virtual columns of the row. */
+static void
+compute_virtual_columns(WalredoRows *rows)
+{
+	ExprContext *econtext = GetPerTupleExprContext(rows->estate);
+	TupleTableSlot *slot = ExecClearTuple(rows->slot);
+	int			natts = rows->tupdesc->natts;
+
+	ResetExprContext(econtext);
+	memcpy(slot->tts_values, rows->values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, rows->nulls, natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	econtext->ecxt_scantuple = slot;
+	for (int i = 0; i < natts; i++)
+	{
+		if (rows->generated[i] != NULL)
+			rows->values[i] = ExecEvalExpr(rows->generated[i], econtext,
+										   &rows->nulls[i]);
+	}
+}
+
 /*
  * Makes a row of the result out of the current tuple.  Returns false, and has
  * warned, if it cannot be made.
@@ -753,6 +815,8 @@ make_row(WalredoRows *rows)
 			return false;
 		}
 	}
+	if (rows->generated != NULL)
+		compute_virtual_columns(rows);
 	MemoryContextSwitchTo(old_context);
 	return true;
 }

@@ -43,6 +43,7 @@
 #include "page/current.h"
 #include "page/rebuild.h"
 #include "port/pg_bswap.h"
+#include "rows/toast_versions.h"
 #include "rows/tuple.h"
 #include "rows/tuple_events.h"
 #include "rows/versions.h"
@@ -192,6 +193,7 @@ struct WalredoVersions
 	uint64		nevents;
 
 	/* For walredo_versions_next(). */
+	WalredoToastVersions *toast;	/* NULL if there are no TOAST tables */
 	bool		has_next;
 	Event		next;			/* has been read, but not been used */
 	OpenVersion open;
@@ -655,7 +657,7 @@ want_tuple(TouchedPage *page, OffsetNumber offnum, bool is_wanted)
 	page->num_wanted += is_wanted ? 1 : -1;
 }
 
-/* Takes what a record in the range does to tuples. */
+/* Takes what a record does to tuples. */
 static void
 add_tuple_events(WalredoVersions *versions, const XLogRecord *record,
 				 XLogRecPtr end_lsn)
@@ -674,6 +676,14 @@ add_tuple_events(WalredoVersions *versions, const XLogRecord *record,
 		key.file = find_file(versions, &what->locator);
 		key.blkno = what->blkno;
 		if (key.file < 0)
+			continue;
+
+		/*
+		 * Rows that are made in the range can refer to chunks of before it,
+		 * but not to chunks that have been deleted.
+		 */
+		if (OidIsValid(versions->files[key.file].toast_relid) ?
+			what->kind != WALREDO_TUPLE_MADE : end_lsn <= versions->start_lsn)
 			continue;
 		event.file = key.file;
 		event.blkno = what->blkno;
@@ -742,8 +752,7 @@ add_record(WalredoVersions *versions, WalredoChanges *changes,
 		}
 		walredo_rebuild_add(versions->rebuild, change, record, end_lsn);
 	}
-	if (end_lsn > versions->start_lsn)
-		add_tuple_events(versions, record, end_lsn);
+	add_tuple_events(versions, record, end_lsn);
 }
 
 /*
@@ -898,6 +907,27 @@ read_rest(WalredoVersions *versions, WalredoReader *reader,
 	}
 }
 
+/* Prepares to fetch values, for which WAL has been read. */
+static void
+begin_toast(WalredoVersions *versions, const char *directory)
+{
+	WalredoHeapFile *files = palloc0(Max(versions->nfiles, 1) *
+									 sizeof(WalredoHeapFile));
+	int			n = 0;
+
+	while (n < versions->nfiles && OidIsValid(versions->files[n].toast_relid))
+	{
+		files[n].tag = versions->tags[n];
+		files[n].relid = versions->files[n].toast_relid;
+		n++;
+	}
+	if (n > 0)
+		versions->toast =
+			walredo_toast_versions_create(files, n, directory,
+										  Max(versions->start_lsn,
+											  versions->read_from));
+}
+
 WalredoVersions *
 walredo_versions_begin(WalredoVersionsFile *files, int nfiles,
 					   const char *directory, XLogRecPtr start_lsn,
@@ -965,6 +995,7 @@ walredo_versions_begin(WalredoVersionsFile *files, int nfiles,
 	walredo_rebuild_free(versions->rebuild);
 	MemoryContextDelete(versions->page_context);
 	tuplesort_performsort(versions->sort);
+	begin_toast(versions, directory);
 	return versions;
 }
 
@@ -978,6 +1009,8 @@ void
 walredo_versions_end(WalredoVersions *versions)
 {
 	tuplesort_end(versions->sort);
+	if (versions->toast != NULL)
+		walredo_toast_versions_end(versions->toast);
 	MemoryContextDelete(versions->context);
 }
 
@@ -1044,6 +1077,27 @@ find_cut(const WalredoVersions *versions, uint64 next_seq)
 	return NULL;
 }
 
+/* Keeps the chunk that is open, if its transaction has committed. */
+static void
+keep_chunk(WalredoVersions *versions)
+{
+	OpenVersion *open = &versions->open;
+	const char *problem;
+
+	if (!is_committed(versions, open->made_by) || open->tuple_size == 0)
+		return;
+	if (!walredo_toast_versions_add(versions->toast, open->place.file,
+									(HeapTupleHeader) versions->tuple.data,
+									open->tuple_size, open->made_lsn,
+									&problem))
+	{
+		WalredoTag	tag = versions->tags[open->place.file];
+
+		tag.number = open->place.blkno;
+		note_problem(versions, &tag, problem);
+	}
+}
+
 /*
  * Closes the version that is open.  next_seq is the number of the event that
  * begins another one at this place.  Returns whether the version counts.
@@ -1056,6 +1110,11 @@ close_version(WalredoVersions *versions, uint64 next_seq,
 	bool		is_made = open->made_by != NO_XACT;
 
 	open->is_open = false;
+	if (OidIsValid(versions->files[open->place.file].toast_relid))
+	{
+		keep_chunk(versions);
+		return false;
+	}
 	if (open->made_lsn != InvalidXLogRecPtr &&
 		!is_committed(versions, open->made_by))
 		return false;
@@ -1185,6 +1244,19 @@ walredo_versions_next(WalredoVersions *versions, WalredoRowVersion *version)
 	}
 	return versions->open.is_open &&
 		close_version(versions, PG_UINT64_MAX, version);
+}
+
+struct varlena *
+walredo_versions_fetch(WalredoVersions *versions,
+					   const WalredoRowVersion *version, int toast_file,
+					   const struct varatt_external *pointer,
+					   const char **problem)
+{
+	XLogRecPtr	lsn = version->insert_lsn != InvalidXLogRecPtr ?
+		version->insert_lsn : versions->start_lsn;
+
+	return walredo_toast_versions_fetch(versions->toast, toast_file, pointer,
+										lsn, problem);
 }
 
 WalredoUnknownTuples

@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "access/xlogdefs.h"
+#include "compat.h"
 #include "datatype/timestamp.h"
 #include "record/tag.h"
 #include "storage/itemptr.h"
@@ -25,6 +26,14 @@
 typedef struct WalredoVersionsFile
 {
 	WalredoTag	tag;			/* of any block of it */
+
+	/*
+	 * If it is the file of a TOAST table, the table, which the caller has
+	 * locked; else InvalidOid.  Versions of its rows are not returned, but
+	 * are what walredo_versions_fetch() makes values of.  Such files must
+	 * come first in the array.
+	 */
+	Oid			toast_relid;
 
 	/*
 	 * Set by walredo_versions_begin().  If how_begun is not
@@ -93,7 +102,8 @@ typedef struct WalredoVersions WalredoVersions;
  * The array of files must live as long as the result, which is allocated in the
  * current memory context.
  *
- * ERROR 54000 if the transactions take more than half of maintenance_work_mem.
+ * ERROR 54000 if the transactions take more than half of maintenance_work_mem;
+ * walredo_versions_next() can raise it because of the chunks of TOAST tables.
  * Versions are sorted, in as much memory as that, and then in temporary files.
  */
 extern WalredoVersions *walredo_versions_begin(WalredoVersionsFile *files,
@@ -111,6 +121,17 @@ extern XLogRecPtr walredo_versions_end_lsn(const WalredoVersions *versions);
  */
 extern bool walredo_versions_next(WalredoVersions *versions,
 								  WalredoRowVersion *version);
+
+/*
+ * Fetches a value that is stored out of line, of a version that has been
+ * returned, from the TOAST table whose file has a number.  The rest is as for
+ * walredo_toast_at_fetch().
+ */
+extern struct varlena *walredo_versions_fetch(WalredoVersions *versions,
+											  const WalredoRowVersion *version,
+											  int toast_file,
+											  const struct varatt_external *pointer,
+											  const char **problem);
 
 /* What has been returned so far without a tuple. */
 extern WalredoUnknownTuples walredo_versions_unknown(const WalredoVersions *versions);
