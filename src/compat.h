@@ -345,6 +345,15 @@ typedef PGAlignedBlock PGIOAlignedBlock;
 	} while (0)
 #endif
 
+/* Since PostgreSQL 16, a caller can do without a copy of a sorted datum. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_tuplesort_getdatum(state, value, is_null) \
+	tuplesort_getdatum(state, true, true, value, is_null, NULL)
+#else
+#define walredo_tuplesort_getdatum(state, value, is_null) \
+	tuplesort_getdatum(state, true, value, is_null, NULL)
+#endif
+
 /* Since PostgreSQL 16, there are functions for an index and for an ID. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_local_beentry(i)	pgstat_get_local_beentry_by_index(i)
@@ -436,6 +445,17 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 #else
 #define walredo_complete_column(tupdesc, attnum) \
 	((void) (TupleDescAttr(tupdesc, (attnum) - 1)->attcacheoff = -1))
+#endif
+
+/* Since PostgreSQL 18, a generated column need not be stored. */
+#if PG_VERSION_NUM >= 180000
+#define walredo_is_virtual_column(att) \
+	((att)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#define walredo_generation_expression(rel, attnum) \
+	build_generation_expression(rel, attnum)
+#else
+#define walredo_is_virtual_column(att)	false
+#define walredo_generation_expression(rel, attnum)	((Node *) NULL)
 #endif
 
 /*

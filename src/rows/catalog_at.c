@@ -104,8 +104,7 @@ struct WalredoCatalogAt
 	WalredoHeapAt *heap;
 	WalredoHeapFile files[NUM_CATALOGS];
 	TupleDesc	tupdescs[NUM_CATALOGS];
-	bool		is_complete[NUM_CATALOGS];
-	char	   *problem;		/* the first one, or NULL */
+	char	   *problems[NUM_CATALOGS]; /* the first one of each, or NULL */
 
 	HTAB	   *relations;		/* of RelationEntries; NULL if not read yet */
 
@@ -144,7 +143,6 @@ walredo_catalog_at_begin(XLogRecPtr lsn, const char *directory)
 			walredo_tag_of_block(&RelationGetLocator(rel), MAIN_FORKNUM, 0);
 		catalog->files[i].relid = catalog_relids[i];
 		catalog->tupdescs[i] = CreateTupleDescCopy(RelationGetDescr(rel));
-		catalog->is_complete[i] = true;
 		table_close(rel, NoLock);
 	}
 	catalog->heap = walredo_heap_at_begin(catalog->files, NUM_CATALOGS, lsn,
@@ -163,7 +161,12 @@ walredo_catalog_at_end(WalredoCatalogAt *catalog)
 const char *
 walredo_catalog_at_problem(WalredoCatalogAt *catalog)
 {
-	return catalog->problem;
+	for (int i = 0; i < NUM_CATALOGS; i++)
+	{
+		if (catalog->problems[i] != NULL)
+			return catalog->problems[i];
+	}
+	return NULL;
 }
 
 /* ----------------------------------------
@@ -175,9 +178,9 @@ walredo_catalog_at_problem(WalredoCatalogAt *catalog)
 static void
 note_problem(WalredoCatalogAt *catalog, int which, const char *problem)
 {
-	catalog->is_complete[which] = false;
-	if (catalog->problem == NULL)
-		catalog->problem = MemoryContextStrdup(catalog->context, problem);
+	if (catalog->problems[which] == NULL)
+		catalog->problems[which] = MemoryContextStrdup(catalog->context,
+													   problem);
 }
 
 static void
@@ -278,6 +281,7 @@ read_catalog(WalredoCatalogAt *catalog, int which, MemoryContext context,
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(scratch);
 	walredo_heap_tuples_end(tuples);
+	walredo_heap_at_release(catalog->heap, which);
 }
 
 /* Copies a name.  Returns NULL if the database cannot have it. */
@@ -400,7 +404,7 @@ answer_of(WalredoCatalogAt *catalog, const RelationEntry *entry,
 {
 	*rel = NULL;
 	if (entry == NULL)
-		return catalog->is_complete[CATALOG_CLASS] ? WALREDO_NO :
+		return catalog->problems[CATALOG_CLASS] == NULL ? WALREDO_NO :
 			WALREDO_UNKNOWN;
 	if (entry->is_twice)
 		return WALREDO_UNKNOWN;
@@ -653,6 +657,15 @@ get_missing(const ColumnRow *row, AttrMissing *result)
 	return result->am_present;
 }
 
+/* Says that columns are not known, and why, if that is known. */
+static const char *
+describe_missing(WalredoCatalogAt *catalog, const char *what)
+{
+	const char *why = catalog->problems[CATALOG_ATTRIBUTE];
+
+	return why != NULL ? psprintf("%s %s", what, why) : what;
+}
+
 TupleDesc
 walredo_catalog_at_columns(WalredoCatalogAt *catalog, Oid relid,
 						   const char **problem)
@@ -672,7 +685,9 @@ walredo_catalog_at_columns(WalredoCatalogAt *catalog, Oid relid,
 	}
 	if (entry == NULL || entry->is_broken)
 	{
-		*problem = psprintf("The columns of relation %u are not known.", relid);
+		*problem = describe_missing(catalog,
+									psprintf("The columns of relation %u are not known.",
+											 relid));
 		return NULL;
 	}
 
@@ -683,8 +698,9 @@ walredo_catalog_at_columns(WalredoCatalogAt *catalog, Oid relid,
 
 		if (!row->is_there)
 		{
-			*problem = psprintf("Column %d of relation %u is not known.",
-								i + 1, relid);
+			*problem = describe_missing(catalog,
+										psprintf("Column %d of relation %u is not known.",
+												 i + 1, relid));
 			return NULL;
 		}
 		*TupleDescAttr(tupdesc, i) = row->form;
@@ -809,7 +825,6 @@ walredo_catalog_at_partitions(WalredoCatalogAt *catalog, Oid relid,
 							  MCXT_ALLOC_HUGE);
 	parents[0] = relid;
 	(void) hash_search(seen, &relid, HASH_ENTER, NULL);
-	*is_complete = catalog->is_complete[CATALOG_INHERITS];
 
 	/* Each child is taken once, so that a circle has an end. */
 	for (int i = 0; i < nparents; i++)
@@ -827,13 +842,16 @@ walredo_catalog_at_partitions(WalredoCatalogAt *catalog, Oid relid,
 				continue;
 			if (walredo_catalog_at_relation(catalog, child,
 											&relation) != WALREDO_YES)
-				*is_complete = false;
+				note_problem(catalog, CATALOG_INHERITS,
+							 psprintf("Relation %u was a partition, but its row of pg_class is not known.",
+									  child));
 			else if (relation->kind == RELKIND_PARTITIONED_TABLE)
 				parents[nparents++] = child;
 			else
 				partitions[(*npartitions)++] = child;
 		}
 	}
+	*is_complete = catalog->problems[CATALOG_INHERITS] == NULL;
 	hash_destroy(seen);
 	pfree(parents);
 	return partitions;
