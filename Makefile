@@ -19,6 +19,7 @@ OBJS = \
 	src/api/support.o \
 	src/api/tagfuncs.o \
 	src/api/verifyfuncs.o \
+	src/api/versionfuncs.o \
 	src/api/walfuncs.o \
 	src/backup/backup.o \
 	src/child/child.o \
@@ -84,14 +85,18 @@ OBJS = \
 	src/rows/catalog_at.o \
 	src/rows/heap_at.o \
 	src/rows/heap_tuples.o \
+	src/rows/row_json.o \
 	src/rows/rows.o \
 	src/rows/snapshot.o \
 	src/rows/toast_at.o \
+	src/rows/toast_versions.o \
 	src/rows/tuple.o \
+	src/rows/tuple_events.o \
 	src/rows/value.o \
 	src/rows/value_json.o \
 	src/rows/value_tsearch.o \
 	src/rows/value_types.o \
+	src/rows/versions.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \
@@ -110,6 +115,7 @@ OBJS = \
 	src/wal/names.o \
 	src/wal/ranges.o \
 	src/wal/reader.o \
+	src/wal/redo_point.o \
 	src/wal/times.o \
 	src/worker/signals.o
 

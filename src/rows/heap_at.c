@@ -63,8 +63,9 @@ typedef struct BlockState
 {
 	BlockKey	key;			/* hash key */
 	bool		is_changed;		/* after the LSN */
-	bool		has_later;		/* its state at later_lsn is known */
-	bool		is_new;			/* ... and it was empty until then */
+	bool		has_later;		/* WAL has an image of it after the LSN */
+	bool		is_new;			/* ... or has initialized it, empty until
+								 * then */
 	bool		lost_change;	/* a change after the LSN, and before that,
 								 * which can have deleted tuples */
 
@@ -75,13 +76,10 @@ typedef struct BlockState
 	XLogRecPtr	stamped_lsn;
 
 	/*
-	 * After the LSN: of the record with the first image of the page; and of
-	 * the last record up to that which has removed tuples, or has changed
-	 * values in place.
+	 * After the LSN, the last record, up to the one that has the first image
+	 * of the page, which has removed tuples.
 	 */
-	XLogRecPtr	later_lsn;
 	XLogRecPtr	removed_lsn;
-	XLogRecPtr	inplace_lsn;
 } BlockState;
 
 /* What is known of a file, beside what its blocks say. */
@@ -240,8 +238,7 @@ typedef enum TupleChange
 {
 	TUPLES_KEPT,				/* none is removed, none can be later */
 	TUPLES_DELETED,				/* some may be marked as deleted */
-	TUPLES_REMOVED,				/* some may be removed */
-	TUPLES_INPLACE				/* the values of one are changed */
+	TUPLES_REMOVED				/* some may be removed */
 } TupleChange;
 
 static TupleChange
@@ -257,9 +254,13 @@ tuple_change(const XLogRecord *record)
 				case XLOG_HEAP_INSERT:
 				case XLOG_HEAP_LOCK:
 				case XLOG_HEAP_CONFIRM:
-					return TUPLES_KEPT;
 				case XLOG_HEAP_INPLACE:
-					return TUPLES_INPLACE;
+
+					/*
+					 * A change in place is one that all snapshots see, so
+					 * that it does not matter as of when it is.
+					 */
+					return TUPLES_KEPT;
 				default:
 					return TUPLES_DELETED;
 			}
@@ -319,12 +320,17 @@ static void
 add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 		  const XLogRecord *record, XLogRecPtr end_lsn)
 {
+	FileState  *state = &heap->files[i];
+	BlockNumber blkno = (BlockNumber) change->tag.number;
 	BlockState *block;
 	bool		has_image;
 
-	if ((BlockNumber) change->tag.number >= heap->files[i].gone_from)
+	if (blkno >= state->gone_from)
 		return;
-	block = get_block(heap, i, (BlockNumber) change->tag.number, true);
+
+	/* It may have had tuples, and may be cut off later. */
+	state->num_known = Max(state->num_known, blkno + 1);
+	block = get_block(heap, i, blkno, true);
 	block->is_changed = true;
 
 	/* The relation may have been truncated since. */
@@ -338,9 +344,6 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 		case TUPLES_REMOVED:
 			block->removed_lsn = end_lsn;
 			break;
-		case TUPLES_INPLACE:
-			block->inplace_lsn = end_lsn;
-			break;
 		case TUPLES_DELETED:
 			if (!has_image)
 				block->lost_change = true;
@@ -351,7 +354,6 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 	if (!has_image)
 		return;
 	block->has_later = true;
-	block->later_lsn = end_lsn;
 
 	/* A page that a record initializes has had no tuples before. */
 	block->is_new = !has_image_of(record, &change->tag);
@@ -764,9 +766,6 @@ later_problem(WalredoHeapAt *heap, const BlockState *block)
 			return psprintf("The page was pruned at %X/%X, before WAL has the first image of it, and transactions that were running at the LSN had committed then, which may have deleted or updated some of its rows.",
 							LSN_FORMAT_ARGS(block->removed_lsn));
 	}
-	if (block->inplace_lsn != InvalidXLogRecPtr)
-		return psprintf("A row was changed in place at %X/%X, before WAL has the first image of the page.",
-						LSN_FORMAT_ARGS(block->inplace_lsn));
 	return NULL;
 }
 

@@ -28,8 +28,10 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_tablespace_d.h"
 #include "compat.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "rewrite/rewriteHandler.h"
 #include "rows/catalog_at.h"
 #include "rows/heap_at.h"
 #include "rows/heap_tuples.h"
@@ -41,6 +43,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "wal/reader.h"
 
 /* After so many warnings, the others are only counted. */
@@ -77,6 +80,14 @@ struct WalredoRows
 	List	   *tables;			/* of RowsTable */
 	WalredoHeapAt *heap;
 	uint64		num_warnings;
+
+	/*
+	 * For each attribute of the result, how its value is computed if it is
+	 * not stored, else NULL; and what that takes.  All NULL if there is none.
+	 */
+	ExprState **generated;
+	EState	   *estate;
+	TupleTableSlot *slot;
 
 	/* Where the scan is. */
 	int			table;			/* the next one */
@@ -166,9 +177,22 @@ check_relation(const char *name, char relkind, char relpersistence)
 				 errdetail("WAL has no rows of unlogged and temporary tables.")));
 }
 
-/* ERROR unless the caller may read a relation, if it exists. */
-static void
-check_may_select(Oid relid)
+void
+walredo_check_has_rows(Relation rel)
+{
+	check_relation(RelationGetRelationName(rel), rel->rd_rel->relkind,
+				   rel->rd_rel->relpersistence);
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE &&
+		rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" has an unsupported access method",
+						RelationGetRelationName(rel)),
+				 errdetail("Only rows of the access method heap can be read.")));
+}
+
+void
+walredo_check_may_select(Oid relid)
 {
 	char	   *name = get_rel_name(relid);
 
@@ -405,7 +429,7 @@ add_file_at(WalredoRows *rows, const RelFileLocator *locator, Oid result_relid,
 	{
 		Oid			relid = rel->relid;
 
-		check_may_select(relid);
+		walredo_check_may_select(relid);
 		walredo_catalog_at_read_columns(catalog, &relid, 1);
 		add_table_at(rows, catalog, rel, result_relid);
 	}
@@ -453,13 +477,35 @@ add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 	table->attnums = same_attributes(rows->tupdesc);
 }
 
-/* Did all files exist at the LSN, with what they have now? */
+/* Would a snapshot at the LSN see the row of pg_class that there is now? */
+static bool
+has_row_since(WalredoRows *rows, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = walredo_snapshot_sees(walredo_heap_at_snapshot(rows->heap),
+								   tuple->t_data, true) == WALREDO_YES;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * Did the relations have the files at the LSN that they have now?  A file may
+ * have existed before the LSN, made by a transaction that has committed after
+ * it.
+ */
 static bool
 files_are_older(WalredoRows *rows)
 {
 	for (int i = 0; i < rows->nfiles; i++)
 	{
-		if (rows->files[i].created_lsn != InvalidXLogRecPtr)
+		const WalredoHeapFile *file = &rows->files[i];
+
+		if (file->created_lsn != InvalidXLogRecPtr ||
+			(OidIsValid(file->relid) && !has_row_since(rows, file->relid)))
 			return false;
 	}
 	return true;
@@ -474,17 +520,9 @@ begin_relation(WalredoRows *rows, Oid relid)
 	Relation	rel = relation_open(relid, AccessShareLock);
 	char		relkind = rel->rd_rel->relkind;
 
-	check_relation(RelationGetRelationName(rel), relkind,
-				   rel->rd_rel->relpersistence);
-	if (relkind != RELKIND_PARTITIONED_TABLE &&
-		rel->rd_rel->relam != HEAP_TABLE_AM_OID)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("relation \"%s\" has an unsupported access method",
-						RelationGetRelationName(rel)),
-				 errdetail("Only rows of the access method heap can be read.")));
+	walredo_check_has_rows(rel);
 	relation_close(rel, NoLock);
-	check_may_select(relid);
+	walredo_check_may_select(relid);
 
 	if (relkind == RELKIND_PARTITIONED_TABLE)
 		add_relation_at(rows, relid);
@@ -503,6 +541,48 @@ begin_relation(WalredoRows *rows, Oid relid)
 									   rows->directory);
 }
 
+/* Prepares to compute the virtual columns of a relation, if it has any. */
+static void
+prepare_virtual_columns(WalredoRows *rows, Oid relid)
+{
+	Relation	rel = NULL;
+
+	for (int i = 0; i < rows->tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(rows->tupdesc, i);
+		Node	   *expr;
+
+		if (att->attisdropped || !walredo_is_virtual_column(att))
+			continue;
+		if (rel == NULL)
+		{
+			rel = relation_open(relid, AccessShareLock);
+			rows->generated = palloc0(rows->tupdesc->natts *
+									  sizeof(ExprState *));
+			rows->estate = CreateExecutorState();
+			rows->slot = MakeSingleTupleTableSlot(rows->tupdesc,
+												  &TTSOpsVirtual);
+		}
+		expr = walredo_generation_expression(rel, i + 1);
+		rows->generated[i] = ExecPrepareExpr((Expr *) expr, rows->estate);
+	}
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+}
+
+/* The end of WAL as it is now. */
+static XLogRecPtr
+end_of_wal(const char *directory)
+{
+	WalredoReader *reader = walredo_reader_begin(directory,
+												 WALREDO_START_OF_WAL,
+												 WALREDO_END_OF_WAL);
+	XLogRecPtr	lsn = walredo_reader_last_lsn(reader);
+
+	walredo_reader_end(reader);
+	return lsn;
+}
+
 WalredoRows *
 walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 				   XLogRecPtr lsn, const char *directory)
@@ -514,7 +594,7 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext,
 											  "walredo row",
 											  ALLOCSET_DEFAULT_SIZES);
-	rows->lsn = lsn;
+	rows->lsn = lsn == WALREDO_END_OF_WAL ? end_of_wal(directory) : lsn;
 	rows->directory = directory;
 	rows->tupdesc = tupdesc;
 	rows->values = palloc(natts * sizeof(Datum));
@@ -529,13 +609,15 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	if (file != NULL)
 	{
 		if (OidIsValid(relid))
-			check_may_select(relid);
+			walredo_check_may_select(relid);
 		add_given_file(rows, file, relid);
-		rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles, lsn,
-										   directory);
+		rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles,
+										   rows->lsn, directory);
 	}
 	else
 		begin_relation(rows, relid);
+	if (OidIsValid(relid))
+		prepare_virtual_columns(rows, relid);
 	return rows;
 }
 
@@ -673,6 +755,27 @@ take_value(WalredoRows *rows, int i, Form_pg_attribute att, Datum *value,
 	return true;
 }
 
+/* Computes the virtual columns of the row. */
+static void
+compute_virtual_columns(WalredoRows *rows)
+{
+	ExprContext *econtext = GetPerTupleExprContext(rows->estate);
+	TupleTableSlot *slot = ExecClearTuple(rows->slot);
+	int			natts = rows->tupdesc->natts;
+
+	ResetExprContext(econtext);
+	memcpy(slot->tts_values, rows->values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, rows->nulls, natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	econtext->ecxt_scantuple = slot;
+	for (int i = 0; i < natts; i++)
+	{
+		if (rows->generated[i] != NULL)
+			rows->values[i] = ExecEvalExpr(rows->generated[i], econtext,
+										   &rows->nulls[i]);
+	}
+}
+
 /*
  * Makes a row of the result out of the current tuple.  Returns false, and has
  * warned, if it cannot be made.
@@ -712,6 +815,8 @@ make_row(WalredoRows *rows)
 			return false;
 		}
 	}
+	if (rows->generated != NULL)
+		compute_virtual_columns(rows);
 	MemoryContextSwitchTo(old_context);
 	return true;
 }

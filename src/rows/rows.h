@@ -16,12 +16,19 @@
 
 #include "access/tupdesc.h"
 #include "record/tag.h"
+#include "utils/relcache.h"
 
 typedef struct WalredoRows WalredoRows;
 
+/* ERROR unless WAL has the rows of a relation, or of its partitions. */
+extern void walredo_check_has_rows(Relation rel);
+
+/* ERROR 42501 unless the caller may read a relation, if it exists. */
+extern void walredo_check_may_select(Oid relid);
+
 /*
- * Begins to return the rows of a relation that a snapshot at lsn would have
- * seen: of a table, a materialized view, or all partitions of a partitioned
+ * Begins to return the rows of a relation that a snapshot at lsn, which can be
+ * WALREDO_END_OF_WAL, would have seen: of a table, a materialized view, or all partitions of a partitioned
  * table; as rows of the relation's own type, tupdesc, which must live as long as
  * the result.
  *

@@ -730,6 +730,12 @@ check_composite(WalredoValueChecker *checker, const char *data, Size size,
 								checker->tupdesc->natts);
 
 		is_sound = true;
+		if (!walredo_version_fits(tuple, checker->tupdesc))
+		{
+			*problem = psprintf("A value is of another version of type %s.",
+								format_type_be(checker->typid));
+			is_sound = false;
+		}
 		for (int i = 0; i < natts && is_sound; i++)
 			is_sound = nulls[i] ||
 				check_attribute(checker, i, values[i], problem);
