@@ -64,8 +64,7 @@ typedef struct BlockState
 	BlockKey	key;			/* hash key */
 	bool		is_changed;		/* after the LSN */
 	bool		has_later;		/* WAL has an image of it after the LSN */
-	bool		is_new;			/* ... or has initialized it, empty until
-								 * then */
+	bool		is_new;			/* ... or has initialized it, empty until then */
 	bool		lost_change;	/* a change after the LSN, and before that,
 								 * which can have deleted tuples */
 
