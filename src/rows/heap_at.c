@@ -287,7 +287,10 @@ tuple_change(const XLogRecord *record)
 	}
 }
 
-/* Does redo of a record stamp the heap pages that it names? */
+/*
+ * Does redo of a record stamp the heap pages that it names?  If the record has
+ * an image of the page, it does in any case.
+ */
 static bool
 stamps_page(const XLogRecord *record)
 {
@@ -391,7 +394,7 @@ add_record(WalredoHeapAt *heap, const XLogRecord *record, XLogRecPtr end_lsn)
 		}
 		walredo_rebuild_add(heap->at, change, record, end_lsn);
 		heap->files[i].num_known = Max(heap->files[i].num_known, blkno + 1);
-		if (stamps_page(record))
+		if (change->starts_page || stamps_page(record))
 			get_block(heap, i, blkno, true)->stamped_lsn = end_lsn;
 	}
 }

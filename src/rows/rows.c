@@ -518,6 +518,32 @@ files_are_older(WalredoRows *rows)
 }
 
 /*
+ * ERROR if a file of the catalogs as of the LSN did not exist then.  So it is
+ * with relations that are in the relation map, of which only that of now is
+ * known.
+ */
+static void
+check_files_existed(WalredoRows *rows)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows->tables)
+	{
+		RowsTable  *table = lfirst(lc);
+
+		if (rows->files[table->file].created_lsn == InvalidXLogRecPtr)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" had another file at %X/%X",
+						table->name, LSN_FORMAT_ARGS(rows->lsn)),
+				 errdetail("It is in the relation map, of which only the present state is read. The file of now was created at %X/%X.",
+						   LSN_FORMAT_ARGS(rows->files[table->file].created_lsn)),
+				 errhint("Specify the address of the file of then, which walredo_files() shows.")));
+	}
+}
+
+/*
  * Finds the files of a relation, and reads WAL for them.
  */
 static void
@@ -545,6 +571,7 @@ begin_relation(WalredoRows *rows, Oid relid)
 	add_relation_at(rows, relid);
 	rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles, rows->lsn,
 									   rows->directory);
+	check_files_existed(rows);
 }
 
 /* Prepares to compute the virtual columns of a relation, if it has any. */
