@@ -64,8 +64,7 @@ typedef struct BlockState
 	BlockKey	key;			/* hash key */
 	bool		is_changed;		/* after the LSN */
 	bool		has_later;		/* WAL has an image of it after the LSN */
-	bool		is_new;			/* ... or has initialized it, empty until
-								 * then */
+	bool		is_new;			/* ... or has initialized it, empty until then */
 	bool		lost_change;	/* a change after the LSN, and before that,
 								 * which can have deleted tuples */
 
@@ -332,10 +331,6 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 	state->num_known = Max(state->num_known, blkno + 1);
 	block = get_block(heap, i, blkno, true);
 	block->is_changed = true;
-
-	/* The relation may have been truncated since. */
-	heap->files[i].num_known = Max(heap->files[i].num_known,
-								   block->key.blkno + 1);
 	if (block->has_later)
 		return;
 	has_image = change->starts_page && change->what == WALREDO_CHANGE_REPLAY;
