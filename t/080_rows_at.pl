@@ -19,13 +19,21 @@ allow_in_place_tablespaces = on
 CONF
 $node->start;
 $node->safe_psql('postgres', <<'SQL');
+SET client_min_messages = warning;
 CREATE EXTENSION walredo;
 CREATE TABLESPACE elsewhere LOCATION '';
 SQL
 
+# One session runs nearly all statements, as it takes longer to start psql.
+my $session = session($node);
+
+# Runs SQL, which must not fail.  Returns what it prints.
 sub query
 {
-	return $node->safe_psql('postgres', shift);
+	my ($output, $messages) = run_query($session, shift);
+
+	die $messages if $messages =~ /ERROR:/;
+	return $output;
 }
 
 sub current_lsn
@@ -297,7 +305,7 @@ sub rows_of
 {
 	my ($columns, $from) = @_;
 
-	return ask($node, 'postgres',
+	return run_query($session,
 		"SELECT ROW($columns)::text FROM $from t ORDER BY 1");
 }
 
@@ -310,7 +318,7 @@ foreach my $case (@cases)
 	foreach my $place ('none', 'before', 'first', 'last')
 	{
 		my $relation = 't' . ++$number;
-		my $run = sub { query(shift =~ s/\bT(?=\b|_|\d)/$relation/gr) };
+		my $run = sub { query(shift =~ s/\bT(?=\b|_|\d)/$relation/gr) if $_[0] ne '' };
 		my $list = $columns // 't.*';
 		my $only = $name =~ /^partitions/ ? '' : 'ONLY';
 

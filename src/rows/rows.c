@@ -380,11 +380,17 @@ add_relation_at(WalredoRows *rows, Oid relid)
 	{
 		const char *problem = walredo_catalog_at_problem(catalog);
 
+		if (problem != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("could not find the file that relation \"%s\" had at %X/%X",
+							get_rel_name(relid), LSN_FORMAT_ARGS(rows->lsn)),
+					 errdetail_internal("%s", problem),
+					 errhint("If you know the file, specify its address. walredo_files() shows files.")));
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"%s\" did not exist at %X/%X",
 						get_rel_name(relid), LSN_FORMAT_ARGS(rows->lsn)),
-				 problem != NULL ? errdetail_internal("%s", problem) :
 				 errdetail("The catalogs of that time do not have it."),
 				 errhint("If another relation had the name then, specify the address of its file, which walredo_files() shows.")));
 	}

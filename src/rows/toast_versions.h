@@ -35,9 +35,9 @@ extern WalredoToastVersions *walredo_toast_versions_create(WalredoHeapFile *file
 /*
  * Adds a chunk of a file: a tuple that walredo_heap_tuple() has returned, and
  * that a transaction has inserted which has committed; lsn is the end LSN of
- * the record.  Returns false, and sets *problem to a sentence, palloc'd, if that
- * is not a chunk.  ERROR 54000 if the places of chunks take more than half of
- * maintenance_work_mem.  The chunks are kept in a temporary file.
+ * the record.  Returns false, and sets *problem to a sentence, palloc'd, if
+ * that is not a chunk.  ERROR 54000 if the places of chunks take more than half
+ * of maintenance_work_mem.  The chunks are kept in a temporary file.
  */
 extern bool walredo_toast_versions_add(WalredoToastVersions *toast, int file,
 									   HeapTupleHeader tuple, Size size,

@@ -8,8 +8,8 @@
  * in value_types.c; here are the types that consist of others, and enums.
  *
  * A value has passed if the functions of its type can be given it.  That is not
- * to say that it is one that could have been stored in the table: constraints of
- * domains are not checked, nor are type modifiers, nor the order of bounds.
+ * to say that it is one that could have been stored in the table: constraints
+ * of domains are not checked, nor are type modifiers, nor the order of bounds.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

@@ -96,8 +96,8 @@ typedef struct WalredoVersions WalredoVersions;
  * that were made or ended in files, by transactions that have committed, in
  * records that end after start_lsn and at or before end_lsn.  A commit after
  * end_lsn does not count.  The range is as for walredo_reader_begin(), and so
- * are the errors, but WAL is read from before start_lsn, if it is there, so that
- * the pages can be rebuilt.
+ * are the errors, but WAL is read from before start_lsn, if it is there, so
+ * that the pages can be rebuilt.
  *
  * The array of files must live as long as the result, which is allocated in the
  * current memory context.
