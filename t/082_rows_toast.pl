@@ -4,6 +4,17 @@
 # its columns since; and says what it cannot return.
 #
 # Seen to fail:
+# - when chunks and rows of catalogs were taken whether the snapshot saw them or
+#   not, or the blocks did not count that VACUUM has cut off since;
+# - when the TOAST table's index was not asked, or was believed to be complete;
+# - when the size of a chunk, that of a pointer, its TOAST table, or a chunk that
+#   is there twice was not checked;
+# - when a compressed value could have any size, or less than its header says, or
+#   the header another one than the pointer;
+# - when there was no limit of memory;
+# - when missing values were not read, or were taken for longer than they are;
+# - when partitions of partitions, those that are being detached, tablespaces, or
+#   the new file of a catalog were not looked at.
 
 use WalredoSessions;
 use WalredoTest;
