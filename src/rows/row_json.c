@@ -112,11 +112,11 @@ check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 			continue;
 		if (att->attlen == -1)
 		{
+			Datum	   *datum = &json->values[i];
+			struct varlena *value = (struct varlena *) DatumGetPointer(*datum);
 			bool		is_lost;
-			struct varlena *value =
-				get_varlena(json, (struct varlena *) DatumGetPointer(json->values[i]),
-							&is_lost, &why);
 
+			value = get_varlena(json, value, &is_lost, &why);
 			if (is_lost)
 			{
 				json->nulls[i] = true;
@@ -124,7 +124,7 @@ check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 				*problem = why;
 				continue;
 			}
-			json->values[i] = PointerGetDatum(value);
+			*datum = PointerGetDatum(value);
 			if (value == NULL)
 			{
 				*problem = why;

@@ -130,7 +130,8 @@ add_update(HeapRecord *heap)
 
 /*
  * As heap_xlog_delete() in heapam.c.  A "super" deletion takes an insertion
- * back that INSERT ... ON CONFLICT has not confirmed: nobody has seen the tuple.
+ * back that INSERT ... ON CONFLICT has not confirmed: nobody has seen the
+ * tuple.
  */
 static void
 add_delete(HeapRecord *heap)

@@ -86,7 +86,7 @@ typedef struct WalredoRowVersion
 typedef struct WalredoUnknownTuples
 {
 	uint64		num;
-	const char *problem;		/* a sentence, or NULL */
+	const char *problem;		/* a sentence */
 } WalredoUnknownTuples;
 
 typedef struct WalredoVersions WalredoVersions;
@@ -96,8 +96,8 @@ typedef struct WalredoVersions WalredoVersions;
  * that were made or ended in files, by transactions that have committed, in
  * records that end after start_lsn and at or before end_lsn.  A commit after
  * end_lsn does not count.  The range is as for walredo_reader_begin(), and so
- * are the errors, but WAL is read from before start_lsn, if it is there, so that
- * the pages can be rebuilt.
+ * are the errors, but WAL is read from before start_lsn, if it is there, so
+ * that the pages can be rebuilt.
  *
  * The array of files must live as long as the result, which is allocated in the
  * current memory context.
@@ -127,14 +127,15 @@ extern bool walredo_versions_next(WalredoVersions *versions,
  * returned, from the TOAST table whose file has a number.  The rest is as for
  * walredo_toast_at_fetch().
  */
-extern struct varlena *walredo_versions_fetch(WalredoVersions *versions,
-											  const WalredoRowVersion *version,
-											  int toast_file,
-											  const struct varatt_external *pointer,
-											  const char **problem);
+extern bytea *walredo_versions_fetch(WalredoVersions *versions,
+									 const WalredoRowVersion *version,
+									 int toast_file,
+									 const struct varatt_external *pointer,
+									 const char **problem);
 
 /* What has been returned so far without a tuple. */
-extern WalredoUnknownTuples walredo_versions_unknown(const WalredoVersions *versions);
+extern void walredo_versions_unknown(const WalredoVersions *versions,
+									 WalredoUnknownTuples *unknown);
 
 /* Frees temporary files. */
 extern void walredo_versions_end(WalredoVersions *versions);
