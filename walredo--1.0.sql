@@ -1124,6 +1124,7 @@ GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
 -- Neither table is dumped: in another cluster, the pages are others.
 
 CREATE TABLE walredo_damage (
+	database oid NOT NULL,
 	relation regclass NOT NULL,
 	fork text NOT NULL CHECK (fork IN ('main', 'vm', 'init', 'fsm')),
 	blkno int8 CHECK (blkno BETWEEN 0 AND 4294967294),
@@ -1146,10 +1147,12 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON walredo_damage TO pg_read_server_files;
 GRANT SELECT ON walredo_damage TO pg_monitor;
 
 CREATE TABLE _walredo_checked (
-	relation oid PRIMARY KEY,
+	database oid NOT NULL,
+	relation oid NOT NULL,
 	since pg_lsn,
 	full_at timestamptz,
-	full_begun_at timestamptz);
+	full_begun_at timestamptz,
+	PRIMARY KEY (database, relation));
 COMMENT ON TABLE _walredo_checked IS
 	'what walredo_check() has verified so far: relation 0 is the whole database';
 REVOKE ALL ON _walredo_checked FROM PUBLIC;

@@ -153,6 +153,45 @@ typedef int LoggedSlruPage;
  */
 #define WALREDO_CHECKSUMS_ARE_FIXED	(PG_VERSION_NUM < 190000)
 
+/*
+ * Minor releases of 2026 note in a value of a composite type which version of
+ * the type it is of, and raise an error if it is of another one.  This is what
+ * heap_datum_check() in heaptuple.c does.  A running server may still be of an
+ * older minor release than the one that walredo was built for: then it lacks
+ * the functions, and does not check anything.
+ */
+#include "access/htup_details.h"
+#ifdef HEAP_IS_DATUM
+#include "access/tupdesc.h"
+
+#pragma weak TupleDescGetVersion
+#pragma weak TupleDescGetAttrVersion
+
+static inline bool
+walredo_version_fits(HeapTupleHeader tuple, TupleDesc tupdesc)
+{
+	int			natts = HeapTupleHeaderGetNatts(tuple);
+	XLogRecPtr	version;
+
+	if (TupleDescGetVersion == NULL || TupleDescGetAttrVersion == NULL ||
+		composite_type_mismatch != COMPOSITE_TYPE_MISMATCH_ERROR)
+		return true;
+
+	/* An older value has no version: DatumGetHeapTupleHeader() makes it 0. */
+	if (!HeapTupleHeaderIsDatum(tuple))
+		version = InvalidXLogRecPtr;
+	else if (HeapTupleHeaderIsVersionedDatum(tuple))
+		version = HeapTupleHeaderGetVersion(tuple);
+	else
+		return true;
+	return natts == 0 || version == TupleDescGetVersion(tupdesc) ||
+		(natts < tupdesc->natts &&
+		 version == TupleDescGetAttrVersion(tupdesc, natts));
+}
+#else
+#define walredo_version_fits(tuple, tupdesc)	true
+#endif
+
 /* Types of PostgreSQL 19; no type has this OID. */
 #if PG_VERSION_NUM < 190000
 #define OID8OID					InvalidOid

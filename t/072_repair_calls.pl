@@ -5,7 +5,10 @@
 # repair was tried on a standby; when the CRCs of kept files were not compared;
 # when undo did not compare the page's LSN, put half a page back only, or kept no
 # new page; with LSNs that were kept the wrong way round; when a repair that was
-# not finished could be undone; when base images were taken although they were
+# not finished could be undone; when undo took a page of zeroes to have the LSN of
+# its image, or gave that LSN to the page that takes its place; when the ID of a
+# file that had been removed was used again, and a broken last ID was believed;
+# when a broken file was an error of the view; when base images were taken although they were
 # older than WAL, or newer; and when files were not read, while shared buffers had
 # the page.
 
@@ -140,8 +143,8 @@ foreach my $case (
 	[ "'t', 'main', 100000", qr/ERROR:  22023: block number 100000 is out of range/ ],
 	[ "'t', 'main', 100000, false", qr/ERROR:  22023: block number 100000 is out of range/ ],
 	[ "'t', 'vm', 7", qr/ERROR:  22023: block number 7 is out of range/ ],
-	[ "'t', 'main', -1", qr/ERROR:  22023: invalid block number/ ],
-	[ "'t', 'main', 4294967295", qr/ERROR:  22023: invalid block number/ ],
+	[ "'t', 'main', -1", qr/ERROR:  22023: invalid block number.*DETAIL:  Block -1 is not in the range/s ],
+	[ "'t', 'main', 4294967295", qr/ERROR:  22023: invalid block number.*DETAIL:  Block 4294967295 is not/s ],
 	[ "'t', 'side'", qr/ERROR:  22023: invalid fork name.*HINT:  Valid fork names are/s ],
 	[ "'v'", qr/ERROR:  42809: cannot repair relation "v".*DETAIL:  This operation is not supported for views/s ],
 	[ "'parted'", qr/ERROR:  42809: cannot repair relation "parted".*partitioned tables/s ],
@@ -447,14 +450,18 @@ foreach my $broken (
 	$content{9} =~ s/public/PUBLIC/r, "\xff" x length $content{9})
 {
 	write_file("$directory/0000000009", $broken);
+	my ($stdout, $stderr) = ask($node, 'postgres', 'SELECT id, role, tag, new_page IS NULL FROM walredo_repairs WHERE id >= 8');
+	like($stdout, qr/^8\|\w+\|rel [^|]*\|f\n9\|\|\|t$/, 'a file that is broken has a row with its ID');
 	like(
-		error_of($node, 'postgres', 'SELECT * FROM walredo_repairs'),
-		qr{XX001: file "walredo_repairs/0000000009" of a repair is broken.*DETAIL:  Its length.*HINT:  Move the file}s,
-		'a file that is broken');
+		$stderr,
+		qr{^[^\n]*WARNING:  XX001: file "walredo_repairs/0000000009" of a repair is broken.*DETAIL:  Its length.*HINT:  Move the file}s,
+		'... and a warning');
+	like(undo(9), qr{^XX001: file "walredo_repairs/0000000009" of a repair is broken}, '... and is not undone');
 }
 unlink "$directory/0000000009";
 write_file("$directory/$_", 'x') foreach 'README', '12', '0000000010.tmp', '0000000011.old';
 is(query('SELECT max(id) FROM walredo_repairs'), 8, 'files with other names');
+is(slurp_file("$directory/last_id"), "000000000000000009\n", 'the last ID is known');
 
 #
 # An LSN
@@ -473,11 +480,27 @@ like(repair("'past', 'main', 0, false, lsn => '$past'"),
 	qr/^0\|repaired\|/, '... and becomes that');
 is(query("SELECT md5(walredo_page_mask('Heap', get_raw_page('past', 0), 0))"),
 	$page, '... the page of that time');
+is(query('SELECT max(id) FROM walredo_repairs'), 10, '... and the ID is none that another repair had');
 is(query('SELECT sum(t::int) FROM past'), 100, '... with the rows of that time');
 like(repair("'past', 'main', 0"), $allowed, '... and is sound');
-is(undo(query('SELECT max(id) FROM walredo_repairs')),
-	query('SELECT max(id) FROM walredo_repairs') , '... undo');
+write_file("$directory/last_id", 'nine');
+is(undo(10), 11, '... undo, with a last ID that is broken');
 is(query('SELECT sum(t::int) FROM past'), $now, '... puts the newer one back');
+
+# Undo of an undo that has put back a page of zeroes, which has no LSN.
+my $links = "SELECT count(*) FROM walredo_verify_images('0/0', '$open_end') WHERE tag = walredo_tag('t', 2)";
+my $num_links = query($links);
+is(undo(8), 12, 'undo of a repair that made a page of zeroes');
+query('CHECKPOINT');
+ok(body(read_block($file, 2)) eq body((kept(2))[11]), '... the file has the page that was there');
+is((kept(12))[6], '', '... what it has replaced had no LSN');
+is(query($links), $num_links, '... and its image continues what WAL has');
+is(query("SELECT status FROM walredo_verify('t', 'main', 2)"), 'ok', '... and the page agrees with WAL');
+is(undo(12), 13, '... the page of zeroes once more');
+is(undo(13), 14, '... and the other page once more');
+is(undo(13), "55000: cannot undo repair 13$changed", '... but not twice');
+is(undo(12), "55000: cannot undo repair 12$changed", '... nor by another ID');
+
 like(repair("'past', 'main', 0, lsn => '0/1'"), qr/unverifiable|out of range|refused/,
 	'a time before there was WAL');
 

@@ -58,8 +58,8 @@ PG_FUNCTION_INFO_V1(walredo_rows_support);
 
 /*
  * Begins to return rows of a type, as the arguments say, which are those of
- * walredo_rows_at().  tupdesc is the type's.  The result, and what it refers to,
- * is in the current memory context.  Returns NULL if there is no LSN.
+ * walredo_rows_at().  tupdesc is the type's.  The result, and what it refers
+ * to, is in the current memory context.  Returns NULL if there is no LSN.
  */
 static WalredoRows *
 begin_rows(Oid typid, TupleDesc tupdesc, const NullableDatum *args)

@@ -64,8 +64,7 @@ typedef struct BlockState
 	BlockKey	key;			/* hash key */
 	bool		is_changed;		/* after the LSN */
 	bool		has_later;		/* WAL has an image of it after the LSN */
-	bool		is_new;			/* ... or has initialized it, empty until
-								 * then */
+	bool		is_new;			/* ... or has initialized it, empty until then */
 	bool		lost_change;	/* a change after the LSN, and before that,
 								 * which can have deleted tuples */
 
@@ -288,7 +287,10 @@ tuple_change(const XLogRecord *record)
 	}
 }
 
-/* Does redo of a record stamp the heap pages that it names? */
+/*
+ * Does redo of a record stamp the heap pages that it names?  If the record has
+ * an image of the page, it does in any case.
+ */
 static bool
 stamps_page(const XLogRecord *record)
 {
@@ -320,12 +322,17 @@ static void
 add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 		  const XLogRecord *record, XLogRecPtr end_lsn)
 {
+	FileState  *state = &heap->files[i];
+	BlockNumber blkno = (BlockNumber) change->tag.number;
 	BlockState *block;
 	bool		has_image;
 
-	if ((BlockNumber) change->tag.number >= heap->files[i].gone_from)
+	if (blkno >= state->gone_from)
 		return;
-	block = get_block(heap, i, (BlockNumber) change->tag.number, true);
+
+	/* It may have had tuples, and may be cut off later. */
+	state->num_known = Max(state->num_known, blkno + 1);
+	block = get_block(heap, i, blkno, true);
 	block->is_changed = true;
 
 	/* The relation may have been truncated since. */
@@ -387,7 +394,7 @@ add_record(WalredoHeapAt *heap, const XLogRecord *record, XLogRecPtr end_lsn)
 		}
 		walredo_rebuild_add(heap->at, change, record, end_lsn);
 		heap->files[i].num_known = Max(heap->files[i].num_known, blkno + 1);
-		if (stamps_page(record))
+		if (change->starts_page || stamps_page(record))
 			get_block(heap, i, blkno, true)->stamped_lsn = end_lsn;
 	}
 }

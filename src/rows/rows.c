@@ -380,11 +380,17 @@ add_relation_at(WalredoRows *rows, Oid relid)
 	{
 		const char *problem = walredo_catalog_at_problem(catalog);
 
+		if (problem != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("could not find the file that relation \"%s\" had at %X/%X",
+							get_rel_name(relid), LSN_FORMAT_ARGS(rows->lsn)),
+					 errdetail_internal("%s", problem),
+					 errhint("If you know the file, specify its address. walredo_files() shows files.")));
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"%s\" did not exist at %X/%X",
 						get_rel_name(relid), LSN_FORMAT_ARGS(rows->lsn)),
-				 problem != NULL ? errdetail_internal("%s", problem) :
 				 errdetail("The catalogs of that time do not have it."),
 				 errhint("If another relation had the name then, specify the address of its file, which walredo_files() shows.")));
 	}
@@ -512,6 +518,32 @@ files_are_older(WalredoRows *rows)
 }
 
 /*
+ * ERROR if a file of the catalogs as of the LSN did not exist then.  So it is
+ * with relations that are in the relation map, of which only that of now is
+ * known.
+ */
+static void
+check_files_existed(WalredoRows *rows)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows->tables)
+	{
+		RowsTable  *table = lfirst(lc);
+
+		if (rows->files[table->file].created_lsn == InvalidXLogRecPtr)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("relation \"%s\" had another file at %X/%X",
+						table->name, LSN_FORMAT_ARGS(rows->lsn)),
+				 errdetail("It is in the relation map, of which only the present state is read. The file of now was created at %X/%X.",
+						   LSN_FORMAT_ARGS(rows->files[table->file].created_lsn)),
+				 errhint("Specify the address of the file of then, which walredo_files() shows.")));
+	}
+}
+
+/*
  * Finds the files of a relation, and reads WAL for them.
  */
 static void
@@ -539,6 +571,7 @@ begin_relation(WalredoRows *rows, Oid relid)
 	add_relation_at(rows, relid);
 	rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles, rows->lsn,
 									   rows->directory);
+	check_files_existed(rows);
 }
 
 /* Prepares to compute the virtual columns of a relation, if it has any. */

@@ -28,9 +28,9 @@ extern void walredo_check_may_select(Oid relid);
 
 /*
  * Begins to return the rows of a relation that a snapshot at lsn, which can be
- * WALREDO_END_OF_WAL, would have seen: of a table, a materialized view, or all partitions of a partitioned
- * table; as rows of the relation's own type, tupdesc, which must live as long as
- * the result.
+ * WALREDO_END_OF_WAL, would have seen: of a table, a materialized view, or all
+ * partitions of a partitioned table; as rows of the relation's own type,
+ * tupdesc, which must live as long as the result.
  *
  * If file is not NULL, it is the address of any block of the file to be read,
  * which can be one that the relation, or another one, had once; relid can then
@@ -43,8 +43,8 @@ extern void walredo_check_may_select(Oid relid);
  * What cannot be had is left out: a WARNING says what, and why.
  *
  * The result is allocated in the current memory context.  ERROR if the relation
- * is not of such a kind, if the caller may not read it, or if WAL does not reach
- * from before the LSN to now.
+ * is not of such a kind, if the caller may not read it, or if WAL does not
+ * reach from before the LSN to now.
  */
 extern WalredoRows *walredo_rows_begin(Oid relid, TupleDesc tupdesc,
 									   const WalredoTag *file, XLogRecPtr lsn,

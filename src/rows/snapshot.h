@@ -75,10 +75,10 @@ extern WalredoAnswer walredo_snapshot_sees(WalredoSnapshot *snapshot,
 										   bool page_is_later);
 
 /*
- * Can a transaction have deleted a tuple before the LSN, or updated it, and have
- * committed after the LSN, before another one?  If a record that ends there has
- * removed what was dead, such a tuple, which a snapshot at the LSN would see,
- * can be among what is gone.
+ * Can a transaction have deleted a tuple before the LSN, or updated it, and
+ * have committed after the LSN, before another one?  If a record that ends
+ * there has removed what was dead, such a tuple, which a snapshot at the LSN
+ * would see, can be among what is gone.
  *
  * while_read says that the transaction can have done that in records that were
  * added, and not only before these.

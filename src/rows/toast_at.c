@@ -379,9 +379,9 @@ read_index(void *arg)
 		if (attempt->ntids == attempt->limit)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDEX_CORRUPTED),
-					 errmsg("index \"%s\" has too many entries for value %u",
-							RelationGetRelationName(indexes[valid_index]),
-							attempt->valueid)));
+					 errmsg_internal("index \"%s\" has too many entries for value %u",
+									 RelationGetRelationName(indexes[valid_index]),
+									 attempt->valueid)));
 		if (attempt->ntids == max_tids)
 		{
 			max_tids *= 2;

@@ -42,24 +42,24 @@ extern HeapTupleHeader walredo_heap_tuple(const char *page,
 										  const char **problem);
 
 /*
- * Does the header of a tuple of size bytes fit its length?  The tuple, which can
- * also be a value of a composite type, must be MAXALIGNed.  Otherwise, returns
- * false and sets *problem to a sentence, palloc'd.
+ * Does the header of a tuple of size bytes fit its length?  The tuple, which
+ * can also be a value of a composite type, must be MAXALIGNed.  Otherwise,
+ * returns false and sets *problem to a sentence, palloc'd.
  */
 extern bool walredo_check_tuple_header(HeapTupleHeader tuple, Size size,
 									   const char **problem);
 
 /*
- * Deforms a tuple that walredo_heap_tuple() has returned, as heap_deform_tuple()
- * does, but without trusting it: each attribute is checked to be in the tuple
- * as a whole, as by check_tuple_attribute() in verify_heapam.c.  Attributes that
- * the tuple is too short for get their missing value, or NULL.  Dropped
- * attributes are NULL.
+ * Deforms a tuple that walredo_heap_tuple() has returned, as
+ * heap_deform_tuple() does, but without trusting it: each attribute is checked
+ * to be in the tuple as a whole, as by check_tuple_attribute() in
+ * verify_heapam.c.  Attributes that the tuple is too short for get their
+ * missing value, or NULL.  Dropped attributes are NULL.
  *
  * Values by reference point into the tuple.  A varlena can have a short header,
  * or be compressed, or be a pointer to what is stored out of line on disk (but
- * no other pointer); all of them are in the tuple as a whole.  Returns false and
- * sets *problem to a sentence, palloc'd, if the tuple is not sound.
+ * no other pointer); all of them are in the tuple as a whole.  Returns false
+ * and sets *problem to a sentence, palloc'd, if the tuple is not sound.
  */
 extern bool walredo_deform_tuple(TupleDesc tupdesc, HeapTupleHeader tuple,
 								 Size size, Datum *values, bool *nulls,
@@ -80,10 +80,10 @@ typedef struct WalredoAttributeLayout
 
 /*
  * Reads a value that begins, but for padding, at *offset of a buffer of size
- * bytes, as fetch_att() does, and sets *offset to its end.  Offsets are aligned,
- * addresses need not be.  The value, if it is by reference, points into the
- * buffer, and is in it as a whole, in one of the forms above.  Returns false and
- * sets *problem to a sentence, palloc'd, if it is not.
+ * bytes, as fetch_att() does, and sets *offset to its end.  Offsets are
+ * aligned, addresses need not be.  The value, if it is by reference, points
+ * into the buffer, and is in it as a whole, in one of the forms above.  Returns
+ * false and sets *problem to a sentence, palloc'd, if it is not.
  */
 extern bool walredo_read_attribute(const char *buffer, Size size, Size *offset,
 								   const WalredoAttributeLayout *layout,

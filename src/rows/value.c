@@ -8,8 +8,8 @@
  * in value_types.c; here are the types that consist of others, and enums.
  *
  * A value has passed if the functions of its type can be given it.  That is not
- * to say that it is one that could have been stored in the table: constraints of
- * domains are not checked, nor are type modifiers, nor the order of bounds.
+ * to say that it is one that could have been stored in the table: constraints
+ * of domains are not checked, nor are type modifiers, nor the order of bounds.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -730,6 +730,12 @@ check_composite(WalredoValueChecker *checker, const char *data, Size size,
 								checker->tupdesc->natts);
 
 		is_sound = true;
+		if (!walredo_version_fits(tuple, checker->tupdesc))
+		{
+			*problem = psprintf("A value is of another version of type %s.",
+								format_type_be(checker->typid));
+			is_sound = false;
+		}
 		for (int i = 0; i < natts && is_sound; i++)
 			is_sound = nulls[i] ||
 				check_attribute(checker, i, values[i], problem);

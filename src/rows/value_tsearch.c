@@ -41,8 +41,8 @@ compare_lexemes(const char *a, Size a_length, const char *b, Size b_length)
 }
 
 /*
- * The positions of a lexeme, which begin at *offset of what follows the entries,
- * but for padding.  Sets *offset to their end.
+ * The positions of a lexeme, which begin at *offset of what follows the
+ * entries, but for padding.  Sets *offset to their end.
  */
 static bool
 check_positions(const char *lexemes, Size size, Size *offset)

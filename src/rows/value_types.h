@@ -23,8 +23,8 @@ typedef bool (*WalredoDatumCheck) (Datum value, const char **problem);
 /*
  * Checks a varlena in the same way.  It is given size bytes after the varlena's
  * header, which need not be aligned: the header can have one byte, where the
- * functions of the type get a copy with a header of four bytes.  What is aligned
- * in the value is aligned if its header has four bytes.
+ * functions of the type get a copy with a header of four bytes.  What is
+ * aligned in the value is aligned if its header has four bytes.
  */
 typedef bool (*WalredoContentsCheck) (const char *data, Size size,
 									  const char **problem);
