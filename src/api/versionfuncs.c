@@ -62,7 +62,7 @@ typedef struct VersionsScan
 } VersionsScan;
 
 /* Fetches a value of a table.  This is a WalredoFetchValue function. */
-static struct varlena *
+static bytea *
 fetch_value(void *arg, const struct varatt_external *pointer,
 			const char **problem)
 {
