@@ -372,6 +372,7 @@ LEFT JOIN orders n ON n.id = 1
 ORDER BY insert_lsn
 SQL
 	"locked|t\nupdated|", 'a row that was locked as well');
+my ($orders_start, $orders_end) = ($after, $end);
 
 # An insertion that ON CONFLICT takes back, as another session has inserted the
 # same key after this one has looked for it: the second time that the expression
@@ -588,6 +589,20 @@ SELECT count(*), count(xmax), count(DISTINCT v."row"), sum((v."row"->>'id')::int
 FROM walredo_row_versions('wide', '$start', '$end') v
 SQL
 	'6000|3000|6000|9000000', 'many pages');
+
+# A record with a line pointer that no page has.
+query('SELECT pg_switch_wal()');
+my $hostile = copy_segments($node->data_dir . '/pg_wal',
+	PostgreSQL::Test::Utils::tempdir . '/hostile');
+my ($lsn, $record) = split /\|/, query(<<SQL);
+SELECT start_lsn, encode(rec, 'hex') FROM walredo_wal_records('$orders_start', '$orders_end')
+WHERE resource_manager = 'Heap' AND record_type = 'INSERT' ORDER BY 1 LIMIT 1
+SQL
+overwrite_record($hostile, $lsn, pack('H*', poison($record)));
+like(
+	error_of($node, 'postgres', "SELECT * FROM walredo_row_versions('orders', '$orders_start', '$orders_end', '$hostile')"),
+	qr/XX001: invalid WAL record that ends at .*DETAIL:  The record has a tuple at a line pointer that no page has\./s,
+	'a record that contradicts itself');
 
 #
 # WAL without the pages

@@ -78,73 +78,73 @@ walredo_chunks_create(WalredoHeapFile *files, int nfiles,
 					  const char *directory, XLogRecPtr lsn)
 {
 	MemoryContext parent = CurrentMemoryContext;
-	WalredoChunks *all = palloc0(sizeof(WalredoChunks));
+	WalredoChunks *store = palloc0(sizeof(WalredoChunks));
 	HASHCTL		ctl = {0};
 
-	all->parent = parent;
-	all->context = AllocSetContextCreate(parent, "walredo TOAST chunks",
+	store->parent = parent;
+	store->context = AllocSetContextCreate(parent, "walredo TOAST chunks",
 										 ALLOCSET_DEFAULT_SIZES);
-	all->files = files;
-	all->nfiles = nfiles;
-	all->directory = directory;
-	all->lsn = lsn;
+	store->files = files;
+	store->nfiles = nfiles;
+	store->directory = directory;
+	store->lsn = lsn;
 
 	/* As create_toast_table() makes it. */
-	all->tupdesc = CreateTemplateTupleDesc(3);
-	TupleDescInitEntry(all->tupdesc, 1, "chunk_id", OIDOID, -1, 0);
-	TupleDescInitEntry(all->tupdesc, 2, "chunk_seq", INT4OID, -1, 0);
-	TupleDescInitEntry(all->tupdesc, 3, "chunk_data", BYTEAOID, -1, 0);
-	TupleDescFinalize(all->tupdesc);
+	store->tupdesc = CreateTemplateTupleDesc(3);
+	TupleDescInitEntry(store->tupdesc, 1, "chunk_id", OIDOID, -1, 0);
+	TupleDescInitEntry(store->tupdesc, 2, "chunk_seq", INT4OID, -1, 0);
+	TupleDescInitEntry(store->tupdesc, 3, "chunk_data", BYTEAOID, -1, 0);
+	TupleDescFinalize(store->tupdesc);
 
 	ctl.keysize = sizeof(ChunkKey);
 	ctl.entrysize = sizeof(Chunk);
-	ctl.hcxt = all->context;
-	all->chunks = hash_create("walredo TOAST chunks", 64, &ctl,
+	ctl.hcxt = store->context;
+	store->chunks = hash_create("walredo TOAST chunks", 64, &ctl,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	return all;
+	return store;
 }
 
 void
-walredo_chunks_end(WalredoChunks *all)
+walredo_chunks_end(WalredoChunks *store)
 {
-	if (all->buffile != NULL)
-		BufFileClose(all->buffile);
-	if (all->heap != NULL)
+	if (store->buffile != NULL)
+		BufFileClose(store->buffile);
+	if (store->heap != NULL)
 	{
-		for (int i = 0; i < all->nfiles; i++)
-			walredo_toast_at_end(all->tables[i]);
-		walredo_heap_at_end(all->heap);
+		for (int i = 0; i < store->nfiles; i++)
+			walredo_toast_at_end(store->tables[i]);
+		walredo_heap_at_end(store->heap);
 	}
-	MemoryContextDelete(all->context);
+	MemoryContextDelete(store->context);
 }
 
 /* Writes a chunk to the temporary file. */
 static void
-keep_chunk(WalredoChunks *all, const ChunkKey *key, const char *data,
+keep_chunk(WalredoChunks *store, const ChunkKey *key, const char *data,
 		   uint32 size, XLogRecPtr lsn)
 {
 	bool		found;
-	Chunk	   *chunk = hash_search(all->chunks, key, HASH_ENTER, &found);
+	Chunk	   *chunk = hash_search(store->chunks, key, HASH_ENTER, &found);
 
 	if (found)
 	{
 		chunk->is_ambiguous = true;
 		return;
 	}
-	if (all->buffile == NULL)
+	if (store->buffile == NULL)
 	{
-		MemoryContext old_context = MemoryContextSwitchTo(all->context);
+		MemoryContext old_context = MemoryContextSwitchTo(store->context);
 
-		all->buffile = BufFileCreateTemp(false);
+		store->buffile = BufFileCreateTemp(false);
 		MemoryContextSwitchTo(old_context);
 	}
 	chunk->is_ambiguous = false;
 	chunk->lsn = lsn;
 	chunk->size = size;
-	BufFileTell(all->buffile, &chunk->fileno, &chunk->offset);
-	BufFileWrite(all->buffile, unconstify(char *, data), size);
-	if (++all->nchunks % CHUNKS_AT_ONCE == 0 &&
-		MemoryContextMemAllocated(all->context, true) / 1024 >
+	BufFileTell(store->buffile, &chunk->fileno, &chunk->offset);
+	BufFileWrite(store->buffile, unconstify(char *, data), size);
+	if (++store->nchunks % CHUNKS_AT_ONCE == 0 &&
+		MemoryContextMemAllocated(store->context, true) / 1024 >
 		maintenance_work_mem / 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -153,7 +153,7 @@ keep_chunk(WalredoChunks *all, const ChunkKey *key, const char *data,
 }
 
 bool
-walredo_chunks_add(WalredoChunks *all, int file,
+walredo_chunks_add(WalredoChunks *store, int file,
 				   HeapTupleHeader tuple, Size size, XLogRecPtr lsn,
 				   const char **problem)
 {
@@ -162,7 +162,7 @@ walredo_chunks_add(WalredoChunks *all, int file,
 	ChunkKey	key;
 	const char *data;
 
-	if (!walredo_deform_tuple(all->tupdesc, tuple, size, values, nulls,
+	if (!walredo_deform_tuple(store->tupdesc, tuple, size, values, nulls,
 							  problem))
 		return false;
 	if (nulls[0] || nulls[1] || nulls[2])
@@ -180,7 +180,7 @@ walredo_chunks_add(WalredoChunks *all, int file,
 							key.seq, key.valueid);
 		return false;
 	}
-	keep_chunk(all, &key, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data), lsn);
+	keep_chunk(store, &key, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data), lsn);
 	return true;
 }
 
@@ -191,11 +191,11 @@ walredo_chunks_add(WalredoChunks *all, int file,
 
 /* The chunk of a value, if it was added, and inserted up to an LSN; or NULL. */
 static Chunk *
-find_chunk(WalredoChunks *all, int file, Oid valueid, int32 seq,
+find_chunk(WalredoChunks *store, int file, Oid valueid, int32 seq,
 		   XLogRecPtr lsn)
 {
 	ChunkKey	key = {file, valueid, seq};
-	Chunk	   *chunk = hash_search(all->chunks, &key, HASH_FIND, NULL);
+	Chunk	   *chunk = hash_search(store->chunks, &key, HASH_FIND, NULL);
 
 	return chunk != NULL && chunk->lsn <= lsn ? chunk : NULL;
 }
@@ -205,7 +205,7 @@ find_chunk(WalredoChunks *all, int file, Oid valueid, int32 seq,
  * and sets *problem, if they are not those of such a value.
  */
 static bool
-read_chunks(WalredoChunks *all, int file,
+read_chunks(WalredoChunks *store, int file,
 			const struct varatt_external *pointer, XLogRecPtr lsn,
 			char *data, const char **problem)
 {
@@ -214,7 +214,7 @@ read_chunks(WalredoChunks *all, int file,
 
 	for (int32 seq = 0; seq < nchunks; seq++)
 	{
-		Chunk	   *chunk = find_chunk(all, file, pointer->va_valueid, seq,
+		Chunk	   *chunk = find_chunk(store, file, pointer->va_valueid, seq,
 									   lsn);
 		uint32		expected_size = seq < nchunks - 1 ? TOAST_MAX_CHUNK_SIZE :
 			extsize - (uint32) seq * TOAST_MAX_CHUNK_SIZE;
@@ -234,12 +234,12 @@ read_chunks(WalredoChunks *all, int file,
 								expected_size);
 			return false;
 		}
-		if (BufFileSeek(all->buffile, chunk->fileno, chunk->offset,
+		if (BufFileSeek(store->buffile, chunk->fileno, chunk->offset,
 						SEEK_SET) != 0)
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not seek in temporary file")));
-		walredo_buffile_read_exact(all->buffile,
+		walredo_buffile_read_exact(store->buffile,
 								   data + (Size) seq * TOAST_MAX_CHUNK_SIZE,
 								   chunk->size);
 	}
@@ -248,7 +248,7 @@ read_chunks(WalredoChunks *all, int file,
 
 /* Makes a value of chunks that were added. */
 static bytea *
-make_value(WalredoChunks *all, int file,
+make_value(WalredoChunks *store, int file,
 		   const struct varatt_external *pointer, XLogRecPtr lsn,
 		   const char **problem)
 {
@@ -260,7 +260,7 @@ make_value(WalredoChunks *all, int file,
 	if (extsize == 0 || pointer->va_rawsize < VARHDRSZ ||
 		!AllocSizeIsValid((Size) pointer->va_rawsize) ||
 		extsize > pointer->va_rawsize - VARHDRSZ ||
-		(extsize - 1) / TOAST_MAX_CHUNK_SIZE >= all->nchunks)
+		(extsize - 1) / TOAST_MAX_CHUNK_SIZE >= store->nchunks)
 	{
 		*problem = psprintf("TOAST value %u has %u bytes, and a raw size of %d, which is not possible.",
 							pointer->va_valueid, extsize,
@@ -268,7 +268,7 @@ make_value(WalredoChunks *all, int file,
 		return NULL;
 	}
 	value = palloc((Size) extsize + VARHDRSZ);
-	if (!read_chunks(all, file, pointer, lsn, VARDATA(value), problem))
+	if (!read_chunks(store, file, pointer, lsn, VARDATA(value), problem))
 		return NULL;
 	if (!VARATT_EXTERNAL_IS_COMPRESSED(*pointer))
 	{
@@ -288,29 +288,29 @@ make_value(WalredoChunks *all, int file,
 
 /* Opens the TOAST tables as of the LSN where the range begins. */
 static void
-open_tables(WalredoChunks *all)
+open_tables(WalredoChunks *store)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(all->parent);
-	WalredoHeapAt *heap = walredo_heap_at_begin(all->files, all->nfiles,
-												all->lsn, all->directory);
+	MemoryContext old_context = MemoryContextSwitchTo(store->parent);
+	WalredoHeapAt *heap = walredo_heap_at_begin(store->files, store->nfiles,
+												store->lsn, store->directory);
 
-	all->tables = palloc(all->nfiles * sizeof(WalredoToastAt *));
-	for (int i = 0; i < all->nfiles; i++)
-		all->tables[i] = walredo_toast_at_begin(heap, i,
-												all->files[i].relid);
-	all->heap = heap;
+	store->tables = palloc(store->nfiles * sizeof(WalredoToastAt *));
+	for (int i = 0; i < store->nfiles; i++)
+		store->tables[i] = walredo_toast_at_begin(heap, i,
+												store->files[i].relid);
+	store->heap = heap;
 	MemoryContextSwitchTo(old_context);
 }
 
 bytea *
-walredo_chunks_fetch(WalredoChunks *all, int file,
+walredo_chunks_fetch(WalredoChunks *store, int file,
 					 const struct varatt_external *pointer,
 					 XLogRecPtr lsn, const char **problem)
 {
-	if (find_chunk(all, file, pointer->va_valueid, 0, lsn) != NULL)
-		return make_value(all, file, pointer, lsn, problem);
-	if (all->heap == NULL)
-		open_tables(all);
-	return walredo_toast_at_fetch(all->tables[file],
+	if (find_chunk(store, file, pointer->va_valueid, 0, lsn) != NULL)
+		return make_value(store, file, pointer, lsn, problem);
+	if (store->heap == NULL)
+		open_tables(store);
+	return walredo_toast_at_fetch(store->tables[file],
 								  pointer, problem);
 }

@@ -33,6 +33,7 @@
 #include "access/relation.h"
 #include "access/rmgr.h"
 #include "access/xlog.h"
+#include "catalog/pg_control.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/attempt.h"

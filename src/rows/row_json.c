@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 struct WalredoRowJson
 {
@@ -105,6 +106,8 @@ get_varlena(WalredoRowJson *json, struct varlena *value, bool *is_lost,
 static bool
 check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 {
+	Size		row_size = 0;
+
 	for (int i = 0; i < json->tupdesc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(json->tupdesc, i);
@@ -138,6 +141,15 @@ check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 		if (!walredo_check_value(json->checkers[i], json->values[i], &why))
 		{
 			*problem = why;
+			return false;
+		}
+
+		/* No tuple is larger, but many values can be stored as the same. */
+		if (att->attlen == -1)
+			row_size += VARSIZE_ANY(DatumGetPointer(json->values[i]));
+		if (!AllocSizeIsValid(row_size))
+		{
+			*problem = "The row has more than 1 GB.";
 			return false;
 		}
 	}
