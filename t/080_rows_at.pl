@@ -84,6 +84,16 @@ my @cases = (
 	[ 'rows are frozen', $table, '', "$change; VACUUM (FREEZE) T" ],
 	[ 'rows were frozen before', "$table; VACUUM (FREEZE) T", '', $change ],
 	[
+		'rows of a transaction that commits later are frozen',
+		$table,
+		"BEGIN; INSERT INTO T SELECT g, 'later' FROM generate_series(50, 60) g; PREPARE TRANSACTION 'T'",
+		"COMMIT PREPARED 'T'; VACUUM (FREEZE) T"
+	],
+	[
+		'pages are marked as all-visible',
+		"$table; SELECT count(*) FROM T", 'VACUUM T', "$change; VACUUM T"
+	],
+	[
 		'rows were frozen from the start',
 		"BEGIN; CREATE TABLE T (i int, t text); COPY T FROM PROGRAM 'seq 20 | sed \"s/.*/&\\tcopied/\"' (FREEZE); COMMIT",
 		'', $change
