@@ -9,9 +9,12 @@
 use WalredoSessions;
 use WalredoTest;
 
+# Hint bits are to be in WAL, and later not.
+my $major = PostgreSQL::Test::Cluster->new('version')->pg_version->major;
 my $node = wal_server(
 	'main',
 	allows_streaming => 1,
+	extra => $major >= 18 ? ['--no-data-checksums'] : [],
 	conf => <<'CONF');
 shared_preload_libraries = 'walredo'
 max_prepared_transactions = 50
