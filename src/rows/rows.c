@@ -275,6 +275,18 @@ match_attributes(WalredoRows *rows, const char *name, TupleDesc tupdesc,
 							   format_type_with_typemod(att->atttypid,
 														att->atttypmod)),
 					 errhint("Specify the address of the file, as a walredo_tag, and a row type that has the column as it was.")));
+
+		/* A catalog's page can say what is not so of any type. */
+		if (source->attisdropped || source->attlen != att->attlen ||
+			source->attbyval != att->attbyval ||
+			(source->atttypid == att->atttypid &&
+			 source->attalign != att->attalign))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("column \"%s\" of relation \"%s\" was not stored as values of type %s at %X/%X",
+							NameStr(att->attname), name,
+							format_type_be(att->atttypid),
+							LSN_FORMAT_ARGS(rows->lsn))));
 	}
 	return attnums;
 }
@@ -290,7 +302,9 @@ add_live_table(WalredoRows *rows, Oid relid)
 	table = add_table(rows, RelationGetRelationName(rel),
 					  &RelationGetLocator(rel), relid,
 					  CreateTupleDescCopyConstr(RelationGetDescr(rel)));
-	table->attnums = same_attributes(rows->tupdesc);
+
+	/* The type may have changed before the table was locked. */
+	table->attnums = match_attributes(rows, table->name, table->tupdesc, true);
 	relation_close(rel, NoLock);
 	if (!OidIsValid(toast_relid))
 		return;
@@ -810,6 +824,21 @@ compute_virtual_columns(WalredoRows *rows)
 }
 
 /*
+ * Is there room in a row for a value that was taken?  No tuple can be larger,
+ * but many values can be stored as one and the same.
+ */
+static bool
+has_room(WalredoRows *rows, int i, Size *row_size, const char **problem)
+{
+	if (TupleDescAttr(rows->tupdesc, i)->attlen == -1)
+		*row_size += VARSIZE_ANY(DatumGetPointer(rows->values[i]));
+	if (AllocSizeIsValid(*row_size))
+		return true;
+	*problem = pstrdup("The row has more than 1 GB.");
+	return false;
+}
+
+/*
  * Makes a row of the result out of the current tuple.  Returns false, and has
  * warned, if it cannot be made.
  */
@@ -818,6 +847,7 @@ make_row(WalredoRows *rows)
 {
 	RowsTable  *table = rows->current;
 	MemoryContext old_context;
+	Size		row_size = 0;
 	const char *problem;
 
 	MemoryContextReset(rows->row_context);
@@ -841,7 +871,8 @@ make_row(WalredoRows *rows)
 			continue;
 		rows->values[i] = rows->tuples->values[attnum - 1];
 		if (!take_value(rows, i, TupleDescAttr(rows->tupdesc, i),
-						&rows->values[i], &problem))
+						&rows->values[i], &problem) ||
+			!has_room(rows, i, &row_size, &problem))
 		{
 			warn_of_tuple(rows, problem);
 			MemoryContextSwitchTo(old_context);
