@@ -330,14 +330,10 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 	if (blkno >= state->gone_from)
 		return;
 
-	/* It may have had tuples, and may be cut off later. */
+	/* It may have had tuples, and may be cut off after this. */
 	state->num_known = Max(state->num_known, blkno + 1);
 	block = get_block(heap, i, blkno, true);
 	block->is_changed = true;
-
-	/* The relation may have been truncated since. */
-	heap->files[i].num_known = Max(heap->files[i].num_known,
-								   block->key.blkno + 1);
 	if (block->has_later)
 		return;
 	has_image = change->starts_page && change->what == WALREDO_CHANGE_REPLAY;
