@@ -7,7 +7,7 @@
 # new page; with LSNs that were kept the wrong way round; when a repair that was
 # not finished could be undone; when undo took a page of zeroes to have the LSN of
 # its image, or gave that LSN to the page that takes its place; when the ID of a
-# file that had been removed was used again, and a broken last ID was believed;
+# file that had been removed was used again;
 # when a broken file was an error of the view; when bits of the visibility map stayed
 # set that a page of an earlier time has not; when its pages were repaired without
 # the table's lock; when checksums in files were not compared; when base images
