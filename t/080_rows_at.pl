@@ -15,6 +15,7 @@ my $node = wal_server(
 	conf => <<'CONF');
 shared_preload_libraries = 'walredo'
 max_prepared_transactions = 50
+wal_log_hints = on
 allow_in_place_tablespaces = on
 CONF
 $node->start;
@@ -338,5 +339,410 @@ foreach my $case (@cases)
 		  or diag("expected:\n", substr($expected, 0, 1500), "\ngot:\n", substr($rows, 0, 1500), "\n$messages");
 	}
 }
+
+#
+# Files that no relation has any more
+#
+
+# The rows of a call as one line, with all messages.
+sub rows_in_line
+{
+	my ($columns, $from) = @_;
+	my ($rows, $messages) = rows_of($columns, $from);
+
+	return join ' ', split(/\n/, $rows), $messages;
+}
+
+sub is_rows
+{
+	my ($columns, $from, $expected, $what) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(rows_in_line($columns, $from), $expected, $what);
+	return;
+}
+
+sub fails
+{
+	my ($sql, $pattern, $what) = @_;
+	my ($output, $messages) = run_query($session, $sql);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	like($messages || "no error, but: $output", $pattern, $what);
+	return;
+}
+
+query(<<'SQL');
+CREATE TABLE invoice (id int, customer text, items text[], gone int, scan text);
+ALTER TABLE invoice ALTER scan SET STORAGE EXTERNAL, DROP COLUMN gone;
+INSERT INTO invoice SELECT g, 'customer ' || g, ARRAY['a', 'b' || g], repeat('scan', 2000 + g)
+	FROM generate_series(1, 3) g;
+ALTER TABLE invoice ADD COLUMN paid boolean DEFAULT true;
+INSERT INTO invoice VALUES (4, 'customer 4', NULL, NULL, false);
+SQL
+my $scans = 'id, customer, items, length(scan), md5(scan), paid';
+my ($invoices) = rows_of($scans, 'invoice');
+my $before_drop = current_lsn();
+query('DROP TABLE invoice');
+my $after_drop = current_lsn();
+my $file = query(<<SQL);
+SELECT tag FROM walredo_files('$before_drop', '$after_drop')
+WHERE event = 'dropped' AND tag::text !~ 'fork' ORDER BY tag LIMIT 1
+SQL
+like($file, qr/^rel 1663/, 'walredo_files() has the file of a dropped table');
+query(<<'SQL');
+CREATE TABLE invoice_again (id int, customer text, items text[], scan text, paid boolean);
+CREATE TYPE invoice_type AS (paid boolean, id int, items text[], customer text, scan text);
+CREATE TYPE invoice_part AS (id int, customer varchar);
+CREATE TYPE invoice_wrong AS (id int, customer int);
+CREATE TYPE invoice_other AS (id int, buyer text);
+SQL
+foreach my $type ('invoice_again', 'invoice_type')
+{
+	my ($rows, $messages) = rows_of($scans,
+		"walredo_rows_at(NULL::$type, '$before_drop', '$file')");
+
+	is($rows . $messages, $invoices, "a dropped table, as rows of $type");
+}
+is_rows('t.*', "walredo_rows_at(NULL::invoice_part, '$before_drop', '$file')",
+	'(1,"customer 1") (2,"customer 2") (3,"customer 3") (4,"customer 4") ',
+	'some of its columns');
+is_rows('t.*', "walredo_rows_at(NULL::invoice_part, '$before_drop', '$file' , \$\$\$pg_wal\$\$)",
+	'(1,"customer 1") (2,"customer 2") (3,"customer 3") (4,"customer 4") ',
+	'the same with a directory');
+fails("SELECT * FROM walredo_rows_at(NULL::invoice_wrong, '$before_drop', '$file')",
+	qr/ERROR:  42804: .*column "customer".*type/s, 'a column has another type');
+fails("SELECT * FROM walredo_rows_at(NULL::invoice_other, '$before_drop', '$file')",
+	qr/ERROR:  42703: .*"buyer"/s, 'there was no such column');
+
+# The same name for another table
+query("CREATE TABLE invoice (id int); INSERT INTO invoice VALUES (7)");
+fails("SELECT * FROM walredo_rows_at(NULL::invoice, '$before_drop')",
+	qr/ERROR:  42P01: relation "invoice" did not exist at/,
+	'another table has the name now');
+is_rows('t.*', "walredo_rows_at(NULL::invoice, '$before_drop', '$file')",
+	'(1) (2) (3) (4) ', '... but its type fits');
+query('DROP TABLE invoice');
+
+# A column that has another type now
+query(<<'SQL');
+CREATE TABLE retyped (i int, t text);
+INSERT INTO retyped VALUES (1, 'one'), (2, 'two');
+CREATE TYPE retyped_then AS (i int, t text);
+SQL
+my $before_type = current_lsn();
+my $retyped_file = query(q{SELECT walredo_tag('retyped', 'main', 0)});
+query('ALTER TABLE retyped ALTER i TYPE bigint');
+fails("SELECT * FROM walredo_rows_at(NULL::retyped, '$before_type')",
+	qr/ERROR:  42804: column "i" of relation "retyped" had another type.*DETAIL: .*integer.*bigint/s,
+	'a column has got another type by a rewrite');
+is_rows('t.*', "walredo_rows_at(NULL::retyped_then, '$before_type', '$retyped_file')",
+	'(1,one) (2,two) ', '... out of the file of then');
+
+#
+# Catalogs
+#
+
+is_rows('attnum, attname, format_type(atttypid, atttypmod), attisdropped',
+	"(SELECT * FROM walredo_rows_at(NULL::pg_attribute, '$before_drop') WHERE attrelid = (SELECT oid FROM walredo_rows_at(NULL::pg_class, '$before_drop') WHERE relname = 'invoice') AND attnum > 0)",
+	'(1,id,integer,f) (2,customer,text,f) (3,items,text[],f) (4,........pg.dropped.4........,-,t) (5,scan,text,f) (6,paid,boolean,f) ',
+	'the columns of a dropped table');
+is_rows('relname', "(SELECT * FROM walredo_rows_at(NULL::pg_class, '$after_drop') WHERE relname = 'invoice')",
+	'', 'pg_class after that');
+query('ANALYZE invoice_again; CREATE ROLE regress_made');
+my $with_role = current_lsn();
+query('DROP ROLE regress_made');
+is_rows('rolname', "(SELECT * FROM walredo_rows_at(NULL::pg_authid, '$with_role') WHERE rolname ~ '^regress')",
+	'(regress_made) ', 'a shared catalog');
+query('VACUUM FULL pg_authid');
+fails("SELECT count(*) FROM walredo_rows_at(NULL::pg_authid, '$with_role')",
+	qr/ERROR:  0A000: relation "pg_authid" had another file at/,
+	'a catalog in the relation map that has another file');
+my $map_file = query(<<SQL);
+SELECT tag FROM walredo_files('$with_role', pg_current_wal_insert_lsn())
+WHERE event = 'dropped' AND tag::text ~ '^rel 1664/0/1260 blk' LIMIT 1
+SQL
+like(
+	rows_in_line('rolname', "(SELECT * FROM walredo_rows_at(NULL::pg_authid, '$with_role', '$map_file') WHERE rolname ~ '^regress')"),
+	qr/^\(regress_made\) psql\S+ WARNING:  01000: could not find out which columns/,
+	'... out of its file');
+
+#
+# Which rows: those of transactions whose commit record ends there
+#
+
+query('CREATE TABLE edge (i int)');
+my $edge_start = current_lsn();
+query('INSERT INTO edge VALUES (1)');
+my ($commit) = query(<<SQL) =~ /(\S+)/;
+SELECT end_lsn FROM walredo_wal_records('$edge_start', pg_current_wal_insert_lsn())
+WHERE record_type = 'COMMIT' ORDER BY 1 DESC LIMIT 1
+SQL
+query('UPDATE edge SET i = 2');
+is_rows('t.*', "walredo_rows_at(NULL::edge, '$commit')", '(1) ',
+	'at the end of the commit record');
+is_rows('t.*', "walredo_rows_at(NULL::edge, '$commit'::pg_lsn - 1)", '',
+	'one byte before it');
+
+# By time
+my $lsn_of_then = query('SELECT pg_sleep(0.01), walredo_lsn_at(clock_timestamp())') =~ s/.*\|//sr;
+my $time = query('SELECT clock_timestamp()');
+query('SELECT pg_sleep(0.01); DELETE FROM edge; DROP TABLE invoice_again');
+is_rows('t.*', "walredo_rows_at(NULL::edge, walredo_lsn_at('$time'))", '(2) ',
+	'by time');
+
+# What the session itself has under way, and which snapshot it has, does not
+# matter.
+query("INSERT INTO edge VALUES (5), (6)");
+my $edge = current_lsn();
+query('DELETE FROM edge WHERE i = 5');
+query('BEGIN ISOLATION LEVEL REPEATABLE READ; DELETE FROM edge; INSERT INTO edge VALUES (9)');
+is_rows('t.*', "walredo_rows_at(NULL::edge, '$edge')", '(5) (6) ',
+	'the own transaction has changed the table');
+is_rows('t.*', "walredo_rows_at(NULL::edge, pg_current_wal_insert_lsn())", '(6) ',
+	'... and has not committed');
+query('TRUNCATE edge; INSERT INTO edge VALUES (10)');
+is_rows('t.*', "walredo_rows_at(NULL::edge, '$edge')", '(5) (6) ',
+	'... and has given it another file');
+is_rows('t.*', "walredo_rows_at(NULL::edge, pg_current_wal_insert_lsn())", '(6) ',
+	'... which it has not at the LSN');
+query('ROLLBACK');
+
+#
+# How it is called
+#
+
+query('CREATE TABLE many AS SELECT g AS i, repeat($$x$$, 100) AS t FROM generate_series(1, 5000) g');
+my $many = current_lsn();
+query('DELETE FROM many WHERE i % 2 = 0; VACUUM many');
+is(query("SELECT count(*), sum(i) FROM walredo_rows_at(NULL::many, '$many')"),
+	'5000|12502500', 'rows in FROM');
+is( query("SELECT count(*), sum((r).i) FROM (SELECT walredo_rows_at(NULL::many, '$many') AS r) s"),
+	'5000|12502500', 'rows in the target list');
+is( query("SELECT count(*) FROM walredo_rows_at(NULL::many, '$many') a JOIN walredo_rows_at(NULL::many, pg_current_wal_insert_lsn()) b USING (i)"),
+	2500, 'a join of two times');
+is( query("SELECT l, (SELECT count(*) FROM walredo_rows_at(NULL::many, l) WHERE i < 11) FROM (VALUES (1, '$many'::pg_lsn), (2, pg_current_wal_insert_lsn())) v (n, l) ORDER BY n") =~ s/^.*\|//mgr,
+	"10\n5", 'an LSN of each row');
+is(query("SELECT count(*) FROM walredo_rows_at(NULL::many, NULL)"),
+	0, 'no rows if the LSN is NULL');
+is( query("SELECT count(*) FROM walredo_rows_at((SELECT m FROM many m LIMIT 1), '$many')"),
+	5000, 'the value of the first argument does not matter');
+is( query("BEGIN; DECLARE c CURSOR FOR SELECT i FROM walredo_rows_at(NULL::many, '$many'); FETCH 2 FROM c; MOVE 1000 IN c; FETCH 1 FROM c; CLOSE c; COMMIT"),
+	"1\n2\n1003", 'rows of a cursor');
+is(query("SELECT i FROM walredo_rows_at(NULL::many, '$many') LIMIT 1"),
+	1, 'a query that ends early');
+is( query("PREPARE p (pg_lsn) AS SELECT count(*) FROM walredo_rows_at(NULL::many, \$1); "
+		  . join('', map { "EXECUTE p('$many'); " } 1 .. 7)),
+	join("\n", (5000) x 7),
+	'a prepared statement');
+is( query("WITH back AS (INSERT INTO many SELECT * FROM walredo_rows_at(NULL::many, '$many') WHERE i = 2 RETURNING *) SELECT i FROM back"),
+	2, 'a row is brought back');
+is(query("SELECT count(*) FROM many WHERE i = 2"), 1, '... and is there');
+
+#
+# What is refused
+#
+
+query(<<'SQL');
+CREATE UNLOGGED TABLE unlogged (i int);
+CREATE TEMP TABLE temporary (i int);
+CREATE VIEW view AS SELECT 1 AS i;
+CREATE TYPE pair AS (i int, j int);
+CREATE DOMAIN whole AS many;
+CREATE EXTENSION file_fdw;
+CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+CREATE FOREIGN TABLE "foreign" (t text) SERVER files OPTIONS (filename '/dev/null');
+SQL
+my $end = current_lsn();
+foreach my $refused (
+	[ "NULL::unlogged, '$end'", qr/0A000: relation "unlogged" is not logged/ ],
+	[ "NULL::temporary, '$end'", qr/0A000: relation "temporary" is not logged/ ],
+	[ "NULL::view, '$end'", qr/42809: "view" is not a table or materialized view/ ],
+	[ "NULL::\"foreign\", '$end'", qr/42809: "foreign" is not a table/ ],
+	[ "NULL::int, '$end'", qr/ERROR:  \w{5}: .*row type/s ],
+	[ "NULL::text, '$end'", qr/ERROR:  \w{5}: .*row type/s ],
+	[ "ROW(1, 2), '$end'", qr/ERROR:  \w{5}: / ],
+	[ "NULL::pair, '$end'", qr/ERROR:  22023: type pair is not the row type of a table/ ],
+	[ "NULL::many, '$end', walredo_tag('many', 'vm', 0)", qr/ERROR:  22023: there are no rows in the file/ ],
+	[ "NULL::many, '$end', 'slru pg_xact/0000 blk 0'", qr/ERROR:  22023: there are no rows in the file/ ],
+	[ "NULL::many, 'FFFFFFFF/0'", qr/ERROR:  22023: LSN FFFFFFFF\/0 is after the end of WAL/ ],
+	[ "NULL::many, '0/1'", qr/ERROR:  58P01: WAL does not reach back to 0\/1/ ],
+	[ "NULL::many, '0/0'", qr/ERROR:  58P01: WAL does not reach back to 0\/0/ ],
+	[ "NULL::many, '$end', NULL, '/nowhere'", qr/ERROR:  58P01: / ])
+{
+	my ($arguments, $pattern) = @$refused;
+
+	fails("SELECT * FROM walredo_rows_at($arguments)", $pattern,
+		"refused: $arguments");
+	fails("SELECT walredo_rows_at($arguments)", $pattern,
+		'... also in the target list');
+}
+like(
+	rows_in_line('t.*', "walredo_rows_at(NULL::pair, '$end', 'rel 1663/5/99999 blk 0')"),
+	qr/WARNING:.*(?:99999).*DETAIL:.*No relation had this file/s,
+	'a file that no relation had');
+
+#
+# Privileges
+#
+
+query(<<'SQL');
+CREATE ROLE regress_reader;
+CREATE ROLE regress_files IN ROLE pg_read_server_files;
+CREATE TABLE secret (i int, t text);
+INSERT INTO secret VALUES (1, 'a'), (2, 'b');
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY odd ON secret USING (i % 2 = 1);
+CREATE TABLE parted (i int) PARTITION BY LIST (i);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+INSERT INTO parted VALUES (1);
+SQL
+my $secret = current_lsn();
+my $secret_file = query(q{SELECT walredo_tag('secret', 'main', 0)});
+foreach my $sql ("SELECT * FROM walredo_rows_at(NULL::secret, '$secret')",
+	"SELECT walredo_rows_at(NULL::secret, '$secret')")
+{
+	query('GRANT SELECT ON secret TO regress_reader; SET ROLE regress_reader');
+	fails($sql, qr/ERROR:  42501: permission denied for function walredo_rows_at/,
+		"without pg_read_server_files: $sql");
+	query('RESET ROLE; REVOKE ALL ON secret FROM regress_files; SET ROLE regress_files');
+	fails($sql, qr/ERROR:  42501: permission denied for table secret/,
+		'without SELECT');
+	query('RESET ROLE; GRANT SELECT (i, t) ON secret TO regress_files; SET ROLE regress_files');
+	fails($sql, qr/ERROR:  42501: permission denied for table secret/,
+		'with SELECT of its columns only');
+	query('RESET ROLE; GRANT SELECT ON secret TO regress_files; SET ROLE regress_files');
+	is(scalar(split /\n/, query($sql)), 2, 'with SELECT: policies do not count');
+	is(query('SELECT count(*) FROM secret'), 1, '... as they do in a query');
+	query('RESET ROLE');
+}
+query('CREATE TYPE secret_type AS (i int, t text); REVOKE ALL ON secret FROM regress_files; SET ROLE regress_files');
+fails("SELECT * FROM walredo_rows_at(NULL::secret_type, '$secret', '$secret_file')",
+	qr/ERROR:  42501: permission denied for table secret/,
+	'by the file, without SELECT');
+fails("SELECT * FROM walredo_rows_at(NULL::parted, '$secret')",
+	qr/ERROR:  42501: permission denied for table parted/, 'a partitioned table');
+query('RESET ROLE; GRANT SELECT ON parted TO regress_files; SET ROLE regress_files');
+is_rows('t.*', "walredo_rows_at(NULL::parted, '$secret')", '(1) ',
+	'SELECT on the partitioned table is enough');
+fails("SELECT * FROM walredo_rows_at(NULL::parted_1, '$secret')",
+	qr/ERROR:  42501: permission denied for table parted_1/,
+	'... but not for a partition by its own name');
+query('RESET ROLE');
+
+#
+# What was deleted by a transaction older than the last checkpoint, and removed
+# since before WAL had an image of the page
+#
+
+# Otherwise, VACUUM sets hint bits first, of which WAL has an image.
+$session->quit;
+$node->append_conf('postgresql.conf', 'wal_log_hints = off');
+$node->restart;
+$session = session($node);
+
+query(<<'SQL');
+CREATE TABLE pruned (i int, t text);
+INSERT INTO pruned SELECT g, repeat('p', 1000) FROM generate_series(1, 21) g;
+BEGIN; DELETE FROM pruned WHERE i < 4; PREPARE TRANSACTION 'old';
+CHECKPOINT;
+SQL
+my $pruned = current_lsn();
+query("COMMIT PREPARED 'old'; VACUUM (TRUNCATE off) pruned");
+my ($rows, $messages) = rows_of('i', "walredo_rows_at(NULL::pruned, '$pruned')");
+is(scalar(split /\n/, $rows), 18, 'three rows were pruned before the first image');
+like(
+	$messages,
+	qr/^psql\S+ WARNING:  XX001: rows of block 0 of "pruned" may be missing\nDETAIL: .*pruned.*running at the LSN/,
+	'... and a warning says of which block');
+unlike($messages, qr/WARNING.*WARNING/s, '... and of no other');
+
+# Nobody has deleted anything here that could have been seen.
+query(<<'SQL');
+CREATE TABLE pruned_2 (i int, t text);
+INSERT INTO pruned_2 SELECT g, repeat('p', 1000) FROM generate_series(1, 21) g;
+DELETE FROM pruned_2 WHERE i < 4;
+CHECKPOINT;
+SQL
+$pruned = current_lsn();
+query('VACUUM (TRUNCATE off) pruned_2');
+($rows, $messages) = rows_of('i', "walredo_rows_at(NULL::pruned_2, '$pruned')");
+is(scalar(split(/\n/, $rows)) . $messages, 18, 'rows that nobody could see were pruned');
+
+#
+# WAL in an archive, and transactions that ended before WAL begins
+#
+
+my $archive = PostgreSQL::Test::Utils::tempdir();
+query(<<'SQL');
+CREATE TABLE old (i int, t text);
+INSERT INTO old SELECT g, 'old' FROM generate_series(1, 10) g;
+BEGIN; UPDATE old SET t = 'never'; ROLLBACK;
+CREATE TABLE old_dropped AS SELECT 1 AS i;
+CREATE TYPE old_type AS (i int);
+SQL
+my $old = current_lsn();
+my $old_file = query(q{SELECT walredo_tag('old_dropped', 'main', 0)});
+query('DROP TABLE old_dropped; UPDATE old SET t = $$newer$$ WHERE i > 5; SELECT pg_switch_wal()');
+$session->quit;
+$node->append_conf('postgresql.conf', 'wal_keep_size = 0');
+$node->append_conf('postgresql.conf', "min_wal_size = 2MB");
+$node->restart;
+$session = session($node);
+foreach (1 .. 3)
+{
+	query('SELECT pg_switch_wal()');
+	copy_segments($node->data_dir . '/pg_wal', $archive);
+	query('CHECKPOINT');
+}
+my $later = current_lsn();
+query('DELETE FROM old WHERE i = 1');
+fails("SELECT * FROM walredo_rows_at(NULL::old, '$old')",
+	qr/ERROR:  58P01: WAL does not reach back to.*HINT:/s, 'WAL is gone');
+my $expected = join ' ', (map { "($_,old)" } 1 .. 5), (map { "($_,newer)" } 6 .. 10);
+is( rows_in_line('t.*', "(SELECT * FROM walredo_rows_at(NULL::old, '$later') ORDER BY i)")
+	  , join(' ', sort split / /, $expected) . ' ',
+	'transactions that ended before WAL begins');
+is( rows_in_line('t.*', "walredo_rows_at(NULL::old, '$old', NULL, '$archive')"),
+	join(' ', sort map { "($_,old)" } 1 .. 10) . ' ',
+	'WAL of an archive');
+is_rows('t.*', "walredo_rows_at(NULL::old_type, '$old', '$old_file', '$archive')", '(1) ',
+	'a dropped table, with WAL of an archive');
+
+#
+# A standby
+#
+
+$node->append_conf('postgresql.conf', 'wal_keep_size = 1GB');
+$node->reload;
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+query('CREATE TABLE streamed (i int, t text); INSERT INTO streamed SELECT g, $$s$$ FROM generate_series(1, 20) g');
+query(q{BEGIN; DELETE FROM streamed WHERE i > 10; PREPARE TRANSACTION 'streamed'});
+my $streamed = current_lsn();
+query(q{COMMIT PREPARED 'streamed'; UPDATE streamed SET t = 'u' WHERE i < 5; VACUUM streamed});
+my $last = current_lsn();
+$node->wait_for_catchup($standby);
+my @standby_cases = (
+	[ "SELECT count(*), min(t) FROM walredo_rows_at(NULL::streamed, '$streamed')", '20|s' ],
+	[ "SELECT count(*), max(t) FROM walredo_rows_at(NULL::streamed, '$last')", '10|u' ]);
+foreach my $case (@standby_cases)
+{
+	my ($sql, $result) = @$case;
+	my ($output, $standby_messages) = ask($standby, 'postgres', $sql);
+
+	is(query($sql), $result, "primary: $sql");
+	is($output . $standby_messages, $result, '... standby');
+}
+query('TRUNCATE streamed');
+$node->wait_for_catchup($standby);
+is( $standby->safe_psql('postgres', $standby_cases[0][0]),
+	$standby_cases[0][1],
+	'... standby, truncated');
+
+$session->quit;
+$standby->stop;
 $node->stop;
 done_testing();

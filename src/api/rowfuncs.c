@@ -303,6 +303,10 @@ set_rows_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 	if (get_rows_call(rte) == NULL)
 		return;
 
+	/* EvalPlanQual() has the rows of such a relation, and not of this node. */
+	if (root->rowMarks != NIL)
+		return;
+
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
 	path->path.parent = rel;
@@ -371,6 +375,10 @@ plan_rows_path(PlannerInfo *root, RelOptInfo *rel, CustomPath *best_path,
 										  list_length(columns) + 1, NULL,
 										  false));
 	}
+
+	/* The plan is of no use any more if the row type changes. */
+	root->glob->relationOids = lappend_oid(root->glob->relationOids,
+										   get_typ_typrelid(typid));
 	scan->scan.plan.targetlist = tlist;
 	scan->scan.plan.qual = actual;
 	scan->flags = best_path->flags;
@@ -391,6 +399,36 @@ create_rows_scan_state(CustomScan *scan)
 	return (Node *) state;
 }
 
+/*
+ * ERROR if the row type has changed since the query was planned: the slot of
+ * the scan is as it was then.
+ */
+static void
+check_row_type(const RowsScanState *state, TupleDesc planned)
+{
+	int			n = 0;
+	bool		is_same = true;
+
+	for (int i = 0; i < state->tupdesc->natts && is_same; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(state->tupdesc, i);
+
+		if (att->attisdropped)
+			continue;
+		is_same = n < planned->natts &&
+			TupleDescAttr(planned, n)->atttypid == att->atttypid;
+		n++;
+	}
+	if (is_same && n < planned->natts)
+		is_same = n + 1 == planned->natts &&
+			TupleDescAttr(planned, n)->atttypid == state->typid;
+	if (!is_same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("row type %s has changed since the query was planned",
+						format_type_be(state->typid))));
+}
+
 /* As ExecInitTableFunctionExpr() in execSRF.c. */
 static void
 begin_rows_scan(CustomScanState *node, EState *estate, int eflags)
@@ -404,6 +442,7 @@ begin_rows_scan(CustomScanState *node, EState *estate, int eflags)
 	state->args = ExecInitExprList(state->call->args, &node->ss.ps);
 	state->typid = exprType(linitial(state->call->args));
 	state->tupdesc = get_row_type(state->typid);
+	check_row_type(state, node->ss.ss_ScanTupleSlot->tts_tupleDescriptor);
 	state->context = AllocSetContextCreate(estate->es_query_cxt,
 										   "walredo rows",
 										   ALLOCSET_DEFAULT_SIZES);
@@ -465,9 +504,14 @@ next_row(ScanState *node)
 	return ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * Called instead of next_row() within EvalPlanQual(), which has no row for this
+ * node: it is in a subquery.
+ */
 static bool
 recheck_row(ScanState *node, TupleTableSlot *slot)
 {
+	(void) next_row(node);
 	return true;
 }
 

@@ -105,7 +105,8 @@ add_table(VersionsScan *scan, Oid relid)
 	}
 	table->scan = scan;
 	table->rel = rel;
-	table->json = walredo_row_json_create(RelationGetDescr(rel), fetch_value,
+	table->json = walredo_row_json_create(RelationGetDescr(rel),
+										  rel->rd_rel->relowner, fetch_value,
 										  table);
 	table->toast_file = -1;
 	if (OidIsValid(toast_relid))

@@ -79,6 +79,9 @@ typedef struct BlockState
 	 * of the page, which has removed tuples.
 	 */
 	XLogRecPtr	removed_lsn;
+
+	/* The image is of a page that took the place of another: its LSN. */
+	XLogRecPtr	replaced_lsn;
 } BlockState;
 
 /* What is known of a file, beside what its blocks say. */
@@ -216,15 +219,21 @@ note_end(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 
 	if (end_lsn > heap->lsn)
 	{
-		if (change->end == WALREDO_FILE_CREATED && state->gone_from > 0)
+		if ((change->end == WALREDO_FILE_CREATED ||
+			 change->end == WALREDO_FILE_COPIED) && state->gone_from > 0)
 			state->file->created_lsn = end_lsn;
 		else if (change->end == WALREDO_FILE_REMOVED && state->gone_from > 0)
 			state->file->removed_lsn = end_lsn;
 		state->gone_from = Min(state->gone_from, blkno);
 		return;
 	}
+
+	/*
+	 * With wal_level = minimal, what a transaction writes into files that it
+	 * has created need not be logged.
+	 */
 	if (change->end == WALREDO_FILE_CREATED)
-		state->is_whole = true;
+		state->is_whole = XLogIsNeeded();
 	else if (change->end == WALREDO_FILE_COPIED)
 		state->is_whole = false;
 	state->num_known = Min(state->num_known, blkno);
@@ -237,7 +246,8 @@ typedef enum TupleChange
 {
 	TUPLES_KEPT,				/* none is removed, none can be later */
 	TUPLES_DELETED,				/* some may be marked as deleted */
-	TUPLES_REMOVED				/* some may be removed */
+	TUPLES_REMOVED,				/* some may be removed */
+	TUPLES_REPLACED				/* others take their place */
 } TupleChange;
 
 static TupleChange
@@ -280,14 +290,21 @@ tuple_change(const XLogRecord *record)
 			}
 		case RM_XLOG_ID:
 
-			/* An image, of a hint bit or of a whole page. */
-			return TUPLES_KEPT;
+			/*
+			 * The image of a page that was there before is that of a hint
+			 * bit, or of a repair, which may have put an older page there.
+			 */
+			return (record->xl_info & ~XLR_INFO_MASK) == XLOG_FPI_FOR_HINT ?
+				TUPLES_KEPT : TUPLES_REPLACED;
 		default:
 			return TUPLES_REMOVED;
 	}
 }
 
-/* Does redo of a record stamp the heap pages that it names? */
+/*
+ * Does redo of a record stamp the heap pages that it names?  If the record has
+ * an image of the page, it does in any case.
+ */
 static bool
 stamps_page(const XLogRecord *record)
 {
@@ -339,6 +356,9 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 		case TUPLES_REMOVED:
 			block->removed_lsn = end_lsn;
 			break;
+		case TUPLES_REPLACED:
+			block->replaced_lsn = end_lsn;
+			break;
 		case TUPLES_DELETED:
 			if (!has_image)
 				block->lost_change = true;
@@ -364,6 +384,14 @@ add_record(WalredoHeapAt *heap, const XLogRecord *record, XLogRecPtr end_lsn)
 	int			n;
 
 	walredo_snapshot_add(heap->snapshot, record, end_lsn);
+
+	/* With wal_level = minimal before, WAL may not have all of a file. */
+	if (record->xl_rmid == RM_XLOG_ID &&
+		(record->xl_info & ~XLR_INFO_MASK) == XLOG_PARAMETER_CHANGE)
+	{
+		for (int i = 0; i < heap->nfiles; i++)
+			heap->files[i].is_whole = false;
+	}
 	n = walredo_changes_of(heap->changes, record, end_lsn, &list);
 	for (int j = 0; j < n; j++)
 	{
@@ -387,7 +415,7 @@ add_record(WalredoHeapAt *heap, const XLogRecord *record, XLogRecPtr end_lsn)
 		}
 		walredo_rebuild_add(heap->at, change, record, end_lsn);
 		heap->files[i].num_known = Max(heap->files[i].num_known, blkno + 1);
-		if (stamps_page(record))
+		if (change->starts_page || stamps_page(record))
 			get_block(heap, i, blkno, true)->stamped_lsn = end_lsn;
 	}
 }
@@ -748,7 +776,7 @@ get_rebuilt(WalredoHeapAt *heap, WalredoRebuild *rebuild, int file,
 
 /* Why tuples may be missing on a page that is as of later, or NULL. */
 static const char *
-later_problem(WalredoHeapAt *heap, const BlockState *block)
+later_problem(WalredoHeapAt *heap, const BlockState *block, const char *page)
 {
 	if (block->removed_lsn != InvalidXLogRecPtr)
 	{
@@ -761,6 +789,12 @@ later_problem(WalredoHeapAt *heap, const BlockState *block)
 			return psprintf("The page was pruned at %X/%X, before WAL has the first image of it, and transactions that were running at the LSN had committed then, which may have deleted or updated some of its rows.",
 							LSN_FORMAT_ARGS(block->removed_lsn));
 	}
+
+	/* VACUUM logs an image of a page that was empty all the time. */
+	if (block->replaced_lsn != InvalidXLogRecPtr && page != NULL &&
+		!PageIsEmpty((Page) page))
+		return psprintf("The page was replaced at %X/%X, as by walredo_repair(), before WAL has another image of it.",
+						LSN_FORMAT_ARGS(block->replaced_lsn));
 	return NULL;
 }
 
@@ -788,7 +822,9 @@ unknown_problem(WalredoHeapAt *heap, const BlockState *block, bool has_live)
 static bool
 is_empty_block(FileState *state, BlockNumber blkno)
 {
-	return state->is_whole || state->gone_from <= blkno ||
+	return state->is_whole ||
+		(state->gone_from <= blkno &&
+		 state->file->removed_lsn == InvalidXLogRecPtr) ||
 		(OidIsValid(state->file->relid) && blkno >= state->num_live);
 }
 
@@ -819,7 +855,8 @@ walredo_heap_at_page(WalredoHeapAt *heap, int file, BlockNumber blkno,
 		stamped_lsn = block->stamped_lsn;
 
 	/* The server's page, if it has not changed, and lacks nothing. */
-	if (live != NULL && live_lsn <= heap->lsn && live_lsn >= stamped_lsn)
+	if (live != NULL && live_lsn <= heap->lsn && live_lsn >= stamped_lsn &&
+		blkno < state->gone_from)
 	{
 		result->kind = PageIsNew((Page) live) ? WALREDO_HEAP_PAGE_EMPTY :
 			WALREDO_HEAP_PAGE_AT;
@@ -866,5 +903,5 @@ walredo_heap_at_page(WalredoHeapAt *heap, int file, BlockNumber blkno,
 	if (result->kind == WALREDO_HEAP_PAGE_UNKNOWN)
 		result->problem = unknown_problem(heap, block, live != NULL);
 	else if (block != NULL)
-		result->problem = later_problem(heap, block);
+		result->problem = later_problem(heap, block, result->page);
 }

@@ -50,11 +50,15 @@ walredo_heap_tuples_open(WalredoHeapTuples *tuples, BlockNumber blkno)
 	tuples->blkno = blkno;
 	tuples->offnum = tuples->max_offnum = InvalidOffsetNumber;
 	tuples->problem = NULL;
+
+	/* The caller's context may live as long as the query. */
+	old_context = MemoryContextSwitchTo(tuples->context);
 	walredo_heap_at_page(tuples->heap, tuples->file, blkno, &tuples->page);
 	if (tuples->page.page == NULL)
+	{
+		MemoryContextSwitchTo(old_context);
 		return tuples->page.problem;
-
-	old_context = MemoryContextSwitchTo(tuples->context);
+	}
 	if (walredo_check_heap_page(tuples->page.page, &tuples->max_offnum,
 								&problem))
 		problem = tuples->page.problem;

@@ -20,6 +20,7 @@
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "page/attempt.h"
 #include "rows/row_json.h"
 #include "rows/toast_at.h"
@@ -27,11 +28,13 @@
 #include "rows/value.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 
 struct WalredoRowJson
 {
 	TupleDesc	tupdesc;		/* as tuples are stored */
 	TupleDesc	record_desc;	/* the same columns, as a record type */
+	Oid			owner;			/* of the relation */
 	WalredoFetchValue fetch;
 	void	   *fetch_arg;
 	WalredoValueChecker **checkers; /* NULL for columns that are dropped */
@@ -40,8 +43,8 @@ struct WalredoRowJson
 };
 
 WalredoRowJson *
-walredo_row_json_create(TupleDesc tupdesc, WalredoFetchValue fetch,
-						void *fetch_arg)
+walredo_row_json_create(TupleDesc tupdesc, Oid owner,
+						WalredoFetchValue fetch, void *fetch_arg)
 {
 	WalredoRowJson *json = palloc0(sizeof(WalredoRowJson));
 	int			natts = Max(tupdesc->natts, 1);
@@ -51,6 +54,7 @@ walredo_row_json_create(TupleDesc tupdesc, WalredoFetchValue fetch,
 	json->record_desc->tdtypeid = RECORDOID;
 	json->record_desc->tdtypmod = -1;
 	BlessTupleDesc(json->record_desc);
+	json->owner = owner;
 	json->fetch = fetch;
 	json->fetch_arg = fetch_arg;
 	json->checkers = palloc0(natts * sizeof(WalredoValueChecker *));
@@ -147,20 +151,32 @@ typedef struct Conversion
 	Datum		result;
 } Conversion;
 
-/* Calls the functions of the types. */
+/*
+ * Calls the functions of the types.  A cast to json can be anybody's, so they
+ * are run as the owner of the table, like expressions of indexes.  In case of
+ * an error, the end of the subtransaction restores the user.
+ */
 static void
 convert(void *arg)
 {
 	Conversion *conversion = arg;
 	WalredoRowJson *json = conversion->json;
+	Oid			userid;
+	int			sec_context;
+	int			nest_level = NewGUCNestLevel();
 	HeapTuple	tuple = heap_form_tuple(json->record_desc, json->values,
 										json->nulls);
-	Datum		object = DirectFunctionCall1(row_to_json,
-											 HeapTupleGetDatum(tuple));
+	Datum		object;
 
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(json->owner,
+						   sec_context | SECURITY_RESTRICTED_OPERATION);
+	object = DirectFunctionCall1(row_to_json, HeapTupleGetDatum(tuple));
 	conversion->result =
 		DirectFunctionCall1(jsonb_in,
 							CStringGetDatum(TextDatumGetCString(object)));
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(userid, sec_context);
 }
 
 bool

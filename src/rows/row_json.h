@@ -33,7 +33,7 @@ typedef struct WalredoRowJson WalredoRowJson;
  * is stored out of line.  The result is allocated in the current memory
  * context.
  */
-extern WalredoRowJson *walredo_row_json_create(TupleDesc tupdesc,
+extern WalredoRowJson *walredo_row_json_create(TupleDesc tupdesc, Oid owner,
 											   WalredoFetchValue fetch,
 											   void *fetch_arg);
 

@@ -40,6 +40,7 @@
 #include "access/table.h"
 #include "access/toast_compression.h"
 #include "access/toast_internals.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
 #include "common/pg_lzcompress.h"
 #include "miscadmin.h"
@@ -357,13 +358,21 @@ read_index(void *arg)
 	Relation	rel = table_open(attempt->relid, NoLock);
 	Relation   *indexes;
 	int			nindexes;
-	int			valid_index = toast_open_indexes(rel, AccessShareLock,
-												 &indexes, &nindexes);
-	Relation	index = indexes[valid_index];
+	int			valid_index;
+	Relation	index;
 	IndexScanDesc scan;
 	ScanKeyData key;
 	ItemPointer tid;
 
+	/* It may only be what a catalog's page says; its index has any keys. */
+	if (rel->rd_rel->relkind != RELKIND_TOASTVALUE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg_internal("\"%s\" is not a TOAST table",
+								 RelationGetRelationName(rel))));
+	valid_index = toast_open_indexes(rel, AccessShareLock, &indexes,
+									 &nindexes);
+	index = indexes[valid_index];
 	attempt->tids = palloc(max_tids * sizeof(ItemPointerData));
 	ScanKeyInit(&key, (AttrNumber) 1, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(attempt->valueid));

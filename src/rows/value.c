@@ -811,7 +811,7 @@ check_mcv_dimension(WalredoValueChecker *type, const DimensionInfo *info,
 			return false;
 		offset += length;
 		if (i == info->nvalues - 1 && offset == size &&
-			(info->typbyval || aligned_size == info->nbytes_aligned))
+			aligned_size == info->nbytes_aligned)
 			return true;
 	}
 	if (info->nvalues == 0 && size == 0 && info->nbytes_aligned == 0)

@@ -433,6 +433,19 @@ check_impossible(const char *data, Size size, const char **problem)
 	return false;
 }
 
+/*
+ * A tree of nodes is read by functions that trust it, like pg_get_expr(): they
+ * take numbers in it for addresses.  For that reason, the type has no input.
+ */
+static bool
+check_node_tree(const char *data, Size size, const char **problem)
+{
+	if (superuser())
+		return walredo_check_text(data, size, problem);
+	*problem = pstrdup("Only superusers can read trees of nodes, as these cannot be checked.");
+	return false;
+}
+
 static const WalredoBuiltinType builtin_types[] = {
 	{BOOLOID, check_bool, NULL},
 	{CHAROID, NULL, NULL},
@@ -502,8 +515,7 @@ static const WalredoBuiltinType builtin_types[] = {
 	{REGDICTIONARYOID, NULL, NULL},
 	{REGDATABASEOID, NULL, NULL},
 
-	/* A tree of nodes is read by functions that trust it; see the manual. */
-	{PG_NODE_TREEOID, NULL, walredo_check_text},
+	{PG_NODE_TREEOID, NULL, check_node_tree},
 	{PG_NDISTINCTOID, NULL, check_ndistinct},
 	{PG_DEPENDENCIESOID, NULL, check_dependencies},
 	{GTSVECTOROID, NULL, check_impossible},
