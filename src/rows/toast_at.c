@@ -359,6 +359,7 @@ read_index(void *arg)
 	Relation   *indexes;
 	int			nindexes;
 	int			valid_index;
+	Relation	index;
 	IndexScanDesc scan;
 	ScanKeyData key;
 	ItemPointer tid;
@@ -367,10 +368,11 @@ read_index(void *arg)
 	if (rel->rd_rel->relkind != RELKIND_TOASTVALUE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a TOAST table",
-						RelationGetRelationName(rel))));
+				 errmsg_internal("\"%s\" is not a TOAST table",
+								 RelationGetRelationName(rel))));
 	valid_index = toast_open_indexes(rel, AccessShareLock, &indexes,
 									 &nindexes);
+	index = indexes[valid_index];
 	attempt->tids = palloc(max_tids * sizeof(ItemPointerData));
 	ScanKeyInit(&key, (AttrNumber) 1, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(attempt->valueid));
