@@ -312,7 +312,7 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 	if (blkno >= state->gone_from)
 		return;
 
-	/* It may have had tuples, and may be cut off later. */
+	/* It may have had tuples, and may be cut off after this. */
 	state->num_known = Max(state->num_known, blkno + 1);
 	block = get_block(heap, i, blkno, true);
 	block->is_changed = true;
