@@ -682,6 +682,18 @@ query('VACUUM (TRUNCATE off) pruned_2');
 ($rows, $messages) = rows_of('i', "walredo_rows_at(NULL::pruned_2, '$pruned')");
 is(scalar(split(/\n/, $rows)) . $messages, 18, 'rows that nobody could see were pruned');
 
+# The first image has rows as frozen whose transaction has committed after the LSN.
+query(<<'SQL');
+CREATE TABLE frozen (i int);
+INSERT INTO frozen VALUES (1);
+BEGIN; INSERT INTO frozen VALUES (2); PREPARE TRANSACTION 'frozen';
+CHECKPOINT;
+SQL
+my $frozen = current_lsn();
+query("COMMIT PREPARED 'frozen'; VACUUM (FREEZE) frozen");
+($rows) = rows_of('i', "walredo_rows_at(NULL::frozen, '$frozen')");
+is($rows, '(1)', 'rows that were frozen before the first image');
+
 #
 # WAL in an archive, and transactions that ended before WAL begins
 #
