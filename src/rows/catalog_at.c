@@ -11,8 +11,8 @@
  * asked for.
  *
  * The rows come from pages that are not trusted.  A length or an alignment that
- * no type can have would lead the functions astray that deform tuples with it,
- * and so would a missing value, which is an array, and is taken apart by hand.
+ * no type can have would lead the functions astray that deform tuples with it.
+ * So would a missing value, which is in an array; this is taken apart by hand.
  *
  * If a catalog itself has been rewritten since the LSN, the file that it had
  * then is not known, and so nothing is found in it.
@@ -38,7 +38,6 @@
 #include "rows/catalog_at.h"
 #include "rows/heap_tuples.h"
 #include "rows/toast_at.h"
-#include "rows/value.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -631,15 +630,14 @@ size_of_value(const char *value, Size room, int16 attlen)
 
 /*
  * Sets the missing value of a column.  It is the only element of an array, as
- * StoreAttrMissingVal() makes it.  Returns false if it is broken.
+ * StoreAttrMissingVal() makes it.  Returns false if the array is broken.  What
+ * is in the value is yet to be checked, as with values that are in tuples.
  */
 static bool
 get_missing(const ColumnRow *row, AttrMissing *result)
 {
 	const FormData_pg_attribute *form = &row->form;
 	ArrayType  *array = expand_missing(row->missing);
-	WalredoValueChecker *checker = walredo_value_checker(form->atttypid);
-	const char *problem;
 	const char *value;
 	Size		size;
 	int16		typlen;
@@ -661,9 +659,8 @@ get_missing(const ColumnRow *row, AttrMissing *result)
 	if (size == 0)
 		return false;
 	result->am_value = fetch_att(value, form->attbyval, form->attlen);
-	result->am_present = walredo_check_value(checker, result->am_value,
-											 &problem);
-	return result->am_present;
+	result->am_present = true;
+	return true;
 }
 
 /* Says that columns are not known, and why, if that is known. */
@@ -713,9 +710,10 @@ walredo_catalog_at_columns(WalredoCatalogAt *catalog, Oid relid,
 			return NULL;
 		}
 		*TupleDescAttr(tupdesc, i) = row->form;
-		TupleDescAttr(tupdesc, i)->atthasmissing = row->missing != NULL;
+		TupleDescAttr(tupdesc, i)->atthasmissing =
+			row->missing != NULL && !row->form.attisdropped;
 		walredo_complete_column(tupdesc, i + 1);
-		if (row->missing == NULL || row->form.attisdropped)
+		if (!TupleDescAttr(tupdesc, i)->atthasmissing)
 			continue;
 		if (tupdesc->constr == NULL)
 		{

@@ -48,6 +48,7 @@
 #include "utils/rel.h"
 #include "wal/changes.h"
 #include "wal/reader.h"
+#include "wal/redo_point.h"
 
 /* The blocks of the server that are copied at a time, if in order. */
 #define WINDOW_BLOCKS		32
@@ -79,6 +80,9 @@ typedef struct BlockState
 	 * of the page, which has removed tuples.
 	 */
 	XLogRecPtr	removed_lsn;
+
+	/* The image is of a page that took the place of another: its LSN. */
+	XLogRecPtr	replaced_lsn;
 } BlockState;
 
 /* What is known of a file, beside what its blocks say. */
@@ -133,51 +137,18 @@ struct WalredoHeapAt
  */
 
 /*
- * Where the redo point of the last checkpoint is that is known to be at or
- * before the LSN; or where WAL begins.  The reader has the whole of WAL.
+ * Where WAL has to be read from, for the pages of then.  The reader has the
+ * whole of WAL, which is the server's.
  */
 static XLogRecPtr
 find_start(WalredoReader *reader, XLogRecPtr lsn)
 {
-	XLogRecPtr	first_lsn = walredo_reader_first_lsn(reader);
 	XLogRecPtr	redo = GetRedoRecPtr();
-	XLogRecPtr	found = InvalidXLogRecPtr;
-	XLogRecPtr	end_lsn = lsn;
-	int			segsize = walredo_reader_segsize(reader);
-	XLogRecPtr	at = lsn - lsn % segsize;
 
-	if (redo <= lsn && redo >= first_lsn)
+	/* The last one is known without reading. */
+	if (redo <= lsn && redo >= walredo_reader_first_lsn(reader))
 		return redo;
-	for (;;)
-	{
-		at = Max(at, first_lsn);
-		walredo_reader_begin_again(reader, at);
-		while (walredo_reader_next(reader) &&
-			   walredo_reader_start_lsn(reader) < end_lsn)
-		{
-			const XLogRecord *record = walredo_reader_record(reader);
-			uint8		info = record->xl_info & ~XLR_INFO_MASK;
-			CheckPoint	checkpoint;
-
-			CHECK_FOR_INTERRUPTS();
-			if (record->xl_rmid != RM_XLOG_ID ||
-				(info != XLOG_CHECKPOINT_ONLINE &&
-				 info != XLOG_CHECKPOINT_SHUTDOWN) ||
-				record->xl_tot_len < SizeOfXLogRecord + sizeof(CheckPoint))
-				continue;
-
-			/* Such a record has nothing else, so its data ends the record. */
-			memcpy(&checkpoint, (const char *) record + record->xl_tot_len -
-				   sizeof(CheckPoint), sizeof(CheckPoint));
-			if (checkpoint.redo <= lsn && checkpoint.redo > found)
-				found = checkpoint.redo;
-		}
-		if (found != InvalidXLogRecPtr || at <= first_lsn)
-			break;
-		end_lsn = at;
-		at = walredo_reader_segment_before(reader, at);
-	}
-	return Max(found, first_lsn);
+	return walredo_find_redo_point(reader, lsn);
 }
 
 static BlockState *
@@ -216,15 +187,21 @@ note_end(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 
 	if (end_lsn > heap->lsn)
 	{
-		if (change->end == WALREDO_FILE_CREATED && state->gone_from > 0)
+		if ((change->end == WALREDO_FILE_CREATED ||
+			 change->end == WALREDO_FILE_COPIED) && state->gone_from > 0)
 			state->file->created_lsn = end_lsn;
 		else if (change->end == WALREDO_FILE_REMOVED && state->gone_from > 0)
 			state->file->removed_lsn = end_lsn;
 		state->gone_from = Min(state->gone_from, blkno);
 		return;
 	}
+
+	/*
+	 * With wal_level = minimal, what a transaction writes into files that it
+	 * has created need not be logged.
+	 */
 	if (change->end == WALREDO_FILE_CREATED)
-		state->is_whole = true;
+		state->is_whole = XLogIsNeeded();
 	else if (change->end == WALREDO_FILE_COPIED)
 		state->is_whole = false;
 	state->num_known = Min(state->num_known, blkno);
@@ -237,7 +214,8 @@ typedef enum TupleChange
 {
 	TUPLES_KEPT,				/* none is removed, none can be later */
 	TUPLES_DELETED,				/* some may be marked as deleted */
-	TUPLES_REMOVED				/* some may be removed */
+	TUPLES_REMOVED,				/* some may be removed */
+	TUPLES_REPLACED				/* others take their place */
 } TupleChange;
 
 static TupleChange
@@ -280,8 +258,12 @@ tuple_change(const XLogRecord *record)
 			}
 		case RM_XLOG_ID:
 
-			/* An image, of a hint bit or of a whole page. */
-			return TUPLES_KEPT;
+			/*
+			 * The image of a page that was there before is that of a hint
+			 * bit, or of a repair, which may have put an older page there.
+			 */
+			return (record->xl_info & ~XLR_INFO_MASK) == XLOG_FPI_FOR_HINT ?
+				TUPLES_KEPT : TUPLES_REPLACED;
 		default:
 			return TUPLES_REMOVED;
 	}
@@ -342,6 +324,9 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 		case TUPLES_REMOVED:
 			block->removed_lsn = end_lsn;
 			break;
+		case TUPLES_REPLACED:
+			block->replaced_lsn = end_lsn;
+			break;
 		case TUPLES_DELETED:
 			if (!has_image)
 				block->lost_change = true;
@@ -367,6 +352,14 @@ add_record(WalredoHeapAt *heap, const XLogRecord *record, XLogRecPtr end_lsn)
 	int			n;
 
 	walredo_snapshot_add(heap->snapshot, record, end_lsn);
+
+	/* With wal_level = minimal before, WAL may not have all of a file. */
+	if (record->xl_rmid == RM_XLOG_ID &&
+		(record->xl_info & ~XLR_INFO_MASK) == XLOG_PARAMETER_CHANGE)
+	{
+		for (int i = 0; i < heap->nfiles; i++)
+			heap->files[i].is_whole = false;
+	}
 	n = walredo_changes_of(heap->changes, record, end_lsn, &list);
 	for (int j = 0; j < n; j++)
 	{
@@ -751,7 +744,7 @@ get_rebuilt(WalredoHeapAt *heap, WalredoRebuild *rebuild, int file,
 
 /* Why tuples may be missing on a page that is as of later, or NULL. */
 static const char *
-later_problem(WalredoHeapAt *heap, const BlockState *block)
+later_problem(WalredoHeapAt *heap, const BlockState *block, const char *page)
 {
 	if (block->removed_lsn != InvalidXLogRecPtr)
 	{
@@ -764,6 +757,12 @@ later_problem(WalredoHeapAt *heap, const BlockState *block)
 			return psprintf("The page was pruned at %X/%X, before WAL has the first image of it, and transactions that were running at the LSN had committed then, which may have deleted or updated some of its rows.",
 							LSN_FORMAT_ARGS(block->removed_lsn));
 	}
+
+	/* VACUUM logs an image of a page that was empty all the time. */
+	if (block->replaced_lsn != InvalidXLogRecPtr && page != NULL &&
+		!PageIsEmpty((Page) page))
+		return psprintf("The page was replaced at %X/%X, as by walredo_repair(), before WAL has another image of it.",
+						LSN_FORMAT_ARGS(block->replaced_lsn));
 	return NULL;
 }
 
@@ -791,7 +790,9 @@ unknown_problem(WalredoHeapAt *heap, const BlockState *block, bool has_live)
 static bool
 is_empty_block(FileState *state, BlockNumber blkno)
 {
-	return state->is_whole || state->gone_from <= blkno ||
+	return state->is_whole ||
+		(state->gone_from <= blkno &&
+		 state->file->removed_lsn == InvalidXLogRecPtr) ||
 		(OidIsValid(state->file->relid) && blkno >= state->num_live);
 }
 
@@ -822,7 +823,8 @@ walredo_heap_at_page(WalredoHeapAt *heap, int file, BlockNumber blkno,
 		stamped_lsn = block->stamped_lsn;
 
 	/* The server's page, if it has not changed, and lacks nothing. */
-	if (live != NULL && live_lsn <= heap->lsn && live_lsn >= stamped_lsn)
+	if (live != NULL && live_lsn <= heap->lsn && live_lsn >= stamped_lsn &&
+		blkno < state->gone_from)
 	{
 		result->kind = PageIsNew((Page) live) ? WALREDO_HEAP_PAGE_EMPTY :
 			WALREDO_HEAP_PAGE_AT;
@@ -869,5 +871,5 @@ walredo_heap_at_page(WalredoHeapAt *heap, int file, BlockNumber blkno,
 	if (result->kind == WALREDO_HEAP_PAGE_UNKNOWN)
 		result->problem = unknown_problem(heap, block, live != NULL);
 	else if (block != NULL)
-		result->problem = later_problem(heap, block);
+		result->problem = later_problem(heap, block, result->page);
 }

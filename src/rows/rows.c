@@ -230,11 +230,12 @@ find_attribute(TupleDesc tupdesc, const char *name)
 /*
  * Finds the attributes of the result in the tuples of a table, of which the
  * attributes as of the LSN are known.  In tuples of the relation that the
- * result is of, they have the same numbers; in others, the same names.
+ * result is of, they have the same numbers; in others, the same names.  If it
+ * is of a partitioned table, parent has the columns of that as of the LSN.
  */
 static AttrNumber *
 match_attributes(WalredoRows *rows, const char *name, TupleDesc tupdesc,
-				 bool same_relation)
+				 bool same_relation, TupleDesc parent)
 {
 	TupleDesc	result = rows->tupdesc;
 	AttrNumber *attnums = palloc0(Max(result->natts, 1) * sizeof(AttrNumber));
@@ -243,14 +244,20 @@ match_attributes(WalredoRows *rows, const char *name, TupleDesc tupdesc,
 	{
 		Form_pg_attribute att = TupleDescAttr(result, i);
 		Form_pg_attribute source;
+		bool		is_new;		/* the column has been added since */
 
 		if (att->attisdropped)
 			continue;
-		if (!same_relation)
+		is_new = i >= (parent != NULL ? parent : tupdesc)->natts;
+		if (parent != NULL && !is_new)
+			attnums[i] = find_attribute(tupdesc,
+										NameStr(TupleDescAttr(parent, i)->attname));
+		else if (parent == NULL && !same_relation)
 			attnums[i] = find_attribute(tupdesc, NameStr(att->attname));
-		else if (i < tupdesc->natts)
+		else if (!is_new)
 			attnums[i] = i + 1;
-		if (attnums[i] == 0 && !same_relation)
+		if (attnums[i] == 0 &&
+			(parent != NULL ? !is_new : !same_relation))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("relation \"%s\" had no column \"%s\" at %X/%X",
@@ -304,7 +311,8 @@ add_live_table(WalredoRows *rows, Oid relid)
 					  CreateTupleDescCopyConstr(RelationGetDescr(rel)));
 
 	/* The type may have changed before the table was locked. */
-	table->attnums = match_attributes(rows, table->name, table->tupdesc, true);
+	table->attnums = match_attributes(rows, table->name, table->tupdesc, true,
+									  NULL);
 	relation_close(rel, NoLock);
 	if (!OidIsValid(toast_relid))
 		return;
@@ -313,16 +321,33 @@ add_live_table(WalredoRows *rows, Oid relid)
 	relation_close(rel, NoLock);
 }
 
+/* The columns of a relation, which have been read.  ERROR if not all are known. */
+static TupleDesc
+get_columns_at(WalredoRows *rows, WalredoCatalogAt *catalog,
+			   const WalredoRelationAt *rel)
+{
+	const char *problem;
+	TupleDesc	tupdesc = walredo_catalog_at_columns(catalog, rel->relid,
+													 &problem);
+
+	if (tupdesc == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("could not find the columns that relation \"%s\" had at %X/%X",
+						rel->name, LSN_FORMAT_ARGS(rows->lsn)),
+				 errdetail_internal("%s", problem)));
+	return tupdesc;
+}
+
 /*
  * Adds a table with the file and the columns that it had at the LSN.  Its
  * columns have been read.
  */
 static void
 add_table_at(WalredoRows *rows, WalredoCatalogAt *catalog,
-			 const WalredoRelationAt *rel, Oid result_relid)
+			 const WalredoRelationAt *rel, Oid result_relid, TupleDesc parent)
 {
 	const WalredoRelationAt *toast;
-	const char *problem;
 	TupleDesc	tupdesc;
 	RowsTable  *table;
 
@@ -334,16 +359,10 @@ add_table_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 		return;
 	}
 	check_relation(rel->name, rel->kind, rel->persistence);
-	tupdesc = walredo_catalog_at_columns(catalog, rel->relid, &problem);
-	if (tupdesc == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("could not find the columns that relation \"%s\" had at %X/%X",
-						rel->name, LSN_FORMAT_ARGS(rows->lsn)),
-				 errdetail_internal("%s", problem)));
+	tupdesc = get_columns_at(rows, catalog, rel);
 	table = add_table(rows, rel->name, &rel->locator, rel->relid, tupdesc);
 	table->attnums = match_attributes(rows, rel->name, tupdesc,
-									  rel->relid == result_relid);
+									  rel->relid == result_relid, parent);
 	if (OidIsValid(rel->toastid) &&
 		walredo_catalog_at_relation(catalog, rel->toastid,
 									&toast) == WALREDO_YES)
@@ -355,6 +374,7 @@ static void
 add_partitions_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 				  const WalredoRelationAt *parent)
 {
+	TupleDesc	tupdesc;
 	bool		is_complete;
 	int			n;
 	Oid		   *relids = walredo_catalog_at_partitions(catalog, parent->relid,
@@ -366,14 +386,17 @@ add_partitions_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 						parent->name),
 				 errdetail_internal("%s",
 									walredo_catalog_at_problem(catalog))));
-	walredo_catalog_at_read_columns(catalog, relids, n);
+	relids = repalloc_huge(relids, (n + 1) * sizeof(Oid));
+	relids[n] = parent->relid;
+	walredo_catalog_at_read_columns(catalog, relids, n + 1);
+	tupdesc = get_columns_at(rows, catalog, parent);
 	for (int i = 0; i < n; i++)
 	{
 		const WalredoRelationAt *leaf;
 
 		if (walredo_catalog_at_relation(catalog, relids[i],
 										&leaf) == WALREDO_YES)
-			add_table_at(rows, catalog, leaf, parent->relid);
+			add_table_at(rows, catalog, leaf, parent->relid, tupdesc);
 		else
 			ereport(WARNING,
 					(errmsg("partition with OID %u of \"%s\" is left out",
@@ -413,7 +436,7 @@ add_relation_at(WalredoRows *rows, Oid relid)
 	else
 	{
 		walredo_catalog_at_read_columns(catalog, &relid, 1);
-		add_table_at(rows, catalog, rel, relid);
+		add_table_at(rows, catalog, rel, relid, NULL);
 	}
 	walredo_catalog_at_end(catalog);
 }
@@ -451,7 +474,7 @@ add_file_at(WalredoRows *rows, const RelFileLocator *locator, Oid result_relid,
 
 		walredo_check_may_select(relid);
 		walredo_catalog_at_read_columns(catalog, &relid, 1);
-		add_table_at(rows, catalog, rel, result_relid);
+		add_table_at(rows, catalog, rel, result_relid, NULL);
 	}
 	else
 	{
@@ -534,7 +557,7 @@ files_are_older(WalredoRows *rows)
 /*
  * ERROR if a file of the catalogs as of the LSN did not exist then.  So it is
  * with relations that are in the relation map, of which only that of now is
- * known.
+ * known, and in a database that has been copied since.
  */
 static void
 check_files_existed(WalredoRows *rows)
@@ -551,7 +574,7 @@ check_files_existed(WalredoRows *rows)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("relation \"%s\" had another file at %X/%X",
 						table->name, LSN_FORMAT_ARGS(rows->lsn)),
-				 errdetail("It is in the relation map, of which only the present state is read. The file of now was created at %X/%X.",
+				 errdetail("The file of now was created, or copied, at %X/%X, and the catalogs do not tell which one it was before.",
 						   LSN_FORMAT_ARGS(rows->files[table->file].created_lsn)),
 				 errhint("Specify the address of the file of then, which walredo_files() shows.")));
 	}
@@ -576,8 +599,13 @@ begin_relation(WalredoRows *rows, Oid relid)
 		add_live_table(rows, relid);
 	rows->heap = walredo_heap_at_begin(rows->files, rows->nfiles, rows->lsn,
 									   rows->directory);
-	if (relkind == RELKIND_PARTITIONED_TABLE || files_are_older(rows))
+	if (relkind != RELKIND_PARTITIONED_TABLE && files_are_older(rows))
 		return;
+	if (relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		check_files_existed(rows);
+		return;
+	}
 	walredo_heap_at_end(rows->heap);
 	rows->heap = NULL;
 	rows->nfiles = 0;
