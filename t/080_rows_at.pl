@@ -5,6 +5,20 @@
 # the LSN are the server's own, are rebuilt, or are those of later images.
 #
 # For rows under a random workload, see 084_rows_workload.pl.
+#
+# Seen to fail
+# - when a transaction that commits after the LSN had committed at it, and when
+#   subtransactions had no end;
+# - when any frozen row was visible, any row with a lock was deleted, and the
+#   first member of a multixact had changed the row;
+# - when the relation's present file was that of then if it was older than the
+#   LSN, though the transaction that had made it committed later;
+# - when blocks that were cut off since were not looked at;
+# - when an image in a record of the visibility map did not count, and when
+#   nothing was said about rows that were pruned before the first image;
+# - when one partition was left out, no TOAST table was found, a catalog in the
+#   relation map had no rows because its file is a new one, and anybody could
+#   read any table.
 
 use WalredoSessions;
 use WalredoTest;
