@@ -376,7 +376,7 @@ read_index(void *arg)
 	attempt->tids = palloc(max_tids * sizeof(ItemPointerData));
 	ScanKeyInit(&key, (AttrNumber) 1, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(attempt->valueid));
-	scan = walredo_index_beginscan(rel, indexes[valid_index], SnapshotAny, 1);
+	scan = walredo_index_beginscan(rel, index, SnapshotAny, 1);
 
 	/* What is dead for everybody now may not have been at the LSN. */
 	scan->ignore_killed_tuples = false;
@@ -390,7 +390,7 @@ read_index(void *arg)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDEX_CORRUPTED),
 					 errmsg_internal("index \"%s\" has too many entries for value %u",
-									 RelationGetRelationName(indexes[valid_index]),
+									 RelationGetRelationName(index),
 									 attempt->valueid)));
 		if (attempt->ntids == max_tids)
 		{
