@@ -83,13 +83,13 @@ OBJS = \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
 	src/rows/catalog_at.o \
+	src/rows/chunks.o \
 	src/rows/heap_at.o \
 	src/rows/heap_tuples.o \
 	src/rows/row_json.o \
 	src/rows/rows.o \
 	src/rows/snapshot.o \
 	src/rows/toast_at.o \
-	src/rows/toast_versions.o \
 	src/rows/tuple.o \
 	src/rows/tuple_events.o \
 	src/rows/value.o \

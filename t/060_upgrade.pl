@@ -362,6 +362,8 @@ SQL
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_rows_at(anyelement,pg_lsn,walredo_tag,text)' =>
 	  "SELECT * FROM \@.walredo_rows_at(NULL::public.u, 'FFFFFFFF/FFFFFFFF')",
+	'walredo_row_versions(regclass,pg_lsn,pg_lsn,text)' =>
+	  "SELECT * FROM \@.walredo_row_versions('public.u', #)",
 	'walredo_files(pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
 	'walredo_verify_images(pg_lsn,pg_lsn,text)' =>

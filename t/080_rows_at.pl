@@ -9,9 +9,12 @@
 use WalredoSessions;
 use WalredoTest;
 
+# Hint bits are to be in WAL, and later not.
+my $major = PostgreSQL::Test::Cluster->new('version')->pg_version->major;
 my $node = wal_server(
 	'main',
 	allows_streaming => 1,
+	extra => $major >= 18 ? ['--no-data-checksums'] : [],
 	conf => <<'CONF');
 shared_preload_libraries = 'walredo'
 max_prepared_transactions = 50
@@ -83,6 +86,16 @@ my @cases = (
 	],
 	[ 'rows are frozen', $table, '', "$change; VACUUM (FREEZE) T" ],
 	[ 'rows were frozen before', "$table; VACUUM (FREEZE) T", '', $change ],
+	[
+		'rows of a transaction that commits later are frozen',
+		$table,
+		"BEGIN; INSERT INTO T SELECT g, 'later' FROM generate_series(50, 60) g; PREPARE TRANSACTION 'T'",
+		"COMMIT PREPARED 'T'; VACUUM (FREEZE) T"
+	],
+	[
+		'pages are marked as all-visible',
+		"$table; SELECT count(*) FROM T", 'VACUUM T', "$change; VACUUM T"
+	],
 	[
 		'rows were frozen from the start',
 		"BEGIN; CREATE TABLE T (i int, t text); COPY T FROM PROGRAM 'seq 20 | sed \"s/.*/&\\tcopied/\"' (FREEZE); COMMIT",

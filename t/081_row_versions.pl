@@ -372,6 +372,7 @@ LEFT JOIN orders n ON n.id = 1
 ORDER BY insert_lsn
 SQL
 	"locked|t\nupdated|", 'a row that was locked as well');
+my ($orders_start, $orders_end) = ($after, $end);
 
 # An insertion that ON CONFLICT takes back, as another session has inserted the
 # same key after this one has looked for it: the second time that the expression
@@ -422,10 +423,11 @@ INSERT INTO emptied VALUES (3);
 COMMIT;
 SQL
 $end = current_lsn();
-is( query(<<SQL),
+is_deeply([ ask($node, 'postgres', <<SQL) ],
 SELECT v.ctid, v."row"->>'id', v.xmin = v.xmax FROM walredo_row_versions('emptied', '$start', '$end') v
 SQL
-	"(0,1)|1|t\n(0,1)|3|\n(0,2)|2|t", 'TRUNCATE ends versions');
+	[ "(0,1)|1|t\n(0,1)|3|\n(0,2)|2|t", '' ],
+	'TRUNCATE ends versions');
 
 # Columns that are gone, or were not there yet.
 query(<<'SQL');
@@ -499,7 +501,7 @@ is(query("$rewritten, '$start', '$end') v"),
 	2, 'of a table that was rewritten, versions in its new file');
 like(
 	warnings_of("$rewritten, '$start', '$end') v"),
-	qr/WARNING:  01000: relation "rewritten" had another file, or did not exist, before [\dA-F\/]+\nDETAIL:  Row versions in an earlier file are not returned\./,
+	qr/WARNING:  01000: relation "rewritten" had another file before [\dA-F\/]+\nDETAIL:  Row versions in an earlier file are not returned\./,
 	'... with a warning');
 like(
 	error_of($node, 'postgres', "$rewritten, '$start', '$before') v"),
@@ -522,7 +524,7 @@ is(query($moods), "\n{\"id\": 2, \"mood\": \"happy\"}",
 	'a row with a value that means nothing any more');
 like(
 	warnings_of($moods),
-	qr/WARNING:  XX001: the row of 1 row version cannot be read\nDETAIL:  .*\d/,
+	qr/WARNING:  XX001: the rows of some row versions cannot be read\nDETAIL:  Their number is 1\. The first reason is: .*\d/,
 	'... with a warning');
 foreach my $case (
 	[ 'unlogged', qr/0A000: relation "unlogged" is not logged/ ],
@@ -588,6 +590,20 @@ FROM walredo_row_versions('wide', '$start', '$end') v
 SQL
 	'6000|3000|6000|9000000', 'many pages');
 
+# A record with a line pointer that no page has.
+query('SELECT pg_switch_wal()');
+my $hostile = copy_segments($node->data_dir . '/pg_wal',
+	PostgreSQL::Test::Utils::tempdir . '/hostile');
+my ($lsn, $record) = split /\|/, query(<<SQL);
+SELECT start_lsn, encode(rec, 'hex') FROM walredo_wal_records('$orders_start', '$orders_end')
+WHERE resource_manager = 'Heap' AND record_type = 'INSERT' ORDER BY 1 LIMIT 1
+SQL
+overwrite_record($hostile, $lsn, pack('H*', poison($record)));
+like(
+	error_of($node, 'postgres', "SELECT * FROM walredo_row_versions('orders', '$orders_start', '$orders_end', '$hostile')"),
+	qr/XX001: invalid WAL record that ends at .*DETAIL:  The record has a tuple at a line pointer that no page has\./s,
+	'a record that contradicts itself');
+
 #
 # WAL without the pages
 #
@@ -631,7 +647,7 @@ is(query(sprintf $torn, "'$later'"), "|f\n|f\n|t",
 	'versions of which only this is known');
 like(
 	warnings_of(sprintf $torn, "'$later'"),
-	qr/WARNING:  XX001: the rows of 3 row versions are not known\nDETAIL:  rel \d+\/\d+\/\d+ blk 0: WAL from .* on changes the page, but does not initialize it or have an image of it before\./,
+	qr/WARNING:  XX001: the rows of some row versions are not known\nDETAIL:  Their number is 3\. The first reason is: rel \d+\/\d+\/\d+ blk 0: WAL from .* on changes the page, but does not initialize it or have an image of it before\./,
 	'... with a warning');
 
 $node->stop;

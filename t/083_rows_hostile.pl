@@ -33,7 +33,10 @@ command_ok(
 
 my $version = `pg_config --version` =~ /(\d+)/ ? $1 : die 'no version';
 my $node = wal_server('hostile',
-	extra => $version >= 18 ? ['--no-data-checksums'] : []);
+	extra => [
+		'--encoding=UTF8', '--locale=C',
+		$version >= 18 ? '--no-data-checksums' : ()
+	]);
 $node->start;
 
 sub query
@@ -355,6 +358,11 @@ my @cases = (
 	[ 'tsvector', pack('lL', 1, 1 | 1 << 1) . "a\0" . pack('S', 300), 'The positions of lexeme 1' ],
 	[ 'tsvector', pack('lL', 1, 1 | 1 << 1) . "a\0" . pack('SSS', 2, 5, 4), 'The positions of lexeme 1' ],
 
+	[ 'tsquery', pack('l', 20001) . $not x 20000 . $word . "a\0",
+		'has more than \d+ levels' ],
+	[ 'tsquery', pack('l', 40001) . (and_item(2) . $word) x 20000 . $word . "a\0" x 20001,
+		'has more than \d+ levels' ],
+	[ 'tsquery', pack('l', 5001) . $not x 5000 . $word . "a\0", undef ],
 	[ 'tsquery', pack('l', 0x7FFFFFFF), '2147483647 items has' ],
 	[ 'tsquery', pack('l', 1) . $not, 'lacks an operand' ],
 	[ 'tsquery', pack('l', 1) . $word, 'Operand 1 of a text search query has 1 bytes, from byte 0 on, of 0' ],
@@ -382,7 +390,7 @@ my @cases = (
 	[ 'bool[]', array_of('bool', [2], [1], pack('CC', 1, 2)), 'A boolean is 2' ],
 	[ 'name[]', array_of('name', [1], [1], 'x' x 64), 'A name is longer' ],
 	[ 'time[]', array_of('time', [1], [1], pack('q', -1)), 'A time is -1 microseconds' ],
-	[ 'timestamp[]', array_of('timestamp', [1], [1], pack('q', -0x7FFFFFFFFFFFFFFF)), 'is out of range' ],
+	[ 'timestamp[]', array_of('timestamp', [1], [1], pack('q', -9223372036854775807)), 'is out of range' ],
 	[ 'date[]', array_of('date', [1], [1], pack('l', 0x7FFFFFFE) . "\0" x 4), 'is out of range' ],
 	[ 'mood[]', array_of('mood', [1], [1], pack('Lx4', 1)), 'the label with OID 1, which does not exist' ],
 
@@ -430,13 +438,6 @@ foreach (@cases)
 	}
 }
 
-# The server's functions need more stack for a query than its check.
-my ($rc, $stdout, $stderr) = $node->psql('postgres',
-	q{SELECT rows_problem_of('\x} . unpack('H*',
-		pack('l', 20001) . $not x 20000 . $word . "a\0") . q{', 'tsquery'::regtype)});
-like("$stdout$stderr", qr/nested too deeply|stack depth limit exceeded/,
-	'a query that is nested too deeply');
-
 #
 # Changed values, and changed pages
 #
@@ -451,7 +452,7 @@ sub is_alive
 }
 
 my $changes = int($mutations / 30) + 1;
-($rc, $stdout, $stderr) = $node->psql('postgres', join ';', map { qq{
+my ($rc, $stdout, $stderr) = $node->psql('postgres', join ';', map { qq{
 	SELECT '$_', sum(passed), sum(refused)
 	FROM all_types, rows_mutate($_, id, $changes)} } @columns);
 is($stderr, '', 'changed values of all types can be used if they pass');

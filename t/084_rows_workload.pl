@@ -18,10 +18,10 @@
 # file is gone, or a transaction was open that was older than the last checkpoint.
 #
 # ROWS_MOMENTS is how many moments there are, 6 if it is not set, and ROWS_STEPS
-# how many steps the sessions take between two of them.  Half of them are on a
-# server without checksums, half on one with, or all of them on one of the two if
-# ROWS_CHECKSUMS is 0 or 1.  ROWS_SEED chooses the steps.  A long run, which takes
-# an hour or two:
+# how many steps the sessions take between two of them, 100 if it is not set.
+# Half of the moments are on a server without checksums, half on one with, or all
+# of them on one of the two if ROWS_CHECKSUMS is 0 or 1.  ROWS_SEED chooses the
+# steps.  A long run, which takes an hour or so:
 #
 #	ROWS_MOMENTS=300 ROWS_STEPS=120 ROWS_SEED=7 scripts/test t/084_rows_workload.pl
 
@@ -33,7 +33,7 @@ use WalredoRows;
 use WalredoTest;
 
 my $moments = $ENV{ROWS_MOMENTS} || 6;
-my $steps = $ENV{ROWS_STEPS} || 60;
+my $steps = $ENV{ROWS_STEPS} || 100;
 my $seed = $ENV{ROWS_SEED} || 1;
 my @kinds = defined $ENV{ROWS_CHECKSUMS} ? ($ENV{ROWS_CHECKSUMS}) : (0, 1);
 
@@ -549,7 +549,9 @@ CONF
 	{
 		$workload->step foreach 1 .. $steps;
 		push @waiting, note_moment($number);
-		$waiting[-1]{due} = $number + int rand 6;
+
+		# Of many, some wait for the end.
+		$waiting[-1]{due} = $number + int(rand() < 0.95 ? rand 6 : $moments);
 		while (my ($moment) = grep { $_->{due} <= $number } @waiting)
 		{
 			@waiting = grep { $_ != $moment } @waiting;

@@ -33,7 +33,8 @@ my $max_prepared = 3;
 
 # The errors that are expected.
 my %expected_error = (
-	'22003' => 'a column has a smaller type again',
+	'22001' => 'a column gets a type that is too short',
+	'22003' => 'a column has a smaller type, or gets one',
 	'23502' => 'a column without NULLs',
 	'23503' => 'the key is referenced, or not there',
 	'23505' => 'the key is there',

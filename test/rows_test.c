@@ -67,7 +67,7 @@ PG_FUNCTION_INFO_V1(rows_mutate);
 PG_FUNCTION_INFO_V1(rows_mutate_page);
 
 /* The most bytes that can be read before those that cannot. */
-#define GUARDED_SIZE	(256 * 1024)
+#define GUARDED_SIZE	(1024 * 1024)
 
 /* A value is made longer by less than this. */
 #define MAX_EXTENSION	64

@@ -62,7 +62,7 @@ typedef struct VersionsScan
 } VersionsScan;
 
 /* Fetches a value of a table.  This is a WalredoFetchValue function. */
-static struct varlena *
+static bytea *
 fetch_value(void *arg, const struct varatt_external *pointer,
 			const char **problem)
 {
@@ -250,9 +250,11 @@ warn_of_other_files(VersionsScan *scan)
 	{
 		const WalredoVersionsFile *file = &scan->files[scan->ntoast + i];
 
-		if (file->how_begun != WALREDO_NOT_ENDED)
+		/* The first file of a table has the number of the table's OID. */
+		if (file->how_begun != WALREDO_NOT_ENDED &&
+			file->tag.relNumber != RelationGetRelid(scan->tables[i].rel))
 			ereport(WARNING,
-					(errmsg("relation \"%s\" had another file, or did not exist, before %X/%X",
+					(errmsg("relation \"%s\" had another file before %X/%X",
 							RelationGetRelationName(scan->tables[i].rel),
 							LSN_FORMAT_ARGS(file->begin_lsn)),
 					 errdetail("Row versions in an earlier file are not returned.")));
@@ -263,31 +265,27 @@ warn_of_other_files(VersionsScan *scan)
 static void
 warn_of_missing(VersionsScan *scan)
 {
-	WalredoUnknownTuples unknown = walredo_versions_unknown(scan->versions);
+	WalredoUnknownTuples unknown;
 
+	walredo_versions_unknown(scan->versions, &unknown);
 	if (unknown.num > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg_plural("the row of %lld row version is not known",
-							   "the rows of %lld row versions are not known",
-							   unknown.num, (long long) unknown.num),
-				 unknown.problem == NULL ? 0 :
-				 errdetail_internal("%s", unknown.problem)));
+				 errmsg("the rows of some row versions are not known"),
+				 errdetail("Their number is " UINT64_FORMAT ". The first reason is: %s",
+						   unknown.num, unknown.problem)));
 	if (scan->num_unsound > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg_plural("the row of %lld row version cannot be read",
-							   "the rows of %lld row versions cannot be read",
-							   scan->num_unsound,
-							   (long long) scan->num_unsound),
-				 errdetail_internal("%s", scan->unsound_problem)));
+				 errmsg("the rows of some row versions cannot be read"),
+				 errdetail("Their number is " UINT64_FORMAT ". The first reason is: %s",
+						   scan->num_unsound, scan->unsound_problem)));
 	if (scan->num_lost > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg_plural("%lld value that is stored out of line is not known",
-							   "%lld values that are stored out of line are not known",
-							   scan->num_lost, (long long) scan->num_lost),
-				 errdetail_internal("%s", scan->lost_problem)));
+				 errmsg("some values that are stored out of line are not known"),
+				 errdetail("Their number is " UINT64_FORMAT ". The first reason is: %s",
+						   scan->num_lost, scan->lost_problem)));
 }
 
 /*

@@ -48,6 +48,7 @@
 #include "utils/rel.h"
 #include "wal/changes.h"
 #include "wal/reader.h"
+#include "wal/redo_point.h"
 
 /* The blocks of the server that are copied at a time, if in order. */
 #define WINDOW_BLOCKS		32
@@ -136,51 +137,18 @@ struct WalredoHeapAt
  */
 
 /*
- * Where the redo point of the last checkpoint is that is known to be at or
- * before the LSN; or where WAL begins.  The reader has the whole of WAL.
+ * Where WAL has to be read from, for the pages of then.  The reader has the
+ * whole of WAL, which is the server's.
  */
 static XLogRecPtr
 find_start(WalredoReader *reader, XLogRecPtr lsn)
 {
-	XLogRecPtr	first_lsn = walredo_reader_first_lsn(reader);
 	XLogRecPtr	redo = GetRedoRecPtr();
-	XLogRecPtr	found = InvalidXLogRecPtr;
-	XLogRecPtr	end_lsn = lsn;
-	int			segsize = walredo_reader_segsize(reader);
-	XLogRecPtr	at = lsn - lsn % segsize;
 
-	if (redo <= lsn && redo >= first_lsn)
+	/* The last one is known without reading. */
+	if (redo <= lsn && redo >= walredo_reader_first_lsn(reader))
 		return redo;
-	for (;;)
-	{
-		at = Max(at, first_lsn);
-		walredo_reader_begin_again(reader, at);
-		while (walredo_reader_next(reader) &&
-			   walredo_reader_start_lsn(reader) < end_lsn)
-		{
-			const XLogRecord *record = walredo_reader_record(reader);
-			uint8		info = record->xl_info & ~XLR_INFO_MASK;
-			CheckPoint	checkpoint;
-
-			CHECK_FOR_INTERRUPTS();
-			if (record->xl_rmid != RM_XLOG_ID ||
-				(info != XLOG_CHECKPOINT_ONLINE &&
-				 info != XLOG_CHECKPOINT_SHUTDOWN) ||
-				record->xl_tot_len < SizeOfXLogRecord + sizeof(CheckPoint))
-				continue;
-
-			/* Such a record has nothing else, so its data ends the record. */
-			memcpy(&checkpoint, (const char *) record + record->xl_tot_len -
-				   sizeof(CheckPoint), sizeof(CheckPoint));
-			if (checkpoint.redo <= lsn && checkpoint.redo > found)
-				found = checkpoint.redo;
-		}
-		if (found != InvalidXLogRecPtr || at <= first_lsn)
-			break;
-		end_lsn = at;
-		at = walredo_reader_segment_before(reader, at);
-	}
-	return Max(found, first_lsn);
+	return walredo_find_redo_point(reader, lsn);
 }
 
 static BlockState *
@@ -377,7 +345,7 @@ add_later(WalredoHeapAt *heap, int i, const WalredoPageChange *change,
 	if (blkno >= state->gone_from)
 		return;
 
-	/* It may have had tuples, and may be cut off later. */
+	/* It may have had tuples, and may be cut off after this. */
 	state->num_known = Max(state->num_known, blkno + 1);
 	block = get_block(heap, i, blkno, true);
 	block->is_changed = true;

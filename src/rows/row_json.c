@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 struct WalredoRowJson
 {
@@ -105,6 +106,8 @@ get_varlena(WalredoRowJson *json, struct varlena *value, bool *is_lost,
 static bool
 check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 {
+	Size		row_size = 0;
+
 	for (int i = 0; i < json->tupdesc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(json->tupdesc, i);
@@ -116,11 +119,11 @@ check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 			continue;
 		if (att->attlen == -1)
 		{
+			Datum	   *datum = &json->values[i];
+			struct varlena *value = (struct varlena *) DatumGetPointer(*datum);
 			bool		is_lost;
-			struct varlena *value =
-				get_varlena(json, (struct varlena *) DatumGetPointer(json->values[i]),
-							&is_lost, &why);
 
+			value = get_varlena(json, value, &is_lost, &why);
 			if (is_lost)
 			{
 				json->nulls[i] = true;
@@ -128,7 +131,7 @@ check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 				*problem = why;
 				continue;
 			}
-			json->values[i] = PointerGetDatum(value);
+			*datum = PointerGetDatum(value);
 			if (value == NULL)
 			{
 				*problem = why;
@@ -138,6 +141,15 @@ check_values(WalredoRowJson *json, int *num_lost, const char **problem)
 		if (!walredo_check_value(json->checkers[i], json->values[i], &why))
 		{
 			*problem = why;
+			return false;
+		}
+
+		/* No tuple is larger, but many values can be stored as the same. */
+		if (att->attlen == -1)
+			row_size += VARSIZE_ANY(DatumGetPointer(json->values[i]));
+		if (!AllocSizeIsValid(row_size))
+		{
+			*problem = "The row has more than 1 GB.";
 			return false;
 		}
 	}

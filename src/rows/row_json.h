@@ -21,9 +21,9 @@
 /*
  * Fetches a value that is stored out of line, as walredo_toast_at_fetch() does.
  */
-typedef struct varlena *(*WalredoFetchValue) (void *arg,
-											  const struct varatt_external *pointer,
-											  const char **problem);
+typedef bytea *(*WalredoFetchValue) (void *arg,
+									 const struct varatt_external *pointer,
+									 const char **problem);
 
 typedef struct WalredoRowJson WalredoRowJson;
 

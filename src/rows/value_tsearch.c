@@ -13,7 +13,15 @@
 
 #include "miscadmin.h"
 #include "rows/value_types.h"
+#include "tcop/tcopprot.h"
 #include "tsearch/ts_type.h"
+
+/*
+ * What the functions of tsquery take of the stack for each level of a query, or
+ * a little more: infix() in tsquery.c takes less than 130 bytes.  They raise an
+ * error if it is not enough.
+ */
+#define QUERY_LEVEL_STACK	160
 
 /* A query that is read, and the next of its items. */
 typedef struct QueryReader
@@ -21,6 +29,7 @@ typedef struct QueryReader
 	const char *items;
 	int32		nitems;
 	int32		next;
+	int			depth;			/* how many items the next one is within */
 	const char *operands;
 	Size		operands_size;
 	Size		operands_used;
@@ -182,8 +191,15 @@ check_query_item(QueryReader *reader)
 {
 	int32		number = reader->next;
 	QueryItem	item;
+	bool		is_sound;
 
 	CHECK_FOR_INTERRUPTS();
+	if (reader->depth > max_stack_depth * INT64CONST(1024) / QUERY_LEVEL_STACK)
+	{
+		*reader->problem = psprintf("A text search query has more than %d levels.",
+									reader->depth);
+		return false;
+	}
 	if (walredo_value_is_too_deep(reader->problem))
 		return false;
 	if (number >= reader->nitems)
@@ -206,10 +222,13 @@ check_query_item(QueryReader *reader)
 	switch (item.qoperator.oper)
 	{
 		case OP_NOT:
-			return check_query_item(reader);
+			reader->depth++;
+			is_sound = check_query_item(reader);
+			break;
 		case OP_AND:
 		case OP_OR:
 		case OP_PHRASE:
+			reader->depth++;
 			if (!check_query_item(reader))
 				return false;
 			if (item.qoperator.left != reader->next - number)
@@ -219,12 +238,15 @@ check_query_item(QueryReader *reader)
 											reader->next - number);
 				return false;
 			}
-			return check_query_item(reader);
+			is_sound = check_query_item(reader);
+			break;
 		default:
 			*reader->problem = psprintf("Item %d of a text search query has the unknown operator %d.",
 										reader->next, item.qoperator.oper);
 			return false;
 	}
+	reader->depth--;
+	return is_sound;
 }
 
 bool
@@ -247,6 +269,7 @@ walredo_check_tsquery(const char *data, Size size, const char **problem)
 	reader.items = data + sizeof(int32);
 	reader.nitems = nitems;
 	reader.next = 0;
+	reader.depth = 0;
 	reader.operands = reader.items + nitems * sizeof(QueryItem);
 	reader.operands_size = size - sizeof(int32) - nitems * sizeof(QueryItem);
 	reader.operands_used = 0;

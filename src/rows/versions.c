@@ -43,7 +43,7 @@
 #include "page/current.h"
 #include "page/rebuild.h"
 #include "port/pg_bswap.h"
-#include "rows/toast_versions.h"
+#include "rows/chunks.h"
 #include "rows/tuple.h"
 #include "rows/tuple_events.h"
 #include "rows/versions.h"
@@ -193,7 +193,7 @@ struct WalredoVersions
 	uint64		nevents;
 
 	/* For walredo_versions_next(). */
-	WalredoToastVersions *toast;	/* NULL if there are no TOAST tables */
+	WalredoChunks *chunks;		/* NULL if there are no TOAST tables */
 	bool		has_next;
 	Event		next;			/* has been read, but not been used */
 	OpenVersion open;
@@ -922,10 +922,10 @@ begin_toast(WalredoVersions *versions, const char *directory)
 		n++;
 	}
 	if (n > 0)
-		versions->toast =
-			walredo_toast_versions_create(files, n, directory,
-										  Max(versions->start_lsn,
-											  versions->read_from));
+		versions->chunks =
+			walredo_chunks_create(files, n, directory,
+								  Max(versions->start_lsn,
+									  versions->read_from));
 }
 
 WalredoVersions *
@@ -1009,8 +1009,8 @@ void
 walredo_versions_end(WalredoVersions *versions)
 {
 	tuplesort_end(versions->sort);
-	if (versions->toast != NULL)
-		walredo_toast_versions_end(versions->toast);
+	if (versions->chunks != NULL)
+		walredo_chunks_end(versions->chunks);
 	MemoryContextDelete(versions->context);
 }
 
@@ -1086,10 +1086,10 @@ keep_chunk(WalredoVersions *versions)
 
 	if (!is_committed(versions, open->made_by) || open->tuple_size == 0)
 		return;
-	if (!walredo_toast_versions_add(versions->toast, open->place.file,
-									(HeapTupleHeader) versions->tuple.data,
-									open->tuple_size, open->made_lsn,
-									&problem))
+	if (!walredo_chunks_add(versions->chunks, open->place.file,
+							(HeapTupleHeader) versions->tuple.data,
+							open->tuple_size, open->made_lsn,
+							&problem))
 	{
 		WalredoTag	tag = versions->tags[open->place.file];
 
@@ -1246,7 +1246,7 @@ walredo_versions_next(WalredoVersions *versions, WalredoRowVersion *version)
 		close_version(versions, PG_UINT64_MAX, version);
 }
 
-struct varlena *
+bytea *
 walredo_versions_fetch(WalredoVersions *versions,
 					   const WalredoRowVersion *version, int toast_file,
 					   const struct varatt_external *pointer,
@@ -1255,12 +1255,15 @@ walredo_versions_fetch(WalredoVersions *versions,
 	XLogRecPtr	lsn = version->insert_lsn != InvalidXLogRecPtr ?
 		version->insert_lsn : versions->start_lsn;
 
-	return walredo_toast_versions_fetch(versions->toast, toast_file, pointer,
-										lsn, problem);
+	return walredo_chunks_fetch(versions->chunks, toast_file, pointer,
+								lsn, problem);
 }
 
-WalredoUnknownTuples
-walredo_versions_unknown(const WalredoVersions *versions)
+void
+walredo_versions_unknown(const WalredoVersions *versions,
+						 WalredoUnknownTuples *unknown)
 {
-	return versions->unknown;
+	*unknown = versions->unknown;
+	if (unknown->problem == NULL)
+		unknown->problem = "WAL has no record of the page.";
 }

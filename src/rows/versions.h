@@ -86,7 +86,7 @@ typedef struct WalredoRowVersion
 typedef struct WalredoUnknownTuples
 {
 	uint64		num;
-	const char *problem;		/* a sentence, or NULL */
+	const char *problem;		/* a sentence */
 } WalredoUnknownTuples;
 
 typedef struct WalredoVersions WalredoVersions;
@@ -127,14 +127,15 @@ extern bool walredo_versions_next(WalredoVersions *versions,
  * returned, from the TOAST table whose file has a number.  The rest is as for
  * walredo_toast_at_fetch().
  */
-extern struct varlena *walredo_versions_fetch(WalredoVersions *versions,
-											  const WalredoRowVersion *version,
-											  int toast_file,
-											  const struct varatt_external *pointer,
-											  const char **problem);
+extern bytea *walredo_versions_fetch(WalredoVersions *versions,
+									 const WalredoRowVersion *version,
+									 int toast_file,
+									 const struct varatt_external *pointer,
+									 const char **problem);
 
 /* What has been returned so far without a tuple. */
-extern WalredoUnknownTuples walredo_versions_unknown(const WalredoVersions *versions);
+extern void walredo_versions_unknown(const WalredoVersions *versions,
+									 WalredoUnknownTuples *unknown);
 
 /* Frees temporary files. */
 extern void walredo_versions_end(WalredoVersions *versions);

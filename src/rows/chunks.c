@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * toast_versions.c
+ * chunks.c
  *	  Values of row versions that are stored out of line.
  *
  * The chunks of a value are inserted before the row that refers to it, and stay
@@ -17,7 +17,7 @@
  * Portions Copyright (c) 2026, walredo developers
  *
  * IDENTIFICATION
- *	  src/rows/toast_versions.c
+ *	  src/rows/chunks.c
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +29,7 @@
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
 #include "rows/toast_at.h"
-#include "rows/toast_versions.h"
+#include "rows/chunks.h"
 #include "rows/tuple.h"
 #include "storage/buffile.h"
 #include "utils/hsearch.h"
@@ -55,7 +55,7 @@ typedef struct Chunk
 	off_t		offset;
 } Chunk;
 
-struct WalredoToastVersions
+struct WalredoChunks
 {
 	MemoryContext context;		/* of what is counted */
 	WalredoHeapFile *files;
@@ -73,78 +73,78 @@ struct WalredoToastVersions
 	MemoryContext parent;		/* that they are allocated in */
 };
 
-WalredoToastVersions *
-walredo_toast_versions_create(WalredoHeapFile *files, int nfiles,
-							  const char *directory, XLogRecPtr lsn)
+WalredoChunks *
+walredo_chunks_create(WalredoHeapFile *files, int nfiles,
+					  const char *directory, XLogRecPtr lsn)
 {
 	MemoryContext parent = CurrentMemoryContext;
-	WalredoToastVersions *toast = palloc0(sizeof(WalredoToastVersions));
+	WalredoChunks *store = palloc0(sizeof(WalredoChunks));
 	HASHCTL		ctl = {0};
 
-	toast->parent = parent;
-	toast->context = AllocSetContextCreate(parent, "walredo TOAST chunks",
-										   ALLOCSET_DEFAULT_SIZES);
-	toast->files = files;
-	toast->nfiles = nfiles;
-	toast->directory = directory;
-	toast->lsn = lsn;
+	store->parent = parent;
+	store->context = AllocSetContextCreate(parent, "walredo TOAST chunks",
+										 ALLOCSET_DEFAULT_SIZES);
+	store->files = files;
+	store->nfiles = nfiles;
+	store->directory = directory;
+	store->lsn = lsn;
 
 	/* As create_toast_table() makes it. */
-	toast->tupdesc = CreateTemplateTupleDesc(3);
-	TupleDescInitEntry(toast->tupdesc, 1, "chunk_id", OIDOID, -1, 0);
-	TupleDescInitEntry(toast->tupdesc, 2, "chunk_seq", INT4OID, -1, 0);
-	TupleDescInitEntry(toast->tupdesc, 3, "chunk_data", BYTEAOID, -1, 0);
-	TupleDescFinalize(toast->tupdesc);
+	store->tupdesc = CreateTemplateTupleDesc(3);
+	TupleDescInitEntry(store->tupdesc, 1, "chunk_id", OIDOID, -1, 0);
+	TupleDescInitEntry(store->tupdesc, 2, "chunk_seq", INT4OID, -1, 0);
+	TupleDescInitEntry(store->tupdesc, 3, "chunk_data", BYTEAOID, -1, 0);
+	TupleDescFinalize(store->tupdesc);
 
 	ctl.keysize = sizeof(ChunkKey);
 	ctl.entrysize = sizeof(Chunk);
-	ctl.hcxt = toast->context;
-	toast->chunks = hash_create("walredo TOAST chunks", 64, &ctl,
-								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	return toast;
+	ctl.hcxt = store->context;
+	store->chunks = hash_create("walredo TOAST chunks", 64, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return store;
 }
 
 void
-walredo_toast_versions_end(WalredoToastVersions *toast)
+walredo_chunks_end(WalredoChunks *store)
 {
-	if (toast->buffile != NULL)
-		BufFileClose(toast->buffile);
-	if (toast->heap != NULL)
+	if (store->buffile != NULL)
+		BufFileClose(store->buffile);
+	if (store->heap != NULL)
 	{
-		for (int i = 0; i < toast->nfiles; i++)
-			walredo_toast_at_end(toast->tables[i]);
-		walredo_heap_at_end(toast->heap);
+		for (int i = 0; i < store->nfiles; i++)
+			walredo_toast_at_end(store->tables[i]);
+		walredo_heap_at_end(store->heap);
 	}
-	MemoryContextDelete(toast->context);
+	MemoryContextDelete(store->context);
 }
 
 /* Writes a chunk to the temporary file. */
 static void
-keep_chunk(WalredoToastVersions *toast, const ChunkKey *key, const char *data,
+keep_chunk(WalredoChunks *store, const ChunkKey *key, const char *data,
 		   uint32 size, XLogRecPtr lsn)
 {
 	bool		found;
-	Chunk	   *chunk = hash_search(toast->chunks, key, HASH_ENTER, &found);
+	Chunk	   *chunk = hash_search(store->chunks, key, HASH_ENTER, &found);
 
 	if (found)
 	{
 		chunk->is_ambiguous = true;
 		return;
 	}
-	if (toast->buffile == NULL)
+	if (store->buffile == NULL)
 	{
-		MemoryContext old_context = MemoryContextSwitchTo(toast->context);
+		MemoryContext old_context = MemoryContextSwitchTo(store->context);
 
-		toast->buffile = BufFileCreateTemp(false);
+		store->buffile = BufFileCreateTemp(false);
 		MemoryContextSwitchTo(old_context);
 	}
 	chunk->is_ambiguous = false;
 	chunk->lsn = lsn;
 	chunk->size = size;
-	BufFileTell(toast->buffile, &chunk->fileno, &chunk->offset);
-	BufFileWrite(toast->buffile, unconstify(char *, data), size);
-	if (++toast->nchunks % CHUNKS_AT_ONCE == 0 &&
-		MemoryContextMemAllocated(toast->context, true) / 1024 >
+	BufFileTell(store->buffile, &chunk->fileno, &chunk->offset);
+	BufFileWrite(store->buffile, unconstify(char *, data), size);
+	if (++store->nchunks % CHUNKS_AT_ONCE == 0 &&
+		MemoryContextMemAllocated(store->context, true) / 1024 >
 		maintenance_work_mem / 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -153,16 +153,16 @@ keep_chunk(WalredoToastVersions *toast, const ChunkKey *key, const char *data,
 }
 
 bool
-walredo_toast_versions_add(WalredoToastVersions *toast, int file,
-						   HeapTupleHeader tuple, Size size, XLogRecPtr lsn,
-						   const char **problem)
+walredo_chunks_add(WalredoChunks *store, int file,
+				   HeapTupleHeader tuple, Size size, XLogRecPtr lsn,
+				   const char **problem)
 {
 	Datum		values[3];
 	bool		nulls[3];
 	ChunkKey	key;
 	const char *data;
 
-	if (!walredo_deform_tuple(toast->tupdesc, tuple, size, values, nulls,
+	if (!walredo_deform_tuple(store->tupdesc, tuple, size, values, nulls,
 							  problem))
 		return false;
 	if (nulls[0] || nulls[1] || nulls[2])
@@ -180,7 +180,7 @@ walredo_toast_versions_add(WalredoToastVersions *toast, int file,
 							key.seq, key.valueid);
 		return false;
 	}
-	keep_chunk(toast, &key, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data), lsn);
+	keep_chunk(store, &key, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data), lsn);
 	return true;
 }
 
@@ -191,11 +191,11 @@ walredo_toast_versions_add(WalredoToastVersions *toast, int file,
 
 /* The chunk of a value, if it was added, and inserted up to an LSN; or NULL. */
 static Chunk *
-find_chunk(WalredoToastVersions *toast, int file, Oid valueid, int32 seq,
+find_chunk(WalredoChunks *store, int file, Oid valueid, int32 seq,
 		   XLogRecPtr lsn)
 {
 	ChunkKey	key = {file, valueid, seq};
-	Chunk	   *chunk = hash_search(toast->chunks, &key, HASH_FIND, NULL);
+	Chunk	   *chunk = hash_search(store->chunks, &key, HASH_FIND, NULL);
 
 	return chunk != NULL && chunk->lsn <= lsn ? chunk : NULL;
 }
@@ -205,7 +205,7 @@ find_chunk(WalredoToastVersions *toast, int file, Oid valueid, int32 seq,
  * and sets *problem, if they are not those of such a value.
  */
 static bool
-read_chunks(WalredoToastVersions *toast, int file,
+read_chunks(WalredoChunks *store, int file,
 			const struct varatt_external *pointer, XLogRecPtr lsn,
 			char *data, const char **problem)
 {
@@ -214,7 +214,7 @@ read_chunks(WalredoToastVersions *toast, int file,
 
 	for (int32 seq = 0; seq < nchunks; seq++)
 	{
-		Chunk	   *chunk = find_chunk(toast, file, pointer->va_valueid, seq,
+		Chunk	   *chunk = find_chunk(store, file, pointer->va_valueid, seq,
 									   lsn);
 		uint32		expected_size = seq < nchunks - 1 ? TOAST_MAX_CHUNK_SIZE :
 			extsize - (uint32) seq * TOAST_MAX_CHUNK_SIZE;
@@ -234,12 +234,12 @@ read_chunks(WalredoToastVersions *toast, int file,
 								expected_size);
 			return false;
 		}
-		if (BufFileSeek(toast->buffile, chunk->fileno, chunk->offset,
+		if (BufFileSeek(store->buffile, chunk->fileno, chunk->offset,
 						SEEK_SET) != 0)
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not seek in temporary file")));
-		walredo_buffile_read_exact(toast->buffile,
+		walredo_buffile_read_exact(store->buffile,
 								   data + (Size) seq * TOAST_MAX_CHUNK_SIZE,
 								   chunk->size);
 	}
@@ -247,20 +247,20 @@ read_chunks(WalredoToastVersions *toast, int file,
 }
 
 /* Makes a value of chunks that were added. */
-static struct varlena *
-make_value(WalredoToastVersions *toast, int file,
+static bytea *
+make_value(WalredoChunks *store, int file,
 		   const struct varatt_external *pointer, XLogRecPtr lsn,
 		   const char **problem)
 {
 	uint32		extsize = VARATT_EXTERNAL_GET_EXTSIZE(*pointer);
-	struct varlena *value;
-	struct varlena *result;
+	bytea	   *value;
+	bytea	   *result;
 
 	/* What is added says how large the value can be: there are its chunks. */
 	if (extsize == 0 || pointer->va_rawsize < VARHDRSZ ||
 		!AllocSizeIsValid((Size) pointer->va_rawsize) ||
 		extsize > pointer->va_rawsize - VARHDRSZ ||
-		(extsize - 1) / TOAST_MAX_CHUNK_SIZE >= toast->nchunks)
+		(extsize - 1) / TOAST_MAX_CHUNK_SIZE >= store->nchunks)
 	{
 		*problem = psprintf("TOAST value %u has %u bytes, and a raw size of %d, which is not possible.",
 							pointer->va_valueid, extsize,
@@ -268,7 +268,7 @@ make_value(WalredoToastVersions *toast, int file,
 		return NULL;
 	}
 	value = palloc((Size) extsize + VARHDRSZ);
-	if (!read_chunks(toast, file, pointer, lsn, VARDATA(value), problem))
+	if (!read_chunks(store, file, pointer, lsn, VARDATA(value), problem))
 		return NULL;
 	if (!VARATT_EXTERNAL_IS_COMPRESSED(*pointer))
 	{
@@ -288,29 +288,29 @@ make_value(WalredoToastVersions *toast, int file,
 
 /* Opens the TOAST tables as of the LSN where the range begins. */
 static void
-open_tables(WalredoToastVersions *toast)
+open_tables(WalredoChunks *store)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(toast->parent);
-	WalredoHeapAt *heap = walredo_heap_at_begin(toast->files, toast->nfiles,
-												toast->lsn, toast->directory);
+	MemoryContext old_context = MemoryContextSwitchTo(store->parent);
+	WalredoHeapAt *heap = walredo_heap_at_begin(store->files, store->nfiles,
+												store->lsn, store->directory);
 
-	toast->tables = palloc(toast->nfiles * sizeof(WalredoToastAt *));
-	for (int i = 0; i < toast->nfiles; i++)
-		toast->tables[i] = walredo_toast_at_begin(heap, i,
-												  toast->files[i].relid);
-	toast->heap = heap;
+	store->tables = palloc(store->nfiles * sizeof(WalredoToastAt *));
+	for (int i = 0; i < store->nfiles; i++)
+		store->tables[i] = walredo_toast_at_begin(heap, i,
+												store->files[i].relid);
+	store->heap = heap;
 	MemoryContextSwitchTo(old_context);
 }
 
-struct varlena *
-walredo_toast_versions_fetch(WalredoToastVersions *toast, int file,
-							 const struct varatt_external *pointer,
-							 XLogRecPtr lsn, const char **problem)
+bytea *
+walredo_chunks_fetch(WalredoChunks *store, int file,
+					 const struct varatt_external *pointer,
+					 XLogRecPtr lsn, const char **problem)
 {
-	if (find_chunk(toast, file, pointer->va_valueid, 0, lsn) != NULL)
-		return make_value(toast, file, pointer, lsn, problem);
-	if (toast->heap == NULL)
-		open_tables(toast);
-	return (struct varlena *) walredo_toast_at_fetch(toast->tables[file],
-													 pointer, problem);
+	if (find_chunk(store, file, pointer->va_valueid, 0, lsn) != NULL)
+		return make_value(store, file, pointer, lsn, problem);
+	if (store->heap == NULL)
+		open_tables(store);
+	return walredo_toast_at_fetch(store->tables[file],
+								  pointer, problem);
 }

@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
- * toast_versions.h
+ * chunks.h
  *	  Values of row versions that are stored out of line.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
- * src/rows/toast_versions.h
+ * src/rows/chunks.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WALREDO_ROWS_TOAST_VERSIONS_H
-#define WALREDO_ROWS_TOAST_VERSIONS_H
+#ifndef WALREDO_ROWS_CHUNKS_H
+#define WALREDO_ROWS_CHUNKS_H
 
 #include "postgres.h"
 
@@ -19,7 +19,7 @@
 #include "compat.h"
 #include "rows/heap_at.h"
 
-typedef struct WalredoToastVersions WalredoToastVersions;
+typedef struct WalredoChunks WalredoChunks;
 
 /*
  * Prepares to fetch values from TOAST tables, whose files are given as for
@@ -27,10 +27,10 @@ typedef struct WalredoToastVersions WalredoToastVersions;
  * allocated in the current memory context.  lsn is where a range of WAL begins:
  * all chunks that were inserted in it have to be added.
  */
-extern WalredoToastVersions *walredo_toast_versions_create(WalredoHeapFile *files,
-														   int nfiles,
-														   const char *directory,
-														   XLogRecPtr lsn);
+extern WalredoChunks *walredo_chunks_create(WalredoHeapFile *files,
+											int nfiles,
+											const char *directory,
+											XLogRecPtr lsn);
 
 /*
  * Adds a chunk of a file: a tuple that walredo_heap_tuple() has returned, and
@@ -39,9 +39,9 @@ extern WalredoToastVersions *walredo_toast_versions_create(WalredoHeapFile *file
  * that is not a chunk.  ERROR 54000 if the places of chunks take more than half
  * of maintenance_work_mem.  The chunks are kept in a temporary file.
  */
-extern bool walredo_toast_versions_add(WalredoToastVersions *toast, int file,
-									   HeapTupleHeader tuple, Size size,
-									   XLogRecPtr lsn, const char **problem);
+extern bool walredo_chunks_add(WalredoChunks *chunks, int file,
+							   HeapTupleHeader tuple, Size size,
+							   XLogRecPtr lsn, const char **problem);
 
 /*
  * Fetches a value, as walredo_toast_at_fetch() does, that a row refers to whose
@@ -49,13 +49,13 @@ extern bool walredo_toast_versions_add(WalredoToastVersions *toast, int file,
  * inserted up to then; or else as it was where the range begins, for which WAL
  * is read on the first call.
  */
-extern struct varlena *walredo_toast_versions_fetch(WalredoToastVersions *toast,
-													int file,
-													const struct varatt_external *pointer,
-													XLogRecPtr lsn,
-													const char **problem);
+extern bytea *walredo_chunks_fetch(WalredoChunks *chunks,
+								   int file,
+								   const struct varatt_external *pointer,
+								   XLogRecPtr lsn,
+								   const char **problem);
 
 /* Frees temporary files. */
-extern void walredo_toast_versions_end(WalredoToastVersions *toast);
+extern void walredo_chunks_end(WalredoChunks *chunks);
 
-#endif							/* WALREDO_ROWS_TOAST_VERSIONS_H */
+#endif							/* WALREDO_ROWS_CHUNKS_H */
