@@ -8,6 +8,22 @@
 # work does not come by.
 #
 # Seen to fail:
+# - when transactions that had been rolled back, or had not ended, counted as
+#   committed; when a prepared transaction was looked for by the ID in its record;
+#   and when a subtransaction was named instead of its top-level transaction;
+# - when a version that was ended twice had been ended by the first;
+# - when pages were not read before a record that removes tuples, when a version at
+#   a place that was used again was not read, when WAL was not read from before the
+#   range on, and when versions of before it were returned;
+# - when line pointers of a multi-insert, or the old block of an update, were not
+#   looked at; when a speculative insertion that was taken back was a row; and when
+#   TRUNCATE did not end versions;
+# - when chunks of the range, or those of before it, were not found;
+# - when a file's earlier life was not forgotten, when a table that was rewritten
+#   caused neither a warning nor an error, and when anybody could read any table;
+# - when the server's page, or its commit timestamps, were not asked; when a value
+#   that could not be converted ended the query; when there was no limit for
+#   transactions; and when pages were forgotten, for lack of memory, unread.
 
 use WalredoTest;
 
