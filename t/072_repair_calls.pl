@@ -7,13 +7,12 @@
 # new page; with LSNs that were kept the wrong way round; when a repair that was
 # not finished could be undone; when undo took a page of zeroes to have the LSN of
 # its image, or gave that LSN to the page that takes its place; when the ID of a
-# file that had been removed was used again, and a broken last ID was believed;
+# file that had been removed was used again;
 # when a broken file was an error of the view; when bits of the visibility map stayed
 # set that a page of an earlier time has not; when its pages were repaired without
-# the table's lock; when undo waited for a lock without end; when checksums in
-# files were not compared; when base images were taken although they were
-# older than WAL, or newer; and when files were not read, while shared buffers had
-# the page.
+# the table's lock; when checksums in files were not compared; when base images
+# were taken although they were older than WAL, or newer; and when files were not
+# read, while shared buffers had the page.
 
 use Digest::MD5 qw(md5_hex);
 use WalredoSessions;

@@ -5,6 +5,20 @@
 # the LSN are the server's own, are rebuilt, or are those of later images.
 #
 # For rows under a random workload, see 084_rows_workload.pl.
+#
+# Seen to fail
+# - when a transaction that commits after the LSN had committed at it, and when
+#   subtransactions had no end;
+# - when any frozen row was visible, any row with a lock was deleted, and the
+#   first member of a multixact had changed the row;
+# - when the relation's present file was that of then if it was older than the
+#   LSN, though the transaction that had made it committed later;
+# - when blocks that were cut off since were not looked at;
+# - when an image in a record of the visibility map did not count, and when
+#   nothing was said about rows that were pruned before the first image;
+# - when one partition was left out, no TOAST table was found, a catalog in the
+#   relation map had no rows because its file is a new one, and anybody could
+#   read any table.
 
 use WalredoSessions;
 use WalredoTest;
@@ -681,6 +695,18 @@ $pruned = current_lsn();
 query('VACUUM (TRUNCATE off) pruned_2');
 ($rows, $messages) = rows_of('i', "walredo_rows_at(NULL::pruned_2, '$pruned')");
 is(scalar(split(/\n/, $rows)) . $messages, 18, 'rows that nobody could see were pruned');
+
+# The first image has rows as frozen whose transaction has committed after the LSN.
+query(<<'SQL');
+CREATE TABLE frozen (i int);
+INSERT INTO frozen VALUES (1);
+BEGIN; INSERT INTO frozen VALUES (2); PREPARE TRANSACTION 'frozen';
+CHECKPOINT;
+SQL
+my $frozen = current_lsn();
+query("COMMIT PREPARED 'frozen'; VACUUM (FREEZE) frozen");
+($rows) = rows_of('i', "walredo_rows_at(NULL::frozen, '$frozen')");
+is($rows, '(1)', 'rows that were frozen before the first image');
 
 #
 # WAL in an archive, and transactions that ended before WAL begins

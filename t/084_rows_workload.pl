@@ -24,6 +24,11 @@
 # steps.  A long run, which takes an hour or so:
 #
 #	ROWS_MOMENTS=300 ROWS_STEPS=120 ROWS_SEED=7 scripts/test t/084_rows_workload.pl
+#
+# Seen to fail, with some seeds, on code that took a file that a transaction in
+# progress had made for the relation's, that did not use the image in a record of
+# the visibility map, and that warned of rows of catalogs that were changed in
+# place.
 
 use Digest::MD5 qw(md5_hex);
 use File::Copy qw(move);
