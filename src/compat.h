@@ -109,14 +109,23 @@ typedef int LoggedSlruPage;
 #endif
 
 /*
- * Can a record of this type of RM_HEAP2_ID remove tuples?  Since PostgreSQL 17,
- * pruning and freezing share a format.
+ * Is a record of this type of RM_HEAP2_ID one that can remove tuples?  Since
+ * PostgreSQL 17, pruning and freezing share a format, whose flags tell what the
+ * record does to tuples.  Since 19, it may do nothing to them, but set bits of
+ * the visibility map.
  */
 #if PG_VERSION_NUM >= 170000
-#define walredo_heap2_removes_tuples(op) \
+#define walredo_heap2_prunes(op) \
 	((op) == XLOG_HEAP2_PRUNE_ON_ACCESS || (op) == XLOG_HEAP2_PRUNE_VACUUM_SCAN)
+#define WalredoPruneRemoves(xlrec) \
+	(((xlrec).flags & (XLHP_HAS_REDIRECTIONS | XLHP_HAS_DEAD_ITEMS | \
+					   XLHP_HAS_NOW_UNUSED_ITEMS)) != 0)
+#define WalredoPruneFreezes(xlrec) \
+	(((xlrec).flags & XLHP_HAS_FREEZE_PLANS) != 0)
 #else
-#define walredo_heap2_removes_tuples(op)	((op) == XLOG_HEAP2_PRUNE)
+#define walredo_heap2_prunes(op)	((op) == XLOG_HEAP2_PRUNE)
+#define WalredoPruneRemoves(xlrec)	((void) (xlrec), true)
+#define WalredoPruneFreezes(xlrec)	((void) (xlrec), false)
 #endif
 
 /* PostgreSQL 19 has no such records any more, nor others of that number. */

@@ -374,6 +374,26 @@ SQL
 	"locked|t\nupdated|", 'a row that was locked as well');
 my ($orders_start, $orders_end) = ($after, $end);
 
+# Values that were stored out of line before the range, and are gone since.
+query(<<'SQL');
+CREATE TABLE notes (id int, n int, plain text, packed text);
+ALTER TABLE notes ALTER plain SET STORAGE EXTERNAL;
+INSERT INTO notes VALUES (1, 0, long_text(100), repeat(long_text(100), 40));
+CREATE TABLE kept AS SELECT * FROM notes;
+SQL
+$start = current_lsn();
+query(<<'SQL');
+UPDATE notes SET n = 1;
+DELETE FROM notes;
+VACUUM notes;
+SQL
+$end = current_lsn();
+is( query(<<SQL),
+SELECT v."row"->>'n', v."row"->>'plain' = plain, v."row"->>'packed' = packed, pg_column_size(packed) BETWEEN 2000 AND 10000
+FROM kept, walredo_row_versions('notes', '$start', '$end') v
+SQL
+	"0|t|t|t\n1|t|t|t", 'values of before, stored out of line');
+
 # An insertion that ON CONFLICT takes back, as another session has inserted the
 # same key after this one has looked for it: the second time that the expression
 # of the index is evaluated.
@@ -507,6 +527,25 @@ like(
 	error_of($node, 'postgres', "$rewritten, '$start', '$before') v"),
 	qr/22023: relation "rewritten" had another file, or did not exist, at .*DETAIL:  The file "base\/\d+\/\d+" of the relation was created at .*HINT:  .*walredo_rows_at/s,
 	'if all of the range is before that, an error');
+
+# A file that has the name of an earlier one, of another database.
+$start = current_lsn();
+query('CREATE DATABASE pattern');
+$node->safe_psql('pattern',
+	'CREATE EXTENSION walredo; CREATE TABLE x (id int); INSERT INTO x VALUES (0)');
+foreach my $i (1 .. 2)
+{
+	query('CREATE DATABASE twice TEMPLATE pattern OID = 60000');
+	$node->safe_psql('twice',
+		"INSERT INTO x VALUES ($i); DELETE FROM x WHERE id = 0");
+	query('DROP DATABASE twice') if $i == 1;
+}
+$end = current_lsn();
+is( $node->safe_psql('twice', <<SQL),
+SELECT v."row", insert_lsn IS NULL, delete_lsn IS NULL FROM walredo_row_versions('x', '$start', '$end') v
+SQL
+	qq({"id": 0}|t|f\n{"id": 2}|f|t),
+	'what was in another file of this name does not count');
 
 # What cannot be read.
 query(<<'SQL');

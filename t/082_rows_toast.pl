@@ -12,6 +12,8 @@
 # - when a compressed value could have any size, or less than its header says, or
 #   the header another one than the pointer;
 # - when there was no limit of memory;
+# - when a record that sets bits of the visibility map only was taken to stamp the
+#   page (on PostgreSQL 19);
 # - when missing values were not read, or were taken for longer than they are;
 # - when partitions of partitions, those that are being detached, tablespaces, or
 #   the new file of a catalog were not looked at.
@@ -337,6 +339,9 @@ my @values = split /\n/,
   query("SELECT DISTINCT chunk_id FROM $toast_of{x} ORDER BY 1");
 my @packed = split /\n/,
   query("SELECT DISTINCT chunk_id FROM $toast_of{y} ORDER BY 1");
+
+# Since PostgreSQL 19, this sets bits of the visibility map.  The record names the
+# page of the value, but does not stamp it.
 my $z_value = query("SELECT min(chunk_id) FROM $toast_of{z}");
 my $x_relid = query("SELECT '$toast_of{x}'::regclass::oid");
 $lsn = current_lsn();

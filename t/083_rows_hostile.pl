@@ -163,6 +163,8 @@ query(qq{
 		AS '$dir/rows_test.so' LANGUAGE C STRICT;
 	CREATE FUNCTION rows_problem_of(bytea, oid) RETURNS text
 		AS '$dir/rows_test.so' LANGUAGE C STRICT;
+	CREATE FUNCTION rows_page(anyelement, bytea) RETURNS text
+		AS '$dir/rows_test.so' LANGUAGE C;
 	CREATE FUNCTION rows_mutate(anyelement, int, int,
 			OUT passed int, OUT refused int)
 		AS '$dir/rows_test.so' LANGUAGE C STRICT;
@@ -436,6 +438,84 @@ foreach (@cases)
 	{
 		is($got, '', "$name is sound");
 	}
+}
+
+#
+# Broken tuples
+#
+
+# Tuples of all lengths that there can be: before a column was added, and after
+# one was dropped; and line pointers without tuples.
+query(q{
+	CREATE TABLE pages (i int, n name, t text);
+	INSERT INTO pages VALUES (1, 'one', 'x'), (2, NULL, repeat('y', 300)), (3, 'three', NULL);
+	ALTER TABLE pages DROP n, ADD c char(5) DEFAULT 'added', ADD d int;
+	INSERT INTO pages VALUES (4, '', 'c', 5), (5, NULL, NULL, NULL);
+	UPDATE pages SET t = 'z' WHERE i = 5;
+	DELETE FROM pages WHERE i = 1;
+});
+query('VACUUM pages');
+my $page = pack 'H*',
+  query(q{SELECT encode(get_raw_page('pages', 0), 'hex')});
+
+sub lines_of
+{
+	my ($contents) = @_;
+
+	return query(sprintf q{SELECT rows_page(NULL::pages, '\x%s')},
+		unpack('H*', $contents));
+}
+
+sub line_pointer
+{
+	my ($contents, $n) = @_;
+	my $bits = unpack 'L', substr $contents, 20 + 4 * $n, 4;
+
+	return ($bits & 0x7FFF, $bits >> 15 & 3, $bits >> 17);
+}
+
+my @lines = split /\n/, lines_of($page);
+is_deeply(
+	[ sort grep { $_ ne 'nothing' } @lines ],
+	[ split /\n/, query('SELECT p::text FROM pages p ORDER BY i') ],
+	'the tuples of a page, with columns that were added and dropped');
+is($lines[0], 'nothing', '... and a line pointer without a tuple');
+
+# Pages in which one thing is changed, by offset, or by offset in a tuple.
+my ($offset, undef, $length) = line_pointer($page, 3);
+my ($other) = line_pointer($page, 2);
+is(lines_of("\0" x 8192), '', 'a page of zeroes');
+foreach (
+	[ 14, pack('S', 0), 'The page has no end of free space' ],
+	[ 18, pack('S', 8192 | 5), 'layout version are 8192 and 5' ],
+	[ 10, pack('S', 0x80), 'The page has unknown flags 80' ],
+	[ 12, pack('S', 20), 'free space begins at byte 20' ],
+	[ 12, pack('S', 8000), 'free space begins at byte 8000' ],
+	[ 16, pack('S', 8184), 'has special space from byte 8184' ],
+	[ 12, pack('S', 26), 'within a line pointer' ],
+	[ 12, pack('SS', 24 + 4 * 300, 8000), 'has 300 line pointers' ],
+	[ 32, pack('L', $offset + 4 | 1 << 15 | $length - 4 << 17), 'which is not aligned' ],
+	[ 32, pack('L', 24 | 1 << 15 | $length << 17), 'but tuples are from byte' ],
+	[ 32, pack('L', 8184 | 1 << 15 | 100 << 17), 'but tuples are from byte' ],
+	[ 32, pack('L', $offset | 1 << 15 | 20 << 17), 'The tuple has 20 bytes, less than its header' ],
+	[ 32, pack('L', $other | 1 << 15 | $length << 17), 'but line pointer 2, .* has some of these bytes' ],
+	[ 32, pack('L', $offset | 2 << 15 | $length << 17), 'nothing' ],
+	[ 32, pack('L', $offset | 1 << 15 | $length - 1 << 17), 'is broken' ],
+	[ $offset + 22, pack('C', 32), 'should begin at byte 24, but begin at byte 32' ],
+	[ $offset + 18, pack('S', 2047), 'The tuple has 2047 attributes, more than 1664' ],
+	[ $offset + 18, pack('S', 6), 'The tuple has 6 attributes, but there are only 5' ],
+	[ $offset + 18, pack('S', 1), 'The last attribute ends at byte 28 of' ],
+	[ $offset + 20, pack('S', 0x1400), 'deleted by a multixact that has committed' ],
+	[ $offset + 20, pack('S', 0xC001), 'moved both off and in' ],
+	[ $offset + 20, pack('S', 0x0008), 'should begin at byte 32' ])
+{
+	my ($at, $bytes, $problem) = @$_;
+	my $changed = $page;
+
+	substr $changed, $at, length $bytes, $bytes;
+	my $got = lines_of($changed);
+	$got = (split /\n/, $got)[2] if $at >= 24;
+	like($got, qr/$problem/, "a page that has other bytes at $at: $problem");
 }
 
 #

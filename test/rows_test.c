@@ -9,6 +9,9 @@
  *		What is wrong with a value, NULL if nothing is.
  *	rows_problem_of(contents bytea, typid oid) RETURNS text
  *		... with a varlena of any contents.
+ *	rows_page(row anyelement, page bytea) RETURNS text
+ *		The tuples of a page of a table that has rows of a composite type, one
+ *		in a line; or what is wrong with a tuple, or with the page.
  *	rows_mutate(value anyelement, seed int4, rounds int4,
  *				OUT passed int4, OUT refused int4)
  *		Changes copies of a value, and checks them.  One that has passed is
@@ -63,6 +66,7 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(rows_checker);
 PG_FUNCTION_INFO_V1(rows_problem);
 PG_FUNCTION_INFO_V1(rows_problem_of);
+PG_FUNCTION_INFO_V1(rows_page);
 PG_FUNCTION_INFO_V1(rows_mutate);
 PG_FUNCTION_INFO_V1(rows_mutate_page);
 
@@ -414,6 +418,49 @@ rows_problem_of(PG_FUNCTION_ARGS)
 	use_value(&type, plain_argument(&type, PG_GETARG_DATUM(0)),
 			  plain_argument(&type, PG_GETARG_DATUM(0)));
 	PG_RETURN_NULL();
+}
+
+Datum
+rows_page(PG_FUNCTION_ARGS)
+{
+	Oid			typid = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	TupleDesc	tupdesc = lookup_rowtype_tupdesc_copy(typid, -1);
+	bytea	   *contents = PG_GETARG_BYTEA_PP(1);
+	char	   *page = palloc(BLCKSZ);
+	Datum	   *values = palloc(tupdesc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(tupdesc->natts * sizeof(bool));
+	StringInfoData lines;
+	OffsetNumber max_offnum;
+	const char *problem = NULL;
+
+	if (VARSIZE_ANY_EXHDR(contents) != BLCKSZ)
+		elog(ERROR, "a page has %d bytes", BLCKSZ);
+	memcpy(page, VARDATA_ANY(contents), BLCKSZ);
+	if (!walredo_check_heap_page(page, &max_offnum, &problem))
+		PG_RETURN_TEXT_P(cstring_to_text(problem));
+
+	initStringInfo(&lines);
+	for (OffsetNumber i = 1; i <= max_offnum; i++)
+	{
+		Size		size;
+		HeapTupleHeader tuple = walredo_heap_tuple(page, i, &size, &problem);
+
+		if (tuple != NULL &&
+			walredo_deform_tuple(tupdesc, tuple, size, values, nulls,
+								 &problem))
+		{
+			HeapTuple	row = heap_form_tuple(tupdesc, values, nulls);
+			Oid			function;
+			bool		is_varlena;
+
+			getTypeOutputInfo(typid, &function, &is_varlena);
+			problem = OidOutputFunctionCall(function,
+											HeapTupleGetDatum(row));
+		}
+		appendStringInfo(&lines, "%s%s", i > 1 ? "\n" : "",
+						 problem != NULL ? problem : "nothing");
+	}
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(lines.data, lines.len));
 }
 
 /* Returns two numbers. */

@@ -41,7 +41,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/relmapper.h"
@@ -640,15 +639,7 @@ get_missing(const ColumnRow *row, AttrMissing *result)
 	ArrayType  *array = expand_missing(row->missing);
 	const char *value;
 	Size		size;
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
 
-	/* What the row says must be what the checker relies on. */
-	get_typlenbyvalalign(form->atttypid, &typlen, &typbyval, &typalign);
-	if (typlen != form->attlen || typbyval != form->attbyval ||
-		typalign != form->attalign)
-		return false;
 	if (array == NULL || VARSIZE(array) < ARR_OVERHEAD_NONULLS(1) ||
 		ARR_NDIM(array) != 1 || ARR_HASNULL(array) ||
 		ARR_ELEMTYPE(array) != form->atttypid || ARR_DIMS(array)[0] != 1)

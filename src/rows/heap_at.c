@@ -218,9 +218,27 @@ typedef enum TupleChange
 	TUPLES_REPLACED				/* others take their place */
 } TupleChange;
 
+/*
+ * Gets what a record that prunes or freezes a page says of itself.  Returns
+ * false if the record is broken.
+ */
+static bool
+get_prune(const XLogRecord *record, xl_heap_prune *prune)
+{
+	WalredoRecordHeaders headers;
+
+	walredo_xlogrecord_headers(record, &headers);
+	if (headers.error != NULL || headers.main_size < SizeOfHeapPrune)
+		return false;
+	memcpy(prune, (const char *) record + record->xl_tot_len -
+		   headers.main_size, SizeOfHeapPrune);
+	return true;
+}
+
 static TupleChange
 tuple_change(const XLogRecord *record)
 {
+	xl_heap_prune prune;
 	uint8		op = record->xl_info & ~XLR_INFO_MASK & XLOG_HEAP_OPMASK;
 
 	switch (record->xl_rmid)
@@ -253,7 +271,10 @@ tuple_change(const XLogRecord *record)
 					 * The second pass of VACUUM removes no tuples, but line
 					 * pointers.
 					 */
-					return walredo_heap2_removes_tuples(op) ?
+					if (!walredo_heap2_prunes(op))
+						return TUPLES_KEPT;
+					return !get_prune(record, &prune) ||
+						WalredoPruneRemoves(prune) ?
 						TUPLES_REMOVED : TUPLES_KEPT;
 			}
 		case RM_XLOG_ID:
@@ -276,8 +297,20 @@ tuple_change(const XLogRecord *record)
 static bool
 stamps_page(const XLogRecord *record)
 {
-	return record->xl_rmid != RM_HEAP2_ID ||
-		(record->xl_info & XLOG_HEAP_OPMASK) != XLOG_HEAP2_VISIBLE;
+	uint8		op = record->xl_info & XLOG_HEAP_OPMASK;
+	xl_heap_prune prune;
+
+	if (record->xl_rmid != RM_HEAP2_ID)
+		return true;
+
+	/*
+	 * Bits of the visibility map, and the page's own bit, are set without
+	 * stamping the page, unless hint bits are logged.
+	 */
+	if (walredo_heap2_prunes(op))
+		return !get_prune(record, &prune) || WalredoPruneRemoves(prune) ||
+			WalredoPruneFreezes(prune);
+	return op != XLOG_HEAP2_VISIBLE;
 }
 
 /* Does a record have an image of a block, which it starts? */

@@ -359,6 +359,7 @@ read_index(void *arg)
 	Relation   *indexes;
 	int			nindexes;
 	int			valid_index;
+	Relation	index;
 	IndexScanDesc scan;
 	ScanKeyData key;
 	ItemPointer tid;
@@ -367,14 +368,15 @@ read_index(void *arg)
 	if (rel->rd_rel->relkind != RELKIND_TOASTVALUE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a TOAST table",
-						RelationGetRelationName(rel))));
+				 errmsg_internal("\"%s\" is not a TOAST table",
+								 RelationGetRelationName(rel))));
 	valid_index = toast_open_indexes(rel, AccessShareLock, &indexes,
 									 &nindexes);
+	index = indexes[valid_index];
 	attempt->tids = palloc(max_tids * sizeof(ItemPointerData));
 	ScanKeyInit(&key, (AttrNumber) 1, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(attempt->valueid));
-	scan = walredo_index_beginscan(rel, indexes[valid_index], SnapshotAny, 1);
+	scan = walredo_index_beginscan(rel, index, SnapshotAny, 1);
 
 	/* What is dead for everybody now may not have been at the LSN. */
 	scan->ignore_killed_tuples = false;
@@ -388,7 +390,7 @@ read_index(void *arg)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDEX_CORRUPTED),
 					 errmsg_internal("index \"%s\" has too many entries for value %u",
-									 RelationGetRelationName(indexes[valid_index]),
+									 RelationGetRelationName(index),
 									 attempt->valueid)));
 		if (attempt->ntids == max_tids)
 		{
