@@ -13,11 +13,13 @@ OBJS = \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
 	src/api/repairfuncs.o \
+	src/api/rowfuncs.o \
 	src/api/slrurepairfuncs.o \
 	src/api/statfuncs.o \
 	src/api/support.o \
 	src/api/tagfuncs.o \
 	src/api/verifyfuncs.o \
+	src/api/versionfuncs.o \
 	src/api/walfuncs.o \
 	src/backup/backup.o \
 	src/child/child.o \
@@ -80,6 +82,21 @@ OBJS = \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
+	src/rows/catalog_at.o \
+	src/rows/chunks.o \
+	src/rows/heap_at.o \
+	src/rows/heap_tuples.o \
+	src/rows/row_json.o \
+	src/rows/rows.o \
+	src/rows/snapshot.o \
+	src/rows/toast_at.o \
+	src/rows/tuple.o \
+	src/rows/tuple_events.o \
+	src/rows/value.o \
+	src/rows/value_json.o \
+	src/rows/value_tsearch.o \
+	src/rows/value_types.o \
+	src/rows/versions.o \
 	src/source/decompress.o \
 	src/source/file_state.o \
 	src/source/held_file.o \
@@ -98,6 +115,7 @@ OBJS = \
 	src/wal/names.o \
 	src/wal/ranges.o \
 	src/wal/reader.o \
+	src/wal/redo_point.o \
 	src/wal/times.o \
 	src/worker/signals.o
 

@@ -872,6 +872,51 @@ REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
 	TO pg_read_server_files;
 
+-- Rows, not pages.  The type of the first argument tells what they are rows of; its
+-- value is of no account.
+
+CREATE FUNCTION _walredo_rows_support(internal)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'walredo_rows_support'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _walredo_rows_support(internal) IS
+	'planner support for walredo_rows_at()';
+REVOKE ALL ON FUNCTION _walredo_rows_support(internal) FROM PUBLIC;
+
+CREATE FUNCTION walredo_rows_at(base anyelement, lsn pg_lsn,
+	file walredo_tag DEFAULT NULL,
+	wal_directory text DEFAULT NULL)
+RETURNS SETOF anyelement
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE SUPPORT _walredo_rows_support;
+COMMENT ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text) IS
+	'rows of a table as a snapshot at an LSN saw them';
+REVOKE ALL ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_row_versions(relname regclass, start_lsn pg_lsn,
+	end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	OUT ctid tid,
+	OUT xmin xid,
+	OUT xmax xid,
+	OUT inserted_at timestamptz,
+	OUT deleted_at timestamptz,
+	OUT insert_lsn pg_lsn,
+	OUT delete_lsn pg_lsn,
+	OUT "row" jsonb)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_row_versions(regclass, pg_lsn, pg_lsn, text) IS
+	'get the row versions of a table that were made or ended in a range of WAL';
+REVOKE ALL ON FUNCTION walredo_row_versions(regclass, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_row_versions(regclass, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_verify_images(start_lsn pg_lsn, end_lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
 	OUT lsn pg_lsn,
@@ -1079,6 +1124,7 @@ GRANT EXECUTE ON FUNCTION walredo_verify_slru(text, text)
 -- Neither table is dumped: in another cluster, the pages are others.
 
 CREATE TABLE walredo_damage (
+	database oid NOT NULL,
 	relation regclass NOT NULL,
 	fork text NOT NULL CHECK (fork IN ('main', 'vm', 'init', 'fsm')),
 	blkno int8 CHECK (blkno BETWEEN 0 AND 4294967294),
@@ -1101,10 +1147,12 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON walredo_damage TO pg_read_server_files;
 GRANT SELECT ON walredo_damage TO pg_monitor;
 
 CREATE TABLE _walredo_checked (
-	relation oid PRIMARY KEY,
+	database oid NOT NULL,
+	relation oid NOT NULL,
 	since pg_lsn,
 	full_at timestamptz,
-	full_begun_at timestamptz);
+	full_begun_at timestamptz,
+	PRIMARY KEY (database, relation));
 COMMENT ON TABLE _walredo_checked IS
 	'what walredo_check() has verified so far: relation 0 is the whole database';
 REVOKE ALL ON _walredo_checked FROM PUBLIC;

@@ -862,6 +862,48 @@ SQL
 }
 
 # ----------------------------------------------------------------
+# Rows as of an LSN
+# ----------------------------------------------------------------
+
+# A table of 1 GB, whole, and after a tenth of its rows have been updated: all rows
+# of then, compared with the pages of then and a sequential scan of what there is
+# now.  And while WAL has not touched it, the first row.
+{
+	my $rows = $brief ? 20_000 : 1_200_000;
+	my $sum = 'SELECT sum(length(t)) FROM';
+
+	sql(<<SQL);
+CREATE TABLE bench_rows WITH (autovacuum_enabled = off) AS
+SELECT g AS i, repeat(md5(g::text), 25) AS t FROM generate_series(1, $rows) g;
+VACUUM bench_rows;
+CHECKPOINT;
+SQL
+	my $lsn = sql('SELECT pg_current_wal_insert_lsn();');
+	my $rows_at = "walredo_rows_at(NULL::bench_rows, '$lsn')";
+	my $pages_at = "walredo_pages_at('bench_rows', 'main', '$lsn')";
+
+	sql("$sum bench_rows;");
+	print_rounds('first row of walredo_rows_at, table of 1 GB', 'ms', undef,
+		map { [
+			time_of_query("SELECT i FROM $rows_at LIMIT 1"),
+			time_of_query('SELECT i FROM bench_rows LIMIT 1') ] }
+		  1 .. $rounds);
+	foreach my $what ('unchanged', 'a tenth changed')
+	{
+		my @rounds = map {
+			[
+				time_of_query("$sum $rows_at"),
+				time_of_query("SELECT count(*) FROM $pages_at") +
+				  time_of_query("$sum bench_rows") ]
+		} 1 .. $rounds;
+		print_rounds("walredo_rows_at / walredo_pages_at and scan, $what",
+			'ms', 1.5, @rounds);
+		sql('UPDATE bench_rows SET i = -i WHERE i % 10 = 0;');
+	}
+	sql('DROP TABLE bench_rows;');
+}
+
+# ----------------------------------------------------------------
 # Many records on one page
 # ----------------------------------------------------------------
 

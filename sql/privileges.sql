@@ -118,6 +118,8 @@ INSERT INTO regress_privileges VALUES (1), (2);
 SELECT pg_current_wal_flush_lsn() AS end_lsn \gset
 SET ROLE regress_walredo_reader;
 SELECT count(*) FROM regress_privileges;
+SELECT count(*)
+FROM walredo_row_versions('regress_privileges', :'lsn', :'end_lsn');
 SELECT walredo_apply(walredo_tag('regress_privileges', 'main', 0), NULL,
 	array_agg(record ORDER BY end_lsn)) AS page
 FROM walredo_page_records(walredo_tag('regress_privileges', 0), :'lsn',

@@ -101,6 +101,38 @@ typedef int LoggedSlruPage;
 #define INVALID_PROC_NUMBER		InvalidBackendId
 #endif
 
+/* Since PostgreSQL 17, the shared state of transaction IDs has another name. */
+#if PG_VERSION_NUM >= 170000
+#define WalredoTransamVariables	TransamVariables
+#else
+#define WalredoTransamVariables	ShmemVariableCache
+#endif
+
+/*
+ * Is a record of this type of RM_HEAP2_ID one that can remove tuples?  Since
+ * PostgreSQL 17, pruning and freezing share a format, whose flags tell what the
+ * record does to tuples.  Since 19, it may do nothing to them, but set bits of
+ * the visibility map.
+ */
+#if PG_VERSION_NUM >= 170000
+#define walredo_heap2_prunes(op) \
+	((op) == XLOG_HEAP2_PRUNE_ON_ACCESS || (op) == XLOG_HEAP2_PRUNE_VACUUM_SCAN)
+#define WalredoPruneRemoves(xlrec) \
+	(((xlrec).flags & (XLHP_HAS_REDIRECTIONS | XLHP_HAS_DEAD_ITEMS | \
+					   XLHP_HAS_NOW_UNUSED_ITEMS)) != 0)
+#define WalredoPruneFreezes(xlrec) \
+	(((xlrec).flags & XLHP_HAS_FREEZE_PLANS) != 0)
+#else
+#define walredo_heap2_prunes(op)	((op) == XLOG_HEAP2_PRUNE)
+#define WalredoPruneRemoves(xlrec)	((void) (xlrec), true)
+#define WalredoPruneFreezes(xlrec)	((void) (xlrec), false)
+#endif
+
+/* PostgreSQL 19 has no such records any more, nor others of that number. */
+#if PG_VERSION_NUM >= 190000
+#define XLOG_HEAP2_VISIBLE		0x40
+#endif
+
 /*
  * Since PostgreSQL 19, multixact offsets have 64 bits, and the server has no
  * limit for them.  In SQL they are of type int8, which limits them.
@@ -129,6 +161,79 @@ typedef int LoggedSlruPage;
  * the server is down.
  */
 #define WALREDO_CHECKSUMS_ARE_FIXED	(PG_VERSION_NUM < 190000)
+
+/*
+ * Minor releases of 2026 note in a value of a composite type which version of
+ * the type it is of, and raise an error if it is of another one.  This is what
+ * heap_datum_check() in heaptuple.c does.  A running server may still be of an
+ * older minor release than the one that walredo was built for: then it lacks
+ * the functions, and does not check anything.
+ */
+#include "access/htup_details.h"
+#ifdef HEAP_IS_DATUM
+#include "access/tupdesc.h"
+
+#pragma weak TupleDescGetVersion
+#pragma weak TupleDescGetAttrVersion
+
+static inline bool
+walredo_version_fits(HeapTupleHeader tuple, TupleDesc tupdesc)
+{
+	int			natts = HeapTupleHeaderGetNatts(tuple);
+	XLogRecPtr	version;
+
+	if (TupleDescGetVersion == NULL || TupleDescGetAttrVersion == NULL ||
+		composite_type_mismatch != COMPOSITE_TYPE_MISMATCH_ERROR)
+		return true;
+
+	/* An older value has no version: DatumGetHeapTupleHeader() makes it 0. */
+	if (!HeapTupleHeaderIsDatum(tuple))
+		version = InvalidXLogRecPtr;
+	else if (HeapTupleHeaderIsVersionedDatum(tuple))
+		version = HeapTupleHeaderGetVersion(tuple);
+	else
+		return true;
+	return natts == 0 || version == TupleDescGetVersion(tupdesc) ||
+		(natts < tupdesc->natts &&
+		 version == TupleDescGetAttrVersion(tupdesc, natts));
+}
+#else
+#define walredo_version_fits(tuple, tupdesc)	true
+#endif
+
+/* Types of PostgreSQL 19; no type has this OID. */
+#if PG_VERSION_NUM < 190000
+#define OID8OID					InvalidOid
+#define REGDATABASEOID			InvalidOid
+#endif
+
+/*
+ * Items of JSON paths that newer versions have.  In paths of older ones they do
+ * not occur: the numbers are greater than an item's type can be.
+ */
+#if PG_VERSION_NUM < 170000
+#define jpiBigint				0x101
+#define jpiBoolean				0x102
+#define jpiDate					0x103
+#define jpiDecimal				0x104
+#define jpiInteger				0x105
+#define jpiNumber				0x106
+#define jpiStringFunc			0x107
+#define jpiTime					0x108
+#define jpiTimeTz				0x109
+#define jpiTimestamp			0x10A
+#define jpiTimestampTz			0x10B
+#endif
+#if PG_VERSION_NUM < 190000
+#define jpiStrReplace			0x10C
+#define jpiStrLower				0x10D
+#define jpiStrUpper				0x10E
+#define jpiStrLtrim				0x10F
+#define jpiStrRtrim				0x110
+#define jpiStrBtrim				0x111
+#define jpiStrInitcap			0x112
+#define jpiStrSplitPart			0x113
+#endif
 
 /* Since PostgreSQL 19, signal handlers have arguments that SIG_IGN lacks. */
 #if PG_VERSION_NUM < 190000
@@ -249,6 +354,15 @@ typedef PGAlignedBlock PGIOAlignedBlock;
 	} while (0)
 #endif
 
+/* Since PostgreSQL 16, a caller can do without a copy of a sorted datum. */
+#if PG_VERSION_NUM >= 160000
+#define walredo_tuplesort_getdatum(state, value, is_null) \
+	tuplesort_getdatum(state, true, true, value, is_null, NULL)
+#else
+#define walredo_tuplesort_getdatum(state, value, is_null) \
+	tuplesort_getdatum(state, true, value, is_null, NULL)
+#endif
+
 /* Since PostgreSQL 16, there are functions for an index and for an ID. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_local_beentry(i)	pgstat_get_local_beentry_by_index(i)
@@ -311,6 +425,46 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 /* Since PostgreSQL 18, a server starts processes for I/O by default. */
 #if PG_VERSION_NUM >= 180000
 #define WALREDO_CHILD_IO_SETTING	"io_method=sync"
+#endif
+
+/* Since PostgreSQL 18, scans of indexes have statistics, and since 19 flags. */
+#if PG_VERSION_NUM >= 190000
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0)
+#elif PG_VERSION_NUM >= 180000
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define walredo_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* Since PostgreSQL 19, a row type has to be completed after its columns. */
+#if PG_VERSION_NUM < 190000
+#define TupleDescFinalize(tupdesc)	((void) 0)
+#endif
+
+/*
+ * Completes a column, counted from 1, of a row type that was filled in by hand.
+ * PostgreSQL 18 has moved what is derived from it out of the column itself.
+ */
+#if PG_VERSION_NUM >= 180000
+#define walredo_complete_column(tupdesc, attnum) \
+	populate_compact_attribute(tupdesc, (attnum) - 1)
+#else
+#define walredo_complete_column(tupdesc, attnum) \
+	((void) (TupleDescAttr(tupdesc, (attnum) - 1)->attcacheoff = -1))
+#endif
+
+/* Since PostgreSQL 18, a generated column need not be stored. */
+#if PG_VERSION_NUM >= 180000
+#define walredo_is_virtual_column(att) \
+	((att)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#define walredo_generation_expression(rel, attnum) \
+	build_generation_expression(rel, attnum)
+#else
+#define walredo_is_virtual_column(att)	false
+#define walredo_generation_expression(rel, attnum)	((Node *) NULL)
 #endif
 
 /*

@@ -14,6 +14,7 @@
 
 #include <limits.h>
 
+#include "api/rowscan.h"
 #include "backup/backup.h"
 #include "child/child.h"
 #include "fmgr.h"
@@ -170,6 +171,7 @@ _PG_init(void)
 
 	define_settings();
 	walredo_stats_init(walredo_stats);
+	walredo_rows_scan_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		walredo_pool_init_shared();

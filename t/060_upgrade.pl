@@ -308,6 +308,8 @@ SQL
 	  "SELECT md5(\@.walredo_page_mask('Heap', ext.get_raw_page('public.u', 0), 0))",
 	'walredo_ping()' => "SELECT \@.walredo_ping() > 0",
 	'_walredo_support(internal)' => "EXPLAIN SELECT \@.walredo_ping()",
+	'_walredo_rows_support(internal)' =>
+	  "EXPLAIN SELECT * FROM \@.walredo_rows_at(NULL::public.u, '0/0')",
 	'walredo_replay_request(text)' =>
 	  "SELECT \@.walredo_replay_request('absent')",
 	'walredo_wal_records(pg_lsn,pg_lsn,text)' =>
@@ -358,6 +360,10 @@ SQL
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at_all(regclass[],pg_lsn,text)' =>
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
+	'walredo_rows_at(anyelement,pg_lsn,walredo_tag,text)' =>
+	  "SELECT * FROM \@.walredo_rows_at(NULL::public.u, 'FFFFFFFF/FFFFFFFF')",
+	'walredo_row_versions(regclass,pg_lsn,pg_lsn,text)' =>
+	  "SELECT * FROM \@.walredo_row_versions('public.u', #)",
 	'walredo_files(pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
 	'walredo_verify_images(pg_lsn,pg_lsn,text)' =>

@@ -161,6 +161,10 @@ foreach my $blkno (-1, 4294967295)
 			$node, 'postgres', "SELECT walredo_verify('t', 'main', $blkno)"),
 		"22023: invalid block number\nDETAIL:  Block $blkno is not in the range of 0 to 4294967294.\n",
 		"no block number: $blkno");
+	is( value_or_error(
+			$node, 'postgres', "SELECT walredo_page_mask('Heap', walredo_page_at('t', 'main', 0, 'FFFFFFFF/FFFFFFFF'), $blkno)"),
+		"22023: invalid block number\nDETAIL:  Block $blkno is not in the range of 0 to 4294967294.\n",
+		"no block number of a page to be masked: $blkno");
 }
 
 #

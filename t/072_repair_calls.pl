@@ -5,9 +5,14 @@
 # repair was tried on a standby; when the CRCs of kept files were not compared;
 # when undo did not compare the page's LSN, put half a page back only, or kept no
 # new page; with LSNs that were kept the wrong way round; when a repair that was
-# not finished could be undone; when base images were taken although they were
-# older than WAL, or newer; and when files were not read, while shared buffers had
-# the page.
+# not finished could be undone; when undo took a page of zeroes to have the LSN of
+# its image, or gave that LSN to the page that takes its place; when the ID of a
+# file that had been removed was used again;
+# when a broken file was an error of the view; when bits of the visibility map stayed
+# set that a page of an earlier time has not; when its pages were repaired without
+# the table's lock; when checksums in files were not compared; when base images
+# were taken although they were older than WAL, or newer; and when files were not
+# read, while shared buffers had the page.
 
 use Digest::MD5 qw(md5_hex);
 use WalredoSessions;
@@ -140,8 +145,8 @@ foreach my $case (
 	[ "'t', 'main', 100000", qr/ERROR:  22023: block number 100000 is out of range/ ],
 	[ "'t', 'main', 100000, false", qr/ERROR:  22023: block number 100000 is out of range/ ],
 	[ "'t', 'vm', 7", qr/ERROR:  22023: block number 7 is out of range/ ],
-	[ "'t', 'main', -1", qr/ERROR:  22023: invalid block number/ ],
-	[ "'t', 'main', 4294967295", qr/ERROR:  22023: invalid block number/ ],
+	[ "'t', 'main', -1", qr/ERROR:  22023: invalid block number.*DETAIL:  Block -1 is not in the range/s ],
+	[ "'t', 'main', 4294967295", qr/ERROR:  22023: invalid block number.*DETAIL:  Block 4294967295 is not/s ],
 	[ "'t', 'side'", qr/ERROR:  22023: invalid fork name.*HINT:  Valid fork names are/s ],
 	[ "'v'", qr/ERROR:  42809: cannot repair relation "v".*DETAIL:  This operation is not supported for views/s ],
 	[ "'parted'", qr/ERROR:  42809: cannot repair relation "parted".*partitioned tables/s ],
@@ -384,6 +389,13 @@ is(undo(1, $superuser, 'elsewhere'),
 	"55000: cannot undo repair 1\nDETAIL:  The file of the page does not belong to a relation of this database.",
 	'undo in another database');
 
+my $reader = session($node);
+run_query($reader, 'BEGIN; LOCK TABLE t IN ACCESS SHARE MODE');
+is(undo(1), '55P03: canceling statement due to lock timeout',
+	'undo of a page that the server could not read does not wait for long for a session that uses the table');
+is(query('SELECT count(*) FROM t WHERE i = 1'), 1, '... and leaves it as it is');
+end_query($reader);
+run_query($reader, 'COMMIT');
 is(undo(1), 4, 'undo of a page that the server could not read');
 ok(read_block($file, 1) eq $damaged{1}, '... the file has the same bytes again');
 like(error_of($node, 'postgres', 'SELECT sum(i) FROM t'),
@@ -447,14 +459,18 @@ foreach my $broken (
 	$content{9} =~ s/public/PUBLIC/r, "\xff" x length $content{9})
 {
 	write_file("$directory/0000000009", $broken);
+	my ($stdout, $stderr) = ask($node, 'postgres', 'SELECT id, role, tag, new_page IS NULL FROM walredo_repairs WHERE id >= 8');
+	like($stdout, qr/^8\|\w+\|rel [^|]*\|f\n9\|\|\|t$/, 'a file that is broken has a row with its ID');
 	like(
-		error_of($node, 'postgres', 'SELECT * FROM walredo_repairs'),
-		qr{XX001: file "walredo_repairs/0000000009" of a repair is broken.*DETAIL:  Its length.*HINT:  Move the file}s,
-		'a file that is broken');
+		$stderr,
+		qr{^[^\n]*WARNING:  XX001: file "walredo_repairs/0000000009" of a repair is broken.*DETAIL:  Its length.*HINT:  Move the file}s,
+		'... and a warning');
+	like(undo(9), qr{^XX001: file "walredo_repairs/0000000009" of a repair is broken}, '... and is not undone');
 }
 unlink "$directory/0000000009";
 write_file("$directory/$_", 'x') foreach 'README', '12', '0000000010.tmp', '0000000011.old';
 is(query('SELECT max(id) FROM walredo_repairs'), 8, 'files with other names');
+is(slurp_file("$directory/last_id"), "000000000000000009\n", 'the last ID is known');
 
 #
 # An LSN
@@ -473,11 +489,56 @@ like(repair("'past', 'main', 0, false, lsn => '$past'"),
 	qr/^0\|repaired\|/, '... and becomes that');
 is(query("SELECT md5(walredo_page_mask('Heap', get_raw_page('past', 0), 0))"),
 	$page, '... the page of that time');
+is(query('SELECT max(id) FROM walredo_repairs'), 10, '... and the ID is none that another repair had');
 is(query('SELECT sum(t::int) FROM past'), 100, '... with the rows of that time');
 like(repair("'past', 'main', 0"), $allowed, '... and is sound');
-is(undo(query('SELECT max(id) FROM walredo_repairs')),
-	query('SELECT max(id) FROM walredo_repairs') , '... undo');
+write_file("$directory/last_id", 'nine');
+is(undo(10), 11, '... undo, with a last ID that is broken');
 is(query('SELECT sum(t::int) FROM past'), $now, '... puts the newer one back');
+
+# Undo of an undo that has put back a page of zeroes, which has no LSN.
+my $links = "SELECT count(*) FROM walredo_verify_images('0/0', '$open_end') WHERE tag = walredo_tag('t', 2)";
+my $num_links = query($links);
+is(undo(8), 12, 'undo of a repair that made a page of zeroes');
+query('CHECKPOINT');
+ok(body(read_block($file, 2)) eq body((kept(2))[11]), '... the file has the page that was there');
+is((kept(12))[6], '', '... what it has replaced had no LSN');
+is(query($links), $num_links, '... and its image continues what WAL has');
+is(query("SELECT status FROM walredo_verify('t', 'main', 2)"), 'ok', '... and the page agrees with WAL');
+is(undo(12), 13, '... the page of zeroes once more');
+is(undo(13), 14, '... and the other page once more');
+is(undo(13), "55000: cannot undo repair 13$changed", '... but not twice');
+is(undo(12), "55000: cannot undo repair 12$changed", '... nor by another ID');
+
+# A page of a time when not all of its rows were known to be visible.
+query(<<'SQL');
+CREATE EXTENSION pg_visibility;
+CREATE TABLE visible AS SELECT g AS i FROM generate_series(1, 100) g;
+SQL
+$past = query('SELECT pg_current_wal_insert_lsn()');
+query('UPDATE visible SET i = 0 WHERE i = 1');
+query('VACUUM visible');
+my $bits = "SELECT all_visible, pd_all_visible FROM pg_visibility('visible', 0)";
+is(query($bits), 't|t', 'all rows of a page are visible');
+like(repair("'visible', 'main', 0, false, lsn => '$past'"), qr/^0\|repaired\|/, '... and it becomes an older one');
+is(query($bits), 'f|f', '... so its bits in the visibility map are cleared');
+is(query("SELECT count(*) FROM pg_check_visible('visible')"), 0, '... and it does not say too much');
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', $bits), 'f|f', '... nor does that of a standby');
+
+# A page of the visibility map, while another session changes the table.
+query('CREATE TABLE mapped AS TABLE visible; VACUUM mapped');
+my $map = path_of($node, 'postgres', 'mapped', 'vm');
+change_files(sub { overwrite($map, 24, "\x0f") });
+my $writer = session($node);
+run_query($writer, 'BEGIN; UPDATE mapped SET i = 0 WHERE i = 1');
+like(repair("'mapped', 'vm', 0"), qr/^0\|repairable\|/, 'a dry run does not wait for a session that changes the table');
+like(repair("'mapped', 'vm', 0, false"), qr/ERROR:  55P03: canceling statement due to lock timeout/,
+	'a page of the visibility map is not repaired meanwhile');
+run_query($writer, 'COMMIT');
+like(repair("'mapped', 'vm', 0, false"), qr/^0\|repaired\|/, '... but afterwards');
+is(query("SELECT count(*) FROM pg_check_visible('mapped')"), 0, '... and has no bit that it should not have');
+
 like(repair("'past', 'main', 0, lsn => '0/1'"), qr/unverifiable|out of range|refused/,
 	'a time before there was WAL');
 
@@ -577,6 +638,29 @@ is( query(
 	md5_hex($garbage),
 	'... and what was in it is kept');
 like(repair("'sound', 'main', 0"), qr/^0\|ok\|/, 'it is sound');
+
+# A checksum that is wrong in the file only, where nothing else differs.
+query('CHECKPOINT');
+my $pinner = session($node);
+run_query($pinner, "BEGIN; DECLARE c CURSOR FOR SELECT * FROM sound WHERE ctid = '(1,1)'; FETCH c");
+my ($checksum) = unpack 'x8 v', read_block($sound, 1);
+overwrite($sound, $page_size + 8, pack 'v', $checksum ^ 1);
+foreach my $from_disk ('false', 'true')
+{
+	my ($out, $err) = ask($node, 'postgres', "CALL walredo_check('{sound}', true, $from_disk)");
+
+	if ($from_disk eq 'true')
+	{
+		like($err, qr/WARNING:  XX001: block 1 of fork "main" of relation "sound" is damaged\nDETAIL:  $in_file/,
+			'walredo_check() of the file finds a wrong checksum');
+	}
+	else
+	{
+		is($err, '', 'shared buffers have no wrong checksum');
+	}
+}
+is(query('SELECT relation, blkno, found_in, kind FROM walredo_damage'), 'sound|1|disk|contents', '... and has it in the table');
+run_query($pinner, 'COMMIT');
 
 # A file that the transaction has made.
 $node->append_conf('postgresql.conf', "wal_level = minimal\nmax_wal_senders = 0\narchive_mode = off");

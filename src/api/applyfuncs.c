@@ -143,10 +143,7 @@ walredo_page_mask(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("resource manager \"%s\" does not exist", name)));
 	walredo_check_page_length(fcinfo, 1, "page");
-	if (blkno < 0 || blkno > MaxBlockNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid block number")));
+	(void) walredo_check_block_number(blkno);
 
 	page = PG_GETARG_BYTEA_P_COPY(1);
 	walredo_mask_page(rmid, blkno, VARDATA(page));

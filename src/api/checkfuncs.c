@@ -24,7 +24,13 @@
  * more than twice as much is read as for all relations at once.
  *
  * Blocks that were damaged when they were last verified are looked at again in
- * any case, as WAL need not name them when they are repaired.
+ * any case, as WAL need not name them when they are repaired.  What was
+ * repaired by walredo_repair() is known from what is kept of repairs, which
+ * also tells if damage is over that WAL has, too.
+ *
+ * A database that was copied from another one has copies of both tables.  What
+ * they say of the other database's files is not true of this one's: see
+ * forget_other_databases().
  *
  * All statements are run with a search_path of pg_catalog alone, and the
  * extension's own tables are named with the schema that they are in.
@@ -55,8 +61,9 @@
 #include "page/links.h"
 #include "page/verify.h"
 #include "pool/client.h"
-#include "stats/stats.h"
 #include "record/tag.h"
+#include "repair/kept.h"
+#include "stats/stats.h"
 #include "storage/bufmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
@@ -73,7 +80,10 @@
 
 PG_FUNCTION_INFO_V1(walredo_check);
 
-/* How many blocks that were damaged before one check looks at again. */
+/*
+ * How many blocks that were damaged before one check looks at again, unless it
+ * is a full one.
+ */
 #define MAX_SEEN_AGAIN	100
 
 static const char *const damage_names[] = {
@@ -118,15 +128,25 @@ typedef struct Check
 	TimestampTz begun_at;
 	XLogRecPtr	begin_lsn;		/* end of WAL then */
 	XLogRecPtr	redo_lsn;		/* redo point of the last checkpoint then */
+	bool		had_images;		/* full_page_writes was on at that checkpoint */
 
 	HTAB	   *known;			/* of CheckedRelation */
 	CheckedRelation database;	/* the one of the whole database */
 
+	HTAB	   *repairs;		/* of LastRepair, or NULL: not needed so far */
+
 	MemoryContext step;			/* is reset after each transaction */
+	MemoryContext row;			/* is reset after each damaged block */
 
 	/* Results of a fork that is not done with. */
 	Tuplestorestate *results;
 	TupleTableSlot *slot;
+	uint64		num_results;	/* of blocks, damaged or not */
+	uint64		num_unknown;	/* those of them that were unverifiable */
+
+	/* The sum of both, of forks that are done with. */
+	uint64		num_verified;
+	uint64		num_unverifiable;
 } Check;
 
 /* Columns of Check.results. */
@@ -147,7 +167,7 @@ typedef enum ResultColumn
  * ----------------------------------------
  */
 
-#define MAX_STATEMENT_ARGS	9
+#define MAX_STATEMENT_ARGS	10
 
 /* Arguments of a statement. */
 typedef struct StatementArgs
@@ -236,6 +256,104 @@ commit_step(Check *check)
 	MemoryContextReset(check->step);
 }
 
+/*
+ * Lets go of the snapshots of statements and of catalog look-ups, as a commit
+ * does.  Else VACUUM could remove nothing for as long as WAL is read, and
+ * relations are verified.
+ */
+static void
+release_snapshots(void)
+{
+	ForgetPortalSnapshots();
+	InvalidateCatalogSnapshotConditionally();
+}
+
+/* ----------------------------------------
+ * What has been repaired
+ * ----------------------------------------
+ */
+
+/* The last repair of a block. */
+typedef struct LastRepair
+{
+	WalredoTag	tag;			/* hash key */
+	XLogRecPtr	image_lsn;
+	TimestampTz finished_at;
+	bool		is_undo;
+} LastRepair;
+
+/* The argument of read_repair(). */
+typedef struct RepairAttempt
+{
+	int64		id;
+	WalredoKept *kept;			/* or NULL: it is gone */
+} RepairAttempt;
+
+static void
+read_repair(void *arg)
+{
+	RepairAttempt *work = arg;
+
+	work->kept = walredo_kept_read(work->id);
+}
+
+/* Gets the last repair of each block.  What cannot be read is left out. */
+static void
+load_repairs(Check *check)
+{
+	HASHCTL		ctl = {0};
+	MemoryContext context;
+	MemoryContext old_context;
+	List	   *ids;
+	ListCell   *lc;
+
+	ctl.keysize = sizeof(WalredoTag);
+	ctl.entrysize = sizeof(LastRepair);
+	ctl.hcxt = GetMemoryChunkContext(check);
+	check->repairs = hash_create("walredo repairs", 64, &ctl,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ids = walredo_kept_ids();
+	context = AllocSetContextCreate(CurrentMemoryContext, "walredo repair",
+									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+	foreach(lc, ids)
+	{
+		RepairAttempt work = {*(int64 *) lfirst(lc), NULL};
+
+		CHECK_FOR_INTERRUPTS();
+		if (walredo_attempt(read_repair, &work) == NULL && work.kept != NULL &&
+			work.kept->is_done && work.kept->tag.kind == WALREDO_TAG_REL)
+		{
+			LastRepair *last = hash_search(check->repairs, &work.kept->tag,
+										   HASH_ENTER, NULL);
+
+			last->image_lsn = work.kept->image_lsn;
+			last->finished_at = work.kept->finished_at;
+			last->is_undo = (work.kept->undo_of != 0);
+		}
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
+	list_free_deep(ids);
+}
+
+/*
+ * Returns when a block was repaired, if that was after an LSN, and has not been
+ * undone; or 0.
+ */
+static TimestampTz
+repaired_since(Check *check, const WalredoTag *tag, XLogRecPtr lsn)
+{
+	LastRepair *last;
+
+	if (check->repairs == NULL)
+		load_repairs(check);
+	last = hash_search(check->repairs, tag, HASH_FIND, NULL);
+	return last != NULL && !last->is_undo && last->image_lsn >= lsn ?
+		last->finished_at : 0;
+}
+
 /* ----------------------------------------
  * What is found
  * ----------------------------------------
@@ -273,6 +391,7 @@ record_damage(Check *check, Oid relid, const char *fork, BlockNumber blkno,
 			  const char *found_in, const char *kind, XLogRecPtr lsn,
 			  XLogRecPtr page_lsn, const char *detail)
 {
+	MemoryContext old_context = MemoryContextSwitchTo(check->row);
 	StatementArgs args = {0};
 	char	   *name = name_of_relation(relid);
 
@@ -285,8 +404,9 @@ record_damage(Check *check, Oid relid, const char *fork, BlockNumber blkno,
 	add_lsn_arg(&args, page_lsn);
 	add_text_arg(&args, detail);
 	add_lsn_arg(&args, check->begin_lsn);
-	run_statement(psprintf("INSERT INTO %s AS d (relation, fork, blkno, found_in, kind, lsn, page_lsn, detail, first_seen, last_seen, seen_lsn)"
-						   " SELECT $1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $9"
+	add_arg(&args, OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	run_statement(psprintf("INSERT INTO %s AS d (database, relation, fork, blkno, found_in, kind, lsn, page_lsn, detail, first_seen, last_seen, seen_lsn)"
+						   " SELECT $10, $1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $9"
 						   " WHERE NOT EXISTS (SELECT FROM %s o WHERE o.relation = $1 AND o.fork = $2 AND o.blkno = $3"
 						   " AND o.found_in = $4 AND o.lsn = $6 AND o.repaired_at IS NOT NULL)"
 						   " ON CONFLICT (relation, fork, blkno, found_in, lsn) WHERE repaired_at IS NULL"
@@ -295,16 +415,20 @@ record_damage(Check *check, Oid relid, const char *fork, BlockNumber blkno,
 						   check->damage, check->damage), &args);
 
 	/* What is wrong in WAL stays there when the page has been repaired. */
-	if (SPI_processed == 0)
-		return;
-	walredo_count(STAT_DAMAGED_BLOCKS, 1);
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 BlockNumberIsValid(blkno) ?
-			 errmsg("block %u of fork \"%s\" of relation \"%s\" is damaged",
-					blkno, fork, name) :
-			 errmsg("fork \"%s\" of relation \"%s\" is damaged", fork, name),
-			 errdetail_internal("%s", detail)));
+	if (SPI_processed > 0)
+	{
+		walredo_count(STAT_DAMAGED_BLOCKS, 1);
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 BlockNumberIsValid(blkno) ?
+				 errmsg("block %u of fork \"%s\" of relation \"%s\" is damaged",
+						blkno, fork, name) :
+				 errmsg("fork \"%s\" of relation \"%s\" is damaged", fork,
+						name),
+				 errdetail_internal("%s", detail)));
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(check->row);
 }
 
 /* A WalredoVerifySink's report: keeps a mismatch until the fork is done. */
@@ -315,6 +439,11 @@ keep_result(const WalredoVerifyResult *result, void *arg)
 	Datum		values[NUM_RESULT_COLUMNS];
 	bool		nulls[NUM_RESULT_COLUMNS] = {0};
 
+	if (BlockNumberIsValid(result->blkno))
+		check->num_results++;
+	if (BlockNumberIsValid(result->blkno) &&
+		result->status == WALREDO_VERIFY_UNVERIFIABLE)
+		check->num_unknown++;
 	if (result->status != WALREDO_VERIFY_MISMATCH)
 		return;
 	values[RESULT_RELATION] = ObjectIdGetDatum(result->relid);
@@ -333,30 +462,66 @@ record_results(bool keep, void *arg)
 {
 	Check	   *check = arg;
 
+	if (keep)
+	{
+		check->num_verified += check->num_results;
+		check->num_unverifiable += check->num_unknown;
+	}
+	check->num_results = check->num_unknown = 0;
 	while (keep &&
 		   tuplestore_gettupleslot(check->results, true, false, check->slot))
 	{
+		MemoryContext old_context = MemoryContextSwitchTo(check->row);
 		Datum	   *values;
+		char	   *detail;
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(check->slot);
 		values = check->slot->tts_values;
+		detail = TextDatumGetCString(values[RESULT_DETAIL]);
+		MemoryContextSwitchTo(old_context);
 		record_damage(check, DatumGetObjectId(values[RESULT_RELATION]),
 					  forkNames[DatumGetInt32(values[RESULT_FORK])],
 					  (BlockNumber) DatumGetInt64(values[RESULT_BLKNO]),
 					  place_of_damage(DatumGetInt32(values[RESULT_DAMAGE])),
 					  damage_names[DatumGetInt32(values[RESULT_DAMAGE])],
 					  InvalidXLogRecPtr,
-					  DatumGetLSN(values[RESULT_PAGE_LSN]),
-					  TextDatumGetCString(values[RESULT_DETAIL]));
+					  DatumGetLSN(values[RESULT_PAGE_LSN]), detail);
 	}
 	tuplestore_clear(check->results);
+	release_snapshots();
 }
 
 /* ----------------------------------------
  * What has been checked
  * ----------------------------------------
  */
+
+/*
+ * Forgets what the tables have of another database, if CREATE DATABASE has
+ * copied them from there.  That it has been checked says nothing of this one's
+ * files.  Its damaged pages were copied as they were, and perhaps logged, so
+ * that WAL has them, too, and only the administrator can tell what has become
+ * of them.
+ */
+static void
+forget_other_databases(Check *check)
+{
+	StatementArgs args = {0};
+
+	add_arg(&args, OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	run_statement(psprintf("DELETE FROM %s WHERE database <> $1",
+						   check->checked), &args);
+	run_statement(psprintf("DELETE FROM %s WHERE database <> $1 AND found_in = 'disk'",
+						   check->damage), &args);
+	run_statement(psprintf("UPDATE %s SET database = $1, found_in = 'WAL',"
+						   " lsn = COALESCE(lsn, seen_lsn),"
+						   " detail = 'The block was damaged in the database that this one was copied from. ' || detail"
+						   " WHERE database <> $1 AND repaired_at IS NULL",
+						   check->damage), &args);
+	run_statement(psprintf("UPDATE %s SET database = $1 WHERE database <> $1",
+						   check->damage), &args);
+}
 
 /* Gets what earlier checks have left. */
 static void
@@ -370,6 +535,7 @@ load_known(Check *check)
 	ctl.hcxt = CurrentMemoryContext;
 	check->known = hash_create("walredo checked relations", 256, &ctl,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	forget_other_databases(check);
 	run_statement(psprintf("SELECT relation, since, full_at, full_begun_at FROM %s",
 						   check->checked), &args);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -443,9 +609,10 @@ save_checked(Check *check, List *relids, XLogRecPtr since, bool is_full)
 	add_relations_arg(&args, relids, false);
 	add_lsn_arg(&args, since);
 	add_time_arg(&args, is_full ? GetCurrentTimestamp() : 0);
-	run_statement(psprintf("INSERT INTO %s AS c (relation, since, full_at)"
-						   " SELECT r, $2, $3 FROM pg_catalog.unnest($1) r"
-						   " ON CONFLICT (relation) DO UPDATE SET since = excluded.since,"
+	add_arg(&args, OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	run_statement(psprintf("INSERT INTO %s AS c (database, relation, since, full_at)"
+						   " SELECT $4, r, $2, $3 FROM pg_catalog.unnest($1) r"
+						   " ON CONFLICT (database, relation) DO UPDATE SET since = excluded.since,"
 						   " full_at = COALESCE(excluded.full_at, c.full_at)",
 						   check->checked), &args);
 }
@@ -459,9 +626,10 @@ save_database(Check *check, const CheckedRelation *database)
 	add_lsn_arg(&args, database->since);
 	add_time_arg(&args, database->full_at);
 	add_time_arg(&args, database->full_begun_at);
-	run_statement(psprintf("INSERT INTO %s AS c (relation, since, full_at, full_begun_at)"
-						   " VALUES (0, $1, $2, $3)"
-						   " ON CONFLICT (relation) DO UPDATE SET since = excluded.since,"
+	add_arg(&args, OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	run_statement(psprintf("INSERT INTO %s AS c (database, relation, since, full_at, full_begun_at)"
+						   " VALUES ($4, 0, $1, $2, $3)"
+						   " ON CONFLICT (database, relation) DO UPDATE SET since = excluded.since,"
 						   " full_at = excluded.full_at, full_begun_at = excluded.full_begun_at",
 						   check->checked), &args);
 	check->database = *database;
@@ -585,31 +753,75 @@ next_batch(Check *check, List **relids)
  * ----------------------------------------
  */
 
-/* A WalredoLinkCallback: records a page that was logged after a lost write. */
+/* The argument of find_relation(). */
+typedef struct FindAttempt
+{
+	const WalredoTag *tag;
+	Oid			relid;
+} FindAttempt;
+
+static void
+find_relation(void *arg)
+{
+	FindAttempt *work = arg;
+
+	work->relid = RelidByRelfilenumber(work->tag->spcOid,
+									   work->tag->relNumber);
+}
+
+/*
+ * Records a page that was logged after a lost write, unless it has been
+ * repaired since.
+ */
+static void
+record_link_in_context(Check *check, const WalredoBrokenLink *link)
+{
+	const WalredoTag *tag = &link->tag;
+	FindAttempt work = {tag, InvalidOid};
+	ErrorData  *error = walredo_attempt(find_relation, &work);
+
+	if (error != NULL)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("page \"%s\" is damaged",
+						walredo_tag_to_cstring(tag)),
+				 errdetail("Its relation cannot be looked up: %s. %s",
+						   error->message, link->detail)));
+		return;
+	}
+
+	/* The relation may have another file now, or be gone. */
+	if (!OidIsValid(work.relid) ||
+		(!check->is_whole && !list_member_oid(check->relids, work.relid)) ||
+		repaired_since(check, tag, link->lsn) != 0)
+		return;
+	record_damage(check, work.relid, forkNames[tag->forknum],
+				  (BlockNumber) tag->number, "WAL",
+				  damage_names[link->page_lsn < link->expected_lsn ?
+							   WALREDO_DAMAGE_LOST_WRITE : WALREDO_DAMAGE_LSN],
+				  link->lsn, link->page_lsn, link->detail);
+}
+
+/* A WalredoLinkCallback. */
 static void
 record_link(const WalredoBrokenLink *link, void *arg)
 {
 	Check	   *check = arg;
 	const WalredoTag *tag = &link->tag;
+	MemoryContext context;
 	MemoryContext old_context;
-	Oid			relid;
 
 	if (tag->kind != WALREDO_TAG_REL ||
 		(OidIsValid(tag->dbOid) && tag->dbOid != MyDatabaseId))
 		return;
-
-	/* The relation may have another file now, or be gone. */
-	relid = RelidByRelfilenumber(tag->spcOid, tag->relNumber);
-	if (!OidIsValid(relid) ||
-		(!check->is_whole && !list_member_oid(check->relids, relid)))
-		return;
-	old_context = MemoryContextSwitchTo(check->step);
-	record_damage(check, relid, forkNames[tag->forknum],
-				  (BlockNumber) tag->number, "WAL",
-				  damage_names[link->page_lsn < link->expected_lsn ?
-							   WALREDO_DAMAGE_LOST_WRITE : WALREDO_DAMAGE_LSN],
-				  link->lsn, link->page_lsn, link->detail);
+	context = AllocSetContextCreate(CurrentMemoryContext, "walredo link",
+									ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+	record_link_in_context(check, link);
 	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
+	release_snapshots();
 }
 
 /* Checks the images in WAL since an LSN, or in all WAL. */
@@ -621,10 +833,7 @@ check_images(Check *check, XLogRecPtr since)
 
 	walredo_links_check(directory, since, WALREDO_END_OF_WAL, NULL, 0,
 						record_link, check, &result);
-	walredo_cost_of_wal(result.end_lsn -
-						Min(result.first_lsn, result.end_lsn));
 	commit_step(check);
-	walredo_cost_delay_point();
 }
 
 /* ----------------------------------------
@@ -672,13 +881,85 @@ end_seen(bool keep, void *arg)
 		((SeenBlock *) arg)->has_result = false;
 }
 
+/* The argument of find_tag(). */
+typedef struct TagAttempt
+{
+	Oid			relid;
+	const char *fork;
+	int64		blkno;
+	WalredoTag	tag;
+} TagAttempt;
+
+static void
+find_tag(void *arg)
+{
+	TagAttempt *work = arg;
+
+	walredo_tag_of_relation(work->relid, work->fork, work->blkno, &work->tag);
+}
+
+/*
+ * Takes note of blocks that walredo_repair() has repaired since they were seen
+ * to be damaged.  Where WAL has the damage, too, nothing else tells.  A repair
+ * of such a block is one to what it was before, as walredo_repair() refuses any
+ * other.
+ */
+static void
+record_repairs(Check *check)
+{
+	StatementArgs args = {0};
+	SPITupleTable *found;
+	uint64		nfound;
+
+	add_relations_arg(&args, check->relids, check->is_whole);
+	run_statement(psprintf("SELECT relation::oid, fork, blkno,"
+						   " CASE found_in WHEN 'WAL' THEN lsn ELSE seen_lsn END, ctid"
+						   " FROM %s WHERE repaired_at IS NULL AND blkno IS NOT NULL"
+						   " AND ($1 IS NULL OR relation::oid = ANY ($1))",
+						   check->damage), &args);
+	found = SPI_tuptable;
+	nfound = SPI_processed;
+	for (uint64 i = 0; i < nfound; i++)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(check->row);
+		TagAttempt	work = {0};
+		Datum		values[5];
+		bool		isnull[5];
+		TimestampTz repaired_at;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int j = 0; j < lengthof(values); j++)
+			values[j] = SPI_getbinval(found->vals[i], found->tupdesc, j + 1,
+									  &isnull[j]);
+		work.relid = DatumGetObjectId(values[0]);
+		work.fork = TextDatumGetCString(values[1]);
+		work.blkno = DatumGetInt64(values[2]);
+		if (!isnull[3] && walredo_attempt(find_tag, &work) == NULL &&
+			(repaired_at = repaired_since(check, &work.tag,
+										  DatumGetLSN(values[3]))) != 0)
+		{
+			StatementArgs update = {0};
+
+			add_time_arg(&update, repaired_at);
+			add_arg(&update, TIDOID, values[4], false);
+			run_statement(psprintf("UPDATE %s SET repaired_at = $1 WHERE ctid = $2 AND repaired_at IS NULL",
+								   check->damage), &update);
+		}
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(check->row);
+	}
+	SPI_freetuptable(found);
+	commit_step(check);
+}
+
 /*
  * Takes note of what has become of a block that is not damaged any more, as far
  * as can be seen.
  *
  * If the server has logged an image of the page since it was seen to be
  * damaged, the page agrees with WAL because the damage is in WAL, too; unless
- * it had been repaired before, which cannot be told.
+ * it had been repaired before, in another way than by walredo_repair(), which
+ * cannot be told.
  */
 static void
 record_sound(Check *check, const SeenBlock *block)
@@ -714,6 +995,15 @@ check_verifiable(void *arg)
 	walredo_check_verifiable(*(Oid *) arg);
 }
 
+/* Does an error of check_verifiable() say that a relation is damaged? */
+static bool
+is_about_damage(const ErrorData *error)
+{
+	return error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
+		error->sqlerrcode != ERRCODE_WRONG_OBJECT_TYPE &&
+		error->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED;
+}
+
 /*
  * Is there still such a relation?  If it cannot be opened because of damage, it
  * is.
@@ -723,10 +1013,7 @@ is_there(Oid relid)
 {
 	ErrorData  *error = walredo_attempt(check_verifiable, &relid);
 
-	return error == NULL ||
-		(error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
-		 error->sqlerrcode != ERRCODE_WRONG_OBJECT_TYPE &&
-		 error->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED);
+	return error == NULL || is_about_damage(error);
 }
 
 /* Verifies a block that was damaged. */
@@ -757,7 +1044,8 @@ look_again(Check *check, SeenBlock *block)
 
 /*
  * Looks again at blocks of the relations that were damaged, and that this check
- * has not found damaged.  If there are many, at some of them, by chance.
+ * has not found damaged.  If there are many, and this is no full check, at some
+ * of them, by chance.
  */
 static void
 look_at_damage(Check *check)
@@ -768,15 +1056,16 @@ look_at_damage(Check *check)
 
 	add_relations_arg(&args, check->relids, check->is_whole);
 	add_time_arg(&args, check->begun_at);
-	add_arg(&args, INT4OID, Int32GetDatum(MAX_SEEN_AGAIN), false);
+	add_arg(&args, INT4OID, Int32GetDatum(MAX_SEEN_AGAIN), check->is_full);
 	run_statement(psprintf("SELECT relation::oid, fork, blkno, seen_lsn, found_in = 'disk' FROM %s"
 						   " WHERE found_in IN ('server', 'disk') AND repaired_at IS NULL AND last_seen < $2"
 						   " AND ($1 IS NULL OR relation::oid = ANY ($1))"
 						   " ORDER BY pg_catalog.random() LIMIT $3",
 						   check->damage), &args);
 	nblocks = SPI_processed;
-	blocks = MemoryContextAllocZero(check->step,
-									Max(nblocks, 1) * sizeof(SeenBlock));
+	blocks = MemoryContextAllocExtended(check->step,
+										Max(nblocks, 1) * sizeof(SeenBlock),
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (uint64 i = 0; i < nblocks; i++)
 	{
 		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
@@ -829,11 +1118,66 @@ begin_full_check(Check *check)
 }
 
 /*
+ * Takes from a list the relations that have to be verified in full, because WAL
+ * since they were checked has been removed, and adds them to *full.  Returns
+ * those that are left.
+ *
+ * If the whole database is checked, this begins a full check, if none is to be
+ * finished: what is not done with when it is interrupted is left to the next
+ * one.
+ */
+static List *
+give_up_changed(Check *check, List *relids, List **full)
+{
+	LookAttempt work = {.directory = check->directory,
+	.lsn = WALREDO_START_OF_WAL};
+	CheckedRelation database = check->database;
+	List	   *left = NIL;
+	ListCell   *lc;
+
+	/* If WAL cannot be read, verification is going to say so. */
+	if (walredo_attempt(find_wal, &work) != NULL)
+		work.lsn = PG_UINT64_MAX;
+	foreach(lc, relids)
+	{
+		if (known_since(check, lfirst_oid(lc)) >= work.lsn)
+			left = lappend_oid(left, lfirst_oid(lc));
+		else
+			*full = list_append_unique_oid(*full, lfirst_oid(lc));
+	}
+	if (check->is_whole)
+	{
+		check->is_full = true;
+		if (database.since < work.lsn)
+			database.since = InvalidXLogRecPtr;
+		if (database.full_begun_at == 0)
+			database.full_begun_at = check->begun_at;
+		save_database(check, &database);
+	}
+	commit_step(check);
+	return left;
+}
+
+/* Says if a check of what WAL has changed has told little. */
+static void
+warn_of_missing_images(Check *check)
+{
+	if (check->num_unverifiable == 0 ||
+		(fullPageWrites && check->had_images))
+		return;
+	ereport(WARNING,
+			(errmsg("full_page_writes is off, or was off at the last checkpoint"),
+			 errdetail("Of %llu blocks that WAL has changed since the last check, %llu could not be verified, as WAL has no images of them.",
+					   (unsigned long long) check->num_verified,
+					   (unsigned long long) check->num_unverifiable),
+			 errhint("A check with full => true rebuilds blocks from a backup, too, if walredo.backup_directory has one.")));
+}
+
+/*
  * Checks the images in WAL since relations were checked before, or in all WAL
  * if this is a full check, and verifies what WAL has changed of them since.
  * Those for which that is not possible, because WAL has been removed, are added
- * to
- * *full.
+ * to *full.
  */
 static void
 check_changed(Check *check, List *relids, List **full)
@@ -844,24 +1188,24 @@ check_changed(Check *check, List *relids, List **full)
 
 	foreach(lc, relids)
 		since = Min(since, known_since(check, lfirst_oid(lc)));
-	if (relids == NIL)
-	{
-		check_images(check, WALREDO_START_OF_WAL);
-		return;
-	}
-	if (!has_wal_since(check, since))
+	if (relids != NIL && !has_wal_since(check, since))
 	{
 		ereport(NOTICE,
 				(errmsg("WAL since the last check is not available"),
 				 errdetail("All blocks are verified, instead of those that WAL from %X/%X on has changed.",
 						   LSN_FORMAT_ARGS(since))));
-		*full = list_concat_unique_oid(*full, relids);
-		check_images(check, WALREDO_START_OF_WAL);
-		return;
+		relids = give_up_changed(check, relids, full);
+		since = PG_UINT64_MAX;
+		foreach(lc, relids)
+			since = Min(since, known_since(check, lfirst_oid(lc)));
 	}
-	check_images(check, check->is_full ? WALREDO_START_OF_WAL : since);
+	check_images(check, relids == NIL || *full != NIL || check->is_full ?
+				 WALREDO_START_OF_WAL : since);
+	if (relids == NIL)
+		return;
 	old_context = MemoryContextSwitchTo(check->step);
 	verify_relations(check, relids, since);
+	warn_of_missing_images(check);
 	if (!check->is_whole)
 		save_checked(check, relids, check->redo_lsn, false);
 	else if (check->database.since != InvalidXLogRecPtr)
@@ -916,6 +1260,17 @@ finish_check(Check *check)
 						(uint64) GetCurrentTimestamp());
 }
 
+/* Was full_page_writes on at the last checkpoint? */
+static bool
+had_images_at_checkpoint(void)
+{
+	ControlFileData *control = walredo_read_control_file();
+	bool		result = control->checkPointCopy.fullPageWrites;
+
+	pfree(control);
+	return result;
+}
+
 static void
 run_check(Check *check)
 {
@@ -927,11 +1282,13 @@ run_check(Check *check)
 	check->begun_at = GetCurrentTimestamp();
 	check->redo_lsn = walredo_last_redo_lsn();
 	check->begin_lsn = GetXLogInsertRecPtr();
+	check->had_images = had_images_at_checkpoint();
 	load_known(check);
 	if (check->is_whole)
 		check->relids = walredo_all_relations();
 	begin_full_check(check);
 	commit_step(check);
+	record_repairs(check);
 
 	foreach(lc, check->relids)
 	{
@@ -948,6 +1305,19 @@ run_check(Check *check)
 	look_at_damage(check);
 	MemoryContextSwitchTo(old_context);
 	finish_check(check);
+}
+
+/*
+ * ERROR unless a relation is one that can be verified.  If it cannot be opened
+ * because of damage, it is, and verification says so.
+ */
+static void
+check_may_check(Oid relid)
+{
+	ErrorData  *error = walredo_attempt(check_verifiable, &relid);
+
+	if (error != NULL && !is_about_damage(error))
+		ReThrowError(error);
 }
 
 /* ERROR unless a check can be run here, and now. */
@@ -1010,12 +1380,15 @@ walredo_check(PG_FUNCTION_ARGS)
 	if (!check->is_whole)
 		check->relids = walredo_getarg_relations(fcinfo, 0);
 	foreach(lc, check->relids)
-		walredo_check_verifiable(lfirst_oid(lc));
+		check_may_check(lfirst_oid(lc));
 	check->is_full = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	check->from_disk = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	check->directory = walredo_getarg_cstring(fcinfo, 3);
 	check->step = AllocSetContextCreate(CurrentMemoryContext, "walredo check",
 										ALLOCSET_DEFAULT_SIZES);
+	check->row = AllocSetContextCreate(CurrentMemoryContext,
+									   "walredo damaged block",
+									   ALLOCSET_DEFAULT_SIZES);
 	schema = get_namespace_name(get_func_namespace(procid));
 	check->damage = quote_qualified_identifier(schema, "walredo_damage");
 	check->checked = quote_qualified_identifier(schema, "_walredo_checked");

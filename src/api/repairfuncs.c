@@ -20,6 +20,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
+#include "page/attempt.h"
 #include "repair/kept.h"
 #include "repair/repair.h"
 #include "utils/acl.h"
@@ -108,15 +109,7 @@ walredo_repair(PG_FUNCTION_ARGS)
 	request.relid = PG_GETARG_OID(0);
 	request.forknum = forkname_to_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (!PG_ARGISNULL(2))
-	{
-		int64		blkno = PG_GETARG_INT64(2);
-
-		if (blkno < 0 || blkno > MaxBlockNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid block number")));
-		request.blkno = (BlockNumber) blkno;
-	}
+		request.blkno = walredo_check_block_number(PG_GETARG_INT64(2));
 	request.dry_run = PG_GETARG_BOOL(3);
 	request.directory = walredo_getarg_cstring(fcinfo, 4);
 	if (!PG_ARGISNULL(5))
@@ -183,10 +176,54 @@ walredo_undo_repair(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(walredo_repair_undo(id));
 }
 
+/* The argument of read_kept(). */
+typedef struct KeptAttempt
+{
+	int64		id;
+	WalredoKept *kept;			/* NULL: it is gone */
+} KeptAttempt;
+
+static void
+read_kept(void *arg)
+{
+	KeptAttempt *work = arg;
+
+	work->kept = walredo_kept_read(work->id);
+}
+
+/* Puts a repair into the columns of a row. */
+static void
+fill_repair(const WalredoKept *kept, Datum *values, bool *nulls)
+{
+	values[1] = TimestampTzGetDatum(kept->started_at);
+	nulls[2] = !kept->is_done;
+	values[2] = TimestampTzGetDatum(kept->finished_at);
+	values[3] = CStringGetTextDatum(kept->role);
+	values[4] = CStringGetTextDatum(kept->database);
+	nulls[5] = (kept->relation == NULL);
+	if (kept->relation != NULL)
+		values[5] = CStringGetTextDatum(kept->relation);
+	values[6] = PointerGetDatum(&kept->tag);
+	values[7] = CStringGetTextDatum(kept->source);
+	nulls[8] = XLogRecPtrIsInvalid(kept->page_lsn);
+	values[8] = LSNGetDatum(kept->page_lsn);
+	nulls[9] = XLogRecPtrIsInvalid(kept->rebuilt_lsn);
+	values[9] = LSNGetDatum(kept->rebuilt_lsn);
+	nulls[10] = XLogRecPtrIsInvalid(kept->image_lsn);
+	values[10] = LSNGetDatum(kept->image_lsn);
+	nulls[11] = (kept->undo_of == 0);
+	values[11] = Int64GetDatum(kept->undo_of);
+	nulls[12] = (kept->old_contents == NULL);
+	values[12] = PointerGetDatum(kept->old_contents);
+	nulls[13] = (kept->new_contents == NULL);
+	values[13] = PointerGetDatum(kept->new_contents);
+}
+
 /*
  * walredo_get_repairs()
  *
- * Returns one row per repair that is kept.
+ * Returns one row per repair that is kept.  Of one whose file is broken, only
+ * the ID is known.
  */
 Datum
 walredo_get_repairs(PG_FUNCTION_ARGS)
@@ -204,39 +241,27 @@ walredo_get_repairs(PG_FUNCTION_ARGS)
 	foreach(lc, ids)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(row_context);
-		WalredoKept *kept = walredo_kept_read(*(int64 *) lfirst(lc));
+		KeptAttempt work = {*(int64 *) lfirst(lc), NULL};
+		ErrorData  *error = walredo_attempt(read_kept, &work);
 		Datum		values[14];
 		bool		nulls[14] = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		if (kept == NULL)
+		if (error == NULL && work.kept == NULL)
 		{
 			MemoryContextSwitchTo(old_context);
 			continue;
 		}
-		values[0] = Int64GetDatum(kept->id);
-		values[1] = TimestampTzGetDatum(kept->started_at);
-		nulls[2] = !kept->is_done;
-		values[2] = TimestampTzGetDatum(kept->finished_at);
-		values[3] = CStringGetTextDatum(kept->role);
-		values[4] = CStringGetTextDatum(kept->database);
-		nulls[5] = (kept->relation == NULL);
-		if (kept->relation != NULL)
-			values[5] = CStringGetTextDatum(kept->relation);
-		values[6] = PointerGetDatum(&kept->tag);
-		values[7] = CStringGetTextDatum(kept->source);
-		nulls[8] = XLogRecPtrIsInvalid(kept->page_lsn);
-		values[8] = LSNGetDatum(kept->page_lsn);
-		nulls[9] = XLogRecPtrIsInvalid(kept->rebuilt_lsn);
-		values[9] = LSNGetDatum(kept->rebuilt_lsn);
-		nulls[10] = XLogRecPtrIsInvalid(kept->image_lsn);
-		values[10] = LSNGetDatum(kept->image_lsn);
-		nulls[11] = (kept->undo_of == 0);
-		values[11] = Int64GetDatum(kept->undo_of);
-		nulls[12] = (kept->old_contents == NULL);
-		values[12] = PointerGetDatum(kept->old_contents);
-		nulls[13] = (kept->new_contents == NULL);
-		values[13] = PointerGetDatum(kept->new_contents);
+		if (error != NULL)
+		{
+			error->elevel = WARNING;
+			ThrowErrorData(error);
+			memset(nulls, true, sizeof(nulls));
+			nulls[0] = false;
+		}
+		else
+			fill_repair(work.kept, values, nulls);
+		values[0] = Int64GetDatum(work.id);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 		MemoryContextSwitchTo(old_context);

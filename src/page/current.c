@@ -149,7 +149,7 @@ bool
 walredo_copy_live_and_disk(Relation rel, ForkNumber forknum,
 						   BlockNumber blkno, BufferAccessStrategy strategy,
 						   char *page, PGIOAlignedBlock *disk,
-						   bool *bad_checksum)
+						   bool *bad_checksum, bool *is_disk_error)
 {
 	int64		num_hits = pgBufferUsage.shared_blks_hit;
 	Buffer		buffer = ReadBufferExtended(rel, forknum, blkno, RBM_NORMAL,
@@ -157,12 +157,15 @@ walredo_copy_live_and_disk(Relation rel, ForkNumber forknum,
 	bool		has_disk = false;
 	bool		is_right = false;
 
+	*is_disk_error = false;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if (pgBufferUsage.shared_blks_hit != num_hits)
 	{
 		for (int i = 0; i < 2 && !is_right && !is_dirty(buffer); i++)
 		{
+			*is_disk_error = true;
 			smgrread(RelationGetSmgr(rel), forknum, blkno, disk->data);
+			*is_disk_error = false;
 			is_right = has_checksum(disk->data, blkno);
 			has_disk = is_right || !is_dirty(buffer);
 		}

@@ -51,6 +51,7 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/cost_delay.h"
 #include "page/links.h"
 #include "page/scan.h"
 #include "record/image.h"
@@ -80,6 +81,9 @@
 
 /* The smallest hash table of pages, a power of two. */
 #define MIN_TABLE_SIZE		1024
+
+/* After how many bytes of WAL a check may sleep, as vacuum_cost_delay says. */
+#define COST_INTERVAL		(1024 * 1024)
 
 /* ----------------------------------------
  * Which record stamps which block
@@ -1277,6 +1281,8 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 {
 	WalredoLinksResult *result = check->result;
 	bool		is_first = result->num_passes == 0;
+	XLogRecPtr	counted_lsn;
+	XLogRecPtr	record_lsn;
 
 	reset_tables(check);
 	check->hints_logged = check->hints_used = false;
@@ -1284,6 +1290,7 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 	walredo_reader_allow_restart(check->reader);
 	if (is_first)
 		result->first_lsn = walredo_reader_first_lsn(check->reader);
+	counted_lsn = walredo_reader_first_lsn(check->reader);
 
 	for (;;)
 	{
@@ -1299,11 +1306,19 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 							LSN_FORMAT_ARGS(first_lsn)),
 					 errdetail("The first image of each page after the gap was not checked.")));
 			reset_tables(check);
+			counted_lsn = first_lsn;
 		}
 		if (!found)
 			break;
+		record_lsn = walredo_reader_end_lsn(check->reader);
 		look_at_record(check, walredo_reader_record(check->reader),
-					   walredo_reader_end_lsn(check->reader));
+					   record_lsn);
+		if (record_lsn - counted_lsn >= COST_INTERVAL)
+		{
+			walredo_cost_of_wal(record_lsn - counted_lsn);
+			walredo_cost_delay_point();
+			counted_lsn = record_lsn;
+		}
 	}
 
 	if (is_first)

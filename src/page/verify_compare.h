@@ -111,10 +111,10 @@ typedef struct WalredoBlockCheck
 	bytea	   *buffered;
 
 	/*
-	 * Is the page in shared buffers clean, and its checksum wrong in the
-	 * file?
+	 * If the page in shared buffers is clean, and the one in the file cannot
+	 * be read, or has a wrong checksum: sentences that say so, else NULL.
 	 */
-	bool		bad_checksum;
+	const char *disk_damage;
 
 	/*
 	 * The LSN as of which the block is rebuilt when WAL is read on, in states

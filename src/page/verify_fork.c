@@ -227,6 +227,7 @@ typedef struct ReadAttempt
 	PGIOAlignedBlock *disk;		/* for the page in the file, or NULL */
 	bool		has_disk;		/* it has been read */
 	bool		bad_checksum;	/* ... and its checksum is wrong */
+	bool		is_disk_error;	/* an error is about the page in the file */
 } ReadAttempt;
 
 static void
@@ -240,7 +241,8 @@ copy_live_page(void *arg)
 									   work->check->fork->tag.forknum,
 									   work->blkno, work->check->strategy,
 									   work->page, work->disk,
-									   &work->bad_checksum);
+									   &work->bad_checksum,
+									   &work->is_disk_error);
 	else
 		walredo_copy_live_page(work->check->rel, work->check->fork->tag.forknum,
 							   work->blkno, work->check->strategy, work->page);
@@ -278,9 +280,19 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 	ReadAttempt work = {check, block->result.blkno, page};
 	ErrorData  *error;
 
+	block->disk_damage = NULL;
 	if (check->wal->from_disk)
 		work.disk = &disk;
 	error = walredo_verify_attempt(check->progress, copy_live_page, &work);
+	if (error != NULL && work.is_disk_error)
+	{
+		/* The server need not read the file, as it has the page. */
+		block->disk_damage =
+			psprintf("The page in the file cannot be read: %s. The one in shared buffers is not dirty.",
+					 error->message);
+		work.disk = NULL;
+		error = walredo_verify_attempt(check->progress, copy_live_page, &work);
+	}
 	if (error != NULL)
 	{
 		/* An internal error may have another reason than the page. */
@@ -292,7 +304,8 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 		return false;
 	}
 	block->result.page_lsn = PageGetLSN((Page) page);
-	block->bad_checksum = work.bad_checksum;
+	if (work.bad_checksum)
+		block->disk_damage = "The page in the file has a wrong checksum. The one in shared buffers is not dirty.";
 	if (work.has_disk && memcmp(page, disk.data, BLCKSZ) != 0)
 		keep_disk_page(check, block, page, disk.data);
 	return true;
@@ -969,10 +982,11 @@ compare_disk(ForkCheck *check)
 		XLogRecPtr	disk_lsn;
 		XLogRecPtr	buffer_lsn;
 
-		if (block->bad_checksum && block->state == WALREDO_BLOCK_HAS_RESULT &&
+		if (block->disk_damage != NULL &&
+			block->state == WALREDO_BLOCK_HAS_RESULT &&
 			block->result.status != WALREDO_VERIFY_MISMATCH)
 			walredo_block_set_damage(block, WALREDO_DAMAGE_DISK,
-									 "The page in the file has a wrong checksum. The one in shared buffers is not dirty.");
+									 block->disk_damage);
 		if (block->disk == NULL || block->state != WALREDO_BLOCK_HAS_RESULT ||
 			block->result.status == WALREDO_VERIFY_MISMATCH)
 			continue;

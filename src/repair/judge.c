@@ -46,12 +46,35 @@
 #include "repair/judge.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/wait_event.h"
 #include "wal/reader.h"
+
+/* The longest wait for a lock that others have to wait behind. */
+#define MAX_LOCK_WAIT_MS	900
 
 /* How often a block is looked at, and the time in between. */
 #define MAX_LOOKS			20
 #define LOOK_DELAY_MS		20
+
+void
+walredo_repair_lock(Oid relid, LOCKMODE lockmode)
+{
+	int			save_lock_timeout = LockTimeout;
+
+	PG_TRY();
+	{
+		if (lockmode >= ExclusiveLock &&
+			(LockTimeout == 0 || LockTimeout > MAX_LOCK_WAIT_MS))
+			LockTimeout = MAX_LOCK_WAIT_MS;
+		LockRelationOid(relid, lockmode);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = save_lock_timeout;
+	}
+	PG_END_TRY();
+}
 
 Relation
 walredo_repair_open(const WalredoRepairFork *fork, LOCKMODE lockmode)
@@ -59,7 +82,7 @@ walredo_repair_open(const WalredoRepairFork *fork, LOCKMODE lockmode)
 	RelFileLocator locator = walredo_tag_locator(&fork->verified.tag);
 	Relation	rel;
 
-	LockRelationOid(fork->verified.relid, lockmode);
+	walredo_repair_lock(fork->verified.relid, lockmode);
 	rel = try_relation_open(fork->verified.relid, NoLock);
 	if (rel != NULL && RelFileLocatorEquals(RelationGetLocator(rel), locator))
 		return rel;

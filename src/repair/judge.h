@@ -87,8 +87,15 @@ extern bool walredo_judgement_is_old(const WalredoRepairFork *fork,
 extern void walredo_rebuild_fork(WalredoRepairFork *fork);
 
 /*
- * Locks and opens the fork's relation.  Returns NULL, without a lock, if it was
- * dropped, or has another file.
+ * Locks a relation.  If the lock keeps others from using the relation, or from
+ * changing it, they have to wait while we wait for it.  So this does not wait
+ * for long then: ERROR 55P03.
+ */
+extern void walredo_repair_lock(Oid relid, LOCKMODE lockmode);
+
+/*
+ * Locks the fork's relation as walredo_repair_lock() does, and opens it.
+ * Returns NULL, without a lock, if it was dropped, or has another file.
  */
 extern Relation walredo_repair_open(const WalredoRepairFork *fork,
 									LOCKMODE lockmode);

@@ -19,6 +19,11 @@
  * that files with temporary names that are there when it has been locked are
  * what is left of processes that have died, and are removed.
  *
+ * The file "last_id" has the ID that was given last, so that an ID is not used
+ * again after its file has been removed.  Whoever noted the ID would find
+ * another repair by it.  If it is not there, or broken, an ID is one more than
+ * the highest one in the directory.
+ *
  * Portions Copyright (c) 2026, walredo developers
  *
  * IDENTIFICATION
@@ -52,6 +57,10 @@
 
 /* What follows the ID in the name of a file that is being written. */
 #define TEMPORARY_SUFFIX	".tmp"
+
+/* The file with the last ID, as a decimal number. */
+#define LAST_ID_PATH		WALREDO_KEPT_DIRECTORY "/last_id"
+#define LAST_ID_DIGITS		18
 
 /*
  * The most bytes that a file may have: those of two segment files of an SLRU,
@@ -285,6 +294,65 @@ write_file(const char *path, int flags, const void *data, Size size,
 				 errmsg("could not close file \"%s\": %m", path)));
 }
 
+/*
+ * Reads a file of at most MAX_KEPT_SIZE bytes and a note; palloc'd.  Returns
+ * NULL if it is not there.
+ */
+static char *
+read_file(const char *path, Size *size)
+{
+	const Size	max_size = MAX_KEPT_SIZE + sizeof(KeptNote);
+	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	struct stat st;
+	char	   *data;
+	ssize_t		nread;
+
+	if (fd < 0 && errno == ENOENT)
+		return NULL;
+	if (fd < 0 || fstat(fd, &st) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	*size = Min((Size) st.st_size, max_size);
+	data = palloc(Max(*size, 1));
+	nread = pg_pread(fd, data, *size, 0);
+	if (nread < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", path)));
+	*size = nread;
+	CloseTransientFile(fd);
+	return data;
+}
+
+/* Returns the ID that was given last, or 0 if that is not known. */
+static int64
+read_last_id(void)
+{
+	Size		size;
+	char	   *data = read_file(LAST_ID_PATH, &size);
+	char		digits[LAST_ID_DIGITS + 1];
+
+	if (data == NULL || size < LAST_ID_DIGITS)
+		return 0;
+	strlcpy(digits, data, sizeof(digits));
+	return strspn(digits, "0123456789") == LAST_ID_DIGITS ?
+		strtoll(digits, NULL, 10) : 0;
+}
+
+/*
+ * Takes note of an ID, flushed to disk.  Who adds a file afterwards flushes the
+ * directory.
+ */
+static void
+write_last_id(int64 id)
+{
+	char	   *data = psprintf("%0*lld\n", LAST_ID_DIGITS, (long long) id);
+
+	write_file(LAST_ID_PATH, O_CREAT, data, strlen(data), 0);
+	pfree(data);
+}
+
 static void
 append_contents(StringInfo buf, const bytea *contents, uint32 *size)
 {
@@ -346,7 +414,7 @@ walredo_kept_add(const WalredoKept *kept)
 {
 	int			lock = lock_directory();
 	List	   *ids = list_directory(true);
-	int64		id = 1;
+	int64		id = read_last_id() + 1;
 	StringInfoData buf;
 	char	   *path;
 	char	   *temporary;
@@ -357,6 +425,7 @@ walredo_kept_add(const WalredoKept *kept)
 	path = kept_path(id);
 	temporary = psprintf("%s%s", path, TEMPORARY_SUFFIX);
 	serialize(&buf, kept, id);
+	write_last_id(id);
 	write_file(temporary, O_CREAT | O_EXCL, buf.data, buf.len, 0);
 	durable_rename(temporary, path, ERROR);
 	CloseTransientFile(lock);
@@ -402,37 +471,6 @@ walredo_kept_forget(int64 id)
  * Reading
  * ----------------------------------------
  */
-
-/*
- * Reads a file of at most MAX_KEPT_SIZE bytes and a note; palloc'd.  Returns
- * NULL if it is not there.
- */
-static char *
-read_file(const char *path, Size *size)
-{
-	const Size	max_size = MAX_KEPT_SIZE + sizeof(KeptNote);
-	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
-	struct stat st;
-	char	   *data;
-	ssize_t		nread;
-
-	if (fd < 0 && errno == ENOENT)
-		return NULL;
-	if (fd < 0 || fstat(fd, &st) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
-	*size = Min((Size) st.st_size, max_size);
-	data = palloc(Max(*size, 1));
-	nread = pg_pread(fd, data, *size, 0);
-	if (nread < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read file \"%s\": %m", path)));
-	*size = nread;
-	CloseTransientFile(fd);
-	return data;
-}
 
 /* Contents of a file, of which *data is what is left; moves it on. */
 static bytea *
@@ -529,7 +567,7 @@ walredo_kept_read(int64 id)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("file \"%s\" of a repair is broken", path),
 				 errdetail("Its length, its checksum or a field in it is wrong."),
-				 errhint("Move the file out of the directory to see the other repairs.")));
+				 errhint("Move the file out of the directory.")));
 	pfree(data);
 	pfree(path);
 	return kept;

@@ -34,7 +34,8 @@
 /* One repair. */
 typedef struct WalredoKept
 {
-	int64		id;				/* from 1 on, in the order of repairs */
+	int64		id;				/* from 1 on, in the order of repairs; there
+								 * may be gaps */
 	TimestampTz started_at;
 	const char *role;			/* the names of who did it, where */
 	const char *database;

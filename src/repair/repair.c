@@ -46,7 +46,6 @@
 #include "repair/undo.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/proc.h"
 #include "storage/smgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -54,9 +53,6 @@
 
 /* How often a block is judged again because it has changed meanwhile. */
 #define MAX_ATTEMPTS		10
-
-/* The longest wait for a lock that others have to wait behind. */
-#define MAX_LOCK_WAIT_MS	900
 
 /* If more blocks than this are damaged, all are rebuilt together. */
 #define MAX_SINGLE_BLOCKS	16
@@ -237,25 +233,12 @@ replace_block(Repair *repair, BlockNumber blkno,
 
 /*
  * Keeps others from changing the relation until the repair has ended, and lets
- * them close files that were removed.  Who wants to change it has to wait while
- * we wait for the lock, so we do not wait for long: ERROR 55P03.
+ * them close files that were removed.
  */
 static void
 lock_against_changes(Repair *repair)
 {
-	int			save_lock_timeout = LockTimeout;
-
-	PG_TRY();
-	{
-		if (LockTimeout == 0 || LockTimeout > MAX_LOCK_WAIT_MS)
-			LockTimeout = MAX_LOCK_WAIT_MS;
-		LockRelationOid(repair->fork.verified.relid, ExclusiveLock);
-	}
-	PG_FINALLY();
-	{
-		LockTimeout = save_lock_timeout;
-	}
-	PG_END_TRY();
+	walredo_repair_lock(repair->fork.verified.relid, ExclusiveLock);
 	repair->is_locked = true;
 	walredo_wait_for_all();
 }

@@ -131,6 +131,22 @@ walredo_undo_relation(int64 id)
 								LocatorRelNumber(locator));
 }
 
+/*
+ * Is the page that was found the one that a repair has made?  A page of zeroes
+ * gets no LSN when it is logged.
+ */
+static bool
+is_as_repaired(const WalredoKept *kept, const WalredoFoundBlock *found)
+{
+	const char *image = VARDATA(kept->new_contents);
+
+	if (found->condition != WALREDO_BLOCK_IS_READABLE)
+		return false;
+	if (PageIsNew((Page) image))
+		return memcmp(found->page.data, image, BLCKSZ) == 0;
+	return PageGetLSN((Page) found->page.data) == kept->image_lsn;
+}
+
 int64
 walredo_repair_undo(int64 id)
 {
@@ -150,15 +166,15 @@ walredo_repair_undo(int64 id)
 
 	if (rel != NULL)
 		walredo_look_at_block(rel, forknum, blkno, found);
-	if (rel == NULL || found->condition != WALREDO_BLOCK_IS_READABLE ||
-		PageGetLSN((Page) found->page.data) != kept->image_lsn)
+	if (rel == NULL || !is_as_repaired(kept, found))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot undo repair %lld", (long long) id),
 				 errdetail("The page has been changed since.")));
 	undo_id = walredo_keep_page(&fork, blkno,
 								psprintf("repair %lld", (long long) id),
-								kept->image_lsn, kept->page_lsn, found,
+								PageGetLSN((Page) found->page.data),
+								kept->page_lsn, found,
 								kept->was_readable ?
 								VARDATA(kept->old_contents) : NULL, id);
 	PG_TRY();
@@ -168,7 +184,8 @@ walredo_repair_undo(int64 id)
 			/* The image continues what WAL has: see replace_block(). */
 			memcpy(old.data, VARDATA(kept->old_contents), BLCKSZ);
 			if (!PageIsNew((Page) old.data))
-				PageSetLSN((Page) old.data, kept->image_lsn);
+				PageSetLSN((Page) old.data,
+						   PageGetLSN((Page) found->page.data));
 			outcome = walredo_install_page(rel, forknum, blkno, found,
 										   old.data, &image_lsn);
 		}

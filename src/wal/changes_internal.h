@@ -22,6 +22,7 @@
 #include "catalog/storage_xlog.h"
 #include "record/xlogrecord.h"
 #include "wal/changes.h"
+#include "wal/xact_end.h"
 
 /* A position in the main data of a record. */
 typedef struct Cursor
@@ -111,22 +112,6 @@ struct WalredoChanges
 	Size		size;
 };
 
-/* The contents of a commit or abort record.  The arrays are not aligned. */
-typedef struct XactEnd
-{
-	bool		is_commit;
-	bool		was_prepared;
-	TimestampTz xact_time;		/* when it ended */
-	TimestampTz timestamp;		/* the same, but for a replicated transaction
-								 * when it ended where it came from */
-	int			nsubxacts;
-	const char *subxacts;		/* TransactionIds */
-	int			nrelations;
-	const char *relations;		/* RelFileLocators */
-	bool		has_prepared_xid;
-	TransactionId prepared_xid; /* 0 if there is none */
-} XactEnd;
-
 /*
  * Raises ERROR XX001 because the record is invalid.  fmt and the arguments are
  * those of errdetail().
@@ -178,10 +163,6 @@ extern uint8 walredo_changes_find_forks(WalredoChanges *changes,
 extern bool walredo_changes_xact_end(WalredoChanges *changes, XactEnd *end);
 extern bool walredo_changes_truncation(WalredoChanges *changes,
 									   xl_smgr_truncate *xlrec);
-
-/* The first of these, for a record that has only been read. */
-extern bool walredo_record_xact_end(const XLogRecord *record,
-									XLogRecPtr end_lsn, XactEnd *end);
 
 /*
  * Can a heap record clear bits of the visibility map?  True if
