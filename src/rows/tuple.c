@@ -226,6 +226,13 @@ walredo_heap_tuple(const char *page, OffsetNumber offnum, Size *size,
 	return tuple;
 }
 
+static bool
+is_compression_method(uint32 method)
+{
+	return method == TOAST_PGLZ_COMPRESSION_ID ||
+		method == TOAST_LZ4_COMPRESSION_ID;
+}
+
 /*
  * Is a pointer to a value that is stored out of line one that can be?
  */
@@ -233,8 +240,10 @@ static bool
 check_toast_pointer(const char *value, const char **problem)
 {
 	struct varatt_external pointer;
+	uint32		method;
 
 	VARATT_EXTERNAL_GET_POINTER(pointer, value);
+	method = VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer);
 	if (pointer.va_rawsize < VARHDRSZ || !AllocSizeIsValid(pointer.va_rawsize))
 	{
 		*problem = psprintf("The value is stored out of line, and has the impossible size %d.",
@@ -250,11 +259,10 @@ check_toast_pointer(const char *value, const char **problem)
 		return false;
 	}
 	if (VARATT_EXTERNAL_IS_COMPRESSED(pointer) &&
-		VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer) != TOAST_PGLZ_COMPRESSION_ID &&
-		VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer) != TOAST_LZ4_COMPRESSION_ID)
+		!is_compression_method(method))
 	{
 		*problem = psprintf("The value is stored out of line, with the unknown compression method %u.",
-							(unsigned) VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer));
+							method);
 		return false;
 	}
 	if (!OidIsValid(pointer.va_valueid) || !OidIsValid(pointer.va_toastrelid))
@@ -330,17 +338,19 @@ check_varlena(const char *value, Size left, bool is_aligned, Size *length,
 
 	if (VARATT_IS_4B_C(&header))
 	{
-		if (!AllocSizeIsValid(VARDATA_COMPRESSED_GET_EXTSIZE(&header) + VARHDRSZ))
+		uint32		raw_size = VARDATA_COMPRESSED_GET_EXTSIZE(&header);
+		uint32		method = VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header);
+
+		if (!AllocSizeIsValid((Size) raw_size + VARHDRSZ))
 		{
 			*problem = psprintf("The value is compressed, and has the impossible size %u.",
-								(unsigned) VARDATA_COMPRESSED_GET_EXTSIZE(&header));
+								raw_size);
 			return false;
 		}
-		if (VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header) != TOAST_PGLZ_COMPRESSION_ID &&
-			VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header) != TOAST_LZ4_COMPRESSION_ID)
+		if (!is_compression_method(method))
 		{
 			*problem = psprintf("The value is compressed with the unknown method %u.",
-								(unsigned) VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header));
+								method);
 			return false;
 		}
 	}
