@@ -253,6 +253,18 @@ cmp_ok(
 			AND stxddependencies IS NOT NULL}),
 	'>', 0, '... and there are extended statistics');
 
+# Items of JSON paths that newer versions have.
+my @paths = ('$.a');
+push @paths, '$.a.bigint().boolean().date().decimal().decimal(3).decimal(3, 1)'
+  . '.integer().number().string().time().time(2).time_tz(1).timestamp(3).timestamp_tz()'
+  if $version >= 17;
+push @paths, '$.a.replace("x", "y").split_part(",", 2).lower().upper().initcap()'
+  . '.ltrim().rtrim("a").btrim("b")'
+  if $version >= 19;
+is(query("SELECT string_agg(rows_problem(path::jsonpath), '; ') FROM (VALUES "
+	  . join(', ', map { "('$_')" } @paths) . ') p (path)'),
+	'', 'no item of a JSON path is refused');
+
 #
 # Broken values
 #

@@ -516,13 +516,14 @@ rows_mutate(PG_FUNCTION_ARGS)
 	return return_counts(fcinfo, passed, rounds - passed);
 }
 
-/* Changes a page: its header, line pointers, headers of tuples, or any bytes. */
+/* Changes a page: its header, line pointers, headers of tuples, or values. */
 static void
 change_page(char *page)
 {
 	PageHeader	header = (PageHeader) page;
 	int			max_offnum = PageGetMaxOffsetNumber(page);
-	ItemId		line_pointer = PageGetItemId(page, 1 + random_below(max_offnum));
+	OffsetNumber offnum = 1 + random_below(max_offnum);
+	ItemId		line_pointer = PageGetItemId(page, offnum);
 	char	   *tuple = PageGetItem(page, line_pointer);
 
 	switch (random_below(16))
@@ -591,7 +592,9 @@ try_tuple(TupleDesc tupdesc, TestType *types, const char *page,
 			continue;
 		if (types[i].typlen == -1)
 		{
-			struct varlena *value = (struct varlena *) DatumGetPointer(values[i]);
+			struct varlena *value;
+
+			value = (struct varlena *) DatumGetPointer(values[i]);
 
 			if (VARATT_IS_EXTERNAL(value))
 			{
