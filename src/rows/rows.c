@@ -567,15 +567,16 @@ check_files_existed(WalredoRows *rows)
 	foreach(lc, rows->tables)
 	{
 		RowsTable  *table = lfirst(lc);
+		const WalredoHeapFile *file = &rows->files[table->file];
 
-		if (rows->files[table->file].created_lsn == InvalidXLogRecPtr)
+		if (file->created_lsn == InvalidXLogRecPtr)
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("relation \"%s\" had another file at %X/%X",
 						table->name, LSN_FORMAT_ARGS(rows->lsn)),
 				 errdetail("The file of now was created, or copied, at %X/%X, and the catalogs do not tell which one it was before.",
-						   LSN_FORMAT_ARGS(rows->files[table->file].created_lsn)),
+						   LSN_FORMAT_ARGS(file->created_lsn)),
 				 errhint("Specify the address of the file of then, which walredo_files() shows.")));
 	}
 }
