@@ -8,7 +8,17 @@
 # MUTATIONS is the number of changed pages that walredo_rows_at() reads, 400 if it
 # is not set.  As many changes are tried with the values of each column.
 #
-# Seen to fail: TODO
+# Seen to fail: the types with one left out of the table of types; sound values with
+# another number of bytes for a tuple's bits of NULLs, and with the last index of a
+# list of most common values refused; broken values and tuples without the checks
+# for the order of an object's keys, for depth, for digits, for a place in a JSON
+# path, for lexemes that share bytes, for the place of a left operand, for the
+# bounds of an array, for the place of a range, for an encoding, for the type of an
+# element or of a composite value, for a tuple that shares bytes with another one,
+# and for bytes after the last attribute; changed values, by a process that was
+# terminated, without the checks for the length of an attribute, for that of a
+# varlena, and for the end of an entry in JSON, and by an error without that for the
+# version of a composite type.
 
 use FindBin;
 use lib $FindBin::RealBin;

@@ -83,7 +83,7 @@ walredo_chunks_create(WalredoHeapFile *files, int nfiles,
 
 	store->parent = parent;
 	store->context = AllocSetContextCreate(parent, "walredo TOAST chunks",
-										 ALLOCSET_DEFAULT_SIZES);
+										   ALLOCSET_DEFAULT_SIZES);
 	store->files = files;
 	store->nfiles = nfiles;
 	store->directory = directory;
@@ -100,7 +100,7 @@ walredo_chunks_create(WalredoHeapFile *files, int nfiles,
 	ctl.entrysize = sizeof(Chunk);
 	ctl.hcxt = store->context;
 	store->chunks = hash_create("walredo TOAST chunks", 64, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return store;
 }
 
@@ -297,7 +297,7 @@ open_tables(WalredoChunks *store)
 	store->tables = palloc(store->nfiles * sizeof(WalredoToastAt *));
 	for (int i = 0; i < store->nfiles; i++)
 		store->tables[i] = walredo_toast_at_begin(heap, i,
-												store->files[i].relid);
+												  store->files[i].relid);
 	store->heap = heap;
 	MemoryContextSwitchTo(old_context);
 }

@@ -233,6 +233,7 @@ static bool
 check_toast_pointer(const char *value, const char **problem)
 {
 	struct varatt_external pointer;
+	uint32		method;
 
 	VARATT_EXTERNAL_GET_POINTER(pointer, value);
 	if (pointer.va_rawsize < VARHDRSZ || !AllocSizeIsValid(pointer.va_rawsize))
@@ -249,12 +250,13 @@ check_toast_pointer(const char *value, const char **problem)
 							(int) (pointer.va_rawsize - VARHDRSZ));
 		return false;
 	}
+	method = VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer);
 	if (VARATT_EXTERNAL_IS_COMPRESSED(pointer) &&
-		VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer) != TOAST_PGLZ_COMPRESSION_ID &&
-		VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer) != TOAST_LZ4_COMPRESSION_ID)
+		method != TOAST_PGLZ_COMPRESSION_ID &&
+		method != TOAST_LZ4_COMPRESSION_ID)
 	{
 		*problem = psprintf("The value is stored out of line, with the unknown compression method %u.",
-							(unsigned) VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer));
+							method);
 		return false;
 	}
 	if (!OidIsValid(pointer.va_valueid) || !OidIsValid(pointer.va_toastrelid))
@@ -330,17 +332,20 @@ check_varlena(const char *value, Size left, bool is_aligned, Size *length,
 
 	if (VARATT_IS_4B_C(&header))
 	{
-		if (!AllocSizeIsValid(VARDATA_COMPRESSED_GET_EXTSIZE(&header) + VARHDRSZ))
+		uint32		raw_size = VARDATA_COMPRESSED_GET_EXTSIZE(&header);
+		uint32		method = VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header);
+
+		if (!AllocSizeIsValid((Size) raw_size + VARHDRSZ))
 		{
 			*problem = psprintf("The value is compressed, and has the impossible size %u.",
-								(unsigned) VARDATA_COMPRESSED_GET_EXTSIZE(&header));
+								raw_size);
 			return false;
 		}
-		if (VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header) != TOAST_PGLZ_COMPRESSION_ID &&
-			VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header) != TOAST_LZ4_COMPRESSION_ID)
+		if (method != TOAST_PGLZ_COMPRESSION_ID &&
+			method != TOAST_LZ4_COMPRESSION_ID)
 		{
 			*problem = psprintf("The value is compressed with the unknown method %u.",
-								(unsigned) VARDATA_COMPRESSED_GET_COMPRESS_METHOD(&header));
+								method);
 			return false;
 		}
 	}

@@ -334,9 +334,10 @@ count_elements(const char *dimensions, int ndim, int64 *count)
 	*count = ndim > 0 ? 1 : 0;
 	for (int i = 0; i < ndim; i++)
 	{
-		int32		length = (int32) walredo_get_uint32(dimensions + i * sizeof(int32));
-		int32		lower = (int32) walredo_get_uint32(dimensions +
-													   (ndim + i) * sizeof(int32));
+		const char *at = dimensions + i * sizeof(int32);
+		int32		length = (int32) walredo_get_uint32(at);
+		int32		lower = (int32) walredo_get_uint32(at +
+													   ndim * sizeof(int32));
 
 		if (length < 0 || (int64) lower + length > PG_INT32_MAX)
 			return false;
@@ -860,17 +861,17 @@ check_mcv_list(WalredoValueChecker *checker, const char *data, Size size,
 
 	for (int i = 0; i < ndims; i++)
 	{
-		WalredoValueChecker *type = find_other(checker,
-											   walredo_get_uint32(types + i * sizeof(Oid)),
-											   problem);
+		Oid			typid = walredo_get_uint32(types + i * sizeof(Oid));
+		WalredoValueChecker *type = find_other(checker, typid, problem);
+		const unsigned char *typbyval = (const unsigned char *) &info[i] +
+			offsetof(DimensionInfo, typbyval);
 
 		if (type == NULL)
 			return false;
 		if (info[i].nvalues < 0 || info[i].nbytes < 0 ||
 			info[i].nbytes > size - offset ||
 			info[i].typlen != type->layout.typlen ||
-			((const unsigned char *) &info[i])[offsetof(DimensionInfo, typbyval)] !=
-			type->layout.typbyval)
+			*typbyval != type->layout.typbyval)
 		{
 			*problem = psprintf("Dimension %d of a list of most common values does not fit its type or the list.",
 								i + 1);

@@ -225,7 +225,8 @@ check_bits(const char *data, Size size, const char **problem)
 		return false;
 	}
 	padding = (int) (bytes * BITS_PER_BYTE - length);
-	if (padding > 0 && (data[size - 1] & (BITMASK >> (BITS_PER_BYTE - padding))) != 0)
+	if (padding > 0 &&
+		(data[size - 1] & (BITMASK >> (BITS_PER_BYTE - padding))) != 0)
 	{
 		*problem = psprintf("A bit string of %d bits has others after them.",
 							length);
