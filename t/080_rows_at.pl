@@ -1,5 +1,5 @@
-# Rows as of an LSN, case by case: what walredo_rows_at() returns is what a session
-# has read there, and what it cannot return, or may not, it says.
+# Rows as of an LSN, case by case: what walredo_rows_at() returns is what a
+# session has read there, and what it cannot return, or may not, it says.
 #
 # Each case is tested with checkpoints at different places, so that pages as of
 # the LSN are the server's own, are rebuilt, or are those of later images.
@@ -876,7 +876,8 @@ query('VACUUM (TRUNCATE off) pruned_2');
 is(scalar(split(/\n/, $rows)) . $messages,
 	18, 'rows that nobody could see were pruned');
 
-# The first image has rows as frozen whose transaction has committed after the LSN.
+# The first image has rows as frozen whose transaction has committed after the
+# LSN.
 query(<<'SQL');
 CREATE TABLE frozen (i int);
 INSERT INTO frozen VALUES (1);

@@ -3,10 +3,10 @@
 #
 # Several sessions change some thirty tables, with values of all types, in
 # transactions that are open for long, prepared, taken back in part, or aborted,
-# while tables are vacuumed, rewritten, dropped, made again, and get other columns
-# and partitions; see WalredoRows.  At some moments, the rows of all relations,
-# and of catalogs, are noted.  Later, walredo_rows_at() has to return the same,
-# whatever has happened since:
+# while tables are vacuumed, rewritten, dropped, made again, and get other
+# columns and partitions; see WalredoRows.  At some moments, the rows of all
+# relations, and of catalogs, are noted.  Later, walredo_rows_at() has to return
+# the same, whatever has happened since:
 #
 # - rows of a table that still has its columns, under its present name, also if
 #   it has another file, or has been moved, by now;
@@ -15,20 +15,21 @@
 # - rows of a partitioned table out of the partitions that it had.
 #
 # Rows can be missing only where a warning says so, and only with a reason: the
-# file is gone, or a transaction was open that was older than the last checkpoint.
+# file is gone, or a transaction was open that was older than the last
+# checkpoint.
 #
 # ROWS_MOMENTS is how many moments there are, 6 if it is not set, and ROWS_STEPS
 # how many steps the sessions take between two of them, 100 if it is not set.
-# Half of the moments are on a server without checksums, half on one with, or all
-# of them on one of the two if ROWS_CHECKSUMS is 0 or 1.  ROWS_SEED chooses the
-# steps.  A long run, which takes an hour or so:
+# Half of the moments are on a server without checksums, half on one with, or
+# all of them on one of the two if ROWS_CHECKSUMS is 0 or 1.  ROWS_SEED chooses
+# the steps.  A long run, which takes an hour or so:
 #
 #	ROWS_MOMENTS=300 ROWS_STEPS=120 ROWS_SEED=7 scripts/test t/084_rows_workload.pl
 #
 # Seen to fail, with some seeds, on code that took a file that a transaction in
-# progress had made for the relation's, that did not use the image in a record of
-# the visibility map, and that warned of rows of catalogs that were changed in
-# place.
+# progress had made for the relation's, that did not use the image in a record
+# of the visibility map, and that warned of rows of catalogs that were changed
+# in place.
 
 use Digest::MD5 qw(md5_hex);
 use File::Copy  qw(move);
@@ -64,7 +65,8 @@ my %catalogs = (
 my $json = JSON::PP->new;
 my $temp = PostgreSQL::Test::Utils::tempdir();
 
-# Since version 18, initdb makes servers with checksums unless it is told not to.
+# Since version 18, initdb makes servers with checksums unless it is told not
+# to.
 my $major = PostgreSQL::Test::Cluster->new('version')->pg_version->major;
 my @no_checksums = $major >= 18 ? '--no-data-checksums' : ();
 
@@ -74,7 +76,8 @@ my ($node, $observer, $workload, $directory);
 # What the results were, by kinds.
 my %count;
 
-# Runs SQL in the session that observes.  Returns what it printed, and its messages.
+# Runs SQL in the session that observes.  Returns what it printed, and its
+# messages.
 sub observe
 {
 	my $sql = shift;
@@ -89,8 +92,8 @@ sub observe
 # Notes
 #
 
-# All relations with rows, as they are now, by OID.  For each: its name, kind, the
-# file's tag, and the columns that it has or had, in order.
+# All relations with rows, as they are now, by OID.  For each: its name, kind,
+# the file's tag, and the columns that it has or had, in order.
 sub relations
 {
 	my ($output, $messages) = observe(<<'SQL');
@@ -116,7 +119,8 @@ SQL
 	return $json->decode($output);
 }
 
-# Moves a file to where files are kept by their contents.  Returns its name there.
+# Moves a file to where files are kept by their contents.  Returns its name
+# there.
 sub keep
 {
 	my $file = shift;
@@ -309,8 +313,8 @@ SQL
 	return { %$relation, name => 'twins.twin' };
 }
 
-# Checks the rows of a relation out of what is now $now, which has columns of the
-# same types.
+# Checks the rows of a relation out of what is now $now, which has columns of
+# the same types.
 sub check_rows
 {
 	my ($moment, $relation, $now, $arguments, $is_gone) = @_;
@@ -379,8 +383,8 @@ sub check_rows
 	return $problem;
 }
 
-# A function that says whether a row may be missing according to the warnings of a
-# call, which name tables, blocks and rows.
+# A function that says whether a row may be missing according to the warnings of
+# a call, which name tables, blocks and rows.
 sub may_lack
 {
 	my ($moment, $messages) = @_;

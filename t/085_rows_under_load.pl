@@ -1,20 +1,23 @@
-# Rows as of LSNs while other sessions change them: money that is transferred from
-# row to row is neither lost nor made, at any LSN, as each transaction has either
-# committed or not.
+# Rows as of LSNs while other sessions change them: money that is transferred
+# from row to row is neither lost nor made, at any LSN, as each transaction has
+# either committed or not.
 #
-# Several clients transfer amounts between rows, in both ways that a row can go on,
-# and take some of it back, while the table is vacuumed, frozen and rewritten, and
-# checkpoints come and go.  At the same time, the rows as of LSNs that no
-# transaction has chosen are added up: of just now, of a moment ago, and of the
-# start.
+# Several clients transfer amounts between rows, in both ways that a row can go
+# on, and take some of it back, while the table is vacuumed, frozen and
+# rewritten, and checkpoints come and go.  At the same time, the rows as of LSNs
+# that no transaction has chosen are added up: of just now, of a moment ago, and
+# of the start.
 #
-# Rows may be missing only with a warning that says so.  A few of the transactions
-# last longer than a checkpoint, so there are some.
+# Rows may be missing only with a warning that says so.  A few of the
+# transactions last longer than a checkpoint, so there are some.
 #
-# LOAD_SECONDS is how long it takes, 8 if it is not set; LOAD_SEED chooses the LSNs.
+# LOAD_SECONDS is how long it takes, 8 if it is not set; LOAD_SEED chooses the
+# LSNs.
 #
-# Seen to fail when a transaction had committed at the LSN if its commit record
-# began before it, and when WAL that was added while a page was read was not read.
+# Seen to fail when the server was asked about transactions that had not ended
+# in the WAL that was read, and were taken for committed as they had ended
+# since; when aborted transactions had committed; and, by the number of
+# warnings, when WAL was not read that was added after it.
 
 use IPC::Run;
 use Time::HiRes qw(time);
@@ -159,11 +162,8 @@ while (time() < $end)
 $_->finish foreach @clients;
 is(join('', @wrong), '', 'the sum is the same at all LSNs');
 cmp_ok($count{calls}, '>=', 5, 'it was added up often');
-cmp_ok(
-	$count{warned} // 0,
-	'<',
-	$count{calls} / 2,
-	'it was exact most of the time');
+cmp_ok($count{warned} // 0,
+	'<=', 2 + $count{calls} / 12, 'it was exact most of the time');
 note(join ', ', map { "$_: $count{$_}" } sort keys %count);
 is( $node->safe_psql('postgres', 'SELECT count(*), sum(amount) FROM account'),
 	$expected,

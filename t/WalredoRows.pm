@@ -1,7 +1,7 @@
 package WalredoRows;
 
-# Tables of all sorts, and several sessions that change them at random, for tests
-# of what rows there were.
+# Tables of all sorts, and several sessions that change them at random, for
+# tests of what rows there were.
 #
 # A single process takes all steps, one after another, and waits for the end of
 # each.  So between two steps, whatever the sessions have under way, each
@@ -282,8 +282,8 @@ my %tables = (
 	by_range => 'parent',
 	by_hash => 'parent');
 
-# Partitions that come and go, with their parents and bounds, and what their rows
-# have to satisfy.
+# Partitions that come and go, with their parents and bounds, and what their
+# rows have to satisfy.
 my %partitions = (
 	by_range_1 => [ 'by_range', 'FROM (0) TO (300)', 'id >= 0 AND id < 300' ],
 	by_range_2 =>
@@ -554,8 +554,8 @@ sub has_old
 	  @{ $self->{prepared} };
 }
 
-# The columns of a table as a session sees them: lists of name, type, and whether
-# it is generated.
+# The columns of a table as a session sees them: lists of name, type, and
+# whether it is generated.
 sub _columns
 {
 	my ($self, $session, $table) = @_;
