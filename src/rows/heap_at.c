@@ -111,6 +111,13 @@ typedef struct FileState
 	PGAlignedBlock *rebuilt;	/* what was rebuilt last, or NULL */
 } FileState;
 
+/* The number of a file, by which it is found. */
+typedef struct FileNumber
+{
+	RelFileLocator locator;		/* hash key */
+	int			number;
+} FileNumber;
+
 struct WalredoHeapAt
 {
 	MemoryContext context;
@@ -127,6 +134,7 @@ struct WalredoHeapAt
 	WalredoRebuild *later;		/* the first images after it */
 	FileState  *files;
 	int			nfiles;
+	HTAB	   *numbers;		/* of FileNumbers */
 	HTAB	   *blocks;			/* of BlockStates */
 	BufferAccessStrategy strategy;
 };
@@ -169,12 +177,13 @@ get_block(WalredoHeapAt *heap, int file, BlockNumber blkno, bool create)
 static int
 find_file(WalredoHeapAt *heap, const WalredoTag *tag)
 {
-	for (int i = 0; i < heap->nfiles; i++)
-	{
-		if (walredo_tag_same_fork(&heap->files[i].file->tag, tag))
-			return i;
-	}
-	return -1;
+	RelFileLocator locator = walredo_tag_locator(tag);
+	FileNumber *found;
+
+	if (tag->kind != WALREDO_TAG_REL || tag->forknum != MAIN_FORKNUM)
+		return -1;
+	found = hash_search(heap->numbers, &locator, HASH_FIND, NULL);
+	return found != NULL ? found->number : -1;
 }
 
 /* Takes note that blocks of a file end. */
@@ -548,9 +557,21 @@ walredo_heap_at_begin(WalredoHeapFile *files, int nfiles, XLogRecPtr lsn,
 			InvalidXLogRecPtr;
 		state->gone_from = state->ended_from = InvalidBlockNumber;
 	}
+	ctl.keysize = sizeof(RelFileLocator);
+	ctl.entrysize = sizeof(FileNumber);
+	ctl.hcxt = CurrentMemoryContext;
+	heap->numbers = hash_create("walredo files", Max(nfiles, 16), &ctl,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < nfiles; i++)
+	{
+		RelFileLocator locator = walredo_tag_locator(&files[i].tag);
+		FileNumber *entry;
+
+		entry = hash_search(heap->numbers, &locator, HASH_ENTER, NULL);
+		entry->number = i;
+	}
 	ctl.keysize = sizeof(BlockKey);
 	ctl.entrysize = sizeof(BlockState);
-	ctl.hcxt = CurrentMemoryContext;
 	heap->blocks = hash_create("walredo blocks", 1024, &ctl,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
