@@ -92,10 +92,18 @@ SQL
 my @cases = (
 	[ 'rows are changed and deleted', $table, '', $change ],
 	[ 'they are vacuumed, too', $table, '', "$change; VACUUM T" ],
-	[ 'all rows are deleted and vacuumed', $table, '', 'DELETE FROM T; VACUUM T' ],
-	[ 'the end of the file is cut off', $wide, '', 'DELETE FROM T WHERE i > 6; VACUUM T' ],
 	[
-		'pages are used again', $wide, '',
+		'all rows are deleted and vacuumed', $table,
+		'', 'DELETE FROM T; VACUUM T'
+	],
+	[
+		'the end of the file is cut off',
+		$wide, '', 'DELETE FROM T WHERE i > 6; VACUUM T'
+	],
+	[
+		'pages are used again',
+		$wide,
+		'',
 		"DELETE FROM T WHERE i > 6; VACUUM T; INSERT INTO T SELECT g, repeat('again', 300) FROM generate_series(1, 40) g"
 	],
 	[ 'rows are frozen', $table, '', "$change; VACUUM (FREEZE) T" ],
@@ -108,12 +116,15 @@ my @cases = (
 	],
 	[
 		'pages are marked as all-visible',
-		"$table; SELECT count(*) FROM T", 'VACUUM T', "$change; VACUUM T"
+		"$table; SELECT count(*) FROM T",
+		'VACUUM T',
+		"$change; VACUUM T"
 	],
 	[
 		'rows were frozen from the start',
 		"BEGIN; CREATE TABLE T (i int, t text); COPY T FROM PROGRAM 'seq 20 | sed \"s/.*/&\\tcopied/\"' (FREEZE); COMMIT",
-		'', $change
+		'',
+		$change
 	],
 	[
 		'an aborted transaction',
@@ -122,18 +133,21 @@ my @cases = (
 	],
 	[
 		'a transaction that aborts later',
-		$table, "BEGIN; $change; PREPARE TRANSACTION 'T'",
+		$table,
+		"BEGIN; $change; PREPARE TRANSACTION 'T'",
 		"ROLLBACK PREPARED 'T'; SELECT count(*) FROM T; UPDATE T SET t = t WHERE i = 1"
 	],
 	[
 		'a transaction that commits later',
-		$table, "BEGIN; $change; PREPARE TRANSACTION 'T'",
+		$table,
+		"BEGIN; $change; PREPARE TRANSACTION 'T'",
 		"COMMIT PREPARED 'T'; SELECT count(*) FROM T; INSERT INTO T VALUES (0, 'last')"
 	],
 	[
 		'a prepared transaction that has committed',
 		"$table; BEGIN; $change; PREPARE TRANSACTION 'T'; COMMIT PREPARED 'T'",
-		'', "DELETE FROM T WHERE i % 2 = 0; VACUUM T"
+		'',
+		"DELETE FROM T WHERE i % 2 = 0; VACUUM T"
 	],
 	[
 		'subtransactions', <<SQL,
@@ -166,7 +180,10 @@ SQL
 		'',
 		"UPDATE T SET t = t || 'c'; SELECT count(*) FROM T; UPDATE T SET t = t || 'd'; SELECT count(*) FROM T; UPDATE T SET t = 'e'; VACUUM T"
 	],
-	[ 'rows go to other pages', $wide, '', 'UPDATE T SET i = i + 100; VACUUM T' ],
+	[
+		'rows go to other pages',
+		$wide, '', 'UPDATE T SET i = i + 100; VACUUM T'
+	],
 	[
 		'rows are locked',
 		"$table; BEGIN; SELECT FROM T WHERE i < 9 FOR UPDATE; COMMIT",
@@ -210,55 +227,86 @@ SQL
 	[
 		'generated columns',
 		'CREATE TABLE T (i int, g int GENERATED ALWAYS AS (i * 2) STORED); INSERT INTO T SELECT generate_series(1, 9)',
-		'', 'UPDATE T SET i = i + 1; VACUUM T'
+		'',
+		'UPDATE T SET i = i + 1; VACUUM T'
 	],
 	[
-		'no columns', 'CREATE TABLE T (); INSERT INTO T DEFAULT VALUES; INSERT INTO T DEFAULT VALUES',
-		'', 'DELETE FROM T; VACUUM T', ''
+		'no columns',
+		'CREATE TABLE T (); INSERT INTO T DEFAULT VALUES; INSERT INTO T DEFAULT VALUES',
+		'',
+		'DELETE FROM T; VACUUM T',
+		''
 	],
 	[
-		'a column is added', $table, '',
-		'ALTER TABLE T ADD COLUMN c int DEFAULT 7; UPDATE T SET c = i', 'i, t'
+		'a column is added',
+		$table, '',
+		'ALTER TABLE T ADD COLUMN c int DEFAULT 7; UPDATE T SET c = i',
+		'i, t'
 	],
 	[
 		'a column is added by a transaction that commits later',
 		$table,
 		"BEGIN; ALTER TABLE T ADD COLUMN c int DEFAULT 7; INSERT INTO T VALUES (7, 'seven', 8); PREPARE TRANSACTION 'T'",
-		"COMMIT PREPARED 'T'; UPDATE T SET c = i", 'i, t'
+		"COMMIT PREPARED 'T'; UPDATE T SET c = i",
+		'i, t'
 	],
 	[
 		'a column had been added',
 		"$table; ALTER TABLE T ADD COLUMN c int DEFAULT 7; UPDATE T SET c = 8 WHERE i < 3",
-		'', $change
+		'',
+		$change
 	],
 	[
 		'a column had been added, and the table was rewritten',
 		"$table; ALTER TABLE T ADD COLUMN c text[] DEFAULT '{a,NULL}', ADD COLUMN d text DEFAULT repeat('long', 800); UPDATE T SET c = NULL WHERE i < 3",
-		'', 'VACUUM FULL T; DELETE FROM T'
+		'',
+		'VACUUM FULL T; DELETE FROM T'
 	],
-	[ 'a column is dropped', $table, '', "$change; ALTER TABLE T DROP COLUMN t; VACUUM FULL T", 'i' ],
+	[
+		'a column is dropped',
+		$table, '', "$change; ALTER TABLE T DROP COLUMN t; VACUUM FULL T",
+		'i'
+	],
 	[
 		'a column had been dropped',
 		"CREATE TABLE T (a text, i int, b numeric, t text); INSERT INTO T SELECT repeat('a', g), g, g / 3.0, 't' FROM generate_series(1, 9) g; ALTER TABLE T DROP COLUMN a, DROP COLUMN b; INSERT INTO T VALUES (50, 'after')",
-		'', 'DELETE FROM T; VACUUM T'
+		'',
+		'DELETE FROM T; VACUUM T'
 	],
 	[
 		'a column gets another name',
 		"CREATE TABLE T (i int, t text, o text); $fill",
-		'', "ALTER TABLE T RENAME o TO n; DELETE FROM T WHERE i < 9; VACUUM FULL T", 'i, t'
+		'',
+		"ALTER TABLE T RENAME o TO n; DELETE FROM T WHERE i < 9; VACUUM FULL T",
+		'i, t'
 	],
 	[
 		'a column gets another type that needs no rewrite',
-		"CREATE TABLE T (i int, t varchar(20)); $fill", '',
+		"CREATE TABLE T (i int, t varchar(20)); $fill",
+		'',
 		'ALTER TABLE T ALTER t TYPE text; DELETE FROM T WHERE i < 9'
 	],
 	[ 'TRUNCATE', $table, '', 'TRUNCATE T; INSERT INTO T VALUES (1)' ],
 	[ 'TRUNCATE, and the table stays empty', $table, '', 'TRUNCATE T' ],
 	[ 'VACUUM FULL', $table, '', "$change; VACUUM FULL T" ],
-	[ 'CLUSTER', "$table; CREATE INDEX T_i ON T (i)", '', "$change; CLUSTER T USING T_i" ],
-	[ 'SET TABLESPACE', $table, '', 'ALTER TABLE T SET TABLESPACE elsewhere; DELETE FROM T' ],
-	[ 'it has been elsewhere, too', "$table; ALTER TABLE T SET TABLESPACE elsewhere; DELETE FROM T WHERE i = 3", '', 'ALTER TABLE T SET TABLESPACE pg_default; DELETE FROM T' ],
-	[ 'another file, twice', $table, '', "VACUUM FULL T; $change; TRUNCATE T; $fill" ],
+	[
+		'CLUSTER', "$table; CREATE INDEX T_i ON T (i)",
+		'', "$change; CLUSTER T USING T_i"
+	],
+	[
+		'SET TABLESPACE',
+		$table, '', 'ALTER TABLE T SET TABLESPACE elsewhere; DELETE FROM T'
+	],
+	[
+		'it has been elsewhere, too',
+		"$table; ALTER TABLE T SET TABLESPACE elsewhere; DELETE FROM T WHERE i = 3",
+		'',
+		'ALTER TABLE T SET TABLESPACE pg_default; DELETE FROM T'
+	],
+	[
+		'another file, twice',
+		$table, '', "VACUUM FULL T; $change; TRUNCATE T; $fill"
+	],
 	[
 		'another file by a transaction that commits later',
 		$table,
@@ -271,8 +319,7 @@ SQL
 		"BEGIN; TRUNCATE T; INSERT INTO T VALUES (1, 'another'); PREPARE TRANSACTION 'T'",
 		"ROLLBACK PREPARED 'T'; DELETE FROM T WHERE i = 2"
 	],
-	(
-		map {
+	(   map {
 			my $kind = $_;
 			my $make = $toasted =~ s/STORAGE_KIND/$kind/r;
 
@@ -285,25 +332,39 @@ SQL
 				"COMMIT PREPARED 'T'; SELECT count(*) FROM T; INSERT INTO T VALUES (0)"
 			  ]
 		} qw(EXTENDED EXTERNAL MAIN)),
-	[ 'TOAST, VACUUM FULL', $toasted =~ s/STORAGE_KIND/EXTENDED/r, '', "$retoast; VACUUM FULL T" ],
-	[ 'TOAST, TRUNCATE', $toasted =~ s/STORAGE_KIND/EXTERNAL/r, '', 'TRUNCATE T' ],
+	[
+		'TOAST, VACUUM FULL',
+		$toasted =~ s/STORAGE_KIND/EXTENDED/r,
+		'',
+		"$retoast; VACUUM FULL T"
+	],
+	[
+		'TOAST, TRUNCATE',
+		$toasted =~ s/STORAGE_KIND/EXTERNAL/r,
+		'',
+		'TRUNCATE T'
+	],
 	[
 		'a materialized view',
 		"$table; CREATE MATERIALIZED VIEW T_v AS SELECT i, t FROM T WHERE i < 30; ALTER TABLE T RENAME TO T_t; ALTER MATERIALIZED VIEW T_v RENAME TO T",
-		'', "DELETE FROM T_t; REFRESH MATERIALIZED VIEW T"
+		'',
+		"DELETE FROM T_t; REFRESH MATERIALIZED VIEW T"
 	],
 	[
 		'a materialized view, CONCURRENTLY',
 		"CREATE TABLE T_t (i int, t text); INSERT INTO T_t SELECT g, 'v' FROM generate_series(1, 30) g; CREATE MATERIALIZED VIEW T AS TABLE T_t; CREATE UNIQUE INDEX ON T (i)",
-		'', "DELETE FROM T_t WHERE i < 9; REFRESH MATERIALIZED VIEW CONCURRENTLY T; VACUUM T"
+		'',
+		"DELETE FROM T_t WHERE i < 9; REFRESH MATERIALIZED VIEW CONCURRENTLY T; VACUUM T"
 	],
 	[
 		'a table with children',
 		"CREATE TABLE T (i int, t text); CREATE TABLE T_c (n int) INHERITS (T); INSERT INTO T_c VALUES (100, 'child', 3); $fill",
-		'', $change
+		'',
+		$change
 	],
 	[
-		'partitions', <<SQL,
+		'partitions',
+		<<SQL,
 CREATE TABLE T (i int, t text) PARTITION BY RANGE (i);
 CREATE TABLE T_1 PARTITION OF T FOR VALUES FROM (0) TO (20);
 CREATE TABLE T_2 (t text, x int, i int); ALTER TABLE T_2 DROP COLUMN x;
@@ -346,7 +407,8 @@ foreach my $case (@cases)
 	foreach my $place ('none', 'before', 'first', 'last')
 	{
 		my $relation = 't' . ++$number;
-		my $run = sub { query(shift =~ s/\bT(?=\b|_|\d)/$relation/gr) if $_[0] ne '' };
+		my $run =
+		  sub { query(shift =~ s/\bT(?=\b|_|\d)/$relation/gr) if $_[0] ne '' };
 		my $list = $columns // 't.*';
 		my $only = $name =~ /^partitions/ ? '' : 'ONLY';
 
@@ -363,7 +425,10 @@ foreach my $case (@cases)
 		  rows_of($list, "walredo_rows_at(NULL::$relation, '$lsn')");
 		ok($expected ne '' && $rows eq $expected && $messages eq '',
 			"$name; checkpoint: $place")
-		  or diag("expected:\n", substr($expected, 0, 1500), "\ngot:\n", substr($rows, 0, 1500), "\n$messages");
+		  or diag(
+			"expected:\n", substr($expected, 0, 1500),
+			"\ngot:\n", substr($rows, 0, 1500),
+			"\n$messages");
 	}
 }
 
@@ -424,6 +489,7 @@ CREATE TYPE invoice_part AS (id int, customer varchar);
 CREATE TYPE invoice_wrong AS (id int, customer int);
 CREATE TYPE invoice_other AS (id int, buyer text);
 SQL
+
 foreach my $type ('invoice_again', 'invoice_type')
 {
 	my ($rows, $messages) = rows_of($scans,
@@ -431,24 +497,36 @@ foreach my $type ('invoice_again', 'invoice_type')
 
 	is($rows . $messages, $invoices, "a dropped table, as rows of $type");
 }
-is_rows('t.*', "walredo_rows_at(NULL::invoice_part, '$before_drop', '$file')",
+is_rows(
+	't.*',
+	"walredo_rows_at(NULL::invoice_part, '$before_drop', '$file')",
 	'(1,"customer 1") (2,"customer 2") (3,"customer 3") (4,"customer 4") ',
 	'some of its columns');
-is_rows('t.*', "walredo_rows_at(NULL::invoice_part, '$before_drop', '$file' , \$\$\$pg_wal\$\$)",
+is_rows(
+	't.*',
+	"walredo_rows_at(NULL::invoice_part, '$before_drop', '$file' , \$\$\$pg_wal\$\$)",
 	'(1,"customer 1") (2,"customer 2") (3,"customer 3") (4,"customer 4") ',
 	'the same with a directory');
-fails("SELECT * FROM walredo_rows_at(NULL::invoice_wrong, '$before_drop', '$file')",
-	qr/ERROR:  42804: .*column "customer".*type/s, 'a column has another type');
-fails("SELECT * FROM walredo_rows_at(NULL::invoice_other, '$before_drop', '$file')",
-	qr/ERROR:  42703: .*"buyer"/s, 'there was no such column');
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::invoice_wrong, '$before_drop', '$file')",
+	qr/ERROR:  42804: .*column "customer".*type/s,
+	'a column has another type');
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::invoice_other, '$before_drop', '$file')",
+	qr/ERROR:  42703: .*"buyer"/s,
+	'there was no such column');
 
 # The same name for another table
 query("CREATE TABLE invoice (id int); INSERT INTO invoice VALUES (7)");
-fails("SELECT * FROM walredo_rows_at(NULL::invoice, '$before_drop')",
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::invoice, '$before_drop')",
 	qr/ERROR:  42P01: relation "invoice" did not exist at/,
 	'another table has the name now');
-is_rows('t.*', "walredo_rows_at(NULL::invoice, '$before_drop', '$file')",
-	'(1) (2) (3) (4) ', '... but its type fits');
+is_rows(
+	't.*',
+	"walredo_rows_at(NULL::invoice, '$before_drop', '$file')",
+	'(1) (2) (3) (4) ',
+	'... but its type fits');
 query('DROP TABLE invoice');
 
 # A column that has another type now
@@ -460,29 +538,41 @@ SQL
 my $before_type = current_lsn();
 my $retyped_file = query(q{SELECT walredo_tag('retyped', 'main', 0)});
 query('ALTER TABLE retyped ALTER i TYPE bigint');
-fails("SELECT * FROM walredo_rows_at(NULL::retyped, '$before_type')",
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::retyped, '$before_type')",
 	qr/ERROR:  42804: column "i" of relation "retyped" had another type.*DETAIL: .*integer.*bigint/s,
 	'a column has got another type by a rewrite');
-is_rows('t.*', "walredo_rows_at(NULL::retyped_then, '$before_type', '$retyped_file')",
-	'(1,one) (2,two) ', '... out of the file of then');
+is_rows(
+	't.*',
+	"walredo_rows_at(NULL::retyped_then, '$before_type', '$retyped_file')",
+	'(1,one) (2,two) ',
+	'... out of the file of then');
 
 #
 # Catalogs
 #
 
-is_rows('attnum, attname, format_type(atttypid, atttypmod), attisdropped',
+is_rows(
+	'attnum, attname, format_type(atttypid, atttypmod), attisdropped',
 	"(SELECT * FROM walredo_rows_at(NULL::pg_attribute, '$before_drop') WHERE attrelid = (SELECT oid FROM walredo_rows_at(NULL::pg_class, '$before_drop') WHERE relname = 'invoice') AND attnum > 0)",
 	'(1,id,integer,f) (2,customer,text,f) (3,items,text[],f) (4,........pg.dropped.4........,-,t) (5,scan,text,f) (6,paid,boolean,f) ',
 	'the columns of a dropped table');
-is_rows('relname', "(SELECT * FROM walredo_rows_at(NULL::pg_class, '$after_drop') WHERE relname = 'invoice')",
-	'', 'pg_class after that');
+is_rows(
+	'relname',
+	"(SELECT * FROM walredo_rows_at(NULL::pg_class, '$after_drop') WHERE relname = 'invoice')",
+	'',
+	'pg_class after that');
 query('ANALYZE invoice_again; CREATE ROLE regress_made');
 my $with_role = current_lsn();
 query('DROP ROLE regress_made');
-is_rows('rolname', "(SELECT * FROM walredo_rows_at(NULL::pg_authid, '$with_role') WHERE rolname ~ '^regress')",
-	'(regress_made) ', 'a shared catalog');
+is_rows(
+	'rolname',
+	"(SELECT * FROM walredo_rows_at(NULL::pg_authid, '$with_role') WHERE rolname ~ '^regress')",
+	'(regress_made) ',
+	'a shared catalog');
 query('VACUUM FULL pg_authid');
-fails("SELECT count(*) FROM walredo_rows_at(NULL::pg_authid, '$with_role')",
+fails(
+	"SELECT count(*) FROM walredo_rows_at(NULL::pg_authid, '$with_role')",
 	qr/ERROR:  0A000: relation "pg_authid" had another file at/,
 	'a catalog in the relation map that has another file');
 my $map_file = query(<<SQL);
@@ -490,7 +580,10 @@ SELECT tag FROM walredo_files('$with_role', pg_current_wal_insert_lsn())
 WHERE event = 'dropped' AND tag::text ~ '^rel 1664/0/1260 blk' LIMIT 1
 SQL
 like(
-	rows_in_line('rolname', "(SELECT * FROM walredo_rows_at(NULL::pg_authid, '$with_role', '$map_file') WHERE rolname ~ '^regress')"),
+	rows_in_line(
+		'rolname',
+		"(SELECT * FROM walredo_rows_at(NULL::pg_authid, '$with_role', '$map_file') WHERE rolname ~ '^regress')"
+	),
 	qr/^\(regress_made\) psql\S+ WARNING:  01000: could not find out which columns/,
 	'... out of its file');
 
@@ -506,64 +599,95 @@ SELECT end_lsn FROM walredo_wal_records('$edge_start', pg_current_wal_insert_lsn
 WHERE record_type = 'COMMIT' ORDER BY 1 DESC LIMIT 1
 SQL
 query('UPDATE edge SET i = 2');
-is_rows('t.*', "walredo_rows_at(NULL::edge, '$commit')", '(1) ',
-	'at the end of the commit record');
-is_rows('t.*', "walredo_rows_at(NULL::edge, '$commit'::pg_lsn - 1)", '',
-	'one byte before it');
+is_rows('t.*', "walredo_rows_at(NULL::edge, '$commit')",
+	'(1) ', 'at the end of the commit record');
+is_rows(
+	't.*', "walredo_rows_at(NULL::edge, '$commit'::pg_lsn - 1)",
+	'', 'one byte before it');
 
 # By time
-my $lsn_of_then = query('SELECT pg_sleep(0.01), walredo_lsn_at(clock_timestamp())') =~ s/.*\|//sr;
+my $lsn_of_then =
+  query('SELECT pg_sleep(0.01), walredo_lsn_at(clock_timestamp())') =~
+  s/.*\|//sr;
 my $time = query('SELECT clock_timestamp()');
 query('SELECT pg_sleep(0.01); DELETE FROM edge; DROP TABLE invoice_again');
-is_rows('t.*', "walredo_rows_at(NULL::edge, walredo_lsn_at('$time'))", '(2) ',
-	'by time');
+is_rows('t.*', "walredo_rows_at(NULL::edge, walredo_lsn_at('$time'))",
+	'(2) ', 'by time');
 
 # What the session itself has under way, and which snapshot it has, does not
 # matter.
 query("INSERT INTO edge VALUES (5), (6)");
 my $edge = current_lsn();
 query('DELETE FROM edge WHERE i = 5');
-query('BEGIN ISOLATION LEVEL REPEATABLE READ; DELETE FROM edge; INSERT INTO edge VALUES (9)');
-is_rows('t.*', "walredo_rows_at(NULL::edge, '$edge')", '(5) (6) ',
-	'the own transaction has changed the table');
-is_rows('t.*', "walredo_rows_at(NULL::edge, pg_current_wal_insert_lsn())", '(6) ',
-	'... and has not committed');
+query(
+	'BEGIN ISOLATION LEVEL REPEATABLE READ; DELETE FROM edge; INSERT INTO edge VALUES (9)'
+);
+is_rows('t.*', "walredo_rows_at(NULL::edge, '$edge')",
+	'(5) (6) ', 'the own transaction has changed the table');
+is_rows('t.*', "walredo_rows_at(NULL::edge, pg_current_wal_insert_lsn())",
+	'(6) ', '... and has not committed');
 query('TRUNCATE edge; INSERT INTO edge VALUES (10)');
-is_rows('t.*', "walredo_rows_at(NULL::edge, '$edge')", '(5) (6) ',
+is_rows(
+	't.*',
+	"walredo_rows_at(NULL::edge, '$edge')",
+	'(5) (6) ',
 	'... and has given it another file');
-is_rows('t.*', "walredo_rows_at(NULL::edge, pg_current_wal_insert_lsn())", '(6) ',
-	'... which it has not at the LSN');
+is_rows('t.*', "walredo_rows_at(NULL::edge, pg_current_wal_insert_lsn())",
+	'(6) ', '... which it has not at the LSN');
 query('ROLLBACK');
 
 #
 # How it is called
 #
 
-query('CREATE TABLE many AS SELECT g AS i, repeat($$x$$, 100) AS t FROM generate_series(1, 5000) g');
+query(
+	'CREATE TABLE many AS SELECT g AS i, repeat($$x$$, 100) AS t FROM generate_series(1, 5000) g'
+);
 my $many = current_lsn();
 query('DELETE FROM many WHERE i % 2 = 0; VACUUM many');
-is(query("SELECT count(*), sum(i) FROM walredo_rows_at(NULL::many, '$many')"),
-	'5000|12502500', 'rows in FROM');
-is( query("SELECT count(*), sum((r).i) FROM (SELECT walredo_rows_at(NULL::many, '$many') AS r) s"),
-	'5000|12502500', 'rows in the target list');
-is( query("SELECT count(*) FROM walredo_rows_at(NULL::many, '$many') a JOIN walredo_rows_at(NULL::many, pg_current_wal_insert_lsn()) b USING (i)"),
-	2500, 'a join of two times');
-is( query("SELECT l, (SELECT count(*) FROM walredo_rows_at(NULL::many, l) WHERE i < 11) FROM (VALUES (1, '$many'::pg_lsn), (2, pg_current_wal_insert_lsn())) v (n, l) ORDER BY n") =~ s/^.*\|//mgr,
-	"10\n5", 'an LSN of each row');
+is( query(
+		"SELECT count(*), sum(i) FROM walredo_rows_at(NULL::many, '$many')"),
+	'5000|12502500',
+	'rows in FROM');
+is( query(
+		"SELECT count(*), sum((r).i) FROM (SELECT walredo_rows_at(NULL::many, '$many') AS r) s"
+	),
+	'5000|12502500',
+	'rows in the target list');
+is( query(
+		"SELECT count(*) FROM walredo_rows_at(NULL::many, '$many') a JOIN walredo_rows_at(NULL::many, pg_current_wal_insert_lsn()) b USING (i)"
+	),
+	2500,
+	'a join of two times');
+is( query(
+		"SELECT l, (SELECT count(*) FROM walredo_rows_at(NULL::many, l) WHERE i < 11) FROM (VALUES (1, '$many'::pg_lsn), (2, pg_current_wal_insert_lsn())) v (n, l) ORDER BY n"
+	) =~ s/^.*\|//mgr,
+	"10\n5",
+	'an LSN of each row');
 is(query("SELECT count(*) FROM walredo_rows_at(NULL::many, NULL)"),
 	0, 'no rows if the LSN is NULL');
-is( query("SELECT count(*) FROM walredo_rows_at((SELECT m FROM many m LIMIT 1), '$many')"),
-	5000, 'the value of the first argument does not matter');
-is( query("BEGIN; DECLARE c CURSOR FOR SELECT i FROM walredo_rows_at(NULL::many, '$many'); FETCH 2 FROM c; MOVE 1000 IN c; FETCH 1 FROM c; CLOSE c; COMMIT"),
-	"1\n2\n1003", 'rows of a cursor');
+is( query(
+		"SELECT count(*) FROM walredo_rows_at((SELECT m FROM many m LIMIT 1), '$many')"
+	),
+	5000,
+	'the value of the first argument does not matter');
+is( query(
+		"BEGIN; DECLARE c CURSOR FOR SELECT i FROM walredo_rows_at(NULL::many, '$many'); FETCH 2 FROM c; MOVE 1000 IN c; FETCH 1 FROM c; CLOSE c; COMMIT"
+	),
+	"1\n2\n1003",
+	'rows of a cursor');
 is(query("SELECT i FROM walredo_rows_at(NULL::many, '$many') LIMIT 1"),
 	1, 'a query that ends early');
-is( query("PREPARE p (pg_lsn) AS SELECT count(*) FROM walredo_rows_at(NULL::many, \$1); "
+is( query(
+		"PREPARE p (pg_lsn) AS SELECT count(*) FROM walredo_rows_at(NULL::many, \$1); "
 		  . join('', map { "EXECUTE p('$many'); " } 1 .. 7)),
 	join("\n", (5000) x 7),
 	'a prepared statement');
-is( query("WITH back AS (INSERT INTO many SELECT * FROM walredo_rows_at(NULL::many, '$many') WHERE i = 2 RETURNING *) SELECT i FROM back"),
-	2, 'a row is brought back');
+is( query(
+		"WITH back AS (INSERT INTO many SELECT * FROM walredo_rows_at(NULL::many, '$many') WHERE i = 2 RETURNING *) SELECT i FROM back"
+	),
+	2,
+	'a row is brought back');
 is(query("SELECT count(*) FROM many WHERE i = 2"), 1, '... and is there');
 
 #
@@ -582,30 +706,59 @@ CREATE FOREIGN TABLE "foreign" (t text) SERVER files OPTIONS (filename '/dev/nul
 SQL
 my $end = current_lsn();
 foreach my $refused (
-	[ "NULL::unlogged, '$end'", qr/0A000: relation "unlogged" is not logged/ ],
-	[ "NULL::temporary, '$end'", qr/0A000: relation "temporary" is not logged/ ],
-	[ "NULL::view, '$end'", qr/42809: "view" is not a table or materialized view/ ],
+	[
+		"NULL::unlogged, '$end'",
+		qr/0A000: relation "unlogged" is not logged/
+	],
+	[
+		"NULL::temporary, '$end'",
+		qr/0A000: relation "temporary" is not logged/
+	],
+	[
+		"NULL::view, '$end'",
+		qr/42809: "view" is not a table or materialized view/
+	],
 	[ "NULL::\"foreign\", '$end'", qr/42809: "foreign" is not a table/ ],
 	[ "NULL::int, '$end'", qr/ERROR:  \w{5}: .*row type/s ],
 	[ "NULL::text, '$end'", qr/ERROR:  \w{5}: .*row type/s ],
 	[ "ROW(1, 2), '$end'", qr/ERROR:  \w{5}: / ],
-	[ "NULL::pair, '$end'", qr/ERROR:  22023: type pair is not the row type of a table/ ],
-	[ "NULL::many, '$end', walredo_tag('many', 'vm', 0)", qr/ERROR:  22023: there are no rows in the file/ ],
-	[ "NULL::many, '$end', 'slru pg_xact/0000 blk 0'", qr/ERROR:  22023: there are no rows in the file/ ],
-	[ "NULL::many, 'FFFFFFFF/0'", qr/ERROR:  22023: LSN FFFFFFFF\/0 is after the end of WAL/ ],
-	[ "NULL::many, '0/1'", qr/ERROR:  58P01: WAL does not reach back to 0\/1/ ],
-	[ "NULL::many, '0/0'", qr/ERROR:  58P01: WAL does not reach back to 0\/0/ ],
+	[
+		"NULL::pair, '$end'",
+		qr/ERROR:  22023: type pair is not the row type of a table/
+	],
+	[
+		"NULL::many, '$end', walredo_tag('many', 'vm', 0)",
+		qr/ERROR:  22023: there are no rows in the file/
+	],
+	[
+		"NULL::many, '$end', 'slru pg_xact/0000 blk 0'",
+		qr/ERROR:  22023: there are no rows in the file/
+	],
+	[
+		"NULL::many, 'FFFFFFFF/0'",
+		qr/ERROR:  22023: LSN FFFFFFFF\/0 is after the end of WAL/
+	],
+	[
+		"NULL::many, '0/1'",
+		qr/ERROR:  58P01: WAL does not reach back to 0\/1/
+	],
+	[
+		"NULL::many, '0/0'",
+		qr/ERROR:  58P01: WAL does not reach back to 0\/0/
+	],
 	[ "NULL::many, '$end', NULL, '/nowhere'", qr/ERROR:  58P01: / ])
 {
 	my ($arguments, $pattern) = @$refused;
 
-	fails("SELECT * FROM walredo_rows_at($arguments)", $pattern,
-		"refused: $arguments");
-	fails("SELECT walredo_rows_at($arguments)", $pattern,
-		'... also in the target list');
+	fails("SELECT * FROM walredo_rows_at($arguments)",
+		$pattern, "refused: $arguments");
+	fails("SELECT walredo_rows_at($arguments)",
+		$pattern, '... also in the target list');
 }
 like(
-	rows_in_line('t.*', "walredo_rows_at(NULL::pair, '$end', 'rel 1663/5/99999 blk 0')"),
+	rows_in_line(
+		't.*',
+		"walredo_rows_at(NULL::pair, '$end', 'rel 1663/5/99999 blk 0')"),
 	qr/WARNING:.*(?:99999).*DETAIL:.*No relation had this file/s,
 	'a file that no relation had');
 
@@ -626,33 +779,56 @@ INSERT INTO parted VALUES (1);
 SQL
 my $secret = current_lsn();
 my $secret_file = query(q{SELECT walredo_tag('secret', 'main', 0)});
-foreach my $sql ("SELECT * FROM walredo_rows_at(NULL::secret, '$secret')",
+foreach my $sql (
+	"SELECT * FROM walredo_rows_at(NULL::secret, '$secret')",
 	"SELECT walredo_rows_at(NULL::secret, '$secret')")
 {
-	query('GRANT SELECT ON secret TO regress_reader; SET ROLE regress_reader');
-	fails($sql, qr/ERROR:  42501: permission denied for function walredo_rows_at/,
+	query(
+		'GRANT SELECT ON secret TO regress_reader; SET ROLE regress_reader');
+	fails(
+		$sql,
+		qr/ERROR:  42501: permission denied for function walredo_rows_at/,
 		"without pg_read_server_files: $sql");
-	query('RESET ROLE; REVOKE ALL ON secret FROM regress_files; SET ROLE regress_files');
-	fails($sql, qr/ERROR:  42501: permission denied for table secret/,
+	query(
+		'RESET ROLE; REVOKE ALL ON secret FROM regress_files; SET ROLE regress_files'
+	);
+	fails(
+		$sql,
+		qr/ERROR:  42501: permission denied for table secret/,
 		'without SELECT');
-	query('RESET ROLE; GRANT SELECT (i, t) ON secret TO regress_files; SET ROLE regress_files');
-	fails($sql, qr/ERROR:  42501: permission denied for table secret/,
+	query(
+		'RESET ROLE; GRANT SELECT (i, t) ON secret TO regress_files; SET ROLE regress_files'
+	);
+	fails(
+		$sql,
+		qr/ERROR:  42501: permission denied for table secret/,
 		'with SELECT of its columns only');
-	query('RESET ROLE; GRANT SELECT ON secret TO regress_files; SET ROLE regress_files');
-	is(scalar(split /\n/, query($sql)), 2, 'with SELECT: policies do not count');
+	query(
+		'RESET ROLE; GRANT SELECT ON secret TO regress_files; SET ROLE regress_files'
+	);
+	is(scalar(split /\n/, query($sql)),
+		2, 'with SELECT: policies do not count');
 	is(query('SELECT count(*) FROM secret'), 1, '... as they do in a query');
 	query('RESET ROLE');
 }
-query('CREATE TYPE secret_type AS (i int, t text); REVOKE ALL ON secret FROM regress_files; SET ROLE regress_files');
-fails("SELECT * FROM walredo_rows_at(NULL::secret_type, '$secret', '$secret_file')",
+query(
+	'CREATE TYPE secret_type AS (i int, t text); REVOKE ALL ON secret FROM regress_files; SET ROLE regress_files'
+);
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::secret_type, '$secret', '$secret_file')",
 	qr/ERROR:  42501: permission denied for table secret/,
 	'by the file, without SELECT');
-fails("SELECT * FROM walredo_rows_at(NULL::parted, '$secret')",
-	qr/ERROR:  42501: permission denied for table parted/, 'a partitioned table');
-query('RESET ROLE; GRANT SELECT ON parted TO regress_files; SET ROLE regress_files');
-is_rows('t.*', "walredo_rows_at(NULL::parted, '$secret')", '(1) ',
-	'SELECT on the partitioned table is enough');
-fails("SELECT * FROM walredo_rows_at(NULL::parted_1, '$secret')",
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::parted, '$secret')",
+	qr/ERROR:  42501: permission denied for table parted/,
+	'a partitioned table');
+query(
+	'RESET ROLE; GRANT SELECT ON parted TO regress_files; SET ROLE regress_files'
+);
+is_rows('t.*', "walredo_rows_at(NULL::parted, '$secret')",
+	'(1) ', 'SELECT on the partitioned table is enough');
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::parted_1, '$secret')",
 	qr/ERROR:  42501: permission denied for table parted_1/,
 	'... but not for a partition by its own name');
 query('RESET ROLE');
@@ -676,8 +852,10 @@ CHECKPOINT;
 SQL
 my $pruned = current_lsn();
 query("COMMIT PREPARED 'old'; VACUUM (TRUNCATE off) pruned");
-my ($rows, $messages) = rows_of('i', "walredo_rows_at(NULL::pruned, '$pruned')");
-is(scalar(split /\n/, $rows), 18, 'three rows were pruned before the first image');
+my ($rows, $messages) =
+  rows_of('i', "walredo_rows_at(NULL::pruned, '$pruned')");
+is(scalar(split /\n/, $rows),
+	18, 'three rows were pruned before the first image');
 like(
 	$messages,
 	qr/^psql\S+ WARNING:  XX001: rows of block 0 of "pruned" may be missing\nDETAIL: .*pruned.*running at the LSN/,
@@ -693,8 +871,10 @@ CHECKPOINT;
 SQL
 $pruned = current_lsn();
 query('VACUUM (TRUNCATE off) pruned_2');
-($rows, $messages) = rows_of('i', "walredo_rows_at(NULL::pruned_2, '$pruned')");
-is(scalar(split(/\n/, $rows)) . $messages, 18, 'rows that nobody could see were pruned');
+($rows, $messages) =
+  rows_of('i', "walredo_rows_at(NULL::pruned_2, '$pruned')");
+is(scalar(split(/\n/, $rows)) . $messages,
+	18, 'rows that nobody could see were pruned');
 
 # The first image has rows as frozen whose transaction has committed after the LSN.
 query(<<'SQL');
@@ -722,12 +902,15 @@ CREATE TYPE old_type AS (i int);
 SQL
 my $old = current_lsn();
 my $old_file = query(q{SELECT walredo_tag('old_dropped', 'main', 0)});
-query('DROP TABLE old_dropped; UPDATE old SET t = $$newer$$ WHERE i > 5; SELECT pg_switch_wal()');
+query(
+	'DROP TABLE old_dropped; UPDATE old SET t = $$newer$$ WHERE i > 5; SELECT pg_switch_wal()'
+);
 $session->quit;
 $node->append_conf('postgresql.conf', 'wal_keep_size = 0');
 $node->append_conf('postgresql.conf', "min_wal_size = 2MB");
 $node->restart;
 $session = session($node);
+
 foreach (1 .. 3)
 {
 	query('SELECT pg_switch_wal()');
@@ -736,17 +919,24 @@ foreach (1 .. 3)
 }
 my $later = current_lsn();
 query('DELETE FROM old WHERE i = 1');
-fails("SELECT * FROM walredo_rows_at(NULL::old, '$old')",
-	qr/ERROR:  58P01: WAL does not reach back to.*HINT:/s, 'WAL is gone');
-my $expected = join ' ', (map { "($_,old)" } 1 .. 5), (map { "($_,newer)" } 6 .. 10);
-is( rows_in_line('t.*', "(SELECT * FROM walredo_rows_at(NULL::old, '$later') ORDER BY i)")
-	  , join(' ', sort split / /, $expected) . ' ',
+fails(
+	"SELECT * FROM walredo_rows_at(NULL::old, '$old')",
+	qr/ERROR:  58P01: WAL does not reach back to.*HINT:/s,
+	'WAL is gone');
+my $expected = join ' ', (map { "($_,old)" } 1 .. 5),
+  (map { "($_,newer)" } 6 .. 10);
+is( rows_in_line(
+		't.*',
+		"(SELECT * FROM walredo_rows_at(NULL::old, '$later') ORDER BY i)"),
+	join(' ', sort split / /, $expected) . ' ',
 	'transactions that ended before WAL begins');
-is( rows_in_line('t.*', "walredo_rows_at(NULL::old, '$old', NULL, '$archive')"),
+is( rows_in_line(
+		't.*', "walredo_rows_at(NULL::old, '$old', NULL, '$archive')"),
 	join(' ', sort map { "($_,old)" } 1 .. 10) . ' ',
 	'WAL of an archive');
-is_rows('t.*', "walredo_rows_at(NULL::old_type, '$old', '$old_file', '$archive')", '(1) ',
-	'a dropped table, with WAL of an archive');
+is_rows('t.*',
+	"walredo_rows_at(NULL::old_type, '$old', '$old_file', '$archive')",
+	'(1) ', 'a dropped table, with WAL of an archive');
 
 #
 # A standby
@@ -758,15 +948,28 @@ $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->start;
-query('CREATE TABLE streamed (i int, t text); INSERT INTO streamed SELECT g, $$s$$ FROM generate_series(1, 20) g');
-query(q{BEGIN; DELETE FROM streamed WHERE i > 10; PREPARE TRANSACTION 'streamed'});
+query(
+	'CREATE TABLE streamed (i int, t text); INSERT INTO streamed SELECT g, $$s$$ FROM generate_series(1, 20) g'
+);
+query(
+	q{BEGIN; DELETE FROM streamed WHERE i > 10; PREPARE TRANSACTION 'streamed'}
+);
 my $streamed = current_lsn();
-query(q{COMMIT PREPARED 'streamed'; UPDATE streamed SET t = 'u' WHERE i < 5; VACUUM streamed});
+query(
+	q{COMMIT PREPARED 'streamed'; UPDATE streamed SET t = 'u' WHERE i < 5; VACUUM streamed}
+);
 my $last = current_lsn();
 $node->wait_for_catchup($standby);
 my @standby_cases = (
-	[ "SELECT count(*), min(t) FROM walredo_rows_at(NULL::streamed, '$streamed')", '20|s' ],
-	[ "SELECT count(*), max(t) FROM walredo_rows_at(NULL::streamed, '$last')", '10|u' ]);
+	[
+		"SELECT count(*), min(t) FROM walredo_rows_at(NULL::streamed, '$streamed')",
+		'20|s'
+	],
+	[
+		"SELECT count(*), max(t) FROM walredo_rows_at(NULL::streamed, '$last')",
+		'10|u'
+	]);
+
 foreach my $case (@standby_cases)
 {
 	my ($sql, $result) = @$case;

@@ -8,6 +8,22 @@
 # work does not come by.
 #
 # Seen to fail:
+# - when transactions that had been rolled back, or had not ended, counted as
+#   committed; when a prepared transaction was looked for by the ID in its record;
+#   and when a subtransaction was named instead of its top-level transaction;
+# - when a version that was ended twice had been ended by the first;
+# - when pages were not read before a record that removes tuples, when a version at
+#   a place that was used again was not read, when WAL was not read from before the
+#   range on, and when versions of before it were returned;
+# - when line pointers of a multi-insert, or the old block of an update, were not
+#   looked at; when a speculative insertion that was taken back was a row; and when
+#   TRUNCATE did not end versions;
+# - when chunks of the range, or those of before it, were not found;
+# - when a file's earlier life was not forgotten, when a table that was rewritten
+#   caused neither a warning nor an error, and when anybody could read any table;
+# - when the server's page, or its commit timestamps, were not asked; when a value
+#   that could not be converted ended the query; when there was no limit for
+#   transactions; and when pages were forgotten, for lack of memory, unread.
 
 use WalredoTest;
 
@@ -380,6 +396,7 @@ CREATE TABLE notes (id int, n int, plain text, packed text);
 ALTER TABLE notes ALTER plain SET STORAGE EXTERNAL;
 INSERT INTO notes VALUES (1, 0, long_text(100), repeat(long_text(100), 40));
 CREATE TABLE kept AS SELECT * FROM notes;
+CHECKPOINT;
 SQL
 $start = current_lsn();
 query(<<'SQL');
@@ -389,10 +406,11 @@ VACUUM notes;
 SQL
 $end = current_lsn();
 is( query(<<SQL),
-SELECT v."row"->>'n', v."row"->>'plain' = plain, v."row"->>'packed' = packed, pg_column_size(packed) BETWEEN 2000 AND 10000
+SELECT v."row"->>'n', v."row"->>'plain' = plain, v."row"->>'packed' = packed, pg_column_size(packed) BETWEEN 2000 AND 10000,
+	v.inserted_at = pg_xact_commit_timestamp(v.xmin), v.insert_lsn IS NULL
 FROM kept, walredo_row_versions('notes', '$start', '$end') v
 SQL
-	"0|t|t|t\n1|t|t|t", 'values of before, stored out of line');
+	"0|t|t|t|t|t\n1|t|t|t|t|f", 'values of before, stored out of line');
 
 # An insertion that ON CONFLICT takes back, as another session has inserted the
 # same key after this one has looked for it: the second time that the expression
@@ -564,6 +582,29 @@ is(query($moods), "\n{\"id\": 2, \"mood\": \"happy\"}",
 like(
 	warnings_of($moods),
 	qr/WARNING:  XX001: the rows of some row versions cannot be read\nDETAIL:  Their number is 1\. The first reason is: .*\d/,
+	'... with a warning');
+query(<<'SQL');
+CREATE TYPE level AS ENUM ('low', 'high');
+CREATE FUNCTION level_json(l level) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+	IF l = 'low' THEN
+		RAISE 'there is no JSON for low';
+	END IF;
+	RETURN '"HIGH"';
+END $$;
+CREATE CAST (level AS json) WITH FUNCTION level_json(level);
+CREATE TABLE levels (id int, level level);
+SQL
+$start = current_lsn();
+query("INSERT INTO levels VALUES (1, 'low'), (2, 'high')");
+$end = current_lsn();
+my ($levels, $messages) =
+  ask($node, 'postgres', "SELECT \"row\" FROM walredo_row_versions('levels', '$start', '$end')");
+is($levels, "\n{\"id\": 2, \"level\": \"HIGH\"}",
+	'a row with a value whose conversion fails');
+like(
+	$messages,
+	qr/WARNING:  XX001: the rows of some row versions cannot be read\nDETAIL:  Their number is 1\. The first reason is: there is no JSON for low/,
 	'... with a warning');
 foreach my $case (
 	[ 'unlogged', qr/0A000: relation "unlogged" is not logged/ ],

@@ -31,7 +31,7 @@
 # place.
 
 use Digest::MD5 qw(md5_hex);
-use File::Copy qw(move);
+use File::Copy  qw(move);
 use JSON::PP;
 use Time::HiRes qw(time);
 use WalredoRows;
@@ -139,7 +139,8 @@ sub note_rows
 	  map { $_->{name} } grep { !$_->{dropped} } @{ $relation->{columns} };
 
 	my (undef, $messages) =
-	  observe("COPY (SELECT $columns FROM $only $relation->{name}) TO '$file'");
+	  observe(
+		"COPY (SELECT $columns FROM $only $relation->{name}) TO '$file'");
 	return keep($file) if $messages eq '';
 	die $messages if $messages !~ /55P03/;
 	return;
@@ -182,8 +183,8 @@ sub note_moment
 	observe('COMMIT');
 	foreach my $relation (values %$relations)
 	{
-		$relation->{rows} =
-		  note_rows($relation) // $workload->locked($relation->{short})
+		$relation->{rows} = note_rows($relation)
+		  // $workload->locked($relation->{short})
 		  // die "$relation->{name} is locked";
 	}
 	foreach my $catalog (keys %catalogs)
@@ -257,9 +258,13 @@ sub compare
 	}
 	my @extra = grep { $left{$_} } sort keys %left;
 	return '' if !@missing && !@extra;
-	my $show = sub { return join '', map { substr($_, 0, 400) . "\n" } @_[ 0 .. ($#_ < 4 ? $#_ : 4) ] };
+	my $show = sub {
+		return join '',
+		  map { substr($_, 0, 400) . "\n" } @_[ 0 .. ($#_ < 4 ? $#_ : 4) ];
+	};
 	return
-	    scalar(@$expected) . ' rows expected, '
+		scalar(@$expected)
+	  . ' rows expected, '
 	  . scalar(@$got)
 	  . " returned\n"
 	  . scalar(@missing)
@@ -298,7 +303,8 @@ SQL
 		$sql .= "ALTER TABLE twins.twin DROP COLUMN $name;\n"
 		  if $column->{dropped};
 	}
-	my (undef, $messages) = observe("SET client_min_messages = error;\n$sql;\nRESET client_min_messages");
+	my (undef, $messages) = observe(
+		"SET client_min_messages = error;\n$sql;\nRESET client_min_messages");
 	die "$sql\n$messages" if $messages ne '';
 	return { %$relation, name => 'twins.twin' };
 }
@@ -331,11 +337,14 @@ sub check_rows
 	}
 	my $list = join ', ', @now, map { $_->{name} } @added;
 	my (undef, $messages) =
-	  observe("COPY (SELECT $list FROM walredo_rows_at(NULL::$now->{name}, '$moment->{lsn}'$arguments)) TO '$directory/rows'");
+	  observe(
+		"COPY (SELECT $list FROM walredo_rows_at(NULL::$now->{name}, '$moment->{lsn}'$arguments)) TO '$directory/rows'"
+	  );
 
 	# Rows of catalogs may be missing, too.
-	if ($moment->{has_old} &&
-		$messages =~ /ERROR:  XX001: could not find the (?:file|columns) that/)
+	if (   $moment->{has_old}
+		&& $messages =~
+		/ERROR:  XX001: could not find the (?:file|columns) that/)
 	{
 		$count{'rows of catalogs missing'}++;
 		return '';
@@ -363,7 +372,8 @@ sub check_rows
 
 	$problem .= compare(\@expected, \@got, may_lack($moment, $messages));
 	$problem .= $messages
-	  if $messages ne '' && ($problem ne '' || !$is_gone && !$moment->{has_old});
+	  if $messages ne ''
+	  && ($problem ne '' || !$is_gone && !$moment->{has_old});
 	$count{warnings}++ if $messages ne '';
 	$count{rows} += @got;
 	return $problem;
@@ -381,10 +391,12 @@ sub may_lack
 	$blocks{$2}{$1} = 1
 	  while $messages =~ /rows of block (\d+) of "(.*)" may be missing$/mg;
 	$from{$1} = $2
-	  while $messages =~ /rows of "(.*)" may be missing from block (\d+) on$/mg;
+	  while $messages =~
+	  /rows of "(.*)" may be missing from block (\d+) on$/mg;
 	my $is_cut = $messages =~
 	  /more rows or blocks are left out$|rows of partitions of .* may be missing$/m;
-	my %oids = map { $_ => 1 } $messages =~ /partition with OID (\d+) of .* is left out$/mg;
+	my %oids = map { $_ => 1 }
+	  $messages =~ /partition with OID (\d+) of .* is left out$/mg;
 	return sub {
 		my ($oid, $ctid) = @_;
 		my $relation = $moment->{relations}{$oid};
@@ -426,8 +438,12 @@ sub check_relation
 	}
 	if ($now && !$is_retyped)
 	{
-		my $is_gone = $relation->{kind} eq 'p' || $relation->{tag} ne $now->{tag};
-		my $kind = $relation->{kind} eq 'p' ? 'partitioned' : $is_gone ? 'rewritten' : 'same file';
+		my $is_gone =
+		  $relation->{kind} eq 'p' || $relation->{tag} ne $now->{tag};
+		my $kind =
+			$relation->{kind} eq 'p' ? 'partitioned'
+		  : $is_gone                 ? 'rewritten'
+		  :                            'same file';
 		$count{$kind}++;
 		return check_rows($moment, $relation, $now, '', $is_gone);
 	}
@@ -446,8 +462,11 @@ sub check_relation
 	}
 	$count{'by file'}++;
 	$problem .=
-	  check_rows($moment, $relation, make_twin($relation), ", '$relation->{tag}'", 1);
-	observe('SET client_min_messages = error; DROP SCHEMA twins CASCADE; RESET client_min_messages');
+	  check_rows($moment, $relation, make_twin($relation),
+		", '$relation->{tag}'", 1);
+	observe(
+		'SET client_min_messages = error; DROP SCHEMA twins CASCADE; RESET client_min_messages'
+	);
 	return $problem;
 }
 
@@ -499,10 +518,11 @@ sub check_moment
 
 		push @wrong, "$catalog: $problem" if $problem ne '';
 	}
-	ok(!@wrong,
-		"moment $moment->{number}, $when: all rows of all relations")
-	  or diag("LSN $moment->{lsn}"
-		  . ($moment->{has_old} ? ', with old transactions' : ''), "\n", @wrong);
+	ok(!@wrong, "moment $moment->{number}, $when: all rows of all relations")
+	  or diag(
+		"LSN $moment->{lsn}"
+		  . ($moment->{has_old} ? ', with old transactions' : ''),
+		"\n", @wrong);
 	note(sprintf '%.1f s', time() - $started);
 	$moment->{left} = \@locked;
 	return scalar @locked;
@@ -534,7 +554,7 @@ log_min_error_statement = panic
 CONF
 	$node->start;
 	$directory = "$temp/$name";
-	mkdir $directory or die $!;
+	mkdir $directory        or die $!;
 	mkdir "$directory/kept" or die $!;
 	is(join(' ', WalredoRows::untyped($node)),
 		'', 'there are values of all types');
@@ -566,8 +586,11 @@ CONF
 	}
 	$workload->finish;
 	check_moment($_, 'at the end') foreach @waiting;
-	note("$workload->{statements} statements; errors: ",
-		join ', ', map { "$_ $workload->{errors}{$_}" } sort keys %{ $workload->{errors} });
+	note(
+		"$workload->{statements} statements; errors: ",
+		join ', ',
+		map { "$_ $workload->{errors}{$_}" }
+		  sort keys %{ $workload->{errors} });
 	$observer->quit;
 	$node->stop;
 	return;
@@ -582,4 +605,6 @@ foreach my $checksums (@kinds)
 	run_server($checksums ? 'checksums' : 'plain', $checksums, @some);
 }
 note(join ', ', map { "$_: $count{$_}" } sort keys %count);
+cmp_ok($count{rows}, '>', 500 * $moments, 'there were many rows');
+cmp_ok($count{rewritten}, '>', 0, 'there were relations with another file');
 done_testing();

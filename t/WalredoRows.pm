@@ -104,8 +104,7 @@ my %base = (
 	'path' => q{((ARRAY['((', '[('])[1 + G % 2] || G || ',1),(2,3),(4,5)'
 		|| (ARRAY[')', ']'])[1 + G % 2])::path},
 	'pg_lsn' => q{pg_lsn '0/0' + G},
-	'pg_snapshot' =>
-	  q{(G + 3 || ':' || G + 9 || ':' || G + 4)::pg_snapshot},
+	'pg_snapshot' => q{(G + 3 || ':' || G + 9 || ':' || G + 4)::pg_snapshot},
 	'point' => 'point(G, G / 3.0)',
 	'polygon' => 'polygon(3 + G % 5, circle(point(G, 2), 3))',
 	'real' => q{CASE G % 11 WHEN 0 THEN '-Infinity' ELSE G / 7.0 END::float4},
@@ -143,7 +142,8 @@ my @no_input = qw(gtsvector pg_brin_bloom_summary pg_brin_minmax_multi_summary
 
 my %range = (
 	int4range => 'int4range(G, G + G % 5)',
-	int8range => q{int8range(G, CASE G % 3 WHEN 0 THEN NULL ELSE G + 5 END, '(]')},
+	int8range =>
+	  q{int8range(G, CASE G % 3 WHEN 0 THEN NULL ELSE G + 5 END, '(]')},
 	numrange => q{numrange(G / 3.0, G / 2.0, '[]')},
 	daterange => q{daterange(date '2000-01-01' + G % 999, 'infinity')},
 	tsrange =>
@@ -153,21 +153,29 @@ my %range = (
 	textrange => q{textrange('a' || md5((G)::text), 'z' || G)},
 	mmrange => q{mmrange('{1,2}', ARRAY[2, G])});
 my %multirange = (
-	int4multirange => 'int4multirange(int4range(G, G + 3), int4range(G + 9, G + 12))',
-	int8multirange => q{CASE G % 4 WHEN 0 THEN '{}' ELSE int8multirange(int8range(G, NULL)) END},
-	nummultirange => 'nummultirange(numrange(G / 3.0, G / 2.0), numrange(G + 1, G + 2))',
-	datemultirange => q{datemultirange(daterange(date '2000-01-01' + G % 99, NULL))},
-	tsmultirange => q{tsmultirange(tsrange(NULL, timestamp '2000-01-01' + G * interval '1 hour'))},
+	int4multirange =>
+	  'int4multirange(int4range(G, G + 3), int4range(G + 9, G + 12))',
+	int8multirange =>
+	  q{CASE G % 4 WHEN 0 THEN '{}' ELSE int8multirange(int8range(G, NULL)) END},
+	nummultirange =>
+	  'nummultirange(numrange(G / 3.0, G / 2.0), numrange(G + 1, G + 2))',
+	datemultirange =>
+	  q{datemultirange(daterange(date '2000-01-01' + G % 99, NULL))},
+	tsmultirange =>
+	  q{tsmultirange(tsrange(NULL, timestamp '2000-01-01' + G * interval '1 hour'))},
 	tstzmultirange => q{tstzmultirange(tstzrange('2000-01-01 00:00Z', NULL))},
-	textmultirange => q{textmultirange(textrange('a', 'a' || G), textrange('b', 'z' || G))},
+	textmultirange =>
+	  q{textmultirange(textrange('a', 'a' || G), textrange('b', 'z' || G))},
 	mmmultirange => q{mmmultirange(mmrange('{1,2}', ARRAY[2, G]))});
 
 # Types that are made here.
 my %made = (
 	mood => q{(ARRAY['sad', 'ok', 'happy'])[1 + G % 3]::mood},
-	'mood[]' => q{ARRAY['sad', (ARRAY['sad', 'ok', 'happy'])[1 + G % 3]]::mood[]},
+	'mood[]' =>
+	  q{ARRAY['sad', (ARRAY['sad', 'ok', 'happy'])[1 + G % 3]]::mood[]},
 	pair => q{ROW(G, 'x' || G, ARRAY[G / 3.0, NULL])::pair},
-	'pair[]' => q{ARRAY[ROW(G, 'x' || G, NULL)::pair, NULL, ROW(NULL, repeat('y', G % 3000), '{1,2}')::pair]},
+	'pair[]' =>
+	  q{ARRAY[ROW(G, 'x' || G, NULL)::pair, NULL, ROW(NULL, repeat('y', G % 3000), '{1,2}')::pair]},
 	nest =>
 	  q{ROW(ROW(G, 'n', '{}')::pair, ARRAY[ROW(1, 'q', NULL)::pair, ROW(G, NULL, '{7}')::pair], G + 1, 'ok', int4range(1, G + 2))::nest},
 	positive => '(G + 1)::positive',
@@ -184,7 +192,8 @@ my %long = (
 	text => qq{CASE G % 3 WHEN 0 THEN repeat(md5((G)::text), G % 1500)
 		WHEN 1 THEN $noise ELSE $noise || repeat('z', G % 9000) END},
 	bytea => qq{decode($noise, 'hex')},
-	jsonb => qq{jsonb_build_object('n', $noise, 'g', to_jsonb(ARRAY[G, 2, 3]))},
+	jsonb =>
+	  qq{jsonb_build_object('n', $noise, 'g', to_jsonb(ARRAY[G, 2, 3]))},
 	numeric => 'round((G + 2)::numeric ^ (G % 3000), 0)',
 	'integer[]' => 'ARRAY(SELECT i * G FROM generate_series(1, G % 4000) i)');
 
@@ -277,14 +286,16 @@ my %tables = (
 # have to satisfy.
 my %partitions = (
 	by_range_1 => [ 'by_range', 'FROM (0) TO (300)', 'id >= 0 AND id < 300' ],
-	by_range_2 => [ 'by_range', 'FROM (300) TO (600)', 'id >= 300 AND id < 600' ],
+	by_range_2 =>
+	  [ 'by_range', 'FROM (300) TO (600)', 'id >= 300 AND id < 600' ],
 	by_list_1 => [ 'by_list', 'IN (1)', 'k = 1' ],
 	by_hash_1 => [ 'by_hash', 'WITH (MODULUS 3, REMAINDER 1)', 'false' ]);
 
 my @views = qw(view_plain view_unique);
 
 my %definition = (
-	doomed => 'CREATE TABLE doomed (id int, a text, b numeric[], c timestamptz)',
+	doomed =>
+	  'CREATE TABLE doomed (id int, a text, b numeric[], c timestamptz)',
 	toast_mixed => <<'SQL');
 CREATE TABLE toast_mixed (id int, t text, b bytea, j jsonb, n numeric);
 ALTER TABLE toast_mixed ALTER b SET STORAGE EXTERNAL
@@ -301,20 +312,23 @@ sub create
 		my ($table, $suffix, @types) = @_;
 		my $i = 0;
 
-		return "CREATE TABLE $table (id int"
+		return
+			"CREATE TABLE $table (id int"
 		  . join('', map { sprintf ", v%d %s%s", ++$i, $_, $suffix } @types)
 		  . ");\n";
 	};
-	my @types = grep {
-		$has->("SELECT FROM pg_type WHERE oid = to_regtype('$_')")
-	} sort keys %base;
+	my @types =
+	  grep { $has->("SELECT FROM pg_type WHERE oid = to_regtype('$_')") }
+	  sort keys %base;
 	my $sql = '';
 
 	# libxml may be left out.
 	my ($rc) = $node->psql('postgres', q{SELECT '<a/>'::xml});
 	@types = grep { $_ ne 'xml' } @types if $rc != 0;
 	my $lz4 =
-	  $has->(q{SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)})
+	  $has->(
+		q{SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)}
+	  )
 	  ? 'lz4'
 	  : 'pglz';
 
@@ -370,7 +384,8 @@ CREATE TABLE inheriting (n numeric) INHERITS (inherited);
 CREATE TABLE moved (id int, t text, u date);
 CREATE TABLE nothing ();
 SQL
-	$sql .= $list->('sparse', '', ('int', 'text', 'bool', 'int8', '"char"') x 8);
+	$sql .=
+	  $list->('sparse', '', ('int', 'text', 'bool', 'int8', '"char"') x 8);
 	$sql .= <<'SQL';
 CREATE TABLE by_list (id int, k int, t text) PARTITION BY LIST (k);
 CREATE TABLE by_list_1 PARTITION OF by_list FOR VALUES IN (1);
@@ -441,23 +456,31 @@ sub new
 
 	foreach my $i (1 .. $nsessions)
 	{
-		my $session =
-		  $node->background_psql('postgres', on_error_stop => 0);
+		my $session = $node->background_psql('postgres', on_error_stop => 0);
 
 		$session->set_query_timer_restart;
 		$session->query("\\set VERBOSITY verbose");
-		$session->query("SET lock_timeout = '5ms'; SET client_min_messages = error");
+		$session->query(
+			"SET lock_timeout = '5ms'; SET client_min_messages = error");
 		$session->query('SET synchronous_commit = off') if $i == 1;
 		$session->query('SET enable_seqscan = off') if $i == 2;
 		push @{ $self->{sessions} },
-		  { psql => $session, number => $i, open => 0, savepoints => [], locked => {}, old => 0 };
+		  {
+			psql => $session,
+			number => $i,
+			open => 0,
+			savepoints => [],
+			locked => {},
+			old => 0
+		  };
 	}
 	$self->{value} = _values_of();
 	foreach my $table (sort keys %tables)
 	{
 		my $rows = 4;
 
-		$self->_run($self->{sessions}[1], $self->_insert($self->{sessions}[1], $table, 10 * $_, 9))
+		$self->_run($self->{sessions}[1],
+			$self->_insert($self->{sessions}[1], $table, 10 * $_, 9))
 		  foreach 1 .. $rows;
 	}
 	return $self;
@@ -477,7 +500,8 @@ sub _run
 	return 1 if $error eq '';
 
 	my ($state) = $error =~ /(?:ERROR|FATAL):  (\w{5}):/;
-	die substr($sql, 0, 1000), "\n$error" if !defined $state || !$expected_error{$state};
+	die substr($sql, 0, 1000), "\n$error"
+	  if !defined $state || !$expected_error{$state};
 	$self->{errors}{$state}++;
 	return 0 if !$session->{open};
 	if (@{ $session->{savepoints} } && rand() < 0.8)
@@ -574,11 +598,14 @@ sub _insert
 	return 'SELECT' if !@columns;
 	if ($tables{$table} && $tables{$table} =~ /key/)
 	{
-		$conflict = _pick('', 'ON CONFLICT DO NOTHING',
+		$conflict = _pick(
+			'',
+			'ON CONFLICT DO NOTHING',
 			'ON CONFLICT (id) DO UPDATE SET t = excluded.t || $$!$$');
 	}
 	my $names = join ', ', map { $_->[0] } @columns;
-	my $values = join ",\n\t", map { $self->_value($table, $_, 'g') } @columns;
+	my $values = join ",\n\t",
+	  map { $self->_value($table, $_, 'g') } @columns;
 	return
 	  "INSERT INTO $table ($names)\nSELECT $values\nFROM generate_series($first, $last) g $conflict";
 }
@@ -633,12 +660,16 @@ my %statements = (
 		foreach (1 .. 1 + int rand 2)
 		{
 			my $column = _pick(@columns);
-			$set{ $column->[0] } = $self->_value($table, $column, "($g + id)");
+			$set{ $column->[0] } =
+			  $self->_value($table, $column, "($g + id)");
 		}
 		my $ctid = rand() < 0.2 ? 'AND ctid < $$(1,0)$$' : '';
-		return "UPDATE $table SET "
+		return
+			"UPDATE $table SET "
 		  . join(', ', map { "$_ = $set{$_}" } sort keys %set)
-		  . ' WHERE ' . _some() . " $ctid";
+		  . ' WHERE '
+		  . _some()
+		  . " $ctid";
 	},
 	move => sub {
 		my ($self, $session, $table) = @_;
@@ -656,7 +687,8 @@ my %statements = (
 	},
 	lock => sub {
 		my ($self, $session, $table) = @_;
-		my $mode = _pick('UPDATE', 'NO KEY UPDATE', 'SHARE', 'SHARE',
+		my $mode = _pick(
+			'UPDATE', 'NO KEY UPDATE', 'SHARE', 'SHARE',
 			'KEY SHARE', 'KEY SHARE');
 		my $skip = rand() < 0.5 ? 'SKIP LOCKED' : '';
 		my $some = _some();
@@ -703,8 +735,10 @@ END
 SQL
 	},
 	nothing => sub {
-		return _pick('INSERT INTO nothing DEFAULT VALUES',
-			'DELETE FROM nothing WHERE ctid = (SELECT min(ctid) FROM nothing)');
+		return _pick(
+			'INSERT INTO nothing DEFAULT VALUES',
+			'DELETE FROM nothing WHERE ctid = (SELECT min(ctid) FROM nothing)'
+		);
 	});
 
 # Statements that lock a table against readers.
@@ -747,8 +781,8 @@ my %definitions = (
 		return "ALTER TABLE $table DROP COLUMN " . _pick(@columns)->[0];
 	},
 	retype => sub {
-		my $type = _pick('bigint', 'int', 'numeric', 'text', 'varchar(60)',
-			'int');
+		my $type =
+		  _pick('bigint', 'int', 'numeric', 'text', 'varchar(60)', 'int');
 		my $length = _pick('text', 'varchar(50)', 'varchar(40)');
 
 		return _pick(
@@ -779,14 +813,17 @@ my %definitions = (
 		my $sql = "DROP TABLE $table;\n$definition{$table}";
 
 		return $sql if rand() < 0.3;
-		return "$sql;\nALTER TABLE $table ADD COLUMN extra_"
-		  . $self->{next_name}++ . " int;\n"
+		return
+			"$sql;\nALTER TABLE $table ADD COLUMN extra_"
+		  . $self->{next_name}++
+		  . " int;\n"
 		  . "INSERT INTO $table (id) SELECT generate_series(1, 25)";
 	},
 	options => sub {
 		my ($self, $session, $table) = @_;
 
-		return "ALTER TABLE $table SET (fillfactor = " . _pick(40, 70, 100) . ')';
+		return
+		  "ALTER TABLE $table SET (fillfactor = " . _pick(40, 70, 100) . ')';
 	},
 	refresh => sub {
 		return 'REFRESH MATERIALIZED VIEW ' . _pick(@views);
@@ -801,7 +838,7 @@ sub _definition
 	return 'truncate' if $words =~ /empty/;
 	return _pick_weighted(add => 4, drop => 3, retype => 2, rename => 1)
 	  if $words =~ /ddl/;
-	return 'again' if $words =~ /doomed/;
+	return 'again' if $words   =~ /doomed/;
 	return 'rewrite' if $words =~ /moved/;
 	return 'options';
 }
@@ -816,7 +853,8 @@ sub _define
 	my @locked = ($table);
 
 	# What the statement itself says counts.
-	@locked = ($1) if $sql =~ /^(?:REFRESH MATERIALIZED VIEW|ALTER TABLE) (\w+)/;
+	@locked = ($1)
+	  if $sql =~ /^(?:REFRESH MATERIALIZED VIEW|ALTER TABLE) (\w+)/;
 	push @locked, 'inheriting' if $locked[0] eq 'inherited';
 	if ($session->{open})
 	{
@@ -865,10 +903,12 @@ sub _maintain
 	my $sql =
 		$kind eq 'vacuum' ? "VACUUM (TRUNCATE $truncate) $table"
 	  : $kind eq 'freeze' ? "VACUUM (FREEZE, TRUNCATE $truncate) $table"
-	  : $kind eq 'full' ? 'VACUUM FULL '
+	  : $kind eq 'full'   ? 'VACUUM FULL '
 	  . _pick(grep { $tables{$_} !~ /parent/ } sort keys %tables)
 	  : $kind eq 'cluster' ? 'CLUSTER '
-	  . _pick('hot USING hot_id', 'keyed USING keyed_pkey',
+	  . _pick(
+		'hot USING hot_id',
+		'keyed USING keyed_pkey',
 		'emptied USING emptied_id')
 	  : $kind eq 'concurrently'
 	  ? 'REFRESH MATERIALIZED VIEW CONCURRENTLY view_unique'
@@ -876,25 +916,28 @@ sub _maintain
 	  : $kind eq 'label'
 	  ? "ALTER TYPE mood ADD VALUE 'mood $self->{next_name}'"
 	  : $kind eq 'index' ? _pick(
-		'REINDEX TABLE hot', 'CREATE INDEX ON filled (id)',
+		'REINDEX TABLE hot',
+		'CREATE INDEX ON filled (id)',
 		'DROP INDEX IF EXISTS filled_id_idx')
 	  : $kind eq 'catalog' ? 'VACUUM (TRUNCATE off) '
 	  . _pick('pg_class', 'pg_attribute', 'pg_type', 'pg_proc')
 	  : $kind eq 'switch' ? 'SELECT pg_switch_wal()'
-	  : '';
+	  :                     '';
 
 	$self->{next_name}++;
 	if ($kind eq 'partition')
 	{
-		my $attached = $session->{psql}->query(
+		my $attached =
+		  $session->{psql}->query(
 			"SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass('$partition')"
-		);
+		  );
 
 		$sql =
-			$attached ? rand() < 0.7
-		  ? "ALTER TABLE $parent DETACH PARTITION $partition"
-		  : rand() < 0.5 ? "DROP TABLE $partition"
-		  : "TRUNCATE $partition"
+			$attached
+		  ? rand() < 0.7
+			  ? "ALTER TABLE $parent DETACH PARTITION $partition"
+			  : rand() < 0.5 ? "DROP TABLE $partition"
+			: "TRUNCATE $partition"
 		  : rand() < 0.2 ? "DROP TABLE IF EXISTS $partition"
 		  : "CREATE TABLE IF NOT EXISTS $partition (LIKE $parent);\n"
 		  . "DELETE FROM $partition WHERE ($condition) IS NOT TRUE;\n"
@@ -909,8 +952,7 @@ sub _checkpoint
 	my $self = shift;
 
 	$self->{node}->safe_psql('postgres', 'CHECKPOINT');
-	$_->{old} = 1
-	  foreach grep { $_->{open} } @{ $self->{sessions} };
+	$_->{old} = 1 foreach grep { $_->{open} } @{ $self->{sessions} };
 	$_->{old} = 1 foreach @{ $self->{prepared} };
 	return;
 }
@@ -972,7 +1014,9 @@ sub step
 
 		if ($kind eq 'begin')
 		{
-			my $level = _pick('', '', '', 'ISOLATION LEVEL REPEATABLE READ',
+			my $level = _pick(
+				'', '', '',
+				'ISOLATION LEVEL REPEATABLE READ',
 				'ISOLATION LEVEL SERIALIZABLE');
 
 			$session->{psql}->query("BEGIN $level");
@@ -1000,7 +1044,8 @@ sub step
 
 		$self->_statement($session) if $kind eq 'statement';
 		$self->_define($session) if $kind eq 'define';
-		$self->_end($session, $kind) if $kind eq 'COMMIT' || $kind eq 'ROLLBACK';
+		$self->_end($session, $kind)
+		  if $kind eq 'COMMIT' || $kind eq 'ROLLBACK';
 		if ($kind eq 'savepoint')
 		{
 			push @$savepoints, 's' . $self->{next_name}++;
@@ -1028,7 +1073,8 @@ sub step
 				old => $session->{old});
 
 			push @{ $self->{prepared} }, \%prepared
-			  if $self->_end($session, "PREPARE TRANSACTION '$prepared{name}'");
+			  if $self->_end($session,
+				"PREPARE TRANSACTION '$prepared{name}'");
 		}
 	}
 	return;
@@ -1041,7 +1087,8 @@ sub finish
 
 	foreach my $session (@{ $self->{sessions} })
 	{
-		$self->_end($session, _pick('COMMIT', 'ROLLBACK')) if $session->{open};
+		$self->_end($session, _pick('COMMIT', 'ROLLBACK'))
+		  if $session->{open};
 		$session->{psql}->quit;
 	}
 	$self->_end_prepared while @{ $self->{prepared} };

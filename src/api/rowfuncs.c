@@ -181,6 +181,7 @@ walredo_rows_support(PG_FUNCTION_ARGS)
 {
 	Node	   *request = (Node *) PG_GETARG_POINTER(0);
 	SupportRequestRows *rows_request;
+	FuncExpr   *call;
 	Oid			relid;
 	HeapTuple	tuple;
 	double		reltuples = -1;
@@ -190,7 +191,8 @@ walredo_rows_support(PG_FUNCTION_ARGS)
 	rows_request = (SupportRequestRows *) request;
 	if (!IsA(rows_request->node, FuncExpr))
 		PG_RETURN_POINTER(NULL);
-	relid = get_typ_typrelid(exprType(linitial(((FuncExpr *) rows_request->node)->args)));
+	call = (FuncExpr *) rows_request->node;
+	relid = get_typ_typrelid(exprType(linitial(call->args)));
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	if (HeapTupleIsValid(tuple))
 	{
@@ -275,12 +277,14 @@ is_rows_function(Oid funcid)
 static FuncExpr *
 get_rows_call(RangeTblEntry *rte)
 {
+	RangeTblFunction *function;
 	FuncExpr   *call;
 
 	if (rte->rtekind != RTE_FUNCTION || rte->funcordinality ||
 		list_length(rte->functions) != 1)
 		return NULL;
-	call = (FuncExpr *) ((RangeTblFunction *) linitial(rte->functions))->funcexpr;
+	function = linitial(rte->functions);
+	call = (FuncExpr *) function->funcexpr;
 	if (!IsA(call, FuncExpr) || !call->funcretset ||
 		list_length(call->args) != NUM_ROWS_ARGS ||
 		!is_rows_function(call->funcid) ||

@@ -65,7 +65,7 @@ typedef struct BlockState
 	BlockKey	key;			/* hash key */
 	bool		is_changed;		/* after the LSN */
 	bool		has_later;		/* WAL has an image of it after the LSN */
-	bool		is_new;			/* ... or has initialized it, empty until then */
+	bool		is_new;			/* ... or has initialized it: it was empty */
 	bool		lost_change;	/* a change after the LSN, and before that,
 								 * which can have deleted tuples */
 
@@ -779,13 +779,14 @@ get_rebuilt(WalredoHeapAt *heap, WalredoRebuild *rebuild, int file,
 static const char *
 later_problem(WalredoHeapAt *heap, const BlockState *block, const char *page)
 {
+	bool		was_changed = block->stamped_lsn != InvalidXLogRecPtr;
+
 	if (block->removed_lsn != InvalidXLogRecPtr)
 	{
 		if (block->lost_change)
 			return psprintf("Rows were deleted or updated, and then pruned at %X/%X, before WAL has the first image of the page.",
 							LSN_FORMAT_ARGS(block->removed_lsn));
-		if (walredo_snapshot_may_have_deleted(heap->snapshot,
-											  block->stamped_lsn != InvalidXLogRecPtr,
+		if (walredo_snapshot_may_have_deleted(heap->snapshot, was_changed,
 											  block->removed_lsn))
 			return psprintf("The page was pruned at %X/%X, before WAL has the first image of it, and transactions that were running at the LSN had committed then, which may have deleted or updated some of its rows.",
 							LSN_FORMAT_ARGS(block->removed_lsn));

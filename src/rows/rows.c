@@ -250,8 +250,11 @@ match_attributes(WalredoRows *rows, const char *name, TupleDesc tupdesc,
 			continue;
 		is_new = i >= (parent != NULL ? parent : tupdesc)->natts;
 		if (parent != NULL && !is_new)
-			attnums[i] = find_attribute(tupdesc,
-										NameStr(TupleDescAttr(parent, i)->attname));
+		{
+			Form_pg_attribute then = TupleDescAttr(parent, i);
+
+			attnums[i] = find_attribute(tupdesc, NameStr(then->attname));
+		}
 		else if (parent == NULL && !same_relation)
 			attnums[i] = find_attribute(tupdesc, NameStr(att->attname));
 		else if (!is_new)
@@ -321,7 +324,7 @@ add_live_table(WalredoRows *rows, Oid relid)
 	relation_close(rel, NoLock);
 }
 
-/* The columns of a relation, which have been read.  ERROR if not all are known. */
+/* The columns of a relation, which have been read.  ERROR if not all are. */
 static TupleDesc
 get_columns_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 			   const WalredoRelationAt *rel)
@@ -568,14 +571,16 @@ check_files_existed(WalredoRows *rows)
 	{
 		RowsTable  *table = lfirst(lc);
 
-		if (rows->files[table->file].created_lsn == InvalidXLogRecPtr)
+		XLogRecPtr	created_lsn = rows->files[table->file].created_lsn;
+
+		if (created_lsn == InvalidXLogRecPtr)
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("relation \"%s\" had another file at %X/%X",
 						table->name, LSN_FORMAT_ARGS(rows->lsn)),
 				 errdetail("The file of now was created, or copied, at %X/%X, and the catalogs do not tell which one it was before.",
-						   LSN_FORMAT_ARGS(rows->files[table->file].created_lsn)),
+						   LSN_FORMAT_ARGS(created_lsn)),
 				 errhint("Specify the address of the file of then, which walredo_files() shows.")));
 	}
 }
@@ -771,8 +776,12 @@ next_table(WalredoRows *rows)
 	rows->tuples = walredo_heap_tuples_begin(rows->heap, table->file,
 											 table->tupdesc);
 	if (table->toast_file >= 0)
+	{
+		Oid			relid = rows->files[table->toast_file].relid;
+
 		rows->toast = walredo_toast_at_begin(rows->heap, table->toast_file,
-											 rows->files[table->toast_file].relid);
+											 relid);
+	}
 	rows->nblocks = walredo_heap_at_blocks(rows->heap, table->file,
 										   &is_complete);
 	rows->next_block = 0;

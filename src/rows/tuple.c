@@ -226,13 +226,6 @@ walredo_heap_tuple(const char *page, OffsetNumber offnum, Size *size,
 	return tuple;
 }
 
-static bool
-is_compression_method(uint32 method)
-{
-	return method == TOAST_PGLZ_COMPRESSION_ID ||
-		method == TOAST_LZ4_COMPRESSION_ID;
-}
-
 /*
  * Is a pointer to a value that is stored out of line one that can be?
  */
@@ -243,7 +236,6 @@ check_toast_pointer(const char *value, const char **problem)
 	uint32		method;
 
 	VARATT_EXTERNAL_GET_POINTER(pointer, value);
-	method = VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer);
 	if (pointer.va_rawsize < VARHDRSZ || !AllocSizeIsValid(pointer.va_rawsize))
 	{
 		*problem = psprintf("The value is stored out of line, and has the impossible size %d.",
@@ -258,8 +250,10 @@ check_toast_pointer(const char *value, const char **problem)
 							(int) (pointer.va_rawsize - VARHDRSZ));
 		return false;
 	}
+	method = VARATT_EXTERNAL_GET_COMPRESS_METHOD(pointer);
 	if (VARATT_EXTERNAL_IS_COMPRESSED(pointer) &&
-		!is_compression_method(method))
+		method != TOAST_PGLZ_COMPRESSION_ID &&
+		method != TOAST_LZ4_COMPRESSION_ID)
 	{
 		*problem = psprintf("The value is stored out of line, with the unknown compression method %u.",
 							method);
@@ -347,7 +341,8 @@ check_varlena(const char *value, Size left, bool is_aligned, Size *length,
 								raw_size);
 			return false;
 		}
-		if (!is_compression_method(method))
+		if (method != TOAST_PGLZ_COMPRESSION_ID &&
+			method != TOAST_LZ4_COMPRESSION_ID)
 		{
 			*problem = psprintf("The value is compressed with the unknown method %u.",
 								method);

@@ -331,14 +331,13 @@ find_other(WalredoValueChecker *checker, Oid typid, const char **problem)
 static bool
 count_elements(const char *dimensions, int ndim, int64 *count)
 {
-	const char *bounds = dimensions + ndim * sizeof(int32);
-
 	*count = ndim > 0 ? 1 : 0;
 	for (int i = 0; i < ndim; i++)
 	{
-		Size		at = i * sizeof(int32);
-		int32		length = (int32) walredo_get_uint32(dimensions + at);
-		int32		lower = (int32) walredo_get_uint32(bounds + at);
+		const char *at = dimensions + i * sizeof(int32);
+		int32		length = (int32) walredo_get_uint32(at);
+		int32		lower = (int32) walredo_get_uint32(at +
+													   ndim * sizeof(int32));
 
 		if (length < 0 || (int64) lower + length > PG_INT32_MAX)
 			return false;
@@ -864,17 +863,15 @@ check_mcv_list(WalredoValueChecker *checker, const char *data, Size size,
 	{
 		Oid			typid = walredo_get_uint32(types + i * sizeof(Oid));
 		WalredoValueChecker *type = find_other(checker, typid, problem);
-		unsigned char is_by_value;
+		const unsigned char *typbyval = (const unsigned char *) &info[i] +
+			offsetof(DimensionInfo, typbyval);
 
 		if (type == NULL)
 			return false;
-
-		/* A boolean that is not 0 or 1 must not be read as one. */
-		memcpy(&is_by_value, &info[i].typbyval, 1);
 		if (info[i].nvalues < 0 || info[i].nbytes < 0 ||
 			info[i].nbytes > size - offset ||
 			info[i].typlen != type->layout.typlen ||
-			is_by_value != type->layout.typbyval)
+			*typbyval != type->layout.typbyval)
 		{
 			*problem = psprintf("Dimension %d of a list of most common values does not fit its type or the list.",
 								i + 1);

@@ -209,7 +209,6 @@ check_bits(const char *data, Size size, const char **problem)
 	int32		length;
 	Size		bytes;
 	int			padding;
-	int			mask;
 
 	if (size < sizeof(int32))
 	{
@@ -226,8 +225,8 @@ check_bits(const char *data, Size size, const char **problem)
 		return false;
 	}
 	padding = (int) (bytes * BITS_PER_BYTE - length);
-	mask = BITMASK >> (BITS_PER_BYTE - padding);
-	if (padding > 0 && (data[size - 1] & mask) != 0)
+	if (padding > 0 &&
+		(data[size - 1] & (BITMASK >> (BITS_PER_BYTE - padding))) != 0)
 	{
 		*problem = psprintf("A bit string of %d bits has others after them.",
 							length);
