@@ -885,15 +885,16 @@ REVOKE ALL ON FUNCTION _walredo_rows_support(internal) FROM PUBLIC;
 
 CREATE FUNCTION walredo_rows_at(base anyelement, lsn pg_lsn,
 	file walredo_tag DEFAULT NULL,
-	wal_directory text DEFAULT NULL)
+	wal_directory text DEFAULT NULL,
+	strict bool DEFAULT false)
 RETURNS SETOF anyelement
 AS 'MODULE_PATHNAME'
 LANGUAGE C VOLATILE PARALLEL UNSAFE SUPPORT _walredo_rows_support;
-COMMENT ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text) IS
+COMMENT ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text, bool) IS
 	'rows of a table as a snapshot at an LSN saw them';
-REVOKE ALL ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
+REVOKE ALL ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text, bool)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text)
+GRANT EXECUTE ON FUNCTION walredo_rows_at(anyelement, pg_lsn, walredo_tag, text, bool)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_row_versions(relname regclass, start_lsn pg_lsn,

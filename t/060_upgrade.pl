@@ -360,7 +360,7 @@ SQL
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at_all(regclass[],pg_lsn,text)' =>
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
-	'walredo_rows_at(anyelement,pg_lsn,walredo_tag,text)' =>
+	'walredo_rows_at(anyelement,pg_lsn,walredo_tag,text,boolean)' =>
 	  "SELECT * FROM \@.walredo_rows_at(NULL::public.u, 'FFFFFFFF/FFFFFFFF')",
 	'walredo_row_versions(regclass,pg_lsn,pg_lsn,text)' =>
 	  "SELECT * FROM \@.walredo_row_versions('public.u', #)",

@@ -705,6 +705,13 @@ like(
 	$stderr,
 	qr/WARNING.*\n.*A value of type colour is the label with OID \d+, which does not exist, or no longer\./,
 	'... with a warning that says so');
+foreach my $call ('SELECT count(*) FROM %s', 'SELECT %s')
+{
+	my $sql = sprintf($call, "walredo_rows_at(NULL::coloured, '$lsn', strict => true)");
+
+	($rc, $stdout, $stderr) = $node->psql('postgres', $sql);
+	like($stderr, qr/ERROR:  row \(0,1\) of "coloured" is left out/, "$sql: an error");
+}
 
 $node->stop;
 done_testing();

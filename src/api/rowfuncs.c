@@ -54,7 +54,7 @@ PG_FUNCTION_INFO_V1(walredo_rows_at);
 PG_FUNCTION_INFO_V1(walredo_rows_support);
 
 /* The arguments of walredo_rows_at(). */
-#define NUM_ROWS_ARGS		4
+#define NUM_ROWS_ARGS		5
 
 /*
  * Begins to return rows of a type, as the arguments say, which are those of
@@ -91,7 +91,8 @@ begin_rows(Oid typid, TupleDesc tupdesc, const NullableDatum *args)
 		relid = InvalidOid;
 	}
 	return walredo_rows_begin(relid, tupdesc, file,
-							  DatumGetLSN(args[1].value), directory);
+							  DatumGetLSN(args[1].value), directory,
+							  !args[4].isnull && DatumGetBool(args[4].value));
 }
 
 /* The row type of a call, and its attributes.  ERROR if it is none. */
@@ -127,7 +128,7 @@ end_rows(Datum arg)
 
 /*
  * walredo_rows_at(base anyelement, lsn pg_lsn, file walredo_tag,
- *				   wal_directory text)
+ *				   wal_directory text, strict bool)
  */
 Datum
 walredo_rows_at(PG_FUNCTION_ARGS)

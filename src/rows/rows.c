@@ -79,6 +79,7 @@ struct WalredoRows
 	int			max_files;
 	List	   *tables;			/* of RowsTable */
 	WalredoHeapAt *heap;
+	int			problem_level;	/* of what is left out: WARNING or ERROR */
 	uint64		num_warnings;
 
 	/*
@@ -356,8 +357,9 @@ add_table_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 
 	if (rel->kind == RELKIND_FOREIGN_TABLE)
 	{
-		ereport(WARNING,
-				(errmsg("partition \"%s\" is left out", rel->name),
+		ereport(rows->problem_level,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("partition \"%s\" is left out", rel->name),
 				 errdetail("It is a foreign table, of which WAL has no rows.")));
 		return;
 	}
@@ -384,8 +386,9 @@ add_partitions_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 													   &n, &is_complete);
 
 	if (!is_complete)
-		ereport(WARNING,
-				(errmsg("rows of partitions of \"%s\" may be missing",
+		ereport(rows->problem_level,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("rows of partitions of \"%s\" may be missing",
 						parent->name),
 				 errdetail_internal("%s",
 									walredo_catalog_at_problem(catalog))));
@@ -401,8 +404,9 @@ add_partitions_at(WalredoRows *rows, WalredoCatalogAt *catalog,
 										&leaf) == WALREDO_YES)
 			add_table_at(rows, catalog, leaf, parent->relid, tupdesc);
 		else
-			ereport(WARNING,
-					(errmsg("partition with OID %u of \"%s\" is left out",
+			ereport(rows->problem_level,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("partition with OID %u of \"%s\" is left out",
 							relids[i], parent->name),
 					 errdetail("Its row of pg_class cannot be had.")));
 	}
@@ -513,8 +517,9 @@ add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 		problem = "WAL is of another server.";
 	else if (add_file_at(rows, &locator, result_relid, &problem))
 		return;
-	ereport(WARNING,
-			(errmsg("could not find out which columns the rows of file \"%s\" have",
+	ereport(rows->problem_level,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("could not find out which columns the rows of file \"%s\" have",
 					walredo_relation_path(locator, MAIN_FORKNUM)),
 			 errdetail_internal("%s", problem),
 			 errhint("They are read as rows of the type that was specified, without values that are stored out of line.")));
@@ -665,7 +670,7 @@ end_of_wal(const char *directory)
 
 WalredoRows *
 walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
-				   XLogRecPtr lsn, const char *directory)
+				   XLogRecPtr lsn, const char *directory, bool strict)
 {
 	WalredoRows *rows = palloc0(sizeof(WalredoRows));
 	int			natts = Max(tupdesc->natts, 1);
@@ -676,6 +681,7 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 											  ALLOCSET_DEFAULT_SIZES);
 	rows->lsn = lsn == WALREDO_END_OF_WAL ? end_of_wal(directory) : lsn;
 	rows->directory = directory;
+	rows->problem_level = strict ? ERROR : WARNING;
 	rows->tupdesc = tupdesc;
 	rows->values = palloc(natts * sizeof(Datum));
 	rows->nulls = palloc(natts * sizeof(bool));
@@ -725,7 +731,7 @@ static void
 warn_of_block(WalredoRows *rows, BlockNumber blkno, const char *problem)
 {
 	if (count_warning(rows))
-		ereport(WARNING,
+		ereport(rows->problem_level,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("rows of block %u of \"%s\" may be missing",
 						blkno, rows->current->name),
@@ -736,7 +742,7 @@ static void
 warn_of_tuple(WalredoRows *rows, const char *problem)
 {
 	if (count_warning(rows))
-		ereport(WARNING,
+		ereport(rows->problem_level,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("row (%u,%u) of \"%s\" is left out",
 						rows->tuples->blkno, rows->tuples->offnum,
@@ -786,8 +792,9 @@ next_table(WalredoRows *rows)
 										   &is_complete);
 	rows->next_block = 0;
 	if (!is_complete && count_warning(rows))
-		ereport(WARNING,
-				(errmsg("rows of \"%s\" may be missing from block %u on",
+		ereport(rows->problem_level,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("rows of \"%s\" may be missing from block %u on",
 						table->name, rows->nblocks),
 				 errdetail("The server does not have the file any more, and neither WAL nor a backup says how many blocks it had.")));
 	return true;

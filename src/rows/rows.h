@@ -40,7 +40,8 @@ extern void walredo_check_may_select(Oid relid);
  * read as well, if it is of the same server.  Relations are locked as by a
  * SELECT, until the end of the transaction.
  *
- * What cannot be had is left out: a WARNING says what, and why.
+ * What cannot be had is left out: a WARNING says what, and why.  With strict, it
+ * is an ERROR.
  *
  * The result is allocated in the current memory context.  ERROR if the relation
  * is not of such a kind, if the caller may not read it, or if WAL does not
@@ -48,7 +49,8 @@ extern void walredo_check_may_select(Oid relid);
  */
 extern WalredoRows *walredo_rows_begin(Oid relid, TupleDesc tupdesc,
 									   const WalredoTag *file, XLogRecPtr lsn,
-									   const char *directory);
+									   const char *directory,
+									   bool strict);
 
 /*
  * Moves to the next row.  Returns false if there are no more.  Otherwise sets
