@@ -40,8 +40,8 @@ extern void walredo_check_may_select(Oid relid);
  * read as well, if it is of the same server.  Relations are locked as by a
  * SELECT, until the end of the transaction.
  *
- * What cannot be had is left out: a WARNING says what, and why.  With strict, it
- * is an ERROR.
+ * What cannot be had is left out: a WARNING says what, and why.  With strict,
+ * it is an ERROR.
  *
  * The result is allocated in the current memory context.  ERROR if the relation
  * is not of such a kind, if the caller may not read it, or if WAL does not
