@@ -22,10 +22,13 @@
  * is there an inverse of replay, so the executor begins anew when the start of
  * a window's frame moves.
  *
- * Groups do not share a stream of requests to a child.  The executor calls the
- * transition function for the first record of a group only after the final
- * function has returned the page of the group before, and takes this page apart
- * at once, so there is nothing that could be sent ahead.
+ * Groups do not share a stream of requests to a child.  With ORDER BY, the
+ * executor sorts and passes the records of a group when it is about to ask for
+ * its page, and asks for nothing of the next group before this page has been
+ * used.  So there is nothing that could be sent ahead.  Without ORDER BY, hash
+ * aggregation does have the records of all groups before it asks for the first
+ * page, but it asks in the order of its hash table, which is not known here,
+ * and all pages would have to be kept until then.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
