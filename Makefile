@@ -3,6 +3,7 @@
 MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
+	src/api/aggfuncs.o \
 	src/api/applyfuncs.o \
 	src/api/checkfuncs.o \
 	src/api/filefuncs.o \
@@ -133,7 +134,7 @@ PG_CPPFLAGS += -DWALREDO_HAVE_BZIP2
 SHLIB_LINK += -lbz2
 endif
 
-REGRESS = types native apply wal decode history literals privileges
+REGRESS = types native apply apply_agg wal decode history literals privileges
 REGRESS_OPTS = --load-extension=pageinspect --load-extension=walredo
 
 PG_CONFIG ?= pg_config

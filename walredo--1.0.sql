@@ -441,6 +441,44 @@ REVOKE ALL ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
 GRANT EXECUTE ON FUNCTION walredo_apply(walredo_tag, bytea, walredo_record[])
 	TO pg_read_server_files;
 
+CREATE FUNCTION _walredo_apply_agg_transfn(internal, tag walredo_tag,
+	base bytea, record walredo_record)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'walredo_apply_agg_transfn'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION _walredo_apply_agg_transfn(internal, walredo_tag, bytea, walredo_record) IS
+	'transition function of walredo_apply_agg()';
+REVOKE ALL ON FUNCTION _walredo_apply_agg_transfn(internal, walredo_tag, bytea, walredo_record)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_apply_agg_transfn(internal, walredo_tag, bytea, walredo_record)
+	TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_apply_agg_finalfn(internal)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'walredo_apply_agg_finalfn'
+LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1000 SUPPORT _walredo_support;
+COMMENT ON FUNCTION _walredo_apply_agg_finalfn(internal) IS
+	'final function of walredo_apply_agg()';
+REVOKE ALL ON FUNCTION _walredo_apply_agg_finalfn(internal) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_apply_agg_finalfn(internal)
+	TO pg_read_server_files;
+
+CREATE AGGREGATE walredo_apply_agg(tag walredo_tag, base bytea,
+	record walredo_record)
+(
+	SFUNC = _walredo_apply_agg_transfn,
+	STYPE = internal,
+	SSPACE = 8192,
+	FINALFUNC = _walredo_apply_agg_finalfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE walredo_apply_agg(walredo_tag, bytea, walredo_record) IS
+	'apply the records of a group to the image of a page, in the order given';
+REVOKE ALL ON FUNCTION walredo_apply_agg(walredo_tag, bytea, walredo_record)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_apply_agg(walredo_tag, bytea, walredo_record)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_page_mask(resource_manager text, page bytea,
 	blkno int8)
 RETURNS bytea

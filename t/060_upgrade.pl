@@ -304,6 +304,14 @@ SQL
 	'walredo_replace(pg_lsn,bytea)' => "SELECT \@.walredo_replace('0/1', '\\x01')",
 	'walredo_apply(walredo_tag,bytea,walredo_record[])' =>
 	  "SELECT md5(\@.walredo_apply($tag, NULL, ARRAY[\@.walredo_zero_page('0/1'), $record]))",
+	(
+		map {
+			$_ =>
+			  "SELECT md5(\@.walredo_apply_agg($tag, NULL, r ORDER BY n)) FROM (VALUES (1, \@.walredo_zero_page('0/1')), (2, $record)) AS v (n, r)"
+		  } 'walredo_apply_agg(walredo_tag,bytea,walredo_record)',
+		'_walredo_apply_agg_transfn(internal,walredo_tag,bytea,walredo_record)',
+		'_walredo_apply_agg_finalfn(internal)'
+	),
 	'walredo_page_mask(text,bytea,bigint)' =>
 	  "SELECT md5(\@.walredo_page_mask('Heap', ext.get_raw_page('public.u', 0), 0))",
 	'walredo_ping()' => "SELECT \@.walredo_ping() > 0",

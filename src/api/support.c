@@ -36,12 +36,24 @@
 PG_FUNCTION_INFO_V1(walredo_support);
 
 /*
+ * Whether the role may execute the function is checked only when the query is
+ * executed.  As a role that may not must not make the server start processes,
+ * it is checked here, too.
+ */
+static void
+expect_requests(PlannerInfo *root, Oid funcid)
+{
+	if (root != NULL && root->glob->parallelModeOK &&
+		walredo_function_aclcheck(funcid, GetUserId()) == ACLCHECK_OK)
+		walredo_pool_expect_requests();
+}
+
+/*
  * _walredo_support(internal)
  *
  * The planner asks once for each call in the query, while it plans, whether the
- * call can be simplified.  Whether the role may execute the function is checked
- * only when the query is executed.  As a role that may not must not make the
- * server start processes, it is checked here, too.
+ * call can be simplified.  It does not ask so for an aggregate, but what its
+ * final function costs.
  */
 Datum
 walredo_support(PG_FUNCTION_ARGS)
@@ -52,10 +64,13 @@ walredo_support(PG_FUNCTION_ARGS)
 	{
 		SupportRequestSimplify *simplify = (SupportRequestSimplify *) request;
 
-		if (simplify->root != NULL && simplify->root->glob->parallelModeOK &&
-			walredo_function_aclcheck(simplify->fcall->funcid,
-									  GetUserId()) == ACLCHECK_OK)
-			walredo_pool_expect_requests();
+		expect_requests(simplify->root, simplify->fcall->funcid);
+	}
+	else if (IsA(request, SupportRequestCost))
+	{
+		SupportRequestCost *cost = (SupportRequestCost *) request;
+
+		expect_requests(cost->root, cost->funcid);
 	}
 	PG_RETURN_POINTER(NULL);
 }

@@ -417,6 +417,17 @@ apply_native_run(const WalredoTag *tag, bytea *image,
 	return image;
 }
 
+void
+walredo_check_base_size(Size size)
+{
+	if (size != BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("base image has the wrong length"),
+				 errdetail("A page has %d bytes, but the base image has %zu.",
+						   BLCKSZ, size)));
+}
+
 bytea *
 walredo_replay(const WalredoTag *tag, bytea *base,
 			   WalredoRecord *const *records, int nrecords)
@@ -429,13 +440,8 @@ walredo_replay(const WalredoTag *tag, bytea *base,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no records to apply")));
-	if (image != NULL && WalredoTagIsPage(tag) &&
-		VARSIZE(image) != VARHDRSZ + BLCKSZ)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("base image has the wrong length"),
-				 errdetail("A page has %d bytes, but the base image has %zu.",
-						   BLCKSZ, (Size) (VARSIZE(image) - VARHDRSZ))));
+	if (image != NULL && WalredoTagIsPage(tag))
+		walredo_check_base_size(VARSIZE(image) - VARHDRSZ);
 
 	while (i < nrecords)
 	{

@@ -35,6 +35,12 @@ extern bytea *walredo_replay(const WalredoTag *tag, bytea *base,
 							 WalredoRecord *const *records, int nrecords);
 
 /*
+ * ERROR 22023 unless a base image has the size of a page.  walredo_replay()
+ * checks it, too; others do before they fetch an image for it.
+ */
+extern void walredo_check_base_size(Size size);
+
+/*
  * The message by which a whole WAL record is sent to a child.  The first
  * function returns how many bytes it takes, and the second writes it to dst,
  * which need not be aligned.

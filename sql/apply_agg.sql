@@ -1,0 +1,321 @@
+--
+-- walredo_apply_agg
+--
+-- Seen to fail: "pages" when the last record of a group was left out; "in parts"
+-- and "window" when the state did not go on with the page that it had; each check
+-- when it was taken out; "stored out of line" when all images that are were taken
+-- for the same.
+--
+CREATE EXTENSION pg_walinspect;
+
+-- The error of a command.
+CREATE FUNCTION failure(command text, OUT state text, OUT message text,
+	OUT detail text, OUT hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE command;
+	message := 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+END
+$$;
+
+-- The first line of an error's context.
+CREATE FUNCTION context(command text) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+	context text;
+BEGIN
+	EXECUTE command;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+	RETURN split_part(context, E'\n', 1);
+END
+$$;
+
+-- A query's plan, in one line.
+CREATE FUNCTION plan_of(query text) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	plan text := '';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+		plan := plan || line || ' ';
+	END LOOP;
+	RETURN plan;
+END
+$$;
+
+--
+-- A table, and the records of its pages
+--
+-- so that a commit flushes WAL
+SET synchronous_commit = on;
+SELECT pg_current_wal_lsn() AS start_lsn \gset
+CREATE TABLE replayed (id int PRIMARY KEY, t text)
+	WITH (autovacuum_enabled = off);
+INSERT INTO replayed
+	SELECT i, repeat('x', i % 100) FROM generate_series(1, 2000) AS i;
+UPDATE replayed SET t = t || 'y' WHERE id % 3 = 0;
+DELETE FROM replayed WHERE id % 5 = 0;
+VACUUM replayed;
+DELETE FROM replayed WHERE id IN (1, 501, 1001);
+INSERT INTO replayed
+	SELECT i, repeat('x', i % 100) FROM generate_series(2001, 3000) AS i;
+-- many records of one page
+DO $$
+BEGIN
+	FOR i IN 1 .. 1500 LOOP
+		UPDATE replayed SET t = i WHERE id = 3000;
+		COMMIT;
+	END LOOP;
+END $$;
+SELECT pg_current_wal_lsn() AS end_lsn \gset
+
+-- one row for each record and each block that it names
+CREATE TABLE records AS
+	SELECT w.end_lsn AS lsn,
+		replace(block[1], ' fork main', '')::walredo_tag AS tag,
+		walredo_postgres(w.end_lsn, w.rec) AS record
+	FROM walredo_wal_records(:'start_lsn', :'end_lsn') AS w
+		JOIN pg_get_wal_records_info(:'start_lsn', :'end_lsn') AS i
+			USING (start_lsn, end_lsn),
+		regexp_matches(i.block_ref,
+			'blkref #\d+: (rel \d+/\d+/\d+(?: fork \w+)? blk \d+)', 'g') AS block
+	WHERE w.resource_manager IN ('Heap', 'Heap2', 'Btree', 'XLOG');
+CREATE TABLE pages AS
+	SELECT v.relname, v.rmgr, b AS blkno, tag,
+		get_raw_page(v.relname, b) AS page
+	FROM (VALUES ('replayed', 'Heap'), ('replayed_pkey', 'Btree'))
+			AS v (relname, rmgr),
+		generate_series(0, pg_relation_size(v.relname)::int
+			/ current_setting('block_size')::int - 1) AS b,
+		walredo_tag(v.relname, 'main', b) AS t (tag);
+DELETE FROM records WHERE tag NOT IN (SELECT tag FROM pages);
+
+--
+-- Pages: each is equal to the server's, and to what walredo_apply() makes
+--
+CREATE VIEW applied AS
+	SELECT tag, walredo_apply(tag, NULL, array_agg(record ORDER BY lsn)) AS page
+	FROM records GROUP BY tag;
+CREATE TABLE wanted AS SELECT * FROM applied;
+ANALYZE records, wanted;
+SELECT relname, count(*) > 5 AS several, sum(n) > 1000 AS many,
+	bool_and(walredo_page_mask(rmgr, s.page, blkno)
+		= walredo_page_mask(rmgr, pages.page, blkno)) AS equal,
+	bool_and(s.page = wanted.page) AS equal_to_apply
+FROM (SELECT tag, count(*) AS n,
+		walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
+		FROM records GROUP BY tag) AS s
+	JOIN pages USING (tag) JOIN wanted USING (tag)
+GROUP BY relname ORDER BY relname;
+
+-- Records that take more than work_mem are replayed in parts.
+SET work_mem = 64;
+SELECT count(*) > 10 AS several, max(size) > 65536 AS in_parts,
+	bool_and(s.page = wanted.page) AS equal
+FROM (SELECT tag, sum(pg_column_size(record)) AS size,
+		walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
+		FROM records GROUP BY tag) AS s
+	JOIN wanted USING (tag);
+RESET work_mem;
+
+-- with a base image, stored out of line or not, compressed or not
+CREATE TABLE bases (tag walredo_tag, half pg_lsn, plain bytea, page bytea);
+ALTER TABLE bases ALTER plain SET STORAGE external;
+INSERT INTO bases
+	SELECT tag, half, page, page
+	FROM (SELECT tag, half,
+			walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
+		FROM records JOIN (SELECT tag,
+					percentile_disc(0.5) WITHIN GROUP (ORDER BY lsn) AS half
+				FROM records GROUP BY tag) AS s USING (tag)
+		WHERE lsn <= half GROUP BY tag, half) AS s;
+SELECT count(*) > 10 AS several, bool_and(a = page) AS plain,
+	bool_and(b = page) AS compressed, bool_and(c = page) AS computed,
+	bool_and(d = page) AS either
+FROM (SELECT tag, walredo_apply_agg(tag, bases.plain, record ORDER BY lsn) AS a,
+		walredo_apply_agg(tag, bases.page, record ORDER BY lsn) AS b,
+		walredo_apply_agg(tag, bases.page || '', record ORDER BY lsn) AS c,
+		walredo_apply_agg(tag, CASE WHEN lsn::text ~ '[02468]$'
+			THEN bases.page ELSE bases.plain END, record ORDER BY lsn) AS d
+	FROM records JOIN bases USING (tag) WHERE lsn > half GROUP BY tag) AS s
+	JOIN wanted USING (tag);
+
+-- Without ORDER BY, the order is that of the rows, in hash aggregation, too.
+SET enable_sort = off;
+EXPLAIN (COSTS OFF) SELECT tag, walredo_apply_agg(tag, NULL, record)
+	FROM records GROUP BY tag;
+SELECT count(*) > 10 AS several, bool_and(s.page = wanted.page) AS equal
+FROM (SELECT tag, walredo_apply_agg(tag, NULL, record) AS page
+		FROM records GROUP BY tag) AS s
+	JOIN wanted USING (tag);
+RESET enable_sort;
+
+--
+-- Nulls, FILTER, DISTINCT
+--
+-- a null is no record, and a group that has none has no page
+SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) IS NULL AS no_page
+FROM (VALUES ('rel 1663/5/16384 blk 0'::walredo_tag, pg_lsn '0/1',
+	NULL::walredo_record)) AS v (tag, lsn, record) GROUP BY tag;
+SELECT walredo_apply_agg(tag, NULL, record ORDER BY lsn) IS NULL AS no_page
+FROM records WHERE false;
+SELECT bool_and(s.page = wanted.page) AS equal
+FROM (SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
+		FROM (SELECT * FROM records
+			UNION ALL SELECT lsn, tag, NULL FROM records) AS s
+		GROUP BY tag) AS s
+	JOIN wanted USING (tag);
+SELECT bool_and(s.page = bases.page) AS equal
+FROM (SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn)
+			FILTER (WHERE lsn <= half) AS page
+		FROM records JOIN bases USING (tag) GROUP BY tag) AS s
+	JOIN bases USING (tag);
+SELECT * FROM failure('SELECT walredo_apply_agg(DISTINCT tag, NULL, record)
+	FROM records GROUP BY tag');
+
+--
+-- Errors
+--
+CREATE TABLE clog (n int, tag walredo_tag, base bytea, record walredo_record);
+INSERT INTO clog VALUES
+	(1, 'slru pg_xact/0000 blk 0', NULL, '0/1 zero_page'),
+	(2, 'slru pg_xact/0000 blk 0', NULL, '0/2 clog_set_committed xids=731'),
+	(3, 'slru pg_xact/0000 blk 0', NULL, '0/2 clog_set_aborted xids=732'),
+	(4, 'slru pg_xact/0000 blk 0', NULL, '0/3 clog_set_committed xids=733');
+SELECT get_byte(walredo_apply_agg(tag, base, record ORDER BY n), 182) AS b182,
+	get_byte(walredo_apply_agg(tag, base, record ORDER BY n), 183) AS b183
+FROM clog;
+CREATE TABLE zeroes AS SELECT decode(repeat('00', 8192), 'hex') AS z;
+SELECT v.arguments, f.*
+FROM (VALUES
+	(1, 'NULL::walredo_tag, base, record ORDER BY n'),
+	(2, 'CASE n WHEN 3 THEN NULL ELSE tag END, base, record ORDER BY n'),
+	(3, 'CASE n WHEN 3 THEN ''slru pg_xact/0000 blk 1'' ELSE tag END, base,
+		record ORDER BY n'),
+	(4, 'tag, CASE n WHEN 3 THEN z END, record ORDER BY n'),
+	(5, 'tag, CASE WHEN n <> 3 THEN z END, record ORDER BY n'),
+	(6, 'tag, CASE WHEN n = 3 THEN set_byte(z, 5, 1) ELSE z END,
+		record ORDER BY n'),
+	(7, 'tag, substr(z, 2), record ORDER BY n'),
+	(8, 'tag, CASE WHEN n = 3 THEN substr(z, 2) ELSE z END, record ORDER BY n'),
+	(9, 'tag, base, record ORDER BY n DESC'),
+	(10, '''slru pg_xact/0000 blk 1'', base, record ORDER BY n'),
+	(11, '''rel 1663/5/16384 blk 0'', base, record ORDER BY n'),
+	(12, 'tag, z, record ORDER BY n')
+	) AS v (n, arguments),
+	failure('SELECT walredo_apply_agg(' || v.arguments || ') FROM clog, zeroes')
+		AS f
+ORDER BY n;
+SELECT * FROM failure('SELECT walredo_apply_agg(tag, base, record ORDER BY n)
+	FROM clog WHERE n > 1');
+
+-- base images that are stored out of line
+SELECT f.state, f.message
+FROM failure('SELECT walredo_apply_agg(clog.tag, plain, record ORDER BY n)
+	FROM clog JOIN (SELECT plain, row_number() OVER () AS n FROM bases) AS s
+		USING (n)') AS f;
+
+-- the error of one of many groups names its tag
+SELECT context('SELECT tag, walredo_apply_agg(tag, CASE
+		WHEN tag <> ''slru pg_xact/0005 blk 1'' THEN z END, record ORDER BY n)
+	FROM (SELECT format(''slru pg_xact/%s blk 1'', to_char(i, ''FM0000''))
+				::walredo_tag AS tag, n, z,
+			walredo_clog_set_committed(''0/1'',
+				ARRAY[((i * 32 + 1) * 32768 + n)::text::xid]) AS record
+		FROM generate_series(1, 9) AS i, generate_series(1, 3) AS n, zeroes) AS s
+	GROUP BY tag');
+SET walredo.enabled = off;
+SELECT * FROM failure('SELECT walredo_apply_agg(tag, base, record ORDER BY n)
+	FROM clog');
+RESET walredo.enabled;
+
+--
+-- Window: each page after each record
+--
+SELECT count(*) > 10 AS several, bool_and(s.page = walredo_apply(tag, NULL,
+	(SELECT array_agg(record ORDER BY lsn) FROM records AS r
+		WHERE r.tag = s.tag AND r.lsn <= s.lsn))) AS equal
+FROM (SELECT tag, lsn,
+		walredo_apply_agg(tag, NULL, record) OVER (ORDER BY lsn) AS page
+	FROM records WHERE tag = walredo_tag('replayed', 'main', 1)) AS s;
+-- of all pages, with a base image
+SELECT count(*) > 1000 AS many, bool_and(last_page = wanted.page) AS equal
+FROM (SELECT DISTINCT tag, last_value(page) OVER (PARTITION BY tag
+		ORDER BY lsn RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+			AS last_page, lsn
+	FROM (SELECT tag, lsn, walredo_apply_agg(tag, bases.page, record)
+			OVER (PARTITION BY tag ORDER BY lsn) AS page
+		FROM records JOIN bases USING (tag) WHERE lsn > half) AS s) AS s
+	JOIN wanted USING (tag);
+-- peers have the same page; a frame that moves has its own
+SELECT n, get_byte(walredo_apply_agg(tag, z, record)
+		OVER (ORDER BY n), 182) AS rows,
+	get_byte(walredo_apply_agg(tag, z, record)
+		OVER (ORDER BY n / 2), 182) AS peers,
+	get_byte(walredo_apply_agg(tag, z, record)
+		OVER (ORDER BY n ROWS BETWEEN 1 PRECEDING AND CURRENT ROW), 182)
+		AS moving,
+	get_byte(walredo_apply_agg(tag, z, record)
+		OVER (ORDER BY n ROWS BETWEEN 2 PRECEDING AND 1 PRECEDING), 182)
+		AS before
+FROM clog, zeroes ORDER BY n;
+
+--
+-- Parallel: groups are spread, not the records of a group
+--
+CREATE TABLE spread (LIKE records) PARTITION BY HASH (tag);
+CREATE TABLE spread_0 PARTITION OF spread
+	FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE spread_1 PARTITION OF spread
+	FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO spread SELECT * FROM records;
+ANALYZE spread, spread_0, spread_1;
+SET enable_partitionwise_aggregate = on;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET max_parallel_workers_per_gather = 2;
+SET parallel_leader_participation = off;
+SET enable_incremental_sort = off;
+SELECT plan_of('SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn)
+	FROM spread GROUP BY tag')
+	~ '^Gather .*Append .*GroupAggregate .*GroupAggregate ' AS spread;
+SELECT count(*) > 10 AS several, bool_and(s.page = wanted.page) AS equal
+FROM (SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
+		FROM spread GROUP BY tag) AS s
+	JOIN wanted USING (tag);
+
+-- a parallel worker for everything that may run in one
+SELECT set_config(CASE
+	WHEN current_setting('server_version_num')::int < 160000
+	THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END,
+	'on', false) AS parallel;
+SELECT count(*) > 10 AS several, bool_and(s.page = wanted.page) AS equal
+FROM (SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
+		FROM records GROUP BY tag) AS s
+	JOIN wanted USING (tag);
+SELECT set_config(CASE
+	WHEN current_setting('server_version_num')::int < 160000
+	THEN 'force_parallel_mode' ELSE 'debug_parallel_query' END,
+	'off', false) AS parallel;
+RESET enable_partitionwise_aggregate;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+RESET max_parallel_workers_per_gather;
+RESET parallel_leader_participation;
+RESET enable_incremental_sort;
+
+--
+-- Clean up
+--
+DROP VIEW applied;
+DROP TABLE replayed, records, pages, wanted, bases, clog, zeroes, spread;
+DROP FUNCTION failure, context, plan_of;
+DROP EXTENSION pg_walinspect;
