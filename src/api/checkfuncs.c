@@ -167,7 +167,7 @@ typedef enum ResultColumn
  * ----------------------------------------
  */
 
-#define MAX_STATEMENT_ARGS	10
+#define MAX_STATEMENT_ARGS	11
 
 /* Arguments of a statement. */
 typedef struct StatementArgs
@@ -405,8 +405,9 @@ record_damage(Check *check, Oid relid, const char *fork, BlockNumber blkno,
 	add_text_arg(&args, detail);
 	add_lsn_arg(&args, check->begin_lsn);
 	add_arg(&args, OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	add_time_arg(&args, GetCurrentTimestamp());
 	run_statement(psprintf("INSERT INTO %s AS d (database, relation, fork, blkno, found_in, kind, lsn, page_lsn, detail, first_seen, last_seen, seen_lsn)"
-						   " SELECT $10, $1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), $9"
+						   " SELECT $10, $1, $2, $3, $4, $5, $6, $7, $8, $11, $11, $9"
 						   " WHERE NOT EXISTS (SELECT FROM %s o WHERE o.relation = $1 AND o.fork = $2 AND o.blkno = $3"
 						   " AND o.found_in = $4 AND o.lsn = $6 AND o.repaired_at IS NOT NULL)"
 						   " ON CONFLICT (relation, fork, blkno, found_in, lsn) WHERE repaired_at IS NULL"
