@@ -404,7 +404,7 @@ foreach my $how ('because WAL is gone', 'full => true')
 	query('CHECKPOINT');
 	my $session = session($node, 'postgres');
 	my $pid = (run_query($session, 'SELECT pg_backend_pid()'))[0];
-	run_query($session, "SET vacuum_cost_delay = '50ms'");
+	run_query($session, "SET vacuum_cost_delay = '30ms'");
 	run_query($session, 'SET vacuum_cost_limit = 50');
 	run_query($session, "SET vacuum_cost_page_$_ = 5") foreach qw(hit miss);
 	begin_query($session, 'CALL walredo_check(' . ($how =~ /full =>/ ? $how : '') . ')');
