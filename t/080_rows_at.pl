@@ -584,7 +584,7 @@ like(
 		'rolname',
 		"(SELECT * FROM walredo_rows_at(NULL::pg_authid, '$with_role', '$map_file') WHERE rolname ~ '^regress')"
 	),
-	qr/^\(regress_made\) psql\S+ WARNING:  01000: could not find out which columns/,
+	qr/^\(regress_made\) psql\S+ WARNING:  42703: could not find out which columns/,
 	'... out of its file');
 
 #
