@@ -2,9 +2,9 @@
 -- walredo_apply_agg
 --
 -- Seen to fail: "pages" when the last record of a group was left out; "in parts"
--- and "window" when the state did not go on with the page that it had; each check
--- when it was taken out; "stored out of line" when all images that are were taken
--- for the same.
+-- and "window" when the state did not go on with the page that it had; the checks of
+-- the tag, of the base image and of the order when they were taken out; "stored out
+-- of line" when all images that are were taken for the same.
 --
 CREATE EXTENSION pg_walinspect;
 
