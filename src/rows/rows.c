@@ -448,15 +448,19 @@ add_relation_at(WalredoRows *rows, Oid relid)
 	walredo_catalog_at_end(catalog);
 }
 
-/* Is the WAL that a directory has that of this server? */
+/*
+ * Is the WAL that a directory has that of this server?  Sets *end_lsn to the
+ * end of it, as it is now.
+ */
 static bool
-is_wal_of_server(const char *directory)
+is_wal_of_server(const char *directory, XLogRecPtr *end_lsn)
 {
 	WalredoReader *reader = walredo_reader_begin(directory,
 												 WALREDO_START_OF_WAL,
 												 WALREDO_END_OF_WAL);
 	bool		result = walredo_reader_is_of_server(reader);
 
+	*end_lsn = walredo_reader_last_lsn(reader);
 	walredo_reader_end(reader);
 	return result;
 }
@@ -503,6 +507,7 @@ add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 {
 	RelFileLocator locator = walredo_tag_locator(file);
 	const char *problem;
+	XLogRecPtr	end_lsn;
 	RowsTable  *table;
 
 	if (file->kind != WALREDO_TAG_REL || file->forknum != MAIN_FORKNUM)
@@ -513,7 +518,7 @@ add_given_file(WalredoRows *rows, const WalredoTag *file, Oid result_relid)
 				 errdetail("Rows are in the main fork of a table.")));
 	if (file->dbOid != MyDatabaseId && file->spcOid != GLOBALTABLESPACE_OID)
 		problem = "The file is of another database.";
-	else if (!is_wal_of_server(rows->directory))
+	else if (!is_wal_of_server(rows->directory, &end_lsn))
 		problem = "WAL is of another server.";
 	else if (add_file_at(rows, &locator, result_relid, &problem))
 		return;
@@ -655,19 +660,6 @@ prepare_virtual_columns(WalredoRows *rows, Oid relid)
 		relation_close(rel, NoLock);
 }
 
-/* The end of WAL as it is now. */
-static XLogRecPtr
-end_of_wal(const char *directory)
-{
-	WalredoReader *reader = walredo_reader_begin(directory,
-												 WALREDO_START_OF_WAL,
-												 WALREDO_END_OF_WAL);
-	XLogRecPtr	lsn = walredo_reader_last_lsn(reader);
-
-	walredo_reader_end(reader);
-	return lsn;
-}
-
 WalredoRows *
 walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 				   XLogRecPtr lsn, const char *directory, bool strict)
@@ -679,7 +671,9 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext,
 											  "walredo row",
 											  ALLOCSET_DEFAULT_SIZES);
-	rows->lsn = lsn == WALREDO_END_OF_WAL ? end_of_wal(directory) : lsn;
+	rows->lsn = lsn;
+	if (lsn == WALREDO_END_OF_WAL)
+		(void) is_wal_of_server(directory, &rows->lsn);
 	rows->directory = directory;
 	rows->problem_level = strict ? ERROR : WARNING;
 	rows->tupdesc = tupdesc;

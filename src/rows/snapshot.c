@@ -237,14 +237,11 @@ add_xact_end(WalredoSnapshot *snapshot, const XLogRecord *record,
 
 	if (!walredo_record_xact_end(record, end_lsn, &end))
 		return;
-	note_end(snapshot, end.was_prepared ? end.prepared_xid : record->xl_xid,
-			 end.is_commit, end_lsn);
-	for (int i = 0; i < end.nsubxacts; i++)
+	for (int i = 0; i <= end.nsubxacts; i++)
 	{
-		TransactionId xid;
+		TransactionId xid = walredo_xact_end_xid(&end, record, i);
 
 		CHECK_FOR_INTERRUPTS();
-		memcpy(&xid, end.subxacts + i * sizeof(xid), sizeof(xid));
 		note_xid(snapshot, xid, end_lsn);
 		note_end(snapshot, xid, end.is_commit, end_lsn);
 	}

@@ -324,15 +324,12 @@ add_xact_end(WalredoVersions *versions, const XLogRecord *record,
 
 	if (!walredo_record_xact_end(record, end_lsn, &end))
 		return;
-	top_xid = end.was_prepared ? end.prepared_xid : record->xl_xid;
-	end_xact(versions, top_xid, top_xid, &end);
-	for (int i = 0; i < end.nsubxacts; i++)
+	top_xid = walredo_xact_end_xid(&end, record, 0);
+	for (int i = 0; i <= end.nsubxacts; i++)
 	{
-		TransactionId xid;
-
 		CHECK_FOR_INTERRUPTS();
-		memcpy(&xid, end.subxacts + i * sizeof(xid), sizeof(xid));
-		end_xact(versions, xid, top_xid, &end);
+		end_xact(versions, walredo_xact_end_xid(&end, record, i), top_xid,
+				 &end);
 	}
 }
 

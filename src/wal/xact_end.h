@@ -42,4 +42,18 @@ typedef struct XactEnd
 extern bool walredo_record_xact_end(const XLogRecord *record,
 									XLogRecPtr end_lsn, XactEnd *end);
 
+/*
+ * The transactions that such a record ends: number 0 is the top-level one, and
+ * numbers 1 to nsubxacts are its subtransactions.
+ */
+static inline TransactionId
+walredo_xact_end_xid(const XactEnd *end, const XLogRecord *record, int i)
+{
+	TransactionId xid = end->was_prepared ? end->prepared_xid : record->xl_xid;
+
+	if (i > 0)
+		memcpy(&xid, end->subxacts + (i - 1) * sizeof(xid), sizeof(xid));
+	return xid;
+}
+
 #endif							/* WALREDO_XACT_END_H */
