@@ -295,17 +295,49 @@ get_rows_call(RangeTblEntry *rte)
 }
 
 /*
+ * Is a column wanted that the row type has not, or not any more?  A query that
+ * is planned again after the table has been altered still has the columns that
+ * there were when it was parsed.
+ */
+static bool
+wants_missing_column(RelOptInfo *rel, Oid typid)
+{
+	TupleDesc	tupdesc = get_row_type(typid);
+	List	   *exprs = extract_actual_clauses(rel->baserestrictinfo, false);
+	ListCell   *cell;
+
+	exprs = list_concat(exprs, rel->reltarget->exprs);
+	foreach(cell, pull_var_clause((Node *) exprs, PVC_RECURSE_PLACEHOLDERS))
+	{
+		Var		   *var = lfirst_node(Var, cell);
+
+		if (var->varno != rel->relid || var->varattno <= 0)
+			continue;
+		if (var->varattno > tupdesc->natts ||
+			TupleDescAttr(tupdesc, var->varattno - 1)->attisdropped ||
+			TupleDescAttr(tupdesc, var->varattno - 1)->atttypid != var->vartype)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Replaces the scan of a function, which would store all rows.
  */
 static void
 set_rows_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
 				  RangeTblEntry *rte)
 {
+	FuncExpr   *call = get_rows_call(rte);
 	CustomPath *path;
 
 	if (prev_set_rel_pathlist_hook != NULL)
 		prev_set_rel_pathlist_hook(root, rel, rti, rte);
-	if (get_rows_call(rte) == NULL)
+	if (call == NULL)
+		return;
+
+	/* The function's own scan fails as any function's does. */
+	if (wants_missing_column(rel, exprType(linitial(call->args))))
 		return;
 
 	/* EvalPlanQual() has the rows of such a relation, and not of this node. */
