@@ -83,6 +83,7 @@ OBJS = \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
+	src/report/html.o \
 	src/rows/catalog_at.o \
 	src/rows/chunks.o \
 	src/rows/heap_at.o \
