@@ -402,6 +402,24 @@ begin_file(StripScan *s)
 				 LSN_FORMAT_ARGS(walredo_reader_end_lsn(s->scan->reader)));
 }
 
+/*
+ * Where to begin to read: at start_lsn, or, if WAL does not reach back to it,
+ * where WAL begins.
+ */
+static XLogRecPtr
+where_to_begin(XLogRecPtr start_lsn, XLogRecPtr end_lsn, const char *directory)
+{
+	WalredoReader *reader;
+	XLogRecPtr	first_lsn;
+
+	if (start_lsn == WALREDO_START_OF_WAL)
+		return start_lsn;
+	reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL, end_lsn);
+	first_lsn = walredo_reader_first_lsn(reader);
+	walredo_reader_end(reader);
+	return start_lsn < first_lsn ? WALREDO_START_OF_WAL : start_lsn;
+}
+
 WalredoStrip *
 walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 				   XLogRecPtr end_lsn, const char *directory)
@@ -415,6 +433,7 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 	strip->step = 1;
 	strip->start_lsn = start_lsn;
 	strip->to_end = (end_lsn == WALREDO_END_OF_WAL);
+	start_lsn = where_to_begin(start_lsn, end_lsn, directory);
 	s.rebuild = walredo_rebuild_create();
 	s.scan = walredo_page_scan_back(filter, directory, bases,
 									InvalidXLogRecPtr,
