@@ -30,7 +30,7 @@
 #include "storage/bufpage.h"
 
 /* The most problems that are kept as sentences. */
-#define MAX_PROBLEMS		20
+#define MAX_PROBLEMS		6
 
 const WalredoHtmlKey walredo_byte_keys[WALREDO_BYTES_NCLASSES] = {
 	[WALREDO_BYTES_FREE] = {"k-free", NULL, "free space"},

@@ -325,9 +325,14 @@ walredo_note_classes(const WalredoPageParts *parts, bool *used)
 }
 
 void
-walredo_draw_legend(StringInfo out, const bool *used)
+walredo_draw_legend(StringInfo out, const bool *used, bool has_changes,
+					bool has_damage)
 {
-	WalredoHtmlKey keys[WALREDO_BYTES_NCLASSES];
+	static const WalredoHtmlKey changed = {"k-change", NULL,
+	"changed since the picture before"};
+	static const WalredoHtmlKey damaged = {"k-differ", NULL,
+	"not what WAL says"};
+	WalredoHtmlKey keys[WALREDO_BYTES_NCLASSES + 2];
 	int			nkeys = 0;
 
 	for (int i = 0; i < WALREDO_BYTES_NCLASSES; i++)
@@ -335,5 +340,9 @@ walredo_draw_legend(StringInfo out, const bool *used)
 		if (used[i])
 			keys[nkeys++] = walredo_byte_keys[i];
 	}
+	if (has_changes)
+		keys[nkeys++] = changed;
+	if (has_damage)
+		keys[nkeys++] = damaged;
 	walredo_html_legend(out, keys, nkeys);
 }

@@ -421,7 +421,9 @@ put_page(PageReport *report)
 	walredo_draw_page(out, "page", parts, report->page, report->differences,
 					  title);
 	appendStringInfoString(out, "</figure>\n");
-	walredo_draw_legend(out, report->used);
+	walredo_draw_legend(out, report->used, report->strip->npictures > 1,
+						report->differences != NULL &&
+						report->differences->nruns > 0);
 	walredo_html_element(out, "p", "soft",
 						 "Each cell is a byte, 128 in a row. The part that a byte belongs to is shown on hover. Whether a transaction has committed is what the server knows now, in pictures of the past as well.");
 }
