@@ -189,19 +189,19 @@ code_point(const char *character, int length)
 {
 	int			encoding = GetDatabaseEncoding();
 	unsigned char utf8[MAX_CONVERSION_GROWTH * MAX_MULTIBYTE_CHAR_LEN + 1];
+	unsigned char *source = (unsigned char *) unconstify(char *, character);
 	Oid			proc;
 
 	if (length == 1 && !IS_HIGHBIT_SET(*character))
 		return (unsigned char) *character;
 	if (encoding == PG_UTF8)
-		return utf8_to_unicode((const unsigned char *) character);
+		return utf8_to_unicode(source);
 	if (encoding == PG_SQL_ASCII)
 		return -1;
 	proc = FindDefaultConversionProc(encoding, PG_UTF8);
 	if (!OidIsValid(proc) ||
 		pg_do_encoding_conversion_buf(proc, encoding, PG_UTF8,
-									  (unsigned char *) unconstify(char *, character),
-									  length, utf8, sizeof(utf8),
+									  source, length, utf8, sizeof(utf8),
 									  true) != length)
 		return -1;
 	return utf8_to_unicode(utf8);
@@ -522,8 +522,10 @@ walredo_svg_cells(StringInfo out, const WalredoSvgGrid *grid, int64 first,
 	int64		last_row = (end - 1) / grid->columns;
 	double		left = grid->x;
 	double		right = grid->x + grid->columns * grid->cell_width;
-	double		x0 = grid->x + (first % grid->columns) * grid->cell_width;
-	double		x1 = grid->x + ((end - 1) % grid->columns + 1) * grid->cell_width;
+	int			first_column = first % grid->columns;
+	int			end_column = (end - 1) % grid->columns + 1;
+	double		x0 = grid->x + first_column * grid->cell_width;
+	double		x1 = grid->x + end_column * grid->cell_width;
 	double		y0 = grid->y + first_row * grid->cell_height;
 	double		y1 = grid->y + (last_row + 1) * grid->cell_height;
 

@@ -247,9 +247,8 @@ walredo_draw_page(StringInfo out, const char *id, const WalredoPageParts *parts,
 	for (int i = 0; differences != NULL && i < differences->nruns; i++)
 	{
 		const WalredoByteRun *run = &differences->runs[i];
-		char	   *label = walredo_part_label(parts,
-											   WalredoPartOfByte(parts, run->start),
-											   page);
+		const WalredoPagePart *part = WalredoPartOfByte(parts, run->start);
+		char	   *label = walredo_part_label(parts, part, page);
 		char	   *text = psprintf("DAMAGE: bytes %d to %d are not what WAL says\n%s",
 									run->start, run->end - 1, label);
 
