@@ -1,12 +1,12 @@
 # A page and its history as an HTML document.
 #
-# What the document says is compared with what pageinspect, pg_stat_file, and the
-# functions for the same say.  The server's own XML parser reads it, so that it is
-# well-formed, and what names and rows contain is seen to be text.
+# What the document says is compared with what pageinspect, walredo_page_history()
+# and pg_xact_commit_timestamp() say.  The server's own XML parser reads it, so
+# that it is well-formed, and what names and rows contain is seen to be text.
 #
-# Seen to fail: when '<' was not escaped; when a control character, a byte that is
-# no character, or one that changes the direction of text was written as it is;
-# when bytes of two tuples were those of the second; when tuples that are deleted
+# Seen to fail: when '<' was not escaped; when a control character, or one that
+# changes the direction of text, was written as it is; when bytes of two tuples
+# were those of the second; when tuples that are deleted
 # were alive; when the picture before was not what changes were marked against;
 # when pictures were thinned and the counts of their records were not added; when
 # a page that the server refuses to read was not read from its file; when nothing
@@ -19,7 +19,7 @@ use WalredoTest;
 
 my $node = wal_server(
 	'main',
-	extra => ['--data-checksums'],
+	extra => [ '--data-checksums', '--encoding=UTF8', '--locale=C' ],
 	conf => <<'CONF');
 shared_preload_libraries = 'walredo'
 track_commit_timestamp = on
@@ -323,8 +323,8 @@ unlike(text_of('hot'), qr/whose end/, '... and ends of all transactions');
 my $hostile =
   '</title><script>alert(1)</script><img src=x onerror="alert(2)"> &amp; \' "';
 $node->safe_psql('postgres', <<SQL);
-CREATE TABLE "<script>alert('x')</script>&amp;\xE2\x80\xAE" (t text);
-INSERT INTO "<script>alert('x')</script>&amp;\xE2\x80\xAE"
+CREATE TABLE "<script>alert('x')</script>&amp;\x01\xE2\x80\xAE" (t text);
+INSERT INTO "<script>alert('x')</script>&amp;\x01\xE2\x80\xAE"
 VALUES (\$\$$hostile\$\$), (']]><!--'), (E'\\x01\\x1b[31m\\x7f'), ('\xC3\xA4\xE2\x82\xAC');
 SQL
 my $hostile_tag = value(
@@ -334,7 +334,7 @@ report('hostile', "'$hostile_tag'");
 is( value("SELECT count(*) FROM report WHERE octet_length(html) <> length(html) OR html ~ '[^\\n\\t -~]'"),
 	0, 'reports are plain ASCII');
 is( texts('hostile', 'string(/h:html/h:head/h:title)'),
-	"Block 0 of public.\"<script>alert('x')</script>&amp;\\x202e\"",
+	"Block 0 of public.\"<script>alert('x')</script>&amp;\\x01\\x202e\"",
 	'a name is text');
 like(texts('hostile', 'string(//h:table[h:caption="Line pointers and tuples"])'),
 	qr/\Q<\/title><script>alert(1)<\/script>\E/, '... and so are rows');

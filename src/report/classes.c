@@ -583,7 +583,7 @@ static void
 classify_header(WalredoPageParts *parts, const char *page)
 {
 	const PageHeaderData *header = (const PageHeaderData *) page;
-	XLogRecPtr	lsn = PageXLogRecPtrGet(header->pd_lsn);
+	XLogRecPtr	lsn = PageGetLSN((Page) page);
 	const WalredoByteClass class = WALREDO_BYTES_HEADER;
 
 #define FIELD(field, ...) \

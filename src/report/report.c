@@ -26,6 +26,7 @@
 #include "report/strip.h"
 #include "report/xids.h"
 #include "storage/bufpage.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* The most ranges of bytes that differ, and bytes of each, that are listed. */
@@ -744,6 +745,7 @@ put_history(PageReport *report)
 	StringInfo	out = report->out;
 	const WalredoStrip *strip = report->strip;
 	const WalredoPicture *before = &strip->before;
+	MemoryContext context;
 	int			without = 0;
 
 	walredo_html_element(out, "h2", NULL, "History");
@@ -774,12 +776,19 @@ put_history(PageReport *report)
 		walredo_html_element(out, "p", "soft", "Before the first record: %s",
 							 before->problem);
 	appendStringInfoString(out, "<ol class=\"cards\">\n");
+	context = AllocSetContextCreate(CurrentMemoryContext, "walredo picture",
+									ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < strip->npictures; i++)
 	{
+		MemoryContext old_context = MemoryContextSwitchTo(context);
+
 		CHECK_FOR_INTERRUPTS();
 		put_picture(report, i, before);
 		before = &strip->pictures[i];
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(context);
 	}
+	MemoryContextDelete(context);
 	appendStringInfoString(out, "</ol>\n");
 }
 
