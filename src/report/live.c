@@ -130,12 +130,14 @@ read_live(const WalredoTag *tag, WalredoLivePage *live)
 	live->problem = NULL;
 	if (tag->kind != WALREDO_TAG_REL)
 	{
+		live->is_elsewhere = true;
 		live->problem = "It is no page of a relation, so it is not read from the server; walredo_verify_slru() compares pages of SLRUs.";
 		return false;
 	}
 	if (tag->dbOid !=
 		(tag->spcOid == GLOBALTABLESPACE_OID ? InvalidOid : MyDatabaseId))
 	{
+		live->is_elsewhere = true;
 		live->problem = psprintf("It is a page of database %u, which is another one.",
 								 tag->dbOid);
 		return false;

@@ -258,7 +258,8 @@ put_verdict(PageReport *report)
 		note(out, "damage", "Damaged.",
 			 " %s What is drawn is what the file has.", live->problem);
 	else if (live->problem != NULL)
-		note(out, "", "The page is not there now.", " %s", live->problem);
+		note(out, "", live->is_elsewhere ? "Not read from the server." :
+			 "The page is not there now.", " %s", live->problem);
 	if (!live->is_compared)
 	{
 		if (live->problem == NULL || live->problem != live->not_compared)
