@@ -478,6 +478,14 @@ is( differences('unreadable', 4),
 is( count_of('unreadable', '//s:svg[@id="page"]/s:path[@class="k-differ"]'),
 	1, '... marked in the drawing');
 
+report('earlier', "$damaged, NULL, '$start'");
+like(text_of('earlier'),
+	qr/Which bytes differ is not shown\. The reason is that the range does not/,
+	'... not with a range that ends before');
+my $now = value('SELECT pg_current_wal_flush_lsn()');
+report('no records', "$damaged, '$now'");
+is(differences('no records', 3), 'ca fe', '... but without a record in it');
+
 # Without checksums, the server does not notice.
 $node->stop;
 command_ok([ 'pg_checksums', '--disable', '-D', $node->data_dir ],

@@ -12,6 +12,8 @@
 #include "postgres.h"
 
 #include "access/bufmask.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "commands/dbcommands.h"
 #include "common/relpath.h"
 #include "compat.h"
@@ -61,6 +63,7 @@ typedef struct PageReport
 
 	/* Bytes in which the server's page is not what WAL says, or NULL. */
 	WalredoByteRuns *differences;
+	const char *no_differences; /* why these are not known, though there are */
 	bool		are_masked;
 	bool		used[WALREDO_BYTES_NCLASSES];
 } PageReport;
@@ -117,6 +120,18 @@ mask_page(void *arg)
 }
 
 /*
+ * Has a page an LSN after lsn, which it can have by now?  A damaged page can
+ * have any.
+ */
+static bool
+is_newer(XLogRecPtr page_lsn, XLogRecPtr lsn)
+{
+	return page_lsn > lsn &&
+		page_lsn <= (RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
+					 GetXLogInsertRecPtr());
+}
+
+/*
  * Finds the bytes in which the server's page differs from the newest picture,
  * which is what WAL says, under the mask that verify_compare.c uses.
  */
@@ -130,12 +145,19 @@ find_differences(PageReport *report)
 	MaskAttempt work = {0};
 	const int	first = offsetof(PageHeaderData, pd_flags);
 
-	if (newest == NULL || newest->page == NULL || newest->size != BLCKSZ ||
-		!report->strip->to_end || !live->has_page)
+	if (!live->has_page ||
+		(!live->from_file &&
+		 !(live->is_compared &&
+		   live->result.status == WALREDO_VERIFY_MISMATCH)))
 		return;
-	if (!live->from_file &&
-		!(live->is_compared &&
-		  live->result.status == WALREDO_VERIFY_MISMATCH))
+	if (!report->strip->to_end)
+		report->no_differences = "the range does not go on to the end of WAL";
+	else if (newest == NULL || newest->page == NULL || newest->size != BLCKSZ)
+		report->no_differences = "WAL does not make the page";
+	else if (is_newer(PageGetLSN((Page) live->page.data),
+					  report->strip->wal_end))
+		report->no_differences = "the page was changed while WAL was read";
+	if (report->no_differences != NULL)
 		return;
 	work.rmid = newest->rmid >= 0 ? newest->rmid : live->rmid;
 	work.blkno = (BlockNumber) report->tag->number;
@@ -198,6 +220,9 @@ put_differences(PageReport *report)
 	WalredoHtmlTable table;
 	const WalredoByteRuns *runs = report->differences;
 
+	if (report->no_differences != NULL)
+		note(out, "", "Which bytes differ is not shown.", " The reason is that %s.",
+			 report->no_differences);
 	if (runs == NULL)
 		return;
 	walredo_html_element(out, "h2", NULL, "Bytes that are not what WAL says");
@@ -550,8 +575,7 @@ put_dump(PageReport *report)
 			is_zero = is_zero && page[i + j] == 0;
 		if (is_zero && was_zero)
 		{
-			if (i == DUMP_COLUMNS ||
-				memcmp(out->data + out->len - 2, "*\n", 2) != 0)
+			if (memcmp(out->data + out->len - 2, "*\n", 2) != 0)
 				appendStringInfoString(out, "*\n");
 			continue;
 		}
