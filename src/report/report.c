@@ -28,6 +28,7 @@
 #include "report/strip.h"
 #include "report/xids.h"
 #include "storage/bufpage.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
