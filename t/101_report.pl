@@ -36,9 +36,10 @@ CREATE EXTENSION pageinspect;
 CREATE TABLE report (name text PRIMARY KEY, html text, doc xml);
 SQL
 
+# LSNs are compared as walredo writes them.
 sub value
 {
-	return $node->safe_psql('postgres', shift);
+	return plain_lsns($node->safe_psql('postgres', shift));
 }
 
 # Makes a report, with the arguments of walredo_report(), and keeps it.
