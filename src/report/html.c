@@ -348,7 +348,20 @@ void
 walredo_html_table_row(StringInfo out, const WalredoHtmlTable *table,
 					   const char *class, const char *const *cells)
 {
-	open_element(out, "tr", class);
+	walredo_html_table_target(out, table, class, NULL, cells);
+}
+
+void
+walredo_html_table_target(StringInfo out, const WalredoHtmlTable *table,
+						  const char *class, const char *id,
+						  const char *const *cells)
+{
+	appendStringInfoString(out, "<tr");
+	if (class != NULL)
+		appendStringInfo(out, " class=\"%s\"", class);
+	if (id != NULL)
+		appendStringInfo(out, " id=\"%s\"", id);
+	appendStringInfoChar(out, '>');
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		appendStringInfo(out, "<%s%s>",
@@ -480,6 +493,18 @@ walredo_svg_text(StringInfo out, const char *class, double x, double y,
 	appendStringInfoChar(out, '>');
 	walredo_html_text(out, text);
 	appendStringInfoString(out, "</text>\n");
+}
+
+void
+walredo_svg_link_begin(StringInfo out, const char *id)
+{
+	appendStringInfo(out, "<a href=\"#%s\">", id);
+}
+
+void
+walredo_svg_link_end(StringInfo out)
+{
+	appendStringInfoString(out, "</a>\n");
 }
 
 void
