@@ -13,6 +13,7 @@ OBJS = \
 	src/api/linkfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
+	src/api/relationreportfuncs.o \
 	src/api/repairfuncs.o \
 	src/api/rowfuncs.o \
 	src/api/slrurepairfuncs.o \
@@ -84,6 +85,8 @@ OBJS = \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
 	src/report/html.o \
+	src/report/relation_data.o \
+	src/report/relation_report.o \
 	src/rows/catalog_at.o \
 	src/rows/chunks.o \
 	src/rows/heap_at.o \

@@ -261,6 +261,8 @@ walredo_html_text(StringInfo out, const char *text)
 	walredo_html_bytes(out, text, strlen(text));
 }
 
+static void append_format(StringInfo out, const char *format, va_list args) pg_attribute_printf(2, 0);
+
 /* Appends what a format makes, escaped. */
 static void
 append_format(StringInfo out, const char *format, va_list args)
