@@ -73,6 +73,7 @@ static const char style_sheet[] =
 "svg text{font:11px ui-monospace,\"DejaVu Sans Mono\",\"Liberation Mono\","
 "monospace;fill:var(--ink)}svg text.soft{fill:var(--soft)}"
 "svg text.on{fill:var(--text-on);pointer-events:none}"
+".k-damage+text.on,.k-damage+.k-frame+text.on{fill:var(--page)}"
 "svg text.mid{text-anchor:middle}svg text.end{text-anchor:end}\n"
 "table{border-collapse:collapse;margin:12px 0;font-size:13px;width:100%}"
 "caption{text-align:left;font-weight:600;padding:0 0 6px}"
@@ -81,6 +82,8 @@ static const char style_sheet[] =
 "th{font-weight:600}thead th{color:var(--soft);white-space:nowrap}"
 "tbody th{font-weight:400}"
 "th.num,td.num{text-align:right;white-space:nowrap}"
+"td.whole{white-space:nowrap}"
+"tr:target{background:var(--panel);outline:2px solid var(--link)}"
 "tr.damage td,tr.damage th{color:var(--damage);font-weight:600}\n"
 ".note{border-left:4px solid var(--locked);background:var(--panel);"
 "padding:8px 14px;margin:10px 0;overflow-wrap:anywhere}"
@@ -337,10 +340,11 @@ walredo_html_table_begin(StringInfo out, WalredoHtmlTable *table,
 	for (int i = 0; i < ncolumns; i++)
 	{
 		bool		is_number = columns[i][0] == '#';
+		bool		is_whole = columns[i][0] == '=';
 
 		appendStringInfo(out, "<th scope=\"col\"%s>",
 						 is_number ? " class=\"num\"" : "");
-		walredo_html_text(out, columns[i] + is_number);
+		walredo_html_text(out, columns[i] + (is_number || is_whole));
 		appendStringInfoString(out, "</th>");
 	}
 	appendStringInfoString(out, "</tr></thead>\n<tbody>\n");
@@ -368,7 +372,8 @@ walredo_html_table_target(StringInfo out, const WalredoHtmlTable *table,
 	{
 		appendStringInfo(out, "<%s%s>",
 						 i == 0 ? "th scope=\"row\"" : "td",
-						 table->columns[i][0] == '#' ? " class=\"num\"" : "");
+						 table->columns[i][0] == '#' ? " class=\"num\"" :
+						 table->columns[i][0] == '=' ? " class=\"whole\"" : "");
 		if (cells[i] != NULL)
 			walredo_html_text(out, cells[i]);
 		appendStringInfoString(out, i == 0 ? "</th>" : "</td>");

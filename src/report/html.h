@@ -56,8 +56,8 @@ extern void walredo_html_element(StringInfo out, const char *name,
 /*
  * A table: begin, then rows, each of ncolumns cells, then end.  The first cell
  * of a row is its header.  A cell that is NULL stays empty.  Columns whose name
- * begins with '#' have numbers, which are set to the right; the '#' is not
- * shown.
+ * begins with '#' have numbers, which are set to the right; cells of those that
+ * begin with '=' are not broken into lines.  Neither is shown.
  */
 typedef struct WalredoHtmlTable
 {
