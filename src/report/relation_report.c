@@ -11,9 +11,8 @@
  * Colours of the last two maps are of different lightness, so that they can be
  * told apart without colour.  Cells of the first one have letters.
  *
- * The scales of these maps are geometric: each step is a quarter of the one
- * after it.  On a linear scale, the one block with the most WAL, and the oldest
- * change, would make all others look alike.
+ * The scales of these maps are geometric.  On a linear one, the block with the
+ * most WAL, and the oldest change, would make all others look alike.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -22,6 +21,8 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "miscadmin.h"
 #include "report/html.h"
@@ -171,24 +172,35 @@ make_cells(Report *report)
 	}
 }
 
+/*
+ * Makes the scales.  The last steps of that of LSNs are the last quarter of
+ * WAL, and a quarter of that, and so on.  The steps of that of bytes divide what
+ * is between the cells with the least and the most, if they have any.
+ */
 static void
 make_scales(Report *report)
 {
 	const WalredoRelationData *data = report->data;
 	uint64		span = data->end_lsn - data->start_lsn;
-	uint64		most = 0;
+	uint64		least = PG_UINT64_MAX;
+	uint64		most = 1;
 
 	for (int i = 0; i < report->num_cells; i++)
-		most = Max(most, report->cells[i].wal_bytes);
-	for (int step = NUM_STEPS - 1; step >= 0; step--)
 	{
-		int			quarters = 2 * (NUM_STEPS - step);
+		uint64		bytes = report->cells[i].wal_bytes;
 
-		report->lsn_steps[step] =
-			step == 0 ? data->start_lsn :
+		if (bytes > 0)
+			least = Min(least, bytes);
+		most = Max(most, bytes);
+	}
+	least = Min(least, most);
+	for (int step = 0; step < NUM_STEPS; step++)
+	{
+		report->lsn_steps[step] = step == 0 ? data->start_lsn :
 			data->end_lsn - (span >> (2 * step));
-		report->byte_steps[step] =
-			step == 0 ? 1 : Max(most >> quarters, 1);
+		report->byte_steps[step] = step == 0 ? least :
+			(uint64) (least * pow((double) most / least,
+								  (double) step / NUM_STEPS));
 	}
 }
 
@@ -425,11 +437,11 @@ draw_cell(const Report *report, const CellLook *look, double x, double y)
 		walredo_svg_link_begin(out, row_id(look->blkno));
 	walredo_svg_rect(out, look->class, x, y, CELL_SIZE, CELL_SIZE,
 					 look->title);
-	if (is_link)
-		walredo_svg_link_end(out);
 	if (look->letter != NULL)
 		walredo_svg_text(out, "on mid", x + CELL_SIZE / 2.0,
 						 y + CELL_SIZE - 3, look->letter);
+	if (is_link)
+		walredo_svg_link_end(out);
 }
 
 /*
@@ -622,7 +634,7 @@ begin_blocks(StringInfo out, WalredoHtmlTable *table, const char *caption,
 			 bool with_detail)
 {
 	static const char *const columns[] = {
-		"#block", "status", "page LSN", "last change", "#WAL bytes",
+		"#block", "=status", "=page LSN", "=last change", "#WAL bytes",
 		"#records", "detail"
 	};
 
@@ -648,29 +660,6 @@ write_notes(Report *report, const WalredoBlockNotes *notes, int status,
 		write_block_row(report, &table, notes->notes[i].blkno,
 						notes->notes[i].detail);
 	walredo_html_table_end(report->out);
-}
-
-static void
-write_tables(Report *report)
-{
-	const WalredoRelationData *data = report->data;
-	WalredoHtmlTable table;
-
-	/* From here on, these are the blocks that have got a row. */
-	report->num_listed = 0;
-
-	walredo_html_element(report->out, "h2", NULL, "Blocks");
-	write_notes(report, &data->damaged, WALREDO_VERIFY_MISMATCH,
-				"Damaged blocks");
-	if (report->num_most_written > 0)
-	{
-		begin_blocks(report->out, &table, "Blocks with the most WAL", false);
-		for (int i = 0; i < report->num_most_written; i++)
-			write_block_row(report, &table, report->most_written[i], NULL);
-		walredo_html_table_end(report->out);
-	}
-	write_notes(report, &data->unverifiable, WALREDO_VERIFY_UNVERIFIABLE,
-				"Unverifiable blocks");
 }
 
 static void
@@ -706,6 +695,37 @@ write_reasons(const Report *report)
 		walredo_html_table_row(report->out, &table, NULL, cells);
 	}
 	walredo_html_table_end(report->out);
+}
+
+static void
+write_tables(Report *report)
+{
+	const WalredoRelationData *data = report->data;
+	WalredoHtmlTable table;
+
+	/* From here on, these are the blocks that have got a row. */
+	report->num_listed = 0;
+
+	walredo_html_element(report->out, "h2", NULL, "Blocks");
+	write_notes(report, &data->damaged, WALREDO_VERIFY_MISMATCH,
+				"Damaged blocks");
+	if (report->num_most_written > 0)
+	{
+		begin_blocks(report->out, &table, "Blocks with the most WAL", false);
+		for (int i = 0; i < report->num_most_written; i++)
+			write_block_row(report, &table, report->most_written[i], NULL);
+		walredo_html_table_end(report->out);
+	}
+	write_reasons(report);
+	if (data->unverifiable.num > 0)
+	{
+		appendStringInfoString(report->out, "<details>\n");
+		walredo_html_element(report->out, "summary", NULL,
+							 "Unverifiable blocks one by one");
+		write_notes(report, &data->unverifiable, WALREDO_VERIFY_UNVERIFIABLE,
+					"Unverifiable blocks");
+		appendStringInfoString(report->out, "</details>\n");
+	}
 }
 
 /* ----------------------------------------
@@ -774,7 +794,6 @@ write_limits(const Report *report)
 	StringInfo	out = report->out;
 
 	walredo_html_element(out, "h2", NULL, "What was read, and what is not known");
-	write_reasons(report);
 	appendStringInfoString(out, "<ul>\n");
 	walredo_html_element(out, "li", NULL,
 						 "The status of blocks is as of when the report was made, and all available WAL was read for it. Differences that redo need not reproduce, such as hint bits, are no damage.");
