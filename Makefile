@@ -15,6 +15,7 @@ OBJS = \
 	src/api/recordfuncs.o \
 	src/api/relationreportfuncs.o \
 	src/api/repairfuncs.o \
+	src/api/reportfuncs.o \
 	src/api/rowfuncs.o \
 	src/api/slrurepairfuncs.o \
 	src/api/statfuncs.o \
@@ -84,9 +85,15 @@ OBJS = \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
+	src/report/classes.o \
 	src/report/html.o \
+	src/report/live.o \
+	src/report/page_svg.o \
 	src/report/relation_data.o \
 	src/report/relation_report.o \
+	src/report/report.o \
+	src/report/strip.o \
+	src/report/xids.o \
 	src/rows/catalog_at.o \
 	src/rows/chunks.o \
 	src/rows/heap_at.o \

@@ -1081,6 +1081,18 @@ REVOKE ALL ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
 GRANT EXECUTE ON FUNCTION walredo_page_history(walredo_tag, pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_report(tag walredo_tag, start_lsn pg_lsn DEFAULT NULL,
+	end_lsn pg_lsn DEFAULT NULL, wal_directory text DEFAULT NULL)
+RETURNS text
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_report(walredo_tag, pg_lsn, pg_lsn, text) IS
+	'make an HTML document that shows a page and its history';
+REVOKE ALL ON FUNCTION walredo_report(walredo_tag, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_report(walredo_tag, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_page_diff(a bytea, b bytea,
 	OUT byte_offset int4,
 	OUT length int4,

@@ -36,7 +36,7 @@ static const char style_sheet[] =
 "--header:#3f4f66;--lp:#2f74b5;--lp-dead:#9aa5b1;--lp-redirect:#7a4fa3;"
 "--lp-unused:#e3e8ee;--alive:#7cc48f;--dead:#aeb6bf;--locked:#f0b84a;"
 "--open:#8fd0de;--unknown:#e9dcc3;--free:#fbfcfd;--special:#a78bc9;"
-"--data:#8fb7dd;--damage:#c8102e;--change:#d9480f;--text-on:#111820;"
+"--data:#8fb7dd;--posting:#5f94c9;--pivot:#d8b36a;--damage:#c8102e;--change:#d9480f;--text-on:#111820;"
 "--h0:#f2f5f8;--h1:#d7e6f0;--h2:#b3d1e4;--h3:#85b6d4;--h4:#5797c1;"
 "--h5:#3377aa;--h6:#1d5a8c;--h7:#123f66;--h8:#0a2845}\n"
 "@media (prefers-color-scheme:dark){:root{"
@@ -45,7 +45,7 @@ static const char style_sheet[] =
 "--header:#a9b8cc;--lp:#5aa2e0;--lp-dead:#69737f;--lp-redirect:#b48ad9;"
 "--lp-unused:#3a444f;--alive:#4f9e66;--dead:#68727d;--locked:#c98f1f;"
 "--open:#3f8fa0;--unknown:#7d6f52;--free:#1a2029;--special:#8465ab;"
-"--data:#4a7fb3;--damage:#ff4d5e;--change:#ff9950;--text-on:#fff;"
+"--data:#4a7fb3;--posting:#2f6199;--pivot:#94712b;--damage:#ff4d5e;--change:#ff9950;--text-on:#fff;"
 "--h0:#1c232c;--h1:#1d3347;--h2:#1d4563;--h3:#235c83;--h4:#3277a4;"
 "--h5:#4f95c0;--h6:#7ab3d6;--h7:#aad0e8;--h8:#dbeefa}}\n"
 "@media print{:root{--page:#fff;--ink:#000;--soft:#444;--rule:#bbb;"
@@ -73,6 +73,7 @@ static const char style_sheet[] =
 "svg text{font:11px ui-monospace,\"DejaVu Sans Mono\",\"Liberation Mono\","
 "monospace;fill:var(--ink)}svg text.soft{fill:var(--soft)}"
 "svg text.on{fill:var(--text-on);pointer-events:none}"
+"svg text.small{font-size:8.5px}"
 ".k-damage+text.on,.k-damage+.k-frame+text.on{fill:var(--page)}"
 "svg text.mid{text-anchor:middle}svg text.end{text-anchor:end}\n"
 "table{border-collapse:collapse;margin:12px 0;font-size:13px;width:100%}"
@@ -112,6 +113,7 @@ static const char style_sheet[] =
 ".k-open{fill:url(#p-open)}.k-unknown{fill:url(#p-unknown)}"
 ".k-free{fill:var(--free)}.k-lost{fill:url(#p-lost)}"
 ".k-special{fill:var(--special)}.k-data{fill:var(--data)}"
+".k-posting{fill:var(--posting)}.k-pivot{fill:var(--pivot)}"
 ".k-broken{fill:url(#p-broken)}.k-damage{fill:var(--damage)}"
 ".k-change{fill:var(--change);fill-opacity:.5;stroke:var(--change);"
 "stroke-width:1.2;stroke-linejoin:round;pointer-events:none}"
@@ -264,9 +266,10 @@ walredo_html_text(StringInfo out, const char *text)
 	walredo_html_bytes(out, text, strlen(text));
 }
 
-static void append_format(StringInfo out, const char *format, va_list args) pg_attribute_printf(2, 0);
-
 /* Appends what a format makes, escaped. */
+static void append_format(StringInfo out, const char *format, va_list args)
+			pg_attribute_printf(2, 0);
+
 static void
 append_format(StringInfo out, const char *format, va_list args)
 {

@@ -363,6 +363,13 @@ class_on_scale(const uint64 *steps, uint64 value)
 	return class;
 }
 
+/* If values differ little, a step can begin where the one after it does. */
+static bool
+is_empty_step(const uint64 *steps, int step)
+{
+	return step < NUM_STEPS - 1 && steps[step] == steps[step + 1];
+}
+
 /* A LookAtCell for the map of statuses. */
 static void
 look_at_status(const Report *report, const Cell *cell, CellLook *look)
@@ -540,8 +547,7 @@ write_change_map(const Report *report)
 	walredo_html_element(report->out, "h2", NULL, "Last change");
 	for (int step = NUM_STEPS - 1; step >= 0; step--)
 	{
-		/* In very little WAL, steps can begin at the same LSN. */
-		if (step > 0 && report->lsn_steps[step] == report->lsn_steps[step - 1])
+		if (is_empty_step(report->lsn_steps, step))
 			continue;
 		keys[num_keys].class = step_classes[step];
 		keys[num_keys].letter = NULL;
@@ -580,8 +586,7 @@ write_bytes_map(const Report *report)
 						 step_text(data, data->end_lsn));
 	for (int step = NUM_STEPS - 1; step >= 0; step--)
 	{
-		if (step > 0 &&
-			report->byte_steps[step] == report->byte_steps[step - 1])
+		if (is_empty_step(report->byte_steps, step))
 			continue;
 		keys[num_keys].class = step_classes[step];
 		keys[num_keys].letter = NULL;

@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * strip.h
+ *	  The history of a page as a strip of pictures, of which there are not too
+ *	  many.
+ *
+ * Portions Copyright (c) 2026, walredo developers
+ *
+ * src/report/strip.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WALREDO_REPORT_STRIP_H
+#define WALREDO_REPORT_STRIP_H
+
+#include "postgres.h"
+
+#include "access/rmgr.h"
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "record/tag.h"
+
+/* The most pictures that a strip has; an even number. */
+#define WALREDO_MAX_PICTURES	96
+
+/* How many types of records a picture tells apart. */
+#define WALREDO_PICTURE_TYPES	6
+
+typedef struct WalredoRecordType
+{
+	const char *rmgr;
+	const char *type;
+	uint64		count;
+} WalredoRecordType;
+
+/* What a page was after a record, or after several. */
+typedef struct WalredoPicture
+{
+	uint64		first;			/* the numbers of these records, from 1 on */
+	uint64		last;
+	XLogRecPtr	start_lsn;		/* where the first of them begins */
+	XLogRecPtr	lsn;			/* the end LSN of the last */
+	WalredoRecordType types[WALREDO_PICTURE_TYPES];
+	int			ntypes;
+	uint64		num_others;		/* records of other types */
+	char	   *description;	/* of the record, if it is one, or NULL */
+
+	/* The last transaction among them, or 0, and its end if that was found. */
+	TransactionId xid;
+	bool		has_end;
+	bool		is_commit;
+	TimestampTz time;
+	XLogRecPtr	end_of_xact;
+
+	/* The page, of which up to BLCKSZ bytes are kept; or why there is none. */
+	char	   *page;
+	int			size;
+	Size		full_size;
+	int			rmid;			/* the resource manager of the page, or -1 */
+	const char *problem;
+} WalredoPicture;
+
+typedef struct WalredoStrip
+{
+	WalredoPicture pictures[WALREDO_MAX_PICTURES];
+	int			npictures;
+	uint64		nrecords;
+	uint64		step;			/* records in each picture but the last */
+	WalredoPicture before;		/* the page before the first record */
+
+	XLogRecPtr	start_lsn;		/* of the range that was asked for */
+	XLogRecPtr	wal_start;		/* WAL was looked at from here ... */
+	XLogRecPtr	wal_end;		/* ... to here */
+	bool		to_end;			/* which is its end */
+	bool		has_gap;		/* WAL before wal_start was removed meanwhile */
+	bool		of_server;		/* it is this server's WAL */
+	TimeLineID	timeline;
+	uint64		system;
+	bool		near_only;		/* ends of transactions were looked for only
+								 * shortly after the records */
+} WalredoStrip;
+
+/*
+ * Reads the history of a page, or object, from start_lsn to end_lsn, and of
+ * what comes before start_lsn as much as is needed to know the page then.
+ * Arguments are as for walredo_reader_begin(), except that WAL need not reach
+ * back to start_lsn.
+ *
+ * The result is palloc'd in the current memory context.  It is a few hundred
+ * kilobytes, however many records there are.  If there are more than
+ * WALREDO_MAX_PICTURES, each picture stands for several of them.
+ *
+ * A record that cannot be replayed raises no error: the pictures from there on
+ * say why they have no page.  Raises other errors of the reader.
+ */
+extern WalredoStrip *walredo_strip_read(const WalredoTag *tag,
+										XLogRecPtr start_lsn,
+										XLogRecPtr end_lsn,
+										const char *directory);
+
+/*
+ * Finds out when the transactions of the pictures ended, and sets has_end and
+ * so on of those of which WAL says it.
+ */
+extern void walredo_strip_find_ends(WalredoStrip *strip,
+									const char *directory);
+
+#endif							/* WALREDO_REPORT_STRIP_H */
