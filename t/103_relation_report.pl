@@ -307,7 +307,7 @@ SQL
 		$block,
 		sql("SELECT extract(epoch FROM pg_xact_commit_timestamp('$xid'))")
 	  ];
-	sql('SELECT pg_sleep(2.2)');
+	sql('SELECT pg_sleep(2.2)') if $id == 6001;
 }
 sql('CHECKPOINT');
 my $end_lsn = sql('SELECT pg_current_wal_flush_lsn()');
