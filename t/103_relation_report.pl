@@ -114,7 +114,7 @@ sub is_sound
 
 # By block, the bytes of the records that name it, without images, and those of
 # its own images, in a range of WAL, and the number of these records, says
-# pg_waldump.
+# pg_waldump.  And for each of the records, the blocks that it names.
 sub waldump
 {
 	my ($relation, $start_lsn, $end_lsn) = @_;
@@ -135,13 +135,14 @@ SQL
 			'--relation' => $file,
 			'--fork' => 'main'
 		]);
-	my ($own, %bytes, %records);
+	my ($own, %bytes, %records, @names);
 
 	foreach my $line (split /\n/, $out)
 	{
 		if ($line =~ m{len \(rec/tot\):\s*(\d+)/})
 		{
 			$own = $1;
+			push @names, [];
 		}
 		elsif ($line =~ m{blkref \#\d+: rel \Q$file\E (?:fork main )?blk (\d+)(.*)})
 		{
@@ -149,20 +150,22 @@ SQL
 
 			$bytes{$blkno} += $own;
 			$records{$blkno}++;
+			push @{ $names[-1] }, $blkno;
 			next if $image !~ /FPW/;
 			$image =~ /hole: offset: \d+, length: (\d+)(?:, compression saved: (\d+))?/
 			  or die "cannot read $line";
 			$bytes{$blkno} += $page_size - $1 - ($2 // 0);
 		}
 	}
-	return (\%bytes, \%records);
+	return (\%bytes, \%records, [ grep { @$_ > 0 } @names ]);
 }
 
 # The map of WAL in a range says what pg_waldump says.
 sub is_wal
 {
 	my ($relation, $start_lsn, $end_lsn) = @_;
-	my ($bytes, $records) = waldump($relation, $start_lsn, $end_lsn);
+	my ($bytes, $records, $names) = waldump($relation, $start_lsn, $end_lsn);
+	my $num_names = @$names;
 	my $html =
 	  report("'$relation', start_lsn => '$start_lsn', end_lsn => '$end_lsn'");
 	my @cells = cells($html, 'map-wal');
@@ -180,6 +183,7 @@ sub is_wal
 		  $bytes->{$blkno} // 0, $num, $num == 1 ? '' : 's';
 	}
 	is_deeply(\@got, \@want, "$relation: bytes and records of each block");
+	like($html, qr/ of WAL in $num_names records/, "$relation: records");
 	is_scale(
 		[ map { $_->{class} } @cells ],
 		[ map { $bytes->{$_} // 0 } 0 .. $#cells ],
@@ -194,6 +198,35 @@ sub is_wal
 		[ map { [ @$_[ 4, 5 ] ] } @most ],
 		[ map { [ $bytes->{ $_->[0] }, $records->{ $_->[0] } ] } @most ],
 		"$relation: WAL of these blocks");
+	return;
+}
+
+# The shades of last changes are those of the legend, from the newest to the
+# oldest: the first one that begins at or before the LSN.
+sub is_legend
+{
+	my ($html, $classes, $lsns, $what) = @_;
+	my ($legend) = $html =~ m{<h2>Last change</h2>\s*<ul[^>]*>(.*?)</ul>}s;
+	my @keys;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	push @keys, [ $1, lsn_to_int($2) ]
+	  while $legend =~ m{<rect class="(h\d)".*?<span>since ([0-9A-F/]+)}gs;
+	is_deeply(
+		[ map { $_->[1] } @keys ],
+		[ sort { $b <=> $a } map { $_->[1] } @keys ],
+		"$what: legend is in order");
+	cmp_ok(scalar(@keys), '==', 5, "$what: legend has steps");
+	is_deeply(
+		$classes,
+		[
+			map {
+				my $lsn = $_;
+				my ($key) = grep { $_->[1] <= $lsn } @keys;
+				$key ? $key->[0] : 'h0'
+			} @$lsns
+		],
+		"$what: shades are those of the legend");
 	return;
 }
 
@@ -411,6 +444,7 @@ foreach my $cell (cells($html, 'map-change'))
 }
 is_deeply(\@got, \@want, 'LSN of each page');
 is_scale(\@classes, \@lsns, lsn_to_int($wal_start), 'shades of last changes');
+is_legend($html, \@classes, \@lsns, 'last changes');
 foreach my $known (@times)
 {
 	my ($blkno, $epoch) = @$known;
@@ -474,11 +508,34 @@ is_sound($html, 'no blocks');
 like($html, qr/The fork has no blocks\./, 'no blocks');
 $html = report("'cut'");
 is_sound($html, 'truncated table');
-is(scalar(cells($html, 'map-status')),
-	sql("SELECT pg_relation_size('cut') / $page_size"),
-	'truncated table: its blocks');
-like($html, qr/<li>\d+ records change blocks that the fork does not have any more\./,
-	'truncated table: records of other blocks');
+my $size = sql("SELECT pg_relation_size('cut') / $page_size");
+is(scalar(cells($html, 'map-status')), $size, 'truncated table: its blocks');
+my (undef, undef, $names) =
+  waldump('cut', $end_lsn, sql('SELECT pg_current_wal_flush_lsn()'));
+my $gone = grep { grep { $_ >= $size } @$_ } @$names;
+cmp_ok($gone, '>', 10, 'truncated table: there are records of other blocks');
+like($html,
+	qr/<li>$gone records change blocks that the fork does not have any more\./,
+	'truncated table: their number');
+
+# Where blocks cannot be compared, the report does not say that they are ok.
+sql(<<'SQL');
+UPDATE pg_index SET indisready = false
+	WHERE indexrelid = 'shop.orders_pkey'::regclass
+SQL
+$html = report("'shop.orders_pkey'");
+is_sound($html, 'unfinished index');
+like($html, qr/>The index is being built concurrently, or this has failed\.</,
+	'unfinished index: says so');
+is( scalar(grep { $_->{title} =~ /: not compared$/ } cells($html, 'map-status')),
+	sql("SELECT pg_relation_size('shop.orders_pkey') / $page_size"),
+	'unfinished index: no block is compared');
+unlike($html, qr/All blocks are ok/, 'unfinished index: not all are ok');
+sql(<<'SQL');
+UPDATE pg_index SET indisready = true
+	WHERE indexrelid = 'shop.orders_pkey'::regclass
+SQL
+like(report("'cut'"), qr/All blocks are ok\./, 'a table that is ok');
 like(error_of($node, 'postgres', "SELECT walredo_relation_report('seen')"),
 	qr/ERROR:  42809: cannot verify relation "seen"/, 'view');
 like(error_of($node, 'postgres', "SELECT walredo_relation_report('none', 'mian')"),

@@ -26,6 +26,7 @@
 
 #include "access/relation.h"
 #include "compat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "page/cost_delay.h"
 #include "record/xlogrecord.h"
@@ -46,6 +47,10 @@
 /* Times are kept to the second, as long as they are not more than these. */
 #define MAX_TIMES			65536
 #define FIRST_RESOLUTION	USECS_PER_SEC
+#define MAX_RESOLUTION		(PG_INT64_MAX / 4)
+
+/* Details of results are cut to so many bytes. */
+#define MAX_DETAIL			500
 
 /* Every so many bytes of WAL, cost-based delay is looked at. */
 #define DELAY_BYTES			(1024 * 1024)
@@ -96,6 +101,19 @@ need_blocks(WalredoRelationData *data, uint64 num_blocks)
  * ----------------------------------------
  */
 
+/* The detail of a result, palloc'd, for a report whose size is bounded. */
+static char *
+detail_of(const WalredoVerifyResult *result)
+{
+	const char *detail = result->detail ? result->detail : "";
+	int			length = strlen(detail);
+
+	if (length <= MAX_DETAIL)
+		return pstrdup(detail);
+	return psprintf("%.*s...", pg_mbcliplen(detail, length, MAX_DETAIL),
+					detail);
+}
+
 static void
 add_note(WalredoBlockNotes *notes, const WalredoVerifyResult *result)
 {
@@ -105,14 +123,14 @@ add_note(WalredoBlockNotes *notes, const WalredoVerifyResult *result)
 		return;
 	note = &notes->notes[notes->num++];
 	note->blkno = result->blkno;
-	note->detail = pstrdup(result->detail ? result->detail : "");
+	note->detail = detail_of(result);
 }
 
 /* Counts a block that is unverifiable with others that are for its reason. */
 static void
 add_reason(WalredoRelationData *data, const WalredoVerifyResult *result)
 {
-	const char *detail = result->detail ? result->detail : "";
+	char	   *detail = detail_of(result);
 	WalredoReason *reason = NULL;
 
 	for (int i = 0; i < data->num_reasons; i++)
@@ -120,15 +138,18 @@ add_reason(WalredoRelationData *data, const WalredoVerifyResult *result)
 		if (strcmp(data->reasons[i].detail, detail) == 0)
 			reason = &data->reasons[i];
 	}
-	if (reason == NULL)
+	if (reason != NULL)
+		pfree(detail);
+	else
 	{
 		if (data->num_reasons == WALREDO_MAX_REASONS)
 		{
+			pfree(detail);
 			data->num_other_reasons++;
 			return;
 		}
 		reason = &data->reasons[data->num_reasons++];
-		reason->detail = pstrdup(detail);
+		reason->detail = detail;
 		reason->num_blocks = 0;
 		reason->first = result->blkno;
 	}
@@ -162,7 +183,7 @@ take_result(const WalredoVerifyResult *result, void *arg)
 	}
 	else
 	{
-		char	   *detail = pstrdup(result->detail ? result->detail : "");
+		char	   *detail = detail_of(result);
 
 		if (result->status == WALREDO_VERIFY_MISMATCH)
 			data->fork_damage = lappend(data->fork_damage, detail);
@@ -250,8 +271,8 @@ verify(WalredoRelationData *data, const char *directory)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("relation %s has got another file each time that it was verified",
-					data->name),
+			 errmsg("relation \"%s\" has got another file each time that it was verified",
+					get_rel_name(data->relid)),
 			 errhint("Try again when the relation is not being rewritten.")));
 }
 
@@ -260,11 +281,19 @@ verify(WalredoRelationData *data, const char *directory)
  * ----------------------------------------
  */
 
-/* The difference of two times, whatever they are, in microseconds. */
-static uint64
-distance(TimestampTz a, TimestampTz b)
+/*
+ * Is a time kept together with others, the first of which is given?  Times in
+ * WAL can be any: if they are so wild that the resolution cannot get coarser,
+ * all are.
+ */
+static bool
+is_close(const WalredoRelationData *data, TimestampTz first, TimestampTz at)
 {
-	return a > b ? (uint64) a - (uint64) b : (uint64) b - (uint64) a;
+	uint64		distance = at > first ?
+		(uint64) at - (uint64) first : (uint64) first - (uint64) at;
+
+	return distance < (uint64) data->resolution ||
+		data->resolution >= MAX_RESOLUTION;
 }
 
 /*
@@ -277,7 +306,7 @@ add_time(WalredoRelationData *data, XLogRecPtr lsn, TimestampTz at)
 	WalredoXactTime *last = &data->times[data->num_times - 1];
 
 	if (data->num_times > 0 &&
-		distance(at, last->first_time) < (uint64) data->resolution)
+		is_close(data, last->first_time, at))
 	{
 		last->last_lsn = lsn;
 		last->last_time = at;
@@ -292,8 +321,7 @@ add_time(WalredoRelationData *data, XLogRecPtr lsn, TimestampTz at)
 		{
 			WalredoXactTime *time = &data->times[i];
 
-			if (distance(time->last_time, data->times[num].first_time) <
-				(uint64) data->resolution)
+			if (is_close(data, data->times[num].first_time, time->last_time))
 			{
 				data->times[num].last_lsn = time->last_lsn;
 				data->times[num].last_time = time->last_time;

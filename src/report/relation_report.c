@@ -847,7 +847,10 @@ walredo_report_relation(StringInfo out, Oid relid, ForkNumber forknum,
 	find_most_written(report);
 	list_blocks(report);
 
-	walredo_html_begin(out, psprintf("Blocks of %s", data->name));
+	walredo_html_begin(out, forknum == MAIN_FORKNUM ?
+					   psprintf("Blocks of %s", data->name) :
+					   psprintf("Blocks of %s, fork %s", data->name,
+								forkNames[forknum]));
 	walredo_html_element(out, "p", "soft",
 						 "Fork %s of relation file %u/%u/%u: %s of %d bytes, %s. PostgreSQL %s, %s.",
 						 forkNames[forknum], data->tag.spcOid,
