@@ -5,7 +5,13 @@
 # damaged in the file, and WAL of others is moved away.  Then there is a relation
 # of more blocks than a map has cells, and names that are markup.
 #
-# Seen to fail:
+# Seen to fail: without the sizes of images; with all images of a record counted
+# for each of its blocks; with only the first block of a record; when records
+# that end blocks counted; with the time of the first transaction for all; with
+# the status of a cell's last block; with the steps of a scale in another order;
+# when blocks that had not been compared were ok; with two rows of one id; with
+# an archive without the server's own WAL; without a limit of memory; and with a
+# name that was not escaped.
 
 use WalredoTest;
 
