@@ -180,7 +180,8 @@ keep_result(const WalredoVerifyResult *result, void *arg)
 	live->is_compared = true;
 	live->result = *result;
 	if (result->detail != NULL)
-		live->result.detail = pstrdup(result->detail);
+		live->result.detail = MemoryContextStrdup(live->context,
+												  result->detail);
 }
 
 /* A WalredoVerifySink's end_fork. */
@@ -222,6 +223,7 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 
 	memset(live, 0, sizeof(WalredoLivePage));
 	live->rmid = -1;
+	live->context = CurrentMemoryContext;
 	is_permanent = read_live(tag, live);
 	if (!is_permanent)
 	{

@@ -37,6 +37,8 @@ typedef struct WalredoLivePage
 	bool		is_compared;
 	WalredoVerifyResult result;
 	const char *not_compared;
+
+	MemoryContext context;		/* of all that this points to */
 } WalredoLivePage;
 
 /*

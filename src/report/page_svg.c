@@ -31,6 +31,9 @@
 #define PICTURE_WIDTH		1.75
 #define PICTURE_HEIGHT		1.75
 
+/* Changes that are not further apart are marked together in a picture. */
+#define JOINED_GAP			8
+
 /* How much of a tuple's data is shown. */
 #define SHOWN_DATA			64
 
@@ -298,9 +301,15 @@ walredo_draw_picture(StringInfo out, const char *id,
 	if (changes != NULL && changes->nruns > 0)
 	{
 		walredo_svg_path_begin(out, "k-change");
-		for (int i = 0; i < changes->nruns; i++)
+		for (int i = 0, next; i < changes->nruns; i = next)
+		{
+			next = i + 1;
+			while (next < changes->nruns && changes->runs[next].start -
+				   changes->runs[next - 1].end <= JOINED_GAP)
+				next++;
 			walredo_svg_cells(out, &grid, changes->runs[i].start,
-							  changes->runs[i].end);
+							  changes->runs[next - 1].end);
+		}
 		walredo_svg_path_end(out, NULL);
 	}
 	walredo_svg_rect(out, "k-frame", 0.5, 0.5, width + 1, height + 1, NULL);

@@ -126,6 +126,7 @@ find_differences(PageReport *report)
 	PGAlignedBlock a;
 	PGAlignedBlock b;
 	MaskAttempt work = {0};
+	const int	first = offsetof(PageHeaderData, pd_flags);
 
 	if (newest == NULL || newest->page == NULL || newest->size != BLCKSZ ||
 		!report->strip->to_end || !live->has_page)
@@ -147,15 +148,26 @@ find_differences(PageReport *report)
 	work.page = b.data;
 	if (report->are_masked && walredo_attempt(mask_page, &work) != NULL)
 		report->are_masked = false;
-	if (!report->are_masked)
+
+	/*
+	 * On a damaged page, a mask can blank something else than on the other
+	 * one.  Bytes that are equal as they are do not count.
+	 */
+	if (report->are_masked)
 	{
-		/* What a mask routine fails on is compared as it is. */
-		memcpy(a.data, live->page.data, BLCKSZ);
-		memcpy(b.data, newest->page, BLCKSZ);
+		for (int i = 0; i < BLCKSZ; i++)
+		{
+			if (live->page.data[i] == newest->page[i])
+				b.data[i] = a.data[i];
+		}
+		report->differences =
+			walredo_differences(a.data, b.data, first, BLCKSZ);
+		if (report->differences->nruns > 0)
+			return;
 	}
+	report->are_masked = false;
 	report->differences =
-		walredo_differences(a.data, b.data,
-							offsetof(PageHeaderData, pd_flags), BLCKSZ);
+		walredo_differences(live->page.data, newest->page, first, BLCKSZ);
 }
 
 /* Up to max bytes in hexadecimal, palloc'd. */
@@ -199,7 +211,7 @@ put_differences(PageReport *report)
 						 LSN_FORMAT_ARGS(report->newest->lsn),
 						 report->are_masked ?
 						 "The LSN, the checksum, and what is changed without being logged, such as hint bits, do not count." :
-						 "The pages were compared without a mask, as the mask fails on one of them; so hint bits, too, can be among these.");
+						 "The pages were compared as they are; so what is changed without being logged, such as hint bits, can be among these.");
 	walredo_html_table_begin(out, &table, "Differences", columns,
 							 lengthof(columns));
 	for (int i = 0; i < Min(runs->nruns, MAX_LISTED_RUNS); i++)
@@ -456,7 +468,7 @@ put_items(PageReport *report)
 {
 	StringInfo	out = report->out;
 	const WalredoPageParts *parts = report->parts;
-	const char *columns[5 + WALREDO_PART_CELLS] = {"lp", "#offset", "#length",
+	const char *columns[5 + WALREDO_PART_CELLS] = {"#lp", "#offset", "#length",
 	"state"};
 	int			ncolumns = 4;
 	WalredoHtmlTable table;
@@ -492,6 +504,8 @@ put_items(PageReport *report)
 			cells[1] = psprintf("%d", tuple->offset);
 			cells[2] = psprintf("%d", tuple->length);
 			cells[3] = walredo_byte_keys[tuple->class].label;
+			if (strncmp(cells[3], "tuple, ", 7) == 0)
+				cells[3] += 7;
 			for (int j = 0; j < WALREDO_PART_CELLS; j++)
 			{
 				if (parts->cell_names[j] != NULL)
@@ -621,10 +635,13 @@ put_transaction(StringInfo out, const WalredoStrip *strip,
 	if (!TransactionIdIsValid(picture->xid))
 		walredo_html_element(out, "p", "soft", "no transaction");
 	else if (picture->has_end)
-		walredo_html_element(out, "p", "soft", "%s %u, %s %s", which,
+	{
+		walredo_html_element(out, "p", "soft", "%s %u, %s", which,
 							 picture->xid,
-							 picture->is_commit ? "committed" : "aborted",
+							 picture->is_commit ? "committed" : "aborted");
+		walredo_html_element(out, "p", "time", "%s",
 							 timestamptz_to_str(picture->time));
+	}
 	else
 		walredo_html_element(out, "p", "soft", "%s %u, whose end %s", which,
 							 picture->xid,
@@ -708,6 +725,8 @@ put_picture(PageReport *report, int number, const WalredoPicture *before)
 		walredo_html_element(out, "p", NULL, "Changed: %s.",
 							 report->tag->kind == WALREDO_TAG_REL ?
 							 "nothing but the LSN" : "nothing");
+	else if (picture->page != NULL && before->is_absent)
+		walredo_html_element(out, "p", NULL, "The page begins here.");
 	else if (picture->page != NULL)
 		walredo_html_element(out, "p", NULL,
 							 "What has changed is not known, as the page before is not.");

@@ -57,6 +57,7 @@ typedef struct StripScan
 	WalredoRebuild *rebuild;
 	Size		waiting;
 	bool		is_there;		/* there is a page, as far as is known */
+	bool		was_page;		/* a record has changed it, or it was there */
 	const char *failure;		/* why it cannot be replayed, or NULL */
 	WalredoRebuiltPage page;	/* result of get_page() */
 } StripScan;
@@ -123,6 +124,8 @@ take_page(StripScan *s, WalredoPicture *picture)
 							  error->detail != NULL ? ". " : "",
 							  error->detail != NULL ? error->detail : "");
 	s->waiting = 0;
+	picture->is_taken = true;
+	picture->is_absent = false;
 	picture->page = NULL;
 	picture->problem = s->failure;
 	picture->rmid = -1;
@@ -132,6 +135,10 @@ take_page(StripScan *s, WalredoPicture *picture)
 	if (s->page.image == NULL)
 	{
 		picture->problem = why_no_page(&s->page);
+		picture->is_absent = s->page.num_records == 0 &&
+			(s->page.end == WALREDO_TRUNCATED ||
+			 s->page.end == WALREDO_FILE_REMOVED ||
+			 s->page.end == WALREDO_FILE_CREATED);
 		return;
 	}
 	picture->full_size = VARSIZE_ANY_EXHDR(s->page.image);
@@ -185,6 +192,8 @@ merge_pictures(WalredoPicture *picture, WalredoPicture *later)
 	picture->num_others += later->num_others;
 	if (TransactionIdIsValid(later->xid))
 		picture->xid = later->xid;
+	picture->is_taken = later->is_taken;
+	picture->is_absent = later->is_absent;
 	picture->page = later->page;
 	picture->size = later->size;
 	picture->full_size = later->full_size;
@@ -268,8 +277,11 @@ collect_record(StripScan *s)
 
 		if (change->what == WALREDO_CHANGE_END)
 			s->is_there = false;
-		else if (change->starts_page)
-			s->is_there = true;
+		else
+		{
+			s->was_page = true;
+			s->is_there = s->is_there || change->starts_page;
+		}
 		if (change->what == WALREDO_CHANGE_END || change->starts_page)
 		{
 			s->waiting = 0;
@@ -287,24 +299,36 @@ collect_record(StripScan *s)
 	}
 }
 
+/*
+ * The picture that the next record belongs to, or NULL if a new one begins.  If
+ * the last one is complete, it gets its page, before the rebuild gets the next
+ * record.
+ */
+static WalredoPicture *
+open_picture(StripScan *s)
+{
+	WalredoStrip *strip = s->strip;
+	WalredoPicture *picture;
+
+	if (strip->npictures == 0)
+		return NULL;
+	picture = &strip->pictures[strip->npictures - 1];
+	if (picture->last - picture->first + 1 < strip->step)
+		return picture;
+	if (!picture->is_taken)
+		take_page(s, picture);
+	return NULL;
+}
+
 /* Puts the current record, which is in the range, into the strip. */
 static void
 put_record(StripScan *s)
 {
 	WalredoStrip *strip = s->strip;
 	const XLogRecord *record = walredo_reader_record(s->scan->reader);
-	WalredoPicture *picture = NULL;
+	WalredoPicture *picture = open_picture(s);
 	WalredoRecordType type;
 
-	if (strip->npictures > 0)
-	{
-		picture = &strip->pictures[strip->npictures - 1];
-		if (picture->last - picture->first + 1 >= strip->step)
-		{
-			take_page(s, picture);
-			picture = NULL;
-		}
-	}
 	if (picture == NULL)
 	{
 		picture = begin_picture(strip);
@@ -342,17 +366,58 @@ forget_before_gap(StripScan *s)
 	strip->nrecords = 0;
 	strip->step = 1;
 	memset(&strip->before, 0, sizeof(strip->before));
-	strip->before.problem = "WAL before was removed while it was read.";
+	strip->before.problem = "WAL was removed while it was read.";
 }
 
 /*
- * That a file is created is no change of a page that was not there.
+ * Is the current record one that creates the file of a page that was not there?
+ * This is no change of the page.
  */
 static bool
-is_of_page(const StripScan *s)
+is_beginning(const StripScan *s)
 {
-	return s->scan->num_changes > 1 ||
-		s->scan->list[0].end != WALREDO_FILE_CREATED || s->is_there;
+	return s->scan->num_changes == 1 &&
+		s->scan->list[0].end == WALREDO_FILE_CREATED && !s->is_there;
+}
+
+/*
+ * Handles such a record.  If all that was there before are ends of files, these
+ * were files of others, which contained the page's, such as a database.
+ */
+static void
+begin_file(StripScan *s)
+{
+	WalredoStrip *strip = s->strip;
+
+	(void) open_picture(s);
+	collect_record(s);
+	if (s->was_page)
+		return;
+	strip->npictures = 0;
+	strip->nrecords = 0;
+	strip->step = 1;
+	strip->before.is_absent = true;
+	strip->before.problem =
+		psprintf("there was no page, as its file was created at %X/%X.",
+				 LSN_FORMAT_ARGS(walredo_reader_end_lsn(s->scan->reader)));
+}
+
+/*
+ * Where to begin to read: at start_lsn, or, if WAL does not reach back to it,
+ * where WAL begins.
+ */
+static XLogRecPtr
+where_to_begin(XLogRecPtr start_lsn, XLogRecPtr end_lsn, const char *directory)
+{
+	WalredoReader *reader;
+	XLogRecPtr	first_lsn;
+
+	if (start_lsn == WALREDO_START_OF_WAL)
+		return start_lsn;
+	reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL, end_lsn);
+	first_lsn = walredo_reader_first_lsn(reader);
+	walredo_reader_end(reader);
+	return start_lsn < first_lsn ? WALREDO_START_OF_WAL : start_lsn;
 }
 
 WalredoStrip *
@@ -368,12 +433,13 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 	strip->step = 1;
 	strip->start_lsn = start_lsn;
 	strip->to_end = (end_lsn == WALREDO_END_OF_WAL);
+	start_lsn = where_to_begin(start_lsn, end_lsn, directory);
 	s.rebuild = walredo_rebuild_create();
 	s.scan = walredo_page_scan_back(filter, directory, bases,
 									InvalidXLogRecPtr,
 									Min(start_lsn, end_lsn), end_lsn);
 	walredo_rebuild_set_backup(s.rebuild, bases->backup, bases->lsn);
-	strip->before.problem = "It is not known what the page was before.";
+	strip->before.problem = "it is not known what the page was.";
 	while (walredo_page_scan_next(s.scan))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -387,12 +453,13 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 		{
 			take_page(&s, &strip->before);
 			s.is_there = strip->before.page != NULL;
+			s.was_page = s.is_there;
 		}
 		in_range = true;
-		if (is_of_page(&s))
-			put_record(&s);
+		if (is_beginning(&s))
+			begin_file(&s);
 		else
-			collect_record(&s);
+			put_record(&s);
 	}
 	forget_before_gap(&s);
 	if (strip->npictures > 0)

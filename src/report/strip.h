@@ -52,7 +52,12 @@ typedef struct WalredoPicture
 	TimestampTz time;
 	XLogRecPtr	end_of_xact;
 
-	/* The page, of which up to BLCKSZ bytes are kept; or why there is none. */
+	/*
+	 * The page, of which up to BLCKSZ bytes are kept; or why there is none.
+	 * is_absent says that there was no page then.  Else it is not known.
+	 */
+	bool		is_taken;		/* these are set */
+	bool		is_absent;
 	char	   *page;
 	int			size;
 	Size		full_size;
