@@ -227,6 +227,8 @@ missing()
 		do
 			command -v "${program#* }" >/dev/null || say "$program"
 		done
+		[ -z "${needs_browser:-}" ] || command -v chromium >/dev/null ||
+			say "chromium a browser, for reports"
 	fi
 }
 

@@ -388,6 +388,8 @@ SQL
 	  "SELECT count(*) FROM (SELECT \@._walredo_read_history(\@.walredo_tag('public.u', 'main', 0), #, NULL)) r",
 	'_walredo_history_page(bytea)' =>
 	  "SELECT md5(\@._walredo_history_page(r)) FROM \@._walredo_read_history(\@.walredo_tag('public.u', 'main', 0), #, NULL) r",
+	'walredo_report(walredo_tag,pg_lsn,pg_lsn,text)' =>
+	  "SELECT \@.walredo_report(\@.walredo_tag('public.u', 'main', 0), #) ~ 'Heap/INSERT'",
 	'walredo_page_diff(bytea,bytea)' =>
 	  "SELECT d.* FROM (SELECT decode(repeat('00', 8192), 'hex')) z (page), \@.walredo_page_diff(page, set_byte(page, 1, 3)) d",
 	'walredo_verify(regclass,text,text)' =>

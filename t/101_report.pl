@@ -344,7 +344,7 @@ is( value(<<SQL),
 SELECT string_agg(DISTINCT name COLLATE "C", ' ' ORDER BY name COLLATE "C")
 FROM (SELECT (regexp_match(u::text, '^<([^ />]+)'))[1] FROM unnest(@{[ path_sql('hostile', '//*') ]}) u) x (name)
 SQL
-	'b body caption code defs desc details figure footer h1 h2 h3 head html li main meta ol p path pattern pre rect span style summary svg table tbody td text th thead title tr ul',
+	'b body caption code defs desc details div figure footer h1 h2 h3 head html li main meta ol p path pattern pre rect span style summary svg table tbody td text th thead title tr ul',
 	'there are no other elements');
 is( count_of(
 		'hostile',

@@ -30,7 +30,7 @@
 #include "storage/bufpage.h"
 
 /* The most problems that are kept as sentences. */
-#define MAX_PROBLEMS		20
+#define MAX_PROBLEMS		6
 
 const WalredoHtmlKey walredo_byte_keys[WALREDO_BYTES_NCLASSES] = {
 	[WALREDO_BYTES_FREE] = {"k-free", NULL, "free space"},
@@ -99,7 +99,8 @@ put_part(WalredoPageParts *parts, WalredoByteClass class, int offset,
 }
 
 /* Takes note of a problem; format as for psprintf(). */
-static void problem(WalredoPageParts *parts, const char *format,...) pg_attribute_printf(2, 3);
+static void problem(WalredoPageParts *parts, const char *format,...)
+			pg_attribute_printf(2, 3);
 
 static void
 problem(WalredoPageParts *parts, const char *format,...)
@@ -548,8 +549,7 @@ classify_line_pointer(WalredoPageParts *parts, const char *page, int item,
 		problem(parts, "Line pointer %d has offset %d and length %d, but tuples are from byte %d to byte %d.",
 				item, offset, length, header->pd_upper, header->pd_special);
 	}
-	put_part(parts, class, SizeOfPageHeaderData + (item - 1) * sizeof(ItemIdData),
-			 sizeof(ItemIdData), item,
+	put_part(parts, class, (const char *) lp - page, sizeof(ItemIdData), item,
 			 LABEL(parts, "line pointer %d, %s", item, state));
 	if (!has_tuple)
 		return;

@@ -52,6 +52,7 @@ static const char style_sheet[] =
 "--panel:#fff;--free:#fff;color-scheme:light}"
 "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}"
 "main{max-width:none!important;padding:0!important}"
+".scroll{overflow:visible}"
 ".card,figure,tr,.note{break-inside:avoid}h2,caption{break-after:avoid}}\n"
 "*{box-sizing:border-box}"
 "body{margin:0;background:var(--page);color:var(--ink);"
@@ -77,6 +78,7 @@ static const char style_sheet[] =
 "svg text.small{font-size:8.5px}"
 ".k-damage+text.on,.k-damage+.k-frame+text.on{fill:var(--page)}"
 "svg text.mid{text-anchor:middle}svg text.end{text-anchor:end}\n"
+".scroll{overflow-x:auto}"
 "table{border-collapse:collapse;margin:12px 0;font-size:13px;"
 "max-width:100%}"
 "caption{text-align:left;font-weight:600;padding:0 0 6px}"
@@ -103,14 +105,14 @@ static const char style_sheet[] =
 "background:var(--panel);font-size:12.5px;line-height:1.4;min-width:0;"
 "overflow-wrap:anywhere}"
 ".card h3{font-size:13px;margin:8px 0 2px}.card p{margin:2px 0}"
-".card .mono{font-size:12px}.time{color:var(--soft);white-space:nowrap;"
+".card svg.drawing{width:100%}.card .mono{font-size:12px}.time{color:var(--soft);white-space:nowrap;"
 "font-variant-numeric:tabular-nums}.card.damage{border:2px solid var(--damage)}"
 ".card .none{border:1px dashed var(--rule);color:var(--soft);"
 "aspect-ratio:2/1;display:grid;place-items:center;padding:8px;"
 "text-align:center}\n"
 ".k-frame{fill:none;stroke:var(--rule);stroke-width:1}"
 ".k-header{fill:var(--header)}.k-lp{fill:var(--lp)}"
-".k-lp-dead{fill:url(#p-lp-dead)}.k-lp-redirect{fill:var(--lp-redirect)}"
+".k-lp-dead{fill:url(#p-lp-dead)}.k-lp-redirect{fill:url(#p-redirect)}"
 ".k-lp-unused{fill:var(--lp-unused)}.k-alive{fill:var(--alive)}"
 ".k-dead{fill:url(#p-dead)}.k-locked{fill:url(#p-locked)}"
 ".k-open{fill:url(#p-open)}.k-unknown{fill:url(#p-unknown)}"
@@ -118,8 +120,8 @@ static const char style_sheet[] =
 ".k-special{fill:var(--special)}.k-data{fill:var(--data)}"
 ".k-posting{fill:var(--posting)}.k-pivot{fill:var(--pivot)}"
 ".k-broken{fill:url(#p-broken)}.k-damage{fill:var(--damage)}"
-".k-change{fill:var(--change);fill-opacity:.5;stroke:var(--change);"
-"stroke-width:1.2;stroke-linejoin:round;pointer-events:none}"
+".k-change{fill:var(--change);stroke:var(--ink);"
+"stroke-width:.7;stroke-linejoin:round;pointer-events:none}"
 ".k-differ{fill:var(--damage);fill-opacity:.55;stroke:var(--damage);"
 "stroke-width:1.6;stroke-linejoin:round}"
 ".edge{stroke:var(--page);stroke-width:.8;stroke-linejoin:round}"
@@ -143,6 +145,7 @@ static const char patterns[] =
 "stroke-width:1\"/></pattern>\n"
 PATTERN("dead", "dead", "soft", "M-1 1L1-1M0 6L6 0M5 7L7 5")
 PATTERN("lp-dead", "lp-dead", "soft", "M-1 1L1-1M0 6L6 0M5 7L7 5")
+PATTERN("redirect", "lp-redirect", "page", "M0 1.5H6M0 4.5H6")
 PATTERN("locked", "locked", "ink", "M3 2V4M0 5V6")
 PATTERN("open", "open", "soft", "M0 3H6")
 PATTERN("unknown", "unknown", "soft", "M3 0V6")
@@ -189,19 +192,19 @@ code_point(const char *character, int length)
 {
 	int			encoding = GetDatabaseEncoding();
 	unsigned char utf8[MAX_CONVERSION_GROWTH * MAX_MULTIBYTE_CHAR_LEN + 1];
+	unsigned char *source = (unsigned char *) unconstify(char *, character);
 	Oid			proc;
 
 	if (length == 1 && !IS_HIGHBIT_SET(*character))
 		return (unsigned char) *character;
 	if (encoding == PG_UTF8)
-		return utf8_to_unicode((const unsigned char *) character);
+		return utf8_to_unicode(source);
 	if (encoding == PG_SQL_ASCII)
 		return -1;
 	proc = FindDefaultConversionProc(encoding, PG_UTF8);
 	if (!OidIsValid(proc) ||
 		pg_do_encoding_conversion_buf(proc, encoding, PG_UTF8,
-									  (unsigned char *) unconstify(char *, character),
-									  length, utf8, sizeof(utf8),
+									  source, length, utf8, sizeof(utf8),
 									  true) != length)
 		return -1;
 	return utf8_to_unicode(utf8);
@@ -340,7 +343,7 @@ walredo_html_table_begin(StringInfo out, WalredoHtmlTable *table,
 {
 	table->columns = columns;
 	table->ncolumns = ncolumns;
-	appendStringInfoString(out, "<table>\n");
+	appendStringInfoString(out, "<div class=\"scroll\"><table>\n");
 	walredo_html_element(out, "caption", NULL, "%s", caption);
 	appendStringInfoString(out, "<thead><tr>");
 	for (int i = 0; i < ncolumns; i++)
@@ -390,7 +393,7 @@ walredo_html_table_target(StringInfo out, const WalredoHtmlTable *table,
 void
 walredo_html_table_end(StringInfo out)
 {
-	appendStringInfoString(out, "</tbody></table>\n");
+	appendStringInfoString(out, "</tbody></table></div>\n");
 }
 
 void
@@ -549,8 +552,10 @@ walredo_svg_cells(StringInfo out, const WalredoSvgGrid *grid, int64 first,
 	int64		last_row = (end - 1) / grid->columns;
 	double		left = grid->x;
 	double		right = grid->x + grid->columns * grid->cell_width;
-	double		x0 = grid->x + (first % grid->columns) * grid->cell_width;
-	double		x1 = grid->x + ((end - 1) % grid->columns + 1) * grid->cell_width;
+	int			first_column = first % grid->columns;
+	int			end_column = (end - 1) % grid->columns + 1;
+	double		x0 = grid->x + first_column * grid->cell_width;
+	double		x1 = grid->x + end_column * grid->cell_width;
 	double		y0 = grid->y + first_row * grid->cell_height;
 	double		y1 = grid->y + (last_row + 1) * grid->cell_height;
 

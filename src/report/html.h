@@ -44,14 +44,16 @@ extern void walredo_html_end(StringInfo out);
  */
 extern void walredo_html_bytes(StringInfo out, const char *bytes, Size length);
 extern void walredo_html_text(StringInfo out, const char *text);
-extern void walredo_html_format(StringInfo out, const char *format,...) pg_attribute_printf(2, 3);
+extern void walredo_html_format(StringInfo out, const char *format,...)
+			pg_attribute_printf(2, 3);
 
 /*
  * Appends an element that has only text, which is made by a format and escaped:
  * <name class="class">text</name>.  class can be NULL.
  */
 extern void walredo_html_element(StringInfo out, const char *name,
-								 const char *class, const char *format,...) pg_attribute_printf(4, 5);
+								 const char *class, const char *format,...)
+			pg_attribute_printf(4, 5);
 
 /*
  * A table: begin, then rows, each of ncolumns cells, then end.  The first cell

@@ -124,6 +124,7 @@ read_live(const WalredoTag *tag, WalredoLivePage *live)
 	RelFileLocator locator = walredo_tag_locator(tag);
 	Relation	rel = NULL;
 	bool		is_permanent = false;
+	char	   *schema;
 
 	live->has_page = false;
 	live->problem = NULL;
@@ -160,9 +161,9 @@ read_live(const WalredoTag *tag, WalredoLivePage *live)
 		live->problem = "The relation has another file now, or is temporary.";
 	else
 	{
+		schema = get_namespace_name(RelationGetNamespace(rel));
 		live->relname =
-			quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									   RelationGetRelationName(rel));
+			quote_qualified_identifier(schema, RelationGetRelationName(rel));
 		live->rmid = walredo_mask_of_relation(rel);
 		is_permanent = rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
 		read_block(rel, tag, live);

@@ -247,9 +247,8 @@ walredo_draw_page(StringInfo out, const char *id, const WalredoPageParts *parts,
 	for (int i = 0; differences != NULL && i < differences->nruns; i++)
 	{
 		const WalredoByteRun *run = &differences->runs[i];
-		char	   *label = walredo_part_label(parts,
-											   WalredoPartOfByte(parts, run->start),
-											   page);
+		const WalredoPagePart *part = WalredoPartOfByte(parts, run->start);
+		char	   *label = walredo_part_label(parts, part, page);
 		char	   *text = psprintf("DAMAGE: bytes %d to %d are not what WAL says\n%s",
 									run->start, run->end - 1, label);
 
@@ -325,9 +324,14 @@ walredo_note_classes(const WalredoPageParts *parts, bool *used)
 }
 
 void
-walredo_draw_legend(StringInfo out, const bool *used)
+walredo_draw_legend(StringInfo out, const bool *used, bool has_changes,
+					bool has_damage)
 {
-	WalredoHtmlKey keys[WALREDO_BYTES_NCLASSES];
+	static const WalredoHtmlKey changed = {"k-change", NULL,
+	"changed since the picture before"};
+	static const WalredoHtmlKey damaged = {"k-differ", NULL,
+	"not what WAL says"};
+	WalredoHtmlKey keys[WALREDO_BYTES_NCLASSES + 2];
 	int			nkeys = 0;
 
 	for (int i = 0; i < WALREDO_BYTES_NCLASSES; i++)
@@ -335,5 +339,9 @@ walredo_draw_legend(StringInfo out, const bool *used)
 		if (used[i])
 			keys[nkeys++] = walredo_byte_keys[i];
 	}
+	if (has_changes)
+		keys[nkeys++] = changed;
+	if (has_damage)
+		keys[nkeys++] = damaged;
 	walredo_html_legend(out, keys, nkeys);
 }

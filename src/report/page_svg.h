@@ -70,9 +70,12 @@ extern char *walredo_part_label(const WalredoPageParts *parts,
  */
 extern char *walredo_bytes_as_text(const char *bytes, int length, int max);
 
-/* The legend of the classes that some pages have; used has one flag for each. */
-extern void walredo_draw_legend(StringInfo out,
-								const bool *used);
+/*
+ * The legend of the classes that some pages have, of which used has one flag
+ * for each, and of what is marked.
+ */
+extern void walredo_draw_legend(StringInfo out, const bool *used,
+								bool has_changes, bool has_damage);
 extern void walredo_note_classes(const WalredoPageParts *parts, bool *used);
 
 #endif							/* WALREDO_REPORT_PAGE_SVG_H */

@@ -66,7 +66,8 @@ typedef struct PageReport
 
 /* A box that says something about the report, with its sort in bold. */
 static void note(StringInfo out, const char *class, const char *sort,
-				 const char *format,...) pg_attribute_printf(4, 5);
+				 const char *format,...)
+			pg_attribute_printf(4, 5);
 
 static void
 note(StringInfo out, const char *class, const char *sort,
@@ -421,7 +422,9 @@ put_page(PageReport *report)
 	walredo_draw_page(out, "page", parts, report->page, report->differences,
 					  title);
 	appendStringInfoString(out, "</figure>\n");
-	walredo_draw_legend(out, report->used);
+	walredo_draw_legend(out, report->used, report->strip->npictures > 1,
+						report->differences != NULL &&
+						report->differences->nruns > 0);
 	walredo_html_element(out, "p", "soft",
 						 "Each cell is a byte, 128 in a row. The part that a byte belongs to is shown on hover. Whether a transaction has committed is what the server knows now, in pictures of the past as well.");
 }
@@ -686,7 +689,8 @@ put_picture(PageReport *report, int number, const WalredoPicture *before)
 	{
 		int			rmid = picture->rmid >= 0 ? picture->rmid :
 			report->live->rmid;
-		bool		is_page = report->tag->kind == WALREDO_TAG_REL;
+		int			first = report->tag->kind == WALREDO_TAG_REL ?
+			offsetof(PageHeaderData, pd_flags) : 0;
 
 		parts = walredo_classify_page(walredo_look_of_page(report->tag, rmid,
 														   picture->page,
@@ -694,8 +698,7 @@ put_picture(PageReport *report, int number, const WalredoPicture *before)
 									  picture->page, picture->size,
 									  report->xids, true);
 		if (before->page != NULL && before->size == picture->size)
-			changes = walredo_differences(before->page, picture->page,
-										  is_page ? offsetof(PageHeaderData, pd_flags) : 0,
+			changes = walredo_differences(before->page, picture->page, first,
 										  picture->size);
 		snprintf(id, sizeof(id), "r%d", number + 1);
 		walredo_draw_picture(out, id, parts, changes,
@@ -785,7 +788,7 @@ walredo_report_page(StringInfo out, const WalredoTag *tag,
 					XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 					const char *directory)
 {
-	PageReport	report = {.out = out, .tag = tag, .directory = directory};
+	PageReport	report = {.out = out,.tag = tag,.directory = directory};
 	WalredoLivePage *live = palloc(sizeof(WalredoLivePage));
 	WalredoStrip *strip;
 	StringInfoData history;

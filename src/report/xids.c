@@ -70,9 +70,9 @@ look_up_xid(void *arg)
 {
 	KnownXid   *known = arg;
 	TransactionId xid = known->number;
+	FullTransactionId next = ReadNextFullTransactionId();
 
-	if (!TransactionIdPrecedes(xid,
-							   XidFromFullTransactionId(ReadNextFullTransactionId())))
+	if (!TransactionIdPrecedes(xid, XidFromFullTransactionId(next)))
 		return;
 	if (TransactionIdIsInProgress(xid))
 	{
