@@ -13,6 +13,10 @@
 # an archive without the server's own WAL; without a limit of memory; and with a
 # name that was not escaped.
 
+use FindBin;
+use lib $FindBin::RealBin;
+
+use WalredoBrowser;
 use WalredoTest;
 
 my $major = PostgreSQL::Test::Cluster->new('any')->pg_version->major;
@@ -331,6 +335,9 @@ COPY shop.orders FROM PROGRAM 'seq -f "%.0f,$long,0" 10001 10400' (DELIMITER ','
 VACUUM shop.orders;
 SQL
 
+# The last block with rows.  There may be others after it that are new.
+my $last = sql('SELECT max((ctid::text::point)[0]) FROM shop.orders');
+
 # Transactions whose times are known.  Nothing reads the rows later, as that
 # could prune their pages.
 my @times;
@@ -350,7 +357,6 @@ SQL
 }
 sql('CHECKPOINT');
 my $end_lsn = sql('SELECT pg_current_wal_flush_lsn()');
-my $blocks = sql("SELECT pg_relation_size('shop.orders') / $page_size");
 
 is_wal('shop.orders', $start_lsn, $end_lsn);
 is_wal('shop.orders_pkey', $start_lsn, $end_lsn);
@@ -386,7 +392,7 @@ foreach my $blkno (3, 60)
 	write_block($file, $blkno, $page);
 }
 write_block($file, 100, "\0" x $page_size);
-cut_file($file, $blocks - 1);
+cut_file($file, $last);
 mkdir "$temp/archive" or die "could not make directory: $!";
 foreach my $path (glob $node->data_dir . '/pg_wal/' . '[0-9A-F]' x 24)
 {
@@ -397,6 +403,7 @@ foreach my $path (glob $node->data_dir . '/pg_wal/' . '[0-9A-F]' x 24)
 $node->start;
 
 my $html = report("'shop.orders'");
+my $damaged_html = $html;
 is_sound($html, 'damaged table');
 like($html, qr{<h1>Blocks of shop\.orders</h1>}, 'name');
 my $count = is_status($html, "'shop.orders'", 'damaged table');
@@ -408,7 +415,7 @@ my @damaged =
 		WHERE status = 'mismatch' ORDER BY 1");
 is_deeply(
 	[ map { $_->[0] } @damaged ],
-	[ 60, 100, $blocks - 1 ],
+	[ 60, 100, $last ],
 	'damage is where it was made');
 is_deeply(
 	[ map { [ plain_lsns($_->[0]), plain_lsns($_->[2]), plain_lsns($_->[6]) ] }
@@ -430,7 +437,7 @@ is(segment_name(1, $wal_start), $first_segment, 'where WAL begins');
 # Last changes
 my %lsn_of = map { split /\|/ } split /\n/, sql(<<SQL);
 SELECT b, (page_header(get_raw_page('shop.orders', b))).lsn
-FROM generate_series(0, $blocks - 2) AS b
+FROM generate_series(0, $last - 1) AS b
 SQL
 my (@got, @want, @classes, @lsns, %time_of);
 foreach my $cell (cells($html, 'map-change'))
@@ -466,7 +473,7 @@ $count = is_status($html, "'shop.orders', wal_directory => '$temp/archive'",
 	'with archive');
 is($count->{unverifiable}, undef, 'with archive: all blocks are compared');
 is(join(' ', map { $_->[0] } rows($html, 'Damaged blocks')),
-	'3 60 100 ' . ($blocks - 1),
+	"3 60 100 $last",
 	'with archive: damage is where it was made');
 
 
@@ -625,4 +632,77 @@ SELECT walredo_relation_report('large');
 SQL
 
 $node->stop;
+
+#
+# In a browser
+#
+
+SKIP:
+{
+	skip 'there is no browser', 1 if !has_browser();
+
+	my $browser = WalredoBrowser->new("$temp/browser");
+	my $problems = <<'JS';
+(() => {
+	const all = selector => [...document.querySelectorAll(selector)];
+	const box = e => e.getBoundingClientRect();
+	const is_seen = e => box(e).width > 2 && box(e).height > 2;
+	const fill = e => getComputedStyle(e).fill;
+	const wrong = [];
+
+	for (const svg of all('svg.drawing')) {
+		const outer = box(svg);
+		for (const e of svg.querySelectorAll('rect, text')) {
+			const b = box(e);
+			if (b.left < outer.left - 1 || b.right > outer.right + 1 ||
+				b.top < outer.top - 1 || b.bottom > outer.bottom + 1 || !is_seen(e))
+				wrong.push('place of ' + e.outerHTML);
+			if (fill(e) === 'rgb(0, 0, 0)' || fill(e) === 'none' || /^url/.test(fill(e)) &&
+				!document.querySelector(fill(e).match(/#[\w-]+/)[0]))
+				wrong.push('colour of ' + e.outerHTML);
+		}
+	}
+	if (document.documentElement.scrollWidth > innerWidth)
+		wrong.push('width ' + document.documentElement.scrollWidth);
+	return wrong.slice(0, 3).join('\n');
+})()
+JS
+
+	my %file_of = (damaged => "$temp/damaged.html", large => "$temp/large.html");
+	write_file($file_of{damaged}, $damaged_html);
+	write_file($file_of{large}, $html);
+	foreach my $name (sort keys %file_of)
+	{
+		$browser->open_file($file_of{$name});
+		foreach my $scheme (qw(light dark))
+		{
+			$browser->call(
+				'Emulation.setEmulatedMedia',
+				features =>
+				  [ { name => 'prefers-color-scheme', value => $scheme } ]);
+			is($browser->evaluate($problems), '', "$name, $scheme: drawn");
+		}
+		$browser->call(
+			'Emulation.setDeviceMetricsOverride',
+			width => 420,
+			height => 900,
+			deviceScaleFactor => 2,
+			mobile => JSON::PP::false);
+		is($browser->evaluate($problems), '', "$name: on a narrow screen");
+		$browser->call('Emulation.clearDeviceMetricsOverride');
+		is_deeply([ $browser->messages ], [], "$name: no complaints");
+		is_deeply([ $browser->requests ], ["file://$file_of{$name}"],
+			"$name: no requests");
+	}
+
+	# A link leads to a row, which is shown although it was folded up.
+	$browser->open_file($file_of{damaged});
+	my $is_open = q{document.querySelector('details').open ? 'yes' : 'no'};
+	is($browser->evaluate($is_open), 'no', 'rows are folded up');
+	$browser->evaluate(<<'JS');
+location.hash = '#' + document.querySelector('details tr[id]').id
+JS
+	is($browser->evaluate($is_open), 'yes', 'a link shows them');
+	$browser->stop;
+}
 done_testing();

@@ -88,6 +88,7 @@ static const char style_sheet[] =
 "tbody th{font-weight:400}"
 "th.num,td.num{text-align:right;white-space:nowrap}"
 "td.whole{white-space:nowrap}"
+"@media (max-width:760px){table{display:block;overflow-x:auto}}"
 "tr:target{background:var(--panel);outline:2px solid var(--link)}"
 "tr.damage td,tr.damage th{color:var(--damage);font-weight:600}\n"
 ".note{border-left:4px solid var(--locked);background:var(--panel);"
