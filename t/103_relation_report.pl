@@ -10,8 +10,9 @@
 # that end blocks counted; with the time of the first transaction for all; with
 # the status of a cell's last block; with the steps of a scale in another order;
 # when blocks that had not been compared were ok; with two rows of one id; with
-# an archive without the server's own WAL; without a limit of memory; and with a
-# name that was not escaped.
+# an archive without the server's own WAL; without a limit of memory; with a
+# name that was not escaped; with a class that has no colour; and with a drawing
+# that was too narrow.
 
 use FindBin;
 use lib $FindBin::RealBin;
