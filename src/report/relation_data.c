@@ -227,6 +227,7 @@ look_up(WalredoRelationData *data)
 	Relation	rel = try_relation_open(data->relid, AccessShareLock);
 	RelFileLocator locator;
 	BlockNumber num_blocks = 0;
+	char	   *nspname;
 
 	if (rel == NULL)
 		ereport(ERROR,
@@ -234,9 +235,9 @@ look_up(WalredoRelationData *data)
 				 errmsg("relation with OID %u does not exist", data->relid)));
 	locator = RelationGetLocator(rel);
 	data->tag = walredo_tag_of_block(&locator, data->forknum, 0);
-	data->name =
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-								   RelationGetRelationName(rel));
+	nspname = get_namespace_name(RelationGetNamespace(rel));
+	data->name = quote_qualified_identifier(nspname,
+											RelationGetRelationName(rel));
 	if (smgrexists(RelationGetSmgr(rel), data->forknum))
 		num_blocks = smgrnblocks(RelationGetSmgr(rel), data->forknum);
 	relation_close(rel, AccessShareLock);
@@ -244,7 +245,7 @@ look_up(WalredoRelationData *data)
 }
 
 /*
- * Verifies the fork.  Its results must be of one file, and that is the one whose
+ * Verifies the fork.  Its results must be of one file, which is the one whose
  * WAL is counted, so all is done again if the relation has got another one.
  */
 static void

@@ -4,9 +4,9 @@
  *	  Reports about a relation: maps of its blocks.
  *
  * There are three maps, one below the other, which have the same cells: the
- * status of blocks, the time since their last change, and the WAL that is about
- * them.  A cell says on hover what it stands for, and if the block that makes it
- * what it is has a row in a table, it is a link to that row.
+ * status of blocks, when they were changed last, and the WAL that is about
+ * them.  A cell says on hover what it stands for, and if the block that makes
+ * it what it is has a row in a table, it is a link to that row.
  *
  * Colours of the last two maps are of different lightness, so that they can be
  * told apart without colour.  Cells of the first one have letters.
@@ -174,8 +174,8 @@ make_cells(Report *report)
 
 /*
  * Makes the scales.  The last steps of that of LSNs are the last quarter of
- * WAL, and a quarter of that, and so on.  The steps of that of bytes divide what
- * is between the cells with the least and the most, if they have any.
+ * WAL, and a quarter of that, and so on.  The steps of that of bytes divide
+ * what is between the cells with the least and the most, if they have any.
  */
 static void
 make_scales(Report *report)
@@ -349,7 +349,7 @@ cell_text(const Cell *cell)
  * ----------------------------------------
  */
 
-/* The class of a value on a scale: the last step that begins at or before it. */
+/* The class of a value: that of the last step that begins at or before it. */
 static const char *
 class_on_scale(const uint64 *steps, uint64 value)
 {
@@ -452,8 +452,8 @@ draw_cell(const Report *report, const CellLook *look, double x, double y)
 }
 
 /*
- * Writes a map of all cells.  of_several says what a cell shows if it stands for
- * several blocks.
+ * Writes a map of all cells.  of_several says what a cell shows if it stands
+ * for several blocks.
  */
 static void
 write_map(const Report *report, const char *id, const char *title,
