@@ -570,6 +570,22 @@ classify_line_pointer(WalredoPageParts *parts, const char *page, int item,
  * ----------------------------------------
  */
 
+/* Adds the bytes of a range that are not zero, as contents. */
+static void
+put_contents(WalredoPageParts *parts, const char *page, int begin, int end)
+{
+	for (int i = begin; i < end; i++)
+	{
+		int			next = i;
+
+		while (next < end && page[next] != 0)
+			next++;
+		if (next > i)
+			put_part(parts, WALREDO_BYTES_CONTENTS, i, next - i, 0, NULL);
+		i = next;
+	}
+}
+
 /* Adds a field, which is size bytes at an offset. */
 static void
 put_field(WalredoPageParts *parts, WalredoByteClass class, int offset, int size,
@@ -583,7 +599,7 @@ static void
 classify_header(WalredoPageParts *parts, const char *page)
 {
 	const PageHeaderData *header = (const PageHeaderData *) page;
-	XLogRecPtr	lsn = PageXLogRecPtrGet(header->pd_lsn);
+	XLogRecPtr	lsn = PageGetLSN((Page) page);
 	const WalredoByteClass class = WALREDO_BYTES_HEADER;
 
 #define FIELD(field, ...) \
@@ -723,6 +739,9 @@ classify_body(WalredoPageParts *parts, const char *page, WalredoXids *xids)
 		put_rest(parts, SizeOfPageHeaderData, lower, WALREDO_BYTES_CONTENTS,
 				 NULL);
 		put_rest(parts, upper, special, WALREDO_BYTES_CONTENTS, NULL);
+
+		/* Maps are where other pages have free space. */
+		put_contents(parts, page, lower, upper);
 	}
 	put_rest(parts, special, BLCKSZ, WALREDO_BYTES_SPECIAL, NULL);
 }
@@ -736,22 +755,6 @@ is_zero(const char *bytes, int size)
 			return false;
 	}
 	return true;
-}
-
-/* A page without a header: which of its bytes are not zero. */
-static void
-classify_bytes(WalredoPageParts *parts, const char *page)
-{
-	for (int i = 0; i < parts->size; i++)
-	{
-		int			end = i;
-
-		while (end < parts->size && page[end] != 0)
-			end++;
-		if (end > i)
-			put_part(parts, WALREDO_BYTES_CONTENTS, i, end - i, 0, NULL);
-		i = end;
-	}
 }
 
 WalredoPageParts *
@@ -786,7 +789,7 @@ walredo_classify_page(WalredoPageLook look, const char *page, int size,
 	add_part(parts, WALREDO_BYTES_FREE, 0, 0, 0, NULL);
 	if (look == WALREDO_LOOK_BYTES)
 	{
-		classify_bytes(parts, page);
+		put_contents(parts, page, 0, size);
 		return parts;
 	}
 	Assert(size == BLCKSZ);

@@ -130,12 +130,14 @@ read_live(const WalredoTag *tag, WalredoLivePage *live)
 	live->problem = NULL;
 	if (tag->kind != WALREDO_TAG_REL)
 	{
+		live->is_elsewhere = true;
 		live->problem = "It is no page of a relation, so it is not read from the server; walredo_verify_slru() compares pages of SLRUs.";
 		return false;
 	}
 	if (tag->dbOid !=
 		(tag->spcOid == GLOBALTABLESPACE_OID ? InvalidOid : MyDatabaseId))
 	{
+		live->is_elsewhere = true;
 		live->problem = psprintf("It is a page of database %u, which is another one.",
 								 tag->dbOid);
 		return false;
@@ -165,7 +167,9 @@ read_live(const WalredoTag *tag, WalredoLivePage *live)
 		live->relname =
 			quote_qualified_identifier(schema, RelationGetRelationName(rel));
 		live->rmid = walredo_mask_of_relation(rel);
-		is_permanent = rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT;
+		is_permanent = rel->rd_rel->relpersistence ==
+			(tag->forknum == INIT_FORKNUM ? RELPERSISTENCE_UNLOGGED :
+			 RELPERSISTENCE_PERMANENT);
 		read_block(rel, tag, live);
 	}
 	relation_close(rel, AccessShareLock);
@@ -242,9 +246,6 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 		live->not_compared = "Changes of a free space map are not logged.";
 		return;
 	}
-	if (!live->has_page && !live->from_file &&
-		live->problem != NULL && tag->number > MaxBlockNumber)
-		return;
 	work.fork.relid = live->relid;
 	work.fork.forknum = tag->forknum;
 	work.fork.blkno = (BlockNumber) tag->number;

@@ -29,6 +29,7 @@ typedef struct WalredoLivePage
 	 * no page, or is NULL.  All problems are sentences.
 	 */
 	bool		has_page;
+	bool		is_elsewhere;	/* not where it could be read */
 	bool		from_file;
 	PGAlignedBlock page;
 	const char *problem;

@@ -12,6 +12,8 @@
 #include "postgres.h"
 
 #include "access/bufmask.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "commands/dbcommands.h"
 #include "common/relpath.h"
 #include "compat.h"
@@ -26,6 +28,7 @@
 #include "report/strip.h"
 #include "report/xids.h"
 #include "storage/bufpage.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* The most ranges of bytes that differ, and bytes of each, that are listed. */
@@ -60,6 +63,7 @@ typedef struct PageReport
 
 	/* Bytes in which the server's page is not what WAL says, or NULL. */
 	WalredoByteRuns *differences;
+	const char *no_differences; /* why these are not known, though there are */
 	bool		are_masked;
 	bool		used[WALREDO_BYTES_NCLASSES];
 } PageReport;
@@ -116,6 +120,18 @@ mask_page(void *arg)
 }
 
 /*
+ * Has a page an LSN after lsn, which it can have by now?  A damaged page can
+ * have any.
+ */
+static bool
+is_newer(XLogRecPtr page_lsn, XLogRecPtr lsn)
+{
+	return page_lsn > lsn &&
+		page_lsn <= (RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
+					 GetXLogInsertRecPtr());
+}
+
+/*
  * Finds the bytes in which the server's page differs from the newest picture,
  * which is what WAL says, under the mask that verify_compare.c uses.
  */
@@ -129,12 +145,19 @@ find_differences(PageReport *report)
 	MaskAttempt work = {0};
 	const int	first = offsetof(PageHeaderData, pd_flags);
 
-	if (newest == NULL || newest->page == NULL || newest->size != BLCKSZ ||
-		!report->strip->to_end || !live->has_page)
+	if (!live->has_page ||
+		(!live->from_file &&
+		 !(live->is_compared &&
+		   live->result.status == WALREDO_VERIFY_MISMATCH)))
 		return;
-	if (!live->from_file &&
-		!(live->is_compared &&
-		  live->result.status == WALREDO_VERIFY_MISMATCH))
+	if (!report->strip->to_end)
+		report->no_differences = "the range does not go on to the end of WAL";
+	else if (newest == NULL || newest->page == NULL || newest->size != BLCKSZ)
+		report->no_differences = "WAL does not make the page";
+	else if (is_newer(PageGetLSN((Page) live->page.data),
+					  report->strip->wal_end))
+		report->no_differences = "the page was changed while WAL was read";
+	if (report->no_differences != NULL)
 		return;
 	work.rmid = newest->rmid >= 0 ? newest->rmid : live->rmid;
 	work.blkno = (BlockNumber) report->tag->number;
@@ -197,6 +220,9 @@ put_differences(PageReport *report)
 	WalredoHtmlTable table;
 	const WalredoByteRuns *runs = report->differences;
 
+	if (report->no_differences != NULL)
+		note(out, "", "Which bytes differ is not shown.", " The reason is that %s.",
+			 report->no_differences);
 	if (runs == NULL)
 		return;
 	walredo_html_element(out, "h2", NULL, "Bytes that are not what WAL says");
@@ -257,7 +283,8 @@ put_verdict(PageReport *report)
 		note(out, "damage", "Damaged.",
 			 " %s What is drawn is what the file has.", live->problem);
 	else if (live->problem != NULL)
-		note(out, "", "The page is not there now.", " %s", live->problem);
+		note(out, "", live->is_elsewhere ? "Not read from the server." :
+			 "The page is not there now.", " %s", live->problem);
 	if (!live->is_compared)
 	{
 		if (live->problem == NULL || live->problem != live->not_compared)
@@ -548,8 +575,7 @@ put_dump(PageReport *report)
 			is_zero = is_zero && page[i + j] == 0;
 		if (is_zero && was_zero)
 		{
-			if (i == DUMP_COLUMNS ||
-				memcmp(out->data + out->len - 2, "*\n", 2) != 0)
+			if (memcmp(out->data + out->len - 2, "*\n", 2) != 0)
 				appendStringInfoString(out, "*\n");
 			continue;
 		}
@@ -744,6 +770,7 @@ put_history(PageReport *report)
 	StringInfo	out = report->out;
 	const WalredoStrip *strip = report->strip;
 	const WalredoPicture *before = &strip->before;
+	MemoryContext context;
 	int			without = 0;
 
 	walredo_html_element(out, "h2", NULL, "History");
@@ -774,12 +801,19 @@ put_history(PageReport *report)
 		walredo_html_element(out, "p", "soft", "Before the first record: %s",
 							 before->problem);
 	appendStringInfoString(out, "<ol class=\"cards\">\n");
+	context = AllocSetContextCreate(CurrentMemoryContext, "walredo picture",
+									ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < strip->npictures; i++)
 	{
+		MemoryContext old_context = MemoryContextSwitchTo(context);
+
 		CHECK_FOR_INTERRUPTS();
 		put_picture(report, i, before);
 		before = &strip->pictures[i];
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(context);
 	}
+	MemoryContextDelete(context);
 	appendStringInfoString(out, "</ol>\n");
 }
 

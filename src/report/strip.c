@@ -452,6 +452,7 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 		if (!in_range && start_lsn != WALREDO_START_OF_WAL)
 		{
 			take_page(&s, &strip->before);
+			strip->before.lsn = start_lsn;
 			s.is_there = strip->before.page != NULL;
 			s.was_page = s.is_there;
 		}
@@ -465,7 +466,10 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 	if (strip->npictures > 0)
 		take_page(&s, &strip->pictures[strip->npictures - 1]);
 	else if (!in_range && start_lsn != WALREDO_START_OF_WAL)
+	{
 		take_page(&s, &strip->before);
+		strip->before.lsn = start_lsn;
+	}
 	strip->wal_start = walredo_reader_first_lsn(s.scan->reader);
 	strip->wal_end = walredo_page_scan_end_lsn(s.scan);
 	strip->of_server = walredo_reader_is_of_server(s.scan->reader);
