@@ -79,6 +79,7 @@ my $browser = WalredoBrowser->new("$directory/browser");
 my $helpers = <<'JS';
 const all = (selector, in_) => [...(in_ || document).querySelectorAll(selector)];
 const box = e => e.getBoundingClientRect();
+const titleOf = e => (e.querySelector('title') || { textContent: '' }).textContent;
 const inside = (e, outer) => {
 	const a = box(e), b = box(outer);
 	return a.left >= b.left - 1 && a.right <= b.right + 1 &&
@@ -127,16 +128,16 @@ foreach my $name (sort keys %tags)
 	$browser->call('Emulation.setEmulatedMedia', media => '');
 	$browser->open_file("$directory/$name.html");
 	is(in_document(
-			q{all('#page path').filter(e => /^(DAMAGE|)line pointer \d+, /.test(e.querySelector('title').textContent)).length}
+			q{all('#page path').filter(e => /^(DAMAGE|)line pointer \d+, /.test(titleOf(e))).length}
 		),
 		$line_pointers,
 		"$name: line pointers are drawn");
 	is(in_document(
-			q{new Set(all('#page path').map(e => (e.querySelector('title').textContent.match(/^tuple (\d+): /) || [])[1]).filter(n => n)).size}
+			q{new Set(all('#page path').map(e => (titleOf(e).match(/^tuple (\d+): /) || [])[1]).filter(n => n)).size}
 		),
 		$tuples,
 		'... and tuples');
-	is(in_document(q{all('#page path').filter(e => !e.querySelector('title') || !box(e).width || !box(e).height).length}),
+	is(in_document(q{all('#page path').filter(e => !titleOf(e) || !box(e).width || !box(e).height).length}),
 		0,
 		'... each with its title, and to be seen');
 	is( in_document(

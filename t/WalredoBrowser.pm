@@ -18,8 +18,8 @@ package WalredoBrowser;
 # looked up, and there is a proxy that nobody is, so nothing leaves the machine,
 # but requests are still counted.
 #
-# Seen to fail: requests() with an image from another host, and messages() with
-# a script, both in a document that allowed them.
+# Seen to fail: requests() and messages(), with an image from another host in a
+# document that allowed it.
 
 use strict;
 use warnings;

@@ -789,6 +789,7 @@ walredo_classify_page(WalredoPageLook look, const char *page, int size,
 	add_part(parts, WALREDO_BYTES_FREE, 0, 0, 0, NULL);
 	if (look == WALREDO_LOOK_BYTES)
 	{
+		parts->parts[0].name = "zeroes";
 		put_contents(parts, page, 0, size);
 		return parts;
 	}

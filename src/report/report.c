@@ -28,6 +28,7 @@
 #include "report/strip.h"
 #include "report/xids.h"
 #include "storage/bufpage.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -453,7 +454,9 @@ put_page(PageReport *report)
 						report->differences != NULL &&
 						report->differences->nruns > 0);
 	walredo_html_element(out, "p", "soft",
-						 "Each cell is a byte, 128 in a row. The part that a byte belongs to is shown on hover. Whether a transaction has committed is what the server knows now, in pictures of the past as well.");
+						 "Each cell is a byte, 128 in a row. The part that a byte belongs to is shown on hover.%s",
+						 parts->look == WALREDO_LOOK_HEAP ?
+						 " Whether a transaction has committed is what the server knows now, in pictures of the past as well." : "");
 }
 
 /* The fields of the header, and of the special space. */
