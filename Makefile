@@ -13,6 +13,7 @@ OBJS = \
 	src/api/linkfuncs.o \
 	src/api/pagefuncs.o \
 	src/api/recordfuncs.o \
+	src/api/relationreportfuncs.o \
 	src/api/repairfuncs.o \
 	src/api/reportfuncs.o \
 	src/api/rowfuncs.o \
@@ -88,6 +89,8 @@ OBJS = \
 	src/report/html.o \
 	src/report/live.o \
 	src/report/page_svg.o \
+	src/report/relation_data.o \
+	src/report/relation_report.o \
 	src/report/report.o \
 	src/report/strip.o \
 	src/report/xids.o \

@@ -1154,6 +1154,21 @@ REVOKE ALL ON FUNCTION walredo_verify_all(regclass[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_verify_all(regclass[], text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_relation_report(relname regclass,
+	fork text DEFAULT 'main',
+	start_lsn pg_lsn DEFAULT NULL,
+	end_lsn pg_lsn DEFAULT NULL,
+	wal_directory text DEFAULT NULL)
+RETURNS text
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION walredo_relation_report(regclass, text, pg_lsn, pg_lsn, text) IS
+	'an HTML page with maps of a relation fork''s blocks: status, last change, WAL';
+REVOKE ALL ON FUNCTION walredo_relation_report(regclass, text, pg_lsn, pg_lsn, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_relation_report(regclass, text, pg_lsn, pg_lsn, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_verify_slru(slru text DEFAULT NULL,
 	wal_directory text DEFAULT NULL,
 	OUT tag walredo_tag,

@@ -398,6 +398,8 @@ SQL
 	  "SELECT * FROM \@.walredo_verify('public.u', 'main', 0)",
 	'walredo_verify_all(regclass[],text)' =>
 	  "SELECT * FROM \@.walredo_verify_all('{public.u}')",
+	'walredo_relation_report(regclass,text,pg_lsn,pg_lsn,text)' =>
+	  "SELECT substring(\@.walredo_relation_report('public.u') FROM '<h1>.*</h1>')",
 	'walredo_check(regclass[],boolean,boolean,text)' =>
 	  "CALL \@.walredo_check('{public.u}')",
 	'walredo_verify_slru(text,text)' =>

@@ -88,6 +88,7 @@ take_image_header(WalredoBlockIterator *iter)
 	}
 	iter->data_size += length;
 	iter->block.image_has_hole = hole_length > 0;
+	iter->block.image_size = length;
 	iter->block.has_image = (info & BKPIMAGE_APPLY) != 0;
 	if (iter->block.has_image)
 		iter->block.will_init = true;
@@ -163,6 +164,7 @@ next_block(WalredoBlockIterator *iter)
 		block->will_init = (block->flags & BKPBLOCK_WILL_INIT) != 0;
 		block->has_image = false;
 		block->image_has_hole = false;
+		block->image_size = 0;
 
 		if ((block->flags & BKPBLOCK_HAS_IMAGE) != 0 &&
 			!take_image_header(iter))
@@ -266,6 +268,7 @@ plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 		block->will_init = (header.fork_flags & BKPBLOCK_WILL_INIT) != 0;
 		block->has_image = false;
 		block->image_has_hole = false;
+		block->image_size = 0;
 		if ((header.fork_flags & BKPBLOCK_HAS_IMAGE) != 0 ||
 			((header.fork_flags & BKPBLOCK_HAS_DATA) != 0) !=
 			(header.data_length != 0) ||

@@ -45,6 +45,9 @@ typedef struct WalredoBlockRef
 
 	/* It has an image from whose middle a part was left out, as free space. */
 	bool		image_has_hole;
+
+	/* Bytes that an image of any sort takes in the record, or 0. */
+	uint16		image_size;
 } WalredoBlockRef;
 
 /* A walk over the references of one record. */

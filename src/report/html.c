@@ -76,6 +76,7 @@ static const char style_sheet[] =
 "svg text.on{fill:var(--text-on);pointer-events:none;paint-order:stroke;"
 "stroke:var(--halo);stroke-width:2px}"
 "svg text.small{font-size:8.5px}"
+".k-damage+text.on,.k-damage+.k-frame+text.on{fill:var(--page)}"
 "svg text.mid{text-anchor:middle}svg text.end{text-anchor:end}\n"
 ".scroll{overflow-x:auto}"
 "table{border-collapse:collapse;margin:12px 0;font-size:13px;"
@@ -86,6 +87,9 @@ static const char style_sheet[] =
 "th{font-weight:600}thead th{color:var(--soft);white-space:nowrap}"
 "tbody th{font-weight:400}"
 "th.num,td.num{text-align:right;white-space:nowrap}"
+"td.whole{white-space:nowrap}"
+"@media (max-width:760px){table{display:block;overflow-x:auto}}"
+"tr:target{background:var(--panel);outline:2px solid var(--link)}"
 "tr.damage td,tr.damage th{color:var(--damage);font-weight:600}\n"
 ".note{border-left:4px solid var(--locked);background:var(--panel);"
 "padding:8px 14px;margin:10px 0;overflow-wrap:anywhere}"
@@ -346,10 +350,11 @@ walredo_html_table_begin(StringInfo out, WalredoHtmlTable *table,
 	for (int i = 0; i < ncolumns; i++)
 	{
 		bool		is_number = columns[i][0] == '#';
+		bool		is_whole = columns[i][0] == '=';
 
 		appendStringInfo(out, "<th scope=\"col\"%s>",
 						 is_number ? " class=\"num\"" : "");
-		walredo_html_text(out, columns[i] + is_number);
+		walredo_html_text(out, columns[i] + (is_number || is_whole));
 		appendStringInfoString(out, "</th>");
 	}
 	appendStringInfoString(out, "</tr></thead>\n<tbody>\n");
@@ -359,12 +364,26 @@ void
 walredo_html_table_row(StringInfo out, const WalredoHtmlTable *table,
 					   const char *class, const char *const *cells)
 {
-	open_element(out, "tr", class);
+	walredo_html_table_target(out, table, class, NULL, cells);
+}
+
+void
+walredo_html_table_target(StringInfo out, const WalredoHtmlTable *table,
+						  const char *class, const char *id,
+						  const char *const *cells)
+{
+	appendStringInfoString(out, "<tr");
+	if (class != NULL)
+		appendStringInfo(out, " class=\"%s\"", class);
+	if (id != NULL)
+		appendStringInfo(out, " id=\"%s\"", id);
+	appendStringInfoChar(out, '>');
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		appendStringInfo(out, "<%s%s>",
 						 i == 0 ? "th scope=\"row\"" : "td",
-						 table->columns[i][0] == '#' ? " class=\"num\"" : "");
+						 table->columns[i][0] == '#' ? " class=\"num\"" :
+						 table->columns[i][0] == '=' ? " class=\"whole\"" : "");
 		if (cells[i] != NULL)
 			walredo_html_text(out, cells[i]);
 		appendStringInfoString(out, i == 0 ? "</th>" : "</td>");
@@ -491,6 +510,18 @@ walredo_svg_text(StringInfo out, const char *class, double x, double y,
 	appendStringInfoChar(out, '>');
 	walredo_html_text(out, text);
 	appendStringInfoString(out, "</text>\n");
+}
+
+void
+walredo_svg_link_begin(StringInfo out, const char *id)
+{
+	appendStringInfo(out, "<a href=\"#%s\">", id);
+}
+
+void
+walredo_svg_link_end(StringInfo out)
+{
+	appendStringInfoString(out, "</a>\n");
 }
 
 void

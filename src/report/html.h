@@ -58,8 +58,8 @@ extern void walredo_html_element(StringInfo out, const char *name,
 /*
  * A table: begin, then rows, each of ncolumns cells, then end.  The first cell
  * of a row is its header.  A cell that is NULL stays empty.  Columns whose name
- * begins with '#' have numbers, which are set to the right; the '#' is not
- * shown.
+ * begins with '#' have numbers, which are set to the right; cells of those that
+ * begin with '=' are not broken into lines.  Neither is shown.
  */
 typedef struct WalredoHtmlTable
 {
@@ -74,6 +74,15 @@ extern void walredo_html_table_row(StringInfo out,
 								   const WalredoHtmlTable *table,
 								   const char *class,
 								   const char *const *cells);
+
+/*
+ * The same for a row that links lead to: see walredo_svg_link_begin().  id is
+ * that of the row, or NULL.
+ */
+extern void walredo_html_table_target(StringInfo out,
+									  const WalredoHtmlTable *table,
+									  const char *class, const char *id,
+									  const char *const *cells);
 extern void walredo_html_table_end(StringInfo out);
 
 /*
@@ -92,6 +101,13 @@ extern void walredo_svg_rect(StringInfo out, const char *class, double x,
 							 const char *title);
 extern void walredo_svg_text(StringInfo out, const char *class, double x,
 							 double y, const char *text);
+
+/*
+ * What a drawing has between these two is a link to the element of the document
+ * that has this id, which must be constant or a number.
+ */
+extern void walredo_svg_link_begin(StringInfo out, const char *id);
+extern void walredo_svg_link_end(StringInfo out);
 
 /*
  * A path: begin, then parts of it, then end.  title can be NULL.
