@@ -10,12 +10,16 @@
 -- session here, called a worker: the view calls a function that asks the server,
 -- and returns an error as a row.  The server's partitions are dealt out to the
 -- workers, and an asynchronous Append has all of them at work at the same time.
--- So statement_timeout of a worker limits the time for each server.
 --
 -- The function uses dblink, and sends queries without waiting for them, as it
 -- could not be interrupted otherwise before PostgreSQL 17.  postgres_fdw, instead
 -- of dblink, would fail at the end of the transaction if a server had died after
 -- it was asked.
+--
+-- What limits the time for a server is connect_timeout, on PostgreSQL 15, and
+-- later a statement_timeout of the worker, until the server is connected to, and
+-- after that walredo_fleet.timeout.  The statement_timeout is longer than both, so
+-- that it does not come while the function handles an error of theirs.
 
 \set ON_ERROR_STOP on
 SET standard_conforming_strings = on;
@@ -56,25 +60,29 @@ CREATE TABLE IF NOT EXISTS walredo_fleet.damage (
 COMMENT ON TABLE walredo_fleet.damage IS
 	'what each server says of itself, and its walredo_damage; one partition for each';
 
--- Sends a query to the server that _ask() has connected to, and waits until its
--- result is there, which dblink_get_result() then returns.
-CREATE OR REPLACE FUNCTION walredo_fleet._send(query text) RETURNS void
+-- What a query returns on the server that _ask() has connected to: one value.
+CREATE OR REPLACE FUNCTION walredo_fleet._query(query text, deadline timestamptz)
+RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, :dblink, pg_temp AS $$
+DECLARE
+	answer jsonb;
 BEGIN
 	IF dblink_send_query('walredo_fleet', query) <> 1 THEN
 		RAISE connection_exception
 			USING MESSAGE = dblink_error_message('walredo_fleet');
 	END IF;
 	WHILE dblink_is_busy('walredo_fleet') = 1 LOOP
+		IF clock_timestamp() > deadline THEN
+			RAISE query_canceled;
+		END IF;
 		PERFORM pg_sleep(0.002);
 	END LOOP;
-END $$;
+	SELECT r.answer INTO answer
+	FROM dblink_get_result('walredo_fleet') AS r (answer jsonb);
 
--- Ends with the result of a query, so that the next one can be sent.
-CREATE OR REPLACE FUNCTION walredo_fleet._end_result() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, :dblink, pg_temp AS $$
-BEGIN
-	PERFORM FROM dblink_get_result('walredo_fleet') AS r (nothing text);
+	-- There is no other result, which must be read, too.
+	PERFORM FROM dblink_get_result('walredo_fleet') AS r (answer jsonb);
+	RETURN answer;
 END $$;
 
 -- The rows of a partition.
@@ -82,81 +90,78 @@ CREATE OR REPLACE FUNCTION walredo_fleet._ask(name text)
 RETURNS SETOF walredo_fleet.damage
 LANGUAGE plpgsql SET search_path = pg_catalog, :dblink, pg_temp AS $$
 DECLARE
-	about walredo_fleet.damage;		-- the row about the server
-	found walredo_fleet.damage[];	-- and those of walredo_damage
-	walredo text;					-- schema of the extension there
-	message text;
+	timeout text := current_setting('walredo_fleet.timeout');
+	deadline timestamptz := clock_timestamp() + timeout::interval;
+	about jsonb;		-- the row about the server
+	found jsonb;		-- and those of walredo_damage
+	answer walredo_fleet.damage[];
+	error text;
 	detail text;
 BEGIN
-	about.server := name;
 	BEGIN
 		PERFORM dblink_connect('walredo_fleet', 'walredo_fleet_' || name);
 
 		-- Nobody there can put functions of his own before the server's.
-		PERFORM walredo_fleet._send(format($query$
-			SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),
-				pg_catalog.set_config('statement_timeout', %L, false)$query$,
-			current_setting('statement_timeout')));
-		PERFORM FROM dblink_get_result('walredo_fleet') AS r (path text, timeout text);
-		PERFORM walredo_fleet._end_result();
-
-		PERFORM walredo_fleet._send($query$
-			SELECT current_database(), pg_is_in_recovery(), system_identifier,
-				pg_postmaster_start_time(), extversion,
-				quote_ident(nspname)
-			FROM pg_control_system()
-				LEFT JOIN pg_extension ON extname = 'walredo'
-				LEFT JOIN pg_namespace n ON n.oid = extnamespace$query$);
-		SELECT * INTO about.datname, about.in_recovery, about.system_identifier,
-			about.started, about.version, walredo
-		FROM dblink_get_result('walredo_fleet') AS r (datname text,
-			in_recovery bool, system_identifier int8, started timestamptz,
-			version text, walredo text);
-		PERFORM walredo_fleet._end_result();
-		IF walredo IS NULL THEN
+		PERFORM walredo_fleet._query(format($query$
+			SELECT pg_catalog.jsonb_build_array(
+				pg_catalog.set_config('search_path', 'pg_catalog', false),
+				pg_catalog.set_config('statement_timeout', %L, false))$query$,
+			timeout), deadline);
+		about := walredo_fleet._query($query$
+			SELECT to_jsonb(r) FROM (
+				SELECT current_database() AS datname,
+					pg_is_in_recovery() AS in_recovery, system_identifier,
+					pg_postmaster_start_time() AS started,
+					extversion AS version, extnamespace::regnamespace AS walredo
+				FROM pg_control_system()
+					LEFT JOIN pg_extension ON extname = 'walredo') AS r$query$,
+			deadline);
+		IF about ->> 'version' IS NULL THEN
 			RAISE undefined_object
 				USING MESSAGE = format('walredo is not installed in database "%s"',
-					about.datname);
+					about ->> 'datname');
 		END IF;
 
 		-- The time of the last check is read first: what it has found is there.
-		PERFORM walredo_fleet._send(format($query$
-			SELECT checked_at, full_at
-			FROM pg_database d
-				LEFT JOIN %s._walredo_checked c ON database = d.oid AND relation = 0
-			WHERE datname = current_database()$query$, walredo));
-		SELECT * INTO about.last_check, about.last_full_check
-		FROM dblink_get_result('walredo_fleet') AS r (last_check timestamptz,
-			last_full_check timestamptz);
-		PERFORM walredo_fleet._end_result();
+		about := about || walredo_fleet._query(format($query$
+			SELECT to_jsonb(r) FROM (
+				SELECT checked_at AS last_check, full_at AS last_full_check
+				FROM pg_database d LEFT JOIN %s._walredo_checked c
+					ON c.database = d.oid AND c.relation = 0
+				WHERE datname = current_database()) AS r$query$,
+			about ->> 'walredo'), deadline);
+		found := walredo_fleet._query(format($query$
+			SELECT coalesce(jsonb_agg(r), '[]') FROM (
+				SELECT relation, fork, blkno, found_in, kind, lsn, page_lsn, detail,
+					first_seen, last_seen, seen_lsn, repaired_at
+				FROM %s.walredo_damage) AS r$query$,
+			about ->> 'walredo'), deadline);
+		about := about || jsonb_build_object('damaged_blocks',
+			(SELECT count(*) FROM jsonb_array_elements(found) AS e
+			 WHERE e ->> 'repaired_at' IS NULL));
 
-		PERFORM walredo_fleet._send(format($query$
-			SELECT relation, fork, blkno, found_in, kind, lsn, page_lsn, detail,
-				first_seen, last_seen, seen_lsn, repaired_at
-			FROM %s.walredo_damage$query$, walredo));
-		SELECT array_agg(ROW(name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-				NULL, r.*)::walredo_fleet.damage),
-			count(*) FILTER (WHERE repaired_at IS NULL)
-		INTO found, about.damaged_blocks
-		FROM dblink_get_result('walredo_fleet') AS r (relation text, fork text,
-			blkno int8, found_in text, kind text, lsn pg_lsn, page_lsn pg_lsn,
-			detail text, first_seen timestamptz, last_seen timestamptz,
-			seen_lsn pg_lsn, repaired_at timestamptz);
+		-- A server cannot speak for another one.
+		SELECT array_agg(r) INTO answer
+		FROM jsonb_array_elements(about || found) AS e,
+			jsonb_populate_record(NULL::walredo_fleet.damage,
+				e || jsonb_build_object('server', name)) AS r;
 	EXCEPTION
 		WHEN query_canceled THEN
-			about.error := 'the server has not answered within '
-				|| current_setting('statement_timeout');
+			error := 'the server has not answered within ' || timeout;
 		WHEN OTHERS THEN
-			GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+			GET STACKED DIAGNOSTICS error = MESSAGE_TEXT,
 				detail = PG_EXCEPTION_DETAIL;
-			about.error := regexp_replace(concat_ws(': ', message,
-				nullif(detail, '')), '\s+', ' ', 'g');
+			error := regexp_replace(concat_ws(': ', error, nullif(detail, '')),
+				'\s+', ' ', 'g');
 	END;
 	IF 'walredo_fleet' = ANY (dblink_get_connections()) THEN
 		PERFORM dblink_disconnect('walredo_fleet');
 	END IF;
-	RETURN NEXT about;
-	RETURN QUERY SELECT * FROM unnest(found);
+	IF error IS NOT NULL THEN
+		answer := ARRAY[jsonb_populate_record(NULL::walredo_fleet.damage,
+			jsonb_build_object('server', name, 'error', error))];
+	END IF;
+	RETURN QUERY SELECT * FROM unnest(answer);
 END $$;
 
 -- Makes a foreign server or a user mapping have these options.
@@ -208,7 +213,7 @@ END $$;
 -- Makes the fleet consist of these servers, an array of objects with "name",
 -- "server" and "user", the last two of which are objects of options.
 CREATE OR REPLACE FUNCTION walredo_fleet._set_servers(servers jsonb,
-	workers int, timeout text)
+	workers int, timeout int)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	nworkers int := least(workers, jsonb_array_length(servers));
@@ -235,7 +240,8 @@ BEGIN
 					'localhost'),
 				'port', current_setting('port'),
 				'dbname', current_database(),
-				'options', '-c statement_timeout=' || timeout,
+				'options', format('-c statement_timeout=%ss -c walredo_fleet.timeout=%ss',
+					timeout + 2, timeout),
 				'async_capable', 'true',
 				'keep_connections', 'off'),
 			jsonb_build_object('user', current_user));
