@@ -85,74 +85,85 @@ BEGIN
 	RETURN answer;
 END $$;
 
--- The rows of a partition.
+-- Reads the rows of a partition from its server.
+CREATE OR REPLACE FUNCTION walredo_fleet._read(name text, deadline timestamptz)
+RETURNS walredo_fleet.damage[]
+LANGUAGE plpgsql SET search_path = pg_catalog, :dblink, pg_temp AS $$
+DECLARE
+	about jsonb;		-- the row about the server
+	found jsonb;		-- and those of walredo_damage
+BEGIN
+	PERFORM dblink_connect('walredo_fleet', 'walredo_fleet_' || name);
+
+	-- Nobody there can put functions of his own before the server's.
+	PERFORM walredo_fleet._query(format($query$
+		SELECT pg_catalog.jsonb_build_array(
+			pg_catalog.set_config('search_path', 'pg_catalog', false),
+			pg_catalog.set_config('statement_timeout', %L, false))$query$,
+		current_setting('walredo_fleet.timeout')), deadline);
+	about := walredo_fleet._query($query$
+		SELECT to_jsonb(r) FROM (
+			SELECT current_database() AS datname,
+				pg_is_in_recovery() AS in_recovery, system_identifier,
+				pg_postmaster_start_time() AS started,
+				extversion AS version, extnamespace::regnamespace AS walredo
+			FROM pg_control_system()
+				LEFT JOIN pg_extension ON extname = 'walredo') AS r$query$,
+		deadline);
+	IF about ->> 'version' IS NULL THEN
+		RAISE undefined_object
+			USING MESSAGE = format('walredo is not installed in database "%s"',
+				about ->> 'datname');
+	END IF;
+
+	-- The time of the last check is read first: what it has found is there.
+	about := about || walredo_fleet._query(format($query$
+		SELECT to_jsonb(r) FROM (
+			SELECT checked_at AS last_check, full_at AS last_full_check
+			FROM pg_database d LEFT JOIN %s._walredo_checked c
+				ON c.database = d.oid AND c.relation = 0
+			WHERE datname = current_database()) AS r$query$,
+		about ->> 'walredo'), deadline);
+	found := walredo_fleet._query(format($query$
+		SELECT coalesce(jsonb_agg(r), '[]') FROM (
+			SELECT relation, fork, blkno, found_in, kind, lsn, page_lsn, detail,
+				first_seen, last_seen, seen_lsn, repaired_at
+			FROM %s.walredo_damage) AS r$query$,
+		about ->> 'walredo'), deadline);
+	about := about || jsonb_build_object('damaged_blocks',
+		(SELECT count(*) FROM jsonb_array_elements(found) AS e
+		 WHERE e ->> 'repaired_at' IS NULL));
+
+	-- No server can speak for another one.
+	RETURN (SELECT array_agg(r)
+		FROM jsonb_array_elements(about || found) AS e,
+			jsonb_populate_record(NULL::walredo_fleet.damage,
+				e || jsonb_build_object('server', name)) AS r);
+END $$;
+
+-- The same, as a set, and with an error as a row.
 CREATE OR REPLACE FUNCTION walredo_fleet._ask(name text)
 RETURNS SETOF walredo_fleet.damage
 LANGUAGE plpgsql SET search_path = pg_catalog, :dblink, pg_temp AS $$
 DECLARE
 	timeout text := current_setting('walredo_fleet.timeout');
-	deadline timestamptz := clock_timestamp() + timeout::interval;
-	about jsonb;		-- the row about the server
-	found jsonb;		-- and those of walredo_damage
 	answer walredo_fleet.damage[];
 	error text;
 	detail text;
 BEGIN
 	BEGIN
-		PERFORM dblink_connect('walredo_fleet', 'walredo_fleet_' || name);
-
-		-- Nobody there can put functions of his own before the server's.
-		PERFORM walredo_fleet._query(format($query$
-			SELECT pg_catalog.jsonb_build_array(
-				pg_catalog.set_config('search_path', 'pg_catalog', false),
-				pg_catalog.set_config('statement_timeout', %L, false))$query$,
-			timeout), deadline);
-		about := walredo_fleet._query($query$
-			SELECT to_jsonb(r) FROM (
-				SELECT current_database() AS datname,
-					pg_is_in_recovery() AS in_recovery, system_identifier,
-					pg_postmaster_start_time() AS started,
-					extversion AS version, extnamespace::regnamespace AS walredo
-				FROM pg_control_system()
-					LEFT JOIN pg_extension ON extname = 'walredo') AS r$query$,
-			deadline);
-		IF about ->> 'version' IS NULL THEN
-			RAISE undefined_object
-				USING MESSAGE = format('walredo is not installed in database "%s"',
-					about ->> 'datname');
-		END IF;
-
-		-- The time of the last check is read first: what it has found is there.
-		about := about || walredo_fleet._query(format($query$
-			SELECT to_jsonb(r) FROM (
-				SELECT checked_at AS last_check, full_at AS last_full_check
-				FROM pg_database d LEFT JOIN %s._walredo_checked c
-					ON c.database = d.oid AND c.relation = 0
-				WHERE datname = current_database()) AS r$query$,
-			about ->> 'walredo'), deadline);
-		found := walredo_fleet._query(format($query$
-			SELECT coalesce(jsonb_agg(r), '[]') FROM (
-				SELECT relation, fork, blkno, found_in, kind, lsn, page_lsn, detail,
-					first_seen, last_seen, seen_lsn, repaired_at
-				FROM %s.walredo_damage) AS r$query$,
-			about ->> 'walredo'), deadline);
-		about := about || jsonb_build_object('damaged_blocks',
-			(SELECT count(*) FROM jsonb_array_elements(found) AS e
-			 WHERE e ->> 'repaired_at' IS NULL));
-
-		-- A server cannot speak for another one.
-		SELECT array_agg(r) INTO answer
-		FROM jsonb_array_elements(about || found) AS e,
-			jsonb_populate_record(NULL::walredo_fleet.damage,
-				e || jsonb_build_object('server', name)) AS r;
-	EXCEPTION
-		WHEN query_canceled THEN
-			error := 'the server has not answered within ' || timeout;
-		WHEN OTHERS THEN
+		BEGIN
+			answer := walredo_fleet._read(name, clock_timestamp() + timeout::interval);
+		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS error = MESSAGE_TEXT,
 				detail = PG_EXCEPTION_DETAIL;
 			error := regexp_replace(concat_ws(': ', error, nullif(detail, '')),
 				'\s+', ' ', 'g');
+		END;
+	EXCEPTION WHEN query_canceled THEN
+		-- If PostgreSQL 15 could not be interrupted, while it connected to one
+		-- address of the server after the other, it notices this now.
+		error := coalesce(error, 'the server has not answered within ' || timeout);
 	END;
 	IF 'walredo_fleet' = ANY (dblink_get_connections()) THEN
 		PERFORM dblink_disconnect('walredo_fleet');

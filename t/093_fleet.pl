@@ -171,10 +171,11 @@ my $list = join '', map { "$_\n" } '# the fleet',
   'wrong_role ' . connection($new, user => 'regress_nobody'),
   'wrong_database ' . connection($new, dbname => q{x 'y" \\}),
   "down host=127.0.0.1 port = $free_port user=regress_watcher";
-my $with_hanging =
-	$list
-  . "hanging host=127.0.0.1 dbname=postgres user=regress_watcher port="
-  . $hanging->sockport . "\n";
+my $silent = $hanging->sockport;
+my $with_hanging = $list . <<"LIST";
+hanging host=127.0.0.1 port=$silent user=regress_watcher dbname=postgres
+hanging_thrice host=127.0.0.1,127.0.0.1,127.0.0.1 port=$silent,$silent,$silent user=regress_watcher
+LIST
 
 #
 # What is wrong with a list
@@ -211,7 +212,7 @@ is(watch("SELECT count(*) FROM pg_namespace WHERE nspname = 'walredo_fleet'"),
 # What is known of each server
 #
 
-is(make_fleet($with_hanging, '--timeout=3'), '', 'the fleet is made');
+is(make_fleet($with_hanging, '--timeout=2'), '', 'the fleet is made');
 my $started = time;
 is(watch(<<'SQL') . "\n", <<"EXPECTED", 'the state of all servers');
 SELECT server, state, coalesce(version = '1.0', false), datname, in_recovery, damaged_blocks, same_as
@@ -222,6 +223,7 @@ damaged|damaged|t|postgres|f|1|
 down|unknown|f||||
 elsewhere|no damage found|t|elsewhere|f|0|
 hanging|unknown|f||||
+hanging_thrice|unknown|f||||
 new|never checked|t|postgres|f|0|
 other_version|unknown|f||||
 sound|no damage found|t|postgres|f|0|
@@ -245,14 +247,18 @@ like($error{down},
 	'one that is down');
 like(
 	$error{hanging},
-	qr/timeout expired|^the server has not answered within 3s$/,
+	qr/timeout expired|^the server has not answered within 2s$/,
 	'one that does not answer');
+like(
+	$error{hanging_thrice},
+	qr/timeout expired|^the server has not answered within 2s$/,
+	'... at three addresses');
 like($error{wrong_database}, qr/database "x 'y" \\" does not exist/,
 	'a wrong database');
 like($error{wrong_password}, qr/password authentication failed/,
 	'a wrong password');
 like($error{wrong_role}, qr/role "regress_nobody" does not exist/, 'a wrong role');
-is(scalar(keys %error), 7, 'and no other');
+is(scalar(keys %error), 8, 'and no other');
 
 # Times and blocks are what the servers have.
 my $checked = 'SELECT checked_at, full_at FROM "Ext; x"._walredo_checked';
@@ -294,7 +300,7 @@ $damaged->safe_psql('postgres', 'UPDATE walredo_damage SET repaired_at = NULL');
 #
 
 my $plan = watch('EXPLAIN (COSTS OFF) SELECT * FROM walredo_fleet.report ORDER BY server');
-my $nservers = 13;
+my $nservers = 14;
 is(scalar(() = $plan =~ /->  Async Foreign Scan on/g),
 	$nservers, 'all at the same time')
   or diag $plan;
@@ -338,7 +344,7 @@ SQL
 my $session = session($new);
 $session->query('BEGIN; LOCK TABLE walredo_damage');
 is( watch(q{SELECT state, error FROM walredo_fleet.report WHERE server = 'new'}),
-	'unknown|the server has not answered within 3s',
+	'unknown|the server has not answered within 2s',
 	'a slow server');
 $session->query('COMMIT');
 $new->poll_query_until('postgres', <<'SQL') or die 'a query is left';
@@ -423,7 +429,7 @@ $checks = run_fleet(
 	  . 'bare ' . connection($sound, %by_superuser, dbname => 'bare') . "\n"
 	  . 'full ' . connection($sound, %by_superuser) . "\n"
 	  . "down host=127.0.0.1 port=$free_port\n"
-	  . 'hanging host=127.0.0.1 port=' . $hanging->sockport . "\n",
+	  . 'hanging host=127.0.0.1 port=' . "$silent\n",
 	'check', '--full', '--timeout=2', '--workers=4');
 like($checks, qr/^1\n/, 'checks of others');
 like($checks, qr/^damaged: WARNING:  block 3 of fork "main" of relation "T 1" is damaged$/m,
