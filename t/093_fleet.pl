@@ -174,8 +174,9 @@ my $list = join '', map { "$_\n" } '# the fleet',
 my $silent = $hanging->sockport;
 my $with_hanging = $list . <<"LIST";
 hanging host=127.0.0.1 port=$silent user=regress_watcher dbname=postgres
-hanging_thrice host=127.0.0.1,127.0.0.1,127.0.0.1 port=$silent,$silent,$silent user=regress_watcher
 LIST
+my $hanging_thrice =
+  "hanging_thrice host=127.0.0.1,127.0.0.1,127.0.0.1 port=$silent,$silent,$silent\n";
 
 #
 # What is wrong with a list
@@ -212,11 +213,14 @@ is(watch("SELECT count(*) FROM pg_namespace WHERE nspname = 'walredo_fleet'"),
 # What is known of each server
 #
 
-is(make_fleet($with_hanging, '--timeout=2'), '', 'the fleet is made');
+is(make_fleet($with_hanging . $hanging_thrice, '--timeout=2'),
+	'', 'the fleet is made');
 my $started = time;
+watch('CREATE TABLE seen AS TABLE walredo_fleet.status');
+cmp_ok(time - $started, '<', 20, 'those that never answer keep nobody waiting');
 is(watch(<<'SQL') . "\n", <<"EXPECTED", 'the state of all servers');
 SELECT server, state, coalesce(version = '1.0', false), datname, in_recovery, damaged_blocks, same_as
-FROM walredo_fleet.status ORDER BY server COLLATE "C"
+FROM seen ORDER BY server COLLATE "C"
 SQL
 bare|unknown|f||||
 damaged|damaged|t|postgres|f|1|
@@ -233,11 +237,8 @@ wrong_password|unknown|f||||
 wrong_role|unknown|f||||
 $hostile|no damage found|t|postgres|f|0|sound
 EXPECTED
-cmp_ok(time - $started, '<', 20, 'one that never answers keeps nobody waiting');
-
-my $answers =
-  'SELECT server, error FROM walredo_fleet.report WHERE error IS NOT NULL ORDER BY server';
-my %error = map { split /\|/, $_, 2 } split /\n/, watch($answers);
+my %error = map { split /\|/, $_, 2 } split /\n/,
+  watch('SELECT server, error FROM seen WHERE error IS NOT NULL');
 is($error{bare}, 'walredo is not installed in database "bare"',
 	'a server without the extension');
 is($error{other_version}, 'column "checked_at" does not exist',
@@ -262,7 +263,7 @@ is(scalar(keys %error), 8, 'and no other');
 
 # Times and blocks are what the servers have.
 my $checked = 'SELECT checked_at, full_at FROM "Ext; x"._walredo_checked';
-is( watch(q{SELECT last_check, last_full_check FROM walredo_fleet.status WHERE server = 'elsewhere'}),
+is( watch(q{SELECT last_check, last_full_check FROM seen WHERE server = 'elsewhere'}),
 	$sound->safe_psql('elsewhere', $checked),
 	'when it was checked');
 my $columns = 'relation, fork, blkno, found_in, kind, lsn, page_lsn, detail, '
@@ -274,6 +275,7 @@ foreach my $name (qw(damaged standby))
 			"SET search_path = pg_catalog; SELECT $columns FROM public.walredo_damage"),
 		"the damage of $name");
 }
+is(make_fleet($with_hanging, '--timeout=2'), '', 'the fleet is made again');
 is(watch(<<'SQL'), <<"EXPECTED" . "$hostile|no damage found|||", 'the report');
 SELECT server, state, relation, blkno, kind FROM walredo_fleet.report
 WHERE error IS NULL ORDER BY server COLLATE "C"
@@ -300,7 +302,7 @@ $damaged->safe_psql('postgres', 'UPDATE walredo_damage SET repaired_at = NULL');
 #
 
 my $plan = watch('EXPLAIN (COSTS OFF) SELECT * FROM walredo_fleet.report ORDER BY server');
-my $nservers = 14;
+my $nservers = 13;
 is(scalar(() = $plan =~ /->  Async Foreign Scan on/g),
 	$nservers, 'all at the same time')
   or diag $plan;
@@ -313,8 +315,8 @@ is( watch(q{EXPLAIN (COSTS OFF) SELECT blkno FROM walredo_fleet.report WHERE ser
 	'only one if no other is asked for');
 
 # Nobody but the role that has made the fleet can have servers asked.
-is( watch('SET ROLE regress_reader; SELECT count(*) FROM walredo_fleet.status'),
-	$nservers, 'pg_monitor can read the views');
+is( watch(q{SET ROLE regress_reader; SELECT state FROM walredo_fleet.report WHERE server = 'sound'}),
+	'no damage found', 'pg_monitor can read the views');
 foreach my $case (
 	[ regress_reader => 'TABLE walredo_fleet.damage' ],
 	[ regress_reader => 'TABLE walredo_fleet.ask_new' ],
@@ -463,6 +465,56 @@ chmod 0755, "$programs/psql";
 		'how psql is called');
 	is(scalar(() = $seen =~ /secret/g), 1, 'no password in arguments');
 	like($seen, qr/^a: it's a secret$/m, 'it is in the environment');
+}
+
+#
+# Many
+#
+
+if (my $n = $ENV{FLEET_SERVERS})
+{
+	my $many = PostgreSQL::Test::Cluster->new('many');
+	my @names = map { sprintf 'db%04d', $_ } 1 .. $n;
+	my $workers = $ENV{FLEET_WORKERS} // 16;
+
+	$many->init;
+	$many->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_worker_processes = 40");
+	$many->start;
+	$many->safe_psql('postgres', 'CREATE DATABASE checked');
+	ask($many, 'checked', 'CREATE EXTENSION walredo; CALL walredo_check()');
+	$many->safe_psql('postgres', join ';',
+		map { "CREATE DATABASE $_ TEMPLATE checked STRATEGY file_copy" } @names);
+
+	# In a copy, nothing was checked.
+	my %line = map {
+		$_ => "$_ " . connection($many, dbname => $_, user => $superuser) . "\n"
+	} @names;
+	my $look = sub {
+		my ($what, $expected) = @_;
+		my $begun = time;
+
+		is(make_fleet(join('', map { $line{$_} } @names), "--workers=$workers"),
+			'', "$what: the fleet");
+		my $made = time;
+		is( watch('SELECT state, count(*) FROM walredo_fleet.status GROUP BY 1 ORDER BY 1'),
+			$expected, "$what: the states");
+		diag sprintf('%d servers, %s: made in %.1f s, read in %.1f s',
+			$n, $what, $made - $begun, time - $made);
+		return;
+	};
+
+	$look->('all up', "never checked|$n");
+	$line{$_} = "$_ host=127.0.0.1 port=$free_port\n" foreach @names[ 0 .. 9 ];
+	$look->('10 down', 'never checked|' . ($n - 10) . "\nunknown|10");
+	$line{$_} = "$_ host=127.0.0.1 port=$silent\n" foreach @names[ 0 .. 9 ];
+	$look->('10 silent', 'never checked|' . ($n - 10) . "\nunknown|10");
+	my $begun = time;
+	like(run_fleet(join('', map { $line{$_} } @names[ 10 .. $n - 1 ]),
+			'check', "--workers=$workers"),
+		qr/^0\n/, 'all are checked');
+	diag sprintf('%d servers checked in %.1f s', $n - 10, time - $begun);
+	is(watch('SELECT state, count(*) FROM walredo_fleet.status GROUP BY 1 ORDER BY 1'),
+		'no damage found|' . ($n - 10) . "\nunknown|10", 'and found sound');
 }
 
 done_testing();
