@@ -228,7 +228,7 @@ CREATE OR REPLACE FUNCTION walredo_fleet._set_servers(servers jsonb,
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	nworkers int := least(workers, jsonb_array_length(servers));
-	names text[];		-- of the foreign servers
+	names text[] := '{}';		-- of the foreign servers
 	entry record;
 BEGIN
 	-- Neither partitions nor views hold anything.
