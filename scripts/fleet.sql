@@ -22,6 +22,7 @@
 -- that it does not come while the function handles an error of theirs.
 
 \set ON_ERROR_STOP on
+SET client_encoding = 'UTF8';
 SET standard_conforming_strings = on;
 SET client_min_messages = warning;
 BEGIN;
