@@ -7,6 +7,15 @@
 # them down, and with ten that never answer.
 #
 # Seen to fail:
+# - when an error that is not a time-out was not caught, and when nothing was caught
+#   that comes after it, while a server was connected to at three addresses;
+# - when a server that was never checked was in the state of others;
+# - when the search_path of the role was kept on the servers;
+# - when foreign scans were not asynchronous;
+# - when the report had damage that was repaired;
+# - when servers were kept that the list does not have any more;
+# - when psql got the password as an argument;
+# - when damage did not count for the exit status.
 
 use FindBin;
 use lib $FindBin::RealBin;
@@ -461,6 +470,9 @@ foreach my $line (
 {
 	like($checks, qr/^\Q$line\E$/m, $line);
 }
+like(run_fleet('damaged ' . connection($damaged, %by_superuser) . "\n", 'check'),
+	qr/^1\n.*checked, damaged blocks: 1\n\z/s,
+	'damage is told by the exit status, too');
 
 # Other users see the arguments of processes.
 my $programs = "$directory/programs";
