@@ -160,6 +160,9 @@ SQL
 $sound->safe_psql('other_version',
 	'CREATE EXTENSION walredo; ALTER TABLE _walredo_checked DROP COLUMN checked_at');
 
+# The files of a copy were not checked.
+$sound->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE elsewhere');
+
 # The role has no more than pg_monitor, and needs a password.
 my $hba = slurp_file($sound->data_dir . '/pg_hba.conf');
 unlink $sound->data_dir . '/pg_hba.conf';
@@ -182,6 +185,7 @@ my $list = join '', map { "$_\n" } '# the fleet',
   q{'} . ($hostile =~ s/(['\\])/\\$1/gr) . q{' } . connection($sound, %password),
   'new   ' . connection($new),
   'elsewhere ' . connection($sound, dbname => 'elsewhere', %password),
+  'copy ' . connection($sound, dbname => 'copy', %password),
   'other_version ' . connection($sound, dbname => 'other_version', %password),
   'bare ' . connection($sound, dbname => 'bare', %password),
   'wrong_password ' . connection($sound, password => 'x'),
@@ -240,6 +244,7 @@ SELECT server, state, coalesce(version = '1.0', false), datname, in_recovery, da
 FROM seen ORDER BY server COLLATE "C"
 SQL
 bare|unknown|f||||
+copy|never checked|t|copy|f|0|
 damaged|damaged|t|postgres|f|1|
 down|unknown|f||||
 elsewhere|no damage found|t|elsewhere|f|0|
@@ -297,6 +302,7 @@ is(watch(<<'SQL'), <<"EXPECTED" . "$hostile|no damage found|||", 'the report');
 SELECT server, state, relation, blkno, kind FROM walredo_fleet.report
 WHERE error IS NULL ORDER BY server COLLATE "C"
 SQL
+copy|never checked|||
 damaged|damaged|public."T 1"|3|lost write
 elsewhere|no damage found|||
 new|never checked|||
@@ -319,7 +325,7 @@ $damaged->safe_psql('postgres', 'UPDATE walredo_damage SET repaired_at = NULL');
 #
 
 my $plan = watch('EXPLAIN (COSTS OFF) SELECT * FROM walredo_fleet.report ORDER BY server');
-my $nservers = 13;
+my $nservers = 14;
 is(scalar(() = $plan =~ /->  Async Foreign Scan on/g),
 	$nservers, 'all at the same time')
   or diag $plan;
@@ -389,7 +395,7 @@ $list =~ s/^bare .*\n//m or die;
 $list =~ s/^standby .*\n//m or die;
 $list .= 'added ' . connection($new) . "\n";
 is(make_fleet($list, '--timeout=60', '--workers=3'), '', 'the list has changed');
-is(watch('SELECT count(*) FROM mine'), 11, 'two servers have gone, and one has come');
+is(watch('SELECT count(*) FROM mine'), 12, 'two servers have gone, and one has come');
 is( watch(q{SELECT string_agg(server || ' ' || state, ',' ORDER BY server) FROM mine WHERE server IN ('added', 'bare', 'hanging', 'wrong_database', 'wrong_password')}),
 	'added never checked,wrong_database never checked,wrong_password no damage found',
 	'a user mapping is kept, and options are not');
@@ -419,7 +425,7 @@ like(
 	qr/^damaged\|unknown\|(?:terminating connection|server closed the connection|could not receive data)/m,
 	'it is a row');
 is( join(' ', sort map { (split /\|/)[0] } grep { !/\|unknown\|/ } split /\n/, $rows),
-	join(' ', sort qw(added elsewhere new sound wrong_database wrong_password), $hostile),
+	join(' ', sort qw(added copy elsewhere new sound wrong_database wrong_password), $hostile),
 	'and all others are there');
 $reader->quit;
 eval { $holder->quit };
