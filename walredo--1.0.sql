@@ -1218,11 +1218,13 @@ CREATE TABLE _walredo_checked (
 	since pg_lsn,
 	full_at timestamptz,
 	full_begun_at timestamptz,
+	checked_at timestamptz,
 	PRIMARY KEY (database, relation));
 COMMENT ON TABLE _walredo_checked IS
 	'what walredo_check() has verified so far: relation 0 is the whole database';
 REVOKE ALL ON _walredo_checked FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON _walredo_checked TO pg_read_server_files;
+GRANT SELECT ON _walredo_checked TO pg_monitor;
 
 CREATE PROCEDURE walredo_check(relations regclass[] DEFAULT NULL,
 	"full" bool DEFAULT false, from_disk bool DEFAULT false,

@@ -3,9 +3,9 @@
 #
 # There is one server for each file.  Blocks of sql are run by psql, those between
 # two blocks of bash in one session; blocks of bash are run by bash, with the
-# server's environment (PGDATA, PGHOST, PGPORT).  A block of text right after one
-# of these is its output.  All other blocks are only read: so a command that must
-# not be run here goes into a block of sh.
+# server's environment (PGDATA, PGHOST, PGPORT), and with scripts/ at the end of
+# PATH.  A block of text right after one of these is its output.  All other blocks
+# are only read: so a command that must not be run here goes into a block of sh.
 #
 # No other file may have such blocks, and a block's language must be one of
 # those, so that every example is run.  Links between the files must lead to a
@@ -19,7 +19,7 @@
 use strict;
 use warnings;
 
-use Cwd;
+use Cwd qw(abs_path getcwd);
 use File::Basename;
 use FindBin;
 use PostgreSQL::Test::Cluster;
@@ -142,6 +142,7 @@ sub run_bash
 	local $ENV{PGHOST} = $node->host;
 	local $ENV{PGPORT} = $node->port;
 	local $ENV{PGDATABASE} = 'postgres';
+	local $ENV{PATH} = "$ENV{PATH}:" . abs_path("$top/scripts");
 
 	chdir $directory or die "could not change to $directory: $!";
 	my $result = IPC::Run::run [ 'bash', '-euo', 'pipefail', '-c',

@@ -1254,6 +1254,10 @@ finish_check(Check *check)
 		save_database(check, &database);
 		run_statement(psprintf("DELETE FROM %s WHERE relation <> 0",
 							   check->checked), &args);
+
+		/* Of this database, and for longer than walredo_stat knows. */
+		run_statement(psprintf("UPDATE %s SET checked_at = pg_catalog.clock_timestamp()",
+							   check->checked), &args);
 	}
 	commit_step(check);
 	walredo_count(STAT_CHECKS, 1);
