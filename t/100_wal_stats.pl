@@ -13,7 +13,7 @@ use WalredoWorkload;
 
 $ENV{TZ} = 'UTC';
 
-my $node = wal_server('main', conf => WalredoWorkload::conf());
+my $node = wal_server('main', allows_streaming => 1, conf => WalredoWorkload::conf());
 my $data = $node->data_dir;
 my $scratch = PostgreSQL::Test::Utils::tempdir;
 
@@ -244,7 +244,7 @@ my $prepared = query('SELECT transaction FROM pg_prepared_xacts');
 my (undef, $to_end) = wal_of("COMMIT PREPARED 'two'");
 is_xact($from, $to_end, 'true', $rows_xids, '... also for one that is prepared');
 is( query(
-		'SELECT committed IS NULL AND at IS NULL AND count > 2 FROM '
+		'SELECT committed IS NULL AND at IS NULL FROM '
 		  . stats_of('transaction', $from, $to)
 		  . " WHERE xid = '$prepared'"),
 	't',
@@ -254,7 +254,9 @@ is( query(
 # for those that an assignment has told of while they were running.
 ($from, $to) = wal_of(many_subtransactions(2));
 my $infos = "pg_get_wal_records_info('$from', '$to')";
-is_xact($from, $to, 'true', $rows_xids, '... as far as they are not rolled back');
+my $assigned = "SELECT xid FROM $infos WHERE record_type = 'ASSIGNMENT'";
+is_xact($from, $to, 'true', "$rows_xids UNION ALL $assigned",
+	'... as far as they are not rolled back');
 same_rows(
 	'SELECT xid, committed, count, combined_size FROM '
 	  . stats_of('transaction', $from, $to)
@@ -262,6 +264,7 @@ same_rows(
 	<<SQL, '... and those are rows of their own');
 SELECT xid, false, count(*), sum(record_length) FROM $infos
 WHERE xid::text IN (SELECT xid::text FROM $infos WHERE record_type = 'ABORT')
+	AND xid::text NOT IN (SELECT xid::text FROM ($assigned) a)
 GROUP BY xid ORDER BY xid::text
 SQL
 
@@ -318,7 +321,7 @@ note_file('elsewhere', 'other');
 my $toast = query("SELECT relname FROM pg_class WHERE oid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'long')");
 note_file("pg_toast.$toast");
 
-$from = current_lsn();
+my $names = current_lsn();
 query(<<'SQL');
 INSERT INTO old_table VALUES (2);
 INSERT INTO rewritten VALUES (2);
@@ -347,14 +350,18 @@ my $new_rewritten = query("SELECT pg_relation_filenode('rewritten')");
 $to = query('CREATE TABLE flush (); SELECT pg_current_wal_flush_lsn()');
 
 my @there = @number{qw(stays other_name undone new_table rewritten)};
-is(names_of($from, $to, @there, $new_rewritten, $number{"pg_toast.$toast"}),
+is(names_of($names, $to, @there, $new_rewritten, $number{"pg_toast.$toast"}),
 	"stays other_name undone new_table rewritten rewritten $toast",
 	'relations have their names');
-is(names_of($from, $to, @number{qw(old_table elsewhere)}),
+is(names_of($names, $to, @number{qw(old_table elsewhere)}),
 	'old_table elsewhere',
 	'... from older WAL if they are gone, or in another database');
-query('ALTER TABLE stays RENAME TO later_name; DROP TABLE flush');
-is( names_of($from, $to, $number{stays}),
+query('DROP TABLE flush');
+$from = current_lsn();
+query('INSERT INTO stays VALUES (3)');
+$to = current_lsn();
+query('ALTER TABLE stays RENAME TO later_name');
+is(names_of($from, $to, $number{stays}),
 	'later_name',
 	'... and otherwise the ones that they have now');
 is(names_of($start, $to, $number{stays}),
@@ -368,30 +375,240 @@ query('SELECT pg_switch_wal()');
 $end = current_lsn();
 my $archive = copy_segments("$data/pg_wal", "$scratch/archive");
 my $compressed = "$scratch/compressed";
-compressed_copy('gz', $archive, $compressed, qr/^[0-9A-F]{24}$/);
+compressed_copy('lz4', $archive, $compressed, qr/^[0-9A-F]{24}$/);
 
 foreach my $by (@groupings)
 {
 	my $columns =
-	  'tag, resource_manager, record_type, xid, committed, at, count, record_size, fpi_size';
+	  'relation, tag, resource_manager, record_type, xid, committed, at, count, record_size, fpi_size';
 	my @queries = map {
-		"SELECT $columns FROM " . stats_of($by, $from, $end, $_)
+		"SELECT $columns FROM " . stats_of($by, $names, $end, $_)
 	} undef, $archive, $compressed;
 
 	same_rows($queries[1], $queries[0], "by $by: the same from an archive");
 	same_rows($queries[2], $queries[0], '... and from a compressed one');
 }
 
-# The last segment is damaged.
+# WAL is damaged somewhere.
 my $damaged = copy_segments($archive, "$scratch/damaged");
-my $cut = segment_name(1, $to);
-truncate "$damaged/$cut", lsn_to_int($to) % $segment_size - 100
-  or die "could not truncate $cut: $!";
-unlink grep { /\/[0-9A-F]{24}$/ && $_ gt "$damaged/$cut" } glob "$damaged/*";
+my $broken = query(<<SQL);
+SELECT start_lsn FROM walredo_wal_records('$names', '$end', '$archive')
+WHERE record_length > 60 ORDER BY start_lsn DESC LIMIT 1 OFFSET 50
+SQL
+overwrite(
+	"$damaged/" . segment_name(1, $broken),
+	lsn_to_int($broken) % $segment_size + 30, 'damage');
+unlink grep { /\/[0-9A-F]{24}$/ && $_ gt "$damaged/" . segment_name(1, $broken) }
+  glob "$damaged/*";
 my ($stdout, $stderr) = ask($node, 'postgres',
-	"SELECT $sums FROM " . stats_of('relation', $from, $open_end, $damaged));
-is($stdout, waldump_total($damaged, '-s', $from),
+	"SELECT $sums FROM " . stats_of('relation', $start, $open_end, $damaged));
+is($stdout, waldump_total($damaged, '-s', $start),
 	'WAL counts up to where it is damaged');
-like($stderr, qr/WARNING: .*no valid|WARNING/, '... which a warning says');
+like($stderr, qr{WARNING:  .*$broken}, '... which a warning says');
 
+#
+# Records that no server has written
+#
+
+# Puts a changed copy of the record at an LSN into a directory.
+sub change_record
+{
+	my ($dir, $lsn, $change) = @_;
+	my $record = pack 'H*',
+	  query("SELECT encode(rec, 'hex') FROM walredo_wal_records('$lsn', '$end', '$archive') LIMIT 1");
+
+	overwrite_record($dir, $lsn, sealed_record($change->($record)));
+	return;
+}
+
+# Transactions that have ended some hours ago.  The times are those that
+# pg_waldump prints.
+my $hours = copy_segments($archive, "$scratch/hours");
+my $n_back = 0;
+foreach my $lsn (split /\n/,
+	query("SELECT start_lsn FROM walredo_wal_records('$start', '$end', '$archive')
+		WHERE resource_manager = 'Transaction' AND record_type = 'COMMIT' AND record_length < 250"))
+{
+	next if $n_back++ % 40;
+	change_record(
+		$hours, $lsn,
+		sub {
+			my $record = shift;
+			my $offset = $record_header_size + 2;
+			my $time = unpack 'q', substr $record, $offset, 8;
+
+			substr($record, $offset, 8) =
+			  pack 'q', $time - 3_600_000_000 * ($n_back / 40 + 1);
+			return $record;
+		});
+}
+my %minutes;
+my ($count, $size) = (0, 0);
+($stdout, undef) = run_command([ 'pg_waldump', '-p', $hours, '-s', $start, '-e', $end ]);
+foreach my $line (split /\n/, $stdout)
+{
+	$line =~ m{^rmgr: (\S+)\s+len \(rec/tot\):\s*\d+/\s*(\d+),.* desc: (.*)} or next;
+	$count++;
+	$size += $2;
+	next
+	  if $1 ne 'Transaction'
+	  || $3 !~ /^(?:COMMIT|ABORT)(?:_PREPARED)? (?:\d+: )?(\d+-\d+-\d+ \d+:\d+):/;
+	$minutes{$1} = [ map { $minutes{$1}[$_] + ($count, $size)[$_] } 0, 1 ];
+	($count, $size) = (0, 0);
+}
+is( query(<<SQL),
+SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), count, combined_size
+FROM ${\ stats_of('minute', $start, $end, $hours)} ORDER BY at
+SQL
+	join("\n",
+		(map { join '|', $_, @{ $minutes{$_} } } sort keys %minutes),
+		$count > 0 ? "|$count|$size" : ()),
+	'records are of the minute of the next end of a transaction');
+cmp_ok(scalar keys %minutes, '>', 5, '... and there are several');
+
+# A record of two relations, in place of another one.
+my $two = copy_segments($archive, "$scratch/two");
+my ($lsn, $length, $tag) = split /\|/, query(<<SQL);
+SELECT start_lsn, record_length, 'rel ' || substring(block_ref FROM 'rel ([0-9/]+)') || ' blk 0'
+FROM pg_get_wal_records_info('$start', '$end')
+WHERE resource_manager = 'Heap' AND record_type = 'INSERT' AND record_length BETWEEN 150 AND 200
+	AND fpi_length = 0
+ORDER BY start_lsn LIMIT 1
+SQL
+change_record(
+	$two, $lsn,
+	sub {
+		my $record = shift;
+		my @blocks = (
+			{ spc => 1663, db => 5, rel => 900_001, blk => 7, data => 'x' x 5 },
+			{ spc => 1663, db => 5, rel => 900_002, blk => 8, data => 'x' x 7 });
+		my $new = make_record(20, 0, \@blocks, 'x');
+
+		$new = make_record(20, 0, \@blocks, 'x' x ($length - length($new) + 1));
+		substr($new, 4, 12) = substr $record, 4, 12;
+		return $new;
+	});
+sub relation_rows
+{
+	my $dir = shift;
+
+	return query('SELECT relation, count, record_size, fpi_size FROM '
+		  . stats_of('relation', $start, $end, $dir)
+		  . " WHERE tag::text IN ('$tag', 'rel 1663/5/900001 blk 0', 'rel 1663/5/900002 blk 0') ORDER BY record_size DESC");
+}
+my @before = split /\|/, relation_rows($archive);
+is( relation_rows($two),
+	join('|', $before[0], $before[1] - 1, $before[2] - $length, $before[3])
+	  . "\n900001|1|"
+	  . ($length - 7)
+	  . "|0\n900002|0|7|0",
+	'a record of two relations counts for the first, but for the data of the other');
+same_sums(
+	waldump_total($two, '-s', $start, '-e', $end),
+	'... and the sums are those of pg_waldump',
+	$start, $end, $two);
+
+# A file gets the number of another one.
+my $reused = copy_segments($archive, "$scratch/reused");
+my $creation = query(<<SQL);
+SELECT start_lsn FROM pg_get_wal_records_info('$start', '$end')
+WHERE resource_manager = 'Storage' AND record_type = 'CREATE' AND description ~ '/$number{new_table}\$'
+SQL
+change_record(
+	$reused,
+	$creation,
+	sub {
+		my $record = shift;
+
+		substr($record, $record_header_size + 2 + 8, 4) = pack 'L',
+		  $number{other_name};
+		return $record;
+	});
+my ($with, $without) = map { "FROM ${\ stats_of('relation', $start, $end, $_)} WHERE tag::text ~ '/$number{other_name} blk 0'" } $reused, $archive;
+is( query("SELECT string_agg(relation, ' '), sum(count), sum(combined_size) $with"),
+	query("SELECT 'other_name other_name', sum(count), sum(combined_size) $without"),
+	'a file whose number is used again is another one');
+
+# Records that are broken.
+my $broken_dir = copy_segments($archive, "$scratch/broken");
+change_record(
+	$broken_dir,
+	$lsn,
+	sub {
+		my $record = shift;
+
+		substr($record, $record_header_size, 1) = chr 200;
+		return $record;
+	});
+like(
+	error_of($node, 'postgres',
+		'SELECT count(*) FROM ' . stats_of($_, $start, $end, $broken_dir)),
+	qr/ERROR:  XX001: invalid WAL record that ends at/,
+	"a broken record, by $_") foreach @groupings;
+
+#
+# Arguments, limits
+#
+
+like(
+	error_of($node, 'postgres', 'SELECT * FROM ' . stats_of('table', $start, $end)),
+	qr/ERROR:  22023: unrecognized grouping of WAL statistics: "table"\nHINT:  Valid groupings are "relation", "resource_manager", "record_type", "transaction" and "minute"\./,
+	'groupings have names');
+is(query("SELECT count(*) FROM walredo_wal_stats($_)"), 0, "no rows of $_")
+  foreach "NULL, '0/1'", "'0/1', NULL", "'0/1', '0/2', by => NULL";
+is( query("SELECT count(*) FROM ${\ stats_of($_, $end, $end, $archive)}"),
+	0, "an empty range, by $_")
+  foreach @groupings;
+
+$from = current_lsn();
+query("SELECT pg_create_restore_point('here')");
+query(WalredoWorkload::subtransactions('numbers', 1));
+query('DO $$ BEGIN FOR i IN 1 .. 20000 LOOP INSERT INTO numbers VALUES (i); COMMIT; END LOOP; END $$');
+query("DO \$\$ BEGIN FOR i IN 1 .. 4000 LOOP EXECUTE format('CREATE TABLE many_%s ()', i); END LOOP; END \$\$");
+$to = current_lsn();
+is( query("SET maintenance_work_mem = '1MB'; SELECT count(*) > 20000 FROM "
+		  . stats_of('transaction', $from, $to)),
+	't',
+	'memory does not limit the number of transactions');
+like(
+	error_of($node, 'postgres',
+		"SET maintenance_work_mem = '1MB'; SELECT count(*) FROM "
+		  . stats_of('relation', $from, $to)),
+	qr/ERROR:  54000: statistics of WAL up to \S+ take more memory than maintenance_work_mem/,
+	'... but that of relations');
+
+#
+# Another timeline
+#
+
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+$from = current_lsn();
+query('CREATE TABLE before_switch AS SELECT generate_series(1, 1000) AS i');
+$node->wait_for_catchup($standby);
+$standby->promote;
+$standby->safe_psql('postgres', 'CREATE TABLE after_switch AS SELECT generate_series(1, 1000) AS i');
+$end = $standby->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
+is( $standby->safe_psql(
+		'postgres',
+		'SELECT resource_manager, count, record_size, fpi_size FROM '
+		  . stats_of('resource_manager', $from, $end)
+		  . ' ORDER BY 1'),
+	$standby->safe_psql(
+		'postgres',
+		"SELECT \"resource_manager/record_type\", count, record_size, fpi_size
+		FROM pg_get_wal_stats('$from', '$end') WHERE count > 0 ORDER BY 1"),
+	'across a switch of timelines');
+is( $standby->safe_psql(
+		'postgres',
+		"SELECT string_agg(relation, ' ' ORDER BY relation) FROM "
+		  . stats_of('relation', $from, $end)
+		  . " WHERE relation ~ 'switch'"),
+	'after_switch before_switch',
+	'... which both have names');
+
+$standby->stop;
+$node->stop;
 done_testing();
