@@ -564,7 +564,7 @@ $from = current_lsn();
 query("SELECT pg_create_restore_point('here')");
 query(WalredoWorkload::subtransactions('numbers', 1));
 query('DO $$ BEGIN FOR i IN 1 .. 20000 LOOP INSERT INTO numbers VALUES (i); COMMIT; END LOOP; END $$');
-query("DO \$\$ BEGIN FOR i IN 1 .. 4000 LOOP EXECUTE format('CREATE TABLE many_%s ()', i); END LOOP; END \$\$");
+query("DO \$\$ BEGIN FOR i IN 1 .. 2000 LOOP EXECUTE format('CREATE TABLE many_%s ()', i); END LOOP; END \$\$");
 $to = current_lsn();
 is( query("SET maintenance_work_mem = '1MB'; SELECT count(*) > 20000 FROM "
 		  . stats_of('transaction', $from, $to)),
