@@ -5,7 +5,16 @@
 # relations that are gone have their names.
 #
 # Seen to fail:
-#
+# - when the headers of records, the mask of the types of commit records, or the
+#   second block of a record were not heeded;
+# - when the subtransactions of a commit, the record that assigns them, or the ID
+#   of the top-level transaction were passed over, or transactions were kept when
+#   they had ended;
+# - when a record counted for the time before it;
+# - when the server's catalogs, or older WAL, were not asked for names, or names of
+#   files whose creation was rolled back were not taken;
+# - when a file number that was used again was taken for the same file;
+# - when a broken record was counted.
 
 use WalredoArchives;
 use WalredoTest;

@@ -116,7 +116,7 @@ walredo_wal_stats(PG_FUNCTION_ARGS)
 	stats = walredo_wal_stats_read(walredo_getarg_cstring(fcinfo, 2),
 								   PG_GETARG_LSN(0), PG_GETARG_LSN(1),
 								   by_of_name(walredo_getarg_cstring(fcinfo, 3)));
-	total = *walredo_wal_stats_total(stats);
+	total = walredo_wal_stats_total(stats);
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(row_context);

@@ -975,8 +975,8 @@ walredo_file_names_first(const WalredoNamedFile *file, int first,
 }
 
 /*
- * The catalogs that initdb makes have files whose numbers are their OIDs, and no
- * later file has such a number, so this is the same in all databases.
+ * The catalogs that initdb makes have files whose numbers are their OIDs, and
+ * no later file has such a number, so this is the same in all databases.
  */
 char *
 walredo_file_name_of_server(const RelFileLocator *locator, bool is_there)

@@ -133,8 +133,8 @@ extern const char *walredo_file_names_first(const WalredoNamedFile *file,
 											int first, WalredoXact **xact);
 
 /*
- * The name that this server has for the relation of a file, palloc'd, or NULL if
- * it knows none.  is_there says that the file may be one that the server has
+ * The name that this server has for the relation of a file, palloc'd, or NULL
+ * if it knows none.  is_there says that the file may be one that the server has
  * now; otherwise, only catalogs have names.
  */
 extern char *walredo_file_name_of_server(const RelFileLocator *locator,

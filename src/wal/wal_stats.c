@@ -372,8 +372,8 @@ forget_removed(WalredoFileNames *names, const XactEnd *end)
 }
 
 /*
- * Looks in older WAL for names of the relations that lack one.  That there is no
- * such WAL, or that it is broken, is no error.  The range is read again, too,
+ * Looks in older WAL for names of the relations that lack one.  That there is
+ * no such WAL, or that it is broken, is no error.  The range is read again, too,
  * as transactions may have begun before it.
  */
 static void
@@ -715,13 +715,15 @@ compare_groups(const void *a, const void *b)
 static void
 write_groups(WalredoWalStats *stats)
 {
-	long		ngroups = 0;
+	long		ngroups;
 	Group	  **groups;
 	HASH_SEQ_STATUS status;
 	Group	   *group;
 
-	groups = MemoryContextAllocHuge(stats->context, sizeof(Group *) *
-									Max(hash_get_num_entries(stats->groups), 1));
+	ngroups = hash_get_num_entries(stats->groups);
+	groups = MemoryContextAllocHuge(stats->context,
+									Max(ngroups, 1) * sizeof(Group *));
+	ngroups = 0;
 	hash_seq_init(&status, stats->groups);
 	while ((group = hash_seq_search(&status)) != NULL)
 		groups[ngroups++] = group;
@@ -775,14 +777,14 @@ walredo_wal_stats_read(const char *directory, XLogRecPtr start_lsn,
 	if (BufFileSeek(stats->file, 0, 0, SEEK_SET) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not rewind temporary file: %m")));
+				 errmsg("could not seek in temporary file")));
 	return stats;
 }
 
-const WalredoWalCounts *
+WalredoWalCounts
 walredo_wal_stats_total(const WalredoWalStats *stats)
 {
-	return &stats->total;
+	return stats->total;
 }
 
 /* Says what a group is of. */

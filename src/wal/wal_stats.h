@@ -100,7 +100,7 @@ extern WalredoWalStats *walredo_wal_stats_read(const char *directory,
 											   WalredoStatsBy by);
 
 /* All groups together. */
-extern const WalredoWalCounts *walredo_wal_stats_total(const WalredoWalStats *stats);
+extern WalredoWalCounts walredo_wal_stats_total(const WalredoWalStats *stats);
 
 /*
  * Moves to the next group, in a definite order: transactions whose end is in
