@@ -335,6 +335,7 @@ query(<<'SQL');
 INSERT INTO old_table VALUES (2);
 INSERT INTO rewritten VALUES (2);
 INSERT INTO stays VALUES (2);
+INSERT INTO other_name VALUES (2);
 INSERT INTO long VALUES (repeat('x', 10000));
 DROP TABLE old_table;
 VACUUM FULL rewritten;
@@ -398,8 +399,22 @@ foreach my $by (@groupings)
 	same_rows($queries[2], $queries[0], '... and from a compressed one');
 }
 
+# A directory with copies of the last segments, for what follows.
+sub last_segments
+{
+	my $dir = "$scratch/" . shift;
+
+	mkdir $dir or die "could not make $dir: $!";
+	foreach my $name (grep { /^[0-9A-F]{24}$/ } slurp_dir($archive))
+	{
+		write_file("$dir/$name", slurp_file("$archive/$name"))
+		  if $name ge segment_name(1, $names);
+	}
+	return $dir;
+}
+
 # WAL is damaged somewhere.
-my $damaged = copy_segments($archive, "$scratch/damaged");
+my $damaged = last_segments('damaged');
 my $broken = query(<<SQL);
 SELECT start_lsn FROM walredo_wal_records('$names', '$end', '$archive')
 WHERE record_length > 60 ORDER BY start_lsn DESC LIMIT 1 OFFSET 50
@@ -410,8 +425,8 @@ overwrite(
 unlink grep { /\/[0-9A-F]{24}$/ && $_ gt "$damaged/" . segment_name(1, $broken) }
   glob "$damaged/*";
 my ($stdout, $stderr) = ask($node, 'postgres',
-	"SELECT $sums FROM " . stats_of('relation', $start, $open_end, $damaged));
-is($stdout, waldump_total($damaged, '-s', $start),
+	"SELECT $sums FROM " . stats_of('relation', $names, $open_end, $damaged));
+is($stdout, waldump_total($damaged, '-s', $names),
 	'WAL counts up to where it is damaged');
 like($stderr, qr{WARNING:  .*$broken}, '... which a warning says');
 
@@ -430,57 +445,12 @@ sub change_record
 	return;
 }
 
-# Transactions that have ended some hours ago.  The times are those that
-# pg_waldump prints.
-my $hours = copy_segments($archive, "$scratch/hours");
-my $n_back = 0;
-foreach my $lsn (split /\n/,
-	query("SELECT start_lsn FROM walredo_wal_records('$start', '$end', '$archive')
-		WHERE resource_manager = 'Transaction' AND record_type = 'COMMIT' AND record_length < 250"))
-{
-	next if $n_back++ % 40;
-	change_record(
-		$hours, $lsn,
-		sub {
-			my $record = shift;
-			my $offset = $record_header_size + 2;
-			my $time = unpack 'q', substr $record, $offset, 8;
-
-			substr($record, $offset, 8) =
-			  pack 'q', $time - 3_600_000_000 * ($n_back / 40 + 1);
-			return $record;
-		});
-}
-my %minutes;
-my ($count, $size) = (0, 0);
-($stdout, undef) = run_command([ 'pg_waldump', '-p', $hours, '-s', $start, '-e', $end ]);
-foreach my $line (split /\n/, $stdout)
-{
-	$line =~ m{^rmgr: (\S+)\s+len \(rec/tot\):\s*\d+/\s*(\d+),.* desc: (.*)} or next;
-	$count++;
-	$size += $2;
-	next
-	  if $1 ne 'Transaction'
-	  || $3 !~ /^(?:COMMIT|ABORT)(?:_PREPARED)? (?:\d+: )?(\d+-\d+-\d+ \d+:\d+):/;
-	$minutes{$1} = [ map { $minutes{$1}[$_] + ($count, $size)[$_] } 0, 1 ];
-	($count, $size) = (0, 0);
-}
-is( query(<<SQL),
-SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), count, combined_size
-FROM ${\ stats_of('minute', $start, $end, $hours)} ORDER BY at
-SQL
-	join("\n",
-		(map { join '|', $_, @{ $minutes{$_} } } sort keys %minutes),
-		$count > 0 ? "|$count|$size" : ()),
-	'records are of the minute of the next end of a transaction');
-cmp_ok(scalar keys %minutes, '>', 5, '... and there are several');
-
 # A record of two relations, in place of another one.
-my $two = copy_segments($archive, "$scratch/two");
+my $two = last_segments('two');
 my ($lsn, $length, $tag) = split /\|/, query(<<SQL);
 SELECT start_lsn, record_length, 'rel ' || substring(block_ref FROM 'rel ([0-9/]+)') || ' blk 0'
-FROM pg_get_wal_records_info('$start', '$end')
-WHERE resource_manager = 'Heap' AND record_type = 'INSERT' AND record_length BETWEEN 150 AND 200
+FROM pg_get_wal_records_info('$names', '$end')
+WHERE resource_manager = 'Heap' AND record_type = 'INSERT' AND record_length BETWEEN 110 AND 300
 	AND fpi_length = 0
 ORDER BY start_lsn LIMIT 1
 SQL
@@ -502,7 +472,7 @@ sub relation_rows
 	my $dir = shift;
 
 	return query('SELECT relation, count, record_size, fpi_size FROM '
-		  . stats_of('relation', $start, $end, $dir)
+		  . stats_of('relation', $names, $end, $dir)
 		  . " WHERE tag::text IN ('$tag', 'rel 1663/5/900001 blk 0', 'rel 1663/5/900002 blk 0') ORDER BY record_size DESC");
 }
 my @before = split /\|/, relation_rows($archive);
@@ -513,14 +483,14 @@ is( relation_rows($two),
 	  . "|0\n900002|0|7|0",
 	'a record of two relations counts for the first, but for the data of the other');
 same_sums(
-	waldump_total($two, '-s', $start, '-e', $end),
+	waldump_total($two, '-s', $names, '-e', $end),
 	'... and the sums are those of pg_waldump',
-	$start, $end, $two);
+	$names, $end, $two);
 
 # A file gets the number of another one.
-my $reused = copy_segments($archive, "$scratch/reused");
+my $reused = last_segments('reused');
 my $creation = query(<<SQL);
-SELECT start_lsn FROM pg_get_wal_records_info('$start', '$end')
+SELECT start_lsn FROM pg_get_wal_records_info('$names', '$end')
 WHERE resource_manager = 'Storage' AND record_type = 'CREATE' AND description ~ '/$number{new_table}\$'
 SQL
 change_record(
@@ -533,13 +503,13 @@ change_record(
 		  $number{other_name};
 		return $record;
 	});
-my ($with, $without) = map { "FROM ${\ stats_of('relation', $start, $end, $_)} WHERE tag::text ~ '/$number{other_name} blk 0'" } $reused, $archive;
+my ($with, $without) = map { "FROM ${\ stats_of('relation', $names, $end, $_)} WHERE tag::text ~ '/$number{other_name} blk 0'" } $reused, $archive;
 is( query("SELECT string_agg(relation, ' '), sum(count), sum(combined_size) $with"),
 	query("SELECT 'other_name other_name', sum(count), sum(combined_size) $without"),
 	'a file whose number is used again is another one');
 
 # Records that are broken.
-my $broken_dir = copy_segments($archive, "$scratch/broken");
+my $broken_dir = last_segments('broken');
 change_record(
 	$broken_dir,
 	$lsn,
@@ -551,9 +521,54 @@ change_record(
 	});
 like(
 	error_of($node, 'postgres',
-		'SELECT count(*) FROM ' . stats_of($_, $start, $end, $broken_dir)),
+		'SELECT count(*) FROM ' . stats_of($_, $names, $end, $broken_dir)),
 	qr/ERROR:  XX001: invalid WAL record that ends at/,
 	"a broken record, by $_") foreach @groupings;
+
+# Transactions that have ended some hours ago.  The times are those that
+# pg_waldump prints.
+my $n_back = 0;
+foreach my $lsn (split /\n/,
+	query("SELECT start_lsn FROM walredo_wal_records('$start', '$end', '$archive')
+		WHERE resource_manager = 'Transaction' AND record_type = 'COMMIT' AND record_length < 250"))
+{
+	next if $n_back++ % 40;
+	change_record(
+		$archive, $lsn,
+		sub {
+			my $record = shift;
+			my $offset = $record_header_size + 2;
+			my $time = unpack 'q', substr $record, $offset, 8;
+
+			substr($record, $offset, 8) =
+			  pack 'q', $time - 3_600_000_000 * ($n_back / 40 + 1);
+			return $record;
+		});
+}
+my %minutes;
+my ($count, $size) = (0, 0);
+($stdout, undef) = run_command([ 'pg_waldump', '-p', $archive, '-s', $start, '-e', $end ]);
+foreach my $line (split /\n/, $stdout)
+{
+	$line =~ m{^rmgr: (\S+)\s+len \(rec/tot\):\s*\d+/\s*(\d+),.* desc: (.*)} or next;
+	$count++;
+	$size += $2;
+	next
+	  if $1 ne 'Transaction'
+	  || $3 !~ /^(?:COMMIT|ABORT)(?:_PREPARED)? (?:\d+: )?(\d+-\d+-\d+ \d+:\d+):/;
+	$minutes{$1}[0] += $count;
+	$minutes{$1}[1] += $size;
+	($count, $size) = (0, 0);
+}
+is( query(<<SQL),
+SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), count, combined_size
+FROM ${\ stats_of('minute', $start, $end, $archive)} ORDER BY at
+SQL
+	join("\n",
+		(map { join '|', $_, @{ $minutes{$_} } } sort keys %minutes),
+		$count > 0 ? "|$count|$size" : ()),
+	'records are of the minute of the next end of a transaction');
+cmp_ok(scalar keys %minutes, '>', 5, '... and there are several');
 
 #
 # Arguments, limits

@@ -104,6 +104,7 @@ walredo_wal_stats(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext row_context;
 	MemoryContext old_context;
+	WalredoStatsBy by;
 	WalredoWalStats *stats;
 	WalredoWalCounts total;
 	WalredoWalStat stat;
@@ -113,9 +114,9 @@ walredo_wal_stats(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(3))
 		return (Datum) 0;
 
+	by = by_of_name(walredo_getarg_cstring(fcinfo, 3));
 	stats = walredo_wal_stats_read(walredo_getarg_cstring(fcinfo, 2),
-								   PG_GETARG_LSN(0), PG_GETARG_LSN(1),
-								   by_of_name(walredo_getarg_cstring(fcinfo, 3)));
+								   PG_GETARG_LSN(0), PG_GETARG_LSN(1), by);
 	total = walredo_wal_stats_total(stats);
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
 										ALLOCSET_DEFAULT_SIZES);

@@ -335,6 +335,8 @@ relation_of_event(const FileEvent *event, bool of_server)
 {
 	const WalredoTag *tag = &event->change.tag;
 	RelFileLocator locator = walredo_tag_locator(tag);
+	bool		is_there = !event->is_gone &&
+		event->change.end != WALREDO_FILE_REMOVED;
 	char	   *name;
 
 	if (event->change.scope == SCOPE_DATABASE)
@@ -344,9 +346,7 @@ relation_of_event(const FileEvent *event, bool of_server)
 		return psprintf("tablespace %u", tag->spcOid);
 	if (event->name != NULL)
 		return pstrdup(event->name);
-	name = walredo_file_name_of_server(&locator, of_server &&
-									   !event->is_gone &&
-									   event->change.end != WALREDO_FILE_REMOVED);
+	name = walredo_file_name_of_server(&locator, of_server && is_there);
 	return name != NULL ? name : psprintf("%u", tag->relNumber);
 }
 

@@ -373,8 +373,8 @@ forget_removed(WalredoFileNames *names, const XactEnd *end)
 
 /*
  * Looks in older WAL for names of the relations that lack one.  That there is
- * no such WAL, or that it is broken, is no error.  The range is read again, too,
- * as transactions may have begun before it.
+ * no such WAL, or that it is broken, is no error.  The range is read again,
+ * too, as transactions may have begun before it.
  */
 static void
 search_names(WalredoWalStats *stats, const char *directory, HTAB *wanted,
