@@ -487,7 +487,8 @@ same_sums(
 	'... and the sums are those of pg_waldump',
 	$names, $end, $two);
 
-# A file gets the number of another one.
+# A file gets the number of another one, whose name only older WAL tells, in which it
+# is not looked for.
 my $reused = last_segments('reused');
 my $creation = query(<<SQL);
 SELECT start_lsn FROM pg_get_wal_records_info('$names', '$end')
@@ -505,7 +506,7 @@ change_record(
 	});
 my ($with, $without) = map { "FROM ${\ stats_of('relation', $names, $end, $_)} WHERE tag::text ~ '/$number{other_name} blk 0'" } $reused, $archive;
 is( query("SELECT string_agg(relation, ' '), sum(count), sum(combined_size) $with"),
-	query("SELECT 'other_name other_name', sum(count), sum(combined_size) $without"),
+	query("SELECT '$number{other_name} other_name', sum(count), sum(combined_size) $without"),
 	'a file whose number is used again is another one');
 
 # Records that are broken.
