@@ -807,13 +807,14 @@ describe_group(WalredoWalStats *stats, const GroupRow *row,
 			stat->relation = row->name != NULL ? row->name :
 				psprintf("%u", LocatorRelNumber(locator));
 			break;
+		case WALREDO_BY_RESOURCE_MANAGER:
+			stat->resource_manager = walredo_rmgr_name((RmgrId) key->high);
+			break;
 		case WALREDO_BY_RECORD_TYPE:
 			record.xl_rmid = (RmgrId) key->high;
 			record.xl_info = (uint8) key->low;
+			stat->resource_manager = walredo_rmgr_name(record.xl_rmid);
 			stat->record_type = walredo_record_type(&record);
-			/* FALLTHROUGH */
-		case WALREDO_BY_RESOURCE_MANAGER:
-			stat->resource_manager = walredo_rmgr_name((RmgrId) key->high);
 			break;
 		case WALREDO_BY_TRANSACTION:
 			stat->xid = (TransactionId) key->low;
