@@ -67,7 +67,7 @@ typedef struct GroupKey
 	uint64		low;
 } GroupKey;
 
-typedef struct Group
+typedef struct StatsGroup
 {
 	GroupKey	key;			/* hash key */
 	WalredoWalCounts counts;
@@ -81,10 +81,10 @@ typedef struct Group
 	 * Of a transaction: the top-level one, if this is known to be a
 	 * subtransaction.  Then it has no counts, and is in the list of that one.
 	 */
-	struct Group *top;
+	struct StatsGroup *top;
 	dlist_head	subxacts;
 	dlist_node	node;
-} Group;
+} StatsGroup;
 
 /* A group that is complete, in the temporary file. */
 typedef struct GroupRow
@@ -103,7 +103,7 @@ struct WalredoWalStats
 	WalredoStatsBy by;
 	WalredoReader *reader;
 	HTAB	   *groups;
-	Group	   *cache[CACHED_GROUPS];	/* by the last bits of key.low */
+	StatsGroup *cache[CACHED_GROUPS];	/* by the last bits of key.low */
 	WalredoWalCounts total;
 	uint64		nrecords;
 
@@ -156,12 +156,12 @@ add_counts(WalredoWalCounts *counts, const WalredoWalCounts *more)
 }
 
 /* The group of a key, made if it was not there. */
-static Group *
+static StatsGroup *
 get_group(WalredoWalStats *stats, uint64 high, uint64 low)
 {
 	GroupKey	key = {high, low};
-	Group	  **cached = &stats->cache[low % CACHED_GROUPS];
-	Group	   *group = *cached;
+	StatsGroup **cached = &stats->cache[low % CACHED_GROUPS];
+	StatsGroup *group = *cached;
 	bool		found;
 
 	if (group != NULL && group->key.low == low && group->key.high == high)
@@ -169,7 +169,7 @@ get_group(WalredoWalStats *stats, uint64 high, uint64 low)
 	group = hash_search(stats->groups, &key, HASH_ENTER, &found);
 	if (!found)
 	{
-		memset((char *) group + sizeof(key), 0, sizeof(Group) - sizeof(key));
+		memset((char *) group + sizeof(key), 0, sizeof(StatsGroup) - sizeof(key));
 		dlist_init(&group->subxacts);
 		if (hash_get_num_entries(stats->groups) % RECORDS_BETWEEN_CHECKS == 0)
 			check_memory(stats, walredo_reader_end_lsn(stats->reader));
@@ -178,7 +178,7 @@ get_group(WalredoWalStats *stats, uint64 high, uint64 low)
 	return group;
 }
 
-static Group *
+static StatsGroup *
 find_group(WalredoWalStats *stats, uint64 high, uint64 low)
 {
 	GroupKey	key = {high, low};
@@ -187,7 +187,7 @@ find_group(WalredoWalStats *stats, uint64 high, uint64 low)
 }
 
 static void
-remove_group(WalredoWalStats *stats, Group *group)
+remove_group(WalredoWalStats *stats, StatsGroup *group)
 {
 	GroupKey	key = group->key;
 
@@ -201,7 +201,7 @@ remove_group(WalredoWalStats *stats, Group *group)
  * is one, and has ended.
  */
 static void
-write_group(WalredoWalStats *stats, const Group *group, const XactEnd *end)
+write_group(WalredoWalStats *stats, const StatsGroup *group, const XactEnd *end)
 {
 	GroupRow	row = {0};
 
@@ -223,7 +223,7 @@ write_group(WalredoWalStats *stats, const Group *group, const XactEnd *end)
  * ----------------------------------------
  */
 
-static Group *
+static StatsGroup *
 get_relation(WalredoWalStats *stats, const RelFileLocator *locator)
 {
 	return get_group(stats, (uint64) LocatorSpcOid(*locator) << 32 |
@@ -255,7 +255,8 @@ is_of_no_relation(const GroupKey *key)
  * the file a name.
  */
 static void
-name_from_wal(WalredoWalStats *stats, WalredoFileNames *names, Group *group)
+name_from_wal(WalredoWalStats *stats, WalredoFileNames *names,
+			  StatsGroup *group)
 {
 	RelFileLocator locator = locator_of_key(&group->key);
 	WalredoNamedFile *file = walredo_file_names_file(names, &locator);
@@ -273,7 +274,7 @@ name_from_wal(WalredoWalStats *stats, WalredoFileNames *names, Group *group)
 }
 
 static void
-name_from_server(WalredoWalStats *stats, Group *group)
+name_from_server(WalredoWalStats *stats, StatsGroup *group)
 {
 	RelFileLocator locator = locator_of_key(&group->key);
 	char	   *name = walredo_file_name_of_server(&locator, stats->of_server);
@@ -292,7 +293,7 @@ name_from_server(WalredoWalStats *stats, Group *group)
 static void
 create_relation(WalredoWalStats *stats, const RelFileLocator *locator)
 {
-	Group	   *group = get_relation(stats, locator);
+	StatsGroup *group = get_relation(stats, locator);
 
 	if (group->counts.records > 0 || group->counts.image_bytes > 0)
 	{
@@ -312,8 +313,8 @@ count_for_relations(WalredoWalStats *stats, const XLogRecord *record,
 					XLogRecPtr end_lsn)
 {
 	uint32		left = record->xl_tot_len;
-	Group	   *first = NULL;
-	Group	   *group = NULL;
+	StatsGroup *first = NULL;
+	StatsGroup *group = NULL;
 	WalredoBlockIterator iter;
 	WalredoPageChange *list;
 
@@ -423,7 +424,7 @@ name_relations(WalredoWalStats *stats, const char *directory,
 	HASHCTL		ctl = {0};
 	HTAB	   *wanted;
 	HASH_SEQ_STATUS status;
-	Group	   *group;
+	StatsGroup *group;
 
 	ctl.keysize = ctl.entrysize = sizeof(RelFileLocator);
 	ctl.hcxt = stats->context;
@@ -460,7 +461,7 @@ name_relations(WalredoWalStats *stats, const char *directory,
 
 /* WAL tells that one transaction is a subtransaction of another. */
 static void
-set_top_xact(WalredoWalStats *stats, Group *group, Group *top)
+set_top_xact(WalredoWalStats *stats, StatsGroup *group, StatsGroup *top)
 {
 	dlist_mutable_iter iter;
 
@@ -471,7 +472,7 @@ set_top_xact(WalredoWalStats *stats, Group *group, Group *top)
 		return;
 	dlist_foreach_modify(iter, &group->subxacts)
 	{
-		Group	   *sub = dlist_container(Group, node, iter.cur);
+		StatsGroup *sub = dlist_container(StatsGroup, node, iter.cur);
 
 		dlist_delete(&sub->node);
 		sub->top = top;
@@ -490,7 +491,7 @@ assign_subxacts(WalredoWalStats *stats, const XLogRecord *record,
 {
 	const char *data = (const char *) record + record->xl_tot_len - main_size;
 	xl_xact_assignment xlrec;
-	Group	   *top;
+	StatsGroup *top;
 
 	if (main_size < MinSizeOfXactAssignment)
 		report_broken(end_lsn, "The record's main data is too short.");
@@ -517,7 +518,7 @@ end_xact(WalredoWalStats *stats, const XLogRecord *record, const XactEnd *end)
 {
 	TransactionId xid = walredo_xact_end_xid(end, record, 0);
 	dlist_mutable_iter iter;
-	Group	   *group;
+	StatsGroup *group;
 
 	if (!TransactionIdIsValid(xid))
 		return;
@@ -525,7 +526,7 @@ end_xact(WalredoWalStats *stats, const XLogRecord *record, const XactEnd *end)
 	for (int i = 1; i <= end->nsubxacts; i++)
 	{
 		TransactionId subxid = walredo_xact_end_xid(end, record, i);
-		Group	   *sub = find_group(stats, 0, subxid);
+		StatsGroup *sub = find_group(stats, 0, subxid);
 
 		CHECK_FOR_INTERRUPTS();
 		if (sub != NULL && TransactionIdIsValid(subxid))
@@ -543,7 +544,7 @@ end_xact(WalredoWalStats *stats, const XLogRecord *record, const XactEnd *end)
 	dlist_foreach_modify(iter, &group->subxacts)
 	{
 		dlist_delete(iter.cur);
-		remove_group(stats, dlist_container(Group, node, iter.cur));
+		remove_group(stats, dlist_container(StatsGroup, node, iter.cur));
 	}
 	remove_group(stats, group);
 }
@@ -554,7 +555,7 @@ count_for_xact(WalredoWalStats *stats, const XLogRecord *record,
 			   const WalredoWalCounts *counts)
 {
 	TransactionId xid = record->xl_xid;
-	Group	   *group = get_group(stats, 0, xid);
+	StatsGroup *group = get_group(stats, 0, xid);
 	XactEnd		end;
 
 	if (TransactionIdIsValid(headers->toplevel_xid) &&
@@ -637,7 +638,7 @@ begin_stats(WalredoReader *reader, WalredoStatsBy by)
 	stats->by = by;
 	stats->reader = reader;
 	ctl.keysize = sizeof(GroupKey);
-	ctl.entrysize = sizeof(Group);
+	ctl.entrysize = sizeof(StatsGroup);
 	ctl.hcxt = context;
 	stats->groups = hash_create("walredo groups of records", 256, &ctl,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -701,8 +702,8 @@ count_for_group(WalredoWalStats *stats, const XLogRecord *record,
 static int
 compare_groups(const void *a, const void *b)
 {
-	const GroupKey *ka = &(*(Group *const *) a)->key;
-	const GroupKey *kb = &(*(Group *const *) b)->key;
+	const GroupKey *ka = &(*(StatsGroup *const *) a)->key;
+	const GroupKey *kb = &(*(StatsGroup *const *) b)->key;
 
 	if (ka->high != kb->high)
 		return ka->high < kb->high ? -1 : 1;
@@ -716,18 +717,18 @@ static void
 write_groups(WalredoWalStats *stats)
 {
 	long		ngroups;
-	Group	  **groups;
+	StatsGroup **groups;
 	HASH_SEQ_STATUS status;
-	Group	   *group;
+	StatsGroup *group;
 
 	ngroups = hash_get_num_entries(stats->groups);
 	groups = MemoryContextAllocHuge(stats->context,
-									Max(ngroups, 1) * sizeof(Group *));
+									Max(ngroups, 1) * sizeof(StatsGroup *));
 	ngroups = 0;
 	hash_seq_init(&status, stats->groups);
 	while ((group = hash_seq_search(&status)) != NULL)
 		groups[ngroups++] = group;
-	qsort(groups, ngroups, sizeof(Group *), compare_groups);
+	qsort(groups, ngroups, sizeof(StatsGroup *), compare_groups);
 	for (long i = 0; i < ngroups; i++)
 	{
 		group = groups[i];
