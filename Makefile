@@ -24,6 +24,7 @@ OBJS = \
 	src/api/verifyfuncs.o \
 	src/api/versionfuncs.o \
 	src/api/walfuncs.o \
+	src/api/walstatsfuncs.o \
 	src/backup/backup.o \
 	src/child/child.o \
 	src/child/redo.o \
@@ -129,6 +130,7 @@ OBJS = \
 	src/wal/reader.o \
 	src/wal/redo_point.o \
 	src/wal/times.o \
+	src/wal/wal_stats.o \
 	src/worker/signals.o
 
 EXTENSION = walredo

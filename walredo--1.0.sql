@@ -991,6 +991,34 @@ REVOKE ALL ON FUNCTION walredo_files(pg_lsn, pg_lsn, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION walredo_files(pg_lsn, pg_lsn, text)
 	TO pg_read_server_files;
 
+CREATE FUNCTION walredo_wal_stats(start_lsn pg_lsn, end_lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	by text DEFAULT 'relation',
+	OUT relation text,
+	OUT tag walredo_tag,
+	OUT resource_manager text,
+	OUT record_type text,
+	OUT xid xid,
+	OUT committed bool,
+	OUT at timestamptz,
+	OUT count int8,
+	OUT count_percentage float8,
+	OUT record_size int8,
+	OUT record_size_percentage float8,
+	OUT fpi_size int8,
+	OUT fpi_size_percentage float8,
+	OUT combined_size int8,
+	OUT combined_size_percentage float8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walredo_wal_stats(pg_lsn, pg_lsn, text, text) IS
+	'count WAL records and their bytes by relation, or by something else';
+REVOKE ALL ON FUNCTION walredo_wal_stats(pg_lsn, pg_lsn, text, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_wal_stats(pg_lsn, pg_lsn, text, text)
+	TO pg_read_server_files;
+
 CREATE FUNCTION walredo_wal_range(wal_directory text DEFAULT NULL,
 	OUT timeline int4,
 	OUT start_lsn pg_lsn,

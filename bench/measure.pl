@@ -742,7 +742,7 @@ SQL
 		return "walredo_page_at(request.tag, '$end_lsn', wal_directory => '$directory')";
 	};
 	my $repeat = $brief ? 2 : 20;
-	my (@making, @images, @ten, @apply, @without, $index);
+	my (@making, @images, @stats, @ten, @apply, @without, $index);
 
 	for (1 .. $rounds)
 	{
@@ -756,6 +756,13 @@ SQL
 	{
 		push @images,
 		  [ time_of_query("SELECT count(*) FROM walredo_verify_images('$tenths[0][0]', '$end_lsn', '$all')"),
+			time_of([ "$bindir/pg_waldump", '--stats', '-p', $all, '-s',
+				$tenths[0][0], '-e', $end_lsn ]) ];
+	}
+	for (1 .. $rounds)
+	{
+		push @stats,
+		  [ time_of_query("SELECT count(*) FROM walredo_wal_stats('$tenths[0][0]', '$end_lsn', '$all')"),
 			time_of([ "$bindir/pg_waldump", '--stats', '-p', $all, '-s',
 				$tenths[0][0], '-e', $end_lsn ]) ];
 	}
@@ -790,6 +797,8 @@ SQL
 		1.2, @making);
 	print_rounds("walredo_verify_images of it / pg_waldump --stats", 'ms', 1.2,
 		@images);
+	print_rounds("walredo_wal_stats of it / pg_waldump --stats", 'ms', 1.2,
+		@stats);
 	print_row('index / WAL of pgbench', 'MB', $index / 1024 / 1024,
 		$wal / 1024 / 1024, $index / $wal, 0.01);
 	print_rounds('walredo_page_at, indexed, of it / of its last tenth', 'us',

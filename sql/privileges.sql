@@ -141,6 +141,7 @@ SELECT count(i.image) >= 0 AS images
 FROM walredo_wal_records(:'lsn', :'end_lsn') r,
 	walredo_record_images(r.end_lsn, r.rec) i;
 SELECT count(*) >= 0 AS files FROM walredo_files(:'lsn', :'end_lsn');
+SELECT count(*) > 0 AS stats FROM walredo_wal_stats(:'lsn', :'end_lsn');
 SELECT count(*) FROM walredo_verify_images(:'lsn', :'end_lsn');
 SELECT indexed <= segments AS indexed FROM walredo_index_wal();
 SELECT walredo_lsn_at(now()) > '0/0' AS lsn_at;

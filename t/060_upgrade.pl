@@ -374,6 +374,8 @@ SQL
 	  "SELECT * FROM \@.walredo_row_versions('public.u', #)",
 	'walredo_files(pg_lsn,pg_lsn,text)' =>
 	  "SELECT lsn, xid, event, tag FROM \@.walredo_files(#)",
+	'walredo_wal_stats(pg_lsn,pg_lsn,text,text)' =>
+	  "SELECT tag, count, combined_size FROM \@.walredo_wal_stats(#)",
 	'walredo_verify_images(pg_lsn,pg_lsn,text)' =>
 	  "SELECT * FROM \@.walredo_verify_images(#)",
 	'walredo_wal_range(text)' =>

@@ -87,6 +87,7 @@ take_image_header(WalredoBlockIterator *iter)
 		return false;
 	}
 	iter->data_size += length;
+	iter->block.image_length = length;
 	iter->block.image_has_hole = hole_length > 0;
 	iter->block.image_size = length;
 	iter->block.has_image = (info & BKPIMAGE_APPLY) != 0;
@@ -133,9 +134,7 @@ next_block(WalredoBlockIterator *iter)
 		}
 		if (id == XLR_BLOCK_ID_TOPLEVEL_XID)
 		{
-			TransactionId xid;
-
-			if (!take(iter, &xid, sizeof(xid)))
+			if (!take(iter, &iter->toplevel_xid, sizeof(iter->toplevel_xid)))
 				return false;
 			continue;
 		}
@@ -155,6 +154,8 @@ next_block(WalredoBlockIterator *iter)
 			return false;
 		}
 		iter->data_size += data_length;
+		block->data_length = data_length;
+		block->image_length = 0;
 		block->forknum = block->flags & BKPBLOCK_FORK_MASK;
 		if (block->forknum > MAX_FORKNUM)
 		{
@@ -264,6 +265,8 @@ plain_headers(const XLogRecord *record, WalredoRecordHeaders *headers)
 		ptr += SizeOfXLogRecordBlockHeader;
 		block->id = id;
 		block->flags = header.fork_flags;
+		block->data_length = header.data_length;
+		block->image_length = 0;
 		block->forknum = header.fork_flags & BKPBLOCK_FORK_MASK;
 		block->will_init = (header.fork_flags & BKPBLOCK_WILL_INIT) != 0;
 		block->has_image = false;

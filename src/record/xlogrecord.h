@@ -34,6 +34,10 @@ typedef struct WalredoBlockRef
 	RelFileLocator locator;
 	BlockNumber blkno;
 
+	/* The bytes of its data, and of its image, as they are in the record. */
+	uint16		data_length;
+	uint16		image_length;
+
 	/* Redo makes the page without looking at what it was. */
 	bool		will_init;
 
@@ -64,6 +68,9 @@ typedef struct WalredoBlockIterator
 	/* Both are known after the last block. */
 	ReplOriginId origin;
 	uint32		main_size;		/* of the main data, the record's last bytes */
+
+	/* As is this: 0, or the top-level transaction of the record's one. */
+	TransactionId toplevel_xid;
 
 	const char *ptr;			/* next header */
 	uint32		remaining;		/* bytes from there to the record's end */

@@ -973,3 +973,21 @@ walredo_file_names_first(const WalredoNamedFile *file, int first,
 	}
 	return transient == NULL ? NULL : name_of_row(transient);
 }
+
+/*
+ * The catalogs that initdb makes have files whose numbers are their OIDs, and
+ * no later file has such a number, so this is the same in all databases.
+ */
+char *
+walredo_file_name_of_server(const RelFileLocator *locator, bool is_there)
+{
+	Oid			relid = InvalidOid;
+
+	if (LocatorRelNumber(*locator) < FirstUnpinnedObjectId)
+		return get_rel_name(LocatorRelNumber(*locator));
+	if (is_there && (LocatorDbOid(*locator) == MyDatabaseId ||
+					 LocatorDbOid(*locator) == InvalidOid))
+		relid = RelidByRelfilenumber(LocatorSpcOid(*locator),
+									 LocatorRelNumber(*locator));
+	return OidIsValid(relid) ? get_rel_name(relid) : NULL;
+}

@@ -132,4 +132,12 @@ extern const char *walredo_file_names_current(const WalredoNamedFile *file,
 extern const char *walredo_file_names_first(const WalredoNamedFile *file,
 											int first, WalredoXact **xact);
 
+/*
+ * The name that this server has for the relation of a file, palloc'd, or NULL
+ * if it knows none.  is_there says that the file may be one that the server has
+ * now; otherwise, only catalogs have names.
+ */
+extern char *walredo_file_name_of_server(const RelFileLocator *locator,
+										 bool is_there);
+
 #endif							/* WALREDO_FILE_NAMES_H */

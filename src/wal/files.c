@@ -24,10 +24,8 @@
  */
 #include "postgres.h"
 
-#include "access/transam.h"
 #include "compat.h"
 #include "miscadmin.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "wal/changes_internal.h"
@@ -331,31 +329,14 @@ search_names(FilesPass *pass, const char *directory, bool of_server,
 	hash_destroy(wanted);
 }
 
-/*
- * The name that the server has for a file now.  The catalogs that initdb makes
- * have files whose numbers are their OIDs, and no later file has such a number,
- * so this is the same in all databases.
- */
-static char *
-name_of_server(const FileEvent *event, bool of_server)
-{
-	const WalredoTag *tag = &event->change.tag;
-	Oid			relid = InvalidOid;
-
-	if (tag->relNumber < FirstUnpinnedObjectId)
-		return get_rel_name(tag->relNumber);
-	if (of_server && !event->is_gone &&
-		event->change.end != WALREDO_FILE_REMOVED &&
-		(tag->dbOid == MyDatabaseId || tag->dbOid == InvalidOid))
-		relid = RelidByRelfilenumber(tag->spcOid, tag->relNumber);
-	return OidIsValid(relid) ? get_rel_name(relid) : NULL;
-}
-
 /* What an event is about, in words. */
 static const char *
 relation_of_event(const FileEvent *event, bool of_server)
 {
 	const WalredoTag *tag = &event->change.tag;
+	RelFileLocator locator = walredo_tag_locator(tag);
+	bool		is_there = !event->is_gone &&
+		event->change.end != WALREDO_FILE_REMOVED;
 	char	   *name;
 
 	if (event->change.scope == SCOPE_DATABASE)
@@ -365,7 +346,7 @@ relation_of_event(const FileEvent *event, bool of_server)
 		return psprintf("tablespace %u", tag->spcOid);
 	if (event->name != NULL)
 		return pstrdup(event->name);
-	name = name_of_server(event, of_server);
+	name = walredo_file_name_of_server(&locator, of_server && is_there);
 	return name != NULL ? name : psprintf("%u", tag->relNumber);
 }
 
