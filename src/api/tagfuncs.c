@@ -228,6 +228,6 @@ walredo_tag_hash(PG_FUNCTION_ARGS)
 Datum
 walredo_tag_hash_extended(PG_FUNCTION_ARGS)
 {
-	return hash_any_extended((unsigned char *) PG_GETARG_WALREDO_TAG_P(0),
-							 sizeof(WalredoTag), PG_GETARG_INT64(1));
+	PG_RETURN_UINT64(walredo_tag_hash_value(PG_GETARG_WALREDO_TAG_P(0),
+											PG_GETARG_INT64(1)));
 }

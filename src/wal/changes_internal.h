@@ -76,6 +76,12 @@ struct WalredoChanges
 	uint8		last_forks;
 
 	/*
+	 * For WALREDO_FILTER_RELATIONS only: the forks that records have named.
+	 * The cache above is then one of this table.
+	 */
+	struct wanted_hash *named;
+
+	/*
 	 * The list of changes, whose memory is used again for the next record,
 	 * and a memory context for what the changes refer to, which is reset for
 	 * each record.
@@ -144,6 +150,14 @@ extern WalredoPageChange *walredo_add_end(WalredoChanges *changes,
 extern void walredo_add_end_of_kind(WalredoChanges *changes,
 									const WalredoTag *tag,
 									WalredoPageEnd end);
+
+/*
+ * Takes note of a fork that a record names, for walredo_changes_forks().  Only
+ * for WALREDO_FILTER_RELATIONS.
+ */
+extern void walredo_changes_note_fork(WalredoChanges *changes,
+									  const RelFileLocator *locator,
+									  ForkNumber forknum);
 
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,
