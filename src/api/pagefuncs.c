@@ -1141,11 +1141,13 @@ begin_scan_of_array(char *literal, XLogRecPtr lsn, const char *directory,
 			Datum		relid = DirectFunctionCall1(regclassin,
 													CStringGetDatum(element));
 
-			relids = list_append_unique_oid(relids, DatumGetObjectId(relid));
+			relids = lappend_oid(relids, DatumGetObjectId(relid));
 		}
 	}
 	if (are_tags)
 		return begin_file_scan(tags, n, lsn, directory, slice);
+	list_sort(relids, list_oid_cmp);
+	list_deduplicate_oid(relids);
 	return begin_pages_scan(relids, NULL, lsn, directory, slice);
 }
 
