@@ -117,6 +117,9 @@ static const RmgrParts rmgr_parts[RM_MAX_BUILTIN_ID + 1] =
 	}
 };
 
+/* The number of blocks of which it is remembered if they are in a slice. */
+#define SLICE_CACHE_SIZE	4096
+
 /*
  * The memory that a change takes, approximately, except for the body of a
  * native record.  Counted for walredo_changes_part().
@@ -405,19 +408,6 @@ walredo_changes_forks(WalredoChanges *changes, int *nforks)
 	return forks;
 }
 
-/* Is a block in the slice of a filter? */
-static pg_attribute_always_inline bool
-slice_has(const WalredoPageFilter *filter, const RelFileLocator *locator,
-		  ForkNumber forknum, BlockNumber blkno)
-{
-	WalredoTag	tag;
-
-	if (filter->slice.count <= 1)
-		return true;
-	tag = walredo_tag_of_block(locator, forknum, blkno);
-	return walredo_slice_has(&filter->slice, &tag);
-}
-
 /* Does a locator name the relation of a tag? */
 static inline bool
 is_relation(const RelFileLocator *locator, const WalredoTag *tag)
@@ -425,6 +415,27 @@ is_relation(const RelFileLocator *locator, const WalredoTag *tag)
 	return LocatorRelNumber(*locator) == tag->relNumber &&
 		LocatorDbOid(*locator) == tag->dbOid &&
 		LocatorSpcOid(*locator) == tag->spcOid;
+}
+
+/* Is a block in the slice of the filter? */
+static pg_attribute_always_inline bool
+slice_has(WalredoChanges *changes, const RelFileLocator *locator,
+		  ForkNumber forknum, BlockNumber blkno)
+{
+	SliceEntry *entry;
+
+	if (changes->slice_cache == NULL)
+		return true;
+	entry = &changes->slice_cache[(blkno ^ LocatorRelNumber(*locator) * 61 ^
+								   forknum * 7) % SLICE_CACHE_SIZE];
+	if (entry->tag.number != blkno || entry->tag.forknum != forknum ||
+		!is_relation(locator, &entry->tag))
+	{
+		entry->tag = walredo_tag_of_block(locator, forknum, blkno);
+		entry->is_in = walredo_slice_has(&changes->filter->slice,
+										 &entry->tag);
+	}
+	return entry->is_in;
 }
 
 /* Does the filter have a block? */
@@ -451,12 +462,12 @@ want_block(WalredoChanges *changes, const RelFileLocator *locator,
 		case WALREDO_FILTER_FORKS:
 		case WALREDO_FILTER_FILES:
 			return (find_forks(changes, locator) & (1 << forknum)) != 0 &&
-				slice_has(filter, locator, forknum, blkno);
+				slice_has(changes, locator, forknum, blkno);
 		case WALREDO_FILTER_RELATIONS:
 			if (forknum == FSM_FORKNUM)
 				return false;
 			note_fork(changes, locator, forknum);
-			return slice_has(filter, locator, forknum, blkno);
+			return slice_has(changes, locator, forknum, blkno);
 		case WALREDO_FILTER_SLRUS:
 			break;
 	}
@@ -773,6 +784,8 @@ walredo_changes_create(const WalredoPageFilter *filter)
 											 "walredo changes",
 											 ALLOCSET_DEFAULT_SIZES);
 	changes->max_size = SIZE_MAX;
+	if (filter->slice.count > 1)
+		changes->slice_cache = palloc0(SLICE_CACHE_SIZE * sizeof(SliceEntry));
 	return changes;
 }
 
@@ -785,6 +798,8 @@ walredo_changes_free(WalredoChanges *changes)
 		pfree(changes->files);
 	if (changes->named != NULL)
 		wanted_destroy(changes->named);
+	if (changes->slice_cache != NULL)
+		pfree(changes->slice_cache);
 	pfree(changes);
 }
 

@@ -57,6 +57,13 @@ typedef struct FileChange
 	uint64		first_page;
 } FileChange;
 
+/* Whether a block is in the slice of the filter. */
+typedef struct SliceEntry
+{
+	WalredoTag	tag;
+	bool		is_in;
+} SliceEntry;
+
 struct WalredoChanges
 {
 	const WalredoPageFilter *filter;
@@ -80,6 +87,13 @@ struct WalredoChanges
 	 * The cache above is then one of this table.
 	 */
 	struct wanted_hash *named;
+
+	/*
+	 * The blocks that were looked up last for the filter's slice, each where
+	 * its number and relation say, or NULL if all blocks are wanted.  To hash
+	 * a tag takes longer than to read most records.
+	 */
+	SliceEntry *slice_cache;
 
 	/*
 	 * The list of changes, whose memory is used again for the next record,
