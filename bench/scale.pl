@@ -177,6 +177,15 @@ my %session = (one => session('one'), two => session('two'));
 query($main, 'CREATE EXTENSION walredo');
 query($main, 'CREATE EXTENSION postgres_fdw');
 query($_, 'CREATE EXTENSION walredo') foreach values %session;
+my ($has_plproxy) = query($main,
+	"SELECT count(*) FROM pg_available_extensions WHERE name = 'plproxy'");
+query($main, <<"SQL") if $has_plproxy;
+CREATE EXTENSION plproxy;
+CREATE SERVER shards FOREIGN DATA WRAPPER plproxy OPTIONS (
+	p0 'host=$scratch port=$port_of{one} dbname=postgres',
+	p1 'host=$scratch port=$port_of{two} dbname=postgres');
+CREATE USER MAPPING FOR CURRENT_USER SERVER shards OPTIONS (user 'postgres')
+SQL
 foreach my $name (qw(one two))
 {
 	query($main, <<"SQL");
@@ -346,6 +355,7 @@ SQL
 	print_row("$what: records", '', $records);
 	print_row("$what: pages", '', $pages);
 	print_row("$what: WAL", 'MB', $megabytes);
+	my %one;
 	foreach my $way (sort keys %ways)
 	{
 		my (%times, $cpu);
@@ -373,6 +383,7 @@ SQL
 		}
 		my %rate = map { $_ => $pages / median(@{ $times{$_} }) } keys %times;
 
+		$one{$way} = $rate{one};
 		print_row("$what: $way, one server, sizes", 'page/s', $rate{one});
 		print_row("$what: $way, two through postgres_fdw, sizes / one",
 			'page/s', $rate{two}, $rate{one}, 1.7);
@@ -385,6 +396,74 @@ SQL
 		print_row("$what: of which reading the archive", 'ms',
 			median(@{ $times{read} }) * 1000, median(@{ $times{one} }) * 1000)
 		  if $way eq 'slices';
+	}
+	measure_plproxy($name, $what, $made, $pages, \%one) if $has_plproxy;
+	return;
+}
+
+# The same with PL/Proxy: a function that is called on all servers, and one whose
+# arrays of records are split by the hash of their tags.
+sub measure_plproxy
+{
+	my ($name, $what, $made, $pages, $one) = @_;
+	my $split = $name eq 'pgbench';
+	my %functions = (
+		sizes => [ '', 'size int', "TABLE ${name}_slice_sizes" ],
+		pages => [ '', 'page bytea', "TABLE ${name}_slice" ],
+		split => [
+			'tags walredo_tag[], lsns pg_lsn[], records walredo_record[]',
+			'size int',
+			'SELECT tag, length(walredo_apply_agg(tag, NULL, record ORDER BY lsn))
+				FROM unnest(tags, lsns, records) AS u (tag, lsn, record)
+				GROUP BY tag'
+		]);
+
+	delete $functions{split} unless $split;
+	foreach my $function (sort keys %functions)
+	{
+		my ($arguments, $column, $sql) = @{ $functions{$function} };
+		my $head = "CREATE FUNCTION ${name}_$function($arguments)
+			RETURNS TABLE (tag walredo_tag, $column)";
+		my $run = $arguments eq '' ? 'RUN ON ALL' :
+		  'SPLIT tags, lsns, records; RUN ON _walredo_tag_hash(tags)';
+
+		query($_, "$head LANGUAGE sql AS \$\$$sql\$\$") foreach values %session;
+		query($main, "$head LANGUAGE plproxy AS \$\$CLUSTER 'shards'; $run;\$\$");
+	}
+	query($main, "CREATE TABLE ${name}_made AS $made;
+		DELETE FROM ${name}_made WHERE NOT EXISTS
+			(SELECT FROM ${name}_sizes() s WHERE s.tag = ${name}_made.tag)")
+	  if $split;
+
+	my %query = (
+		sizes => "SELECT count(*), sum(size) FROM ${name}_sizes()",
+		pages => "SELECT count(*), sum(length(page)) FROM ${name}_pages()",
+		split => "SELECT count(*), sum(size)
+			FROM (SELECT array_agg(tag) AS tags, array_agg(lsn) AS lsns,
+				array_agg(record) AS records FROM ${name}_made) a,
+			LATERAL ${name}_split(tags, lsns, records)");
+	foreach my $function (sort keys %functions)
+	{
+		my (@times, $cpu);
+
+		my ($found) = query($main, $query{$function});
+		die "$name: not the same pages: $found\n"
+		  if $found !~ /^$pages\|/;
+		for (1 .. $rounds)
+		{
+			my $before = cpu_time($main);
+
+			push @times, time_of([ $main, $query{$function} ]);
+			$cpu += cpu_time($main) - $before;
+		}
+		my $label = $function eq 'split' ? 'SPLIT of records, sizes / aggregate'
+		  : "slices, RUN ON ALL, $function / slices";
+
+		print_row("$what: PL/Proxy, $label, one server, sizes", 'page/s',
+			$pages / median(@times),
+			$one->{ $function eq 'split' ? 'aggregate' : 'slices' });
+		print_row("$what: PL/Proxy, CPU of the coordinator, of a page",
+			'us', $cpu / $rounds / $pages * 1e6);
 	}
 	return;
 }
