@@ -21,7 +21,7 @@ my ($mode, $scratch, $bindir) = @ARGV;
 die "usage: scale.pl full|brief SCRATCH BINDIR\n"
   unless defined $bindir && $mode =~ /^(full|brief)$/;
 my $brief = $mode eq 'brief';
-my $rounds = $brief ? 1 : 5;
+my $rounds = $brief ? 1 : 3;
 
 # ----------------------------------------------------------------
 # Tools
@@ -468,7 +468,7 @@ sub measure_plproxy
 	return;
 }
 
-my $many = $brief ? 20_000 : 1_500_000;
+my $many = $brief ? 20_000 : 600_000;
 measure(
 	'many',
 	'hundreds of records a page',

@@ -157,8 +157,9 @@ extern void walredo_rebuild_copy_page(WalredoRebuild *rebuild,
  * order of their LSNs.
  *
  * A change of kind WALREDO_CHANGE_END makes the rebuild forget all earlier
- * records of the pages, also if it ends many relations (ends_kind).  WALREDO_CHANGE_UNKNOWN does the same for its page.  A
- * base image whose LSN is not before end_lsn is kept in both cases.
+ * records of the pages, also if it ends many relations (ends_kind).
+ * WALREDO_CHANGE_UNKNOWN does the same for its page.  A base image whose LSN is
+ * not before end_lsn is kept in both cases.
  */
 extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 								const WalredoPageChange *change,

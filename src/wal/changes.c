@@ -30,6 +30,7 @@
 #include "catalog/pg_control.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 #include "wal/changes_internal.h"
 
@@ -335,6 +336,10 @@ check_tag(WalredoChanges *changes, const WalredoTag *tag)
 		walredo_changes_broken(changes, "The record refers to an invalid page address.");
 }
 
+/*
+ * Takes note of a fork that is not in the cache.  ERROR 54000 if WAL names too
+ * many relations.
+ */
 static void
 note_new_fork(WalredoChanges *changes, const RelFileLocator *locator,
 			  ForkNumber forknum)
@@ -347,6 +352,15 @@ note_new_fork(WalredoChanges *changes, const RelFileLocator *locator,
 	if (changes->named == NULL)
 		changes->named = wanted_create(GetMemoryChunkContext(changes), 64,
 									   NULL);
+
+	/* A table grows to at most four times the size of its members. */
+	if (changes->named->members * 4 * sizeof(WantedRelation) / 1024 >
+		maintenance_work_mem / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("relations in WAL up to %X/%X take more memory than half of maintenance_work_mem",
+						LSN_FORMAT_ARGS(changes->end_lsn)),
+				 errhint("Specify the files that are wanted, or increase maintenance_work_mem.")));
 	relation = wanted_insert(changes->named, *locator, &found);
 	if (!found)
 		relation->forks = 0;
