@@ -15,6 +15,7 @@ use warnings;
 
 use IO::Handle;
 use IPC::Open2;
+use List::Util qw(max);
 use Time::HiRes qw(time);
 
 my ($mode, $scratch, $bindir) = @ARGV;
@@ -147,6 +148,31 @@ sub cpu_time
 	open(my $in, '<', "/proc/$pid/stat") or die "/proc/$pid/stat: $!\n";
 	my @fields = split ' ', (readline($in) =~ s/^.*\) //r);
 	return ($fields[11] + $fields[12]) / 100;
+}
+
+# The seconds of CPU that a server has used, with all processes that it has now.
+sub server_time
+{
+	my ($name) = @_;
+	my %children;
+
+	open(my $file, '<', "$scratch/$name/postmaster.pid") or die "$name: $!\n";
+	chomp(my $postmaster = readline($file));
+	foreach my $stat (glob('/proc/[0-9]*/stat'))
+	{
+		open(my $in, '<', $stat) or next;
+		push @{ $children{$2} }, $1
+		  if (readline($in) // '') =~ /^(\d+) .*\) \S (\d+) /;
+	}
+	my @pids = ($postmaster);
+	my $time = 0;
+	while (defined(my $pid = shift @pids))
+	{
+		push @pids, @{ $children{$pid} // [] };
+		open(my $in, '<', "/proc/$pid/schedstat") or next;
+		$time += (split ' ', readline($in) // '0')[0] / 1e9;
+	}
+	return $time;
 }
 
 # Prints a row.  Values are more the better.
@@ -358,17 +384,24 @@ SQL
 	my %one;
 	foreach my $way (sort keys %ways)
 	{
-		my (%times, $cpu);
+		my (%times, %cpu_of, $cpu);
 
 		$choose->($way);
 		for (1 .. $rounds)
 		{
 			my ($one, $two, $each) = @{ $ways{$way}{sizes} };
 
+			my @used = map { server_time($_) } qw(one two);
+
 			push @{ $times{one} }, time_of([ $session{one}, $one ]);
+			push @{ $cpu_of{one} }, server_time('one') - $used[0];
 			push @{ $times{two} }, time_of([ $main, $two ]);
+			@used = map { server_time($_) } qw(one two);
 			push @{ $times{each} },
 			  time_of([ $session{one}, $each ], [ $session{two}, $each ]);
+			my @now = map { server_time($_) } qw(one two);
+			push @{ $cpu_of{each} },
+			  max($now[0] - $used[0], $now[1] - $used[1]);
 
 			my (undef, $all) = @{ $ways{$way}{pages} };
 			my $before = cpu_time($main);
@@ -389,6 +422,8 @@ SQL
 			'page/s', $rate{two}, $rate{one}, 1.7);
 		print_row("$what: $way, two sessions, sizes / one",
 			'page/s', $rate{each}, $rate{one});
+		print_row("$what: $way, the same by the CPU time of the busier server",
+			'page/s', map { $pages / median(@{ $cpu_of{$_} }) } qw(each one));
 		print_row("$what: $way, two through postgres_fdw, pages / one, sizes",
 			'page/s', $rate{pages}, $rate{one});
 		print_row("$what: $way, CPU of the coordinator, of a page",
@@ -477,8 +512,8 @@ measure(
 		query($main, "INSERT INTO inserted SELECT generate_series(1, $many)");
 	});
 
-my $transactions = $brief ? 100 : 8_000;
-run("$bindir/pgbench", '-q', '-i', '-s', '2', '-h', $scratch, '-p',
+my $transactions = $brief ? 100 : 4_000;
+run("$bindir/pgbench", '-q', '-i', '-s', '4', '-h', $scratch, '-p',
 	$port_of{main}, '-U', 'postgres', 'postgres');
 measure(
 	'pgbench',

@@ -77,6 +77,7 @@ my $before = query('SELECT pg_current_wal_insert_lsn()');
 query('DROP TABLE gone');
 query('DROP DATABASE other');
 query('CREATE DATABASE other OID = 900000 STRATEGY file_copy');
+$main->safe_psql('other', 'CREATE TABLE new AS SELECT 1 AS i');
 query(<<"SQL");
 DELETE FROM t WHERE i % 100 = 3;
 CREATE TABLE lsn AS SELECT NULL::pg_lsn AS lsn;
