@@ -795,19 +795,20 @@ GRANT EXECUTE ON FUNCTION walredo_page_at(regclass, text, text, text)
 -- so that rows are returned one at a time.
 
 CREATE FUNCTION _walredo_read_pages(relations regclass[], fork text, lsn pg_lsn,
-	wal_directory text,
+	wal_directory text, slice int4, slices int4,
 	OUT relation regclass,
 	OUT fork text,
 	OUT blkno int8,
-	OUT page bytea)
+	OUT page bytea,
+	OUT tag walredo_tag)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'walredo_read_pages'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text) IS
+COMMENT ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text, int4, int4) IS
 	'implementation of walredo_pages_at() and walredo_pages_at_all()';
-REVOKE ALL ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text)
+REVOKE ALL ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text, int4, int4)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text)
+GRANT EXECUTE ON FUNCTION _walredo_read_pages(regclass[], text, pg_lsn, text, int4, int4)
 	TO pg_read_server_files;
 
 CREATE FUNCTION walredo_pages_at(relname regclass, fork text, lsn pg_lsn,
@@ -818,7 +819,7 @@ RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	SELECT (r.row).blkno, (r.row).page
-	FROM (SELECT _walredo_read_pages(ARRAY[$1], $2, $3, $4) AS row
+	FROM (SELECT _walredo_read_pages(ARRAY[$1], $2, $3, $4, NULL, NULL) AS row
 		WHERE $1 IS NOT NULL AND $2 IS NOT NULL) r;
 END;
 COMMENT ON FUNCTION walredo_pages_at(regclass, text, pg_lsn, text) IS
@@ -893,21 +894,104 @@ GRANT EXECUTE ON FUNCTION walredo_pages_at(text, text, text)
 
 CREATE FUNCTION walredo_pages_at_all(relations regclass[], lsn pg_lsn,
 	wal_directory text DEFAULT NULL,
+	slice int4 DEFAULT NULL,
+	slices int4 DEFAULT NULL,
 	OUT relation regclass,
 	OUT fork text,
 	OUT blkno int8,
-	OUT page bytea)
+	OUT page bytea,
+	OUT tag walredo_tag)
 RETURNS SETOF record
 LANGUAGE SQL STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-	SELECT (r.row).relation, (r.row).fork, (r.row).blkno, (r.row).page
-	FROM (SELECT _walredo_read_pages($1, NULL, $2, $3) AS row) r;
+	SELECT (r.row).relation, (r.row).fork, (r.row).blkno, (r.row).page, (r.row).tag
+	FROM (SELECT _walredo_read_pages($1, NULL, $2, $3, $4, $5) AS row) r;
 END;
-COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text) IS
+COMMENT ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text, int4, int4) IS
 	'rebuild all blocks of a set of relations as of an LSN from WAL';
-REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
+REVOKE ALL ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text, int4, int4)
 	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text)
+GRANT EXECUTE ON FUNCTION walredo_pages_at_all(regclass[], pg_lsn, text, int4, int4)
+	TO pg_read_server_files;
+
+CREATE FUNCTION _walredo_read_pages_of_files(tags walredo_tag[], lsn pg_lsn,
+	wal_directory text, slice int4, slices int4,
+	OUT relation regclass,
+	OUT fork text,
+	OUT blkno int8,
+	OUT page bytea,
+	OUT tag walredo_tag)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_read_pages_of_files'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_pages_of_files(walredo_tag[], pg_lsn, text, int4, int4) IS
+	'implementation of walredo_pages_at_all()';
+REVOKE ALL ON FUNCTION _walredo_read_pages_of_files(walredo_tag[], pg_lsn, text, int4, int4)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_pages_of_files(walredo_tag[], pg_lsn, text, int4, int4)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at_all(tags walredo_tag[], lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	slice int4 DEFAULT NULL,
+	slices int4 DEFAULT NULL,
+	OUT relation regclass,
+	OUT fork text,
+	OUT blkno int8,
+	OUT page bytea,
+	OUT tag walredo_tag)
+RETURNS SETOF record
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).relation, (r.row).fork, (r.row).blkno, (r.row).page, (r.row).tag
+	FROM (SELECT _walredo_read_pages_of_files($1, $2, $3, $4, $5) AS row) r;
+END;
+COMMENT ON FUNCTION walredo_pages_at_all(walredo_tag[], pg_lsn, text, int4, int4) IS
+	'rebuild all blocks of a set of files as of an LSN from WAL';
+REVOKE ALL ON FUNCTION walredo_pages_at_all(walredo_tag[], pg_lsn, text, int4, int4)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at_all(walredo_tag[], pg_lsn, text, int4, int4)
+	TO pg_read_server_files;
+
+-- As with walredo_pages_at(), for a first argument of unknown type.
+
+CREATE FUNCTION _walredo_read_pages_of_literals(arg1 text, lsn pg_lsn,
+	wal_directory text, slice int4, slices int4,
+	OUT relation regclass,
+	OUT fork text,
+	OUT blkno int8,
+	OUT page bytea,
+	OUT tag walredo_tag)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'walredo_read_pages_of_literals'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _walredo_read_pages_of_literals(text, pg_lsn, text, int4, int4) IS
+	'implementation of walredo_pages_at_all()';
+REVOKE ALL ON FUNCTION _walredo_read_pages_of_literals(text, pg_lsn, text, int4, int4)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_read_pages_of_literals(text, pg_lsn, text, int4, int4)
+	TO pg_read_server_files;
+
+CREATE FUNCTION walredo_pages_at_all(arg1 text, lsn pg_lsn,
+	wal_directory text DEFAULT NULL,
+	slice int4 DEFAULT NULL,
+	slices int4 DEFAULT NULL,
+	OUT relation regclass,
+	OUT fork text,
+	OUT blkno int8,
+	OUT page bytea,
+	OUT tag walredo_tag)
+RETURNS SETOF record
+LANGUAGE SQL STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT (r.row).relation, (r.row).fork, (r.row).blkno, (r.row).page, (r.row).tag
+	FROM (SELECT _walredo_read_pages_of_literals($1, $2, $3, $4, $5) AS row) r;
+END;
+COMMENT ON FUNCTION walredo_pages_at_all(text, pg_lsn, text, int4, int4) IS
+	'rebuild all blocks of a set of files as of an LSN from WAL, for an argument of unknown type';
+REVOKE ALL ON FUNCTION walredo_pages_at_all(text, pg_lsn, text, int4, int4)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION walredo_pages_at_all(text, pg_lsn, text, int4, int4)
 	TO pg_read_server_files;
 
 -- Rows, not pages.  The type of the first argument tells what they are rows of; its

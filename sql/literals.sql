@@ -161,6 +161,69 @@ SELECT count(*) FROM walredo_pages_at('slru pg_xact/0000 blk 0', :'lsn');
 SELECT count(*) FROM walredo_pages_at('rel 1663/5/16384 fork fsm blk 0', :'lsn');
 
 -- ===================================================================
+-- walredo_pages_at_all()
+-- ===================================================================
+
+SELECT bool_and(page = :'page' AND tag = :'tag') AS same, count(*),
+	count(relation)
+FROM (
+	SELECT * FROM walredo_pages_at_all('{regress_literals}', :'lsn') UNION ALL
+	SELECT * FROM walredo_pages_at_all('{regress_literals}', :'lsn', NULL)
+	UNION ALL
+	SELECT * FROM walredo_pages_at_all('{ public . regress_literals }', :'lsn',
+		'pg_wal', 0, 1) UNION ALL
+	SELECT * FROM walredo_pages_at_all('{regress_literals}'::regclass[], :'lsn')
+	UNION ALL
+	SELECT * FROM walredo_pages_at_all(ARRAY['regress_literals'], :'lsn')
+	UNION ALL
+	SELECT * FROM walredo_pages_at_all(ARRAY[:relid]::oid[], :'lsn') UNION ALL
+	SELECT * FROM walredo_pages_at_all(relations => '{regress_literals}',
+		lsn => :'lsn') UNION ALL
+	SELECT * FROM walredo_pages_at_all(ARRAY[:'tag'::walredo_tag], :'lsn')
+	UNION ALL
+	SELECT * FROM walredo_pages_at_all(ARRAY[:'tag'::walredo_tag]::text, :'lsn')
+	UNION ALL
+	SELECT * FROM walredo_pages_at_all(tags => ARRAY[:'tag'::walredo_tag],
+		lsn => :'lsn', slices => 1, slice => 0) UNION ALL
+	SELECT * FROM walredo_pages_at_all(NULL, :'lsn') UNION ALL
+	SELECT * FROM walredo_pages_at_all(NULL::walredo_tag[], :'lsn')
+) c WHERE blkno = 1 AND tag = :'tag';
+PREPARE regress_pages AS
+	SELECT count(*) FROM walredo_pages_at_all($1, $2, $3, $4, $5)
+	WHERE tag = :'tag';
+EXECUTE regress_pages('{regress_literals}', :'lsn', NULL, NULL, NULL);
+DEALLOCATE regress_pages;
+SELECT count(*) FROM walredo_pages_at_all(NULL::regclass[], :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{}', :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{}'::walredo_tag[], :'lsn');
+SELECT count(*) FROM walredo_pages_at_all(NULL, NULL);
+
+-- one page is in one of the slices
+SELECT count(*) FROM generate_series(0, 4) AS slice,
+	walredo_pages_at_all('{regress_literals}', :'lsn', NULL, slice, 5)
+WHERE tag = :'tag';
+
+-- what makes no sense is an error
+SELECT count(*) FROM walredo_pages_at_all('{regress_absent}', :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{rel , t}', :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{rel 1/2}', :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('regress_literals', :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{regress_literals,NULL}', :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{NULL}'::walredo_tag[], :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{slru pg_xact/0000 blk 0}', :'lsn');
+SELECT count(*)
+FROM walredo_pages_at_all('{rel 1663/5/16384 fork fsm blk 0}', :'lsn');
+SELECT count(*) FROM walredo_pages_at_all('{regress_literals}', :'lsn', NULL, 0);
+SELECT count(*)
+FROM walredo_pages_at_all('{regress_literals}', :'lsn', slices => 2);
+SELECT count(*)
+FROM walredo_pages_at_all('{regress_literals}', :'lsn', NULL, 0, 0);
+SELECT count(*)
+FROM walredo_pages_at_all('{regress_literals}', :'lsn', NULL, 2, 2);
+SELECT count(*)
+FROM walredo_pages_at_all(NULL, :'lsn', NULL, -1, 2);
+
+-- ===================================================================
 -- walredo_verify()
 -- ===================================================================
 

@@ -354,8 +354,8 @@ SQL
 	  "SELECT md5(\@.walredo_page_at('public.u'::regclass, 'main', '0', 'FFFFFFFF/FFFFFFFF'))",
 	'walredo_page_at(regclass,text,bigint,pg_lsn,text)' =>
 	  "SELECT md5(\@.walredo_page_at('public.u', 'main', 0, 'FFFFFFFF/FFFFFFFF'))",
-	'_walredo_read_pages(regclass[],text,pg_lsn,text)' =>
-	  "SELECT count(*) FROM \@._walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF', NULL)",
+	'_walredo_read_pages(regclass[],text,pg_lsn,text,integer,integer)' =>
+	  "SELECT count(*) FROM \@._walredo_read_pages('{public.u}', 'main', 'FFFFFFFF/FFFFFFFF', NULL, NULL, NULL)",
 	'walredo_pages_at(regclass,text,pg_lsn,text)' =>
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u'::regclass, 'main', 'FFFFFFFF/FFFFFFFF')",
 	'_walredo_read_file_pages(walredo_tag,pg_lsn,text)' =>
@@ -366,7 +366,15 @@ SQL
 	  "SELECT count(*) FROM \@._walredo_read_pages_literals('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_pages_at(text,text,text)' =>
 	  "SELECT blkno, md5(page) FROM \@.walredo_pages_at('public.u', 'main', 'FFFFFFFF/FFFFFFFF')",
-	'walredo_pages_at_all(regclass[],pg_lsn,text)' =>
+	'walredo_pages_at_all(regclass[],pg_lsn,text,integer,integer)' =>
+	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}'::regclass[], 'FFFFFFFF/FFFFFFFF')",
+	'_walredo_read_pages_of_files(walredo_tag[],pg_lsn,text,integer,integer)' =>
+	  "SELECT count(*) FROM \@._walredo_read_pages_of_files(ARRAY[\@.walredo_tag('public.u', 0)], 'FFFFFFFF/FFFFFFFF', NULL, 0, 1)",
+	'walredo_pages_at_all(walredo_tag[],pg_lsn,text,integer,integer)' =>
+	  "SELECT fork, blkno, md5(page) FROM \@.walredo_pages_at_all(ARRAY[\@.walredo_tag('public.u', 0)], 'FFFFFFFF/FFFFFFFF')",
+	'_walredo_read_pages_of_literals(text,pg_lsn,text,integer,integer)' =>
+	  "SELECT count(*) FROM \@._walredo_read_pages_of_literals('{public.u}', 'FFFFFFFF/FFFFFFFF', NULL, 0, 1)",
+	'walredo_pages_at_all(text,pg_lsn,text,integer,integer)' =>
 	  "SELECT relation, blkno, md5(page) FROM \@.walredo_pages_at_all('{public.u}', 'FFFFFFFF/FFFFFFFF')",
 	'walredo_rows_at(anyelement,pg_lsn,walredo_tag,text,boolean)' =>
 	  "SELECT * FROM \@.walredo_rows_at(NULL::public.u, 'FFFFFFFF/FFFFFFFF')",

@@ -53,6 +53,9 @@ extern WalredoVerifyFork *walredo_logged_forks_of(const List *relids,
 /* ERROR 22023 for a block number that cannot be. */
 extern BlockNumber walredo_check_block_number(int64 blkno);
 
+/* ERROR 22004 because an argument that is an array has a null in it. */
+extern void walredo_report_null_element(const char *argname);
+
 /*
  * An argument that is an array of relations as a list of their OIDs, each
  * once.  ERROR 22004 if one of them is null.

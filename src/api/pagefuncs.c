@@ -14,8 +14,10 @@
 #include "access/htup_details.h"
 #include "api/api.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "common/relpath.h"
 #include "funcapi.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "page/bases.h"
 #include "page/current.h"
@@ -25,6 +27,7 @@
 #include "page/scan.h"
 #include "record/tag.h"
 #include "storage/bufpage.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
@@ -38,6 +41,8 @@ PG_FUNCTION_INFO_V1(walredo_page_at_relation_literals);
 PG_FUNCTION_INFO_V1(walredo_read_pages);
 PG_FUNCTION_INFO_V1(walredo_read_file_pages);
 PG_FUNCTION_INFO_V1(walredo_read_pages_literals);
+PG_FUNCTION_INFO_V1(walredo_read_pages_of_files);
+PG_FUNCTION_INFO_V1(walredo_read_pages_of_literals);
 PG_FUNCTION_INFO_V1(walredo_page_diff);
 
 /*
@@ -500,6 +505,7 @@ typedef struct PagesScan
 	WalredoRebuild *rebuild;
 	WalredoBases *bases;
 	WalredoCurrent *current;	/* for the server's own pages, or NULL */
+	WalredoSlice slice;			/* whose pages are returned */
 	WalredoTag *forks;
 	Oid		   *relids;			/* of which relation each of them is, or NULL */
 	int			nforks;
@@ -543,8 +549,9 @@ add_logged_forks(PagesScan *scan, Oid relid)
 }
 
 /*
- * Reads WAL up to lsn for the forks of a scan.  Returns where the last record
- * ended.
+ * Reads WAL up to lsn for the forks of a scan, or if these are NULL, for those
+ * that WAL names, which become the forks of the scan.  Returns where the last
+ * record ended.
  */
 static XLogRecPtr
 read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
@@ -556,18 +563,25 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 	scan->fork = -1;
 	scan->bases = walredo_bases_open();
 	scan->rebuild = walredo_rebuild_create();
-	filter = walredo_filter_forks(scan->forks, scan->nforks, false);
+	walredo_rebuild_set_slice(scan->rebuild, &scan->slice);
+	filter = scan->forks == NULL ? walredo_filter_relations() :
+		walredo_filter_forks(scan->forks, scan->nforks, false);
+	walredo_filter_set_slice(filter, &scan->slice);
 	wal = walredo_page_scan_from(filter, directory, scan->bases, lsn);
 	walredo_rebuild_set_backup(scan->rebuild, scan->bases->backup,
 							   scan->bases->lsn);
 	while (walredo_page_scan_add_some(wal, scan->rebuild))
 		CHECK_FOR_INTERRUPTS();
 	end_lsn = walredo_reader_end_lsn(wal->reader);
+	if (scan->forks == NULL)
+		scan->forks = walredo_changes_forks(wal->changes, &scan->nforks);
 	if (scan->relids != NULL)
 		check_files_are_older(scan->relids, scan->forks, scan->nforks,
 							  directory, end_lsn);
 	scan->current = walredo_current_begin(scan->forks, scan->nforks, false,
 										  directory, wal->reader, end_lsn);
+	if (scan->current != NULL)
+		walredo_current_set_slice(scan->current, &scan->slice);
 	walredo_page_scan_end(wal);
 	walredo_filter_free(filter);
 	return end_lsn;
@@ -575,18 +589,19 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 
 /*
  * Begins to return pages of some relations: of the fork given, or of all that
- * are logged if it is NULL.  Reads WAL up to lsn, of which all of them are
- * made.
+ * are logged if it is NULL.  Only pages of a slice are returned.  Reads WAL up
+ * to lsn, of which all of them are made.
  */
 static PagesScan *
 begin_pages_scan(List *relations, const char *fork, XLogRecPtr lsn,
-				 const char *directory)
+				 const char *directory, const WalredoSlice *slice)
 {
 	PagesScan  *scan = palloc0(sizeof(PagesScan));
 	int			max_forks = Max(list_length(relations), 1) *
 		WALREDO_NUM_LOGGED_FORKS;
 	ListCell   *lc;
 
+	scan->slice = *slice;
 	scan->forks = palloc(max_forks * sizeof(WalredoTag));
 	scan->relids = palloc(max_forks * sizeof(Oid));
 	foreach(lc, relations)
@@ -622,29 +637,57 @@ check_file_is_there(PagesScan *scan, const WalredoTag *tag, XLogRecPtr lsn)
 				 errhint("Specify an LSN before that.")));
 }
 
+/* qsort() comparator: orders tags. */
+static int
+compare_tags(const void *a, const void *b)
+{
+	return walredo_tag_compare(a, b);
+}
+
 /*
- * The same for the fork that a tag is of, whether the relation exists or not,
- * and in whatever database.
+ * The same for the forks that some tags are of, whether the relations exist or
+ * not, and in whatever database; or, if tags is NULL, for all that WAL names.
+ * A fork can be named by several tags.
  */
 static PagesScan *
-begin_file_scan(const WalredoTag *tag, XLogRecPtr lsn, const char *directory)
+begin_file_scan(const WalredoTag *tags, int ntags, XLogRecPtr lsn,
+				const char *directory, const WalredoSlice *slice)
 {
 	PagesScan  *scan = palloc0(sizeof(PagesScan));
 	XLogRecPtr	end_lsn;
 
-	if (tag->kind != WALREDO_TAG_REL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot rebuild all pages of the file of %s",
-						walredo_tag_to_cstring(tag)),
-				 errdetail("This is possible for files of relations only."),
-				 errhint("Use walredo_page_at() for one page of it.")));
-	check_is_logged(tag->forknum);
-	scan->forks = palloc(sizeof(WalredoTag));
-	scan->forks[0] = *tag;
-	scan->nforks = 1;
+	scan->slice = *slice;
+	if (tags == NULL)
+	{
+		(void) read_wal_of_pages(scan, lsn, directory);
+		return scan;
+	}
+
+	scan->forks = palloc(Max(ntags, 1) * sizeof(WalredoTag));
+	for (int i = 0; i < ntags; i++)
+	{
+		if (tags[i].kind != WALREDO_TAG_REL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot rebuild all pages of the file of %s",
+							walredo_tag_to_cstring(&tags[i])),
+					 errdetail("This is possible for files of relations only."),
+					 errhint("Use walredo_page_at() for one page of it.")));
+		check_is_logged(tags[i].forknum);
+		scan->forks[i] = tags[i];
+		scan->forks[i].number = 0;
+	}
+	if (ntags > 0)
+	{
+		qsort(scan->forks, ntags, sizeof(WalredoTag), compare_tags);
+		scan->nforks = qunique(scan->forks, ntags, sizeof(WalredoTag),
+							   compare_tags);
+	}
 	end_lsn = read_wal_of_pages(scan, lsn, directory);
-	check_file_is_there(scan, tag, lsn == WALREDO_END_OF_WAL ? end_lsn : lsn);
+	if (lsn == WALREDO_END_OF_WAL)
+		lsn = end_lsn;
+	for (int i = 0; i < scan->nforks; i++)
+		check_file_is_there(scan, &scan->forks[i], lsn);
 	return scan;
 }
 
@@ -707,6 +750,11 @@ next_page(PagesScan *scan, WalredoTag *tag)
 			{
 				*tag = scan->forks[scan->fork];
 				tag->number = scan->next_block;
+				if (!walredo_slice_has(&scan->slice, tag))
+				{
+					scan->next_block++;
+					continue;
+				}
 				image = page_of_next_block(scan);
 				if (image != NULL)
 					return image;
@@ -733,9 +781,20 @@ end_pages_scan(Datum arg)
 	walredo_rebuild_free(scan->rebuild);
 }
 
+/* The columns of a function that returns pages of several files. */
+enum
+{
+	PAGES_RELATION,
+	PAGES_FORK,
+	PAGES_BLKNO,
+	PAGES_PAGE,
+	PAGES_TAG,
+	PAGES_NCOLUMNS
+};
+
 /*
- * Returns the next row of a function that returns pages: relation, fork, block
- * number and page, or the last two only.
+ * Returns the next row of a function that returns pages: with all columns, or
+ * with the block number and the page only.
  *
  * Rows are returned one by one, and not in a tuplestore, so that the pages are
  * not copied to a file once more.
@@ -748,9 +807,10 @@ return_next_page(FunctionCallInfo fcinfo)
 	PagesScan  *scan = funcctx->user_fctx;
 	bytea	   *image;
 	WalredoTag	tag;
-	Datum		values[4];
-	bool		nulls[4] = {0};
-	int			first = lengthof(values) - funcctx->tuple_desc->natts;
+	Datum		values[PAGES_NCOLUMNS];
+	bool		nulls[PAGES_NCOLUMNS] = {0};
+	int			first = funcctx->tuple_desc->natts < PAGES_NCOLUMNS ?
+		PAGES_BLKNO : 0;
 	HeapTuple	tuple;
 
 	image = next_page(scan, &tag);
@@ -763,10 +823,13 @@ return_next_page(FunctionCallInfo fcinfo)
 	}
 
 	if (scan->relids != NULL)
-		values[0] = ObjectIdGetDatum(scan->relids[scan->fork]);
-	values[1] = CStringGetTextDatum(forkNames[tag.forknum]);
-	values[2] = Int64GetDatum((int64) tag.number);
-	values[3] = PointerGetDatum(image);
+		values[PAGES_RELATION] = ObjectIdGetDatum(scan->relids[scan->fork]);
+	else
+		nulls[PAGES_RELATION] = true;
+	values[PAGES_FORK] = CStringGetTextDatum(forkNames[tag.forknum]);
+	values[PAGES_BLKNO] = Int64GetDatum((int64) tag.number);
+	values[PAGES_PAGE] = PointerGetDatum(image);
+	values[PAGES_TAG] = PointerGetDatum(&tag);
 	tuple = heap_form_tuple(funcctx->tuple_desc, values + first, nulls + first);
 
 	/* The tuple has a copy of it. */
@@ -806,7 +869,73 @@ keep_pages_scan(FunctionCallInfo fcinfo, FuncCallContext *funcctx,
 }
 
 /*
- * _walredo_read_pages(relations, fork, lsn, wal_directory)
+ * The slice that two arguments, from argno on, specify: a slice, counted from
+ * 0, as a partition's remainder is, and the number of slices; or all pages if
+ * both are null.
+ */
+static WalredoSlice
+getarg_slice(FunctionCallInfo fcinfo, int argno)
+{
+	WalredoSlice slice = {0};
+	int32		number;
+	int32		count;
+
+	if (PG_ARGISNULL(argno) && PG_ARGISNULL(argno + 1))
+		return slice;
+	if (PG_ARGISNULL(argno) || PG_ARGISNULL(argno + 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a slice needs both its number and the number of slices"),
+				 errdetail("Argument \"%s\" is null, and argument \"%s\" is not.",
+						   PG_ARGISNULL(argno) ? "slice" : "slices",
+						   PG_ARGISNULL(argno) ? "slices" : "slice"),
+				 errhint("Specify both, or none of them for all pages.")));
+	number = PG_GETARG_INT32(argno);
+	count = PG_GETARG_INT32(argno + 1);
+	if (count < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("number of slices must be greater than zero"),
+				 errdetail("Argument \"%s\" is %d.", "slices", count),
+				 errhint("Specify as many slices as there are servers.")));
+	if (number < 0 || number >= count)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("slice must be less than the number of slices, and not negative"),
+				 errdetail("Argument \"%s\" is %d, and argument \"%s\" is %d.",
+						   "slice", number, "slices", count),
+				 errhint("Slices are counted from 0.")));
+	slice.number = number;
+	slice.count = count;
+	return slice;
+}
+
+/*
+ * An argument that is an array of tags, palloc'd.  ERROR 22004 if one of them
+ * is null.
+ */
+static WalredoTag *
+getarg_tags(FunctionCallInfo fcinfo, int argno, int *ntags)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argno);
+	Datum	   *elements;
+	bool	   *nulls;
+	WalredoTag *tags;
+
+	deconstruct_array(array, ARR_ELEMTYPE(array), sizeof(WalredoTag), false,
+					  TYPALIGN_DOUBLE, &elements, &nulls, ntags);
+	tags = palloc(Max(*ntags, 1) * sizeof(WalredoTag));
+	for (int i = 0; i < *ntags; i++)
+	{
+		if (nulls[i])
+			walredo_report_null_element("tags");
+		tags[i] = *DatumGetWalredoTagP(elements[i]);
+	}
+	return tags;
+}
+
+/*
+ * _walredo_read_pages(relations, fork, lsn, wal_directory, slice, slices)
  *
  * Returns one row per block that WAL can make, fork by fork, in block order.
  * walredo_pages_at() and walredo_pages_at_all() are written in SQL on top of
@@ -820,9 +949,11 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 		FuncCallContext *funcctx;
 		MemoryContext old_context;
 		PagesScan  *scan;
+		WalredoSlice slice;
 
 		walredo_check_may_read_wal();
 		funcctx = SRF_FIRSTCALL_INIT();
+		slice = getarg_slice(fcinfo, 4);
 		if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 			SRF_RETURN_DONE(funcctx);
 
@@ -830,7 +961,7 @@ walredo_read_pages(PG_FUNCTION_ARGS)
 		scan = begin_pages_scan(walredo_getarg_relations(fcinfo, 0),
 								walredo_getarg_cstring(fcinfo, 1),
 								PG_GETARG_LSN(2),
-								walredo_getarg_cstring(fcinfo, 3));
+								walredo_getarg_cstring(fcinfo, 3), &slice);
 		keep_pages_scan(fcinfo, funcctx, scan, old_context);
 	}
 	return return_next_page(fcinfo);
@@ -849,6 +980,7 @@ walredo_read_file_pages(PG_FUNCTION_ARGS)
 		FuncCallContext *funcctx;
 		MemoryContext old_context;
 		PagesScan  *scan;
+		WalredoSlice all = {0};
 
 		walredo_check_may_read_wal();
 		funcctx = SRF_FIRSTCALL_INIT();
@@ -856,8 +988,42 @@ walredo_read_file_pages(PG_FUNCTION_ARGS)
 			SRF_RETURN_DONE(funcctx);
 
 		old_context = begin_returning_pages(fcinfo, funcctx);
-		scan = begin_file_scan(PG_GETARG_WALREDO_TAG_P(0), PG_GETARG_LSN(1),
-							   walredo_getarg_cstring(fcinfo, 2));
+		scan = begin_file_scan(PG_GETARG_WALREDO_TAG_P(0), 1, PG_GETARG_LSN(1),
+							   walredo_getarg_cstring(fcinfo, 2), &all);
+		keep_pages_scan(fcinfo, funcctx, scan, old_context);
+	}
+	return return_next_page(fcinfo);
+}
+
+/*
+ * _walredo_read_pages_of_files(tags, lsn, wal_directory, slice, slices)
+ *
+ * The same for the files that some tags are of, or if tags is null, for those
+ * that WAL names.
+ */
+Datum
+walredo_read_pages_of_files(PG_FUNCTION_ARGS)
+{
+	if (SRF_IS_FIRSTCALL())
+	{
+		FuncCallContext *funcctx;
+		MemoryContext old_context;
+		PagesScan  *scan;
+		WalredoSlice slice;
+		WalredoTag *tags = NULL;
+		int			ntags = 0;
+
+		walredo_check_may_read_wal();
+		funcctx = SRF_FIRSTCALL_INIT();
+		slice = getarg_slice(fcinfo, 3);
+		if (PG_ARGISNULL(1))
+			SRF_RETURN_DONE(funcctx);
+
+		old_context = begin_returning_pages(fcinfo, funcctx);
+		if (!PG_ARGISNULL(0))
+			tags = getarg_tags(fcinfo, 0, &ntags);
+		scan = begin_file_scan(tags, ntags, PG_GETARG_LSN(1),
+							   walredo_getarg_cstring(fcinfo, 2), &slice);
 		keep_pages_scan(fcinfo, funcctx, scan, old_context);
 	}
 	return return_next_page(fcinfo);
@@ -871,6 +1037,7 @@ walredo_read_file_pages(PG_FUNCTION_ARGS)
 static PagesScan *
 begin_scan_of_literals(char **args)
 {
+	const WalredoSlice all = {0};
 	Datum		lsn;
 	Datum		relid;
 
@@ -879,15 +1046,15 @@ begin_scan_of_literals(char **args)
 	if (strchr(args[1], '/') != NULL)
 	{
 		lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[1]));
-		return begin_file_scan(walredo_tag_from_cstring(args[0]),
-							   DatumGetLSN(lsn), args[2]);
+		return begin_file_scan(walredo_tag_from_cstring(args[0]), 1,
+							   DatumGetLSN(lsn), args[2], &all);
 	}
 	if (args[2] == NULL)
 		return NULL;
 	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(args[2]));
 	relid = DirectFunctionCall1(regclassin, CStringGetDatum(args[0]));
 	return begin_pages_scan(list_make1_oid(DatumGetObjectId(relid)), args[1],
-							DatumGetLSN(lsn), NULL);
+							DatumGetLSN(lsn), NULL, &all);
 }
 
 /*
@@ -914,6 +1081,104 @@ walredo_read_pages_literals(PG_FUNCTION_ARGS)
 			MemoryContextSwitchTo(old_context);
 			SRF_RETURN_DONE(funcctx);
 		}
+		keep_pages_scan(fcinfo, funcctx, scan, old_context);
+	}
+	return return_next_page(fcinfo);
+}
+
+/*
+ * Is this the text form of a tag, rather than the name of a relation?  A tag
+ * begins with a word, a blank, and the first character of what follows.  A name
+ * can have blanks only within quotes, at its ends, and around a period.
+ */
+static bool
+looks_like_tag(const char *str)
+{
+	const char *p = str + strspn(str, " \t\n\r\f\v");
+	int			word = strspn(p, "abcdefghijklmnopqrstuvwxyz");
+	int			blanks = strspn(p + word, " \t\n\r\f\v");
+
+	p += word + blanks;
+	return word > 0 && blanks > 0 && *p != '\0' && *p != '.';
+}
+
+/*
+ * Begins the scan that is meant by the text form of an array: of tags if its
+ * first element is one, else of relations.
+ */
+static PagesScan *
+begin_scan_of_array(char *literal, XLogRecPtr lsn, const char *directory,
+					const WalredoSlice *slice)
+{
+	Oid			input;
+	Oid			element_type;
+	Datum		array;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	bool		are_tags = false;
+	WalredoTag *tags;
+	List	   *relids = NIL;
+
+	getTypeInputInfo(TEXTARRAYOID, &input, &element_type);
+	array = OidInputFunctionCall(input, literal, element_type, -1);
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, &nulls, &n);
+	if (n > 0 && !nulls[0])
+		are_tags = looks_like_tag(TextDatumGetCString(elements[0]));
+	tags = palloc(Max(n, 1) * sizeof(WalredoTag));
+	for (int i = 0; i < n; i++)
+	{
+		char	   *element;
+
+		if (nulls[i])
+			walredo_report_null_element(are_tags ? "tags" : "relations");
+		element = TextDatumGetCString(elements[i]);
+		if (are_tags)
+			tags[i] = *walredo_tag_from_cstring(element);
+		else
+		{
+			Datum		relid = DirectFunctionCall1(regclassin,
+													CStringGetDatum(element));
+
+			relids = lappend_oid(relids, DatumGetObjectId(relid));
+		}
+	}
+	if (are_tags)
+		return begin_file_scan(tags, n, lsn, directory, slice);
+	list_sort(relids, list_oid_cmp);
+	list_deduplicate_oid(relids);
+	return begin_pages_scan(relids, NULL, lsn, directory, slice);
+}
+
+/*
+ * _walredo_read_pages_of_literals(text, lsn, wal_directory, slice, slices)
+ *
+ * For calls whose first argument has no type: an array of relations, or of
+ * tags, or null, which stands for tags.
+ */
+Datum
+walredo_read_pages_of_literals(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		return walredo_read_pages_of_files(fcinfo);
+	if (SRF_IS_FIRSTCALL())
+	{
+		FuncCallContext *funcctx;
+		MemoryContext old_context;
+		PagesScan  *scan;
+		WalredoSlice slice;
+
+		walredo_check_may_read_wal();
+		funcctx = SRF_FIRSTCALL_INIT();
+		slice = getarg_slice(fcinfo, 3);
+		if (PG_ARGISNULL(1))
+			SRF_RETURN_DONE(funcctx);
+
+		old_context = begin_returning_pages(fcinfo, funcctx);
+		scan = begin_scan_of_array(walredo_getarg_cstring(fcinfo, 0),
+								   PG_GETARG_LSN(1),
+								   walredo_getarg_cstring(fcinfo, 2), &slice);
 		keep_pages_scan(fcinfo, funcctx, scan, old_context);
 	}
 	return return_next_page(fcinfo);

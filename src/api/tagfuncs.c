@@ -74,6 +74,14 @@ const ForkNumber walredo_logged_forks[WALREDO_NUM_LOGGED_FORKS] = {
 	MAIN_FORKNUM, VISIBILITYMAP_FORKNUM, INIT_FORKNUM
 };
 
+void
+walredo_report_null_element(const char *argname)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("argument \"%s\" must not contain nulls", argname)));
+}
+
 List *
 walredo_getarg_relations(FunctionCallInfo fcinfo, int argno)
 {
@@ -87,10 +95,7 @@ walredo_getarg_relations(FunctionCallInfo fcinfo, int argno)
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"%s\" must not contain nulls",
-							"relations")));
+			walredo_report_null_element("relations");
 		relids = lappend_oid(relids, DatumGetObjectId(elements[i]));
 	}
 	list_sort(relids, list_oid_cmp);
@@ -228,6 +233,6 @@ walredo_tag_hash(PG_FUNCTION_ARGS)
 Datum
 walredo_tag_hash_extended(PG_FUNCTION_ARGS)
 {
-	return hash_any_extended((unsigned char *) PG_GETARG_WALREDO_TAG_P(0),
-							 sizeof(WalredoTag), PG_GETARG_INT64(1));
+	PG_RETURN_UINT64(walredo_tag_hash_value(PG_GETARG_WALREDO_TAG_P(0),
+											PG_GETARG_INT64(1)));
 }

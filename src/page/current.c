@@ -67,6 +67,7 @@ struct WalredoCurrent
 	XLogRecPtr	inserted;		/* ... which was the end of WAL then */
 	bool		is_lost;		/* WAL could not be read: use nothing */
 	WalredoPageFilter *filter;
+	WalredoSlice slice;			/* of the pages that will be asked for */
 	CurrentFork *forks;
 	CurrentFork **sorted;		/* the same in the order of their tags */
 	int			nforks;
@@ -326,6 +327,12 @@ walredo_current_begin(const WalredoTag *forks, int nforks, bool only_page,
 	return current;
 }
 
+void
+walredo_current_set_slice(WalredoCurrent *current, const WalredoSlice *slice)
+{
+	current->slice = *slice;
+}
+
 BlockNumber
 walredo_current_blocks(WalredoCurrent *current, int i)
 {
@@ -356,8 +363,8 @@ copy_one_page(void *arg)
 }
 
 /*
- * Copies the pages of the window.  Those that are known to have changed, and
- * those that the server cannot read, are left out.
+ * Copies the pages of the window.  Those that are known to have changed, those
+ * that the server cannot read, and those of other slices are left out.
  */
 static void
 copy_window(WalredoCurrent *current)
@@ -388,10 +395,13 @@ copy_window(WalredoCurrent *current)
 		{
 			CopyAttempt work = {rel, fork->tag.forknum,
 			current->first_block + i, current->pages[i].data};
+			WalredoTag	tag = fork->tag;
 
 			CHECK_FOR_INTERRUPTS();
+			tag.number = work.blkno;
 			if (work.blkno < Min(nblocks, fork->end) &&
-				!IsChanged(fork, work.blkno))
+				!IsChanged(fork, work.blkno) &&
+				walredo_slice_has(&current->slice, &tag))
 				current->is_read[i] = try_call(copy_one_page, &work);
 		}
 	}

@@ -42,6 +42,10 @@ extern WalredoCurrent *walredo_current_begin(const WalredoTag *forks,
 											 WalredoReader *reader,
 											 XLogRecPtr lsn);
 
+/* Only pages of a slice are going to be asked for. */
+extern void walredo_current_set_slice(WalredoCurrent *current,
+									  const WalredoSlice *slice);
+
 /*
  * The number of blocks that fork number i has in the server; 0 if it is not
  * one of which pages can be taken: the file is not that of a permanent relation

@@ -306,6 +306,8 @@ hash_tag(const WalredoTag *tag)
 	return murmurhash32((uint32) tag->number ^
 						((uint32) (tag->number >> 32) * 31) ^
 						(tag->relNumber * 0x9e3779b1) ^
+						(tag->dbOid * 0x85ebca6b) ^
+						(tag->spcOid * 0xc2b2ae35) ^
 						((uint32) tag->kind << 29) ^
 						((uint32) tag->forknum << 27));
 }
@@ -367,12 +369,14 @@ struct WalredoRebuild
 	PageEntry  *new_entries;	/* memory for the next entries */
 	int			num_new_entries;
 	forktable_hash *forks;
+	bool		has_wide_ends;	/* see end_many_forks() */
 	dlist_head	waiting;		/* pages whose records wait for a child */
 	WalredoReplayStream *stream;	/* NULL before the first replay */
 	bool		no_more_ahead;	/* a child has failed: replay none ahead */
 	WalredoImageFile *file;
 	WalredoEntryFile *entry_file;	/* NULL if no entry has been moved */
 	char	   *last_problem;	/* the last one that a backup has had */
+	WalredoSlice slice;			/* of the pages of the backup that are wanted */
 	WalredoBackup *backup;		/* for base images, or NULL */
 	XLogRecPtr	lsn;			/* up to which records are added, if so */
 
@@ -487,7 +491,56 @@ walredo_rebuild_free(WalredoRebuild *rebuild)
  * ----------------------------------------
  */
 
-/* Finds the fork of a block, or adds it if create is set. */
+/*
+ * The key under which the ends of all forks of a database in a tablespace are
+ * kept, or of all forks in a tablespace if database is 0.  No relation has file
+ * number 0.
+ */
+static WalredoTag
+wide_key(Oid tablespace, Oid database)
+{
+	WalredoTag	key = {.kind = WALREDO_TAG_REL};
+
+	key.spcOid = tablespace;
+	key.dbOid = database;
+	return key;
+}
+
+#define IsWideKey(key)	((key)->relNumber == 0)
+
+/* The last of the ends that are kept under such a key, or NULL. */
+static const WalredoForkEnd *
+last_wide_end(WalredoRebuild *rebuild, Oid tablespace, Oid database)
+{
+	ForkSlot   *slot = forktable_lookup(rebuild->forks,
+										wide_key(tablespace, database));
+
+	return slot ? walredo_fork_ends_last(slot->fork, 0) : NULL;
+}
+
+/*
+ * Adds the last one of the ends that have ended all forks of a database or a
+ * tablespace to a fork that has not been seen before.
+ */
+static void
+inherit_end(WalredoRebuild *rebuild, const WalredoTag *key,
+			WalredoForkEnds *fork)
+{
+	const WalredoForkEnd *end = last_wide_end(rebuild, key->spcOid,
+											  key->dbOid);
+	const WalredoForkEnd *wider = last_wide_end(rebuild, key->spcOid,
+												InvalidOid);
+
+	if (end == NULL || (wider != NULL && wider->lsn > end->lsn))
+		end = wider;
+	if (end != NULL)
+		walredo_fork_ends_add(fork, 0, end->end, end->lsn, rebuild->context);
+}
+
+/*
+ * Finds the fork of a block, or adds it if create is set, or if it may have
+ * ended all the same.
+ */
 static WalredoForkEnds *
 find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
 {
@@ -496,12 +549,44 @@ find_fork(WalredoRebuild *rebuild, const WalredoTag *tag, bool create)
 	bool		found = true;
 
 	key.number = 0;
-	slot = create ? forktable_insert(rebuild->forks, key, &found) :
+	slot = create || rebuild->has_wide_ends ?
+		forktable_insert(rebuild->forks, key, &found) :
 		forktable_lookup(rebuild->forks, key);
 	if (!found)
+	{
 		slot->fork = MemoryContextAllocZero(rebuild->context,
 											sizeof(WalredoForkEnds));
+		if (rebuild->has_wide_ends && !IsWideKey(&key))
+			inherit_end(rebuild, &key, slot->fork);
+	}
 	return slot ? slot->fork : NULL;
+}
+
+/*
+ * Applies an end of all files of a database or a tablespace: to the forks that
+ * are known, and later to those that are not known yet.  Otherwise, a page
+ * could get a base image from a backup that is older than the end.
+ */
+static void
+end_many_forks(WalredoRebuild *rebuild, const WalredoPageChange *change,
+			   XLogRecPtr lsn)
+{
+	const WalredoTag key = wide_key(change->tag.spcOid, change->tag.dbOid);
+	WalredoForkEnds *wide;
+	forktable_iterator iter;
+	ForkSlot   *slot;
+
+	rebuild->has_wide_ends = true;
+	wide = find_fork(rebuild, &key, true);
+	walredo_fork_ends_add(wide, 0, change->end, lsn, rebuild->context);
+	forktable_start_iterate(rebuild->forks, &iter);
+	while ((slot = forktable_iterate(rebuild->forks, &iter)) != NULL)
+	{
+		if (!IsWideKey(&slot->tag) && slot->tag.spcOid == key.spcOid &&
+			(key.dbOid == InvalidOid || slot->tag.dbOid == key.dbOid))
+			walredo_fork_ends_add(slot->fork, 0, change->end, lsn,
+								  rebuild->context);
+	}
 }
 
 /*
@@ -746,6 +831,12 @@ walredo_rebuild_set_backup(WalredoRebuild *rebuild, WalredoBackup *backup,
 {
 	rebuild->backup = backup;
 	rebuild->lsn = lsn;
+}
+
+void
+walredo_rebuild_set_slice(WalredoRebuild *rebuild, const WalredoSlice *slice)
+{
+	rebuild->slice = *slice;
 }
 
 /*
@@ -1616,10 +1707,13 @@ static bool
 next_cold(WalredoRebuild *rebuild, uint64 before, WalredoTag *tag,
 		  WalredoRebuiltPage *result)
 {
-	if (rebuild->next_cold >= Min(before, rebuild->end_of_cold))
-		return false;
 	*tag = rebuild->fork_tag;
-	tag->number = rebuild->next_cold++;
+	do
+	{
+		if (rebuild->next_cold >= Min(before, rebuild->end_of_cold))
+			return false;
+		tag->number = rebuild->next_cold++;
+	} while (!walredo_slice_has(&rebuild->slice, tag));
 	describe_cold(rebuild, tag, result);
 	if (result->image != NULL)
 	{
@@ -1852,6 +1946,12 @@ walredo_rebuild_add(WalredoRebuild *rebuild, const WalredoPageChange *change,
 	if (change->what == WALREDO_CHANGE_END &&
 		change->tag.kind == WALREDO_TAG_REL)
 	{
+		if (change->ends_kind)
+		{
+			end_many_forks(rebuild, change, end_lsn);
+			return;
+		}
+
 		/* see_ends() will apply it to the pages. */
 		walredo_fork_ends_add(find_fork(rebuild, &change->tag, true),
 							  (BlockNumber) change->tag.number, change->end,
@@ -1917,6 +2017,7 @@ walredo_rebuild_reset(WalredoRebuild *rebuild)
 		walredo_entry_file_close(rebuild->entry_file);
 	rebuild->entry_file = NULL;
 	rebuild->backup = NULL;
+	rebuild->has_wide_ends = false;
 	forktable_start_iterate(rebuild->forks, &fork_iter);
 	while ((fork_slot = forktable_iterate(rebuild->forks, &fork_iter)) != NULL)
 		walredo_fork_ends_reset(fork_slot->fork);

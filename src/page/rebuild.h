@@ -135,6 +135,13 @@ extern void walredo_rebuild_set_backup(WalredoRebuild *rebuild,
 									   WalredoBackup *backup, XLogRecPtr lsn);
 
 /*
+ * Only pages of a slice are wanted of a backup.  All others are not looked for,
+ * and not returned by walredo_rebuild_next().  No records of them may be added.
+ */
+extern void walredo_rebuild_set_slice(WalredoRebuild *rebuild,
+									  const WalredoSlice *slice);
+
+/*
  * Gives a page of one rebuild all that another rebuild, source, knows of it, as
  * if the same records had been added to both.  The image is only copied if
  * with_image is set.  In that case records of the page that wait in source are
@@ -150,8 +157,9 @@ extern void walredo_rebuild_copy_page(WalredoRebuild *rebuild,
  * order of their LSNs.
  *
  * A change of kind WALREDO_CHANGE_END makes the rebuild forget all earlier
- * records of the pages.  WALREDO_CHANGE_UNKNOWN does the same for its page.  A
- * base image whose LSN is not before end_lsn is kept in both cases.
+ * records of the pages, also if it ends many relations (ends_kind).
+ * WALREDO_CHANGE_UNKNOWN does the same for its page.  A base image whose LSN is
+ * not before end_lsn is kept in both cases.
  */
 extern void walredo_rebuild_add(WalredoRebuild *rebuild,
 								const WalredoPageChange *change,

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/partition.h"
+#include "common/hashfn.h"
 #include "libpq/pqformat.h"
 
 #include "record/parse.h"
@@ -331,4 +333,24 @@ walredo_tag_compare(const WalredoTag *a, const WalredoTag *b)
 	return 0;
 
 #undef COMPARE
+}
+
+/* The struct has no padding, so it is hashed as it lies in memory. */
+uint64
+walredo_tag_hash_value(const WalredoTag *tag, uint64 seed)
+{
+	return DatumGetUInt64(hash_any_extended((const unsigned char *) tag,
+											sizeof(WalredoTag), seed));
+}
+
+/*
+ * As compute_partition_hash_value() in
+ * src/backend/partitioning/partbounds.c, for a key that is a tag.
+ */
+bool
+walredo_slice_has_hashed(const WalredoSlice *slice, const WalredoTag *tag)
+{
+	uint64		hash = walredo_tag_hash_value(tag, HASH_PARTITION_SEED);
+
+	return hash_combine64(0, hash) % slice->count == slice->number;
 }

@@ -146,4 +146,35 @@ extern char *walredo_slru_segment_name(const WalredoTag *tag);
 /* Orders by kind, tablespace, database, relation, fork, number. */
 extern int	walredo_tag_compare(const WalredoTag *a, const WalredoTag *b);
 
+/* ----------------------------------------
+ * Slices
+ * ----------------------------------------
+ *
+ * Pages can be dealt out to several servers by a hash of their tags.  A slice
+ * is the share of one of them.  All zeroes stands for all pages.
+ */
+typedef struct WalredoSlice
+{
+	uint32		number;			/* from 0 on, and less than count */
+	uint32		count;			/* of slices; 0 and 1 mean that all pages are
+								 * in this one */
+} WalredoSlice;
+
+/* The hash of the type's hash operator class, with a seed. */
+extern uint64 walredo_tag_hash_value(const WalredoTag *tag, uint64 seed);
+
+extern bool walredo_slice_has_hashed(const WalredoSlice *slice,
+									 const WalredoTag *tag);
+
+/*
+ * Is a page in a slice?  This is so if it belongs to the partition FOR VALUES
+ * WITH (MODULUS count, REMAINDER number) of a table that is PARTITION BY HASH
+ * of tags.
+ */
+static inline bool
+walredo_slice_has(const WalredoSlice *slice, const WalredoTag *tag)
+{
+	return slice->count <= 1 || walredo_slice_has_hashed(slice, tag);
+}
+
 #endif							/* WALREDO_TAG_H */

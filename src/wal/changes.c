@@ -30,6 +30,7 @@
 #include "catalog/pg_control.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 #include "wal/changes_internal.h"
 
@@ -116,6 +117,9 @@ static const RmgrParts rmgr_parts[RM_MAX_BUILTIN_ID + 1] =
 		COMMIT_TS, walredo_ends_of_commit_ts
 	}
 };
+
+/* The number of blocks of which it is remembered if they are in a slice. */
+#define SLICE_CACHE_SIZE	4096
 
 /*
  * The memory that a change takes, approximately, except for the body of a
@@ -274,6 +278,20 @@ walredo_filter_slrus(int slrus)
 	return filter;
 }
 
+WalredoPageFilter *
+walredo_filter_relations(void)
+{
+	return make_filter(WALREDO_FILTER_RELATIONS, REL | VM, ~0);
+}
+
+void
+walredo_filter_set_slice(WalredoPageFilter *filter, const WalredoSlice *slice)
+{
+	Assert(filter->kind == WALREDO_FILTER_FORKS ||
+		   filter->kind == WALREDO_FILTER_RELATIONS);
+	filter->slice = *slice;
+}
+
 void
 walredo_filter_free(WalredoPageFilter *filter)
 {
@@ -310,6 +328,100 @@ walredo_changes_find_forks(WalredoChanges *changes,
 	return find_forks(changes, locator);
 }
 
+/* ERROR XX001 if there can be no page with that tag. */
+static inline void
+check_tag(WalredoChanges *changes, const WalredoTag *tag)
+{
+	if (!walredo_tag_is_valid(tag))
+		walredo_changes_broken(changes, "The record refers to an invalid page address.");
+}
+
+/*
+ * Takes note of a fork that is not in the cache.  ERROR 54000 if WAL names too
+ * many relations.
+ */
+static void
+note_new_fork(WalredoChanges *changes, const RelFileLocator *locator,
+			  ForkNumber forknum)
+{
+	WalredoTag	tag = walredo_tag_of_block(locator, forknum, 0);
+	WantedRelation *relation;
+	bool		found;
+
+	check_tag(changes, &tag);
+	if (changes->named == NULL)
+		changes->named = wanted_create(GetMemoryChunkContext(changes), 64,
+									   NULL);
+
+	/* A table grows to at most four times the size of its members. */
+	if (changes->named->members * 4 * sizeof(WantedRelation) / 1024 >
+		maintenance_work_mem / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("relations in WAL up to %X/%X take more memory than half of maintenance_work_mem",
+						LSN_FORMAT_ARGS(changes->end_lsn)),
+				 errhint("Specify the files that are wanted, or increase maintenance_work_mem.")));
+	relation = wanted_insert(changes->named, *locator, &found);
+	if (!found)
+		relation->forks = 0;
+	relation->forks |= 1 << forknum;
+	changes->last_locator = *locator;
+	changes->last_forks = relation->forks;
+}
+
+/* Inlined, as it is called for every block of every record. */
+static pg_attribute_always_inline void
+note_fork(WalredoChanges *changes, const RelFileLocator *locator,
+		  ForkNumber forknum)
+{
+	if ((changes->last_forks & (1 << forknum)) == 0 ||
+		!RelFileLocatorEquals(changes->last_locator, *locator))
+		note_new_fork(changes, locator, forknum);
+}
+
+void
+walredo_changes_note_fork(WalredoChanges *changes,
+						  const RelFileLocator *locator, ForkNumber forknum)
+{
+	note_fork(changes, locator, forknum);
+}
+
+/* qsort() comparator: orders tags. */
+static int
+compare_tags(const void *a, const void *b)
+{
+	return walredo_tag_compare(a, b);
+}
+
+WalredoTag *
+walredo_changes_forks(WalredoChanges *changes, int *nforks)
+{
+	struct wanted_hash *named = changes->named;
+	uint64		nrelations = named == NULL ? 0 : named->members;
+	WalredoTag *forks;
+	wanted_iterator iter;
+	WantedRelation *relation;
+
+	*nforks = 0;
+	forks = MemoryContextAllocHuge(CurrentMemoryContext,
+								   Max(nrelations, 1) * (MAX_FORKNUM + 1) *
+								   sizeof(WalredoTag));
+	if (named == NULL)
+		return forks;
+	wanted_start_iterate(named, &iter);
+	while ((relation = wanted_iterate(named, &iter)) != NULL)
+	{
+		for (int forknum = 0; forknum <= MAX_FORKNUM; forknum++)
+		{
+			if ((relation->forks & (1 << forknum)) != 0)
+				forks[(*nforks)++] = walredo_tag_of_block(&relation->locator,
+														  forknum, 0);
+		}
+	}
+	qsort(forks, *nforks, sizeof(WalredoTag), compare_tags);
+	return forks;
+}
+
 /* Does a locator name the relation of a tag? */
 static inline bool
 is_relation(const RelFileLocator *locator, const WalredoTag *tag)
@@ -317,6 +429,27 @@ is_relation(const RelFileLocator *locator, const WalredoTag *tag)
 	return LocatorRelNumber(*locator) == tag->relNumber &&
 		LocatorDbOid(*locator) == tag->dbOid &&
 		LocatorSpcOid(*locator) == tag->spcOid;
+}
+
+/* Is a block in the slice of the filter? */
+static pg_attribute_always_inline bool
+slice_has(WalredoChanges *changes, const RelFileLocator *locator,
+		  ForkNumber forknum, BlockNumber blkno)
+{
+	SliceEntry *entry;
+
+	if (changes->slice_cache == NULL)
+		return true;
+	entry = &changes->slice_cache[(blkno ^ LocatorRelNumber(*locator) * 61 ^
+								   forknum * 7) % SLICE_CACHE_SIZE];
+	if (entry->tag.number != blkno || entry->tag.forknum != forknum ||
+		!is_relation(locator, &entry->tag))
+	{
+		entry->tag = walredo_tag_of_block(locator, forknum, blkno);
+		entry->is_in = walredo_slice_has(&changes->filter->slice,
+										 &entry->tag);
+	}
+	return entry->is_in;
 }
 
 /* Does the filter have a block? */
@@ -342,7 +475,13 @@ want_block(WalredoChanges *changes, const RelFileLocator *locator,
 			return false;
 		case WALREDO_FILTER_FORKS:
 		case WALREDO_FILTER_FILES:
-			return (find_forks(changes, locator) & (1 << forknum)) != 0;
+			return (find_forks(changes, locator) & (1 << forknum)) != 0 &&
+				slice_has(changes, locator, forknum, blkno);
+		case WALREDO_FILTER_RELATIONS:
+			if (forknum == FSM_FORKNUM)
+				return false;
+			note_fork(changes, locator, forknum);
+			return slice_has(changes, locator, forknum, blkno);
 		case WALREDO_FILTER_SLRUS:
 			break;
 	}
@@ -422,14 +561,6 @@ append_change(WalredoChanges *changes)
 	changes->next++;
 	changes->size += CHANGE_OVERHEAD;
 	return change;
-}
-
-/* ERROR XX001 if there can be no page with that tag. */
-static inline void
-check_tag(WalredoChanges *changes, const WalredoTag *tag)
-{
-	if (!walredo_tag_is_valid(tag))
-		walredo_changes_broken(changes, "The record refers to an invalid page address.");
 }
 
 /*
@@ -667,6 +798,8 @@ walredo_changes_create(const WalredoPageFilter *filter)
 											 "walredo changes",
 											 ALLOCSET_DEFAULT_SIZES);
 	changes->max_size = SIZE_MAX;
+	if (filter->slice.count > 1)
+		changes->slice_cache = palloc0(SLICE_CACHE_SIZE * sizeof(SliceEntry));
 	return changes;
 }
 
@@ -677,6 +810,10 @@ walredo_changes_free(WalredoChanges *changes)
 	pfree(changes->list);
 	if (changes->files != NULL)
 		pfree(changes->files);
+	if (changes->named != NULL)
+		wanted_destroy(changes->named);
+	if (changes->slice_cache != NULL)
+		pfree(changes->slice_cache);
 	pfree(changes);
 }
 
@@ -690,6 +827,7 @@ names_relation(WalredoChanges *changes, const WalredoRecordHeaders *headers)
 	const WalredoPageFilter *filter = changes->filter;
 
 	if (filter->kind == WALREDO_FILTER_ALL ||
+		filter->kind == WALREDO_FILTER_RELATIONS ||
 		filter->kind == WALREDO_FILTER_INDEX)
 		return true;
 	for (int i = 0; i < headers->num_blocks; i++)

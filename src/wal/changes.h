@@ -87,7 +87,7 @@ typedef struct WalredoPageChange
 	 * the filter is WALREDO_FILTER_PAGE: then this is the page of the filter.
 	 * If this is a WALREDO_CHANGE_END and the filter is WALREDO_FILTER_SLRUS,
 	 * only walredo_change_ends() knows which pages end.  For that of a
-	 * WALREDO_FILTER_INDEX, see ends_kind.
+	 * WALREDO_FILTER_INDEX or _RELATIONS, see ends_kind.
 	 */
 	WalredoTag	tag;
 	WalredoChangeKind what;
@@ -133,6 +133,9 @@ typedef struct WalredoPageChange
 	 * that end; a database of 0 stands for all.  Otherwise, blocks of the
 	 * tag's relation end, in any of its forks; or if the tag is no block,
 	 * what it names.
+	 *
+	 * For a WALREDO_FILTER_RELATIONS, it is set, and the tag is the same, if
+	 * pages of several relations end.
 	 */
 	bool		ends_kind;
 } WalredoPageChange;
@@ -149,6 +152,8 @@ typedef enum WalredoFilterKind
 	WALREDO_FILTER_FORK,		/* all blocks of one fork of a relation */
 	WALREDO_FILTER_FORKS,		/* all blocks of any number of forks */
 	WALREDO_FILTER_FILES,		/* the same, but only their ends */
+	WALREDO_FILTER_RELATIONS,	/* all blocks of all forks that are logged,
+								 * and their ends */
 	WALREDO_FILTER_FILE_CHANGES,	/* no pages: for files.c, what is done to
 									 * files */
 	WALREDO_FILTER_SLRUS,		/* all pages of some SLRUs */
@@ -172,6 +177,12 @@ typedef struct WalredoPageFilter
 	WalredoTag *forks;
 	int			nforks;
 	struct wanted_hash *relations;
+
+	/*
+	 * For WALREDO_FILTER_FORKS and _RELATIONS: only blocks of this slice are
+	 * wanted.  Ends are returned in any case.
+	 */
+	WalredoSlice slice;
 
 	/* For WALREDO_FILTER_SLRUS and _INDEX: a set of WALREDO_KIND_BIT()s. */
 	int			slrus;
@@ -215,6 +226,19 @@ extern WalredoPageFilter *walredo_filter_fork(const WalredoTag *tag);
 extern WalredoPageFilter *walredo_filter_forks(const WalredoTag *forks,
 											   int nforks, bool only_ends);
 extern WalredoPageFilter *walredo_filter_slrus(int slrus);
+
+/*
+ * All relations that WAL names.  Which these are is found out on the way: see
+ * walredo_changes_forks().
+ */
+extern WalredoPageFilter *walredo_filter_relations(void);
+
+/*
+ * Restricts a WALREDO_FILTER_FORKS or _RELATIONS to the blocks of a slice.  To
+ * be called before the filter is used.
+ */
+extern void walredo_filter_set_slice(WalredoPageFilter *filter,
+									 const WalredoSlice *slice);
 extern void walredo_filter_free(WalredoPageFilter *filter);
 
 /* ----------------------------------------
@@ -273,6 +297,14 @@ extern int	walredo_changes_part(WalredoChanges *changes,
  */
 extern WalredoRecord *walredo_change_record(WalredoChanges *changes,
 											const WalredoPageChange *change);
+
+/*
+ * For a WALREDO_FILTER_RELATIONS, returns the forks that records have named up
+ * to now, in the order of their tags, by their block 0: because they change
+ * blocks, of whatever slice, or create, truncate or remove the file.  The
+ * result is palloc'd.
+ */
+extern WalredoTag *walredo_changes_forks(WalredoChanges *changes, int *nforks);
 
 /*
  * Does a WALREDO_CHANGE_END that was found with a WALREDO_FILTER_SLRUS end a

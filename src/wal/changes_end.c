@@ -170,6 +170,36 @@ add_file_change(WalredoChanges *changes, const FileChange *file)
 	changes->files[changes->num_files++] = *file;
 }
 
+/*
+ * Adds the ends of whatever forks of relations a change of files ends.  The
+ * free space map is not among them.
+ */
+static void
+add_end_of_relations(WalredoChanges *changes, const FileChange *file)
+{
+	RelFileLocator locator = walredo_tag_locator(&file->tag);
+	bool		of_fork_only = file->scope == SCOPE_FORK;
+
+	if (file->tag.kind != WALREDO_TAG_REL)
+		return;
+	if (file->scope != SCOPE_FORK && file->scope != SCOPE_RELATION)
+	{
+		walredo_add_end_of_kind(changes, &file->tag, file->end);
+		return;
+	}
+	for (int forknum = 0; forknum <= MAX_FORKNUM; forknum++)
+	{
+		WalredoTag	tag = file->tag;
+
+		if (forknum == FSM_FORKNUM ||
+			(of_fork_only && forknum != file->tag.forknum))
+			continue;
+		tag.forknum = forknum;
+		walredo_changes_note_fork(changes, &locator, forknum);
+		walredo_add_end(changes, &tag, file->end, of_fork_only);
+	}
+}
+
 /* Adds what an index has to know of a change of files. */
 static void
 add_end_for_index(WalredoChanges *changes, const FileChange *file)
@@ -200,6 +230,9 @@ add_ends(WalredoChanges *changes, const FileChange *file)
 			break;
 		case WALREDO_FILTER_INDEX:
 			add_end_for_index(changes, file);
+			break;
+		case WALREDO_FILTER_RELATIONS:
+			add_end_of_relations(changes, file);
 			break;
 		case WALREDO_FILTER_PAGE:
 			from = first_ended(file, &filter->tag);

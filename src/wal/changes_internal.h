@@ -57,6 +57,13 @@ typedef struct FileChange
 	uint64		first_page;
 } FileChange;
 
+/* Whether a block is in the slice of the filter. */
+typedef struct SliceEntry
+{
+	WalredoTag	tag;
+	bool		is_in;
+} SliceEntry;
+
 struct WalredoChanges
 {
 	const WalredoPageFilter *filter;
@@ -74,6 +81,19 @@ struct WalredoChanges
 	 */
 	RelFileLocator last_locator;
 	uint8		last_forks;
+
+	/*
+	 * For WALREDO_FILTER_RELATIONS only: the forks that records have named.
+	 * The cache above is then one of this table.
+	 */
+	struct wanted_hash *named;
+
+	/*
+	 * The blocks that were looked up last for the filter's slice, each where
+	 * its number and relation say, or NULL if all blocks are wanted.  To hash
+	 * a tag takes longer than to read most records.
+	 */
+	SliceEntry *slice_cache;
 
 	/*
 	 * The list of changes, whose memory is used again for the next record,
@@ -144,6 +164,14 @@ extern WalredoPageChange *walredo_add_end(WalredoChanges *changes,
 extern void walredo_add_end_of_kind(WalredoChanges *changes,
 									const WalredoTag *tag,
 									WalredoPageEnd end);
+
+/*
+ * Takes note of a fork that a record names, for walredo_changes_forks().  Only
+ * for WALREDO_FILTER_RELATIONS.
+ */
+extern void walredo_changes_note_fork(WalredoChanges *changes,
+									  const RelFileLocator *locator,
+									  ForkNumber forknum);
 
 /* Does the filter have the page? */
 extern bool walredo_changes_want(WalredoChanges *changes,
