@@ -99,9 +99,9 @@ struct WalredoApplyGroup
 	Size		size;			/* of all chunks */
 	XLogRecPtr	last_lsn;		/* of the last record of the group */
 
-	/* What has been added to a stream, and room for its answer. */
+	/* What has been added to a stream, and where its answer goes. */
 	WalredoReplayRun run;
-	bytea	   *answer;
+	bytea	   *answer;			/* not ours */
 	bool		is_answered;
 };
 
@@ -408,7 +408,8 @@ walredo_apply_group_add(WalredoApplyGroup *group, MemoryContext context,
 }
 
 void
-walredo_apply_group_send(WalredoApplyGroup *group, WalredoReplayStream *stream)
+walredo_apply_group_send(WalredoApplyGroup *group, WalredoReplayStream *stream,
+						 bytea *page)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(group->context);
 	ErrorContextCallback callback = {
@@ -422,8 +423,8 @@ walredo_apply_group_send(WalredoApplyGroup *group, WalredoReplayStream *stream)
 	group->run.base = group->page != NULL ? group->page : group->base;
 	group->run.records = list_records(group);
 	group->run.nrecords = group->num_records;
-	group->answer = palloc(VARHDRSZ + BLCKSZ);
-	SET_VARSIZE(group->answer, VARHDRSZ + BLCKSZ);
+	group->answer = page;
+	SET_VARSIZE(page, VARHDRSZ + BLCKSZ);
 	(void) walredo_replay_add_run(stream, &group->run);
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(old_context);

@@ -48,18 +48,20 @@ extern WalredoApplyGroup *walredo_apply_group_add(WalredoApplyGroup *group,
 
 /*
  * Has the records of a group replayed by a stream, whose function to take
- * pages is walredo_apply_group_take().  The group must stay until the stream
- * has been finished, and no records may be added to it any more.  Raises the
- * errors of walredo_replay_add_run().
+ * pages is walredo_apply_group_take().  page is room for the result, of
+ * VARHDRSZ + BLCKSZ bytes, which must stay as long as the group.  The group
+ * must stay until the stream has been finished, and no records may be added to
+ * it any more.  Raises the errors of walredo_replay_add_run().
  */
 extern void walredo_apply_group_send(WalredoApplyGroup *group,
-									 WalredoReplayStream *stream);
+									 WalredoReplayStream *stream,
+									 bytea *page);
 extern void walredo_apply_group_take(void *job, const char *page);
 
 /*
  * The page after all records of a group: the one that a stream has returned, or
- * if there is none, replays the records here, which needs a child.  It belongs
- * to the group, or is palloc'd.  Raises what walredo_replay() does.
+ * if there is none, replays the records now, which may need a child.  It is what
+ * walredo_apply_group_send() was given, or palloc'd.  Raises what walredo_replay() does.
  */
 extern bytea *walredo_apply_group_page(WalredoApplyGroup *group);
 

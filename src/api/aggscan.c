@@ -75,6 +75,13 @@
 #define MAX_BATCH_SIZE		256
 
 /*
+ * How much memory is kept from batch to batch, so that it is not given back to
+ * the operating system in between.  MAX_BATCH_SIZE small groups need about as
+ * much, besides their pages.
+ */
+#define BATCH_CONTEXT_SIZE	(512 * 1024)
+
+/*
  * What a request in a stream costs, as a part of what one on its own does: the
  * final function's cost in an Agg node.
  */
@@ -410,6 +417,7 @@ typedef struct BatchGroup
 	Datum	   *values;			/* of its columns that are kept */
 	bool	   *nulls;
 	WalredoApplyGroup *records;
+	bytea	   *page;			/* room that is used again; NULL at first */
 } BatchGroup;
 
 typedef struct AggScanState
@@ -511,7 +519,10 @@ begin_agg_scan(CustomScanState *node, EState *estate, int eflags)
 	state->key = ExecInitExtraTupleSlot(estate, tupdesc, &TTSOpsVirtual);
 	state->context = AllocSetContextCreate(estate->es_query_cxt,
 										   "walredo apply",
-										   ALLOCSET_DEFAULT_SIZES);
+										   Min(BATCH_CONTEXT_SIZE,
+											   work_mem * (Size) 1024 / 4),
+										   ALLOCSET_DEFAULT_INITSIZE,
+										   ALLOCSET_DEFAULT_MAXSIZE);
 	state->batch_size = FIRST_BATCH_SIZE;
 }
 
@@ -593,14 +604,14 @@ read_group(AggScanState *state, BatchGroup *group)
 	if (group->records == NULL)
 		return;
 
+	/* These stay until the query ends. */
+	old_context = MemoryContextSwitchTo(state->css.ss.ps.state->es_query_cxt);
 	if (state->stream == NULL)
-	{
-		old_context =
-			MemoryContextSwitchTo(state->css.ss.ps.state->es_query_cxt);
 		state->stream = walredo_replay_begin(walredo_apply_group_take);
-		MemoryContextSwitchTo(old_context);
-	}
-	walredo_apply_group_send(group->records, state->stream);
+	if (group->page == NULL)
+		group->page = palloc(VARHDRSZ + BLCKSZ);
+	MemoryContextSwitchTo(old_context);
+	walredo_apply_group_send(group->records, state->stream, group->page);
 }
 
 /*
@@ -616,8 +627,9 @@ read_batch(AggScanState *state)
 	if (state->row == NULL && !state->is_done)
 		fetch_row(state);
 	while (state->row != NULL && state->num_groups < state->batch_size &&
-		   MemoryContextMemAllocated(state->context, false) <
-		   work_mem * (Size) 1024)
+		   (state->num_groups == 0 ||
+			MemoryContextMemAllocated(state->context, false) +
+			state->num_groups * (VARHDRSZ + BLCKSZ) < work_mem * (Size) 1024))
 		read_group(state, &state->groups[state->num_groups++]);
 	if (state->stream != NULL)
 		walredo_replay_finish(state->stream);
