@@ -91,9 +91,8 @@ my @children = sort { $a <=> $b } children_of($worker);
 my $requests = 'SELECT sum(requests) FROM walredo_children';
 my $answered = $node->safe_psql('postgres', $requests);
 is( $session->query(
-		"SELECT $compare FROM ($pages ORDER BY blkno LIMIT 10) AS s"),
-	'10|t',
-	'LIMIT: pages');
+		"SELECT count(page) FROM ($pages ORDER BY blkno LIMIT 10) AS s"),
+	'10', 'LIMIT: pages');
 my $limited = $node->safe_psql('postgres', $requests) - $answered;
 cmp_ok($limited, '>=', 10, 'LIMIT: what was needed');
 cmp_ok($limited, '<=', 16, 'LIMIT: not much more');
