@@ -22,8 +22,8 @@
  * is there an inverse of replay, so the executor begins anew when the start of
  * a window's frame moves.
  *
- * The executor's Agg node asks for the page of a group before it passes a record
- * of the next one, so each group makes a request of its own.  For most queries
+ * The executor's Agg node asks for the page of a group before it passes a
+ * record of the next one, so each group makes a request of its own.  For most queries
  * with GROUP BY, the node of aggscan.c takes its place, which has the requests
  * of many groups in one stream.  It uses the same groups, by the functions that
  * agggroup.h declares.
@@ -182,7 +182,8 @@ is_same_base(const WalredoApplyGroup *state, struct varlena *value)
 static WalredoApplyGroup *
 make_state(MemoryContext context, const NullableDatum *args)
 {
-	WalredoApplyGroup *state = MemoryContextAllocZero(context, sizeof(WalredoApplyGroup));
+	WalredoApplyGroup *state = MemoryContextAllocZero(context,
+													  sizeof(WalredoApplyGroup));
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = apply_error_context,
@@ -403,7 +404,8 @@ walredo_apply_group_add(WalredoApplyGroup *group, MemoryContext context,
 					 errdetail("The group is that of %s.",
 							   walredo_tag_to_cstring(&group->tag))));
 	}
-	add_record(group, (struct varlena *) DatumGetPointer(args[2].value), stream);
+	add_record(group, (struct varlena *) DatumGetPointer(args[2].value),
+			   stream);
 	return group;
 }
 

@@ -208,7 +208,8 @@ find_group_columns(AggScanPath *path, PathTarget *input, PathTarget *output,
 
 	foreach(lc, group_clause)
 	{
-		Expr	   *key = find_labeled_expr(input, lfirst_node(SortGroupClause, lc)->tleSortGroupRef);
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		Expr	   *key = find_labeled_expr(input, clause->tleSortGroupRef);
 
 		if (key == NULL)
 			return false;
@@ -615,8 +616,8 @@ read_group(AggScanState *state, BatchGroup *group)
 }
 
 /*
- * Reads the next groups, and waits for their pages.  There are none if the input
- * has ended.
+ * Reads the next groups, and waits for their pages.  There are none if the
+ * input has ended.
  */
 static void
 read_batch(AggScanState *state)
