@@ -273,7 +273,7 @@ FROM clog, zeroes ORDER BY n;
 CREATE VIEW copies AS
 	SELECT tag, lsn, record, copy, 'copy ' || copy AS name
 	FROM records, generate_series(1, 5) AS copy;
-EXPLAIN (VERBOSE, COSTS OFF)
+EXPLAIN (COSTS OFF)
 SELECT length(walredo_apply_agg(tag, NULL, record ORDER BY n)), n / 10 + 1 AS d
 FROM clog GROUP BY tag, n / 10
 HAVING length(walredo_apply_agg(tag, NULL, record ORDER BY n)) > 0

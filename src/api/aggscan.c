@@ -246,8 +246,10 @@ find_group_columns(AggScanPath *path, PathTarget *input, PathTarget *output,
 }
 
 /*
- * Offers a path for the grouping step.  Its cost is that of an Agg node over
- * the same sort, with less for each request.
+ * Offers a path for the grouping step.  Its cost is that of an Agg node over a
+ * sort of the input, with less for each request.  That our sort has the
+ * arguments and the order of the aggregate, too, costs no more: an Agg node
+ * sorts these for each group, for which the planner does not charge.
  */
 static void
 add_agg_path(PlannerInfo *root, RelOptInfo *input_rel, RelOptInfo *grouped_rel,
@@ -260,6 +262,7 @@ add_agg_path(PlannerInfo *root, RelOptInfo *input_rel, RelOptInfo *grouped_rel,
 	PathTarget *target = create_empty_pathtarget();
 	AggClauseCosts costs = {0};
 	Path	   *sort;
+	Path	   *agg_sort;
 	AggPath    *agg;
 	ListCell   *lc;
 
@@ -302,9 +305,12 @@ add_agg_path(PlannerInfo *root, RelOptInfo *input_rel, RelOptInfo *grouped_rel,
 	 */
 	sort = (Path *) create_projection_path(root, grouped_rel, input, target);
 	sort = (Path *) create_sort_path(root, grouped_rel, sort, NIL, -1.0);
+	agg_sort = (Path *) create_sort_path(root, grouped_rel, input, NIL, -1.0);
+	sort->startup_cost = agg_sort->startup_cost;
+	sort->total_cost = agg_sort->total_cost;
 	get_agg_clause_costs(root, AGGSPLIT_SIMPLE, &costs);
 	costs.finalCost.per_tuple *= STREAM_COST_FACTOR;
-	agg = create_agg_path(root, grouped_rel, sort, grouped_rel->reltarget,
+	agg = create_agg_path(root, grouped_rel, agg_sort, grouped_rel->reltarget,
 						  AGG_SORTED, AGGSPLIT_SIMPLE, group_clause,
 						  path->having, &costs,
 						  estimate_num_groups(root,
@@ -315,6 +321,7 @@ add_agg_path(PlannerInfo *root, RelOptInfo *input_rel, RelOptInfo *grouped_rel,
 	path->custom.path = agg->path;
 	NodeSetTag(path, T_CustomPath);
 	path->custom.path.pathtype = T_CustomScan;
+	path->custom.path.parallel_safe = sort->parallel_safe;
 	path->custom.path.pathkeys = WalredoGroupPathKeys(root);
 	path->custom.flags = CUSTOMPATH_SUPPORT_PROJECTION;
 	path->custom.custom_paths = list_make1(sort);

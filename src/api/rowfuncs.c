@@ -26,6 +26,7 @@
 #include "api/api.h"
 #include "api/rowscan.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "funcapi.h"
