@@ -269,6 +269,7 @@ FROM clog, zeroes ORDER BY n;
 --
 -- Groups that share a stream: a custom scan instead of an Agg node
 --
+SET max_parallel_workers_per_gather = 0;
 -- some groups for each page
 CREATE VIEW copies AS
 	SELECT tag, lsn, record, copy, 'copy ' || copy AS name
@@ -450,6 +451,7 @@ SELECT plan_of('SELECT walredo_apply_agg(tag, NULL, record ORDER BY lsn)
 RESET ROLE;
 REVOKE ALL ON copies FROM regress_walredo_agg;
 DROP ROLE regress_walredo_agg;
+RESET max_parallel_workers_per_gather;
 
 --
 -- Parallel: groups are spread, not the records of a group
