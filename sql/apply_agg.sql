@@ -470,6 +470,7 @@ SET min_parallel_table_scan_size = 0;
 SET max_parallel_workers_per_gather = 2;
 SET parallel_leader_participation = off;
 SET enable_incremental_sort = off;
+SET enable_gathermerge = off;
 SELECT plan_of('SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn)
 	FROM spread GROUP BY tag')
 	~ '^Gather .*Append .*walredo apply.*walredo apply' AS spread;
@@ -498,6 +499,7 @@ RESET min_parallel_table_scan_size;
 RESET max_parallel_workers_per_gather;
 RESET parallel_leader_participation;
 RESET enable_incremental_sort;
+RESET enable_gathermerge;
 
 --
 -- Clean up
