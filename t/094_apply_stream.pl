@@ -7,8 +7,7 @@
 #
 # Seen to fail: "children" with a node that finishes the stream after each group;
 # "killed" and "poison" with answers of a child that has failed; "LIMIT" with a
-# first batch of all groups; "memory" with groups that are never replayed in parts,
-# and with a batch that does not look at work_mem.
+# first batch of all groups; "memory" with groups that are never replayed in parts.
 
 use FindBin;
 use lib $FindBin::RealBin;

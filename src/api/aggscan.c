@@ -75,6 +75,12 @@
 #define MAX_BATCH_SIZE		256
 
 /*
+ * After so many rows of a group, pages of the groups before are taken, so that
+ * a child does not have to wait for the end of a large group.
+ */
+#define ROWS_PER_ADVANCE	1000
+
+/*
  * How much memory is kept from batch to batch, so that it is not given back to
  * the operating system in between.  MAX_BATCH_SIZE small groups need about as
  * much, besides their pages.
@@ -595,6 +601,7 @@ read_group(AggScanState *state, BatchGroup *group)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	MemoryContext old_context = MemoryContextSwitchTo(state->context);
+	uint64		num_rows = 0;
 
 	keep_columns(state, group);
 	MemoryContextSwitchTo(old_context);
@@ -602,6 +609,8 @@ read_group(AggScanState *state, BatchGroup *group)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (state->stream != NULL && ++num_rows % ROWS_PER_ADVANCE == 0)
+			(void) walredo_replay_advance(state->stream);
 		add_row(state, group);
 		ResetExprContext(econtext);
 		fetch_row(state);
