@@ -23,10 +23,10 @@
  * a window's frame moves.
  *
  * The executor's Agg node asks for the page of a group before it passes a
- * record of the next one, so each group makes a request of its own.  For most queries
- * with GROUP BY, the node of aggscan.c takes its place, which has the requests
- * of many groups in one stream.  It uses the same groups, by the functions that
- * agggroup.h declares.
+ * record of the next one, so each group makes a request of its own.  For most
+ * queries with GROUP BY, the node of aggscan.c takes its place, which has the
+ * requests of many groups in one stream.  It uses the same groups, by the
+ * functions that agggroup.h declares.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -182,8 +182,8 @@ is_same_base(const WalredoApplyGroup *state, struct varlena *value)
 static WalredoApplyGroup *
 make_state(MemoryContext context, const NullableDatum *args)
 {
-	WalredoApplyGroup *state = MemoryContextAllocZero(context,
-													  sizeof(WalredoApplyGroup));
+	WalredoApplyGroup *state =
+		MemoryContextAllocZero(context, sizeof(WalredoApplyGroup));
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = apply_error_context,

@@ -60,8 +60,9 @@ extern void walredo_apply_group_take(void *job, const char *page);
 
 /*
  * The page after all records of a group: the one that a stream has returned, or
- * if there is none, replays the records now, which may need a child.  It is what
- * walredo_apply_group_send() was given, or palloc'd.  Raises what walredo_replay() does.
+ * if there is none, replays the records now, which may need a child.  It is
+ * what walredo_apply_group_send() was given, or palloc'd.  Raises what
+ * walredo_replay() does.
  */
 extern bytea *walredo_apply_group_page(WalredoApplyGroup *group);
 

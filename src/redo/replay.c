@@ -452,9 +452,10 @@ walredo_replay(const WalredoTag *tag, bytea *base,
 
 	while (i < nrecords)
 	{
-		int			end = i + check_postgres_run(tag, image != NULL, records + i,
-												 nrecords - i);
+		int			end = i;
 
+		end += check_postgres_run(tag, image != NULL, records + i,
+								  nrecords - i);
 		if (end > i)
 			image = apply_postgres_run(tag, image, records + i, end - i);
 		for (i = end; end < nrecords && is_applied_here(tag, records[end]);)
