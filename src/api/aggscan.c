@@ -309,7 +309,7 @@ add_agg_path(PlannerInfo *root, RelOptInfo *input_rel, RelOptInfo *grouped_rel,
 	 * The sort has no keys yet, as columns of partitions need not be known as
 	 * members of equivalence classes.  plan_agg_path() sets them.
 	 */
-	sort = (Path *) create_projection_path(root, grouped_rel, input, target);
+	sort = (Path *) create_projection_path(root, input_rel, input, target);
 	sort = (Path *) create_sort_path(root, grouped_rel, sort, NIL, -1.0);
 	agg_sort = (Path *) create_sort_path(root, grouped_rel, input, NIL, -1.0);
 	sort->startup_cost = agg_sort->startup_cost;
