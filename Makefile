@@ -4,6 +4,7 @@ MODULE_big = walredo
 OBJS = \
 	src/walredo.o \
 	src/api/aggfuncs.o \
+	src/api/aggscan.o \
 	src/api/applyfuncs.o \
 	src/api/checkfuncs.o \
 	src/api/filefuncs.o \

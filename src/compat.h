@@ -384,6 +384,20 @@ extern PGDLLIMPORT bool ignore_checksum_failure;
 	relpathperm(locator, forknum)
 #endif
 
+/*
+ * What a query is grouped by, and the path keys of that.  Since PostgreSQL 16,
+ * the planner leaves redundant columns out, and has the order of aggregates
+ * after them.
+ */
+#if PG_VERSION_NUM >= 160000
+#define WalredoGroupClause(root)	((root)->processed_groupClause)
+#define WalredoGroupPathKeys(root) \
+	list_copy_head((root)->group_pathkeys, (root)->num_groupby_pathkeys)
+#else
+#define WalredoGroupClause(root)	((root)->parse->groupClause)
+#define WalredoGroupPathKeys(root)	((root)->group_pathkeys)
+#endif
+
 /* Since PostgreSQL 16, one function checks privileges on most objects. */
 #if PG_VERSION_NUM >= 160000
 #define walredo_function_aclcheck(oid, role) \

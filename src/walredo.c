@@ -14,6 +14,7 @@
 
 #include <limits.h>
 
+#include "api/aggscan.h"
 #include "api/rowscan.h"
 #include "backup/backup.h"
 #include "child/child.h"
@@ -171,6 +172,7 @@ _PG_init(void)
 
 	define_settings();
 	walredo_stats_init(walredo_stats);
+	walredo_agg_scan_init();
 	walredo_rows_scan_init();
 	if (process_shared_preload_libraries_in_progress)
 	{

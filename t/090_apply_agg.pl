@@ -163,7 +163,7 @@ my $pages =
   'SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page FROM parts GROUP BY tag';
 like(
 	$node->safe_psql('postgres', "EXPLAIN $pages"),
-	qr/Gather.*Append.*GroupAggregate.*GroupAggregate/s,
+	qr/Gather.*Append.*walredo apply.*walredo apply/s,
 	'parallel: the plan');
 foreach my $places (2, 8)
 {

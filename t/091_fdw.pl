@@ -24,6 +24,7 @@ max_wal_size = 1GB
 wal_keep_size = 1GB
 shared_preload_libraries = 'walredo'
 walredo.timeout = '60s'
+walredo.pool_size = 1
 CONF
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION walredo');

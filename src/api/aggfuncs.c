@@ -22,13 +22,11 @@
  * is there an inverse of replay, so the executor begins anew when the start of
  * a window's frame moves.
  *
- * Groups do not share a stream of requests to a child.  With ORDER BY, the
- * executor sorts and passes the records of a group when it is about to ask for
- * its page, and asks for nothing of the next group before this page has been
- * used.  So there is nothing that could be sent ahead.  Without ORDER BY, hash
- * aggregation does have the records of all groups before it asks for the first
- * page, but it asks in the order of its hash table, which is not known here,
- * and all pages would have to be kept until then.
+ * The executor's Agg node asks for the page of a group before it passes a
+ * record of the next one, so each group makes a request of its own.  For most
+ * queries with GROUP BY, the node of aggscan.c takes its place, which has the
+ * requests of many groups in one stream.  It uses the same groups, by the
+ * functions that agggroup.h declares.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -39,7 +37,11 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "access/htup_details.h"
 #include "access/xlogdefs.h"
+#include "api/agggroup.h"
+#include "api/api.h"
+#include "catalog/pg_aggregate.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "lib/ilist.h"
@@ -48,6 +50,7 @@
 #include "record/tag.h"
 #include "redo/replay.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(walredo_apply_agg_transfn);
 PG_FUNCTION_INFO_V1(walredo_apply_agg_finalfn);
@@ -71,13 +74,9 @@ typedef struct Chunk
 #define CHUNK_HEADER_SIZE	MAXALIGN(sizeof(Chunk))
 #define ChunkData(chunk)	((char *) (chunk) + CHUNK_HEADER_SIZE)
 
-/*
- * The state of a group.  All of it is in the memory context of the aggregate.
- * A group without any record has no state.
- */
-typedef struct ApplyState
+struct WalredoApplyGroup
 {
-	MemoryContext context;
+	MemoryContext context;		/* that all of it is in */
 	WalredoTag	tag;
 	bytea	   *base;			/* as it was given, or NULL */
 
@@ -99,19 +98,24 @@ typedef struct ApplyState
 	int			num_records;
 	Size		size;			/* of all chunks */
 	XLogRecPtr	last_lsn;		/* of the last record of the group */
-} ApplyState;
+
+	/* What has been added to a stream, and where its answer goes. */
+	WalredoReplayRun run;
+	bytea	   *answer;			/* not ours */
+	bool		is_answered;
+};
 
 /* An error_context_stack callback: says to which group an error belongs. */
 static void
 apply_error_context(void *arg)
 {
-	ApplyState *state = arg;
+	WalredoApplyGroup *state = arg;
 
 	errcontext("walredo_apply_agg of %s", walredo_tag_to_cstring(&state->tag));
 }
 
 static void
-check_same_tag(const ApplyState *state, const WalredoTag *tag)
+check_same_tag(const WalredoApplyGroup *state, const WalredoTag *tag)
 {
 	if (memcmp(&state->tag, tag, sizeof(WalredoTag)) != 0)
 		ereport(ERROR,
@@ -138,7 +142,7 @@ get_stored_pointer(struct varlena *value, varatt_external * pointer)
  * wrong length is not fetched.
  */
 static void
-take_base(ApplyState *state, Datum datum)
+take_base(WalredoApplyGroup *state, Datum datum)
 {
 	struct varlena *value = (struct varlena *) DatumGetPointer(datum);
 	MemoryContext old_context;
@@ -153,7 +157,7 @@ take_base(ApplyState *state, Datum datum)
 
 /* True if a value is the base image of the group.  It may be NULL. */
 static bool
-is_same_base(const ApplyState *state, struct varlena *value)
+is_same_base(const WalredoApplyGroup *state, struct varlena *value)
 {
 	varatt_external pointer;
 	bytea	   *image;
@@ -175,10 +179,11 @@ is_same_base(const ApplyState *state, struct varlena *value)
 }
 
 /* Makes the state of a group, from the arguments of its first record. */
-static ApplyState *
-make_state(MemoryContext context, FunctionCallInfo fcinfo)
+static WalredoApplyGroup *
+make_state(MemoryContext context, const NullableDatum *args)
 {
-	ApplyState *state = MemoryContextAllocZero(context, sizeof(ApplyState));
+	WalredoApplyGroup *state =
+		MemoryContextAllocZero(context, sizeof(WalredoApplyGroup));
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = apply_error_context,
@@ -186,18 +191,18 @@ make_state(MemoryContext context, FunctionCallInfo fcinfo)
 	};
 
 	state->context = context;
-	state->tag = *PG_GETARG_WALREDO_TAG_P(1);
+	state->tag = *DatumGetWalredoTagP(args[0].value);
 	slist_init(&state->chunks);
 	error_context_stack = &callback;
-	if (!PG_ARGISNULL(2))
-		take_base(state, PG_GETARG_DATUM(2));
+	if (!args[1].isnull)
+		take_base(state, args[1].value);
 	error_context_stack = callback.previous;
 	return state;
 }
 
 /* Frees all chunks but the smallest one, which is used again. */
 static void
-forget_records(ApplyState *state)
+forget_records(WalredoApplyGroup *state)
 {
 	while (!slist_is_empty(&state->chunks))
 	{
@@ -223,7 +228,7 @@ forget_records(ApplyState *state)
  * must be one.
  */
 static WalredoRecord **
-list_records(ApplyState *state)
+list_records(WalredoApplyGroup *state)
 {
 	WalredoRecord **records;
 	int			end = state->num_records;
@@ -251,7 +256,7 @@ list_records(ApplyState *state)
  * nothing in the state.
  */
 static bytea *
-replay_records(ApplyState *state)
+replay_records(WalredoApplyGroup *state)
 {
 	bytea	   *image = state->page != NULL ? state->page : state->base;
 	bytea	   *result = NULL;
@@ -283,7 +288,7 @@ replay_records(ApplyState *state)
  * which it keeps a copy.  Returns the page.
  */
 static bytea *
-advance_page(ApplyState *state)
+advance_page(WalredoApplyGroup *state)
 {
 	bytea	   *page = replay_records(state);
 
@@ -302,7 +307,7 @@ advance_page(ApplyState *state)
 
 /* Room for a record of a given size, which is counted as one. */
 static WalredoRecord *
-reserve_record(ApplyState *state, Size record_size)
+reserve_record(WalredoApplyGroup *state, Size record_size)
 {
 	Size		size = MAXALIGN(record_size);
 	Chunk	   *chunk = NULL;
@@ -338,7 +343,8 @@ reserve_record(ApplyState *state, Size record_size)
  * nor out of line, but has a short header, and is copied only once.
  */
 static void
-add_record(ApplyState *state, struct varlena *value)
+add_record(WalredoApplyGroup *state, struct varlena *value,
+		   WalredoReplayStream *stream)
 {
 	WalredoRecord *record;
 	struct varlena *packed = pg_detoast_datum_packed(value);
@@ -351,7 +357,11 @@ add_record(ApplyState *state, struct varlena *value)
 	if (state->num_records == PG_INT32_MAX ||
 		(state->num_records > 0 &&
 		 state->size + size > work_mem * (Size) 1024))
+	{
+		if (stream != NULL)
+			walredo_replay_finish(stream);
 		pfree(advance_page(state));
+	}
 
 	record = reserve_record(state, size);
 	SET_VARSIZE(record, size);
@@ -371,6 +381,74 @@ add_record(ApplyState *state, struct varlena *value)
 	state->last_lsn = record->lsn;
 }
 
+WalredoApplyGroup *
+walredo_apply_group_add(WalredoApplyGroup *group, MemoryContext context,
+						const NullableDatum *args, WalredoReplayStream *stream)
+{
+	if (args[2].isnull)
+		return group;
+	if (args[0].isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("page address must not be null")));
+	if (group == NULL)
+		group = make_state(context, args);
+	else
+	{
+		check_same_tag(group, DatumGetWalredoTagP(args[0].value));
+		if (!is_same_base(group, args[1].isnull ? NULL :
+						  (struct varlena *) DatumGetPointer(args[1].value)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("records of a group must have the same base image"),
+					 errdetail("The group is that of %s.",
+							   walredo_tag_to_cstring(&group->tag))));
+	}
+	add_record(group, (struct varlena *) DatumGetPointer(args[2].value),
+			   stream);
+	return group;
+}
+
+void
+walredo_apply_group_send(WalredoApplyGroup *group, WalredoReplayStream *stream,
+						 bytea *page)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(group->context);
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = apply_error_context,
+		.arg = group
+	};
+
+	error_context_stack = &callback;
+	group->run.tag = &group->tag;
+	group->run.base = group->page != NULL ? group->page : group->base;
+	group->run.records = list_records(group);
+	group->run.nrecords = group->num_records;
+	group->answer = page;
+	SET_VARSIZE(page, VARHDRSZ + BLCKSZ);
+	(void) walredo_replay_add_run(stream, &group->run);
+	error_context_stack = callback.previous;
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+walredo_apply_group_take(void *job, const char *page)
+{
+	WalredoApplyGroup *group = (WalredoApplyGroup *)
+		((char *) job - offsetof(WalredoApplyGroup, run));
+
+	group->is_answered = (page != NULL);
+	if (group->is_answered)
+		memcpy(VARDATA(group->answer), page, BLCKSZ);
+}
+
+bytea *
+walredo_apply_group_page(WalredoApplyGroup *group)
+{
+	return group->is_answered ? group->answer : replay_records(group);
+}
+
 /*
  * _walredo_apply_agg_transfn(internal, tag walredo_tag, base bytea,
  *		record walredo_record)
@@ -381,33 +459,13 @@ Datum
 walredo_apply_agg_transfn(PG_FUNCTION_ARGS)
 {
 	MemoryContext context;
-	ApplyState *state;
+	WalredoApplyGroup *state;
 
 	if (!AggCheckCallContext(fcinfo, &context))
 		elog(ERROR, "aggregate function called in non-aggregate context");
 
-	state = PG_ARGISNULL(0) ? NULL : (ApplyState *) PG_GETARG_POINTER(0);
-	if (!PG_ARGISNULL(3))
-	{
-		if (PG_ARGISNULL(1))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("page address must not be null")));
-		if (state == NULL)
-			state = make_state(context, fcinfo);
-		else
-		{
-			check_same_tag(state, PG_GETARG_WALREDO_TAG_P(1));
-			if (!is_same_base(state, PG_ARGISNULL(2) ? NULL :
-							  (struct varlena *) PG_GETARG_POINTER(2)))
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("records of a group must have the same base image"),
-						 errdetail("The group is that of %s.",
-								   walredo_tag_to_cstring(&state->tag))));
-		}
-		add_record(state, (struct varlena *) PG_GETARG_POINTER(3));
-	}
+	state = PG_ARGISNULL(0) ? NULL : (WalredoApplyGroup *) PG_GETARG_POINTER(0);
+	state = walredo_apply_group_add(state, context, fcinfo->args + 1, NULL);
 	if (state == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(state);
@@ -421,7 +479,7 @@ walredo_apply_agg_transfn(PG_FUNCTION_ARGS)
 Datum
 walredo_apply_agg_finalfn(PG_FUNCTION_ARGS)
 {
-	ApplyState *state;
+	WalredoApplyGroup *state;
 	int			call_context = AggCheckCallContext(fcinfo, NULL);
 
 	if (!call_context)
@@ -429,8 +487,31 @@ walredo_apply_agg_finalfn(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 
-	state = (ApplyState *) PG_GETARG_POINTER(0);
+	state = (WalredoApplyGroup *) PG_GETARG_POINTER(0);
 	if (call_context == AGG_CONTEXT_WINDOW)
 		PG_RETURN_BYTEA_P(advance_page(state));
 	PG_RETURN_BYTEA_P(replay_records(state));
+}
+
+bool
+walredo_is_apply_agg(Oid aggfnoid)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggfnoid));
+	Form_pg_aggregate form;
+	Oid			transfn;
+	Oid			finalfn;
+	bool		is_normal;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	transfn = form->aggtransfn;
+	finalfn = form->aggfinalfn;
+	is_normal = form->aggkind == AGGKIND_NORMAL;
+	ReleaseSysCache(tuple);
+	return is_normal &&
+		walredo_is_function(transfn, "_walredo_apply_agg_transfn",
+							walredo_apply_agg_transfn) &&
+		walredo_is_function(finalfn, "_walredo_apply_agg_finalfn",
+							walredo_apply_agg_finalfn);
 }

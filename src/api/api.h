@@ -32,6 +32,13 @@ extern void walredo_check_may_read_wal(void);
  */
 extern void walredo_warn_of_gap(WalredoReader *reader);
 
+/*
+ * Is a function the one of that name which is at this address in our library,
+ * in whatever schema?
+ */
+extern bool walredo_is_function(Oid funcid, const char *name,
+								PGFunction address);
+
 /* A text argument as a C string, or NULL for a null. */
 extern char *walredo_getarg_cstring(FunctionCallInfo fcinfo, int argno);
 

@@ -26,7 +26,6 @@
 #include "api/api.h"
 #include "api/rowscan.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
 #include "compat.h"
 #include "executor/executor.h"
@@ -252,28 +251,6 @@ static const CustomExecMethods rows_exec_methods = {
 
 static set_rel_pathlist_hook_type prev_set_rel_pathlist_hook = NULL;
 
-/* Is a function walredo_rows_at(), in whatever schema? */
-static bool
-is_rows_function(Oid funcid)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
-	FmgrInfo	flinfo;
-	bool		has_name;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-
-	/* Do not load other libraries to find out. */
-	has_name = strcmp(NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname),
-					  "walredo_rows_at") == 0 &&
-		((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId;
-	ReleaseSysCache(tuple);
-	if (!has_name)
-		return false;
-	fmgr_info(funcid, &flinfo);
-	return flinfo.fn_addr == walredo_rows_at;
-}
-
 /* The call of walredo_rows_at() that a range table entry is, or NULL. */
 static FuncExpr *
 get_rows_call(RangeTblEntry *rte)
@@ -288,7 +265,8 @@ get_rows_call(RangeTblEntry *rte)
 	call = (FuncExpr *) function->funcexpr;
 	if (!IsA(call, FuncExpr) || !call->funcretset ||
 		list_length(call->args) != NUM_ROWS_ARGS ||
-		!is_rows_function(call->funcid) ||
+		!walredo_is_function(call->funcid, "walredo_rows_at",
+							 walredo_rows_at) ||
 		!OidIsValid(get_typ_typrelid(exprType(linitial(call->args)))))
 		return NULL;
 	return call;

@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * support.c
- *	  Planner support function: starts the session's pool while a query that may
- *	  run in parallel is planned.
+ *	  For the planner: the support function that starts the session's pool
+ *	  while a query that may run in parallel is planned, and what planner hooks
+ *	  recognize functions by.
  *
  * Where the library was not preloaded, a session has a pool of its own, with a
  * background worker, which is normally started with the first request.  In a
@@ -12,7 +13,7 @@
  * the query fails.  So the worker is registered before them, which means while
  * the query is planned.
  *
- * That is what this support function is for: as the planner calls it, the
+ * That is what the support function is for: as the planner calls it, the
  * library is loaded then if it was not before.  The planner itself learns
  * nothing from it.
  *
@@ -24,6 +25,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "api/api.h"
+#include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
 #include "compat.h"
 #include "fmgr.h"
@@ -32,8 +36,30 @@
 #include "nodes/supportnodes.h"
 #include "pool/client.h"
 #include "utils/acl.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(walredo_support);
+
+bool
+walredo_is_function(Oid funcid, const char *name, PGFunction address)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	FmgrInfo	flinfo;
+	bool		has_name;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+
+	/* Do not load other libraries to find out. */
+	has_name = strcmp(NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname),
+					  name) == 0 &&
+		((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId;
+	ReleaseSysCache(tuple);
+	if (!has_name)
+		return false;
+	fmgr_info(funcid, &flinfo);
+	return flinfo.fn_addr == address;
+}
 
 /*
  * Whether the role may execute the function is checked only when the query is

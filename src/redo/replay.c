@@ -35,15 +35,6 @@
 
 #define RecordXLogRecord(record)	((const XLogRecord *) (record)->u.data)
 
-/* A run of whole WAL records, for a child. */
-typedef struct PostgresRun
-{
-	const WalredoTag *tag;
-	const char *base;			/* BLCKSZ bytes, or NULL */
-	WalredoRecord *const *records;
-	int			nrecords;
-} PostgresRun;
-
 #define RECORD_HEAD_SIZE	(WALREDO_WIRE_HEADER_SIZE + WALREDO_WIRE_LSN_SIZE)
 
 StaticAssertDecl(WALREDO_MAX_REPLAY_SIZE + WALREDO_WIRE_LSN_SIZE <=
@@ -141,9 +132,9 @@ end_page(WalredoPipe *pipe, const WalredoTag *tag)
 static void
 send_run(WalredoPipe *pipe, void *arg)
 {
-	PostgresRun *run = arg;
+	WalredoReplayRun *run = arg;
 
-	begin_page(pipe, run->tag, run->base);
+	begin_page(pipe, run->tag, run->base ? VARDATA(run->base) : NULL);
 	for (int i = 0; i < run->nrecords; i++)
 		put_record(pipe, WALREDO_MSG_APPLY, run->records[i]);
 	end_page(pipe, run->tag);
@@ -205,7 +196,7 @@ describe_records(const WalredoTag *tag, int nrecords, XLogRecPtr first_lsn,
 static char *
 describe_run(void *arg)
 {
-	PostgresRun *run = arg;
+	WalredoReplayRun *run = arg;
 	const WalredoRecord *last = run->records[run->nrecords - 1];
 
 	return describe_records(run->tag, run->nrecords, run->records[0]->lsn,
@@ -304,13 +295,44 @@ check_replayable(const WalredoTag *tag, const WalredoRecord *record,
 }
 
 /*
+ * True if a record is for apply_native_run(): a native one, or a whole WAL
+ * record for a page that no child replays it on, see the head of this file.
+ */
+static inline bool
+is_applied_here(const WalredoTag *tag, const WalredoRecord *record)
+{
+	WalredoPageChange change;
+
+	if (WalredoRecordIsNative(record) || tag->kind != WALREDO_TAG_REL)
+		return true;
+	return tag->forknum == VISIBILITYMAP_FORKNUM &&
+		!walredo_block_change(RecordXLogRecord(record), tag, &change);
+}
+
+/*
+ * How many records, from the first on, are to be replayed by a child, which are
+ * checked.  There may be very many records, so each is looked at only once, to
+ * find the end of the run and to check it.
+ */
+static int
+check_postgres_run(const WalredoTag *tag, bool has_image,
+				   WalredoRecord *const *records, int nrecords)
+{
+	int			n = 0;
+
+	for (; n < nrecords && !is_applied_here(tag, records[n]); n++)
+		check_replayable(tag, records[n], n == 0 && !has_image);
+	return n;
+}
+
+/*
  * Has a child replay a run of WAL records, which have been checked.
  */
 static bytea *
 apply_postgres_run(const WalredoTag *tag, bytea *image,
 				   WalredoRecord *const *records, int nrecords)
 {
-	PostgresRun run = {tag, image ? VARDATA(image) : NULL, records, nrecords};
+	WalredoReplayRun run = {tag, image, records, nrecords};
 	WalredoRequest request = {send_run, describe_run, &run, nrecords, false};
 	instr_time	start;
 	instr_time	duration;
@@ -332,21 +354,6 @@ apply_postgres_run(const WalredoTag *tag, bytea *image,
 							 LSN_FORMAT_ARGS(records[nrecords - 1]->lsn),
 							 INSTR_TIME_GET_MILLISEC(duration))));
 	return image;
-}
-
-/*
- * True if a record is for apply_native_run(): a native one, or a whole WAL
- * record for a page that no child replays it on, see the head of this file.
- */
-static inline bool
-is_applied_here(const WalredoTag *tag, const WalredoRecord *record)
-{
-	WalredoPageChange change;
-
-	if (WalredoRecordIsNative(record) || tag->kind != WALREDO_TAG_REL)
-		return true;
-	return tag->forknum == VISIBILITYMAP_FORKNUM &&
-		!walredo_block_change(RecordXLogRecord(record), tag, &change);
 }
 
 /*
@@ -447,12 +454,8 @@ walredo_replay(const WalredoTag *tag, bytea *base,
 	{
 		int			end = i;
 
-		/*
-		 * There may be very many records, so each is looked at only once, to
-		 * find the end of the run and to check it.
-		 */
-		for (; end < nrecords && !is_applied_here(tag, records[end]); end++)
-			check_replayable(tag, records[end], end == i && image == NULL);
+		end += check_postgres_run(tag, image != NULL, records + i,
+								  nrecords - i);
 		if (end > i)
 			image = apply_postgres_run(tag, image, records + i, end - i);
 		for (i = end; end < nrecords && is_applied_here(tag, records[end]);)
@@ -495,6 +498,22 @@ walredo_replay_add(WalredoReplayStream *stream, WalredoReplayJob *job)
 	false};
 
 	walredo_stream_add(stream->stream, &request);
+}
+
+bool
+walredo_replay_add_run(WalredoReplayStream *stream, WalredoReplayRun *run)
+{
+	WalredoRequest request = {send_run, describe_run, run, run->nrecords,
+	false};
+
+	if (run->base != NULL && WalredoTagIsPage(run->tag))
+		walredo_check_base_size(VARSIZE(run->base) - VARHDRSZ);
+	if (run->nrecords == 0 ||
+		check_postgres_run(run->tag, run->base != NULL, run->records,
+						   run->nrecords) < run->nrecords)
+		return false;
+	walredo_stream_add(stream->stream, &request);
+	return true;
 }
 
 bool

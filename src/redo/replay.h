@@ -88,7 +88,7 @@ extern WalredoReplayStream *walredo_replay_begin(WalredoTakePage take);
 
 /*
  * Adds a job, which must stay in place until its page is taken.  This function
- * and the next three call take, in the order of the jobs, for some hundred jobs
+ * and the next four call take, in the order of the jobs, for some hundred jobs
  * at a time.
  *
  * Nothing is checked here that walredo_replay() checks.  The caller must make
@@ -98,6 +98,24 @@ extern WalredoReplayStream *walredo_replay_begin(WalredoTakePage take);
  */
 extern void walredo_replay_add(WalredoReplayStream *stream,
 							   WalredoReplayJob *job);
+
+/* A page, and records to be applied to it, as walredo_replay() gets them. */
+typedef struct WalredoReplayRun
+{
+	const WalredoTag *tag;
+	bytea	   *base;			/* with a header of four bytes, or NULL */
+	WalredoRecord *const *records;
+	int			nrecords;
+} WalredoReplayRun;
+
+/*
+ * Adds a run, which is a job for the stream's take function, and must stay in
+ * place like one.  Checks what walredo_replay() checks, and raises its errors.
+ * Returns false, and adds nothing, if no child replays all of the records: then
+ * they are for walredo_replay(), when the stream has been finished.
+ */
+extern bool walredo_replay_add_run(WalredoReplayStream *stream,
+								   WalredoReplayRun *run);
 
 /*
  * Sends jobs and receives pages as far as possible without waiting for the
