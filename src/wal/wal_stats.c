@@ -169,7 +169,8 @@ get_group(WalredoWalStats *stats, uint64 high, uint64 low)
 	group = hash_search(stats->groups, &key, HASH_ENTER, &found);
 	if (!found)
 	{
-		memset((char *) group + sizeof(key), 0, sizeof(StatsGroup) - sizeof(key));
+		memset(group, 0, sizeof(StatsGroup));
+		group->key = key;
 		dlist_init(&group->subxacts);
 		if (hash_get_num_entries(stats->groups) % RECORDS_BETWEEN_CHECKS == 0)
 			check_memory(stats, walredo_reader_end_lsn(stats->reader));
