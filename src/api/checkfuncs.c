@@ -667,6 +667,7 @@ verify_relations(Check *check, List *relids, XLogRecPtr since)
 	TupleDescInitEntry(tupdesc, RESULT_DAMAGE + 1, NULL, INT4OID, -1, 0);
 	TupleDescInitEntry(tupdesc, RESULT_PAGE_LSN + 1, NULL, PG_LSNOID, -1, 0);
 	TupleDescInitEntry(tupdesc, RESULT_DETAIL + 1, NULL, TEXTOID, -1, 0);
+	TupleDescFinalize(tupdesc);
 	check->results = tuplestore_begin_heap(false, false, work_mem);
 	check->slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 
