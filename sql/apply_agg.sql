@@ -4,7 +4,9 @@
 -- Seen to fail: "pages" when the last record of a group was left out; "in parts"
 -- and "window" when the state did not go on with the page that it had; the checks of
 -- the tag, of the base image and of the order when they were taken out; "stored out
--- of line" when all images that are were taken for the same.
+-- of line" when all images that are were taken for the same; groups that share a
+-- stream with one that was not finished before pages were returned, and with columns
+-- that were not copied; "i" with a scan that had ended when it was begun again.
 --
 CREATE EXTENSION pg_walinspect;
 

@@ -5,9 +5,9 @@
 # The pages are those that the server wrote.  sql/apply_agg.sql has what a session
 # alone can see.
 #
-# Seen to fail: "children" with a node that finishes the stream after each group;
-# "killed" and "poison" with answers of a child that has failed; "LIMIT" with a
-# first batch of all groups; "memory" with groups that are never replayed in parts.
+# Seen to fail: "killed" and "poison" with answers of a child that has failed;
+# "LIMIT" with a first batch of 256 groups; "memory" with groups that are never
+# replayed in parts.
 
 use FindBin;
 use lib $FindBin::RealBin;
