@@ -30,15 +30,20 @@
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_page_at);
-PG_FUNCTION_INFO_V1(walredo_page_at_relation);
-PG_FUNCTION_INFO_V1(walredo_page_at_main_fork);
-PG_FUNCTION_INFO_V1(walredo_page_at_literals);
-PG_FUNCTION_INFO_V1(walredo_page_at_relation_literals);
-PG_FUNCTION_INFO_V1(walredo_read_pages);
-PG_FUNCTION_INFO_V1(walredo_read_file_pages);
-PG_FUNCTION_INFO_V1(walredo_read_pages_literals);
+WALREDO_LONG_FUNCTION(walredo_page_at, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_relation, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_main_fork, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_literals, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_relation_literals, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_read_pages,
+					  PG_ARGISNULL(1) ? WALREDO_COMMAND_PAGES_AT_ALL :
+					  WALREDO_COMMAND_PAGES_AT)
+WALREDO_LONG_FUNCTION(walredo_read_file_pages, WALREDO_COMMAND_PAGES_AT)
+WALREDO_LONG_FUNCTION(walredo_read_pages_literals, WALREDO_COMMAND_PAGES_AT)
 PG_FUNCTION_INFO_V1(walredo_page_diff);
+
+/* How many blocks are returned before the progress is shown again. */
+#define BLOCKS_BETWEEN_SHOWS	64
 
 /*
  * Can a page be made from a change alone?
@@ -295,6 +300,7 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 	WalredoRebuiltPage *page;
 	bytea	   *image;
 
+	walredo_progress_set_target(relid, tag);
 	if (OidIsValid(relid))
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
@@ -326,8 +332,8 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 /*
  * walredo_page_at(tag, lsn, base, wal_directory, base_lsn)
  */
-Datum
-walredo_page_at(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_work(PG_FUNCTION_ARGS)
 {
 	WalredoGivenBase base = {NULL, InvalidXLogRecPtr};
 
@@ -360,8 +366,8 @@ relation_page_at(Oid relid, const char *fork, int64 blkno, XLogRecPtr lsn,
  * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn,
  *				   wal_directory text)
  */
-Datum
-walredo_page_at_relation(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_relation_work(PG_FUNCTION_ARGS)
 {
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
@@ -377,8 +383,8 @@ walredo_page_at_relation(PG_FUNCTION_ARGS)
 /*
  * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn, wal_directory text)
  */
-Datum
-walredo_page_at_main_fork(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_main_fork_work(PG_FUNCTION_ARGS)
 {
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -430,8 +436,8 @@ relation_page_at_literals(Oid relid, char **args, int nargs)
  * literals, NULL, and parameters.  The second argument tells which, as an LSN
  * has a slash, and neither a fork nor a number has one.
  */
-Datum
-walredo_page_at_literals(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_literals_work(PG_FUNCTION_ARGS)
 {
 	int			nargs = PG_NARGS();
 	char	   *args[5] = {NULL};
@@ -477,8 +483,8 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
  *
  * The same for calls of which only the relation has a type.
  */
-Datum
-walredo_page_at_relation_literals(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_relation_literals_work(PG_FUNCTION_ARGS)
 {
 	char	   *args[3];
 	bytea	   *page;
@@ -505,6 +511,7 @@ typedef struct PagesScan
 	int			nforks;
 	int			fork;			/* whose pages are returned now; -1 before the
 								 * first */
+	uint64		fork_blocks;	/* of that fork, for the progress view */
 
 	/*
 	 * The next block of the fork to return, and the next page of it that the
@@ -640,6 +647,7 @@ begin_file_scan(const WalredoTag *tag, XLogRecPtr lsn, const char *directory)
 				 errdetail("This is possible for files of relations only."),
 				 errhint("Use walredo_page_at() for one page of it.")));
 	check_is_logged(tag->forknum);
+	walredo_progress_set_target(InvalidOid, tag);
 	scan->forks = palloc(sizeof(WalredoTag));
 	scan->forks[0] = *tag;
 	scan->nforks = 1;
@@ -654,6 +662,22 @@ advance_known(PagesScan *scan)
 {
 	scan->has_known = walredo_rebuild_next(scan->rebuild, &scan->known_tag,
 										   &scan->known);
+}
+
+/* Shows that the pages of the fork are going to be returned. */
+static void
+show_fork(PagesScan *scan)
+{
+	uint64		nblocks = walredo_rebuild_fork_blocks(scan->rebuild);
+
+	if (scan->current != NULL)
+		nblocks = Max(nblocks,
+					  walredo_current_blocks(scan->current, scan->fork));
+	scan->fork_blocks = nblocks;
+	walredo_progress_begin_phase(WALREDO_PHASE_RETURNING_PAGES,
+								 scan->relids != NULL ?
+								 scan->relids[scan->fork] : InvalidOid,
+								 scan->forks[scan->fork].forknum, nblocks);
 }
 
 /*
@@ -707,6 +731,9 @@ next_page(PagesScan *scan, WalredoTag *tag)
 			{
 				*tag = scan->forks[scan->fork];
 				tag->number = scan->next_block;
+				if (tag->number % BLOCKS_BETWEEN_SHOWS == 0)
+					walredo_progress_set_blocks(tag->number,
+												scan->fork_blocks);
 				image = page_of_next_block(scan);
 				if (image != NULL)
 					return image;
@@ -716,6 +743,7 @@ next_page(PagesScan *scan, WalredoTag *tag)
 		if (++scan->fork == scan->nforks)
 			return NULL;
 		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
+		show_fork(scan);
 		scan->next_block = 0;
 		advance_known(scan);
 	}
@@ -812,8 +840,8 @@ keep_pages_scan(FunctionCallInfo fcinfo, FuncCallContext *funcctx,
  * walredo_pages_at() and walredo_pages_at_all() are written in SQL on top of
  * this function and the following ones.
  */
-Datum
-walredo_read_pages(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_pages_work(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -841,8 +869,8 @@ walredo_read_pages(PG_FUNCTION_ARGS)
  *
  * The same for the file that a tag is of.
  */
-Datum
-walredo_read_file_pages(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_file_pages_work(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -893,8 +921,8 @@ begin_scan_of_literals(char **args)
 /*
  * _walredo_read_pages_literals(text, text, text)
  */
-Datum
-walredo_read_pages_literals(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_pages_literals_work(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())
 	{

@@ -29,7 +29,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_row_versions);
+WALREDO_LONG_FUNCTION(walredo_row_versions, WALREDO_COMMAND_ROW_VERSIONS)
 
 /* A table whose row versions are returned. */
 typedef struct VersionsTable
@@ -293,8 +293,8 @@ warn_of_missing(VersionsScan *scan)
  *
  * Returns one row per row version, in the order of tables and places.
  */
-Datum
-walredo_row_versions(PG_FUNCTION_ARGS)
+static Datum
+walredo_row_versions_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext row_context;

@@ -31,6 +31,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "progress/progress.h"
 #include "rewrite/rewriteHandler.h"
 #include "rows/catalog_at.h"
 #include "rows/heap_at.h"
@@ -785,6 +786,9 @@ next_table(WalredoRows *rows)
 	rows->nblocks = walredo_heap_at_blocks(rows->heap, table->file,
 										   &is_complete);
 	rows->next_block = 0;
+	walredo_progress_begin_phase(WALREDO_PHASE_RETURNING_ROWS,
+								 rows->files[table->file].relid, MAIN_FORKNUM,
+								 rows->nblocks);
 	if (!is_complete && count_warning(rows))
 		ereport(rows->problem_level,
 				(errcode(ERRCODE_UNDEFINED_FILE),
@@ -958,6 +962,7 @@ walredo_rows_next(WalredoRows *rows, Datum **values, bool **nulls)
 		if (problem != NULL)
 			warn_of_block(rows, rows->next_block, problem);
 		rows->next_block++;
+		walredo_progress_set_blocks(rows->next_block, rows->nblocks);
 	}
 	if (rows->num_warnings > MAX_WARNINGS)
 		ereport(WARNING,
