@@ -560,6 +560,11 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 	WalredoPageScan *wal;
 	XLogRecPtr	end_lsn;
 
+	if (scan->relids != NULL)
+		walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL,
+									 scan->nforks == 1 ?
+									 scan->relids[0] : InvalidOid,
+									 scan->forks[0].forknum, 0);
 	scan->fork = -1;
 	scan->bases = walredo_bases_open();
 	scan->rebuild = walredo_rebuild_create();

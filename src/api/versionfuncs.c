@@ -309,9 +309,13 @@ walredo_row_versions_work(PG_FUNCTION_ARGS)
 
 	directory = walredo_getarg_cstring(fcinfo, 3);
 	scan = open_tables(PG_GETARG_OID(0));
+	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL, PG_GETARG_OID(0),
+								 MAIN_FORKNUM, 0);
 	scan->versions = walredo_versions_begin(scan->files, scan->nfiles,
 											directory, PG_GETARG_LSN(1),
 											PG_GETARG_LSN(2));
+	walredo_progress_begin_phase(WALREDO_PHASE_RETURNING_ROWS,
+								 PG_GETARG_OID(0), MAIN_FORKNUM, 0);
 	check_files_are_older(scan, directory);
 	warn_of_other_files(scan);
 	row_context = AllocSetContextCreate(CurrentMemoryContext,

@@ -387,21 +387,15 @@ walredo_verify_check_reader(WalredoReader *reader)
 			 errhint("Set walredo.timeline to \"current\".")));
 }
 
-/*
- * Shows that WAL of a scan is going to be read for some forks, or for one
- * block.
- */
+/* Shows that WAL is going to be read for some forks, or for one block. */
 static void
-show_reading(const RoundFork *forks, int nforks, const WalredoPageScan *scan)
+show_reading(const RoundFork *forks, int nforks)
 {
 	uint64		nblocks = 0;
-	XLogRecPtr	wal_start = walredo_reader_first_lsn(scan->reader);
 
 	for (int i = 0; i < nforks; i++)
 		nblocks += BlockNumberIsValid(forks[i].fork.only_block) ?
 			1 : forks[i].nblocks;
-	walredo_progress_set_wal(wal_start, wal_start,
-							 walredo_reader_last_lsn(scan->reader));
 	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL,
 								 nforks == 1 ?
 								 forks[0].fork.relid : InvalidOid,
@@ -428,7 +422,6 @@ read_wal_of_forks(Verification *v, const RoundFork *forks, int nforks,
 									  WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(scan->reader);
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
-	show_reading(forks, nforks, scan);
 	read_to = walredo_reader_first_lsn(scan->reader);
 	while (walredo_page_scan_add_some(scan, wal->rebuild))
 	{
@@ -472,7 +465,6 @@ read_wal_of_block(Verification *v, const RoundFork *fork,
 								  WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(scan->reader);
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
-	show_reading(fork, 1, scan);
 	while (walredo_page_scan_next(scan))
 	{
 		if (scan->has_restarted)
@@ -495,6 +487,7 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	WalredoPageFilter *filter;
 	WalredoPageScan *scan;
 
+	show_reading(forks, nforks);
 	wal->rebuild = walredo_rebuild_create();
 	wal->directory = v->directory;
 	wal->page_start_lsn = InvalidXLogRecPtr;

@@ -576,18 +576,14 @@ begin_first_reader(WalredoSlruVerification *v)
 		if (backup->start_lsn > v->redo_lsn)
 			v->bases->backups = foreach_delete_current(v->bases->backups, lc);
 	}
+	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL, InvalidOid,
+								 MAIN_FORKNUM, 0);
 	reader = walredo_bases_begin_reader(v->bases, v->directory,
 										WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(reader);
 	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
 	if (v->bases->backup != NULL)
 		add_pages_of_backup(v);
-
-	walredo_progress_set_wal(walredo_reader_first_lsn(reader),
-							 walredo_reader_first_lsn(reader),
-							 walredo_reader_last_lsn(reader));
-	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL, InvalidOid,
-								 MAIN_FORKNUM, 0);
 	return reader;
 }
 

@@ -348,6 +348,9 @@ walredo_progress_begin_phase(WalredoPhase phase, Oid relid, ForkNumber forknum,
 	current->blocks_total = blocks_total;
 	current->blocks_done = 0;
 	current->is_restoring = false;
+	if (phase <= WALREDO_PHASE_CHECKING_IMAGES)
+		walredo_progress_set_wal(InvalidXLogRecPtr, InvalidXLogRecPtr,
+								 InvalidXLogRecPtr);
 	show();
 }
 

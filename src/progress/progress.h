@@ -148,7 +148,8 @@ extern void walredo_progress_set_target(Oid relid, const WalredoTag *tag);
 
 /*
  * A phase begins, about a fork or, if relid is InvalidOid, about none, with so
- * many blocks, or zero.
+ * many blocks, or zero.  If it is one in which the reader tells where it is,
+ * this is not known from now on.
  */
 extern void walredo_progress_begin_phase(WalredoPhase phase, Oid relid,
 										 ForkNumber forknum,

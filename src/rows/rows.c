@@ -668,6 +668,8 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	WalredoRows *rows = palloc0(sizeof(WalredoRows));
 	int			natts = Max(tupdesc->natts, 1);
 
+	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL, relid,
+								 MAIN_FORKNUM, 0);
 	rows->context = CurrentMemoryContext;
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext,
 											  "walredo row",

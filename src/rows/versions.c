@@ -43,7 +43,6 @@
 #include "page/current.h"
 #include "page/rebuild.h"
 #include "port/pg_bswap.h"
-#include "progress/progress.h"
 #include "rows/chunks.h"
 #include "rows/tuple.h"
 #include "rows/tuple_events.h"
@@ -992,8 +991,6 @@ walredo_versions_begin(WalredoVersionsFile *files, int nfiles,
 	walredo_reader_end(reader);
 	walredo_rebuild_free(versions->rebuild);
 	MemoryContextDelete(versions->page_context);
-	walredo_progress_begin_phase(WALREDO_PHASE_RETURNING_ROWS, InvalidOid,
-								 MAIN_FORKNUM, 0);
 	tuplesort_performsort(versions->sort);
 	begin_toast(versions, directory);
 	return versions;
