@@ -44,7 +44,7 @@ CREATE EXTENSION walredo;
 CREATE TABLE t (i int, t text) WITH (fillfactor = 50);
 CREATE TABLE lsns (at text, lsn pg_lsn);
 INSERT INTO lsns VALUES ('begin', pg_current_wal_insert_lsn());
-INSERT INTO t SELECT g, repeat('a', 200) FROM generate_series(1, 20000) g;
+INSERT INTO t SELECT g, repeat('a', 200) FROM generate_series(1, 10000) g;
 CREATE TABLE times AS SELECT clock_timestamp() AS at;
 INSERT INTO lsns VALUES ('middle', pg_current_wal_insert_lsn());
 UPDATE t SET t = repeat('b', 200);
@@ -66,7 +66,7 @@ foreach my $name (@segments)
 {
 	move("$data/pg_wal/$name", "$archive/$name") or die "could not move $name: $!";
 }
-cmp_ok(scalar(@segments), '>=', 8, 'segments are elsewhere');
+cmp_ok(scalar(@segments), '>=', 5, 'segments are elsewhere');
 my $held = segment_name(1, $lsn{middle});
 my $hold_middle = "$hold.$held";
 append_to_file("$temp/restore", <<SH);
@@ -78,6 +78,7 @@ SH
 chmod 0755, "$temp/restore";
 $node->append_conf('postgresql.conf', <<CONF);
 walredo.restore_command = '$temp/restore %f %p'
+walredo.restore_segments = 1
 CONF
 $node->start;
 
@@ -326,7 +327,7 @@ sub end_held
 	return $out . $err;
 }
 
-run_query($work, 'SET walredo.restore_segments = 1; SET walredo.index_size = 0');
+run_query($work, 'SET walredo.index_size = 0');
 
 # It is the position of the segment that the command has been asked for.
 foreach my $function (
@@ -373,18 +374,18 @@ my $changes = "FROM walredo_page_records('$tag', '$lsn{begin}', '$lsn{end}')";
 hold();
 is((run_query($work, "SELECT 1 $records LIMIT 1"))[0], 1, 'LIMIT: there is a row');
 is(shown(), '', 'LIMIT ends it');
-run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; DECLARE b CURSOR FOR SELECT 1 $changes; MOVE 10000 a");
+run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; DECLARE b CURSOR FOR SELECT 1 $changes; MOVE 7000 a");
 is(shown('command'), 'walredo_wal_records', 'a cursor is shown between rows');
 run_query($work, 'MOVE 20 b');
 is(shown('command'), 'walredo_page_records', 'of two cursors, the last that has read WAL');
 run_query($work, 'FETCH a; FETCH a');
 is(shown('command'), 'walredo_page_records', '... even if the other returns rows');
-run_query($work, 'MOVE 10000 a');
+run_query($work, 'MOVE 7000 a');
 is(shown('command'), 'walredo_wal_records', '... until it reads WAL');
 run_query($work, 'CLOSE b');
 is(shown('command'), 'walredo_wal_records', 'the end of one is not that of the other');
 run_query($work, 'SAVEPOINT s; SELECT 1/0');
-run_query($work, 'ROLLBACK TO s; MOVE 10000 a');
+run_query($work, 'ROLLBACK TO s; MOVE 7000 a');
 is(shown('command'), 'walredo_wal_records', 'it is shown again after a subtransaction has failed');
 run_query($work, 'CLOSE a');
 is(shown(), '', 'the end of a cursor ends it');
@@ -412,13 +413,13 @@ end_held();
 is( $look->query('SELECT count(*) FROM pg_stat_progress_copy') . shown(),
 	'0', 'both end');
 
-run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; MOVE 10000 a");
+run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; MOVE 7000 a");
 is(shown('command'), 'walredo_wal_records', 'a cursor before COPY');
 begin_held("COPY (SELECT start_lsn $changes) TO '/dev/null'");
 is(shown('command'), 'walredo_page_records', 'COPY with another function');
 end_held();
 is(shown(), '', '... ends with it');
-run_query($work, 'MOVE 10000 a');
+run_query($work, 'MOVE 7000 a');
 is(shown('command'), 'walredo_wal_records', 'the cursor is shown again');
 run_query($work, 'COMMIT');
 is(shown(), '', '... and ends');
@@ -436,21 +437,6 @@ end_held();
 is( $look->query('SELECT count(*) FROM pg_stat_progress_create_index'), 0, 'it ends');
 
 #
-# The worker that makes indexes
-#
-
-$node->safe_psql('postgres', <<'SQL');
-CREATE TABLE more AS SELECT repeat('c', 200) FROM generate_series(1, 100000);
-ALTER SYSTEM SET walredo.index_wal = on;
-SELECT pg_switch_wal();
-SQL
-begin_query($look, "SELECT catch('walredo index worker', 15)");
-usleep(100_000);
-$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
-is((end_query($look))[0], 'reading WAL', 'the worker that makes indexes is seen');
-$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM walredo_progress');
-
-#
 # Without
 #
 
@@ -462,6 +448,26 @@ is(shown(), '', '... and are not seen');
 end_held();
 
 $work->quit;
+$look->quit;
+
+#
+# The worker that makes indexes, which there is if the library is preloaded
+#
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'walredo'");
+$node->restart;
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE more AS SELECT repeat('c', 200) FROM generate_series(1, 50000);
+ALTER SYSTEM SET walredo.index_wal = on;
+SELECT pg_switch_wal();
+SQL
+$look = session($node);
+begin_query($look, "SELECT catch('walredo index worker', 15)");
+usleep(100_000);
+$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+is((end_query($look))[0], 'reading WAL', 'the worker that makes indexes is seen');
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM walredo_progress'),
+	'... until it has made them');
 $look->quit;
 $node->stop;
 done_testing();
