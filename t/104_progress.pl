@@ -78,7 +78,7 @@ SH
 chmod 0755, "$temp/restore";
 $node->append_conf('postgresql.conf', <<CONF);
 walredo.restore_command = '$temp/restore %f %p'
-walredo.restore_segments = 1
+walredo.restore_segments = 2
 CONF
 $node->start;
 
@@ -252,10 +252,11 @@ is_deeply(
 	[ sort keys %calls, 'walredo_index_wal(text)', 'walredo_wal_range(text)' ],
 	'every function that is not short is called here');
 
+my %followed;
 foreach my $function (sort keys %calls)
 {
 	my ($command) = $function =~ /^(\w+)/;
-	my $backwards = $function =~ /walredo_(page_at|lsn_at|check|repair|verify\(regclass,text,bigint|row)/;
+	my $backwards = $function =~ /walredo_(page_at|page_history|lsn_at|check|repair|verify\(regclass,text,bigint|row)/;
 
 	# It is seen, until it is canceled.
 	hold($hold);
@@ -266,7 +267,9 @@ foreach my $function (sort keys %calls)
 	like((end_query($work))[1], qr/57014/, "$function is canceled");
 	is(shown(), '', '... and not seen any more');
 
-	# It is seen, until it ends.
+	# It is seen, until it ends.  Of functions of one name, one is enough for this,
+	# but the block of a relation is verified in another way than the relation.
+	next if $followed{$command}++ && $command ne 'walredo_verify';
 	hold($hold);
 	begin_query($work, $calls{$function});
 	wait_until_shown('phase', 'restoring WAL');
@@ -374,18 +377,18 @@ my $changes = "FROM walredo_page_records('$tag', '$lsn{begin}', '$lsn{end}')";
 hold();
 is((run_query($work, "SELECT 1 $records LIMIT 1"))[0], 1, 'LIMIT: there is a row');
 is(shown(), '', 'LIMIT ends it');
-run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; DECLARE b CURSOR FOR SELECT 1 $changes; MOVE 7000 a");
+run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; DECLARE b CURSOR FOR SELECT 1 $changes; MOVE 5000 a");
 is(shown('command'), 'walredo_wal_records', 'a cursor is shown between rows');
 run_query($work, 'MOVE 20 b');
 is(shown('command'), 'walredo_page_records', 'of two cursors, the last that has read WAL');
 run_query($work, 'FETCH a; FETCH a');
 is(shown('command'), 'walredo_page_records', '... even if the other returns rows');
-run_query($work, 'MOVE 7000 a');
+run_query($work, 'MOVE 5000 a');
 is(shown('command'), 'walredo_wal_records', '... until it reads WAL');
 run_query($work, 'CLOSE b');
 is(shown('command'), 'walredo_wal_records', 'the end of one is not that of the other');
 run_query($work, 'SAVEPOINT s; SELECT 1/0');
-run_query($work, 'ROLLBACK TO s; MOVE 7000 a');
+run_query($work, 'ROLLBACK TO s; MOVE 5000 a');
 is(shown('command'), 'walredo_wal_records', 'it is shown again after a subtransaction has failed');
 run_query($work, 'CLOSE a');
 is(shown(), '', 'the end of a cursor ends it');
@@ -413,13 +416,13 @@ end_held();
 is( $look->query('SELECT count(*) FROM pg_stat_progress_copy') . shown(),
 	'0', 'both end');
 
-run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; MOVE 7000 a");
+run_query($work, "BEGIN; DECLARE a CURSOR FOR SELECT 1 $records; MOVE 5000 a");
 is(shown('command'), 'walredo_wal_records', 'a cursor before COPY');
 begin_held("COPY (SELECT start_lsn $changes) TO '/dev/null'");
 is(shown('command'), 'walredo_page_records', 'COPY with another function');
 end_held();
 is(shown(), '', '... ends with it');
-run_query($work, 'MOVE 7000 a');
+run_query($work, 'MOVE 5000 a');
 is(shown('command'), 'walredo_wal_records', 'the cursor is shown again');
 run_query($work, 'COMMIT');
 is(shown(), '', '... and ends');
