@@ -44,10 +44,11 @@
 #define PROGRESS_MAGIC		INT64CONST(0x57414c52)
 
 /*
- * Nothing is shown before WAL has been read so often.  The reader reads a page
- * at first, and 16 soon, so this is a small part of a segment.
+ * Bytes of WAL that are read before it is shown, first and then again.  The
+ * second is what a reader of all WAL reads at once.
  */
-#define MIN_READS_SHOWN		8
+#define BYTES_BEFORE_SHOW		(512 * 1024)
+#define BYTES_BETWEEN_SHOWS		(128 * 1024)
 
 /* Our parameters: the last ones of PGSTAT_NUM_PROGRESS_PARAM. */
 typedef enum ProgressParam
@@ -207,8 +208,15 @@ forget(void *arg)
 	WalredoProgress **link = &kept;
 
 	walredo_progress_end(progress);
+
+	/* It was at work if an error has ended it.  Then so was what called it. */
 	if (current == progress)
 		current = progress->outer;
+	for (WalredoProgress *other = kept; other != NULL; other = other->next)
+	{
+		if (other->outer == progress)
+			other->outer = progress->outer;
+	}
 	while (*link != progress)
 		link = &(*link)->next;
 	*link = progress->next;
@@ -278,32 +286,37 @@ walredo_progress_call(FunctionCallInfo fcinfo, WalredoCommand command,
 	WalredoProgress *outer = current;
 	WalredoProgress *progress = find_kept(flinfo);
 	WalredoProgress local;
-	bool		is_kept = progress != NULL;
 	Datum		result;
 
-	if (!is_kept)
+	if (progress != NULL)
 	{
-		progress = &local;
-		memset(progress, 0, sizeof(WalredoProgress));
-		progress->command = command;
+		/*
+		 * With the last row, it has been freed.  After an error, it is freed
+		 * with the rest of the query.  To catch errors here would take a
+		 * tenth of the time that it takes to return a record.
+		 */
+		walredo_progress_enter(progress);
+		result = function(fcinfo);
+		current = outer;
+		return result;
 	}
-	walredo_progress_enter(progress);
+
+	memset(&local, 0, sizeof(local));
+	local.command = command;
+	walredo_progress_enter(&local);
 	PG_TRY();
 	{
 		result = function(fcinfo);
 	}
 	PG_CATCH();
 	{
-		walredo_progress_end(progress);
+		walredo_progress_end(&local);
 		current = outer;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	current = outer;
 
-	/* With the last row, what was kept has been freed. */
-	if (is_kept)
-		return result;
 	if (flinfo->fn_retset && flinfo->fn_extra != NULL &&
 		rsinfo != NULL && IsA(rsinfo, ReturnSetInfo) &&
 		rsinfo->isDone == ExprMultipleResult)
@@ -376,16 +389,17 @@ walredo_progress_set_wal(XLogRecPtr start, XLogRecPtr position, XLogRecPtr end)
 
 void
 walredo_progress_read_wal(XLogRecPtr start, XLogRecPtr position,
-						  XLogRecPtr end)
+						  XLogRecPtr end, Size nbytes)
 {
 	if (current == NULL || current->phase > WALREDO_PHASE_CHECKING_IMAGES)
 		return;
 	current->is_restoring = false;
 	walredo_progress_set_wal(start, position, end);
-	if (current->num_reads < MIN_READS_SHOWN)
-		current->num_reads++;
-	else
-		show();
+	current->bytes_read += nbytes;
+	if (current->bytes_read < BYTES_BEFORE_SHOW)
+		return;
+	current->bytes_read = BYTES_BEFORE_SHOW - BYTES_BETWEEN_SHOWS;
+	show();
 }
 
 void

@@ -100,7 +100,7 @@ typedef struct WalredoProgress
 	XLogRecPtr	wal_end;
 
 	/* For progress.c only. */
-	int			num_reads;
+	uint64		bytes_read;		/* of WAL, since the last display */
 	bool		is_restoring;
 	const void *scan;			/* the FuncCallContext that keeps it */
 	struct WalredoProgress *outer;
@@ -163,11 +163,11 @@ extern void walredo_progress_set_wal(XLogRecPtr start, XLogRecPtr position,
 									 XLogRecPtr end);
 
 /*
- * The reader is going to read WAL at a position.  Is shown unless so little has
- * been read that nobody could see it.
+ * The reader is going to read so many bytes of WAL at a position.  Is shown
+ * unless so little has been read that nobody could see it.
  */
 extern void walredo_progress_read_wal(XLogRecPtr start, XLogRecPtr position,
-									  XLogRecPtr end);
+									  XLogRecPtr end, Size nbytes);
 
 /* A restore command is started, or has ended. */
 extern void walredo_progress_set_restoring(bool is_restoring);

@@ -1250,7 +1250,9 @@ show_progress(WalredoReader *reader, XLogRecPtr pageptr)
 
 	if (end != InvalidXLogRecPtr)
 		position = Min(position, end);
-	walredo_progress_read_wal(Min(reader->first_lsn, position), position, end);
+	walredo_progress_read_wal(Min(reader->first_lsn, position), position, end,
+							  reader->is_single ?
+							  XLOG_BLCKSZ : reader->wanted);
 }
 
 /*
