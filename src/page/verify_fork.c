@@ -775,8 +775,7 @@ open_window(ForkCheck *check, ErrorData **error)
 	 * under the current resource owner.
 	 */
 	LockRelationOid(relid, AccessShareLock);
-	*error = walredo_attempt(measure_locked_fork,
-									&work);
+	*error = walredo_attempt(measure_locked_fork, &work);
 	if (*error != NULL)
 		condition = FORK_UNREADABLE;
 	else if (!work.is_there)

@@ -92,8 +92,9 @@ typedef struct WalredoProgress
 	uint64		blocks_done;
 
 	/*
-	 * The WAL that is read, and the LSN up to which it has been, or from which
-	 * on if it is read backwards; or InvalidXLogRecPtr if that is not known.
+	 * The WAL that is read, and the LSN up to which it has been, or from
+	 * which on if it is read backwards; or InvalidXLogRecPtr if that is not
+	 * known.
 	 */
 	XLogRecPtr	wal_start;
 	XLogRecPtr	wal_position;
