@@ -9,6 +9,16 @@
 #
 # A function that reads WAL must be in %calls; a function that does not, in
 # @short.  So a new one cannot be forgotten.
+#
+# Seen to fail:
+# - "COPY shows its progress" and "CREATE INDEX keeps its progress", when the
+#   display of a command of the server was taken;
+# - "the end of one is not that of the other", when a function ended whatever was
+#   shown;
+# - "a cursor is shown between rows", when nothing was kept between rows;
+# - "it is shown again after a subtransaction has failed", when a function that was
+#   shown did not begin the display again;
+# - "this does not end", when what was kept was not ended with its memory.
 
 use File::Copy qw(move);
 use FindBin;
@@ -131,6 +141,9 @@ BEGIN
 		PERFORM pg_stat_clear_snapshot();
 		SELECT * INTO p FROM walredo_progress w WHERE w.pid = $1;
 		EXIT WHEN NOT FOUND;
+		IF clock_timestamp() > now() + interval '1 minute' THEN
+			RAISE 'this does not end: %', p;
+		END IF;
 		IF p.command <> last.command OR p.blocks_done > p.blocks_total OR
 			p.blocks_done < 0 OR p.datname <> current_database() OR
 			num_nonnulls(p.wal_start_lsn, p.wal_position_lsn) = 1 OR
@@ -372,7 +385,7 @@ is(shown(), '', 'an error ends it');
 #
 
 # The first row of a query that is not read to its end.
-my $records = "FROM walredo_wal_records('$lsn{begin}', '$lsn{end}')";
+my $records = "FROM public.walredo_wal_records('$lsn{begin}', '$lsn{end}')";
 my $changes = "FROM walredo_page_records('$tag', '$lsn{begin}', '$lsn{end}')";
 hold();
 is((run_query($work, "SELECT 1 $records LIMIT 1"))[0], 1, 'LIMIT: there is a row');
@@ -460,15 +473,22 @@ $look->quit;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'walredo'");
 $node->restart;
 $node->safe_psql('postgres', <<'SQL');
-CREATE TABLE more AS SELECT repeat('c', 200) FROM generate_series(1, 50000);
 ALTER SYSTEM SET walredo.index_wal = on;
-SELECT pg_switch_wal();
+SELECT pg_reload_conf();
+CREATE TABLE more (t text);
 SQL
 $look = session($node);
-begin_query($look, "SELECT catch('walredo index worker', 15)");
-usleep(100_000);
-$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
-is((end_query($look))[0], 'reading WAL', 'the worker that makes indexes is seen');
+foreach (1 .. 10)
+{
+	begin_query($look, "SELECT catch('walredo index worker', 3)");
+	$node->safe_psql('postgres', <<'SQL');
+INSERT INTO more SELECT repeat('c', 200) FROM generate_series(1, 50000);
+SELECT pg_switch_wal();
+SQL
+	($caught) = end_query($look);
+	last if $caught ne 'nothing';
+}
+is($caught, 'reading WAL', 'the worker that makes indexes is seen');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM walredo_progress'),
 	'... until it has made them');
 $look->quit;
