@@ -338,7 +338,8 @@ mask_page(void *arg)
  * the routine fails on is no page that redo makes.
  */
 static void
-mask_alone(const WalredoVerifiedFork *fork, const WalredoBlockCheck *block, char *live, char *rebuilt)
+mask_alone(const WalredoVerifiedFork *fork, const WalredoBlockCheck *block,
+		   char *live, char *rebuilt)
 {
 	PGAlignedBlock live_copy;
 	PGAlignedBlock rebuilt_copy;
