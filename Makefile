@@ -60,7 +60,6 @@ OBJS = \
 	src/page/verify.o \
 	src/page/verify_compare.o \
 	src/page/verify_fork.o \
-	src/page/verify_progress.o \
 	src/page/verify_slru.o \
 	src/pool/saved_request.o \
 	src/pool/launch.o \
@@ -71,6 +70,7 @@ OBJS = \
 	src/pool/slots.o \
 	src/pool/stream.o \
 	src/pool/worker.o \
+	src/progress/progress.o \
 	src/proto/proto.o \
 	src/record/image.o \
 	src/record/record.o \

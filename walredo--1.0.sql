@@ -1525,11 +1525,13 @@ COMMENT ON FUNCTION walredo_stat_reset() IS
 	'statistics: reset the counters of walredo_stat';
 REVOKE ALL ON FUNCTION walredo_stat_reset() FROM PUBLIC;
 
-CREATE FUNCTION _walredo_get_verify_progress(
+CREATE FUNCTION _walredo_get_progress(
 	OUT pid int4,
 	OUT datid oid,
+	OUT command text,
 	OUT relid oid,
 	OUT fork text,
+	OUT tag walredo_tag,
 	OUT phase text,
 	OUT blocks_total int8,
 	OUT blocks_done int8,
@@ -1537,19 +1539,34 @@ CREATE FUNCTION _walredo_get_verify_progress(
 	OUT wal_position_lsn pg_lsn,
 	OUT wal_end_lsn pg_lsn)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'walredo_get_verify_progress'
+AS 'MODULE_PATHNAME', 'walredo_get_progress'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION _walredo_get_verify_progress() IS
-	'implementation of view walredo_verify_progress';
-REVOKE ALL ON FUNCTION _walredo_get_verify_progress() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _walredo_get_verify_progress() TO pg_monitor;
+COMMENT ON FUNCTION _walredo_get_progress() IS
+	'implementation of views walredo_progress and walredo_verify_progress';
+REVOKE ALL ON FUNCTION _walredo_get_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _walredo_get_progress() TO pg_monitor;
 
-CREATE VIEW walredo_verify_progress AS
-	SELECT p.pid, p.datid, d.datname, p.relid, p.fork, p.phase,
+CREATE VIEW walredo_progress AS
+	SELECT p.pid, p.datid, d.datname, p.command, p.relid, p.fork, p.tag, p.phase,
 		p.blocks_total, p.blocks_done, p.wal_start_lsn, p.wal_position_lsn, p.wal_end_lsn
-	FROM _walredo_get_verify_progress() p
+	FROM _walredo_get_progress() p
 		LEFT JOIN pg_database d ON d.oid = p.datid;
+COMMENT ON VIEW walredo_progress IS
+	'statistics: progress of running functions that read WAL, verify or repair';
+REVOKE ALL ON walredo_progress FROM PUBLIC;
+GRANT SELECT ON walredo_progress TO pg_monitor;
+
+-- Of these functions, the phases in which WAL is read for the pages that are to be
+-- compared, and in which they are compared.
+CREATE VIEW walredo_verify_progress AS
+	SELECT p.pid, p.datid, p.datname, p.relid, p.fork,
+		CASE p.phase WHEN 'restoring WAL' THEN 'reading WAL' ELSE p.phase END AS phase,
+		p.blocks_total, p.blocks_done, p.wal_start_lsn, p.wal_position_lsn, p.wal_end_lsn
+	FROM walredo_progress p
+	WHERE p.phase IN ('reading WAL', 'restoring WAL', 'comparing pages')
+		AND p.command IN ('walredo_verify', 'walredo_verify_all', 'walredo_verify_slru',
+			'walredo_check', 'walredo_repair', 'walredo_repair_slru');
 COMMENT ON VIEW walredo_verify_progress IS
-	'statistics: progress of running walredo_verify() and walredo_verify_all() calls';
+	'statistics: progress of verification, a part of view walredo_progress';
 REVOKE ALL ON walredo_verify_progress FROM PUBLIC;
 GRANT SELECT ON walredo_verify_progress TO pg_monitor;

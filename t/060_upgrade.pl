@@ -425,8 +425,8 @@ SQL
 	'_walredo_get_children()' =>
 	  "SELECT slot, state, database, role FROM \@.walredo_children",
 	'walredo_stat_reset()' => "SELECT \@.walredo_stat_reset()",
-	'_walredo_get_verify_progress()' =>
-	  "SELECT count(*) FROM \@.walredo_verify_progress");
+	'_walredo_get_progress()' =>
+	  "SELECT count(*) FROM \@.walredo_progress, \@.walredo_verify_progress");
 my $range = $new->safe_psql('postgres', <<'SQL');
 CHECKPOINT;
 SELECT pg_current_wal_insert_lsn() AS start \gset

@@ -18,10 +18,24 @@
 #include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "page/verify.h"
+#include "progress/progress.h"
 #include "record/record.h"
 #include "record/tag.h"
 #include "utils/expandeddatum.h"
 #include "wal/reader.h"
+
+/*
+ * In place of PG_FUNCTION_INFO_V1(), for a function that can last, as those
+ * that read WAL do: its progress is shown.  What it does is in name_work().
+ */
+#define WALREDO_LONG_FUNCTION(name, command) \
+	PG_FUNCTION_INFO_V1(name); \
+	static Datum name##_work(PG_FUNCTION_ARGS); \
+	Datum \
+	name(PG_FUNCTION_ARGS) \
+	{ \
+		return walredo_progress_call(fcinfo, command, name##_work); \
+	}
 
 /* ERROR 42501 unless the caller may read the server's WAL. */
 extern void walredo_check_may_read_wal(void);

@@ -78,7 +78,7 @@
 #include "utils/tuplestore.h"
 #include "wal/reader.h"
 
-PG_FUNCTION_INFO_V1(walredo_check);
+WALREDO_LONG_FUNCTION(walredo_check, WALREDO_COMMAND_CHECK)
 
 /*
  * How many blocks that were damaged before one check looks at again, unless it
@@ -1366,8 +1366,8 @@ lock_check(Oid procid, LOCKTAG *tag)
  * walredo_check(relations regclass[], "full" bool, from_disk bool,
  *				 wal_directory text)
  */
-Datum
-walredo_check(PG_FUNCTION_ARGS)
+static Datum
+walredo_check_work(PG_FUNCTION_ARGS)
 {
 	Oid			procid = fcinfo->flinfo->fn_oid;
 	Check	   *check;

@@ -22,9 +22,9 @@
 #include "wal/ranges.h"
 #include "wal/times.h"
 
-PG_FUNCTION_INFO_V1(walredo_files);
-PG_FUNCTION_INFO_V1(walredo_lsn_at);
-PG_FUNCTION_INFO_V1(walredo_wal_range);
+WALREDO_LONG_FUNCTION(walredo_files, WALREDO_COMMAND_FILES)
+WALREDO_LONG_FUNCTION(walredo_lsn_at, WALREDO_COMMAND_LSN_AT)
+WALREDO_LONG_FUNCTION(walredo_wal_range, WALREDO_COMMAND_WAL_RANGE)
 
 static const char *const event_names[] = {
 	[WALREDO_NOT_ENDED] = NULL,
@@ -39,8 +39,8 @@ static const char *const event_names[] = {
  *
  * Returns one row per file that is created, dropped, truncated or copied.
  */
-Datum
-walredo_files(PG_FUNCTION_ARGS)
+static Datum
+walredo_files_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	WalredoFileEvent *events;
@@ -77,8 +77,8 @@ walredo_files(PG_FUNCTION_ARGS)
 /*
  * walredo_lsn_at(at, wal_directory)
  */
-Datum
-walredo_lsn_at(PG_FUNCTION_ARGS)
+static Datum
+walredo_lsn_at_work(PG_FUNCTION_ARGS)
 {
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0))
@@ -93,8 +93,8 @@ walredo_lsn_at(PG_FUNCTION_ARGS)
  *
  * Returns one row per unbroken stretch of WAL.
  */
-Datum
-walredo_wal_range(PG_FUNCTION_ARGS)
+static Datum
+walredo_wal_range_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	ListCell   *lc;

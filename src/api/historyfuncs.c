@@ -49,9 +49,9 @@
 #include "utils/pg_lsn.h"
 #include "utils/syscache.h"
 
-PG_FUNCTION_INFO_V1(walredo_read_page_records);
+WALREDO_LONG_FUNCTION(walredo_read_page_records, WALREDO_COMMAND_PAGE_RECORDS)
 PG_FUNCTION_INFO_V1(walredo_page_record);
-PG_FUNCTION_INFO_V1(walredo_read_history);
+WALREDO_LONG_FUNCTION(walredo_read_history, WALREDO_COMMAND_PAGE_HISTORY)
 PG_FUNCTION_INFO_V1(walredo_history_page);
 
 /*
@@ -163,8 +163,8 @@ make_page_record_entry(PageRecordsScan *records, int number)
  * Returns one entry per change to the page.  One WAL record may change a page
  * more than once, and has as many entries then.
  */
-Datum
-walredo_read_page_records(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_page_records_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *funcctx;
@@ -185,6 +185,7 @@ walredo_read_page_records(PG_FUNCTION_ARGS)
 		old_context = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
 		records = palloc0(sizeof(PageRecordsScan));
 		records->context = CurrentMemoryContext;
+		walredo_progress_set_target(InvalidOid, PG_GETARG_WALREDO_TAG_P(0));
 		filter = walredo_filter_page(PG_GETARG_WALREDO_TAG_P(0));
 		directory = walredo_getarg_cstring(fcinfo, 3);
 		records->scan = walredo_page_scan_begin(filter, directory,
@@ -679,8 +680,8 @@ const ExpandedObjectMethods walredo_expanded_entry_methods = {
  * WAL before start_lsn is read, too, for what the page was then, and a backup
  * may tell; where neither does, the page is null until a record makes it anew.
  */
-Datum
-walredo_read_history(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_history_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *funcctx;
@@ -702,6 +703,7 @@ walredo_read_history(PG_FUNCTION_ARGS)
 		history->start_lsn = PG_GETARG_LSN(1);
 		history->end_lsn = PG_GETARG_LSN(2);
 		history->directory = walredo_getarg_cstring(fcinfo, 3);
+		walredo_progress_set_target(InvalidOid, PG_GETARG_WALREDO_TAG_P(0));
 		begin_history(history, PG_GETARG_WALREDO_TAG_P(0),
 					  is_page_used(fcinfo));
 		funcctx->user_fctx = history;

@@ -16,15 +16,15 @@
 #include "funcapi.h"
 #include "index/index.h"
 
-PG_FUNCTION_INFO_V1(walredo_index_wal);
+WALREDO_LONG_FUNCTION(walredo_index_wal, WALREDO_COMMAND_INDEX_WAL)
 
 /*
  * walredo_index_wal(wal_directory)
  *
  * Makes the indexes that the segments in some directories lack.
  */
-Datum
-walredo_index_wal(PG_FUNCTION_ARGS)
+static Datum
+walredo_index_wal_work(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
 	WalredoIndexResult result;

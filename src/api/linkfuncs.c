@@ -19,7 +19,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_verify_images);
+WALREDO_LONG_FUNCTION(walredo_verify_images, WALREDO_COMMAND_VERIFY_IMAGES)
 
 static void
 put_link(const WalredoBrokenLink *link, void *arg)
@@ -44,8 +44,8 @@ put_link(const WalredoBrokenLink *link, void *arg)
  * Returns one row per image that does not continue the page that the records
  * before it have made.
  */
-Datum
-walredo_verify_images(PG_FUNCTION_ARGS)
+static Datum
+walredo_verify_images_work(PG_FUNCTION_ARGS)
 {
 	WalredoLinksResult result;
 

@@ -33,17 +33,25 @@
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_page_at);
-PG_FUNCTION_INFO_V1(walredo_page_at_relation);
-PG_FUNCTION_INFO_V1(walredo_page_at_main_fork);
-PG_FUNCTION_INFO_V1(walredo_page_at_literals);
-PG_FUNCTION_INFO_V1(walredo_page_at_relation_literals);
-PG_FUNCTION_INFO_V1(walredo_read_pages);
-PG_FUNCTION_INFO_V1(walredo_read_file_pages);
-PG_FUNCTION_INFO_V1(walredo_read_pages_literals);
-PG_FUNCTION_INFO_V1(walredo_read_pages_of_files);
-PG_FUNCTION_INFO_V1(walredo_read_pages_of_literals);
+WALREDO_LONG_FUNCTION(walredo_page_at, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_relation, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_main_fork, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_literals, WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_page_at_relation_literals,
+					  WALREDO_COMMAND_PAGE_AT)
+WALREDO_LONG_FUNCTION(walredo_read_pages,
+					  PG_ARGISNULL(1) ? WALREDO_COMMAND_PAGES_AT_ALL :
+					  WALREDO_COMMAND_PAGES_AT)
+WALREDO_LONG_FUNCTION(walredo_read_file_pages, WALREDO_COMMAND_PAGES_AT)
+WALREDO_LONG_FUNCTION(walredo_read_pages_literals, WALREDO_COMMAND_PAGES_AT)
+WALREDO_LONG_FUNCTION(walredo_read_pages_of_files,
+					  WALREDO_COMMAND_PAGES_AT_ALL)
+WALREDO_LONG_FUNCTION(walredo_read_pages_of_literals,
+					  WALREDO_COMMAND_PAGES_AT_ALL)
 PG_FUNCTION_INFO_V1(walredo_page_diff);
+
+/* How many blocks are returned before the progress is shown again. */
+#define BLOCKS_BETWEEN_SHOWS	64
 
 /*
  * Can a page be made from a change alone?
@@ -300,6 +308,7 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 	WalredoRebuiltPage *page;
 	bytea	   *image;
 
+	walredo_progress_set_target(relid, tag);
 	if (OidIsValid(relid))
 		check_is_logged_relation(relid, tag->forknum);
 	else if (tag->kind == WALREDO_TAG_REL)
@@ -331,8 +340,8 @@ page_at(Oid relid, const WalredoTag *tag, XLogRecPtr lsn,
 /*
  * walredo_page_at(tag, lsn, base, wal_directory, base_lsn)
  */
-Datum
-walredo_page_at(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_work(PG_FUNCTION_ARGS)
 {
 	WalredoGivenBase base = {NULL, InvalidXLogRecPtr};
 
@@ -365,8 +374,8 @@ relation_page_at(Oid relid, const char *fork, int64 blkno, XLogRecPtr lsn,
  * walredo_page_at(relname regclass, fork text, blkno int8, lsn pg_lsn,
  *				   wal_directory text)
  */
-Datum
-walredo_page_at_relation(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_relation_work(PG_FUNCTION_ARGS)
 {
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
@@ -382,8 +391,8 @@ walredo_page_at_relation(PG_FUNCTION_ARGS)
 /*
  * walredo_page_at(relname regclass, blkno int8, lsn pg_lsn, wal_directory text)
  */
-Datum
-walredo_page_at_main_fork(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_main_fork_work(PG_FUNCTION_ARGS)
 {
 	walredo_check_may_read_wal();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -435,8 +444,8 @@ relation_page_at_literals(Oid relid, char **args, int nargs)
  * literals, NULL, and parameters.  The second argument tells which, as an LSN
  * has a slash, and neither a fork nor a number has one.
  */
-Datum
-walredo_page_at_literals(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_literals_work(PG_FUNCTION_ARGS)
 {
 	int			nargs = PG_NARGS();
 	char	   *args[5] = {NULL};
@@ -482,8 +491,8 @@ walredo_page_at_literals(PG_FUNCTION_ARGS)
  *
  * The same for calls of which only the relation has a type.
  */
-Datum
-walredo_page_at_relation_literals(PG_FUNCTION_ARGS)
+static Datum
+walredo_page_at_relation_literals_work(PG_FUNCTION_ARGS)
 {
 	char	   *args[3];
 	bytea	   *page;
@@ -511,6 +520,7 @@ typedef struct PagesScan
 	int			nforks;
 	int			fork;			/* whose pages are returned now; -1 before the
 								 * first */
+	uint64		fork_blocks;	/* of that fork, for the progress view */
 
 	/*
 	 * The next block of the fork to return, and the next page of it that the
@@ -560,6 +570,11 @@ read_wal_of_pages(PagesScan *scan, XLogRecPtr lsn, const char *directory)
 	WalredoPageScan *wal;
 	XLogRecPtr	end_lsn;
 
+	if (scan->relids != NULL)
+		walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL,
+									 scan->nforks == 1 ?
+									 scan->relids[0] : InvalidOid,
+									 scan->forks[0].forknum, 0);
 	scan->fork = -1;
 	scan->bases = walredo_bases_open();
 	scan->rebuild = walredo_rebuild_create();
@@ -679,6 +694,7 @@ begin_file_scan(const WalredoTag *tags, int ntags, XLogRecPtr lsn,
 	}
 	if (ntags > 0)
 	{
+		walredo_progress_set_target(InvalidOid, &scan->forks[0]);
 		qsort(scan->forks, ntags, sizeof(WalredoTag), compare_tags);
 		scan->nforks = qunique(scan->forks, ntags, sizeof(WalredoTag),
 							   compare_tags);
@@ -697,6 +713,22 @@ advance_known(PagesScan *scan)
 {
 	scan->has_known = walredo_rebuild_next(scan->rebuild, &scan->known_tag,
 										   &scan->known);
+}
+
+/* Shows that the pages of the fork are going to be returned. */
+static void
+show_fork(PagesScan *scan)
+{
+	uint64		nblocks = walredo_rebuild_fork_blocks(scan->rebuild);
+
+	if (scan->current != NULL)
+		nblocks = Max(nblocks,
+					  walredo_current_blocks(scan->current, scan->fork));
+	scan->fork_blocks = nblocks;
+	walredo_progress_begin_phase(WALREDO_PHASE_RETURNING_PAGES,
+								 scan->relids != NULL ?
+								 scan->relids[scan->fork] : InvalidOid,
+								 scan->forks[scan->fork].forknum, nblocks);
 }
 
 /*
@@ -750,6 +782,9 @@ next_page(PagesScan *scan, WalredoTag *tag)
 			{
 				*tag = scan->forks[scan->fork];
 				tag->number = scan->next_block;
+				if (tag->number % BLOCKS_BETWEEN_SHOWS == 0)
+					walredo_progress_set_blocks(tag->number,
+												scan->fork_blocks);
 				if (!walredo_slice_has(&scan->slice, tag))
 				{
 					scan->next_block++;
@@ -764,6 +799,7 @@ next_page(PagesScan *scan, WalredoTag *tag)
 		if (++scan->fork == scan->nforks)
 			return NULL;
 		walredo_rebuild_begin_fork(scan->rebuild, &scan->forks[scan->fork]);
+		show_fork(scan);
 		scan->next_block = 0;
 		advance_known(scan);
 	}
@@ -941,8 +977,8 @@ getarg_tags(FunctionCallInfo fcinfo, int argno, int *ntags)
  * walredo_pages_at() and walredo_pages_at_all() are written in SQL on top of
  * this function and the following ones.
  */
-Datum
-walredo_read_pages(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_pages_work(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -972,8 +1008,8 @@ walredo_read_pages(PG_FUNCTION_ARGS)
  *
  * The same for the file that a tag is of.
  */
-Datum
-walredo_read_file_pages(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_file_pages_work(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -1001,8 +1037,8 @@ walredo_read_file_pages(PG_FUNCTION_ARGS)
  * The same for the files that some tags are of, or if tags is null, for those
  * that WAL names.
  */
-Datum
-walredo_read_pages_of_files(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_pages_of_files_work(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -1060,8 +1096,8 @@ begin_scan_of_literals(char **args)
 /*
  * _walredo_read_pages_literals(text, text, text)
  */
-Datum
-walredo_read_pages_literals(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_pages_literals_work(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -1157,8 +1193,8 @@ begin_scan_of_array(char *literal, XLogRecPtr lsn, const char *directory,
  * For calls whose first argument has no type: an array of relations, or of
  * tags, or null, which stands for tags.
  */
-Datum
-walredo_read_pages_of_literals(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_pages_of_literals_work(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		return walredo_read_pages_of_files(fcinfo);

@@ -18,7 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
-PG_FUNCTION_INFO_V1(walredo_relation_report);
+WALREDO_LONG_FUNCTION(walredo_relation_report, WALREDO_COMMAND_RELATION_REPORT)
 
 /*
  * walredo_relation_report(relname regclass, fork text, start_lsn pg_lsn,
@@ -26,8 +26,8 @@ PG_FUNCTION_INFO_V1(walredo_relation_report);
  *
  * Returns an HTML document about a fork of a relation.
  */
-Datum
-walredo_relation_report(PG_FUNCTION_ARGS)
+static Datum
+walredo_relation_report_work(PG_FUNCTION_ARGS)
 {
 	StringInfoData out;
 	Oid			relid;

@@ -31,7 +31,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_repair);
+WALREDO_LONG_FUNCTION(walredo_repair, WALREDO_COMMAND_REPAIR)
 PG_FUNCTION_INFO_V1(walredo_undo_repair);
 PG_FUNCTION_INFO_V1(walredo_get_repairs);
 
@@ -96,8 +96,8 @@ put_result(const WalredoRepairResult *result, void *arg)
  * walredo_repair(relname regclass, fork text, blkno int8, dry_run bool,
  *				  wal_directory text, lsn pg_lsn, base bytea, conninfo text)
  */
-Datum
-walredo_repair(PG_FUNCTION_ARGS)
+static Datum
+walredo_repair_work(PG_FUNCTION_ARGS)
 {
 	RepairSink	sink = {(ReturnSetInfo *) fcinfo->resultinfo};
 	WalredoRepairRequest request = {.blkno = InvalidBlockNumber};

@@ -19,7 +19,7 @@
 #include "utils/pg_lsn.h"
 #include "wal/reader.h"
 
-PG_FUNCTION_INFO_V1(walredo_report);
+WALREDO_LONG_FUNCTION(walredo_report, WALREDO_COMMAND_REPORT)
 
 /*
  * walredo_report(tag, start_lsn, end_lsn, wal_directory)
@@ -27,8 +27,8 @@ PG_FUNCTION_INFO_V1(walredo_report);
  * A page and its history as an HTML document.  If an end of the range is null,
  * it is that of WAL.
  */
-Datum
-walredo_report(PG_FUNCTION_ARGS)
+static Datum
+walredo_report_work(PG_FUNCTION_ARGS)
 {
 	StringInfoData out;
 	XLogRecPtr	start_lsn;

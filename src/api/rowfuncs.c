@@ -49,7 +49,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-PG_FUNCTION_INFO_V1(walredo_rows_at);
+WALREDO_LONG_FUNCTION(walredo_rows_at, WALREDO_COMMAND_ROWS_AT)
 PG_FUNCTION_INFO_V1(walredo_rows_support);
 
 /* The arguments of walredo_rows_at(). */
@@ -129,8 +129,8 @@ end_rows(Datum arg)
  * walredo_rows_at(base anyelement, lsn pg_lsn, file walredo_tag,
  *				   wal_directory text, strict bool)
  */
-Datum
-walredo_rows_at(PG_FUNCTION_ARGS)
+static Datum
+walredo_rows_at_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *funcctx;
@@ -219,6 +219,7 @@ typedef struct RowsScanState
 	TupleDesc	tupdesc;
 	MemoryContext context;		/* reset with each scan */
 	WalredoRows *rows;			/* NULL before the first row */
+	WalredoProgress *progress;	/* the same, in context */
 	bool		is_done;
 } RowsScanState;
 
@@ -479,6 +480,26 @@ start_rows(RowsScanState *state)
 	MemoryContextSwitchTo(old_context);
 }
 
+/* Gets the next row, and shows the progress.  False if there are no more. */
+static bool
+fetch_row(RowsScanState *state, Datum **values, bool **nulls)
+{
+	if (state->is_done)
+		return false;
+	if (state->progress == NULL)
+		state->progress = walredo_progress_create(state->context,
+												  WALREDO_COMMAND_ROWS_AT);
+	walredo_progress_enter(state->progress);
+	if (state->rows == NULL)
+		start_rows(state);
+	if (!state->is_done)
+		state->is_done = !walredo_rows_next(state->rows, values, nulls);
+	walredo_progress_leave(state->progress);
+	if (state->is_done)
+		walredo_progress_end(state->progress);
+	return !state->is_done;
+}
+
 /* Gets the next row into the slot of the scan. */
 static TupleTableSlot *
 next_row(ScanState *node)
@@ -490,14 +511,8 @@ next_row(ScanState *node)
 	int			n = 0;
 
 	ExecClearTuple(slot);
-	if (state->rows == NULL && !state->is_done)
-		start_rows(state);
-	if (state->is_done ||
-		!walredo_rows_next(state->rows, &values, &nulls))
-	{
-		state->is_done = true;
+	if (!fetch_row(state, &values, &nulls))
 		return slot;
-	}
 	for (int i = 0; i < state->tupdesc->natts; i++)
 	{
 		if (TupleDescAttr(state->tupdesc, i)->attisdropped)
@@ -544,6 +559,9 @@ end_rows_scan(CustomScanState *node)
 	if (state->rows != NULL)
 		walredo_rows_end(state->rows);
 	state->rows = NULL;
+	if (state->progress != NULL)
+		walredo_progress_end(state->progress);
+	state->progress = NULL;
 }
 
 static void

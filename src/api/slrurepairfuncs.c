@@ -20,7 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_repair_slru);
+WALREDO_LONG_FUNCTION(walredo_repair_slru, WALREDO_COMMAND_REPAIR_SLRU)
 
 /* A WalredoReportSlruRepair: makes a row. */
 static void
@@ -47,8 +47,8 @@ put_result(const WalredoSlruRepairResult *result, void *arg)
  * Returns one row per page that is not sound, or about the one that was asked
  * for.
  */
-Datum
-walredo_repair_slru(PG_FUNCTION_ARGS)
+static Datum
+walredo_repair_slru_work(PG_FUNCTION_ARGS)
 {
 	WalredoSlruRepairRequest request = {.pageno = -1};
 

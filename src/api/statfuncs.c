@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * statfuncs.c
- *	  SQL functions that show statistics.
+ *	  SQL functions that show statistics and progress.
  *
  * Portions Copyright (c) 2026, walredo developers
  *
@@ -13,17 +13,23 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "common/relpath.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "pool/client.h"
+#include "progress/progress.h"
 #include "stats/stats.h"
 #include "utils/array.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(walredo_get_stat);
 PG_FUNCTION_INFO_V1(walredo_get_children);
+PG_FUNCTION_INFO_V1(walredo_get_progress);
 PG_FUNCTION_INFO_V1(walredo_stat_reset);
 
 static Datum
@@ -112,6 +118,52 @@ walredo_get_children(PG_FUNCTION_ARGS)
 		nulls[6] = (child->last_redo_at == 0);
 		values[7] = Int64GetDatum((int64) child->requests);
 		values[8] = Int64GetDatum((int64) child->records);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * walredo_get_progress()
+ *
+ * Returns one row per process in which a function that lasts is at work.
+ */
+Datum
+walredo_get_progress(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			nbackends = pgstat_fetch_stat_numbackends();
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 1; i <= nbackends; i++)
+	{
+		PgBackendStatus *backend = &walredo_local_beentry(i)->backendStatus;
+		WalredoProgress progress;
+		Datum		values[12];
+		bool		nulls[12] = {0};
+
+		if (!walredo_progress_of_backend(backend, &progress))
+			continue;
+		values[0] = Int32GetDatum(backend->st_procpid);
+		values[1] = ObjectIdGetDatum(backend->st_databaseid);
+		nulls[1] = !OidIsValid(backend->st_databaseid);
+		values[2] =
+			CStringGetTextDatum(walredo_command_names[progress.command]);
+		values[3] = ObjectIdGetDatum(progress.relid);
+		nulls[3] = nulls[4] = !OidIsValid(progress.relid);
+		values[4] = CStringGetTextDatum(forkNames[progress.forknum]);
+		values[5] = PointerGetDatum(&progress.tag);
+		nulls[5] = !progress.has_tag;
+		values[6] = CStringGetTextDatum(walredo_phase_names[progress.phase]);
+		values[7] = Int64GetDatum((int64) progress.blocks_total);
+		values[8] = Int64GetDatum((int64) progress.blocks_done);
+		values[9] = LSNGetDatum(progress.wal_start);
+		nulls[9] = progress.wal_start == InvalidXLogRecPtr;
+		values[10] = LSNGetDatum(progress.wal_position);
+		nulls[10] = progress.wal_position == InvalidXLogRecPtr;
+		values[11] = LSNGetDatum(progress.wal_end);
+		nulls[11] = progress.wal_end == InvalidXLogRecPtr;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}

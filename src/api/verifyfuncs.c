@@ -24,7 +24,6 @@
 #include "miscadmin.h"
 #include "page/attempt.h"
 #include "page/verify.h"
-#include "page/verify_progress.h"
 #include "page/verify_slru.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
@@ -34,11 +33,10 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_verify);
-PG_FUNCTION_INFO_V1(walredo_verify_block);
-PG_FUNCTION_INFO_V1(walredo_verify_all);
-PG_FUNCTION_INFO_V1(walredo_verify_slru);
-PG_FUNCTION_INFO_V1(walredo_get_verify_progress);
+WALREDO_LONG_FUNCTION(walredo_verify, WALREDO_COMMAND_VERIFY)
+WALREDO_LONG_FUNCTION(walredo_verify_block, WALREDO_COMMAND_VERIFY)
+WALREDO_LONG_FUNCTION(walredo_verify_all, WALREDO_COMMAND_VERIFY_ALL)
+WALREDO_LONG_FUNCTION(walredo_verify_slru, WALREDO_COMMAND_VERIFY_SLRU)
 
 static const char *const status_names[] = {
 	[WALREDO_VERIFY_OK] = "ok",
@@ -177,8 +175,8 @@ check_relation_arg(void *arg)
  *
  * Returns one row per block of the fork, and rows about the fork as a whole.
  */
-Datum
-walredo_verify(PG_FUNCTION_ARGS)
+static Datum
+walredo_verify_work(PG_FUNCTION_ARGS)
 {
 	WalredoVerifyFork fork;
 
@@ -204,8 +202,8 @@ walredo_verify(PG_FUNCTION_ARGS)
  * none could be taken for "no damage", a block that does not exist is an error,
  * which is the one that get_raw_page() raises.
  */
-Datum
-walredo_verify_block(PG_FUNCTION_ARGS)
+static Datum
+walredo_verify_block_work(PG_FUNCTION_ARGS)
 {
 	WalredoVerifyFork fork;
 
@@ -361,8 +359,8 @@ walredo_logged_forks_of(const List *relids, int *nforks)
  * Returns what walredo_verify() does, for all forks that are logged, of the
  * relations given or of all that there are.
  */
-Datum
-walredo_verify_all(PG_FUNCTION_ARGS)
+static Datum
+walredo_verify_all_work(PG_FUNCTION_ARGS)
 {
 	List	   *relids;
 	WalredoVerifyFork *forks;
@@ -420,8 +418,8 @@ put_slru_result(const WalredoTag *tag, WalredoVerifyStatus status,
  *
  * Returns one row per page of an SLRU, or of all that WAL has records of.
  */
-Datum
-walredo_verify_slru(PG_FUNCTION_ARGS)
+static Datum
+walredo_verify_slru_work(PG_FUNCTION_ARGS)
 {
 	char	   *directory = walredo_getarg_cstring(fcinfo, 1);
 	int			slrus;
@@ -431,47 +429,5 @@ walredo_verify_slru(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	walredo_verify_slrus(slrus, directory, put_slru_result,
 						 fcinfo->resultinfo);
-	return (Datum) 0;
-}
-
-/*
- * walredo_get_verify_progress()
- *
- * Returns one row per session that is verifying now.
- */
-Datum
-walredo_get_verify_progress(PG_FUNCTION_ARGS)
-{
-	static const char *const phase_names[] = {
-		[WALREDO_PHASE_READING_WAL] = "reading WAL",
-		[WALREDO_PHASE_COMPARING_PAGES] = "comparing pages"
-	};
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int			nbackends = pgstat_fetch_stat_numbackends();
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 1; i <= nbackends; i++)
-	{
-		PgBackendStatus *backend = &walredo_local_beentry(i)->backendStatus;
-		WalredoVerifyProgress progress;
-		Datum		values[10];
-		bool		nulls[10] = {0};
-
-		if (!walredo_progress_read(backend, &progress))
-			continue;
-		values[0] = Int32GetDatum(backend->st_procpid);
-		values[1] = ObjectIdGetDatum(backend->st_databaseid);
-		values[2] = ObjectIdGetDatum(progress.relid);
-		nulls[2] = nulls[3] = !OidIsValid(progress.relid);
-		values[3] = CStringGetTextDatum(forkNames[progress.forknum]);
-		values[4] = CStringGetTextDatum(phase_names[progress.phase]);
-		values[5] = Int64GetDatum((int64) progress.blocks_total);
-		values[6] = Int64GetDatum((int64) progress.blocks_done);
-		values[7] = LSNGetDatum(progress.wal_start);
-		values[8] = LSNGetDatum(progress.wal_position);
-		values[9] = LSNGetDatum(progress.wal_end);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-							 nulls);
-	}
 	return (Datum) 0;
 }

@@ -29,7 +29,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(walredo_row_versions);
+WALREDO_LONG_FUNCTION(walredo_row_versions, WALREDO_COMMAND_ROW_VERSIONS)
 
 /* A table whose row versions are returned. */
 typedef struct VersionsTable
@@ -293,8 +293,8 @@ warn_of_missing(VersionsScan *scan)
  *
  * Returns one row per row version, in the order of tables and places.
  */
-Datum
-walredo_row_versions(PG_FUNCTION_ARGS)
+static Datum
+walredo_row_versions_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext row_context;
@@ -309,9 +309,13 @@ walredo_row_versions(PG_FUNCTION_ARGS)
 
 	directory = walredo_getarg_cstring(fcinfo, 3);
 	scan = open_tables(PG_GETARG_OID(0));
+	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL, PG_GETARG_OID(0),
+								 MAIN_FORKNUM, 0);
 	scan->versions = walredo_versions_begin(scan->files, scan->nfiles,
 											directory, PG_GETARG_LSN(1),
 											PG_GETARG_LSN(2));
+	walredo_progress_begin_phase(WALREDO_PHASE_RETURNING_ROWS,
+								 PG_GETARG_OID(0), MAIN_FORKNUM, 0);
 	check_files_are_older(scan, directory);
 	warn_of_other_files(scan);
 	row_context = AllocSetContextCreate(CurrentMemoryContext,

@@ -30,7 +30,7 @@
 #include "wal/reader.h"
 
 PG_FUNCTION_INFO_V1(walredo_decode);
-PG_FUNCTION_INFO_V1(walredo_read_wal);
+WALREDO_LONG_FUNCTION(walredo_read_wal, WALREDO_COMMAND_WAL_RECORDS)
 PG_FUNCTION_INFO_V1(walredo_wal_start_lsn);
 PG_FUNCTION_INFO_V1(walredo_wal_end_lsn);
 PG_FUNCTION_INFO_V1(walredo_wal_prev_lsn);
@@ -141,8 +141,8 @@ begin_scan(FunctionCallInfo fcinfo, int argno)
  * next is asked for: so it takes no more memory than the largest record, and
  * ends when no more rows are asked for.
  */
-Datum
-walredo_read_wal(PG_FUNCTION_ARGS)
+static Datum
+walredo_read_wal_work(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
 	WalRecordsScan *scan;

@@ -20,7 +20,7 @@
 #include "utils/tuplestore.h"
 #include "wal/wal_stats.h"
 
-PG_FUNCTION_INFO_V1(walredo_wal_stats);
+WALREDO_LONG_FUNCTION(walredo_wal_stats, WALREDO_COMMAND_WAL_STATS)
 
 #define WAL_STATS_COLS	15
 
@@ -98,8 +98,8 @@ put_stat(ReturnSetInfo *rsinfo, const WalredoWalStat *stat,
  *
  * Returns one row per group of records.
  */
-Datum
-walredo_wal_stats(PG_FUNCTION_ARGS)
+static Datum
+walredo_wal_stats_work(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext row_context;

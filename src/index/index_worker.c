@@ -39,6 +39,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "progress/progress.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/pmsignal.h"
@@ -123,7 +124,16 @@ index_finished(void)
 	run.last = end_lsn / wal_segment_size - 1;
 	run.end_lsn = end_lsn;
 	if (run.first <= run.last)
+	{
+		WalredoProgress *progress =
+			walredo_progress_create(CurrentMemoryContext,
+									WALREDO_COMMAND_INDEX_WORKER);
+
+		walredo_progress_enter(progress);
 		walredo_index_segments(&run);
+		walredo_progress_leave(progress);
+		walredo_progress_end(progress);
+	}
 	if (!should_stop())
 	{
 		next_segno = run.is_open ? run.last : run.last + 1;

@@ -21,8 +21,8 @@
  * cancel, a lack of resources or a conflict with recovery says nothing about
  * the data, and is raised.
  *
- * A failed attempt ends the display of the server's command progress: see
- * walredo_verify_attempt().
+ * A failed attempt ends the display of progress, until there is some: see
+ * progress.c.
  */
 extern ErrorData *walredo_attempt(void (*function) (void *arg), void *arg);
 

@@ -54,6 +54,7 @@
 #include "page/cost_delay.h"
 #include "page/links.h"
 #include "page/scan.h"
+#include "progress/progress.h"
 #include "record/image.h"
 #include "record/xlogrecord.h"
 #include "utils/memutils.h"
@@ -1286,6 +1287,8 @@ run_pass(LinkCheck *check, XLogRecPtr start_lsn, XLogRecPtr end_lsn)
 
 	reset_tables(check);
 	check->hints_logged = check->hints_used = false;
+	walredo_progress_begin_phase(WALREDO_PHASE_CHECKING_IMAGES, InvalidOid,
+								 MAIN_FORKNUM, 0);
 	check->reader = walredo_reader_begin(check->directory, start_lsn, end_lsn);
 	walredo_reader_allow_restart(check->reader);
 	if (is_first)

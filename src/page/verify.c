@@ -80,6 +80,7 @@
 #include "common/controldata_utils.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/attempt.h"
 #include "page/bases.h"
 #include "page/cost_delay.h"
 #include "page/rebuild.h"
@@ -87,7 +88,7 @@
 #include "page/verify.h"
 #include "page/verify_compare.h"
 #include "page/verify_fork.h"
-#include "page/verify_progress.h"
+#include "progress/progress.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
@@ -126,7 +127,6 @@ typedef struct Verification
 	bool		from_disk;		/* the same */
 	WalredoBases *bases;
 	const WalredoVerifySink *sink;
-	WalredoVerifyProgress progress;
 	bool		keep_locks;		/* relations are locked until compared */
 } Verification;
 
@@ -136,7 +136,7 @@ typedef struct Verification
  */
 
 /*
- * The argument of look_at_fork(), which is called by walredo_verify_attempt().
+ * The argument of look_at_fork(), which is called by walredo_attempt().
  */
 typedef struct LookAttempt
 {
@@ -293,10 +293,6 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 	Oid			failed_relid = InvalidOid;
 	int			nforks = 0;
 
-	v->progress.phase = WALREDO_PHASE_READING_WAL;
-	v->progress.blocks_total = 0;
-	v->progress.blocks_done = 0;
-	v->progress.wal_position = v->progress.wal_start;
 	for (int i = 0; i < nleft; i++)
 	{
 		Oid			relid = left[i].fork.relid;
@@ -315,10 +311,8 @@ look_at_forks(Verification *v, const LeftFork *left, int nleft,
 		fork->fork.tag.forknum = forknum;
 		fork->fork.only_block = left[i].fork.blkno;
 		fork->next_block = left[i].next_block;
-		v->progress.relid = relid;
-		v->progress.forknum = forknum;
 		LockRelationOid(relid, AccessShareLock);
-		error = walredo_verify_attempt(&v->progress, look_at_fork, &work);
+		error = walredo_attempt(look_at_fork, &work);
 		fork->is_locked = v->keep_locks && error == NULL && work.is_logged;
 		if (!fork->is_locked)
 			UnlockRelationOid(relid, AccessShareLock);
@@ -393,29 +387,19 @@ walredo_verify_check_reader(WalredoReader *reader)
 			 errhint("Set walredo.timeline to \"current\".")));
 }
 
-/*
- * Shows that WAL of a scan is going to be read for some forks, or for one
- * block.
- */
+/* Shows that WAL is going to be read for some forks, or for one block. */
 static void
-show_reading(Verification *v, const RoundFork *forks, int nforks,
-			 const WalredoPageScan *scan)
+show_reading(const RoundFork *forks, int nforks)
 {
-	WalredoVerifyProgress *progress = &v->progress;
 	uint64		nblocks = 0;
 
 	for (int i = 0; i < nforks; i++)
 		nblocks += BlockNumberIsValid(forks[i].fork.only_block) ?
 			1 : forks[i].nblocks;
-	progress->phase = WALREDO_PHASE_READING_WAL;
-	progress->relid = nforks == 1 ? forks[0].fork.relid : InvalidOid;
-	progress->forknum = forks[0].fork.tag.forknum;
-	progress->blocks_total = (BlockNumber) Min(nblocks, MaxBlockNumber);
-	progress->blocks_done = 0;
-	progress->wal_start = walredo_reader_first_lsn(scan->reader);
-	progress->wal_position = progress->wal_start;
-	progress->wal_end = walredo_reader_last_lsn(scan->reader);
-	walredo_progress_show(progress);
+	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL,
+								 nforks == 1 ?
+								 forks[0].fork.relid : InvalidOid,
+								 forks[0].fork.tag.forknum, nblocks);
 }
 
 /*
@@ -426,8 +410,8 @@ static WalredoPageScan *
 read_wal_of_forks(Verification *v, const RoundFork *forks, int nforks,
 				  const WalredoPageFilter *filter, WalredoVerifyWal *wal)
 {
-	WalredoVerifyProgress *progress = &v->progress;
 	WalredoPageScan *scan;
+	XLogRecPtr	read_to;
 
 	v->bases->backup = NULL;
 	if (v->since != InvalidXLogRecPtr)
@@ -438,14 +422,14 @@ read_wal_of_forks(Verification *v, const RoundFork *forks, int nforks,
 									  WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(scan->reader);
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
-	show_reading(v, forks, nforks, scan);
+	read_to = walredo_reader_first_lsn(scan->reader);
 	while (walredo_page_scan_add_some(scan, wal->rebuild))
 	{
 		XLogRecPtr	position = walredo_reader_end_lsn(scan->reader);
 
-		walredo_cost_of_wal(position - Min(position, progress->wal_position));
+		walredo_cost_of_wal(position - Min(position, read_to));
 		walredo_cost_delay_point();
-		walredo_progress_set_position(progress, position);
+		read_to = position;
 	}
 	return scan;
 }
@@ -481,7 +465,6 @@ read_wal_of_block(Verification *v, const RoundFork *fork,
 								  WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(scan->reader);
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
-	show_reading(v, fork, 1, scan);
 	while (walredo_page_scan_next(scan))
 	{
 		if (scan->has_restarted)
@@ -500,11 +483,11 @@ static void
 read_wal(Verification *v, const RoundFork *forks, int nforks,
 		 WalredoVerifyWal *wal)
 {
-	WalredoVerifyProgress *progress = &v->progress;
 	BlockNumber only_block = forks[0].fork.only_block;
 	WalredoPageFilter *filter;
 	WalredoPageScan *scan;
 
+	show_reading(forks, nforks);
 	wal->rebuild = walredo_rebuild_create();
 	wal->directory = v->directory;
 	wal->page_start_lsn = InvalidXLogRecPtr;
@@ -533,8 +516,7 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 	/* The beginning of WAL may have been removed while it was read. */
 	wal->start_lsn = walredo_reader_first_lsn(scan->reader);
 	wal->end_lsn = walredo_page_scan_end_lsn(scan);
-	progress->wal_start = wal->start_lsn;
-	progress->wal_end = wal->end_lsn;
+	walredo_progress_set_wal(wal->start_lsn, wal->end_lsn, wal->end_lsn);
 	walredo_page_scan_end(scan);
 	walredo_filter_free(filter);
 }
@@ -559,8 +541,7 @@ compare_forks(Verification *v, const WalredoVerifyWal *wal, RoundFork *forks,
 		/* Compare at least a part of the first fork, however fast WAL grows. */
 		if (i == 0 || !may_pause || !walredo_later_wal_is_long(wal))
 			outcome = walredo_verify_fork(&fork->fork, wal, v->sink,
-										  &v->progress, may_pause,
-										  &fork->next_block);
+										  may_pause, &fork->next_block);
 		if (outcome == WALREDO_FORK_PAUSED)
 			*paused = true;
 		if (outcome != WALREDO_FORK_DONE)
@@ -676,7 +657,6 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 		ignore_checksum_failure = save_ignore_checksum_failure;
 	}
 	PG_END_TRY();
-	walredo_progress_end();
 
 	pfree(left);
 	pfree(v);

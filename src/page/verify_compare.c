@@ -32,6 +32,7 @@
 #include "catalog/pg_class.h"
 #include "compat.h"
 #include "lib/stringinfo.h"
+#include "page/attempt.h"
 #include "page/diff.h"
 #include "page/verify_compare.h"
 #include "redo/replay.h"
@@ -337,9 +338,8 @@ mask_page(void *arg)
  * the routine fails on is no page that redo makes.
  */
 static void
-mask_alone(const WalredoVerifiedFork *fork,
-		   const WalredoVerifyProgress *progress,
-		   const WalredoBlockCheck *block, char *live, char *rebuilt)
+mask_alone(const WalredoVerifiedFork *fork, const WalredoBlockCheck *block,
+		   char *live, char *rebuilt)
 {
 	PGAlignedBlock live_copy;
 	PGAlignedBlock rebuilt_copy;
@@ -348,10 +348,10 @@ mask_alone(const WalredoVerifiedFork *fork,
 	memcpy(live_copy.data, live, BLCKSZ);
 	memcpy(rebuilt_copy.data, rebuilt, BLCKSZ);
 	work.page = live_copy.data;
-	if (walredo_verify_attempt(progress, mask_page, &work) != NULL)
+	if (walredo_attempt(mask_page, &work) != NULL)
 		return;
 	work.page = rebuilt_copy.data;
-	if (walredo_verify_attempt(progress, mask_page, &work) != NULL)
+	if (walredo_attempt(mask_page, &work) != NULL)
 		return;
 	memcpy(live, live_copy.data, BLCKSZ);
 	memcpy(rebuilt, rebuilt_copy.data, BLCKSZ);
@@ -392,7 +392,6 @@ mask_together(WalredoMaskJob *jobs, int njobs)
  */
 static void
 compare_some_masked(const WalredoVerifiedFork *fork,
-					const WalredoVerifyProgress *progress,
 					WalredoBlockCheck **blocks, int nblocks)
 {
 	PGAlignedBlock *pages = palloc(2 * nblocks * sizeof(PGAlignedBlock));
@@ -425,7 +424,7 @@ compare_some_masked(const WalredoVerifiedFork *fork,
 		if (!all_masked)
 		{
 			copy_images(blocks[i], live, rebuilt);
-			mask_alone(fork, progress, blocks[i], live, rebuilt);
+			mask_alone(fork, blocks[i], live, rebuilt);
 		}
 		compare_masked_images(blocks[i], live, rebuilt);
 	}
@@ -435,7 +434,6 @@ compare_some_masked(const WalredoVerifiedFork *fork,
 
 void
 walredo_compare_masked(const WalredoVerifiedFork *fork,
-					   const WalredoVerifyProgress *progress,
 					   WalredoBlockCheck *blocks, int nblocks)
 {
 	WalredoBlockCheck *differing[BLOCKS_MASKED_AT_ONCE];
@@ -447,7 +445,7 @@ walredo_compare_masked(const WalredoVerifiedFork *fork,
 			differing[n++] = &blocks[i];
 		if (n == BLOCKS_MASKED_AT_ONCE || (i == nblocks - 1 && n > 0))
 		{
-			compare_some_masked(fork, progress, differing, n);
+			compare_some_masked(fork, differing, n);
 			n = 0;
 		}
 	}

@@ -17,7 +17,6 @@
 #include "access/rmgr.h"
 #include "page/rebuild.h"
 #include "page/verify.h"
-#include "page/verify_progress.h"
 #include "record/tag.h"
 #include "utils/rel.h"
 
@@ -147,7 +146,6 @@ extern void walredo_compare_block(const WalredoVerifiedFork *fork,
  * of their resource managers, and gives each a result.
  */
 extern void walredo_compare_masked(const WalredoVerifiedFork *fork,
-								   const WalredoVerifyProgress *progress,
 								   WalredoBlockCheck *blocks, int nblocks);
 
 /*

@@ -33,12 +33,14 @@
 #include "access/xlogrecovery.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "page/attempt.h"
 #include "page/cost_delay.h"
 #include "page/current.h"
 #include "page/rebuild.h"
 #include "page/scan.h"
 #include "page/verify_fork.h"
 #include "portability/instr_time.h"
+#include "progress/progress.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/latch.h"
@@ -91,8 +93,8 @@ typedef struct ForkCheck
 	const WalredoVerifiedFork *fork;
 	const WalredoVerifyWal *wal;
 	const WalredoVerifySink *sink;
-	WalredoVerifyProgress *progress;
 	BufferAccessStrategy strategy;
+	BlockNumber shown_blocks;	/* of the fork, for the progress view */
 
 	/*
 	 * The fork is compared up to the larger of these two: the number of
@@ -283,7 +285,7 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 	block->disk_damage = NULL;
 	if (check->wal->from_disk)
 		work.disk = &disk;
-	error = walredo_verify_attempt(check->progress, copy_live_page, &work);
+	error = walredo_attempt(copy_live_page, &work);
 	if (error != NULL && work.is_disk_error)
 	{
 		/* The server need not read the file, as it has the page. */
@@ -291,7 +293,7 @@ read_live_page(ForkCheck *check, WalredoBlockCheck *block, char *page)
 			psprintf("The page in the file cannot be read: %s. The one in shared buffers is not dirty.",
 					 error->message);
 		work.disk = NULL;
-		error = walredo_verify_attempt(check->progress, copy_live_page, &work);
+		error = walredo_attempt(copy_live_page, &work);
 	}
 	if (error != NULL)
 	{
@@ -386,8 +388,7 @@ get_rebuilt(const ForkCheck *check, WalredoRebuild *rebuild,
 {
 	RebuildAttempt work = {rebuild, tag_of_block(check, block->result.blkno),
 	&block->rebuilt};
-	ErrorData  *error = walredo_verify_attempt(check->progress,
-											   get_rebuilt_page, &work);
+	ErrorData  *error = walredo_attempt(get_rebuilt_page, &work);
 
 	if (error == NULL)
 		return true;
@@ -548,7 +549,7 @@ rebuild_later(const ForkCheck *check, WalredoBlockCheck **blocks, int nblocks,
 	later.start_lsn = check->wal->end_lsn;
 	later.end_lsn = end_lsn;
 	later.rebuild = rebuild;
-	error = walredo_verify_attempt(check->progress, read_later_wal, &later);
+	error = walredo_attempt(read_later_wal, &later);
 	if (error == NULL)
 		return rebuild;
 
@@ -656,7 +657,7 @@ compare_later(ForkCheck *check)
 		else
 			walredo_compare_block(check->fork, check->wal, block, block->live);
 	}
-	walredo_compare_masked(check->fork, check->progress, check->blocks,
+	walredo_compare_masked(check->fork, check->blocks,
 						   check->num_blocks);
 	walredo_rebuild_free(rebuild);
 }
@@ -774,8 +775,7 @@ open_window(ForkCheck *check, ErrorData **error)
 	 * under the current resource owner.
 	 */
 	LockRelationOid(relid, AccessShareLock);
-	*error = walredo_verify_attempt(check->progress, measure_locked_fork,
-									&work);
+	*error = walredo_attempt(measure_locked_fork, &work);
 	if (*error != NULL)
 		condition = FORK_UNREADABLE;
 	else if (!work.is_there)
@@ -928,7 +928,7 @@ recheck_map_page(ForkCheck *check, WalredoBlockCheck *block)
 	if (get_rebuilt(check, rebuild, block))
 		walredo_compare_block(check->fork, check->wal, block, block->live);
 	walredo_rebuild_free(rebuild);
-	walredo_compare_masked(check->fork, check->progress, block, 1);
+	walredo_compare_masked(check->fork, block, 1);
 	return true;
 }
 
@@ -996,7 +996,7 @@ compare_disk(ForkCheck *check)
 		disk_lsn = PageGetLSN((Page) block->disk);
 		buffer_lsn = PageGetLSN((Page) VARDATA(block->buffered));
 		disk.result.page_lsn = disk_lsn;
-		walredo_compare_masked(check->fork, check->progress, &disk, 1);
+		walredo_compare_masked(check->fork, &disk, 1);
 		if (disk.result.status == WALREDO_VERIFY_MISMATCH)
 			walredo_block_set_damage(block, WALREDO_DAMAGE_DISK,
 									 psprintf("The page in the file has LSN %X/%X, and differs from the one in shared buffers, which has LSN %X/%X and is not dirty.",
@@ -1009,7 +1009,7 @@ compare_disk(ForkCheck *check)
 static void
 compare_window(ForkCheck *check)
 {
-	walredo_compare_masked(check->fork, check->progress, check->blocks,
+	walredo_compare_masked(check->fork, check->blocks,
 						   check->num_blocks);
 	reconsider_mismatches(check);
 	compare_later(check);
@@ -1030,7 +1030,7 @@ report_window(ForkCheck *check, BlockNumber blocks_done)
 		Assert(block->state == WALREDO_BLOCK_HAS_RESULT);
 		check->sink->report(&block->result, check->sink->arg);
 	}
-	walredo_progress_set_blocks_done(check->progress, blocks_done);
+	walredo_progress_set_blocks(blocks_done, check->shown_blocks);
 }
 
 /* Is called in the first window of a fork, which begins with block blkno. */
@@ -1038,9 +1038,9 @@ static void
 begin_fork(ForkCheck *check, BlockNumber blkno)
 {
 	check->first_size = check->size.nblocks;
-	check->progress->blocks_total =
+	check->shown_blocks =
 		BlockNumberIsValid(check->fork->only_block) ? 1 : check->size.nblocks;
-	walredo_progress_show(check->progress);
+	walredo_progress_set_blocks(blkno, check->shown_blocks);
 
 	/*
 	 * If WAL has records of blocks, these will be reported as missing, and
@@ -1128,8 +1128,7 @@ WalredoForkOutcome
 walredo_verify_fork(const WalredoVerifiedFork *fork,
 					const WalredoVerifyWal *wal,
 					const WalredoVerifySink *sink,
-					WalredoVerifyProgress *progress, bool may_pause,
-					BlockNumber *next_block)
+					bool may_pause, BlockNumber *next_block)
 {
 	MemoryContext fork_context;
 	MemoryContext window_context;
@@ -1149,15 +1148,10 @@ walredo_verify_fork(const WalredoVerifiedFork *fork,
 	check->fork = fork;
 	check->wal = wal;
 	check->sink = sink;
-	check->progress = progress;
 	check->strategy = GetAccessStrategy(BAS_BULKREAD);
 
-	progress->phase = WALREDO_PHASE_COMPARING_PAGES;
-	progress->relid = fork->relid;
-	progress->forknum = fork->tag.forknum;
-	progress->blocks_total = 0;
-	progress->blocks_done = *next_block;
-	progress->wal_position = wal->end_lsn;
+	walredo_progress_begin_phase(WALREDO_PHASE_COMPARING_PAGES, fork->relid,
+								 fork->tag.forknum, 0);
 
 	walredo_rebuild_begin_fork(wal->rebuild, &fork->tag);
 	check->known_blocks =

@@ -16,7 +16,6 @@
 
 #include "page/verify.h"
 #include "page/verify_compare.h"
-#include "page/verify_progress.h"
 #include "utils/rel.h"
 
 /* A fork's file at one moment, while its relation is locked. */
@@ -60,7 +59,6 @@ typedef enum WalredoForkOutcome
 extern WalredoForkOutcome walredo_verify_fork(const WalredoVerifiedFork *fork,
 											  const WalredoVerifyWal *wal,
 											  const WalredoVerifySink *sink,
-											  WalredoVerifyProgress *progress,
 											  bool may_pause,
 											  BlockNumber *next_block);
 

@@ -66,8 +66,8 @@
 #include "page/bases.h"
 #include "page/rebuild.h"
 #include "page/slru_compare.h"
-#include "page/verify_progress.h"
 #include "page/verify_slru.h"
+#include "progress/progress.h"
 #include "record/slru.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
@@ -199,7 +199,6 @@ struct WalredoSlruVerification
 	/* A record was still being replayed when waiting for it had an end. */
 	bool		is_replaying;
 
-	WalredoVerifyProgress progress;
 };
 
 /* A page of a file, and the result. */
@@ -577,18 +576,14 @@ begin_first_reader(WalredoSlruVerification *v)
 		if (backup->start_lsn > v->redo_lsn)
 			v->bases->backups = foreach_delete_current(v->bases->backups, lc);
 	}
+	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL, InvalidOid,
+								 MAIN_FORKNUM, 0);
 	reader = walredo_bases_begin_reader(v->bases, v->directory,
 										WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(reader);
 	walredo_rebuild_set_backup(v->rebuild, v->bases->backup, v->bases->lsn);
 	if (v->bases->backup != NULL)
 		add_pages_of_backup(v);
-
-	v->progress.phase = WALREDO_PHASE_READING_WAL;
-	v->progress.wal_start = walredo_reader_first_lsn(reader);
-	v->progress.wal_position = v->progress.wal_start;
-	v->progress.wal_end = walredo_reader_last_lsn(reader);
-	walredo_progress_show(&v->progress);
 	return reader;
 }
 
@@ -617,11 +612,7 @@ read_wal(WalredoSlruVerification *v, bool is_first)
 		walredo_indexer_add(indexer, walredo_reader_start_lsn(reader));
 		add_record(v, reader);
 		if (++nrecords % RECORDS_AT_ONCE == 0)
-		{
 			CHECK_FOR_INTERRUPTS();
-			walredo_progress_set_position(&v->progress,
-										  walredo_reader_end_lsn(reader));
-		}
 	}
 	if (is_first)
 		v->start_lsn = walredo_reader_first_lsn(reader);
@@ -1003,10 +994,9 @@ verify_slru(WalredoSlruVerification *v, WalredoTagKind kind)
 	/* Pages that have been listed may have been made since WAL was read. */
 	read_later_wal(v);
 
-	v->progress.phase = WALREDO_PHASE_COMPARING_PAGES;
-	v->progress.blocks_total = (BlockNumber) Min(list.count, MaxBlockNumber);
-	v->progress.blocks_done = 0;
-	walredo_progress_show(&v->progress);
+	walredo_progress_set_wal(v->start_lsn, v->end_lsn, v->end_lsn);
+	walredo_progress_begin_phase(WALREDO_PHASE_COMPARING_PAGES, InvalidOid,
+								 MAIN_FORKNUM, list.count);
 	for (Size i = 0, n; i < list.count; i += n)
 	{
 		n = Min(PAGES_AT_ONCE, list.count - i);
@@ -1019,9 +1009,7 @@ verify_slru(WalredoSlruVerification *v, WalredoTagKind kind)
 			pages[j].data = data + j * BLCKSZ;
 		}
 		verify_pages(v, pages, (int) n);
-		v->progress.blocks_done += n;
-		walredo_progress_set_blocks_done(&v->progress,
-										 v->progress.blocks_done);
+		walredo_progress_set_blocks(i + n, list.count);
 	}
 	pfree(data);
 	if (list.numbers != NULL)
@@ -1068,7 +1056,6 @@ walredo_slru_begin(int slrus, const char *directory,
 void
 walredo_slru_end(WalredoSlruVerification *v)
 {
-	walredo_progress_end();
 	walredo_rebuild_free(v->nearby);
 	walredo_rebuild_free(v->recent);
 	walredo_rebuild_free(v->rebuild);

@@ -337,7 +337,6 @@ static void
 compare(const WalredoRepairFork *fork, BlockNumber blkno,
 		const RebuildAttempt *rebuilt, char *live, WalredoJudgement *judgement)
 {
-	WalredoVerifyProgress progress = {0};
 	WalredoVerifyWal wal = {
 		.directory = fork->directory,
 		.backup = rebuilt->backup,
@@ -353,10 +352,9 @@ compare(const WalredoRepairFork *fork, BlockNumber blkno,
 		.live = live
 	};
 
-	progress.relid = fork->verified.relid;
 	walredo_compare_block(&fork->verified, &wal, &block, live);
 	if (block.state == WALREDO_BLOCK_DIFFERS)
-		walredo_compare_masked(&fork->verified, &progress, &block, 1);
+		walredo_compare_masked(&fork->verified, &block, 1);
 	judgement->detail = block.result.detail;
 	switch (block.result.status)
 	{

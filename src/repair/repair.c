@@ -38,6 +38,7 @@
 #include "page/attempt.h"
 #include "page/diff.h"
 #include "page/verify.h"
+#include "progress/progress.h"
 #include "repair/install.h"
 #include "repair/judge.h"
 #include "repair/kept.h"
@@ -693,6 +694,17 @@ find_broken_links(Repair *repair, WalredoBlockList *list)
 	walredo_sort_blocks(list);
 }
 
+/* Shows a phase that has so many blocks, of which some are done. */
+static void
+show_phase(const Repair *repair, WalredoPhase phase, uint64 done, uint64 total)
+{
+	const WalredoRepairRequest *request = repair->fork.request;
+
+	walredo_progress_begin_phase(phase, request->relid, request->forknum,
+								 total);
+	walredo_progress_set_blocks(done, total);
+}
+
 /* Repairs all damaged blocks of the fork. */
 static void
 repair_all(Repair *repair)
@@ -724,9 +736,13 @@ repair_all(Repair *repair)
 	/* Pages of the visibility map have to be rebuilt at the last moment. */
 	if (list->count > MAX_SINGLE_BLOCKS &&
 		request->forknum != VISIBILITYMAP_FORKNUM)
+	{
+		show_phase(repair, WALREDO_PHASE_READING_WAL, 0, list->count);
 		walredo_rebuild_fork(&repair->fork);
+	}
 	for (uint64 i = 0; i < list->count; i++)
 	{
+		show_phase(repair, WALREDO_PHASE_REPAIRING_PAGES, i, list->count);
 		repair_in_context(repair, list->blocks[i], repair_block_quietly);
 		for (next = Max(next, repair->first_added);
 			 next < list->blocks[i]; next++)

@@ -31,6 +31,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "progress/progress.h"
 #include "rewrite/rewriteHandler.h"
 #include "rows/catalog_at.h"
 #include "rows/heap_at.h"
@@ -667,6 +668,8 @@ walredo_rows_begin(Oid relid, TupleDesc tupdesc, const WalredoTag *file,
 	WalredoRows *rows = palloc0(sizeof(WalredoRows));
 	int			natts = Max(tupdesc->natts, 1);
 
+	walredo_progress_begin_phase(WALREDO_PHASE_READING_WAL, relid,
+								 MAIN_FORKNUM, 0);
 	rows->context = CurrentMemoryContext;
 	rows->row_context = AllocSetContextCreate(CurrentMemoryContext,
 											  "walredo row",
@@ -785,6 +788,9 @@ next_table(WalredoRows *rows)
 	rows->nblocks = walredo_heap_at_blocks(rows->heap, table->file,
 										   &is_complete);
 	rows->next_block = 0;
+	walredo_progress_begin_phase(WALREDO_PHASE_RETURNING_ROWS,
+								 rows->files[table->file].relid, MAIN_FORKNUM,
+								 rows->nblocks);
 	if (!is_complete && count_warning(rows))
 		ereport(rows->problem_level,
 				(errcode(ERRCODE_UNDEFINED_FILE),
@@ -958,6 +964,7 @@ walredo_rows_next(WalredoRows *rows, Datum **values, bool **nulls)
 		if (problem != NULL)
 			warn_of_block(rows, rows->next_block, problem);
 		rows->next_block++;
+		walredo_progress_set_blocks(rows->next_block, rows->nblocks);
 	}
 	if (rows->num_warnings > MAX_WARNINGS)
 		ereport(WARNING,

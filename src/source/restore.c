@@ -60,6 +60,7 @@
 #include "lib/ilist.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "progress/progress.h"
 #include "source/restore.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
@@ -666,8 +667,10 @@ fetch_file(const char *name, const char *path)
 
 	ereport(DEBUG3,
 			(errmsg_internal("executing restore command \"%s\"", command)));
+	walredo_progress_set_restoring(true);
 	start_command(command);
 	status = wait_for_command();
+	walredo_progress_set_restoring(false);
 
 	/*
 	 * The server's reasons hold here, too: a command that was ended by a

@@ -51,6 +51,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "progress/progress.h"
 #include "record/xlogrecord.h"
 #include "utils/memutils.h"
 #include "wal/reader.h"
@@ -1240,6 +1241,20 @@ load_single_page(WalredoReader *reader, XLogRecPtr pageptr)
 	return true;
 }
 
+/* Shows that WAL is going to be read from a page on. */
+static void
+show_progress(WalredoReader *reader, XLogRecPtr pageptr)
+{
+	XLogRecPtr	end = reader->to_end ? InvalidXLogRecPtr : reader->end_lsn;
+	XLogRecPtr	position = Max(pageptr, reader->first_lsn);
+
+	if (end != InvalidXLogRecPtr)
+		position = Min(position, end);
+	walredo_progress_read_wal(Min(reader->first_lsn, position), position, end,
+							  reader->is_single ?
+							  XLOG_BLCKSZ : reader->wanted);
+}
+
 /*
  * Reads a chunk that begins with the given page.
  *
@@ -1259,6 +1274,7 @@ load_chunk(WalredoReader *reader, XLogRecPtr pageptr)
 	bool		found;
 
 	CHECK_FOR_INTERRUPTS();
+	show_progress(reader, pageptr);
 
 	reader->buf_start = reader->buf_end = pageptr;
 
