@@ -335,6 +335,24 @@ add_agg_path(PlannerInfo *root, RelOptInfo *input_rel, RelOptInfo *grouped_rel,
 	add_path(grouped_rel, &path->custom.path);
 }
 
+/*
+ * Has a foreign server been found to be best at computing the groups?  Its cost
+ * is that of one server that does nothing else, but several can do it at the
+ * same time.
+ */
+static bool
+is_computed_elsewhere(RelOptInfo *grouped_rel)
+{
+	ListCell   *lc;
+
+	foreach(lc, grouped_rel->pathlist)
+	{
+		if (IsA(lfirst(lc), ForeignPath))
+			return true;
+	}
+	return false;
+}
+
 /* Called for the groups of each query, and of each of its partitions. */
 static void
 add_upper_paths(PlannerInfo *root, UpperRelationKind stage,
@@ -346,7 +364,8 @@ add_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 	if (stage == UPPERREL_GROUP_AGG && list_length(root->agginfos) == 1 &&
 		root->parse->groupingSets == NIL && !root->parse->hasTargetSRFs &&
 		WalredoGroupClause(root) != NIL &&
-		grouping_is_sortable(WalredoGroupClause(root)))
+		grouping_is_sortable(WalredoGroupClause(root)) &&
+		!is_computed_elsewhere(output_rel))
 		add_agg_path(root, input_rel, output_rel, extra);
 }
 
