@@ -8,8 +8,8 @@
 # function without a prefix, with two files of one name, with a line too long, a
 # name left out of typedefs.list, another version in walredo.control or
 # debian/changelog, a dependency added to debian/control.in only, a word more in
-# LICENSE, with a bug tracker that is no object, and without a version in
-# scripts/lib.sh.
+# LICENSE, with a bug tracker that is no object, without a version in scripts/lib.sh,
+# and with a tuple descriptor that is not finalized.
 
 use strict;
 use warnings;
@@ -177,6 +177,18 @@ SKIP:
 	none(\@no_prefix, 'all external symbols have a prefix');
 	none(\@foreign, 'rooms use symbols of rooms that the tour allows');
 }
+
+# Before version 19, nothing is wrong if this is forgotten.
+my @unfinished;
+foreach my $file (@sources)
+{
+	my $created = () = $text{$file} =~ /\bCreateTemplateTupleDesc\(/g;
+	my $finalized = () = $text{$file} =~ /\bTupleDescFinalize\(\w/g;
+
+	push @unfinished, "$file: $created, $finalized"
+	  if $created != $finalized && $file ne 'src/compat.h';
+}
+none(\@unfinished, 'tuple descriptors that are created are finalized');
 
 #
 # Words
