@@ -41,8 +41,8 @@ sub build
 			'-o', "$dir/$name.so", "$top/test/index_test.c",
 			"$top/src/index/builder.c", "$top/src/index/format.c",
 			glob("$top/src/wal/*.c"), glob("$top/src/source/*.c"),
-			glob("$top/src/record/*.c"), '-Wl,-Bsymbolic', '-lz', '-llz4',
-			'-lzstd'
+			glob("$top/src/record/*.c"), glob("$top/src/progress/*.c"),
+			'-Wl,-Bsymbolic', '-lz', '-llz4', '-lzstd\'
 		],
 		"build $name");
 }

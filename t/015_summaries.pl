@@ -37,8 +37,8 @@ command_ok(
 		'-o', "$dir/summaries_test.so", "$top/test/summaries_test.c",
 		map({ "$top/src/index/$_.c" } qw(builder format store summaries)),
 		glob("$top/src/wal/*.c"), glob("$top/src/source/*.c"),
-		glob("$top/src/record/*.c"), '-Wl,-Bsymbolic', '-lz', '-llz4',
-		'-lzstd'
+		glob("$top/src/record/*.c"), glob("$top/src/progress/*.c"),
+		'-Wl,-Bsymbolic', '-lz', '-llz4', '-lzstd\'
 	],
 	'build summaries_test');
 
