@@ -42,7 +42,7 @@ sub build
 			"$top/src/index/builder.c", "$top/src/index/format.c",
 			glob("$top/src/wal/*.c"), glob("$top/src/source/*.c"),
 			glob("$top/src/record/*.c"), glob("$top/src/progress/*.c"),
-			'-Wl,-Bsymbolic', '-lz', '-llz4', '-lzstd\'
+			'-Wl,-Bsymbolic', '-lz', '-llz4', '-lzstd'
 		],
 		"build $name");
 }

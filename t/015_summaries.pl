@@ -38,7 +38,7 @@ command_ok(
 		map({ "$top/src/index/$_.c" } qw(builder format store summaries)),
 		glob("$top/src/wal/*.c"), glob("$top/src/source/*.c"),
 		glob("$top/src/record/*.c"), glob("$top/src/progress/*.c"),
-		'-Wl,-Bsymbolic', '-lz', '-llz4', '-lzstd\'
+		'-Wl,-Bsymbolic', '-lz', '-llz4', '-lzstd'
 	],
 	'build summaries_test');
 
