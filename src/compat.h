@@ -310,6 +310,11 @@ walredo_version_fits(HeapTupleHeader tuple, TupleDesc tupdesc)
 typedef PGAlignedBlock PGIOAlignedBlock;
 #endif
 
+/* Since PostgreSQL 18, this is at the beginning of a declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /*
  * Since PostgreSQL 19, the name of a lock tranche is given when the tranche is
  * created, and is kept in shared memory.  Before, each process registers it.

@@ -48,11 +48,7 @@ decode(const WalredoRecord *record)
 									 DecodeXLogRecordRequiredSpace(size));
 	if (!DecodeXLogRecord(state, decoded, (XLogRecord *) record->u.data,
 						  InvalidXLogRecPtr, &errormsg))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid WAL record that ends at %X/%X",
-						LSN_FORMAT_ARGS(record->lsn)),
-				 errdetail_internal("%s", errormsg)));
+		walredo_report_broken_record(record->lsn, errormsg);
 	state->record = decoded;
 	return state;
 }

@@ -56,6 +56,7 @@
 #include "page/scan.h"
 #include "progress/progress.h"
 #include "record/image.h"
+#include "record/record.h"
 #include "record/xlogrecord.h"
 #include "utils/memutils.h"
 #include "wal/changes.h"
@@ -944,16 +945,6 @@ add_link(LinkCheck *check, const XLogRecord *record,
  * ----------------------------------------
  */
 
-static void
-broken_record(XLogRecPtr end_lsn, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("invalid WAL record that ends at %X/%X",
-					LSN_FORMAT_ARGS(end_lsn)),
-			 errdetail_internal("%s", detail)));
-}
-
 /* Decodes a record whose headers are sound, to look at its images. */
 static void
 decode(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
@@ -982,7 +973,7 @@ decode(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
 	}
 	if (!DecodeXLogRecord(check->decoder, check->decoded,
 						  (XLogRecord *) record, InvalidXLogRecPtr, &errormsg))
-		broken_record(end_lsn, errormsg);
+		walredo_report_broken_record(end_lsn, errormsg);
 	check->decoder->record = check->decoded;
 }
 
@@ -1212,7 +1203,7 @@ look_at_record(LinkCheck *check, const XLogRecord *record, XLogRecPtr end_lsn)
 
 	walredo_xlogrecord_headers(record, &headers);
 	if (headers.error != NULL)
-		broken_record(end_lsn, headers.error);
+		walredo_report_broken_record(end_lsn, headers.error);
 
 	switch (record->xl_rmid)
 	{

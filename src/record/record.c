@@ -335,6 +335,16 @@ walredo_record_validate(const WalredoRecord *rec)
 		layout->check(rec);
 }
 
+void
+walredo_report_broken_record(XLogRecPtr end_lsn, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("invalid WAL record that ends at %X/%X",
+					LSN_FORMAT_ARGS(end_lsn)),
+			 errdetail_internal("%s", problem)));
+}
+
 /*
  * A whole WAL record: its length and checksum, in the order of
  * ValidXLogRecord() in xlogreader.c.
@@ -376,11 +386,7 @@ record_check_postgres(const WalredoRecord *rec)
 	 */
 	problem = walredo_xlogrecord_check(xlrec);
 	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid WAL record that ends at %X/%X",
-						LSN_FORMAT_ARGS(rec->lsn)),
-				 errdetail_internal("%s", problem)));
+		walredo_report_broken_record(rec->lsn, problem);
 }
 
 static void

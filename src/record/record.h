@@ -200,6 +200,13 @@ extern void walredo_not_on_page(const WalredoTag *tag,
 extern void walredo_record_validate(const WalredoRecord *rec);
 
 /*
+ * ERROR XX001: a WAL record contradicts itself, or what it is about.  problem
+ * is a sentence.
+ */
+pg_noreturn extern void walredo_report_broken_record(XLogRecPtr end_lsn,
+													 const char *problem);
+
+/*
  * ERROR 54000 if a WAL record of that size cannot be replayed by a child.
  */
 extern void walredo_record_check_replay_size(XLogRecPtr end_lsn, Size size);

@@ -19,6 +19,7 @@
 #include "access/heapam_xlog.h"
 #include "access/rmgr.h"
 #include "catalog/pg_control.h"
+#include "record/record.h"
 #include "record/xlogrecord.h"
 #include "rows/tuple_events.h"
 
@@ -32,23 +33,12 @@ typedef struct HeapRecord
 	int			nevents;
 } HeapRecord;
 
-/* ERROR XX001: a record contradicts itself. */
-static void
-report_broken(XLogRecPtr end_lsn, const char *problem)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("invalid WAL record that ends at %X/%X",
-					LSN_FORMAT_ARGS(end_lsn)),
-			 errdetail_internal("%s", problem)));
-}
-
 /* Copies the first bytes of the main data.  ERROR if there are not so many. */
 static void
 read_main(HeapRecord *heap, void *dst, Size size)
 {
 	if (heap->headers.main_size < size)
-		report_broken(heap->end_lsn, "The record's main data is too short.");
+		walredo_report_broken_record(heap->end_lsn, "The record's main data is too short.");
 	memcpy(dst, heap->data, size);
 }
 
@@ -71,9 +61,9 @@ add_event(HeapRecord *heap, WalredoTupleEventKind kind,
 	WalredoTupleEvent *event;
 
 	if (block == NULL || block->forknum != MAIN_FORKNUM)
-		report_broken(heap->end_lsn, "The record does not name the block of its tuple.");
+		walredo_report_broken_record(heap->end_lsn, "The record does not name the block of its tuple.");
 	if (offnum < FirstOffsetNumber || offnum > MaxHeapTuplesPerPage)
-		report_broken(heap->end_lsn, "The record has a tuple at a line pointer that no page has.");
+		walredo_report_broken_record(heap->end_lsn, "The record has a tuple at a line pointer that no page has.");
 	event = &heap->events[heap->nevents++];
 	event->kind = kind;
 	event->locator = block->locator;
@@ -99,10 +89,10 @@ add_multi_insert(HeapRecord *heap, bool is_init)
 
 	read_main(heap, &xlrec, SizeOfHeapMultiInsert);
 	if (xlrec.ntuples > MaxHeapTuplesPerPage)
-		report_broken(heap->end_lsn, "The record has more tuples than a page.");
+		walredo_report_broken_record(heap->end_lsn, "The record has more tuples than a page.");
 	if (!is_init && heap->headers.main_size < SizeOfHeapMultiInsert +
 		xlrec.ntuples * sizeof(OffsetNumber))
-		report_broken(heap->end_lsn, "The record's main data is too short.");
+		walredo_report_broken_record(heap->end_lsn, "The record's main data is too short.");
 	for (int i = 0; i < xlrec.ntuples; i++)
 	{
 		OffsetNumber offnum = FirstOffsetNumber + i;
@@ -159,7 +149,7 @@ walredo_tuple_events_of(const XLogRecord *record, XLogRecPtr end_lsn,
 
 	walredo_xlogrecord_headers(record, &heap.headers);
 	if (heap.headers.error != NULL)
-		report_broken(end_lsn, heap.headers.error);
+		walredo_report_broken_record(end_lsn, heap.headers.error);
 	heap.end_lsn = end_lsn;
 	heap.data = (const char *) record + record->xl_tot_len -
 		heap.headers.main_size;

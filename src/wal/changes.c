@@ -530,11 +530,7 @@ walredo_changes_broken(WalredoChanges *changes, const char *fmt,...)
 		enlargeStringInfo(&detail, needed);
 	}
 
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("invalid WAL record that ends at %X/%X",
-					LSN_FORMAT_ARGS(changes->end_lsn)),
-			 errdetail_internal("%s", detail.data)));
+	walredo_report_broken_record(changes->end_lsn, detail.data);
 }
 
 /*

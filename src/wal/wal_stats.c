@@ -34,6 +34,7 @@
 #include "compat.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "record/record.h"
 #include "record/xlogrecord.h"
 #include "storage/buffile.h"
 #include "utils/memutils.h"
@@ -130,16 +131,6 @@ check_memory(WalredoWalStats *stats, XLogRecPtr lsn)
 				 errmsg("statistics of WAL up to %X/%X take more memory than maintenance_work_mem",
 						LSN_FORMAT_ARGS(lsn)),
 				 errhint("Specify a shorter range of WAL, or increase maintenance_work_mem.")));
-}
-
-static void
-report_broken(XLogRecPtr end_lsn, const char *problem)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("invalid WAL record that ends at %X/%X",
-					LSN_FORMAT_ARGS(end_lsn)),
-			 errdetail_internal("%s", problem)));
 }
 
 /* ----------------------------------------
@@ -327,7 +318,7 @@ count_for_relations(WalredoWalStats *stats, const XLogRecord *record,
 		if (group == NULL || (block->flags & BKPBLOCK_SAME_REL) == 0)
 		{
 			if (!RelFileNumberIsValid(LocatorRelNumber(block->locator)))
-				report_broken(end_lsn, "The record refers to an invalid page address.");
+				walredo_report_broken_record(end_lsn, "The record refers to an invalid page address.");
 			group = get_relation(stats, &block->locator);
 		}
 		if (first == NULL)
@@ -338,7 +329,7 @@ count_for_relations(WalredoWalStats *stats, const XLogRecord *record,
 		left -= block->data_length + block->image_length;
 	}
 	if (iter.error != NULL)
-		report_broken(end_lsn, iter.error);
+		walredo_report_broken_record(end_lsn, iter.error);
 	if (first == NULL)
 		first = get_group(stats, 0, 0);
 	first->counts.records++;
@@ -495,13 +486,13 @@ assign_subxacts(WalredoWalStats *stats, const XLogRecord *record,
 	StatsGroup *top;
 
 	if (main_size < MinSizeOfXactAssignment)
-		report_broken(end_lsn, "The record's main data is too short.");
+		walredo_report_broken_record(end_lsn, "The record's main data is too short.");
 	memcpy(&xlrec, data, MinSizeOfXactAssignment);
 	data += MinSizeOfXactAssignment;
 	if (xlrec.nsubxacts < 0 ||
 		xlrec.nsubxacts > (main_size - MinSizeOfXactAssignment) /
 		sizeof(TransactionId) || !TransactionIdIsValid(xlrec.xtop))
-		report_broken(end_lsn, "The record's main data is too short.");
+		walredo_report_broken_record(end_lsn, "The record's main data is too short.");
 	top = get_group(stats, 0, xlrec.xtop);
 	for (int i = 0; i < xlrec.nsubxacts; i++)
 	{
@@ -591,7 +582,7 @@ get_record_time(const XLogRecord *record, XLogRecPtr end_lsn, uint32 main_size,
 		(record->xl_info & ~XLR_INFO_MASK) == XLOG_RESTORE_POINT)
 	{
 		if (main_size < sizeof(*at))
-			report_broken(end_lsn, "The record's main data is too short.");
+			walredo_report_broken_record(end_lsn, "The record's main data is too short.");
 		memcpy(at, (const char *) record + record->xl_tot_len - main_size +
 			   offsetof(xl_restore_point, rp_time), sizeof(*at));
 	}
@@ -676,7 +667,7 @@ count_for_group(WalredoWalStats *stats, const XLogRecord *record,
 	while (walredo_block_iterator_next(&iter))
 		counts.image_bytes += iter.block.image_length;
 	if (iter.error != NULL)
-		report_broken(end_lsn, iter.error);
+		walredo_report_broken_record(end_lsn, iter.error);
 	counts.record_bytes = record->xl_tot_len - counts.image_bytes;
 	stats->total.image_bytes += counts.image_bytes;
 
