@@ -28,8 +28,8 @@
  *
  * The node takes the place of an Agg node if the aggregate is the only one in
  * the query, has ORDER BY, and has neither FILTER nor DISTINCT, and if there is
- * a plain GROUP BY of what is not volatile.  Without ORDER BY, the order of rows
- * would have to be that of the input, which a sort does not keep.
+ * a plain GROUP BY of what is not volatile.  Without ORDER BY, the order of
+ * rows would have to be that of the input, which a sort does not keep.
  *
  * The hook for this is set when the library is loaded.  The support function of
  * the aggregate's final function sees to it that this has happened when the
