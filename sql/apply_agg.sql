@@ -6,7 +6,8 @@
 -- the tag, of the base image and of the order when they were taken out; "stored out
 -- of line" when all images that are were taken for the same; groups that share a
 -- stream with one that was not finished before pages were returned, and with columns
--- that were not copied; "i" with a scan that had ended when it was begun again.
+-- that were not copied; "i" with a scan that had ended when it was begun again; what
+-- is left to an Agg node when groups by random() were not.
 --
 CREATE EXTENSION pg_walinspect;
 
@@ -299,6 +300,7 @@ FROM (VALUES
 	('generate_series(1, 2), walredo_apply_agg(tag, NULL, record ORDER BY lsn) FROM records GROUP BY tag'),
 	('walredo_apply_agg(tag, page || '''', record ORDER BY lsn) FROM records JOIN bases USING (tag) GROUP BY tag'),
 	('walredo_apply_agg(tag, NULL, record ORDER BY lsn, random()) FROM records GROUP BY tag'),
+	('random(), random(), walredo_apply_agg(tag, NULL, record ORDER BY lsn) FROM records GROUP BY 1, 2'),
 	('walredo_apply_agg(tag, NULL, record) OVER (ORDER BY lsn) FROM records'))
 	AS v (query);
 

@@ -28,8 +28,8 @@
  *
  * The node takes the place of an Agg node if the aggregate is the only one in
  * the query, has ORDER BY, and has neither FILTER nor DISTINCT, and if there is
- * a plain GROUP BY.  Without ORDER BY, the order of rows would have to be that
- * of the input, which a sort does not keep.
+ * a plain GROUP BY of what is not volatile.  Without ORDER BY, the order of
+ * rows would have to be that of the input, which a sort does not keep.
  *
  * The hook for this is set when the library is loaded.  The support function of
  * the aggregate's final function sees to it that this has happened when the
@@ -46,6 +46,7 @@
 
 #include "api/agggroup.h"
 #include "api/aggscan.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_proc.h"
 #include "compat.h"
@@ -217,7 +218,11 @@ find_group_columns(AggScanPath *path, PathTarget *input, PathTarget *output,
 		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
 		Expr	   *key = find_labeled_expr(input, clause->tleSortGroupRef);
 
-		if (key == NULL)
+		/*
+		 * The planner finds columns of the scan by what they are computed of,
+		 * which does not tell two calls of random() apart.
+		 */
+		if (key == NULL || contain_volatile_functions((Node *) key))
 			return false;
 		path->kept = lappend(path->kept, key);
 	}
@@ -490,6 +495,7 @@ check_may_execute(Oid funcid, Oid role, ObjectType type)
 
 	if (aclresult != ACLCHECK_OK)
 		aclcheck_error(aclresult, type, get_func_name(funcid));
+	InvokeFunctionExecuteHook(funcid);
 }
 
 /* The privileges that an Agg node checks, see ExecInitAgg() in nodeAgg.c. */

@@ -1197,7 +1197,7 @@ static Datum
 walredo_read_pages_of_literals_work(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
-		return walredo_read_pages_of_files(fcinfo);
+		return walredo_read_pages_of_files_work(fcinfo);
 	if (SRF_IS_FIRSTCALL())
 	{
 		FuncCallContext *funcctx;
