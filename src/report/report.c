@@ -827,6 +827,7 @@ walredo_report_page(StringInfo out, const WalredoTag *tag,
 {
 	PageReport	report = {.out = out,.tag = tag,.directory = directory};
 	WalredoLivePage *live = palloc(sizeof(WalredoLivePage));
+	WalredoKnownPage known;
 	WalredoStrip *strip;
 	StringInfoData history;
 
@@ -835,7 +836,13 @@ walredo_report_page(StringInfo out, const WalredoTag *tag,
 											  directory);
 	walredo_strip_find_ends(strip, directory);
 	report.live = live;
-	walredo_live_read(tag, directory, strip->of_server, live);
+	known.tag = *tag;
+	known.rebuild = strip->rebuild;
+	known.end_lsn = strip->wal_end;
+	walredo_live_read(tag, directory, strip->of_server,
+					  strip->rebuild != NULL ? &known : NULL, live);
+	if (strip->rebuild != NULL)
+		walredo_rebuild_free(strip->rebuild);
 	if (strip->of_server)
 		report.xids = walredo_xids_create();
 	if (strip->npictures > 0)
