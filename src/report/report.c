@@ -19,6 +19,8 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
+#include "page/verify.h"
+#include "record/slru.h"
 #include "redo/replay.h"
 #include "report/classes.h"
 #include "report/html.h"
@@ -43,7 +45,14 @@
 #define MAX_DATA			40
 
 /* Bytes in a line of a hexadecimal dump. */
-#define DUMP_COLUMNS		32
+#define DUMP_COLUMNS		16
+
+/* Letters of bytes in a dump that are marked, whatever they are. */
+#define LETTER_CHANGED		'+'
+#define LETTER_DIFFERS		'#'
+
+/* The most runs of transactions of a page of pg_xact that are listed. */
+#define MAX_LISTED_XIDS		200
 
 /* Everything that a report is about. */
 typedef struct PageReport
@@ -559,40 +568,258 @@ put_items(PageReport *report)
 	walredo_html_table_end(out);
 }
 
-/* All bytes, in hexadecimal.  A line of zeroes is shown once, as by od. */
+/*
+ * What a dump has for a byte: a class of bytes as the style sheet names it, and
+ * a letter for those who do not see colours.
+ */
+typedef struct DumpByte
+{
+	const char *class;
+	char		letter;
+} DumpByte;
+
+/* The letter of a class: what is in a tuple has the one of the drawing. */
+static char
+letter_of_class(WalredoByteClass class)
+{
+	static const char letters[WALREDO_BYTES_NCLASSES] = {
+		[WALREDO_BYTES_FREE] = '.',
+		[WALREDO_BYTES_HEADER] = 'h',
+		[WALREDO_BYTES_LP] = 'p',
+		[WALREDO_BYTES_LP_REDIRECT] = 'r',
+		[WALREDO_BYTES_LP_DEAD] = 'd',
+		[WALREDO_BYTES_LP_UNUSED] = 'u',
+		[WALREDO_BYTES_CONTENTS] = 'c',
+		[WALREDO_BYTES_LOST] = 'l',
+		[WALREDO_BYTES_SPECIAL] = 's'
+	};
+	const char *letter = walredo_byte_keys[class].letter;
+
+	return letter != NULL ? letter[0] : letters[class];
+}
+
+static void
+mark_dump(DumpByte *bytes, const WalredoByteRuns *runs, const char *class,
+		  char letter)
+{
+	for (int i = 0; runs != NULL && i < runs->nruns; i++)
+	{
+		for (int j = runs->runs[i].start; j < runs->runs[i].end; j++)
+		{
+			bytes[j].class = class;
+			bytes[j].letter = letter;
+		}
+	}
+}
+
+/*
+ * What the last picture has changed, if it is of the page that is drawn, or
+ * NULL.
+ */
+static const WalredoByteRuns *
+last_changes(const PageReport *report)
+{
+	const WalredoStrip *strip = report->strip;
+	const WalredoPicture *last = report->newest;
+	const WalredoPicture *before = &strip->before;
+
+	if (strip->npictures == 0)
+		return NULL;
+	if (strip->npictures > 1)
+		before = &strip->pictures[strip->npictures - 2];
+	if (last->page == NULL || before->page == NULL ||
+		last->size != report->page_size || before->size != last->size)
+		return NULL;
+	return walredo_differences(before->page, last->page,
+							   report->tag->kind == WALREDO_TAG_REL ?
+							   offsetof(PageHeaderData, pd_flags) : 0,
+							   last->size);
+}
+
+/* Finds out what each byte is. */
+static DumpByte *
+prepare_dump(PageReport *report)
+{
+	DumpByte   *bytes = palloc(report->page_size * sizeof(DumpByte));
+
+	for (int i = 0; i < report->page_size; i++)
+	{
+		WalredoByteClass class = WalredoPartOfByte(report->parts, i)->class;
+
+		bytes[i].class = walredo_byte_keys[class].class;
+		bytes[i].letter = letter_of_class(class);
+	}
+	mark_dump(bytes, last_changes(report), "k-change", LETTER_CHANGED);
+	mark_dump(bytes, report->differences, "k-differ", LETTER_DIFFERS);
+	return bytes;
+}
+
+/* Lists the letters that are used in a dump. */
+static void
+put_letters(PageReport *report, const DumpByte *bytes)
+{
+	StringInfo	out = report->out;
+
+	appendStringInfoString(out, "<ul class=\"legend\">\n");
+	for (int class = 0; class < WALREDO_BYTES_NCLASSES + 2; class++)
+	{
+		char		letter;
+		const char *name;
+		const char *label;
+
+		if (class < WALREDO_BYTES_NCLASSES)
+		{
+			letter = letter_of_class(class);
+			name = walredo_byte_keys[class].class;
+			label = walredo_byte_keys[class].label;
+		}
+		else if (class == WALREDO_BYTES_NCLASSES)
+		{
+			letter = LETTER_CHANGED;
+			name = "k-change";
+			label = "changed in the last picture";
+		}
+		else
+		{
+			letter = LETTER_DIFFERS;
+			name = "k-differ";
+			label = "not what WAL says";
+		}
+		for (int i = 0; i < report->page_size; i++)
+		{
+			if (bytes[i].letter != letter || bytes[i].class != name)
+				continue;
+			appendStringInfo(out, "<li><code class=\"%s\">%c</code>", name,
+							 letter);
+			walredo_html_text(out, label);
+			appendStringInfoString(out, "</li>\n");
+			break;
+		}
+	}
+	appendStringInfoString(out, "</ul>\n");
+}
+
+/* A line of a dump: the offset, bytes, the same as text, and letters. */
+static void
+put_dump_line(StringInfo out, const char *page, const DumpByte *bytes,
+			  int offset, int length)
+{
+	const char *class = NULL;
+
+	appendStringInfo(out, "%04d  ", offset);
+	for (int i = offset; i < offset + length; i++)
+	{
+		/* Neighbours of the same class are one element. */
+		if (class != bytes[i].class)
+			appendStringInfo(out, "%s%s<span class=\"%s\">",
+							 class != NULL ? "</span>" : "",
+							 i > offset ? " " : "", bytes[i].class);
+		else
+			appendStringInfoChar(out, ' ');
+		class = bytes[i].class;
+		appendStringInfo(out, "%02x", (unsigned char) page[i]);
+	}
+	appendStringInfo(out, "</span>%*s  ", (DUMP_COLUMNS - length) * 3, "");
+	for (int i = offset; i < offset + length; i++)
+		walredo_html_bytes(out, page[i] >= 0x20 && page[i] < 0x7F ?
+						   page + i : ".", 1);
+	appendStringInfo(out, "%*s  ", DUMP_COLUMNS - length, "");
+	for (int i = offset; i < offset + length; i++)
+		appendStringInfoChar(out, bytes[i].letter);
+	appendStringInfoChar(out, '\n');
+}
+
+/* Has a line of a dump what the one before it has? */
+static bool
+is_same_line(const char *page, const DumpByte *bytes, int offset, int length)
+{
+	if (offset < DUMP_COLUMNS || length < DUMP_COLUMNS)
+		return false;
+	for (int i = offset; i < offset + length; i++)
+	{
+		if (page[i] != page[i - DUMP_COLUMNS] ||
+			bytes[i].class != bytes[i - DUMP_COLUMNS].class)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * All bytes, in hexadecimal, with what each of them is.  Of lines that are the
+ * same the first is shown, as by od.  Of pages of which nothing but this tells
+ * what they have, it is open.
+ */
 static void
 put_dump(PageReport *report)
 {
 	StringInfo	out = report->out;
-	const char *page = report->page;
-	bool		was_zero = false;
+	DumpByte   *bytes = prepare_dump(report);
+	bool		was_same = false;
 
-	appendStringInfoString(out, "<details><summary>All bytes</summary>\n<pre>");
+	appendStringInfo(out, "<details class=\"bytes\"%s><summary>All bytes</summary>\n",
+					 report->parts->look < WALREDO_LOOK_BTREE ?
+					 " open=\"open\"" : "");
+	walredo_html_element(out, "p", "soft",
+						 "The offset, the bytes, the same as text, and a letter for what each byte is. * stands for lines that are the same as the one before.");
+	put_letters(report, bytes);
+	appendStringInfoString(out, "<pre>");
 	for (int i = 0; i < report->page_size; i += DUMP_COLUMNS)
 	{
 		int			length = Min(DUMP_COLUMNS, report->page_size - i);
-		bool		is_zero = true;
-		char	   *bytes;
+		bool		is_same = is_same_line(report->page, bytes, i, length);
 
-		for (int j = 0; j < length; j++)
-			is_zero = is_zero && page[i + j] == 0;
-		if (is_zero && was_zero)
-		{
-			if (memcmp(out->data + out->len - 2, "*\n", 2) != 0)
-				appendStringInfoString(out, "*\n");
-			continue;
-		}
-		was_zero = is_zero;
-		bytes = hex(page + i, length, length);
-		walredo_html_format(out, "%04d  %-*s  ", i, DUMP_COLUMNS * 3 - 1,
-							bytes);
-		for (int j = 0; j < length; j++)
-			walredo_html_bytes(out, page[i + j] >= 0x20 &&
-							   page[i + j] < 0x7F ? page + i + j : ".", 1);
-		appendStringInfoChar(out, '\n');
-		pfree(bytes);
+		if (!is_same)
+			put_dump_line(out, report->page, bytes, i, length);
+		else if (!was_same)
+			appendStringInfoString(out, "*\n");
+		was_same = is_same;
 	}
 	appendStringInfoString(out, "</pre></details>\n");
+	pfree(bytes);
+}
+
+/*
+ * The transactions of a page of pg_xact: runs of those of which it says the
+ * same.
+ */
+static void
+put_transactions(PageReport *report)
+{
+	static const char *const columns[] = {"#from", "#to", "status"};
+	static const char *const states[] = {
+		"in progress, or not there yet", "committed", "aborted",
+		"committed subtransaction"
+	};
+	StringInfo	out = report->out;
+	const int	nxids = report->page_size * 4;
+	TransactionId first = (TransactionId) report->tag->number *
+		WALREDO_CLOG_XACTS_PER_PAGE;
+	WalredoHtmlTable table;
+	int			nruns = 0;
+
+	walredo_html_table_begin(out, &table, "Transactions", columns,
+							 lengthof(columns));
+	for (int i = 0, end; i < nxids; i = end)
+	{
+		int			state = (report->page[i / 4] >> (i % 4 * 2)) & 3;
+		const char *cells[3];
+
+		for (end = i + 1; end < nxids; end++)
+		{
+			if (((report->page[end / 4] >> (end % 4 * 2)) & 3) != state)
+				break;
+		}
+		if (++nruns > MAX_LISTED_XIDS)
+			continue;
+		cells[0] = psprintf("%u", first + i);
+		cells[1] = psprintf("%u", first + end - 1);
+		cells[2] = states[state];
+		walredo_html_table_row(out, &table, NULL, cells);
+	}
+	walredo_html_table_end(out);
+	if (nruns > MAX_LISTED_XIDS)
+		walredo_html_element(out, "p", "soft", "%d more are not listed.",
+							 nruns - MAX_LISTED_XIDS);
 }
 
 static void
@@ -605,6 +832,8 @@ put_tables(PageReport *report)
 		put_fields(report);
 	if (report->parts->look >= WALREDO_LOOK_ITEMS)
 		put_items(report);
+	if (report->tag->kind == WALREDO_TAG_CLOG)
+		put_transactions(report);
 	put_dump(report);
 }
 
