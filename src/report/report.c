@@ -47,10 +47,6 @@
 /* Bytes in a line of a hexadecimal dump. */
 #define DUMP_COLUMNS		16
 
-/* Letters of bytes in a dump that are marked, whatever they are. */
-#define LETTER_CHANGED		'+'
-#define LETTER_DIFFERS		'#'
-
 /* The most runs of transactions of a page of pg_xact that are listed. */
 #define MAX_LISTED_XIDS		200
 
@@ -569,47 +565,42 @@ put_items(PageReport *report)
 }
 
 /*
- * What a dump has for a byte: a class of bytes as the style sheet names it, and
- * a letter for those who do not see colours.
+ * What a dump says of a byte: its WalredoByteClass, or that it is not what WAL
+ * says; and this bit, if the last picture has changed it.
  */
-typedef struct DumpByte
-{
-	const char *class;
-	char		letter;
-} DumpByte;
+#define DUMP_DIFFERS		WALREDO_BYTES_NCLASSES
+#define DUMP_NKINDS			(DUMP_DIFFERS + 1)
+#define DUMP_CHANGED		0x80
 
-/* The letter of a class: what is in a tuple has the one of the drawing. */
-static char
-letter_of_class(WalredoByteClass class)
+/*
+ * How a kind of bytes is shown, and its letter, for those who do not see
+ * colours: that of the drawing, if there is one.
+ */
+static WalredoHtmlKey
+key_of_dump(int kind)
 {
-	static const char letters[WALREDO_BYTES_NCLASSES] = {
-		[WALREDO_BYTES_FREE] = '.',
-		[WALREDO_BYTES_HEADER] = 'h',
-		[WALREDO_BYTES_LP] = 'p',
-		[WALREDO_BYTES_LP_REDIRECT] = 'r',
-		[WALREDO_BYTES_LP_DEAD] = 'd',
-		[WALREDO_BYTES_LP_UNUSED] = 'u',
-		[WALREDO_BYTES_CONTENTS] = 'c',
-		[WALREDO_BYTES_LOST] = 'l',
-		[WALREDO_BYTES_SPECIAL] = 's'
+	static const char *const letters[WALREDO_BYTES_NCLASSES] = {
+		[WALREDO_BYTES_FREE] = ".",
+		[WALREDO_BYTES_HEADER] = "h",
+		[WALREDO_BYTES_LP] = "p",
+		[WALREDO_BYTES_LP_REDIRECT] = "r",
+		[WALREDO_BYTES_LP_DEAD] = "d",
+		[WALREDO_BYTES_LP_UNUSED] = "u",
+		[WALREDO_BYTES_CONTENTS] = "c",
+		[WALREDO_BYTES_LOST] = "l",
+		[WALREDO_BYTES_SPECIAL] = "s"
 	};
-	const char *letter = walredo_byte_keys[class].letter;
+	static const WalredoHtmlKey differs = {
+		"k-differ", "#", "not what WAL says"
+	};
+	WalredoHtmlKey key;
 
-	return letter != NULL ? letter[0] : letters[class];
-}
-
-static void
-mark_dump(DumpByte *bytes, const WalredoByteRuns *runs, const char *class,
-		  char letter)
-{
-	for (int i = 0; runs != NULL && i < runs->nruns; i++)
-	{
-		for (int j = runs->runs[i].start; j < runs->runs[i].end; j++)
-		{
-			bytes[j].class = class;
-			bytes[j].letter = letter;
-		}
-	}
+	if (kind == DUMP_DIFFERS)
+		return differs;
+	key = walredo_byte_keys[kind];
+	if (key.letter == NULL)
+		key.letter = letters[kind];
+	return key;
 }
 
 /*
@@ -636,87 +627,74 @@ last_changes(const PageReport *report)
 							   last->size);
 }
 
-/* Finds out what each byte is. */
-static DumpByte *
+/* Finds out what the dump says of each byte; palloc'd. */
+static uint8 *
 prepare_dump(PageReport *report)
 {
-	DumpByte   *bytes = palloc(report->page_size * sizeof(DumpByte));
+	const WalredoByteRuns *changes = last_changes(report);
+	const WalredoByteRuns *differences = report->differences;
+	uint8	   *kinds = palloc(report->page_size);
+
+	for (int i = 0; i < report->page_size; i++)
+		kinds[i] = WalredoPartOfByte(report->parts, i)->class;
+	for (int i = 0; changes != NULL && i < changes->nruns; i++)
+	{
+		for (int j = changes->runs[i].start; j < changes->runs[i].end; j++)
+			kinds[j] |= DUMP_CHANGED;
+	}
+	for (int i = 0; differences != NULL && i < differences->nruns; i++)
+		memset(kinds + differences->runs[i].start, DUMP_DIFFERS,
+			   differences->runs[i].end - differences->runs[i].start);
+	return kinds;
+}
+
+/* Lists what is used in a dump, with the letters. */
+static void
+put_letters(PageReport *report, const uint8 *kinds)
+{
+	StringInfo	out = report->out;
+	bool		used[DUMP_NKINDS] = {0};
+	bool		has_changes = false;
 
 	for (int i = 0; i < report->page_size; i++)
 	{
-		WalredoByteClass class = WalredoPartOfByte(report->parts, i)->class;
-
-		bytes[i].class = walredo_byte_keys[class].class;
-		bytes[i].letter = letter_of_class(class);
+		used[kinds[i] & ~DUMP_CHANGED] = true;
+		has_changes = has_changes || (kinds[i] & DUMP_CHANGED) != 0;
 	}
-	mark_dump(bytes, last_changes(report), "k-change", LETTER_CHANGED);
-	mark_dump(bytes, report->differences, "k-differ", LETTER_DIFFERS);
-	return bytes;
-}
-
-/* Lists the letters that are used in a dump. */
-static void
-put_letters(PageReport *report, const DumpByte *bytes)
-{
-	StringInfo	out = report->out;
-
 	appendStringInfoString(out, "<ul class=\"legend\">\n");
-	for (int class = 0; class < WALREDO_BYTES_NCLASSES + 2; class++)
+	for (int kind = 0; kind < DUMP_NKINDS; kind++)
 	{
-		char		letter;
-		const char *name;
-		const char *label;
+		WalredoHtmlKey key;
 
-		if (class < WALREDO_BYTES_NCLASSES)
-		{
-			letter = letter_of_class(class);
-			name = walredo_byte_keys[class].class;
-			label = walredo_byte_keys[class].label;
-		}
-		else if (class == WALREDO_BYTES_NCLASSES)
-		{
-			letter = LETTER_CHANGED;
-			name = "k-change";
-			label = "changed in the last picture";
-		}
-		else
-		{
-			letter = LETTER_DIFFERS;
-			name = "k-differ";
-			label = "not what WAL says";
-		}
-		for (int i = 0; i < report->page_size; i++)
-		{
-			if (bytes[i].letter != letter || bytes[i].class != name)
-				continue;
-			appendStringInfo(out, "<li><code class=\"%s\">%c</code>", name,
-							 letter);
-			walredo_html_text(out, label);
-			appendStringInfoString(out, "</li>\n");
-			break;
-		}
+		if (!used[kind])
+			continue;
+		key = key_of_dump(kind);
+		appendStringInfoString(out, "<li>");
+		walredo_html_element(out, "code", key.class, "%s", key.letter);
+		walredo_html_text(out, key.label);
+		appendStringInfoString(out, "</li>\n");
 	}
+	if (has_changes)
+		appendStringInfoString(out, "<li><code class=\"k-change\">00</code>changed in the last picture</li>\n");
 	appendStringInfoString(out, "</ul>\n");
 }
 
 /* A line of a dump: the offset, bytes, the same as text, and letters. */
 static void
-put_dump_line(StringInfo out, const char *page, const DumpByte *bytes,
-			  int offset, int length)
+put_dump_line(StringInfo out, const char *page, const uint8 *kinds, int offset,
+			  int length)
 {
-	const char *class = NULL;
-
 	appendStringInfo(out, "%04d  ", offset);
 	for (int i = offset; i < offset + length; i++)
 	{
-		/* Neighbours of the same class are one element. */
-		if (class != bytes[i].class)
-			appendStringInfo(out, "%s%s<span class=\"%s\">",
-							 class != NULL ? "</span>" : "",
-							 i > offset ? " " : "", bytes[i].class);
+		/* Neighbours of the same kind are one element. */
+		if (i == offset || kinds[i] != kinds[i - 1])
+			appendStringInfo(out, "%s<span class=\"%s%s\">",
+							 i > offset ? "</span> " : "",
+							 key_of_dump(kinds[i] & ~DUMP_CHANGED).class,
+							 (kinds[i] & DUMP_CHANGED) != 0 ? " k-change" : "");
 		else
 			appendStringInfoChar(out, ' ');
-		class = bytes[i].class;
 		appendStringInfo(out, "%02x", (unsigned char) page[i]);
 	}
 	appendStringInfo(out, "</span>%*s  ", (DUMP_COLUMNS - length) * 3, "");
@@ -725,23 +703,18 @@ put_dump_line(StringInfo out, const char *page, const DumpByte *bytes,
 						   page + i : ".", 1);
 	appendStringInfo(out, "%*s  ", DUMP_COLUMNS - length, "");
 	for (int i = offset; i < offset + length; i++)
-		appendStringInfoChar(out, bytes[i].letter);
+		appendStringInfoString(out,
+							   key_of_dump(kinds[i] & ~DUMP_CHANGED).letter);
 	appendStringInfoChar(out, '\n');
 }
 
 /* Has a line of a dump what the one before it has? */
 static bool
-is_same_line(const char *page, const DumpByte *bytes, int offset, int length)
+is_same_line(const char *page, const uint8 *kinds, int offset, int length)
 {
-	if (offset < DUMP_COLUMNS || length < DUMP_COLUMNS)
-		return false;
-	for (int i = offset; i < offset + length; i++)
-	{
-		if (page[i] != page[i - DUMP_COLUMNS] ||
-			bytes[i].class != bytes[i - DUMP_COLUMNS].class)
-			return false;
-	}
-	return true;
+	return offset >= DUMP_COLUMNS && length == DUMP_COLUMNS &&
+		memcmp(page + offset, page + offset - DUMP_COLUMNS, length) == 0 &&
+		memcmp(kinds + offset, kinds + offset - DUMP_COLUMNS, length) == 0;
 }
 
 /*
@@ -753,7 +726,7 @@ static void
 put_dump(PageReport *report)
 {
 	StringInfo	out = report->out;
-	DumpByte   *bytes = prepare_dump(report);
+	uint8	   *kinds = prepare_dump(report);
 	bool		was_same = false;
 
 	appendStringInfo(out, "<details class=\"bytes\"%s><summary>All bytes</summary>\n",
@@ -761,21 +734,21 @@ put_dump(PageReport *report)
 					 " open=\"open\"" : "");
 	walredo_html_element(out, "p", "soft",
 						 "The offset, the bytes, the same as text, and a letter for what each byte is. * stands for lines that are the same as the one before.");
-	put_letters(report, bytes);
+	put_letters(report, kinds);
 	appendStringInfoString(out, "<pre>");
 	for (int i = 0; i < report->page_size; i += DUMP_COLUMNS)
 	{
 		int			length = Min(DUMP_COLUMNS, report->page_size - i);
-		bool		is_same = is_same_line(report->page, bytes, i, length);
+		bool		is_same = is_same_line(report->page, kinds, i, length);
 
 		if (!is_same)
-			put_dump_line(out, report->page, bytes, i, length);
+			put_dump_line(out, report->page, kinds, i, length);
 		else if (!was_same)
 			appendStringInfoString(out, "*\n");
 		was_same = is_same;
 	}
 	appendStringInfoString(out, "</pre></details>\n");
-	pfree(bytes);
+	pfree(kinds);
 }
 
 /*
