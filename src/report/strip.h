@@ -99,8 +99,9 @@ typedef struct WalredoStrip
  * back to start_lsn.
  *
  * The result is palloc'd in the current memory context.  It is a few hundred
- * kilobytes, however many records there are.  The caller frees its rebuild.  If there are more than
- * WALREDO_MAX_PICTURES, each picture stands for several of them.
+ * kilobytes, however many records there are.  If there are more than
+ * WALREDO_MAX_PICTURES, each picture stands for several of them.  The caller
+ * frees its rebuild.
  *
  * A record that cannot be replayed raises no error: the pictures from there on
  * say why they have no page.  Raises other errors of the reader.
