@@ -913,6 +913,51 @@ SQL
 }
 
 # ----------------------------------------------------------------
+# The report of a page
+# ----------------------------------------------------------------
+
+# One row is changed again and again, among much other WAL, so that the report is
+# of many records that are far apart, without an image of the page between them.
+{
+	my ($times, $changes, $filling) =
+	  $brief ? (2, 500, 1000) : (50, 2000, 80_000);
+
+	my ($range) = sql(<<SQL);
+CREATE TABLE bench_hot (id int, value int);
+CREATE TABLE bench_filling (i int, t text);
+SELECT pg_current_wal_insert_lsn() AS start_lsn \\gset
+INSERT INTO bench_hot VALUES (1, 0);
+DO 'BEGIN FOR i IN 1 .. $times LOOP
+	FOR j IN 1 .. $changes LOOP UPDATE bench_hot SET value = j; COMMIT; END LOOP;
+	INSERT INTO bench_filling SELECT g, repeat(''x'', 200) FROM generate_series(1, $filling) g;
+	COMMIT;
+END LOOP; END';
+SELECT pg_switch_wal() AS switched \\gset
+CHECKPOINT;
+SELECT :'start_lsn', pg_current_wal_flush_lsn(), walredo_tag('bench_hot', 0),
+	round((pg_current_wal_flush_lsn() - :'start_lsn') / 1024 / 1024);
+SQL
+	my ($start_lsn, $end_lsn, $tag, $megabytes) = @$range;
+	my $report = "SELECT length(walredo_report('$tag', '$start_lsn'))";
+	my $records = $times * $changes;
+	my (@plain, @indexed);
+
+	for (1 .. $rounds)
+	{
+		push @plain,
+		  [ time_without_index($report),
+			time_without_index("SELECT count(*) FROM walredo_wal_records('$start_lsn', '$end_lsn')") ];
+	}
+	sql('SELECT * FROM walredo_index_wal();');
+	push @indexed, time_of_query($report) for 1 .. $rounds;
+	print_rounds("walredo_report of $records records in $megabytes MB / count(*)",
+		'ms', 5, @plain);
+	print_row('walredo_report of it, indexed', 'ms', median(@indexed), undef,
+		undef, 1000);
+	sql('DROP TABLE bench_hot, bench_filling;');
+}
+
+# ----------------------------------------------------------------
 # Many records on one page
 # ----------------------------------------------------------------
 

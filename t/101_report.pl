@@ -10,7 +10,11 @@
 # were alive; when the picture before was not what changes were marked against;
 # when pictures were thinned and the counts of their records were not added; when
 # a page that the server refuses to read was not read from its file; when nothing
-# was said about WAL that is missing; with the functions in reach of everybody.
+# was said about WAL that is missing; with the functions in reach of everybody;
+# when the page of now was compared with the end of the range, without WAL since;
+# when the dump had the letters of another byte, did not mark what the last
+# record has changed, or what is damaged; when bits of pg_xact were taken from the
+# other end of a byte.
 
 use FindBin;
 use lib $FindBin::RealBin;
@@ -283,6 +287,80 @@ foreach my $name (sort keys %others)
 		'>', 0,
 		"$name is drawn");
 }
+
+# The bytes of a report's dump as the server's functions return them, and the
+# letters of what they are.
+sub dump_of
+{
+	my ($name) = @_;
+	my ($bytes, $letters) = ('', '');
+	my $line = '';
+
+	foreach (split /\n/, texts($name, 'string(//h:details[@class="bytes"]/h:pre)'))
+	{
+		if ($_ eq '*')
+		{
+			$line = '*';
+			next;
+		}
+		my ($offset, $hex, $of) =
+		  /^(\d+)  ((?:[0-9a-f]{2} ){15}[0-9a-f]{2})  .*  (\S{16})$/
+		  or die "not a line of a dump: $_";
+		while ($line eq '*' && length($letters) < $offset)
+		{
+			$bytes .= substr($bytes, -32);
+			$letters .= substr($letters, -16);
+		}
+		($line, $hex) = ('', $hex =~ s/ //gr);
+		is($offset, length($letters), 'an offset of a dump') if $offset != length($letters);
+		$bytes .= $hex;
+		$letters .= $of;
+	}
+	while (length($letters) < $page_size)
+	{
+		$bytes .= substr($bytes, -32);
+		$letters .= substr($letters, -16);
+	}
+	return ($bytes, $letters);
+}
+
+foreach my $name (sort grep { !/free/ } keys %others)
+{
+	my ($fork) = $others{$name} =~ /'vm'/ ? 'vm' : 'main';
+	my ($relation, $blkno) = $others{$name} =~ /'(\w+)'.* (\d+)\)/;
+	my $page = "get_raw_page('$relation', '$fork', $blkno)";
+	my ($bytes, $letters) = dump_of($name);
+	my ($lower, $upper, $special) = split /\|/,
+	  value("SELECT lower, upper, special FROM page_header($page)");
+
+	is($bytes, value("SELECT encode($page, 'hex')"), "all bytes of $name");
+	like($letters, qr/^h{24}[^h]+$/, '... and its header');
+	like(substr($letters, $special), qr/^s*$/, '... and special space');
+	unlike(substr($letters, 0, $special), qr/s/, '... where it begins');
+	if ($name =~ /meta|map/)
+	{
+		like($letters, qr/c/, '... and contents');
+	}
+	else
+	{
+		is(substr($letters, 24, $lower - 24), 'p' x ($lower - 24),
+			'... and line pointers');
+		is(substr($letters, $lower, $upper - $lower),
+			'.' x ($upper - $lower), '... and free space');
+		like(substr($letters, $upper, $special - $upper), qr/^[IPHl]+$/,
+			'... and tuples');
+	}
+}
+is( value(
+		"SELECT count(*) FROM unnest("
+		  . path_sql('GIN', '//h:pre/h:span[contains(@class, "k-change")]/text()')
+		  . ") u, regexp_split_to_table(u::text, ' ')"),
+	value(
+		"SELECT (regexp_match(u[cardinality(u)]::text, 'Changed: (\\d+) bytes'))[1] FROM "
+		  . path_sql('GIN', "$cards/h:p[starts-with(., 'Changed: ')]/text()")
+		  . ' x (u)'),
+	'bytes that the last record has changed are marked');
+
 report('pg_xact', "'slru pg_xact/0000 blk 0'");
 like(text_of('pg_xact'), qr/Not read from the server\. It is no page of a relation/,
 	'a page that is not read from the server');
@@ -324,6 +402,34 @@ is( value(
 	),
 	'... to the last');
 unlike(text_of('hot'), qr/whose end/, '... and ends of all transactions');
+
+#
+# A page of pg_xact
+#
+
+$node->safe_psql('postgres', <<'SQL');
+DO $$ BEGIN WHILE pg_current_xact_id()::text::int < 32900 LOOP COMMIT; END LOOP; END $$;
+DO $$
+BEGIN
+	FOR i IN 1 .. 40 LOOP
+		PERFORM pg_current_xact_id();
+		IF i % 10 < 3 THEN ROLLBACK; ELSE COMMIT; END IF;
+	END LOOP;
+END $$;
+SQL
+report('xacts', "'slru pg_xact/0000 blk 1'");
+my $xacts = 'unnest(' . path_sql('xacts', '//h:table[h:caption="Transactions"]/h:tbody/h:tr')
+  . ") WITH ORDINALITY u (tr, n), xpath('/x:tr/*/text()', tr, '{{x,http://www.w3.org/1999/xhtml}}') c";
+
+cmp_ok(value("SELECT count(*) FROM $xacts WHERE c[3]::text = 'aborted'"),
+	'>=', 4, 'transactions that have aborted');
+is( value(<<SQL),
+SELECT count(*) FROM $xacts, generate_series(c[1]::text::bigint, c[2]::text::bigint) xid
+WHERE c[3]::text IN ('committed', 'aborted') AND pg_xact_status(xid::text::xid8) IS DISTINCT FROM c[3]::text
+SQL
+	0, '... and committed, as the server says');
+is( value("SELECT min(c[1]::text::int), max(c[2]::text::int), sum(c[2]::text::int - c[1]::text::int + 1) FROM $xacts"),
+	'32768|65535|32768', '... all of the page');
 
 #
 # Hostile contents
@@ -438,6 +544,20 @@ is( texts('missing', "$cards/h:h3/text()"),
 	),
 	'... and the history that is there');
 
+# An archive has whole segments.  The server has changed the page since.
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+my $open = value('SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
+my $whole = copy_segments($node->data_dir . '/pg_wal', $node->basedir . '/whole');
+unlink map { "$whole/$_" } grep { /^[0-9A-F]{24}$/ && $_ ge $open } slurp_dir($whole);
+$node->safe_psql('postgres',
+	"UPDATE account SET owner = 'since then' WHERE id = 3");
+report('archived', "$account, NULL, NULL, '$whole'");
+like(text_of('archived'), qr/Sound\. The page that the server has now is the one/,
+	'WAL since an archive is read for the page of now');
+like( texts('archived', "string($cards\[last()]/h:h3)"),
+	qr/, @{[ value('SELECT max(lsn) FROM ' . history_of($account, $whole)) ]}$/,
+	'... but not for its history');
+
 #
 # Damage
 #
@@ -496,6 +616,9 @@ report('changed', $damaged);
 like(text_of('changed'), qr/Damaged\. The page is not what WAL says\./,
 	'a page that was changed');
 is(differences('changed', 3), 'ca fe', '... to these bytes');
+is((dump_of('changed'))[1] =~ s/[^#]/./gr,
+	'.' x $offset . '##' . '.' x ($page_size - $offset - 2),
+	'... which are marked among all bytes');
 
 # Line pointers that have the same bytes, and one that points to nowhere.
 sub line_pointer

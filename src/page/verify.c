@@ -125,6 +125,7 @@ typedef struct Verification
 	const char *directory;		/* with the server's own WAL */
 	XLogRecPtr	since;			/* as in WalredoVerifyOptions */
 	bool		from_disk;		/* the same */
+	const WalredoKnownPage *known;	/* the same */
 	WalredoBases *bases;
 	const WalredoVerifySink *sink;
 	bool		keep_locks;		/* relations are locked until compared */
@@ -452,18 +453,30 @@ note_page_start(const WalredoPageScan *scan, WalredoVerifyWal *wal)
 
 /*
  * Reads what one block needs of WAL.  Returns a scan at the end of WAL.
+ *
+ * What is known of its page is what the rebuild begins with, unless WAL since
+ * then is not all there, or makes the page anew.
  */
 static WalredoPageScan *
-read_wal_of_block(Verification *v, const RoundFork *fork,
-				  const WalredoPageFilter *filter, WalredoVerifyWal *wal)
+read_wal_of_block(Verification *v, const WalredoPageFilter *filter,
+				  WalredoVerifyWal *wal)
 {
+	const WalredoKnownPage *known = v->known;
 	WalredoPageScan *scan;
 
+	if (known != NULL && walredo_tag_compare(&known->tag, &filter->tag) != 0)
+		known = NULL;
 	v->bases->backup = NULL;
-	scan = walredo_page_scan_back(filter, wal->directory, v->bases,
-								  InvalidXLogRecPtr, WALREDO_END_OF_WAL,
+	scan = walredo_page_scan_back(filter, wal->directory,
+								  known == NULL ? v->bases : NULL,
+								  known == NULL ? InvalidXLogRecPtr :
+								  known->end_lsn, WALREDO_END_OF_WAL,
 								  WALREDO_END_OF_WAL);
 	walredo_verify_check_reader(scan->reader);
+	if (known != NULL &&
+		walredo_reader_first_lsn(scan->reader) <= known->end_lsn)
+		walredo_rebuild_copy_page(wal->rebuild, known->rebuild, &known->tag,
+								  true);
 	walredo_rebuild_set_backup(wal->rebuild, v->bases->backup, v->bases->lsn);
 	while (walredo_page_scan_next(scan))
 	{
@@ -499,7 +512,7 @@ read_wal(Verification *v, const RoundFork *forks, int nforks,
 
 		tag.number = only_block;
 		filter = walredo_filter_page(&tag);
-		scan = read_wal_of_block(v, forks, filter, wal);
+		scan = read_wal_of_block(v, filter, wal);
 	}
 	else
 	{
@@ -622,6 +635,7 @@ walredo_verify_forks(const WalredoVerifyFork *forks, int nforks,
 	v->directory = walredo_wal_with_local(options->directory);
 	v->since = options->since;
 	v->from_disk = options->from_disk;
+	v->known = options->known;
 	v->bases = walredo_bases_open();
 	v->sink = sink;
 	for (int i = 0; i < nforks; i++)

@@ -17,6 +17,8 @@
 #include "access/xlogdefs.h"
 #include "catalog/pg_control.h"
 #include "common/relpath.h"
+#include "page/rebuild.h"
+#include "record/tag.h"
 #include "storage/block.h"
 #include "wal/reader.h"
 
@@ -35,6 +37,17 @@ typedef struct WalredoVerifyFork
 	ForkNumber	forknum;
 	BlockNumber blkno;			/* InvalidBlockNumber: all blocks */
 } WalredoVerifyFork;
+
+/*
+ * A page that the caller has made already: a rebuild has its image as of
+ * end_lsn, where a record of the server's WAL ends.
+ */
+typedef struct WalredoKnownPage
+{
+	WalredoTag	tag;
+	WalredoRebuild *rebuild;
+	XLogRecPtr	end_lsn;
+} WalredoKnownPage;
 
 /* How forks are verified.  All zeroes is the default. */
 typedef struct WalredoVerifyOptions
@@ -56,6 +69,13 @@ typedef struct WalredoVerifyOptions
 	 * which must have the same.
 	 */
 	bool		from_disk;
+
+	/*
+	 * Or NULL.  WAL before its end_lsn is not read once more for this block,
+	 * if it is verified alone, and start_lsn of its result does not tell of
+	 * that WAL.
+	 */
+	const WalredoKnownPage *known;
 } WalredoVerifyOptions;
 
 /* What is wrong with a block, or a fork, that is a mismatch. */

@@ -220,7 +220,7 @@ compare(void *arg)
 
 void
 walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
-				  WalredoLivePage *live)
+				  const WalredoKnownPage *known, WalredoLivePage *live)
 {
 	CompareAttempt work = {0};
 	bool		is_permanent;
@@ -250,6 +250,7 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 	work.fork.forknum = tag->forknum;
 	work.fork.blkno = (BlockNumber) tag->number;
 	work.options.directory = directory;
+	work.options.known = known;
 	work.live = live;
 	for (int i = 0; i < MAX_READS; i++)
 	{

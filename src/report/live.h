@@ -44,10 +44,12 @@ typedef struct WalredoLivePage
 
 /*
  * Reads the page of a tag, and compares it with WAL of a directory and of the
- * server if of_server says that what is in the directory is its own.  Locks the
- * relation for moments.  Damage is no error.
+ * server if of_server says that what is in the directory is its own.  known is
+ * what was made of the page from the directory, or NULL; WAL that it has is not
+ * read once more.  Locks the relation for moments.  Damage is no error.
  */
 extern void walredo_live_read(const WalredoTag *tag, const char *directory,
-							  bool of_server, WalredoLivePage *live);
+							  bool of_server, const WalredoKnownPage *known,
+							  WalredoLivePage *live);
 
 #endif							/* WALREDO_REPORT_LIVE_H */

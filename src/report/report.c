@@ -19,6 +19,8 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "page/attempt.h"
+#include "page/verify.h"
+#include "record/slru.h"
 #include "redo/replay.h"
 #include "report/classes.h"
 #include "report/html.h"
@@ -43,7 +45,10 @@
 #define MAX_DATA			40
 
 /* Bytes in a line of a hexadecimal dump. */
-#define DUMP_COLUMNS		32
+#define DUMP_COLUMNS		16
+
+/* The most runs of transactions of a page of pg_xact that are listed. */
+#define MAX_LISTED_XIDS		200
 
 /* Everything that a report is about. */
 typedef struct PageReport
@@ -559,40 +564,235 @@ put_items(PageReport *report)
 	walredo_html_table_end(out);
 }
 
-/* All bytes, in hexadecimal.  A line of zeroes is shown once, as by od. */
+/*
+ * What a dump says of a byte: its WalredoByteClass, or that it is not what WAL
+ * says; and this bit, if the last picture has changed it.
+ */
+#define DUMP_DIFFERS		WALREDO_BYTES_NCLASSES
+#define DUMP_NKINDS			(DUMP_DIFFERS + 1)
+#define DUMP_CHANGED		0x80
+
+/*
+ * How a kind of bytes is shown, and its letter, for those who do not see
+ * colours: that of the drawing, if there is one.
+ */
+static WalredoHtmlKey
+key_of_dump(int kind)
+{
+	static const char *const letters[WALREDO_BYTES_NCLASSES] = {
+		[WALREDO_BYTES_FREE] = ".",
+		[WALREDO_BYTES_HEADER] = "h",
+		[WALREDO_BYTES_LP] = "p",
+		[WALREDO_BYTES_LP_REDIRECT] = "r",
+		[WALREDO_BYTES_LP_DEAD] = "d",
+		[WALREDO_BYTES_LP_UNUSED] = "u",
+		[WALREDO_BYTES_CONTENTS] = "c",
+		[WALREDO_BYTES_LOST] = "l",
+		[WALREDO_BYTES_SPECIAL] = "s"
+	};
+	static const WalredoHtmlKey differs = {
+		"k-differ", "#", "not what WAL says"
+	};
+	WalredoHtmlKey key;
+
+	if (kind == DUMP_DIFFERS)
+		return differs;
+	key = walredo_byte_keys[kind];
+	if (key.letter == NULL)
+		key.letter = letters[kind];
+	return key;
+}
+
+/*
+ * What the last picture has changed, if it is of the page that is drawn, or
+ * NULL.
+ */
+static const WalredoByteRuns *
+last_changes(const PageReport *report)
+{
+	const WalredoStrip *strip = report->strip;
+	const WalredoPicture *last = report->newest;
+	const WalredoPicture *before = &strip->before;
+
+	if (strip->npictures == 0)
+		return NULL;
+	if (strip->npictures > 1)
+		before = &strip->pictures[strip->npictures - 2];
+	if (last->page == NULL || before->page == NULL ||
+		last->size != report->page_size || before->size != last->size)
+		return NULL;
+	return walredo_differences(before->page, last->page,
+							   report->tag->kind == WALREDO_TAG_REL ?
+							   offsetof(PageHeaderData, pd_flags) : 0,
+							   last->size);
+}
+
+/* Finds out what the dump says of each byte; palloc'd. */
+static uint8 *
+prepare_dump(PageReport *report)
+{
+	const WalredoByteRuns *changes = last_changes(report);
+	const WalredoByteRuns *differences = report->differences;
+	uint8	   *kinds = palloc(report->page_size);
+
+	for (int i = 0; i < report->page_size; i++)
+		kinds[i] = WalredoPartOfByte(report->parts, i)->class;
+	for (int i = 0; changes != NULL && i < changes->nruns; i++)
+	{
+		for (int j = changes->runs[i].start; j < changes->runs[i].end; j++)
+			kinds[j] |= DUMP_CHANGED;
+	}
+	for (int i = 0; differences != NULL && i < differences->nruns; i++)
+		memset(kinds + differences->runs[i].start, DUMP_DIFFERS,
+			   differences->runs[i].end - differences->runs[i].start);
+	return kinds;
+}
+
+/* Lists what is used in a dump, with the letters. */
+static void
+put_letters(PageReport *report, const uint8 *kinds)
+{
+	StringInfo	out = report->out;
+	bool		used[DUMP_NKINDS] = {0};
+	bool		has_changes = false;
+
+	for (int i = 0; i < report->page_size; i++)
+	{
+		used[kinds[i] & ~DUMP_CHANGED] = true;
+		has_changes = has_changes || (kinds[i] & DUMP_CHANGED) != 0;
+	}
+	appendStringInfoString(out, "<ul class=\"legend\">\n");
+	for (int kind = 0; kind < DUMP_NKINDS; kind++)
+	{
+		WalredoHtmlKey key;
+
+		if (!used[kind])
+			continue;
+		key = key_of_dump(kind);
+		appendStringInfoString(out, "<li>");
+		walredo_html_element(out, "code", key.class, "%s", key.letter);
+		walredo_html_text(out, key.label);
+		appendStringInfoString(out, "</li>\n");
+	}
+	if (has_changes)
+		appendStringInfoString(out, "<li><code class=\"k-change\">00</code>changed in the last picture</li>\n");
+	appendStringInfoString(out, "</ul>\n");
+}
+
+/* A line of a dump: the offset, bytes, the same as text, and letters. */
+static void
+put_dump_line(StringInfo out, const char *page, const uint8 *kinds, int offset,
+			  int length)
+{
+	appendStringInfo(out, "%04d  ", offset);
+	for (int i = offset; i < offset + length; i++)
+	{
+		/* Neighbours of the same kind are one element. */
+		if (i == offset || kinds[i] != kinds[i - 1])
+			appendStringInfo(out, "%s<span class=\"%s%s\">",
+							 i > offset ? "</span> " : "",
+							 key_of_dump(kinds[i] & ~DUMP_CHANGED).class,
+							 (kinds[i] & DUMP_CHANGED) != 0 ? " k-change" : "");
+		else
+			appendStringInfoChar(out, ' ');
+		appendStringInfo(out, "%02x", (unsigned char) page[i]);
+	}
+	appendStringInfo(out, "</span>%*s  ", (DUMP_COLUMNS - length) * 3, "");
+	for (int i = offset; i < offset + length; i++)
+		walredo_html_bytes(out, page[i] >= 0x20 && page[i] < 0x7F ?
+						   page + i : ".", 1);
+	appendStringInfo(out, "%*s  ", DUMP_COLUMNS - length, "");
+	for (int i = offset; i < offset + length; i++)
+		appendStringInfoString(out,
+							   key_of_dump(kinds[i] & ~DUMP_CHANGED).letter);
+	appendStringInfoChar(out, '\n');
+}
+
+/* Has a line of a dump what the one before it has? */
+static bool
+is_same_line(const char *page, const uint8 *kinds, int offset, int length)
+{
+	return offset >= DUMP_COLUMNS && length == DUMP_COLUMNS &&
+		memcmp(page + offset, page + offset - DUMP_COLUMNS, length) == 0 &&
+		memcmp(kinds + offset, kinds + offset - DUMP_COLUMNS, length) == 0;
+}
+
+/*
+ * All bytes, in hexadecimal, with what each of them is.  Of lines that are the
+ * same the first is shown, as by od.  Of pages of which nothing but this tells
+ * what they have, it is open.
+ */
 static void
 put_dump(PageReport *report)
 {
 	StringInfo	out = report->out;
-	const char *page = report->page;
-	bool		was_zero = false;
+	uint8	   *kinds = prepare_dump(report);
+	bool		was_same = false;
 
-	appendStringInfoString(out, "<details><summary>All bytes</summary>\n<pre>");
+	appendStringInfo(out, "<details class=\"bytes\"%s><summary>All bytes</summary>\n",
+					 report->parts->look < WALREDO_LOOK_BTREE ?
+					 " open=\"open\"" : "");
+	walredo_html_element(out, "p", "soft",
+						 "The offset, the bytes, the same as text, and a letter for what each byte is. * stands for lines that are the same as the one before.");
+	put_letters(report, kinds);
+	appendStringInfoString(out, "<pre>");
 	for (int i = 0; i < report->page_size; i += DUMP_COLUMNS)
 	{
 		int			length = Min(DUMP_COLUMNS, report->page_size - i);
-		bool		is_zero = true;
-		char	   *bytes;
+		bool		is_same = is_same_line(report->page, kinds, i, length);
 
-		for (int j = 0; j < length; j++)
-			is_zero = is_zero && page[i + j] == 0;
-		if (is_zero && was_zero)
-		{
-			if (memcmp(out->data + out->len - 2, "*\n", 2) != 0)
-				appendStringInfoString(out, "*\n");
-			continue;
-		}
-		was_zero = is_zero;
-		bytes = hex(page + i, length, length);
-		walredo_html_format(out, "%04d  %-*s  ", i, DUMP_COLUMNS * 3 - 1,
-							bytes);
-		for (int j = 0; j < length; j++)
-			walredo_html_bytes(out, page[i + j] >= 0x20 &&
-							   page[i + j] < 0x7F ? page + i + j : ".", 1);
-		appendStringInfoChar(out, '\n');
-		pfree(bytes);
+		if (!is_same)
+			put_dump_line(out, report->page, kinds, i, length);
+		else if (!was_same)
+			appendStringInfoString(out, "*\n");
+		was_same = is_same;
 	}
 	appendStringInfoString(out, "</pre></details>\n");
+	pfree(kinds);
+}
+
+/*
+ * The transactions of a page of pg_xact: runs of those of which it says the
+ * same.
+ */
+static void
+put_transactions(PageReport *report)
+{
+	static const char *const columns[] = {"#from", "#to", "status"};
+	static const char *const states[] = {
+		"in progress, or not there yet", "committed", "aborted",
+		"committed subtransaction"
+	};
+	StringInfo	out = report->out;
+	const int	nxids = report->page_size * 4;
+	TransactionId first = (TransactionId) report->tag->number *
+		WALREDO_CLOG_XACTS_PER_PAGE;
+	WalredoHtmlTable table;
+	int			nruns = 0;
+
+	walredo_html_table_begin(out, &table, "Transactions", columns,
+							 lengthof(columns));
+	for (int i = 0, end; i < nxids; i = end)
+	{
+		int			state = (report->page[i / 4] >> (i % 4 * 2)) & 3;
+		const char *cells[3];
+
+		for (end = i + 1; end < nxids; end++)
+		{
+			if (((report->page[end / 4] >> (end % 4 * 2)) & 3) != state)
+				break;
+		}
+		if (++nruns > MAX_LISTED_XIDS)
+			continue;
+		cells[0] = psprintf("%u", first + i);
+		cells[1] = psprintf("%u", first + end - 1);
+		cells[2] = states[state];
+		walredo_html_table_row(out, &table, NULL, cells);
+	}
+	walredo_html_table_end(out);
+	if (nruns > MAX_LISTED_XIDS)
+		walredo_html_element(out, "p", "soft", "%d more are not listed.",
+							 nruns - MAX_LISTED_XIDS);
 }
 
 static void
@@ -605,6 +805,8 @@ put_tables(PageReport *report)
 		put_fields(report);
 	if (report->parts->look >= WALREDO_LOOK_ITEMS)
 		put_items(report);
+	if (report->tag->kind == WALREDO_TAG_CLOG)
+		put_transactions(report);
 	put_dump(report);
 }
 
@@ -827,6 +1029,7 @@ walredo_report_page(StringInfo out, const WalredoTag *tag,
 {
 	PageReport	report = {.out = out,.tag = tag,.directory = directory};
 	WalredoLivePage *live = palloc(sizeof(WalredoLivePage));
+	WalredoKnownPage known;
 	WalredoStrip *strip;
 	StringInfoData history;
 
@@ -835,7 +1038,13 @@ walredo_report_page(StringInfo out, const WalredoTag *tag,
 											  directory);
 	walredo_strip_find_ends(strip, directory);
 	report.live = live;
-	walredo_live_read(tag, directory, strip->of_server, live);
+	known.tag = *tag;
+	known.rebuild = strip->rebuild;
+	known.end_lsn = strip->wal_end;
+	walredo_live_read(tag, directory, strip->of_server,
+					  strip->rebuild != NULL ? &known : NULL, live);
+	if (strip->rebuild != NULL)
+		walredo_rebuild_free(strip->rebuild);
 	if (strip->of_server)
 		report.xids = walredo_xids_create();
 	if (strip->npictures > 0)

@@ -428,6 +428,7 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 	StripScan	s = {.strip = strip};
 	WalredoBases *bases = walredo_bases_open();
 	WalredoPageFilter *filter = walredo_filter_page(tag);
+	const WalredoPicture *newest;
 	bool		in_range = false;
 
 	strip->step = 1;
@@ -475,7 +476,12 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 	strip->of_server = walredo_reader_is_of_server(s.scan->reader);
 	strip->timeline = walredo_reader_timeline(s.scan->reader);
 	strip->system = walredo_reader_system(s.scan->reader);
-	walredo_rebuild_free(s.rebuild);
+	newest = strip->npictures > 0 ?
+		&strip->pictures[strip->npictures - 1] : &strip->before;
+	if (strip->to_end && newest->page != NULL)
+		strip->rebuild = s.rebuild;
+	else
+		walredo_rebuild_free(s.rebuild);
 	walredo_page_scan_end(s.scan);
 	walredo_filter_free(filter);
 	return strip;

@@ -18,6 +18,7 @@
 #include "access/rmgr.h"
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
+#include "page/rebuild.h"
 #include "record/tag.h"
 
 /* The most pictures that a strip has; an even number. */
@@ -83,6 +84,12 @@ typedef struct WalredoStrip
 	uint64		system;
 	bool		near_only;		/* ends of transactions were looked for only
 								 * shortly after the records */
+
+	/*
+	 * The rebuild with which the pictures were made, which has the page as of
+	 * wal_end; NULL if there is none, or if wal_end is not the end of WAL.
+	 */
+	WalredoRebuild *rebuild;
 } WalredoStrip;
 
 /*
@@ -93,7 +100,8 @@ typedef struct WalredoStrip
  *
  * The result is palloc'd in the current memory context.  It is a few hundred
  * kilobytes, however many records there are.  If there are more than
- * WALREDO_MAX_PICTURES, each picture stands for several of them.
+ * WALREDO_MAX_PICTURES, each picture stands for several of them.  The caller
+ * frees its rebuild.
  *
  * A record that cannot be replayed raises no error: the pictures from there on
  * say why they have no page.  Raises other errors of the reader.
