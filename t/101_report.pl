@@ -10,7 +10,9 @@
 # were alive; when the picture before was not what changes were marked against;
 # when pictures were thinned and the counts of their records were not added; when
 # a page that the server refuses to read was not read from its file; when nothing
-# was said about WAL that is missing; with the functions in reach of everybody.
+# was said about WAL that is missing; when a range in the future, or one that ends
+# before it begins, was taken as empty; when a sequence's page was not drawn as a
+# table's; with the functions in reach of everybody.
 
 use FindBin;
 use lib $FindBin::RealBin;
@@ -215,6 +217,12 @@ is(count_of('early', $cards),
 	'... up to an LSN');
 like(error_of($node, 'postgres', "SELECT walredo_report($account, NULL, 'F0000000/0')"),
 	qr/ERROR:  22023:/, 'an LSN that is not there yet');
+like(error_of($node, 'postgres', "SELECT walredo_report($account, 'F0000000/0')"),
+	qr/ERROR:  22023: WAL start LSN is in the future/, '... or a start');
+like(
+	error_of($node, 'postgres', "SELECT walredo_report($account, '$middle', '$middle'::pg_lsn - 8)"),
+	qr/ERROR:  22023: WAL start LSN must not be greater than end LSN/,
+	'a range that ends before it begins');
 is(value('SELECT walredo_report(NULL) IS NULL'), 't', 'no page');
 
 #
@@ -283,6 +291,11 @@ foreach my $name (sort keys %others)
 		'>', 0,
 		"$name is drawn");
 }
+$node->safe_psql('postgres', "CREATE SEQUENCE one; SELECT nextval('one')");
+report('sequence', "walredo_tag('one', 0)");
+is(count_of('sequence', "//s:svg[$_]/s:path[starts-with(\@class, 'k-alive')]"),
+	1, 'the tuple of a sequence')
+  foreach '@id="page"', '@id="r1"';
 report('pg_xact', "'slru pg_xact/0000 blk 0'");
 like(text_of('pg_xact'), qr/Not read from the server\. It is no page of a relation/,
 	'a page that is not read from the server');

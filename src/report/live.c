@@ -166,7 +166,8 @@ read_live(const WalredoTag *tag, WalredoLivePage *live)
 		schema = get_namespace_name(RelationGetNamespace(rel));
 		live->relname =
 			quote_qualified_identifier(schema, RelationGetRelationName(rel));
-		live->rmid = walredo_mask_of_relation(rel);
+		live->rmid = rel->rd_rel->relkind == RELKIND_SEQUENCE ? RM_SEQ_ID :
+			walredo_mask_of_relation(rel);
 		is_permanent = rel->rd_rel->relpersistence ==
 			(tag->forknum == INIT_FORKNUM ? RELPERSISTENCE_UNLOGGED :
 			 RELPERSISTENCE_PERMANENT);
