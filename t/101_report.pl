@@ -12,11 +12,13 @@
 # a page that the server refuses to read was not read from its file; when nothing
 # was said about WAL that is missing; when a range in the future, or one that ends
 # before it begins, was taken as empty; when a sequence's page was not drawn as a
-# table's; with the functions in reach of everybody.
+# table's; when nothing was said about a page that is drawn as it was before it was
+# compared; with the functions in reach of everybody.
 
 use FindBin;
 use lib $FindBin::RealBin;
 
+use WalredoSessions;
 use WalredoTest;
 
 my $node = wal_server(
@@ -337,6 +339,30 @@ is( value(
 	),
 	'... to the last');
 unlike(text_of('hot'), qr/whose end/, '... and ends of all transactions');
+
+#
+# A page that is changed all the time
+#
+
+$node->safe_psql('postgres',
+	'CREATE TABLE busy (i int); INSERT INTO busy VALUES (1)');
+my $session = session($node);
+begin_query($session,
+	'DO $$ BEGIN FOR i IN 1 .. 1000000 LOOP PERFORM FROM busy FOR UPDATE; COMMIT; END LOOP; END $$');
+$node->poll_query_until('postgres',
+	"SELECT state = 'active' FROM pg_stat_activity WHERE pid = $session->{backend}")
+  or die 'nothing is changed';
+my ($busy, $n_reports) = ('', 0);
+while ($busy !~ /being changed/ && $n_reports++ < 10)
+{
+	report("busy $n_reports", "walredo_tag('busy', 0)");
+	$busy = text_of("busy $n_reports");
+}
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($session->{backend})");
+eval { $session->quit };
+like($busy,
+	qr/Sound\..* The page is being changed\. It had LSN \S+ when it was compared/,
+	'a page that is changed all the time');
 
 #
 # Hostile contents

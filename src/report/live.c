@@ -255,6 +255,8 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 	for (int i = 0; i < MAX_READS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			(void) read_live(tag, live);
 		error = walredo_attempt(compare, &work);
 		if (error != NULL)
 		{
@@ -269,7 +271,6 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 		if (!live->is_compared || !live->has_page || live->from_file ||
 			live->result.page_lsn == PageGetLSN((Page) live->page.data))
 			break;
-		(void) read_live(tag, live);
 	}
 	if (!live->is_compared)
 		live->not_compared = live->problem != NULL ? live->problem :

@@ -404,8 +404,8 @@ begin_file(StripScan *s)
 
 /*
  * Where to begin to read: at start_lsn, or, if WAL does not reach back to it,
- * where WAL begins.  Errors as walredo_reader_begin(), for a start after the end
- * of the range or of WAL, for example.
+ * where WAL begins.  Errors as walredo_reader_begin(), such as for a start that
+ * is after the end of the range, or of WAL.
  */
 static XLogRecPtr
 where_to_begin(XLogRecPtr start_lsn, XLogRecPtr end_lsn, const char *directory)
