@@ -14,11 +14,15 @@
 # when the page of now was compared with the end of the range, without WAL since;
 # when the dump had the letters of another byte, did not mark what the last
 # record has changed, or what is damaged; when bits of pg_xact were taken from the
-# other end of a byte.
+# other end of a byte; when a range in the future, or one that ends before it
+# begins, was taken as empty; when a sequence's page was not drawn as a table's;
+# when nothing was said about a page that is drawn as it was before it was
+# compared.
 
 use FindBin;
 use lib $FindBin::RealBin;
 
+use WalredoSessions;
 use WalredoTest;
 
 my $node = wal_server(
@@ -219,6 +223,12 @@ is(count_of('early', $cards),
 	'... up to an LSN');
 like(error_of($node, 'postgres', "SELECT walredo_report($account, NULL, 'F0000000/0')"),
 	qr/ERROR:  22023:/, 'an LSN that is not there yet');
+like(error_of($node, 'postgres', "SELECT walredo_report($account, 'F0000000/0')"),
+	qr/ERROR:  22023: WAL start LSN is in the future/, '... or a start');
+like(
+	error_of($node, 'postgres', "SELECT walredo_report($account, '$middle', '$middle'::pg_lsn - 8)"),
+	qr/ERROR:  22023: WAL start LSN must not be greater than end LSN/,
+	'a range that ends before it begins');
 is(value('SELECT walredo_report(NULL) IS NULL'), 't', 'no page');
 
 #
@@ -361,6 +371,11 @@ is( value(
 		  . ' x (u)'),
 	'bytes that the last record has changed are marked');
 
+$node->safe_psql('postgres', "CREATE SEQUENCE one; SELECT nextval('one')");
+report('sequence', "walredo_tag('one', 0)");
+is(count_of('sequence', "//s:svg[$_]/s:path[starts-with(\@class, 'k-alive')]"),
+	1, 'the tuple of a sequence')
+  foreach '@id="page"', '@id="r1"';
 report('pg_xact', "'slru pg_xact/0000 blk 0'");
 like(text_of('pg_xact'), qr/Not read from the server\. It is no page of a relation/,
 	'a page that is not read from the server');
@@ -430,6 +445,30 @@ SQL
 	0, '... and committed, as the server says');
 is( value("SELECT min(c[1]::text::int), max(c[2]::text::int), sum(c[2]::text::int - c[1]::text::int + 1) FROM $xacts"),
 	'32768|65535|32768', '... all of the page');
+
+#
+# A page that is changed all the time
+#
+
+$node->safe_psql('postgres',
+	'CREATE TABLE busy (i int); INSERT INTO busy VALUES (1)');
+my $session = session($node);
+begin_query($session,
+	'DO $$ BEGIN FOR i IN 1 .. 1000000 LOOP PERFORM FROM busy FOR UPDATE; COMMIT; END LOOP; END $$');
+$node->poll_query_until('postgres',
+	"SELECT state = 'active' FROM pg_stat_activity WHERE pid = $session->{backend}")
+  or die 'nothing is changed';
+my ($busy, $n_reports) = ('', 0);
+while ($busy !~ /being changed/ && $n_reports++ < 10)
+{
+	report("busy $n_reports", "walredo_tag('busy', 0)");
+	$busy = text_of("busy $n_reports");
+}
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($session->{backend})");
+eval { $session->quit };
+like($busy,
+	qr/Sound\..* The page is being changed\. It had LSN \S+ when it was compared/,
+	'a page that is changed all the time');
 
 #
 # Hostile contents

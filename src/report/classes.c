@@ -365,6 +365,12 @@ classify_heap_tuple(WalredoPageParts *parts, int number, const char *page,
 		part->cells[1] = xid_cell(parts, raw_xmax,
 								  (tuple.t_infomask & HEAP_XMAX_IS_MULTI) ?
 								  "multixact, locks only" : "locks only");
+	else if ((tuple.t_infomask & HEAP_XMAX_IS_MULTI) != 0 &&
+			 !TransactionIdIsValid(xmax))
+		part->cells[1] = xid_cell(parts, raw_xmax,
+								  deleted == WALREDO_XID_UNKNOWN ?
+								  "multixact, members not known" :
+								  "multixact, nobody updates it");
 	else if ((tuple.t_infomask & HEAP_XMAX_IS_MULTI) != 0)
 		part->cells[1] = LABEL(parts, "%u (multixact; %u updates it: %s)",
 							   raw_xmax, xmax, walredo_xid_state_name(deleted));

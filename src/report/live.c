@@ -166,7 +166,8 @@ read_live(const WalredoTag *tag, WalredoLivePage *live)
 		schema = get_namespace_name(RelationGetNamespace(rel));
 		live->relname =
 			quote_qualified_identifier(schema, RelationGetRelationName(rel));
-		live->rmid = walredo_mask_of_relation(rel);
+		live->rmid = rel->rd_rel->relkind == RELKIND_SEQUENCE ? RM_SEQ_ID :
+			walredo_mask_of_relation(rel);
 		is_permanent = rel->rd_rel->relpersistence ==
 			(tag->forknum == INIT_FORKNUM ? RELPERSISTENCE_UNLOGGED :
 			 RELPERSISTENCE_PERMANENT);
@@ -255,6 +256,8 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 	for (int i = 0; i < MAX_READS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			(void) read_live(tag, live);
 		error = walredo_attempt(compare, &work);
 		if (error != NULL)
 		{
@@ -269,7 +272,6 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 		if (!live->is_compared || !live->has_page || live->from_file ||
 			live->result.page_lsn == PageGetLSN((Page) live->page.data))
 			break;
-		(void) read_live(tag, live);
 	}
 	if (!live->is_compared)
 		live->not_compared = live->problem != NULL ? live->problem :

@@ -321,6 +321,12 @@ put_verdict(PageReport *report)
 				 detail != NULL ? detail : "WAL does not tell of this page.");
 			break;
 	}
+	if (live->has_page && !live->from_file &&
+		live->result.page_lsn != InvalidXLogRecPtr &&
+		live->result.page_lsn != PageGetLSN((Page) live->page.data))
+		note(out, "", "The page is being changed.",
+			 " It had LSN %X/%X when it was compared, and is drawn as it was before that.",
+			 LSN_FORMAT_ARGS(live->result.page_lsn));
 }
 
 /* What was read, and what was not. */

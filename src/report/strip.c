@@ -404,7 +404,8 @@ begin_file(StripScan *s)
 
 /*
  * Where to begin to read: at start_lsn, or, if WAL does not reach back to it,
- * where WAL begins.
+ * where WAL begins.  Errors as walredo_reader_begin(), such as for a start that
+ * is after the end of the range, or of WAL.
  */
 static XLogRecPtr
 where_to_begin(XLogRecPtr start_lsn, XLogRecPtr end_lsn, const char *directory)
@@ -417,7 +418,12 @@ where_to_begin(XLogRecPtr start_lsn, XLogRecPtr end_lsn, const char *directory)
 	reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL, end_lsn);
 	first_lsn = walredo_reader_first_lsn(reader);
 	walredo_reader_end(reader);
-	return start_lsn < first_lsn ? WALREDO_START_OF_WAL : start_lsn;
+	if (start_lsn < first_lsn)
+		return WALREDO_START_OF_WAL;
+
+	/* A scan would take a range that ends before it begins as empty. */
+	walredo_reader_end(walredo_reader_begin(directory, start_lsn, end_lsn));
+	return start_lsn;
 }
 
 WalredoStrip *

@@ -604,7 +604,9 @@ count_for_minute(WalredoWalStats *stats, const XLogRecord *record,
 	add_counts(&stats->pending, counts);
 	if (get_record_time(record, end_lsn, main_size, &at))
 	{
-		uint64		minute = (at - MIN_TIMESTAMP) / USECS_PER_MINUTE + 1;
+		/* All timestamps together are more than an int64 can count. */
+		uint64		minute = ((uint64) at - (uint64) MIN_TIMESTAMP) /
+			USECS_PER_MINUTE + 1;
 
 		add_counts(&get_group(stats, 0, minute)->counts, &stats->pending);
 		memset(&stats->pending, 0, sizeof(stats->pending));
@@ -818,8 +820,8 @@ describe_group(WalredoWalStats *stats, const GroupRow *row,
 			break;
 		case WALREDO_BY_MINUTE:
 			stat->has_time = key->low > 0;
-			stat->at = MIN_TIMESTAMP +
-				((int64) key->low - 1) * USECS_PER_MINUTE;
+			stat->at = (TimestampTz) ((uint64) MIN_TIMESTAMP +
+									  (key->low - 1) * USECS_PER_MINUTE);
 			break;
 	}
 }
