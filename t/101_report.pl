@@ -459,7 +459,7 @@ $node->poll_query_until('postgres',
 	"SELECT state = 'active' FROM pg_stat_activity WHERE pid = $session->{backend}")
   or die 'nothing is changed';
 my ($busy, $n_reports) = ('', 0);
-while ($busy !~ /being changed/ && $n_reports++ < 10)
+while ($busy !~ /being changed/ && $n_reports++ < 30)
 {
 	report("busy $n_reports", "walredo_tag('busy', 0)");
 	$busy = text_of("busy $n_reports");

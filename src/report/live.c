@@ -86,7 +86,7 @@ read_block(Relation rel, const WalredoTag *tag, WalredoLivePage *live)
 	nblocks = RelationGetNumberOfBlocksInFork(rel, tag->forknum);
 	if (tag->number >= nblocks)
 	{
-		live->problem = psprintf("The fork has %u blocks now, so that this one is not there.",
+		live->problem = psprintf("The number of blocks of the fork is %u now, so that this one is not there.",
 								 nblocks);
 		return;
 	}
