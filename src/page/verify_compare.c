@@ -328,33 +328,24 @@ mask_page(void *arg)
 	walredo_mask_page(work->rmid, work->blkno, work->page);
 }
 
-/*
- * Masks the two images of one block, which are given without LSN and checksum,
- * with a request of its own for each.
- *
- * A mask routine may fail on a damaged page, and take the child with it.  If it
- * fails on one of the two images, both are left unmasked.  Then they are not
- * equal, as they were not before, and the page is reported as a mismatch: what
- * the routine fails on is no page that redo makes.
- */
-static void
-mask_alone(const WalredoVerifiedFork *fork, const WalredoBlockCheck *block,
-		   char *live, char *rebuilt)
+bool
+walredo_mask_pair(RmgrId rmid, BlockNumber blkno, char *a, char *b)
 {
-	PGAlignedBlock live_copy;
-	PGAlignedBlock rebuilt_copy;
-	MaskAttempt work = {mask_of_block(fork, block), block->result.blkno, NULL};
+	PGAlignedBlock a_copy;
+	PGAlignedBlock b_copy;
+	MaskAttempt work = {rmid, blkno, NULL};
 
-	memcpy(live_copy.data, live, BLCKSZ);
-	memcpy(rebuilt_copy.data, rebuilt, BLCKSZ);
-	work.page = live_copy.data;
+	memcpy(a_copy.data, a, BLCKSZ);
+	memcpy(b_copy.data, b, BLCKSZ);
+	work.page = a_copy.data;
 	if (walredo_attempt(mask_page, &work) != NULL)
-		return;
-	work.page = rebuilt_copy.data;
+		return false;
+	work.page = b_copy.data;
 	if (walredo_attempt(mask_page, &work) != NULL)
-		return;
-	memcpy(live, live_copy.data, BLCKSZ);
-	memcpy(rebuilt, rebuilt_copy.data, BLCKSZ);
+		return false;
+	memcpy(a, a_copy.data, BLCKSZ);
+	memcpy(b, b_copy.data, BLCKSZ);
+	return true;
 }
 
 /* The two images of a block, without LSN and checksum, to be masked. */
@@ -424,7 +415,10 @@ compare_some_masked(const WalredoVerifiedFork *fork,
 		if (!all_masked)
 		{
 			copy_images(blocks[i], live, rebuilt);
-			mask_alone(fork, blocks[i], live, rebuilt);
+
+			/* If they cannot be masked, they are not equal. */
+			(void) walredo_mask_pair(jobs[2 * i].rmid, jobs[2 * i].blkno,
+									 live, rebuilt);
 		}
 		compare_masked_images(blocks[i], live, rebuilt);
 	}

@@ -149,6 +149,16 @@ extern void walredo_compare_masked(const WalredoVerifiedFork *fork,
 								   WalredoBlockCheck *blocks, int nblocks);
 
 /*
+ * Masks two images of one block, which are given without LSN and checksum, in
+ * place, with a request of its own for each.
+ *
+ * A mask routine may fail on a damaged page, and take the child with it.  If it
+ * fails on one of the two images, both are left unmasked, and the result is
+ * false: what the routine fails on is no page that redo makes.
+ */
+extern bool walredo_mask_pair(RmgrId rmid, BlockNumber blkno, char *a, char *b);
+
+/*
  * Returns the resource manager whose mask fits a relation's pages, as far as
  * the handler of its access method tells.
  */

@@ -18,10 +18,9 @@
 #include "common/relpath.h"
 #include "compat.h"
 #include "miscadmin.h"
-#include "page/attempt.h"
 #include "page/verify.h"
+#include "page/verify_compare.h"
 #include "record/slru.h"
-#include "redo/replay.h"
 #include "report/classes.h"
 #include "report/html.h"
 #include "report/live.h"
@@ -109,22 +108,6 @@ note(StringInfo out, const char *class, const char *sort,
  * ----------------------------------------
  */
 
-/* A page that is masked in an attempt. */
-typedef struct MaskAttempt
-{
-	RmgrId		rmid;
-	BlockNumber blkno;
-	char	   *page;
-} MaskAttempt;
-
-static void
-mask_page(void *arg)
-{
-	MaskAttempt *work = arg;
-
-	walredo_mask_page(work->rmid, work->blkno, work->page);
-}
-
 /*
  * Has a page an LSN after lsn, which it can have by now?  A damaged page can
  * have any.
@@ -148,7 +131,6 @@ find_differences(PageReport *report)
 	const WalredoPicture *newest = report->newest;
 	PGAlignedBlock a;
 	PGAlignedBlock b;
-	MaskAttempt work = {0};
 	const int	first = offsetof(PageHeaderData, pd_flags);
 
 	if (!live->has_page ||
@@ -165,19 +147,13 @@ find_differences(PageReport *report)
 		report->no_differences = "the page was changed while WAL was read";
 	if (report->no_differences != NULL)
 		return;
-	work.rmid = newest->rmid >= 0 ? newest->rmid : live->rmid;
-	work.blkno = (BlockNumber) report->tag->number;
 	memcpy(a.data, live->page.data, BLCKSZ);
 	memcpy(b.data, newest->page, BLCKSZ);
 	mask_page_lsn_and_checksum(a.data);
 	mask_page_lsn_and_checksum(b.data);
-	report->are_masked = true;
-	work.page = a.data;
-	if (walredo_attempt(mask_page, &work) != NULL)
-		report->are_masked = false;
-	work.page = b.data;
-	if (report->are_masked && walredo_attempt(mask_page, &work) != NULL)
-		report->are_masked = false;
+	report->are_masked =
+		walredo_mask_pair(newest->rmid >= 0 ? newest->rmid : live->rmid,
+						  (BlockNumber) report->tag->number, a.data, b.data);
 
 	/*
 	 * On a damaged page, a mask can blank something else than on the other
