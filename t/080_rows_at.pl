@@ -18,7 +18,8 @@
 #   nothing was said about rows that were pruned before the first image;
 # - when one partition was left out, no TOAST table was found, a catalog in the
 #   relation map had no rows because its file is a new one, and anybody could
-#   read any table.
+#   read any table;
+# - when there was no limit for the memory that the ends of transactions take.
 
 use WalredoSessions;
 use WalredoTest;
@@ -938,6 +939,44 @@ is( rows_in_line(
 is_rows('t.*',
 	"walredo_rows_at(NULL::old_type, '$old', '$old_file', '$archive')",
 	'(1) ', 'a dropped table, with WAL of an archive');
+
+#
+# A commit record whose subtransactions are anywhere
+#
+
+# The record of a message is replaced by one of the same length, which has as many
+# transactions as fit.
+my $scattered_start = current_lsn();
+query(q{SELECT pg_logical_emit_message(true, '', repeat('m', 39999))});
+my ($message_start, $message) = split /\|/, query(<<SQL);
+SELECT start_lsn, encode(rec, 'hex') FROM walredo_wal_records('$scattered_start', pg_current_wal_flush_lsn())
+WHERE resource_manager = 'LogicalMessage'
+SQL
+my $scattered_end = query('SELECT pg_switch_wal()');
+my $scattered = copy_segments($node->data_dir . '/pg_wal',
+	PostgreSQL::Test::Utils::tempdir . '/scattered');
+my $commit_record = sub {
+	my ($nsubxacts) = @_;
+	my $time_and_contents = pack 'qLL', 0, 2, $nsubxacts;
+	my $record = make_record(1, 0x80, [],
+		$time_and_contents . pack 'L*',
+		map { 3 + $_ * 400_000 } 1 .. $nsubxacts);
+
+	# The transaction, and the link to the previous record, are the message's.
+	substr($record, 4, 12) = pack 'H*', substr $message, 8, 24;
+	return sealed_record($record);
+};
+my $nsubxacts =
+  100 + (length($message) / 2 - length $commit_record->(100)) / 4;
+overwrite_record($scattered, $message_start, $commit_record->($nsubxacts));
+my $of_scattered =
+  "SELECT count(*) FROM walredo_rows_at(NULL::edge, '$scattered_end', NULL, '$scattered')";
+like(
+	error_of($node, 'postgres', "SET maintenance_work_mem = '1MB'; $of_scattered"),
+	qr/54000: the ends of transactions up to .* take more memory than maintenance_work_mem\nHINT:/,
+	'transactions with IDs that are far apart');
+is(query($of_scattered), query('SELECT count(*) FROM edge'),
+	'... with more memory');
 
 #
 # A standby

@@ -185,7 +185,14 @@ sub make_record
 		$headers .= pack 'LLLL', @$block{qw(spc db rel blk)};
 		$data .= $block_data;
 	}
-	$headers .= pack 'CC', 255, length $main if length($main // '');
+	if (length($main // '') > 255)
+	{
+		$headers .= pack 'CL', 254, length $main;
+	}
+	elsif (length($main // ''))
+	{
+		$headers .= pack 'CC', 255, length $main;
+	}
 
 	return sealed_record(pack('LLQCCSL', 0, 0, 0, $info, $rmid, 0, 0)
 		  . $headers

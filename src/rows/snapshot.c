@@ -64,6 +64,7 @@ struct WalredoSnapshot
 {
 	XLogRecPtr	lsn;
 	bool		of_server;
+	MemoryContext context;		/* of the hash tables */
 	HTAB	   *parts;			/* of XidParts */
 	HTAB	   *multis;			/* of MultiUpdaters */
 
@@ -86,13 +87,13 @@ struct WalredoSnapshot
 };
 
 static HTAB *
-make_hash(const char *name, Size entrysize)
+make_hash(MemoryContext context, const char *name, Size entrysize)
 {
 	HASHCTL		ctl = {0};
 
 	ctl.keysize = sizeof(uint32);
 	ctl.entrysize = entrysize;
-	ctl.hcxt = CurrentMemoryContext;
+	ctl.hcxt = context;
 	return hash_create(name, 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
@@ -119,9 +120,13 @@ walredo_snapshot_create(XLogRecPtr lsn, bool of_server)
 
 	snapshot->lsn = lsn;
 	snapshot->of_server = of_server;
-	snapshot->parts = make_hash("walredo ends of transactions",
+	snapshot->context = AllocSetContextCreate(CurrentMemoryContext,
+											  "walredo ends of transactions",
+											  ALLOCSET_DEFAULT_SIZES);
+	snapshot->parts = make_hash(snapshot->context, "walredo parts of pg_xact",
 								sizeof(XidPart));
-	snapshot->multis = make_hash("walredo multixacts", sizeof(MultiUpdater));
+	snapshot->multis = make_hash(snapshot->context, "walredo multixacts",
+								 sizeof(MultiUpdater));
 	if (of_server)
 		copy_server_snapshot(&snapshot->server);
 	return snapshot;
@@ -144,8 +149,25 @@ get_end(WalredoSnapshot *snapshot, TransactionId xid)
 	return (part->ends[i / 4] >> (i % 4 * 2)) & 3;
 }
 
+/*
+ * Called when a hash table has got another entry.  The IDs that a server has
+ * given are dense, but those of a damaged record can be anywhere.
+ */
 static void
-set_end(WalredoSnapshot *snapshot, TransactionId xid, XidEnd end)
+check_memory(WalredoSnapshot *snapshot, XLogRecPtr end_lsn)
+{
+	if (MemoryContextMemAllocated(snapshot->context, true) / 1024 >
+		maintenance_work_mem)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the ends of transactions up to %X/%X take more memory than maintenance_work_mem",
+						LSN_FORMAT_ARGS(end_lsn)),
+				 errhint("Increase maintenance_work_mem.")));
+}
+
+static void
+set_end(WalredoSnapshot *snapshot, TransactionId xid, XidEnd end,
+		XLogRecPtr end_lsn)
 {
 	uint32		number = xid / XIDS_PER_PART;
 	uint32		i = xid % XIDS_PER_PART;
@@ -154,7 +176,10 @@ set_end(WalredoSnapshot *snapshot, TransactionId xid, XidEnd end)
 
 	part = hash_search(snapshot->parts, &number, HASH_ENTER, &found);
 	if (!found)
+	{
 		memset(part->ends, 0, sizeof(part->ends));
+		check_memory(snapshot, end_lsn);
+	}
 	part->ends[i / 4] &= ~(3 << (i % 4 * 2));
 	part->ends[i / 4] |= end << (i % 4 * 2);
 }
@@ -219,12 +244,12 @@ note_end(WalredoSnapshot *snapshot, TransactionId xid, bool is_commit,
 		 XLogRecPtr end_lsn)
 {
 	if (!is_commit)
-		set_end(snapshot, xid, XID_ABORTED);
+		set_end(snapshot, xid, XID_ABORTED, end_lsn);
 	else if (end_lsn <= snapshot->lsn)
-		set_end(snapshot, xid, XID_COMMITTED);
+		set_end(snapshot, xid, XID_COMMITTED, end_lsn);
 	else
 	{
-		set_end(snapshot, xid, XID_COMMITTED_LATER);
+		set_end(snapshot, xid, XID_COMMITTED_LATER, end_lsn);
 		note_later_commit(snapshot, xid, end_lsn);
 	}
 }
@@ -249,7 +274,8 @@ add_xact_end(WalredoSnapshot *snapshot, const XLogRecord *record,
 
 /* As multixact_redo() in multixact.c. */
 static void
-add_multixact(WalredoSnapshot *snapshot, const XLogRecord *record)
+add_multixact(WalredoSnapshot *snapshot, const XLogRecord *record,
+			  XLogRecPtr end_lsn)
 {
 	Size		size;
 	const char *data;
@@ -276,6 +302,7 @@ add_multixact(WalredoSnapshot *snapshot, const XLogRecord *record)
 			continue;
 		multi = hash_search(snapshot->multis, &xlrec.mid, HASH_ENTER, NULL);
 		multi->updater = member.xid;
+		check_memory(snapshot, end_lsn);
 		break;
 	}
 }
@@ -325,7 +352,7 @@ walredo_snapshot_add(WalredoSnapshot *snapshot, const XLogRecord *record,
 			add_xact_end(snapshot, record, end_lsn);
 			break;
 		case RM_MULTIXACT_ID:
-			add_multixact(snapshot, record);
+			add_multixact(snapshot, record, end_lsn);
 			break;
 		case RM_STANDBY_ID:
 		case RM_XLOG_ID:

@@ -51,7 +51,7 @@ extern WalredoSnapshot *walredo_snapshot_create(XLogRecPtr lsn,
 /*
  * Takes what a record says.  To be called for every record, in the order of
  * WAL.  end_lsn is its end LSN.  ERROR XX001 if the end of a transaction is
- * broken.
+ * broken, and 54000 if what is known takes more than maintenance_work_mem.
  */
 extern void walredo_snapshot_add(WalredoSnapshot *snapshot,
 								 const XLogRecord *record,
