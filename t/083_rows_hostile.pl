@@ -18,7 +18,7 @@
 # and for bytes after the last attribute; changed values, by a process that was
 # terminated, without the checks for the length of an attribute, for that of a
 # varlena, and for the end of an entry in JSON, and by an error without that for the
-# version of a composite type.
+# version of a composite type; strict, when it was not looked at.
 
 use FindBin;
 use lib $FindBin::RealBin;
