@@ -332,10 +332,12 @@ CREATE OPERATOR > (LEFTARG = number, RIGHTARG = number, FUNCTION = number_gt);
 CREATE OPERATOR = (LEFTARG = number, RIGHTARG = number, FUNCTION = number_eq);
 CREATE OPERATOR CLASS number_ops DEFAULT FOR TYPE number USING btree AS
 	OPERATOR 1 <, OPERATOR 3 =, OPERATOR 5 >, FUNCTION 1 number_cmp(number, number);
-SELECT count(*) > 20 AS many, bool_and(s.page = wanted.page) AS equal
+WITH firsts AS (SELECT DISTINCT ON (tag) * FROM records ORDER BY tag, lsn)
+SELECT count(*) > 20 AS many,
+	bool_and(s.page = walredo_apply(tag, NULL, ARRAY[record])) AS equal
 FROM (SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
-		FROM records GROUP BY length(tag::text)::text::number, tag) AS s
-	JOIN wanted USING (tag);
+		FROM firsts GROUP BY tag, length(tag::text)::text::number) AS s
+	JOIN firsts USING (tag);
 SET client_min_messages = warning;
 DROP TYPE number CASCADE;
 RESET client_min_messages;
