@@ -308,6 +308,7 @@ FROM (VALUES
 	AS v (query);
 
 -- Operators that need a child themselves, as only such in other languages can.
+SET client_min_messages = warning;
 CREATE TYPE number;
 CREATE FUNCTION number_in(cstring) RETURNS number
 	LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
@@ -338,7 +339,6 @@ SELECT count(*) > 20 AS many,
 FROM (SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
 		FROM firsts GROUP BY tag, length(tag::text)::text::number) AS s
 	JOIN firsts USING (tag);
-SET client_min_messages = warning;
 DROP TYPE number CASCADE;
 RESET client_min_messages;
 
