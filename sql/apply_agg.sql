@@ -7,7 +7,8 @@
 -- of line" when all images that are were taken for the same; groups that share a
 -- stream with one that was not finished before pages were returned, and with columns
 -- that were not copied; "i" with a scan that had ended when it was begun again; what
--- is left to an Agg node when groups by random() were not.
+-- is left to an Agg node when groups by random() were not, and by operators in
+-- PL/pgSQL, for which there was no child then.
 --
 CREATE EXTENSION pg_walinspect;
 
@@ -301,8 +302,45 @@ FROM (VALUES
 	('walredo_apply_agg(tag, page || '''', record ORDER BY lsn) FROM records JOIN bases USING (tag) GROUP BY tag'),
 	('walredo_apply_agg(tag, NULL, record ORDER BY lsn, random()) FROM records GROUP BY tag'),
 	('random(), random(), walredo_apply_agg(tag, NULL, record ORDER BY lsn) FROM records GROUP BY 1, 2'),
+	('walredo_apply_agg(tag, NULL, record ORDER BY lsn) FROM records GROUP BY ARRAY[tag]'),
+	('walredo_apply_agg(tag, NULL, record ORDER BY lsn) FROM records GROUP BY ROW(tag, 1)'),
 	('walredo_apply_agg(tag, NULL, record) OVER (ORDER BY lsn) FROM records'))
 	AS v (query);
+
+-- Operators that need a child themselves, as only such in other languages can.
+SET client_min_messages = warning;
+CREATE TYPE number;
+CREATE FUNCTION number_in(cstring) RETURNS number
+	LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+CREATE FUNCTION number_out(number) RETURNS cstring
+	LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+CREATE TYPE number (INPUT = number_in, OUTPUT = number_out, LIKE = int4);
+CREATE FUNCTION number_cmp(number, number) RETURNS int
+	LANGUAGE internal IMMUTABLE STRICT AS 'btint4cmp';
+CREATE FUNCTION number_lt(number, number) RETURNS bool
+	LANGUAGE internal IMMUTABLE STRICT AS 'int4lt';
+CREATE FUNCTION number_gt(number, number) RETURNS bool
+	LANGUAGE internal IMMUTABLE STRICT AS 'int4gt';
+CREATE FUNCTION number_eq(a number, b number) RETURNS bool
+	LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+BEGIN
+	PERFORM walredo_page_mask('Heap', page, 1) FROM wanted LIMIT 1;
+	RETURN a::text = b::text;
+END
+$$;
+CREATE OPERATOR < (LEFTARG = number, RIGHTARG = number, FUNCTION = number_lt);
+CREATE OPERATOR > (LEFTARG = number, RIGHTARG = number, FUNCTION = number_gt);
+CREATE OPERATOR = (LEFTARG = number, RIGHTARG = number, FUNCTION = number_eq);
+CREATE OPERATOR CLASS number_ops DEFAULT FOR TYPE number USING btree AS
+	OPERATOR 1 <, OPERATOR 3 =, OPERATOR 5 >, FUNCTION 1 number_cmp(number, number);
+WITH firsts AS (SELECT DISTINCT ON (tag) * FROM records ORDER BY tag, lsn)
+SELECT count(*) > 20 AS many,
+	bool_and(s.page = walredo_apply(tag, NULL, ARRAY[record])) AS equal
+FROM (SELECT tag, walredo_apply_agg(tag, NULL, record ORDER BY lsn) AS page
+		FROM firsts GROUP BY tag, length(tag::text)::text::number) AS s
+	JOIN firsts USING (tag);
+DROP TYPE number CASCADE;
+RESET client_min_messages;
 
 -- The pages are those of an Agg node, and of walredo_apply(): many batches, a
 -- column that is not of the group, sorts above, HAVING.

@@ -15,7 +15,7 @@
  * have a child.  So all expressions of the query below the node, which may call
  * functions that need one, are evaluated before the rows are sorted, and those
  * above it when the stream has been finished.  In between, rows are only
- * fetched from the sort, and compared.
+ * fetched from the sort, and compared, by operators that are written in C.
  *
  * A batch begins small, and grows, so that LIMIT does not make us replay much
  * more than is wanted.  It ends when its groups take work_mem.  As a group can
@@ -48,7 +48,9 @@
 #include "api/aggscan.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -163,6 +165,38 @@ add_column(List **columns, Expr *expr)
 	return n + 1;
 }
 
+/* Is the function of an operator written in C? */
+static bool
+is_c_operator(Oid opno)
+{
+	Oid			funcid = get_opcode(opno);
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	Oid			language;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", funcid);
+	language = ((Form_pg_proc) GETSTRUCT(tuple))->prolang;
+	ReleaseSysCache(tuple);
+	return language == INTERNALlanguageId || language == ClanguageId;
+}
+
+/*
+ * Can rows be compared by an expression while the stream has requests in
+ * flight?  Operators in other languages than C may call functions that need a
+ * child.  A value that consists of others is compared by the operators of their
+ * types, at which we do not look.
+ */
+static bool
+is_comparable(const SortGroupClause *clause, Node *expr)
+{
+	Oid			type = getBaseType(exprType(expr));
+	char		typtype = get_typtype(type);
+
+	return (typtype == TYPTYPE_BASE || typtype == TYPTYPE_ENUM) &&
+		!OidIsValid(get_element_type(type)) &&
+		is_c_operator(clause->eqop) && is_c_operator(clause->sortop);
+}
+
 /*
  * Is a call one that the node can compute?  Its base image must not be
  * computed: it takes much room in a sort if it is not stored out of line.
@@ -171,6 +205,7 @@ static bool
 is_computable(Aggref *aggref)
 {
 	Node	   *base;
+	ListCell   *lc;
 
 	if (aggref->aggorder == NIL || aggref->aggdistinct != NIL ||
 		aggref->aggfilter != NULL ||
@@ -178,6 +213,14 @@ is_computable(Aggref *aggref)
 		contain_volatile_functions((Node *) aggref) ||
 		!walredo_is_apply_agg(aggref->aggfnoid))
 		return false;
+	foreach(lc, aggref->aggorder)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+
+		if (!is_comparable(clause,
+						   get_sortgroupclause_expr(clause, aggref->args)))
+			return false;
+	}
 	base = (Node *) lsecond_node(TargetEntry, aggref->args)->expr;
 	return IsA(base, Var) ||
 		(IsA(base, Const) && ((Const *) base)->constisnull);
@@ -222,7 +265,8 @@ find_group_columns(AggScanPath *path, PathTarget *input, PathTarget *output,
 		 * The planner finds columns of the scan by what they are computed of,
 		 * which does not tell two calls of random() apart.
 		 */
-		if (key == NULL || contain_volatile_functions((Node *) key))
+		if (key == NULL || contain_volatile_functions((Node *) key) ||
+			!is_comparable(clause, (Node *) key))
 			return false;
 		path->kept = lappend(path->kept, key);
 	}

@@ -14,6 +14,7 @@
 
 #include "api/api.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
@@ -45,6 +46,8 @@ walredo_files_work(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	WalredoFileEvent *events;
 	int			nevents;
+	MemoryContext row_context;
+	MemoryContext old_context;
 
 	walredo_check_may_read_wal();
 	InitMaterializedSRF(fcinfo, 0);
@@ -53,12 +56,16 @@ walredo_files_work(PG_FUNCTION_ARGS)
 
 	nevents = walredo_read_files(walredo_getarg_cstring(fcinfo, 2),
 								 PG_GETARG_LSN(0), PG_GETARG_LSN(1), &events);
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "walredo row",
+										ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(row_context);
 	for (int i = 0; i < nevents; i++)
 	{
 		const WalredoFileEvent *event = &events[i];
 		Datum		values[6];
 		bool		nulls[6] = {0};
 
+		CHECK_FOR_INTERRUPTS();
 		values[0] = LSNGetDatum(event->lsn);
 		values[1] = TimestampTzGetDatum(event->at);
 		nulls[1] = !event->has_time;
@@ -70,7 +77,10 @@ walredo_files_work(PG_FUNCTION_ARGS)
 		values[5] = CStringGetTextDatum(event->relation);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
+		MemoryContextReset(row_context);
 	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(row_context);
 	return (Datum) 0;
 }
 

@@ -829,26 +829,53 @@ enum
 };
 
 /*
- * Returns the next row of a function that returns pages: with all columns, or
- * with the block number and the page only.
+ * Begins the scan that the arguments of a function specify; or returns NULL if
+ * an argument is null that must not be, so that the function returns no rows.
+ */
+typedef PagesScan *(*BeginScan) (FunctionCallInfo fcinfo);
+
+/*
+ * What a function does that returns pages of several files: with all columns,
+ * or with the block number and the page only.
  *
  * Rows are returned one by one, and not in a tuplestore, so that the pages are
  * not copied to a file once more.
  */
 static Datum
-return_next_page(FunctionCallInfo fcinfo)
+return_pages(FunctionCallInfo fcinfo, BeginScan begin)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	FuncCallContext *funcctx = SRF_PERCALL_SETUP();
-	PagesScan  *scan = funcctx->user_fctx;
+	FuncCallContext *funcctx;
+	PagesScan  *scan;
 	bytea	   *image;
 	WalredoTag	tag;
 	Datum		values[PAGES_NCOLUMNS];
 	bool		nulls[PAGES_NCOLUMNS] = {0};
-	int			first = funcctx->tuple_desc->natts < PAGES_NCOLUMNS ?
-		PAGES_BLKNO : 0;
+	int			first;
 	HeapTuple	tuple;
 
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old_context;
+		TupleDesc	tupdesc;
+
+		walredo_check_may_read_wal();
+		funcctx = SRF_FIRSTCALL_INIT();
+		old_context = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
+		scan = begin(fcinfo);
+		MemoryContextSwitchTo(old_context);
+		if (scan == NULL)
+			SRF_RETURN_DONE(funcctx);
+		funcctx->user_fctx = scan;
+		RegisterExprContextCallback(rsinfo->econtext, end_pages_scan,
+									PointerGetDatum(scan));
+	}
+
+	funcctx = SRF_PERCALL_SETUP();
+	scan = funcctx->user_fctx;
 	image = next_page(scan, &tag);
 	if (image == NULL)
 	{
@@ -866,42 +893,13 @@ return_next_page(FunctionCallInfo fcinfo)
 	values[PAGES_BLKNO] = Int64GetDatum((int64) tag.number);
 	values[PAGES_PAGE] = PointerGetDatum(image);
 	values[PAGES_TAG] = PointerGetDatum(&tag);
+	first = funcctx->tuple_desc->natts < PAGES_NCOLUMNS ? PAGES_BLKNO : 0;
 	tuple = heap_form_tuple(funcctx->tuple_desc, values + first, nulls + first);
 
 	/* The tuple has a copy of it. */
 	if (scan->has_known && scan->known_tag.number == tag.number)
 		walredo_rebuild_forget(scan->rebuild);
 	SRF_RETURN_NEXT(funcctx, HeapTupleGetDatum(tuple));
-}
-
-/*
- * What such a function does at its first call, before it begins its scan: makes
- * the memory of the scan the current one.  Returns the one that was.
- */
-static MemoryContext
-begin_returning_pages(FunctionCallInfo fcinfo, FuncCallContext *funcctx)
-{
-	MemoryContext old_context =
-		MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
-	TupleDesc	tupdesc;
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	funcctx->tuple_desc = BlessTupleDesc(tupdesc);
-	return old_context;
-}
-
-/* ... and after it. */
-static void
-keep_pages_scan(FunctionCallInfo fcinfo, FuncCallContext *funcctx,
-				PagesScan *scan, MemoryContext old_context)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	funcctx->user_fctx = scan;
-	RegisterExprContextCallback(rsinfo->econtext, end_pages_scan,
-								PointerGetDatum(scan));
-	MemoryContextSwitchTo(old_context);
 }
 
 /*
@@ -970,6 +968,19 @@ getarg_tags(FunctionCallInfo fcinfo, int argno, int *ntags)
 	return tags;
 }
 
+static PagesScan *
+begin_read_pages(FunctionCallInfo fcinfo)
+{
+	WalredoSlice slice = getarg_slice(fcinfo, 4);
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+		return NULL;
+	return begin_pages_scan(walredo_getarg_relations(fcinfo, 0),
+							walredo_getarg_cstring(fcinfo, 1),
+							PG_GETARG_LSN(2),
+							walredo_getarg_cstring(fcinfo, 3), &slice);
+}
+
 /*
  * _walredo_read_pages(relations, fork, lsn, wal_directory, slice, slices)
  *
@@ -980,27 +991,18 @@ getarg_tags(FunctionCallInfo fcinfo, int argno, int *ntags)
 static Datum
 walredo_read_pages_work(PG_FUNCTION_ARGS)
 {
-	if (SRF_IS_FIRSTCALL())
-	{
-		FuncCallContext *funcctx;
-		MemoryContext old_context;
-		PagesScan  *scan;
-		WalredoSlice slice;
+	return return_pages(fcinfo, begin_read_pages);
+}
 
-		walredo_check_may_read_wal();
-		funcctx = SRF_FIRSTCALL_INIT();
-		slice = getarg_slice(fcinfo, 4);
-		if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
-			SRF_RETURN_DONE(funcctx);
+static PagesScan *
+begin_read_file_pages(FunctionCallInfo fcinfo)
+{
+	const WalredoSlice all = {0};
 
-		old_context = begin_returning_pages(fcinfo, funcctx);
-		scan = begin_pages_scan(walredo_getarg_relations(fcinfo, 0),
-								walredo_getarg_cstring(fcinfo, 1),
-								PG_GETARG_LSN(2),
-								walredo_getarg_cstring(fcinfo, 3), &slice);
-		keep_pages_scan(fcinfo, funcctx, scan, old_context);
-	}
-	return return_next_page(fcinfo);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return NULL;
+	return begin_file_scan(PG_GETARG_WALREDO_TAG_P(0), 1, PG_GETARG_LSN(1),
+						   walredo_getarg_cstring(fcinfo, 2), &all);
 }
 
 /*
@@ -1011,24 +1013,22 @@ walredo_read_pages_work(PG_FUNCTION_ARGS)
 static Datum
 walredo_read_file_pages_work(PG_FUNCTION_ARGS)
 {
-	if (SRF_IS_FIRSTCALL())
-	{
-		FuncCallContext *funcctx;
-		MemoryContext old_context;
-		PagesScan  *scan;
-		WalredoSlice all = {0};
+	return return_pages(fcinfo, begin_read_file_pages);
+}
 
-		walredo_check_may_read_wal();
-		funcctx = SRF_FIRSTCALL_INIT();
-		if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-			SRF_RETURN_DONE(funcctx);
+static PagesScan *
+begin_read_pages_of_files(FunctionCallInfo fcinfo)
+{
+	WalredoSlice slice = getarg_slice(fcinfo, 3);
+	WalredoTag *tags = NULL;
+	int			ntags = 0;
 
-		old_context = begin_returning_pages(fcinfo, funcctx);
-		scan = begin_file_scan(PG_GETARG_WALREDO_TAG_P(0), 1, PG_GETARG_LSN(1),
-							   walredo_getarg_cstring(fcinfo, 2), &all);
-		keep_pages_scan(fcinfo, funcctx, scan, old_context);
-	}
-	return return_next_page(fcinfo);
+	if (PG_ARGISNULL(1))
+		return NULL;
+	if (!PG_ARGISNULL(0))
+		tags = getarg_tags(fcinfo, 0, &ntags);
+	return begin_file_scan(tags, ntags, PG_GETARG_LSN(1),
+						   walredo_getarg_cstring(fcinfo, 2), &slice);
 }
 
 /*
@@ -1040,43 +1040,23 @@ walredo_read_file_pages_work(PG_FUNCTION_ARGS)
 static Datum
 walredo_read_pages_of_files_work(PG_FUNCTION_ARGS)
 {
-	if (SRF_IS_FIRSTCALL())
-	{
-		FuncCallContext *funcctx;
-		MemoryContext old_context;
-		PagesScan  *scan;
-		WalredoSlice slice;
-		WalredoTag *tags = NULL;
-		int			ntags = 0;
-
-		walredo_check_may_read_wal();
-		funcctx = SRF_FIRSTCALL_INIT();
-		slice = getarg_slice(fcinfo, 3);
-		if (PG_ARGISNULL(1))
-			SRF_RETURN_DONE(funcctx);
-
-		old_context = begin_returning_pages(fcinfo, funcctx);
-		if (!PG_ARGISNULL(0))
-			tags = getarg_tags(fcinfo, 0, &ntags);
-		scan = begin_file_scan(tags, ntags, PG_GETARG_LSN(1),
-							   walredo_getarg_cstring(fcinfo, 2), &slice);
-		keep_pages_scan(fcinfo, funcctx, scan, old_context);
-	}
-	return return_next_page(fcinfo);
+	return return_pages(fcinfo, begin_read_pages_of_files);
 }
 
 /*
  * Begins the scan that is meant by arguments that have no types: a tag, an LSN,
- * and a directory, which may be NULL; or a relation, a fork, and an LSN.
- * Returns NULL if another argument is NULL.
+ * and a directory, which may be null; or a relation, a fork, and an LSN.
  */
 static PagesScan *
-begin_scan_of_literals(char **args)
+begin_read_pages_literals(FunctionCallInfo fcinfo)
 {
 	const WalredoSlice all = {0};
+	char	   *args[3];
 	Datum		lsn;
 	Datum		relid;
 
+	for (int i = 0; i < lengthof(args); i++)
+		args[i] = walredo_getarg_cstring(fcinfo, i);
 	if (args[0] == NULL || args[1] == NULL)
 		return NULL;
 	if (strchr(args[1], '/') != NULL)
@@ -1099,27 +1079,7 @@ begin_scan_of_literals(char **args)
 static Datum
 walredo_read_pages_literals_work(PG_FUNCTION_ARGS)
 {
-	if (SRF_IS_FIRSTCALL())
-	{
-		FuncCallContext *funcctx;
-		MemoryContext old_context;
-		PagesScan  *scan;
-		char	   *args[3];
-
-		walredo_check_may_read_wal();
-		funcctx = SRF_FIRSTCALL_INIT();
-		old_context = begin_returning_pages(fcinfo, funcctx);
-		for (int i = 0; i < lengthof(args); i++)
-			args[i] = walredo_getarg_cstring(fcinfo, i);
-		scan = begin_scan_of_literals(args);
-		if (scan == NULL)
-		{
-			MemoryContextSwitchTo(old_context);
-			SRF_RETURN_DONE(funcctx);
-		}
-		keep_pages_scan(fcinfo, funcctx, scan, old_context);
-	}
-	return return_next_page(fcinfo);
+	return return_pages(fcinfo, begin_read_pages_literals);
 }
 
 /*
@@ -1187,6 +1147,21 @@ begin_scan_of_array(char *literal, XLogRecPtr lsn, const char *directory,
 	return begin_pages_scan(relids, NULL, lsn, directory, slice);
 }
 
+static PagesScan *
+begin_read_pages_of_literals(FunctionCallInfo fcinfo)
+{
+	WalredoSlice slice;
+
+	if (PG_ARGISNULL(0))
+		return begin_read_pages_of_files(fcinfo);
+	slice = getarg_slice(fcinfo, 3);
+	if (PG_ARGISNULL(1))
+		return NULL;
+	return begin_scan_of_array(walredo_getarg_cstring(fcinfo, 0),
+							   PG_GETARG_LSN(1),
+							   walredo_getarg_cstring(fcinfo, 2), &slice);
+}
+
 /*
  * _walredo_read_pages_of_literals(text, lsn, wal_directory, slice, slices)
  *
@@ -1196,28 +1171,7 @@ begin_scan_of_array(char *literal, XLogRecPtr lsn, const char *directory,
 static Datum
 walredo_read_pages_of_literals_work(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(0))
-		return walredo_read_pages_of_files_work(fcinfo);
-	if (SRF_IS_FIRSTCALL())
-	{
-		FuncCallContext *funcctx;
-		MemoryContext old_context;
-		PagesScan  *scan;
-		WalredoSlice slice;
-
-		walredo_check_may_read_wal();
-		funcctx = SRF_FIRSTCALL_INIT();
-		slice = getarg_slice(fcinfo, 3);
-		if (PG_ARGISNULL(1))
-			SRF_RETURN_DONE(funcctx);
-
-		old_context = begin_returning_pages(fcinfo, funcctx);
-		scan = begin_scan_of_array(walredo_getarg_cstring(fcinfo, 0),
-								   PG_GETARG_LSN(1),
-								   walredo_getarg_cstring(fcinfo, 2), &slice);
-		keep_pages_scan(fcinfo, funcctx, scan, old_context);
-	}
-	return return_next_page(fcinfo);
+	return return_pages(fcinfo, begin_read_pages_of_literals);
 }
 
 /*

@@ -411,6 +411,11 @@ put_slru_result(const WalredoTag *tag, WalredoVerifyStatus status,
 	if (detail != NULL)
 		values[2] = CStringGetTextDatum(detail);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+
+	/* There is a result for each page, and what is palloc'd here stays. */
+	pfree(DatumGetPointer(values[1]));
+	if (detail != NULL)
+		pfree(DatumGetPointer(values[2]));
 }
 
 /*
