@@ -229,8 +229,8 @@ SQL
 		my ($start, $end, $skip) = @{ $range{$name} };
 		$session{$name} = $node->background_psql('postgres', on_error_stop => 0);
 		$session{$name}->query_safe(
-			"BEGIN; DECLARE c CURSOR FOR SELECT (r).start_lsn, (r).end_lsn "
-			  . "FROM (SELECT walredo_wal_records('$start', '$end') AS r OFFSET 0) s");
+			"BEGIN; DECLARE c CURSOR FOR SELECT start_lsn, end_lsn "
+			  . "FROM walredo_wal_records('$start', '$end')");
 		$session{$name}->query_safe("MOVE $skip FROM c");
 	}
 
