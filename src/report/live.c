@@ -24,6 +24,7 @@
 #include "page/attempt.h"
 #include "page/current.h"
 #include "page/verify_compare.h"
+#include "report/breaks.h"
 #include "report/live.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
@@ -262,11 +263,8 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 		if (error != NULL)
 		{
 			live->is_compared = false;
-			live->not_compared = psprintf("The comparison has failed: %s%s%s.",
-										  error->message,
-										  error->detail != NULL ? ". " : "",
-										  error->detail != NULL ?
-										  error->detail : "");
+			live->has_failed = true;
+			live->not_compared = walredo_words_of_error(error);
 			return;
 		}
 		if (!live->is_compared || !live->has_page || live->from_file ||
