@@ -34,6 +34,7 @@ my $start = value('SELECT pg_current_wal_insert_lsn()');
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE t (id int, n int) WITH (fillfactor = 50);
 INSERT INTO t SELECT i, 0 FROM generate_series(1, 20) i;
+CREATE TABLE u (i int);
 SQL
 my (@first, @last);
 foreach my $segment (0 .. 5)
@@ -43,6 +44,7 @@ foreach my $segment (0 .. 5)
 	push @first, value('SELECT pg_current_wal_insert_lsn()');
 	$node->safe_psql('postgres', "UPDATE t SET n = n + 1 WHERE id = $_")
 	  foreach 1 .. 3;
+	$node->safe_psql('postgres', 'INSERT INTO u VALUES (1)') if $segment == 4;
 	push @last, value('SELECT pg_current_wal_insert_lsn()');
 }
 $node->safe_psql('postgres', 'SELECT pg_switch_wal(); CHECKPOINT');
@@ -246,6 +248,23 @@ my $count = () = (records([ $start, $late ]) . "\n" . records([ $next, $open_end
 like($html, qr{in $count records}, 'records that could be read are counted');
 $html = value("SELECT walredo_relation_report('t', 'main', '$start', '$last[5]', '$copy:\$pg_wal')");
 like($html, qr{<b>WAL cannot be read}, '... with an end, too');
+
+# When a block was changed whose change is in a segment that is missing; the next
+# transaction whose end is known is later.
+$node->stop;
+unlink map { $node->data_dir . "/pg_wal/$_" }
+  grep { /^[0-9A-F]{24}$/ && $_ lt $open } slurp_dir($node->data_dir . '/pg_wal');
+$node->start;
+$copy = broken_copy();
+unlink "$copy/" . segment_name(1, $first[4]);
+my @titles;
+foreach my $directory ($copy, $whole)
+{
+	$html = value("SELECT walredo_relation_report('u', 'main', '$start', NULL, '$directory')");
+	push @titles, $html =~ m{id="map-change".*?<title>([^<]*)</title></rect>}s;
+}
+like($titles[1], qr{\d\d:\d\d:\d\d}, 'when a block was changed');
+like($titles[0], qr{unknown}, '... which is not known without that segment');
 
 $node->stop;
 done_testing();

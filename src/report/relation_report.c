@@ -322,7 +322,8 @@ change_text(const WalredoRelationData *data, XLogRecPtr lsn)
 		return psprintf("before %X/%X", LSN_FORMAT_ARGS(data->start_lsn));
 	if (lsn > data->end_lsn)
 		return psprintf("after %X/%X", LSN_FORMAT_ARGS(data->end_lsn));
-	if (data->num_times == 0)
+	if (data->num_times == 0 ||
+		walredo_has_break(&data->breaks, lsn, data->end_lsn))
 		return pstrdup("unknown");
 	return psprintf("after %s",
 					time_text(data->times[data->num_times - 1].last_time));
