@@ -1,10 +1,8 @@
 # Reports that are cancelled, on a standby, of WAL of two timelines, and of pages
 # that are not there any more.
 #
-# Seen to fail: when the loop over records could not be interrupted; when a cancel
-# was taken for an error of WAL; when a standby was taken for a server whose pages
-# cannot be read; when the history of a timeline was not followed; when a page
-# beyond the end of its file was read.
+# Seen to fail: when the block number was not compared with the number of blocks;
+# when WAL of another timeline was taken for that of the server.
 
 use FindBin;
 use lib $FindBin::RealBin;
@@ -72,7 +70,7 @@ sub without_times
 {
 	my $html = value(shift, "SELECT walredo_report($hot, NULL, '" . shift . "')");
 
-	return $html =~ s/, \S+ \S+ \S+; WAL from/; WAL from/r;
+	return [ grep { !/; WAL from/ } split /\n/, $html ];
 }
 
 my $until = value($primary, 'SELECT pg_current_wal_flush_lsn()');
@@ -86,7 +84,7 @@ foreach my $ms (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 60_000)
 
 	$n_done++ if $errors eq '';
 	$n_cancelled++
-	  if $errors =~ s/^\S*ERROR:  57014: canceling statement due to statement timeout\nLOCATION: .*\n?\z//m;
+	  if $errors =~ s/^(psql:\S+ )?ERROR:  57014: canceling statement due to statement timeout\nLOCATION: .*\n?\z//m;
 	$others .= $errors;
 	$session->query('RESET statement_timeout');
 }
@@ -108,9 +106,7 @@ is($session->query("SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = r
 is(value($primary, "SELECT count(*) FROM walredo_progress"), 0, '... nor is anything shown');
 is(value($primary, 'SELECT count(*) FROM pg_ls_tmpdir()'), 0, '... nor a file');
 my $now = without_times($primary, $until);
-my $same = $before ^ $now;
-$same =~ /[^\0]/g and diag(substr($before, (pos($same) // 1) - 60, 200) . "\n---\n" . substr($now, (pos($same) // 1) - 60, 200));
-is($now, $before, '... and a report is what it was');
+is_deeply($now, $before, '... and a report is what it was');
 $session->quit;
 
 #
@@ -159,6 +155,9 @@ is($title, value($primary, "SELECT max(lsn) FROM walredo_page_history($page, '0/
 
 # The file of the standby's page is damaged, not that of the primary.
 my $file = path_of($standby, 'postgres', 't');
+$primary->safe_psql('postgres', 'CHECKPOINT');
+$primary->wait_for_catchup($standby);
+$standby->safe_psql('postgres', 'CHECKPOINT');
 $standby->stop;
 overwrite($file, $page_size - 12, "\xCA\xFE");
 $standby->start;
@@ -185,7 +184,7 @@ $_->safe_psql('postgres', 'SELECT pg_switch_wal(); CHECKPOINT') foreach $standby
 
 # What came before is only in the archive of the old server.
 my $archive = $standby->basedir . '/archive';
-copy_segments($_->data_dir . '/pg_wal', $archive) foreach $primary, $standby;
+copy_segments($_->data_dir . '/pg_wal', $archive) foreach $standby, $primary;
 ok(-e "$archive/00000002.history", 'there is the history of a timeline');
 ($text, $pictures) = report($standby, "$page, NULL, NULL, '$archive'");
 like($text, qr/Sound\./, 'the page of a promoted standby');

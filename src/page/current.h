@@ -74,8 +74,19 @@ extern void walredo_copy_live_page(Relation rel, ForkNumber forknum,
 								   BlockNumber blkno,
 								   BufferAccessStrategy strategy, char *page);
 
+/* The same as an attempt, of which arg is a WalredoLiveCopy. */
+typedef struct WalredoLiveCopy
+{
+	Relation	rel;
+	ForkNumber	forknum;
+	BlockNumber blkno;
+	char	   *page;
+} WalredoLiveCopy;
+
+extern void walredo_copy_live_attempt(void *arg);
+
 /*
- * The same, and reads the page from its file as well, into disk, if the page in
+ * As walredo_copy_live_page(), and reads the page from its file as well, into disk, if the page in
  * shared buffers is clean, and was not read from the file just now, so that the
  * two could differ.  Returns whether it has.  What is in the file may lack bits
  * that are changed without being logged, or have more of them.  *bad_checksum

@@ -35,30 +35,11 @@
 /* How often a page is read that changes meanwhile. */
 #define MAX_READS			5
 
-/* A page that is read in an attempt. */
-typedef struct ReadAttempt
-{
-	Relation	rel;
-	ForkNumber	forknum;
-	BlockNumber blkno;
-	char	   *page;
-} ReadAttempt;
-
-/* An attempt: copies a page out of the server's buffers. */
-static void
-read_page(void *arg)
-{
-	ReadAttempt *work = arg;
-
-	walredo_copy_live_page(work->rel, work->forknum, work->blkno, NULL,
-						   work->page);
-}
-
 /* An attempt: reads a page from its file, whatever its checksum is. */
 static void
 read_file(void *arg)
 {
-	ReadAttempt *work = arg;
+	WalredoLiveCopy *work = arg;
 	PGIOAlignedBlock block;
 
 	smgrread(RelationGetSmgr(work->rel), work->forknum, work->blkno,
@@ -70,7 +51,7 @@ read_file(void *arg)
 static void
 read_block(Relation rel, const WalredoTag *tag, WalredoLivePage *live)
 {
-	ReadAttempt work = {rel, tag->forknum, (BlockNumber) tag->number,
+	WalredoLiveCopy work = {rel, tag->forknum, (BlockNumber) tag->number,
 	live->page.data};
 	bool		save_zero_damaged_pages = zero_damaged_pages;
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
@@ -97,7 +78,7 @@ read_block(Relation rel, const WalredoTag *tag, WalredoLivePage *live)
 	{
 		zero_damaged_pages = false;
 		ignore_checksum_failure = false;
-		error = walredo_attempt(read_page, &work);
+		error = walredo_attempt(walredo_copy_live_attempt, &work);
 		live->has_page = (error == NULL);
 		if (error != NULL)
 		{
