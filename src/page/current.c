@@ -394,7 +394,7 @@ copy_window(WalredoCurrent *current)
 				!IsChanged(fork, work.blkno) &&
 				walredo_slice_has(&current->slice, &tag))
 				current->is_read[i] = try_call(walredo_copy_live_attempt,
-												&work);
+											   &work);
 		}
 	}
 	PG_FINALLY();

@@ -757,33 +757,33 @@ write_findings(const Report *report)
 		walredo_html_note(report->out, "damage", lfirst(lc), "%s", "");
 	if (num[WALREDO_VERIFY_MISMATCH] > 0)
 		walredo_html_note(report->out, "damage",
-				   psprintf("Damaged: %s.",
-							count_text(num[WALREDO_VERIFY_MISMATCH], "block")),
-				   "What the server has is not what WAL makes.");
+						  psprintf("Damaged: %s.",
+								   count_text(num[WALREDO_VERIFY_MISMATCH], "block")),
+						  "What the server has is not what WAL makes.");
 	if (num[WALREDO_VERIFY_OK] == data->num_blocks &&
 		data->num_blocks > 0 && data->fork_damage == NIL)
 		walredo_html_note(report->out, "good", "All blocks are ok.",
-				   "Each is what WAL makes.");
+						  "Each is what WAL makes.");
 	foreach(lc, data->fork_notes)
 		walredo_html_note(report->out, NULL, lfirst(lc), "%s", "");
 	if (num[WALREDO_VERIFY_UNVERIFIABLE] > 0)
 		walredo_html_note(report->out, NULL,
-				   psprintf("Unverifiable: %s.",
-							count_text(num[WALREDO_VERIFY_UNVERIFIABLE],
-									   "block")),
-				   "There is nothing to compare them with, so they may be damaged or not.");
+						  psprintf("Unverifiable: %s.",
+								   count_text(num[WALREDO_VERIFY_UNVERIFIABLE],
+											  "block")),
+						  "There is nothing to compare them with, so they may be damaged or not.");
 	if (num[WALREDO_VERIFY_UNLOGGED] > 0)
 		walredo_html_note(report->out, NULL,
-				   psprintf("Not logged: %s.",
-							count_text(num[WALREDO_VERIFY_UNLOGGED],
-									   "block")),
-				   "WAL has nothing to compare them with, so they may be damaged or not.");
+						  psprintf("Not logged: %s.",
+								   count_text(num[WALREDO_VERIFY_UNLOGGED],
+											  "block")),
+						  "WAL has nothing to compare them with, so they may be damaged or not.");
 	if (num[WALREDO_BLOCK_NOT_COMPARED] > 0)
 		walredo_html_note(report->out, NULL,
-				   psprintf("Not compared: %s.",
-							count_text(num[WALREDO_BLOCK_NOT_COMPARED],
-									   "block")),
-				   "Nothing is known of whether they are damaged.");
+						  psprintf("Not compared: %s.",
+								   count_text(num[WALREDO_BLOCK_NOT_COMPARED],
+											  "block")),
+						  "Nothing is known of whether they are damaged.");
 }
 
 /* What the numbers mean, and what was not read or is not known. */

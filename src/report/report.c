@@ -177,7 +177,7 @@ put_differences(PageReport *report)
 
 	if (report->no_differences != NULL)
 		walredo_html_note(out, NULL, "Which bytes differ is not shown.", " The reason is that %s.",
-			 report->no_differences);
+						  report->no_differences);
 	if (runs == NULL)
 		return;
 	walredo_html_element(out, "h2", NULL, "Bytes that are not what WAL says");
@@ -236,10 +236,10 @@ put_verdict(PageReport *report)
 
 	if (live->from_file)
 		walredo_html_note(out, "damage", "Damaged.",
-			 " %s What is drawn is what the file has.", live->problem);
+						  " %s What is drawn is what the file has.", live->problem);
 	else if (live->problem != NULL)
 		walredo_html_note(out, NULL, live->is_elsewhere ? "Not read from the server." :
-			 "The page is not there now.", " %s", live->problem);
+						  "The page is not there now.", " %s", live->problem);
 	if (live->has_failed)
 		walredo_html_note(out, "damage", "Not proven.",
 						  " Whether the page is what WAL says is not known. The comparison has failed: %s",
@@ -248,7 +248,7 @@ put_verdict(PageReport *report)
 	{
 		if (live->problem == NULL || live->problem != live->not_compared)
 			walredo_html_note(out, NULL, "Not compared with WAL.", " %s",
-				 live->not_compared);
+							  live->not_compared);
 	}
 	if (!live->is_compared)
 		return;
@@ -256,31 +256,31 @@ put_verdict(PageReport *report)
 	{
 		case WALREDO_VERIFY_OK:
 			walredo_html_note(out, "good", "Sound.",
-				 " The page that the server has now is the one that WAL makes.%s%s",
-				 detail != NULL ? " " : "", detail != NULL ? detail : "");
+							  " The page that the server has now is the one that WAL makes.%s%s",
+							  detail != NULL ? " " : "", detail != NULL ? detail : "");
 			break;
 		case WALREDO_VERIFY_MISMATCH:
 			if (!live->from_file)
 				walredo_html_note(out, "damage", "Damaged.",
-					 " The page is not what WAL says. %s",
-					 detail != NULL ? detail : "");
+								  " The page is not what WAL says. %s",
+								  detail != NULL ? detail : "");
 			break;
 		case WALREDO_VERIFY_UNVERIFIABLE:
 			walredo_html_note(out, NULL, "Not proven.",
-				 " Whether the page is what WAL says is not known. %s",
-				 detail != NULL ? detail : "");
+							  " Whether the page is what WAL says is not known. %s",
+							  detail != NULL ? detail : "");
 			break;
 		case WALREDO_VERIFY_UNLOGGED:
 			walredo_html_note(out, NULL, "Not logged.", " %s",
-				 detail != NULL ? detail : "WAL does not tell of this page.");
+							  detail != NULL ? detail : "WAL does not tell of this page.");
 			break;
 	}
 	if (live->has_page && !live->from_file &&
 		live->result.page_lsn != InvalidXLogRecPtr &&
 		live->result.page_lsn != PageGetLSN((Page) live->page.data))
 		walredo_html_note(out, NULL, "The page is being changed.",
-			 " It had LSN %X/%X when it was compared, and is drawn as it was before that.",
-			 LSN_FORMAT_ARGS(live->result.page_lsn));
+						  " It had LSN %X/%X when it was compared, and is drawn as it was before that.",
+						  LSN_FORMAT_ARGS(live->result.page_lsn));
 }
 
 /* What was read, and what was not. */
@@ -295,17 +295,17 @@ put_range(PageReport *report)
 	if (strip->start_lsn != InvalidXLogRecPtr &&
 		strip->start_lsn < strip->wal_start)
 		walredo_html_note(out, NULL, "WAL is missing.",
-			 " The history was to start at %X/%X, but WAL begins at %X/%X. What was changed before is not shown.",
-			 LSN_FORMAT_ARGS(strip->start_lsn),
-			 LSN_FORMAT_ARGS(strip->wal_start));
+						  " The history was to start at %X/%X, but WAL begins at %X/%X. What was changed before is not shown.",
+						  LSN_FORMAT_ARGS(strip->start_lsn),
+						  LSN_FORMAT_ARGS(strip->wal_start));
 	if (strip->has_gap)
 		walredo_html_note(out, NULL, "WAL was removed while it was read.",
-			 " The history begins after that, at %X/%X.",
-			 LSN_FORMAT_ARGS(strip->wal_start));
+						  " The history begins after that, at %X/%X.",
+						  LSN_FORMAT_ARGS(strip->wal_start));
 	if (!strip->of_server)
 		walredo_html_note(out, NULL, "WAL of another server.",
-			 " This is WAL of system %llu on timeline %u, so this server was not asked which transactions have committed: tuples whose hint bits do not tell are drawn as not known.",
-			 (unsigned long long) strip->system, strip->timeline);
+						  " This is WAL of system %llu on timeline %u, so this server was not asked which transactions have committed: tuples whose hint bits do not tell are drawn as not known.",
+						  (unsigned long long) strip->system, strip->timeline);
 }
 
 static void
@@ -412,7 +412,7 @@ put_page(PageReport *report)
 	if (report->newest != NULL && report->page == report->newest->page &&
 		report->newest->full_size > report->newest->size)
 		walredo_html_note(out, NULL, "Cut off.", " Of %zu bytes, the first %d are shown.",
-			 report->newest->full_size, report->newest->size);
+						  report->newest->full_size, report->newest->size);
 	appendStringInfoString(out, "<figure>\n");
 	walredo_draw_page(out, "page", parts, report->page, report->differences,
 					  title);
@@ -989,12 +989,12 @@ put_history(PageReport *report)
 						 strip->nrecords == 1 ? "record" : "records");
 	if (strip->step > 1)
 		walredo_html_note(out, NULL, "Thinned.",
-			 " There are more records than pictures: a picture stands for %llu records, which it counts by type. To see each of them, ask for a shorter range.",
-			 (unsigned long long) strip->step);
+						  " There are more records than pictures: a picture stands for %llu records, which it counts by type. To see each of them, ask for a shorter range.",
+						  (unsigned long long) strip->step);
 	if (without > 0)
 		walredo_html_note(out, NULL, "Pictures are missing.",
-			 " Of %d, %d cannot be made, and say why.", strip->npictures,
-			 without);
+						  " Of %d, %d cannot be made, and say why.", strip->npictures,
+						  without);
 	if (before->page == NULL)
 		walredo_html_element(out, "p", "soft", "Before the first record: %s",
 							 before->problem);

@@ -94,8 +94,8 @@ typedef struct WalredoStrip
 
 	/*
 	 * The rebuild with which the pictures were made, which has the page as of
-	 * wal_end; NULL if there is none, or if that is not known to be the end of
-	 * WAL.
+	 * wal_end; NULL if there is none, or if that is not known to be the end
+	 * of WAL.
 	 */
 	WalredoRebuild *rebuild;
 } WalredoStrip;
