@@ -6,9 +6,9 @@
  * Somebody who looks for what has happened to a page wants to see what can be
  * read, however little of WAL that is.  So where WAL is broken, or a segment is
  * missing, a report goes on at the next segment, and says what it has not read.
- * Between is nothing that could be read: where the next record begins is known
- * only at the header of a page, and of a page after a broken one it is not known
- * whether it is from the same time.
+ * What is left of the segment is not looked at: the place of the next record is
+ * known only at the header of a page, and whether a page after a broken one was
+ * written in the same time is not known.
  *
  * Portions Copyright (c) 2026, walredo developers
  *

@@ -152,8 +152,8 @@ extern WalredoRelationData *walredo_collect_relation(Oid relid,
 /*
  * When was an LSN?  Sets *at to the time of the first transaction that ended at
  * or after the LSN, which may be too late by the resolution.  False if the LSN
- * is not in the range, or no transaction ended between it and the range's end, or
- * some may have ended in WAL that could not be read.
+ * is not in the range, or no transaction ended between it and the range's end,
+ * or some may have ended in WAL that could not be read.
  */
 extern bool walredo_time_of_lsn(const WalredoRelationData *data,
 								XLogRecPtr lsn, TimestampTz *at);

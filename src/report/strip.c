@@ -566,8 +566,8 @@ lsn_of_failure(const StripScan *s)
 
 /*
  * Reads what can be read of a range that has failed with an error.  First it is
- * found out how far WAL can be read, and then only that is read, so that nothing
- * has to be undone.  After a break it is not known what the page is.
+ * found out how far WAL can be read, and then only that is read, so that
+ * nothing has to be undone.  After a break it is not known what the page is.
  */
 static void
 read_pieces(StripScan *s, ErrorData *error)

@@ -112,10 +112,10 @@ typedef struct WalredoStrip
  * frees its rebuild.
  *
  * A record that cannot be replayed raises no error: the pictures from there on
- * say why they have no page.  Nor does WAL that is broken, or missing: it is left
- * out, and then the page is not known before a record starts it anew.  Then WAL
- * is read about three times.  Raises other errors of the reader, and these, too,
- * if there is nothing in the range that can be read.
+ * say why they have no page.  Nor does WAL that is broken, or missing: it is
+ * left out, and then the page is not known before a record starts it anew.
+ * Then WAL is read about three times.  Raises other errors of the reader, and these,
+ * too, if there is nothing in the range that can be read.
  */
 extern WalredoStrip *walredo_strip_read(const WalredoTag *tag,
 										XLogRecPtr start_lsn,
@@ -123,8 +123,8 @@ extern WalredoStrip *walredo_strip_read(const WalredoTag *tag,
 										const char *directory);
 
 /*
- * Is a picture of a strip, or what was before its first one, what the page is as
- * of the end of WAL, as far as WAL tells?
+ * Is the last picture of a strip, or what was before the first one, what the
+ * page is as of the end of WAL, as far as WAL tells?
  */
 extern bool walredo_strip_reaches_end(const WalredoStrip *strip);
 
