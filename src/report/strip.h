@@ -114,8 +114,8 @@ typedef struct WalredoStrip
  * A record that cannot be replayed raises no error: the pictures from there on
  * say why they have no page.  Nor does WAL that is broken, or missing: it is
  * left out, and then the page is not known before a record starts it anew.
- * Then WAL is read about three times.  Raises other errors of the reader, and these,
- * too, if there is nothing in the range that can be read.
+ * Then WAL is read about three times.  Raises other errors of the reader, and
+ * these, too, if there is nothing in the range that can be read.
  */
 extern WalredoStrip *walredo_strip_read(const WalredoTag *tag,
 										XLogRecPtr start_lsn,
