@@ -73,6 +73,8 @@ sub without_times
 	return [ grep { !/; WAL from/ } split /\n/, $html ];
 }
 
+# A page gets its checksum when it is written.
+$primary->safe_psql('postgres', 'CHECKPOINT');
 my $until = value($primary, 'SELECT pg_current_wal_flush_lsn()');
 my $before = without_times($primary, $until);
 my $session = session($primary);
