@@ -87,6 +87,7 @@ OBJS = \
 	src/repair/repair.o \
 	src/repair/slru_repair.o \
 	src/repair/undo.o \
+	src/report/breaks.o \
 	src/report/classes.o \
 	src/report/html.o \
 	src/report/live.o \

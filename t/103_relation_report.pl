@@ -482,9 +482,10 @@ is(join(' ', map { $_->[0] } rows($html, 'Damaged blocks')),
 # Ranges
 #
 
-like(error_of($node, 'postgres', <<SQL), qr/ERROR:  58P01: /, 'WAL is missing');
-SELECT walredo_relation_report('shop.orders', start_lsn => '0/100000')
-SQL
+like(
+	report("'shop.orders', start_lsn => '0/100000'"),
+	qr{<b>WAL cannot be read\.</b>\s+It was not read from 0/100000 to [0-9A-F]+/[0-9A-F]+: WAL segment &#34;\w+&#34; is missing},
+	'WAL is missing');
 like(error_of($node, 'postgres', <<SQL), qr/ERROR:  22023: /, 'a wrong range');
 SELECT walredo_relation_report('shop.orders', 'main', '$end_lsn', '$start_lsn')
 SQL

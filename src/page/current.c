@@ -130,6 +130,15 @@ walredo_copy_live_page(Relation rel, ForkNumber forknum, BlockNumber blkno,
 	UnlockReleaseBuffer(buffer);
 }
 
+void
+walredo_copy_live_attempt(void *arg)
+{
+	WalredoLiveCopy *work = arg;
+
+	walredo_copy_live_page(work->rel, work->forknum, work->blkno, NULL,
+						   work->page);
+}
+
 static bool
 is_dirty(Buffer buffer)
 {
@@ -344,24 +353,6 @@ walredo_current_blocks(WalredoCurrent *current, int i)
  * ----------------------------------------
  */
 
-/* The argument of copy_one_page(). */
-typedef struct CopyAttempt
-{
-	Relation	rel;
-	ForkNumber	forknum;
-	BlockNumber blkno;
-	char	   *page;
-} CopyAttempt;
-
-static void
-copy_one_page(void *arg)
-{
-	CopyAttempt *work = arg;
-
-	walredo_copy_live_page(work->rel, work->forknum, work->blkno, NULL,
-						   work->page);
-}
-
 /*
  * Copies the pages of the window.  Those that are known to have changed, those
  * that the server cannot read, and those of other slices are left out.
@@ -393,7 +384,7 @@ copy_window(WalredoCurrent *current)
 		ignore_checksum_failure = false;
 		for (int i = 0; i < current->num_blocks; i++)
 		{
-			CopyAttempt work = {rel, fork->tag.forknum,
+			WalredoLiveCopy work = {rel, fork->tag.forknum,
 			current->first_block + i, current->pages[i].data};
 			WalredoTag	tag = fork->tag;
 
@@ -402,7 +393,8 @@ copy_window(WalredoCurrent *current)
 			if (work.blkno < Min(nblocks, fork->end) &&
 				!IsChanged(fork, work.blkno) &&
 				walredo_slice_has(&current->slice, &tag))
-				current->is_read[i] = try_call(copy_one_page, &work);
+				current->is_read[i] = try_call(walredo_copy_live_attempt,
+											   &work);
 		}
 	}
 	PG_FINALLY();

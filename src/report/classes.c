@@ -98,35 +98,20 @@ put_part(WalredoPageParts *parts, WalredoByteClass class, int offset,
 	return &parts->parts[number];
 }
 
-/* Takes note of a problem; format as for psprintf(). */
-static void problem(WalredoPageParts *parts, const char *format,...)
-			pg_attribute_printf(2, 3);
-
+/* Takes note of a problem, which is NULL if labels are not wanted. */
 static void
-problem(WalredoPageParts *parts, const char *format,...)
+add_problem(WalredoPageParts *parts, char *problem)
 {
-	StringInfoData buf;
-	va_list		args;
-	int			needed;
-
-	if (++parts->nproblems > MAX_PROBLEMS || !parts->with_labels)
-		return;
-	initStringInfo(&buf);
-	for (;;)
-	{
-		va_start(args, format);
-		needed = appendStringInfoVA(&buf, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&buf, needed);
-	}
-	parts->problems = lappend(parts->problems, buf.data);
+	if (++parts->nproblems <= MAX_PROBLEMS && problem != NULL)
+		parts->problems = lappend(parts->problems, problem);
 }
 
 /* psprintf(), if labels are wanted. */
 #define LABEL(parts, ...) \
 	((parts)->with_labels ? psprintf(__VA_ARGS__) : NULL)
+
+/* Takes note of a problem; format as for psprintf(). */
+#define PROBLEM(parts, ...) add_problem(parts, LABEL(parts, __VA_ARGS__))
 
 /*
  * Adds a part for a run of bytes that nobody has claimed, for each such run in
@@ -316,7 +301,7 @@ classify_heap_tuple(WalredoPageParts *parts, int number, const char *page,
 	if (part->length < SizeofHeapTupleHeader)
 	{
 		part->class = WALREDO_BYTES_BROKEN;
-		problem(parts, "Tuple %d has %d bytes, less than its header.",
+		PROBLEM(parts, "Tuple %d has %d bytes, less than its header.",
 				part->item, part->length);
 		return;
 	}
@@ -346,7 +331,7 @@ classify_heap_tuple(WalredoPageParts *parts, int number, const char *page,
 	if (tuple.t_hoff < SizeofHeapTupleHeader || tuple.t_hoff > part->length)
 	{
 		part->class = WALREDO_BYTES_BROKEN;
-		problem(parts, "The attributes of tuple %d begin at byte %d of its %d bytes.",
+		PROBLEM(parts, "The attributes of tuple %d begin at byte %d of its %d bytes.",
 				part->item, tuple.t_hoff, part->length);
 	}
 	else
@@ -411,7 +396,7 @@ classify_btree_tuple(WalredoPageParts *parts, int number, const char *page,
 	if (part->length < sizeof(IndexTupleData))
 	{
 		part->class = WALREDO_BYTES_BROKEN;
-		problem(parts, "Tuple %d has %d bytes, less than its header.",
+		PROBLEM(parts, "Tuple %d has %d bytes, less than its header.",
 				part->item, part->length);
 		return;
 	}
@@ -433,7 +418,7 @@ classify_btree_tuple(WalredoPageParts *parts, int number, const char *page,
 	if ((tuple.t_info & INDEX_SIZE_MASK) > MAXALIGN(part->length))
 	{
 		part->class = WALREDO_BYTES_BROKEN;
-		problem(parts, "Tuple %d says that it has %d bytes, but its line pointer says %d.",
+		PROBLEM(parts, "Tuple %d says that it has %d bytes, but its line pointer says %d.",
 				part->item, tuple.t_info & INDEX_SIZE_MASK, part->length);
 	}
 	part->data = part->offset + sizeof(tuple);
@@ -488,7 +473,7 @@ claim_tuple(WalredoPageParts *parts, int number, int special)
 				shared = add_part(parts, WALREDO_BYTES_BROKEN, i, 0, item,
 								  LABEL(parts, "bytes of line pointers %d and %d",
 										other_item, item));
-				problem(parts, "Line pointers %d and %d have the same bytes, from byte %d on.",
+				PROBLEM(parts, "Line pointers %d and %d have the same bytes, from byte %d on.",
 						other_item, item, i);
 				parts->parts[shared].is_shared = true;
 			}
@@ -529,7 +514,7 @@ classify_line_pointer(WalredoPageParts *parts, const char *page, int item,
 			if (offset < 1 || offset > nitems)
 			{
 				class = WALREDO_BYTES_BROKEN;
-				problem(parts, "Line pointer %d redirects to line pointer %d, but there are only %d.",
+				PROBLEM(parts, "Line pointer %d redirects to line pointer %d, but there are only %d.",
 						item, offset, nitems);
 			}
 			break;
@@ -552,7 +537,7 @@ classify_line_pointer(WalredoPageParts *parts, const char *page, int item,
 		has_tuple = false;
 		state = LABEL(parts, "to %d bytes from byte %d on, where no tuple can be",
 					  length, offset);
-		problem(parts, "Line pointer %d has offset %d and length %d, but tuples are from byte %d to byte %d.",
+		PROBLEM(parts, "Line pointer %d has offset %d and length %d, but tuples are from byte %d to byte %d.",
 				item, offset, length, header->pd_upper, header->pd_special);
 	}
 	put_part(parts, class, (const char *) lp - page, sizeof(ItemIdData), item,
@@ -627,12 +612,12 @@ classify_header(WalredoPageParts *parts, const char *page)
 	FIELD(pd_prune_xid, "%u", header->pd_prune_xid);
 #undef FIELD
 	if (header->pd_pagesize_version != (BLCKSZ | PG_PAGE_LAYOUT_VERSION))
-		problem(parts, "The page's size and layout version are %u and %u, not %u and %u.",
+		PROBLEM(parts, "The page's size and layout version are %u and %u, not %u and %u.",
 				header->pd_pagesize_version & 0xFF00,
 				header->pd_pagesize_version & 0x00FF,
 				BLCKSZ, PG_PAGE_LAYOUT_VERSION);
 	if ((header->pd_flags & ~PD_VALID_FLAG_BITS) != 0)
-		problem(parts, "The page has unknown flags 0x%X.",
+		PROBLEM(parts, "The page has unknown flags 0x%X.",
 				header->pd_flags & ~PD_VALID_FLAG_BITS);
 }
 
@@ -649,7 +634,7 @@ classify_btree_special(WalredoPageParts *parts, const char *page,
 								   sizeof(BTPageOpaqueData));
 	if (!btree->is_known)
 	{
-		problem(parts, "The special space begins at byte %d, which is not that of a B-tree page.",
+		PROBLEM(parts, "The special space begins at byte %d, which is not that of a B-tree page.",
 				offset);
 		return;
 	}
@@ -699,7 +684,7 @@ classify_btree_meta(WalredoPageParts *parts, const char *page)
 		  meta.btm_last_cleanup_num_delpages);
 #undef FIELD
 	if (meta.btm_magic != BTREE_MAGIC)
-		problem(parts, "The metapage has magic number 0x%X, not 0x%X.",
+		PROBLEM(parts, "The metapage has magic number 0x%X, not 0x%X.",
 				meta.btm_magic, BTREE_MAGIC);
 }
 
@@ -735,7 +720,7 @@ classify_body(WalredoPageParts *parts, const char *page, WalredoXids *xids)
 		{
 			put_rest(parts, SizeOfPageHeaderData, lower, WALREDO_BYTES_BROKEN,
 					 "a part of a line pointer");
-			problem(parts, "The free space begins at byte %d, within a line pointer.",
+			PROBLEM(parts, "The free space begins at byte %d, within a line pointer.",
 					lower);
 		}
 		put_rest(parts, upper, special, WALREDO_BYTES_LOST, NULL);
@@ -811,7 +796,7 @@ walredo_classify_page(WalredoPageLook look, const char *page, int size,
 		header->pd_lower > header->pd_upper ||
 		header->pd_upper > header->pd_special || header->pd_special > BLCKSZ)
 	{
-		problem(parts, "The page's free space begins at byte %u and ends at byte %u, and its special space begins at byte %u.",
+		PROBLEM(parts, "The page's free space begins at byte %u and ends at byte %u, and its special space begins at byte %u.",
 				header->pd_lower, header->pd_upper, header->pd_special);
 		put_rest(parts, SizeOfPageHeaderData, BLCKSZ, WALREDO_BYTES_BROKEN,
 				 "bytes of which the header does not say what they are");

@@ -345,6 +345,21 @@ walredo_html_element(StringInfo out, const char *name, const char *class,
 	appendStringInfo(out, "</%s>\n", name);
 }
 
+void
+walredo_html_note(StringInfo out, const char *class, const char *sort,
+				  const char *format,...)
+{
+	va_list		args;
+
+	appendStringInfo(out, "<p class=\"note%s%s\">", class ? " " : "",
+					 class ? class : "");
+	walredo_html_element(out, "b", NULL, "%s", sort);
+	va_start(args, format);
+	append_format(out, format, args);
+	va_end(args);
+	appendStringInfoString(out, "</p>\n");
+}
+
 /* ----------------------------------------
  * Tables and legends
  * ----------------------------------------

@@ -56,6 +56,14 @@ extern void walredo_html_element(StringInfo out, const char *name,
 			pg_attribute_printf(4, 5);
 
 /*
+ * Appends a box that says something about the document, with its sort in bold.
+ * class can be "damage", "good", or NULL.
+ */
+extern void walredo_html_note(StringInfo out, const char *class,
+							  const char *sort, const char *format,...)
+			pg_attribute_printf(4, 5);
+
+/*
  * A table: begin, then rows, each of ncolumns cells, then end.  The first cell
  * of a row is its header.  A cell that is NULL stays empty.  Columns whose name
  * begins with '#' have numbers, which are set to the right; cells of those that

@@ -24,6 +24,7 @@
 #include "page/attempt.h"
 #include "page/current.h"
 #include "page/verify_compare.h"
+#include "report/breaks.h"
 #include "report/live.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
@@ -34,30 +35,11 @@
 /* How often a page is read that changes meanwhile. */
 #define MAX_READS			5
 
-/* A page that is read in an attempt. */
-typedef struct ReadAttempt
-{
-	Relation	rel;
-	ForkNumber	forknum;
-	BlockNumber blkno;
-	char	   *page;
-} ReadAttempt;
-
-/* An attempt: copies a page out of the server's buffers. */
-static void
-read_page(void *arg)
-{
-	ReadAttempt *work = arg;
-
-	walredo_copy_live_page(work->rel, work->forknum, work->blkno, NULL,
-						   work->page);
-}
-
 /* An attempt: reads a page from its file, whatever its checksum is. */
 static void
 read_file(void *arg)
 {
-	ReadAttempt *work = arg;
+	WalredoLiveCopy *work = arg;
 	PGIOAlignedBlock block;
 
 	smgrread(RelationGetSmgr(work->rel), work->forknum, work->blkno,
@@ -69,7 +51,7 @@ read_file(void *arg)
 static void
 read_block(Relation rel, const WalredoTag *tag, WalredoLivePage *live)
 {
-	ReadAttempt work = {rel, tag->forknum, (BlockNumber) tag->number,
+	WalredoLiveCopy work = {rel, tag->forknum, (BlockNumber) tag->number,
 	live->page.data};
 	bool		save_zero_damaged_pages = zero_damaged_pages;
 	bool		save_ignore_checksum_failure = ignore_checksum_failure;
@@ -96,7 +78,7 @@ read_block(Relation rel, const WalredoTag *tag, WalredoLivePage *live)
 	{
 		zero_damaged_pages = false;
 		ignore_checksum_failure = false;
-		error = walredo_attempt(read_page, &work);
+		error = walredo_attempt(walredo_copy_live_attempt, &work);
 		live->has_page = (error == NULL);
 		if (error != NULL)
 		{
@@ -262,11 +244,8 @@ walredo_live_read(const WalredoTag *tag, const char *directory, bool of_server,
 		if (error != NULL)
 		{
 			live->is_compared = false;
-			live->not_compared = psprintf("The comparison has failed: %s%s%s.",
-										  error->message,
-										  error->detail != NULL ? ". " : "",
-										  error->detail != NULL ?
-										  error->detail : "");
+			live->has_failed = true;
+			live->not_compared = walredo_words_of_error(error);
 			return;
 		}
 		if (!live->is_compared || !live->has_page || live->from_file ||

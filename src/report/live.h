@@ -36,6 +36,8 @@ typedef struct WalredoLivePage
 
 	/* What the comparison with WAL says, or why there is none. */
 	bool		is_compared;
+	bool		has_failed;		/* the comparison raised an error, which
+								 * not_compared has */
 	WalredoVerifyResult result;
 	const char *not_compared;
 

@@ -28,6 +28,7 @@
 #include "compat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "page/attempt.h"
 #include "page/cost_delay.h"
 #include "record/xlogrecord.h"
 #include "report/relation_data.h"
@@ -244,16 +245,38 @@ look_up(WalredoRelationData *data)
 	return num_blocks;
 }
 
+/* The argument of verify_fork(). */
+typedef struct VerifyAttempt
+{
+	WalredoRelationData *data;
+	const char *directory;
+} VerifyAttempt;
+
+/* An attempt: verifies the fork. */
+static void
+verify_fork(void *arg)
+{
+	VerifyAttempt *work = arg;
+	WalredoVerifyFork fork = {work->data->relid, work->data->forknum,
+	InvalidBlockNumber};
+	WalredoVerifySink sink = {take_result, end_results, work->data};
+	WalredoVerifyOptions options = {.directory = work->directory};
+
+	walredo_verify_forks(&fork, 1, &options, &sink);
+}
+
 /*
  * Verifies the fork.  Its results must be of one file, which is the one whose
  * WAL is counted, so all is done again if the relation has got another one.
+ *
+ * If WAL cannot be read, results that there are do not count: more of WAL may
+ * say that a block is ok, or is not.  Returns the error.
  */
-static void
+static ErrorData *
 verify(WalredoRelationData *data, const char *directory)
 {
-	WalredoVerifyFork fork = {data->relid, data->forknum, InvalidBlockNumber};
-	WalredoVerifySink sink = {take_result, end_results, data};
-	WalredoVerifyOptions options = {.directory = directory};
+	VerifyAttempt work = {data, directory};
+	ErrorData  *error;
 
 	for (int i = 0; i < MAX_ATTEMPTS; i++)
 	{
@@ -261,14 +284,19 @@ verify(WalredoRelationData *data, const char *directory)
 		WalredoTag	tag = data->tag;
 
 		forget_results(data);
-		walredo_verify_forks(&fork, 1, &options, &sink);
+		error = walredo_attempt(verify_fork, &work);
+		if (error != NULL)
+		{
+			walredo_expect_wal_error(error);
+			forget_results(data);
+		}
 		num_blocks = Min(num_blocks, look_up(data));
 		if (!walredo_tag_same_fork(&tag, &data->tag))
 			continue;
 
 		/* Those that could not be compared have WAL all the same. */
 		need_blocks(data, num_blocks);
-		return;
+		return error;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
@@ -356,6 +384,8 @@ walredo_time_of_lsn(const WalredoRelationData *data, XLogRecPtr lsn,
 			high = middle;
 	}
 	if (low == data->num_times)
+		return false;
+	if (walredo_has_break(&data->breaks, lsn, data->times[low].last_lsn))
 		return false;
 	*at = data->times[low].last_time;
 	return true;
@@ -456,22 +486,32 @@ count_record(WalredoRelationData *data, const XLogRecord *record,
 	data->num_gone += is_gone;
 }
 
-/* Reads WAL from start_lsn to end_lsn. */
-static void
-read_wal(WalredoRelationData *data, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
-		 const char *directory)
+/* WAL that is read. */
+typedef struct ReadAttempt
 {
-	WalredoPageFilter *filter = walredo_filter_fork(&data->tag);
-	WalredoChanges *changes = walredo_changes_create(filter);
+	WalredoRelationData *data;
+	WalredoChanges *changes;
+	const char *directory;
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn;
+	WalredoReader *reader;		/* NULL if it could not begin */
+} ReadAttempt;
+
+/* An attempt: reads WAL from start_lsn to end_lsn. */
+static void
+read_range(void *arg)
+{
+	ReadAttempt *work = arg;
+	WalredoRelationData *data = work->data;
 	WalredoReader *reader;
 	XLogRecPtr	delay_lsn;
 
-	forget_wal(data);
-	data->times = palloc(MAX_TIMES * sizeof(WalredoXactTime));
-	reader = walredo_reader_begin(walredo_wal_with_local(directory),
-								  start_lsn, end_lsn);
+	work->reader = NULL;
+	reader = walredo_reader_begin(work->directory, work->start_lsn,
+								  work->end_lsn);
 	walredo_verify_check_reader(reader);
 	walredo_reader_allow_restart(reader);
+	work->reader = reader;
 	delay_lsn = walredo_reader_first_lsn(reader);
 	while (walredo_reader_next(reader))
 	{
@@ -496,7 +536,7 @@ read_wal(WalredoRelationData *data, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 		if (record->xl_rmid == RM_XACT_ID &&
 			walredo_record_xact_end(record, lsn, &end))
 			add_time(data, lsn, end.xact_time);
-		num_changes = walredo_changes_of(changes, record, lsn, &list);
+		num_changes = walredo_changes_of(work->changes, record, lsn, &list);
 		if (num_changes > 0)
 			count_record(data, record, list, num_changes);
 	}
@@ -505,10 +545,51 @@ read_wal(WalredoRelationData *data, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
 		data->was_removed = true;
 		forget_wal(data);
 	}
-	data->start_lsn = walredo_reader_first_lsn(reader);
-	data->end_lsn = walredo_reader_end_lsn(reader);
-	walredo_reader_end(reader);
-	walredo_changes_free(changes);
+}
+
+/*
+ * Reads WAL from start_lsn to end_lsn, as far as that is possible.  ERROR if
+ * nothing of it can be read.
+ */
+static void
+read_wal(WalredoRelationData *data, XLogRecPtr start_lsn, XLogRecPtr end_lsn,
+		 const char *directory)
+{
+	WalredoPageFilter *filter = walredo_filter_fork(&data->tag);
+	ReadAttempt work = {data, walredo_changes_create(filter),
+	walredo_wal_with_local(directory), start_lsn, end_lsn, NULL};
+	bool		was_read = false;
+
+	forget_wal(data);
+	data->times = palloc(MAX_TIMES * sizeof(WalredoXactTime));
+	for (;;)
+	{
+		ErrorData  *error = walredo_attempt(read_range, &work);
+		XLogRecPtr	lsn = work.start_lsn;
+		XLogRecPtr	next = InvalidXLogRecPtr;
+
+		if (work.reader != NULL)
+		{
+			if (!was_read)
+				data->start_lsn = walredo_reader_first_lsn(work.reader);
+			was_read = true;
+			data->end_lsn = lsn = walredo_reader_end_lsn(work.reader);
+			walredo_reader_end(work.reader);
+		}
+		if (error == NULL)
+			break;
+		walredo_expect_wal_error(error);
+		if (lsn == WALREDO_START_OF_WAL)
+			lsn = walredo_start_of_rest(work.directory, lsn);
+		next = walredo_break_at(&data->breaks, work.start_lsn, lsn, end_lsn,
+								error, work.directory);
+		if (next == InvalidXLogRecPtr && !was_read)
+			ReThrowError(error);
+		if (next == InvalidXLogRecPtr)
+			break;
+		work.start_lsn = next;
+	}
+	walredo_changes_free(work.changes);
 	walredo_filter_free(filter);
 }
 
@@ -517,13 +598,16 @@ walredo_collect_relation(Oid relid, ForkNumber forknum, XLogRecPtr start_lsn,
 						 XLogRecPtr end_lsn, const char *directory)
 {
 	WalredoRelationData *data = palloc0(sizeof(WalredoRelationData));
+	ErrorData  *error;
 
 	data->relid = relid;
 	data->forknum = forknum;
 	data->max_blocks = 64;
 	data->blocks = palloc(data->max_blocks * sizeof(WalredoBlockData));
-	verify(data, directory);
+	error = verify(data, directory);
 	read_wal(data, start_lsn, end_lsn, directory);
+	if (error != NULL)
+		data->not_verified = walredo_words_of_error(error);
 	for (BlockNumber blkno = 0; blkno < data->num_blocks; blkno++)
 	{
 		const WalredoBlockData *block = &data->blocks[blkno];

@@ -20,6 +20,7 @@
 #include "nodes/pg_list.h"
 #include "page/verify.h"
 #include "record/tag.h"
+#include "report/breaks.h"
 #include "storage/block.h"
 
 /* The status of a block: a WalredoVerifyStatus, or that there is none. */
@@ -100,6 +101,12 @@ typedef struct WalredoRelationData
 	int			num_reasons;
 	uint64		num_other_reasons;	/* blocks whose reasons are not there */
 
+	/*
+	 * Why the fork could not be verified, in the words of the error, or NULL.
+	 * Then no block is compared.
+	 */
+	char	   *not_verified;
+
 	/* Sentences about the fork as a whole; the first ones are of damage. */
 	List	   *fork_damage;
 	List	   *fork_notes;
@@ -108,6 +115,7 @@ typedef struct WalredoRelationData
 	XLogRecPtr	start_lsn;
 	XLogRecPtr	end_lsn;
 	bool		was_removed;	/* its beginning was, while it was read */
+	WalredoBreaks breaks;		/* what of it could not be read */
 	uint64		num_records;	/* records that change the fork */
 	uint64		wal_bytes;		/* of them, each counted once, but only with
 								 * the images of the fork's blocks */
@@ -127,7 +135,8 @@ typedef struct WalredoRelationData
  * Finds out all of this about a fork: verifies it, and reads WAL from start_lsn
  * to end_lsn.  These and directory are as for walredo_reader_begin(), but the
  * server's own WAL is added to directory, as the pages are those of the server.
- * The result is allocated in the current memory context.
+ * The result is allocated in the current memory context.  WAL that is broken or
+ * missing is left out, and is an error only if all of it is.
  *
  * ERROR 54000 if there are more blocks than maintenance_work_mem has place for;
  * 55006 if the relation gets new files all the time; others as
@@ -143,7 +152,8 @@ extern WalredoRelationData *walredo_collect_relation(Oid relid,
 /*
  * When was an LSN?  Sets *at to the time of the first transaction that ended at
  * or after the LSN, which may be too late by the resolution.  False if the LSN
- * is not in the range, or no transaction ended between it and the range's end.
+ * is not in the range, or no transaction ended between it and the range's end,
+ * or some may have ended in WAL that could not be read.
  */
 extern bool walredo_time_of_lsn(const WalredoRelationData *data,
 								XLogRecPtr lsn, TimestampTz *at);

@@ -322,7 +322,8 @@ change_text(const WalredoRelationData *data, XLogRecPtr lsn)
 		return psprintf("before %X/%X", LSN_FORMAT_ARGS(data->start_lsn));
 	if (lsn > data->end_lsn)
 		return psprintf("after %X/%X", LSN_FORMAT_ARGS(data->end_lsn));
-	if (data->num_times == 0)
+	if (data->num_times == 0 ||
+		walredo_has_break(&data->breaks, lsn, data->end_lsn))
 		return pstrdup("unknown");
 	return psprintf("after %s",
 					time_text(data->times[data->num_times - 1].last_time));
@@ -738,18 +739,6 @@ write_tables(Report *report)
  * ----------------------------------------
  */
 
-/* A note with its beginning in bold; class can be NULL. */
-static void
-write_note(StringInfo out, const char *class, const char *bold,
-		   const char *rest)
-{
-	appendStringInfo(out, "<p class=\"note%s%s\">", class ? " " : "",
-					 class ? class : "");
-	walredo_html_element(out, "b", NULL, "%s", bold);
-	walredo_html_text(out, rest);
-	appendStringInfoString(out, "</p>\n");
-}
-
 /* What has been found, in the order of how bad it is. */
 static void
 write_findings(const Report *report)
@@ -758,37 +747,43 @@ write_findings(const Report *report)
 	const uint64 *num = data->num_of_status;
 	ListCell   *lc;
 
+	if (data->not_verified != NULL)
+		walredo_html_note(report->out, "damage", "Not verified.",
+						  "Whether blocks are damaged is not known. The comparison has failed: %s",
+						  data->not_verified);
+	walredo_put_breaks(report->out, &data->breaks,
+					   "Its records and times do not count.");
 	foreach(lc, data->fork_damage)
-		write_note(report->out, "damage", lfirst(lc), "");
+		walredo_html_note(report->out, "damage", lfirst(lc), "%s", "");
 	if (num[WALREDO_VERIFY_MISMATCH] > 0)
-		write_note(report->out, "damage",
-				   psprintf("Damaged: %s.",
-							count_text(num[WALREDO_VERIFY_MISMATCH], "block")),
-				   "What the server has is not what WAL makes.");
+		walredo_html_note(report->out, "damage",
+						  psprintf("Damaged: %s.",
+								   count_text(num[WALREDO_VERIFY_MISMATCH], "block")),
+						  "What the server has is not what WAL makes.");
 	if (num[WALREDO_VERIFY_OK] == data->num_blocks &&
 		data->num_blocks > 0 && data->fork_damage == NIL)
-		write_note(report->out, "good", "All blocks are ok.",
-				   "Each is what WAL makes.");
+		walredo_html_note(report->out, "good", "All blocks are ok.",
+						  "Each is what WAL makes.");
 	foreach(lc, data->fork_notes)
-		write_note(report->out, NULL, lfirst(lc), "");
+		walredo_html_note(report->out, NULL, lfirst(lc), "%s", "");
 	if (num[WALREDO_VERIFY_UNVERIFIABLE] > 0)
-		write_note(report->out, NULL,
-				   psprintf("Unverifiable: %s.",
-							count_text(num[WALREDO_VERIFY_UNVERIFIABLE],
-									   "block")),
-				   "There is nothing to compare them with, so they may be damaged or not.");
+		walredo_html_note(report->out, NULL,
+						  psprintf("Unverifiable: %s.",
+								   count_text(num[WALREDO_VERIFY_UNVERIFIABLE],
+											  "block")),
+						  "There is nothing to compare them with, so they may be damaged or not.");
 	if (num[WALREDO_VERIFY_UNLOGGED] > 0)
-		write_note(report->out, NULL,
-				   psprintf("Not logged: %s.",
-							count_text(num[WALREDO_VERIFY_UNLOGGED],
-									   "block")),
-				   "WAL has nothing to compare them with, so they may be damaged or not.");
+		walredo_html_note(report->out, NULL,
+						  psprintf("Not logged: %s.",
+								   count_text(num[WALREDO_VERIFY_UNLOGGED],
+											  "block")),
+						  "WAL has nothing to compare them with, so they may be damaged or not.");
 	if (num[WALREDO_BLOCK_NOT_COMPARED] > 0)
-		write_note(report->out, NULL,
-				   psprintf("Not compared: %s.",
-							count_text(num[WALREDO_BLOCK_NOT_COMPARED],
-									   "block")),
-				   "Nothing is known of whether they are damaged.");
+		walredo_html_note(report->out, NULL,
+						  psprintf("Not compared: %s.",
+								   count_text(num[WALREDO_BLOCK_NOT_COMPARED],
+											  "block")),
+						  "Nothing is known of whether they are damaged.");
 }
 
 /* What the numbers mean, and what was not read or is not known. */

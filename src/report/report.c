@@ -73,36 +73,6 @@ typedef struct PageReport
 	bool		used[WALREDO_BYTES_NCLASSES];
 } PageReport;
 
-/* A box that says something about the report, with its sort in bold. */
-static void note(StringInfo out, const char *class, const char *sort,
-				 const char *format,...)
-			pg_attribute_printf(4, 5);
-
-static void
-note(StringInfo out, const char *class, const char *sort,
-	 const char *format,...)
-{
-	StringInfoData buf;
-	va_list		args;
-	int			needed;
-
-	initStringInfo(&buf);
-	for (;;)
-	{
-		va_start(args, format);
-		needed = appendStringInfoVA(&buf, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&buf, needed);
-	}
-	appendStringInfo(out, "<p class=\"note %s\">", class);
-	walredo_html_element(out, "b", NULL, "%s", sort);
-	walredo_html_text(out, buf.data);
-	appendStringInfoString(out, "</p>\n");
-	pfree(buf.data);
-}
-
 /* ----------------------------------------
  * Damage
  * ----------------------------------------
@@ -140,6 +110,9 @@ find_differences(PageReport *report)
 		return;
 	if (!report->strip->to_end)
 		report->no_differences = "the range does not go on to the end of WAL";
+	else if (!walredo_strip_reaches_end(report->strip))
+		report->no_differences =
+			"not all WAL up to its end can be read, and it has no record of the page after that";
 	else if (newest == NULL || newest->page == NULL || newest->size != BLCKSZ)
 		report->no_differences = "WAL does not make the page";
 	else if (is_newer(PageGetLSN((Page) live->page.data),
@@ -203,8 +176,8 @@ put_differences(PageReport *report)
 	const WalredoByteRuns *runs = report->differences;
 
 	if (report->no_differences != NULL)
-		note(out, "", "Which bytes differ is not shown.", " The reason is that %s.",
-			 report->no_differences);
+		walredo_html_note(out, NULL, "Which bytes differ is not shown.", " The reason is that %s.",
+						  report->no_differences);
 	if (runs == NULL)
 		return;
 	walredo_html_element(out, "h2", NULL, "Bytes that are not what WAL says");
@@ -262,47 +235,52 @@ put_verdict(PageReport *report)
 	const char *detail = live->result.detail;
 
 	if (live->from_file)
-		note(out, "damage", "Damaged.",
-			 " %s What is drawn is what the file has.", live->problem);
+		walredo_html_note(out, "damage", "Damaged.",
+						  " %s What is drawn is what the file has.", live->problem);
 	else if (live->problem != NULL)
-		note(out, "", live->is_elsewhere ? "Not read from the server." :
-			 "The page is not there now.", " %s", live->problem);
-	if (!live->is_compared)
+		walredo_html_note(out, NULL, live->is_elsewhere ? "Not read from the server." :
+						  "The page is not there now.", " %s", live->problem);
+	if (live->has_failed)
+		walredo_html_note(out, "damage", "Not proven.",
+						  " Whether the page is what WAL says is not known. The comparison has failed: %s",
+						  live->not_compared);
+	else if (!live->is_compared)
 	{
 		if (live->problem == NULL || live->problem != live->not_compared)
-			note(out, "", "Not compared with WAL.", " %s",
-				 live->not_compared);
-		return;
+			walredo_html_note(out, NULL, "Not compared with WAL.", " %s",
+							  live->not_compared);
 	}
+	if (!live->is_compared)
+		return;
 	switch (live->result.status)
 	{
 		case WALREDO_VERIFY_OK:
-			note(out, "good", "Sound.",
-				 " The page that the server has now is the one that WAL makes.%s%s",
-				 detail != NULL ? " " : "", detail != NULL ? detail : "");
+			walredo_html_note(out, "good", "Sound.",
+							  " The page that the server has now is the one that WAL makes.%s%s",
+							  detail != NULL ? " " : "", detail != NULL ? detail : "");
 			break;
 		case WALREDO_VERIFY_MISMATCH:
 			if (!live->from_file)
-				note(out, "damage", "Damaged.",
-					 " The page is not what WAL says. %s",
-					 detail != NULL ? detail : "");
+				walredo_html_note(out, "damage", "Damaged.",
+								  " The page is not what WAL says. %s",
+								  detail != NULL ? detail : "");
 			break;
 		case WALREDO_VERIFY_UNVERIFIABLE:
-			note(out, "", "Not proven.",
-				 " Whether the page is what WAL says is not known. %s",
-				 detail != NULL ? detail : "");
+			walredo_html_note(out, NULL, "Not proven.",
+							  " Whether the page is what WAL says is not known. %s",
+							  detail != NULL ? detail : "");
 			break;
 		case WALREDO_VERIFY_UNLOGGED:
-			note(out, "", "Not logged.", " %s",
-				 detail != NULL ? detail : "WAL does not tell of this page.");
+			walredo_html_note(out, NULL, "Not logged.", " %s",
+							  detail != NULL ? detail : "WAL does not tell of this page.");
 			break;
 	}
 	if (live->has_page && !live->from_file &&
 		live->result.page_lsn != InvalidXLogRecPtr &&
 		live->result.page_lsn != PageGetLSN((Page) live->page.data))
-		note(out, "", "The page is being changed.",
-			 " It had LSN %X/%X when it was compared, and is drawn as it was before that.",
-			 LSN_FORMAT_ARGS(live->result.page_lsn));
+		walredo_html_note(out, NULL, "The page is being changed.",
+						  " It had LSN %X/%X when it was compared, and is drawn as it was before that.",
+						  LSN_FORMAT_ARGS(live->result.page_lsn));
 }
 
 /* What was read, and what was not. */
@@ -312,20 +290,22 @@ put_range(PageReport *report)
 	const WalredoStrip *strip = report->strip;
 	StringInfo	out = report->out;
 
+	walredo_put_breaks(out, &strip->breaks,
+					   "What was changed there is not shown, and after it the page is not known before a record starts it anew.");
 	if (strip->start_lsn != InvalidXLogRecPtr &&
 		strip->start_lsn < strip->wal_start)
-		note(out, "", "WAL is missing.",
-			 " The history was to start at %X/%X, but WAL begins at %X/%X. What was changed before is not shown.",
-			 LSN_FORMAT_ARGS(strip->start_lsn),
-			 LSN_FORMAT_ARGS(strip->wal_start));
+		walredo_html_note(out, NULL, "WAL is missing.",
+						  " The history was to start at %X/%X, but WAL begins at %X/%X. What was changed before is not shown.",
+						  LSN_FORMAT_ARGS(strip->start_lsn),
+						  LSN_FORMAT_ARGS(strip->wal_start));
 	if (strip->has_gap)
-		note(out, "", "WAL was removed while it was read.",
-			 " The history begins after that, at %X/%X.",
-			 LSN_FORMAT_ARGS(strip->wal_start));
+		walredo_html_note(out, NULL, "WAL was removed while it was read.",
+						  " The history begins after that, at %X/%X.",
+						  LSN_FORMAT_ARGS(strip->wal_start));
 	if (!strip->of_server)
-		note(out, "", "WAL of another server.",
-			 " This is WAL of system %llu on timeline %u, so this server was not asked which transactions have committed: tuples whose hint bits do not tell are drawn as not known.",
-			 (unsigned long long) strip->system, strip->timeline);
+		walredo_html_note(out, NULL, "WAL of another server.",
+						  " This is WAL of system %llu on timeline %u, so this server was not asked which transactions have committed: tuples whose hint bits do not tell are drawn as not known.",
+						  (unsigned long long) strip->system, strip->timeline);
 }
 
 static void
@@ -427,12 +407,12 @@ put_page(PageReport *report)
 		if (parts->nproblems > list_length(parts->problems))
 			appendStringInfo(&buf, " And %d more.",
 							 parts->nproblems - list_length(parts->problems));
-		note(out, "damage", "The page cannot be as it is.", "%s", buf.data);
+		walredo_html_note(out, "damage", "The page cannot be as it is.", "%s", buf.data);
 	}
 	if (report->newest != NULL && report->page == report->newest->page &&
 		report->newest->full_size > report->newest->size)
-		note(out, "", "Cut off.", " Of %zu bytes, the first %d are shown.",
-			 report->newest->full_size, report->newest->size);
+		walredo_html_note(out, NULL, "Cut off.", " Of %zu bytes, the first %d are shown.",
+						  report->newest->full_size, report->newest->size);
 	appendStringInfoString(out, "<figure>\n");
 	walredo_draw_page(out, "page", parts, report->page, report->differences,
 					  title);
@@ -596,10 +576,15 @@ last_changes(const PageReport *report)
 	const WalredoPicture *last = report->newest;
 	const WalredoPicture *before = &strip->before;
 
-	if (strip->npictures == 0)
+	if (strip->npictures == 0 ||
+		walredo_has_break(&strip->breaks, last->start_lsn, last->lsn))
 		return NULL;
 	if (strip->npictures > 1)
+	{
 		before = &strip->pictures[strip->npictures - 2];
+		if (walredo_has_break(&strip->breaks, before->lsn, last->lsn))
+			return NULL;
+	}
 	if (last->page == NULL || before->page == NULL ||
 		last->size != report->page_size || before->size != last->size)
 		return NULL;
@@ -863,6 +848,8 @@ put_transaction(StringInfo out, const WalredoStrip *strip,
 							 picture->xid,
 							 strip->near_only ?
 							 "is not in the next MB of WAL" :
+							 strip->breaks.num > 0 ?
+							 "is not in the WAL that can be read" :
 							 "WAL does not have");
 }
 
@@ -951,23 +938,47 @@ put_picture(PageReport *report, int number, const WalredoPicture *before)
 		walredo_free_parts(parts);
 }
 
+/*
+ * Puts the breaks that come before a record into the strip, from number i on.
+ * Returns the number of the next one.
+ */
+static int
+put_breaks_before(PageReport *report, int i, uint64 record)
+{
+	const WalredoBreaks *breaks = &report->strip->breaks;
+
+	for (; i < breaks->num && breaks->list[i].after_record < record; i++)
+	{
+		appendStringInfoString(report->out, "<li class=\"card damage\">\n");
+		walredo_html_element(report->out, "h3", NULL, "WAL cannot be read");
+		walredo_html_element(report->out, "p", NULL, "%s",
+							 walredo_break_text(&breaks->list[i]));
+		appendStringInfoString(report->out, "</li>\n");
+	}
+	return i;
+}
+
 static void
 put_history(PageReport *report)
 {
 	StringInfo	out = report->out;
 	const WalredoStrip *strip = report->strip;
 	const WalredoPicture *before = &strip->before;
+	const WalredoPicture unknown = {0};
 	MemoryContext context;
 	int			without = 0;
+	int			nbreaks = 0;
 
 	walredo_html_element(out, "h2", NULL, "History");
 	if (strip->nrecords == 0)
 	{
 		walredo_html_element(out, "p", NULL,
-							 "WAL from %X/%X to %X/%X has no record of the page.",
+							 "WAL from %X/%X to %X/%X has no record of the page%s.",
 							 LSN_FORMAT_ARGS(Max(strip->start_lsn,
 												 strip->wal_start)),
-							 LSN_FORMAT_ARGS(strip->wal_end));
+							 LSN_FORMAT_ARGS(strip->wal_end),
+							 strip->breaks.num > 0 ?
+							 ", as far as it can be read" : "");
 		return;
 	}
 	for (int i = 0; i < strip->npictures; i++)
@@ -977,13 +988,13 @@ put_history(PageReport *report)
 						 (unsigned long long) strip->nrecords,
 						 strip->nrecords == 1 ? "record" : "records");
 	if (strip->step > 1)
-		note(out, "", "Thinned.",
-			 " There are more records than pictures: a picture stands for %llu records, which it counts by type. To see each of them, ask for a shorter range.",
-			 (unsigned long long) strip->step);
+		walredo_html_note(out, NULL, "Thinned.",
+						  " There are more records than pictures: a picture stands for %llu records, which it counts by type. To see each of them, ask for a shorter range.",
+						  (unsigned long long) strip->step);
 	if (without > 0)
-		note(out, "", "Pictures are missing.",
-			 " Of %d, %d cannot be made, and say why.", strip->npictures,
-			 without);
+		walredo_html_note(out, NULL, "Pictures are missing.",
+						  " Of %d, %d cannot be made, and say why.", strip->npictures,
+						  without);
 	if (before->page == NULL)
 		walredo_html_element(out, "p", "soft", "Before the first record: %s",
 							 before->problem);
@@ -993,14 +1004,18 @@ put_history(PageReport *report)
 	for (int i = 0; i < strip->npictures; i++)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(context);
+		int			next = put_breaks_before(report, nbreaks,
+											 strip->pictures[i].last);
 
 		CHECK_FOR_INTERRUPTS();
-		put_picture(report, i, before);
+		put_picture(report, i, next > nbreaks ? &unknown : before);
+		nbreaks = next;
 		before = &strip->pictures[i];
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(context);
 	}
 	MemoryContextDelete(context);
+	(void) put_breaks_before(report, nbreaks, strip->nrecords + 1);
 	appendStringInfoString(out, "</ol>\n");
 }
 

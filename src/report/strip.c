@@ -53,8 +53,19 @@
 typedef struct StripScan
 {
 	WalredoStrip *strip;
+	const WalredoPageFilter *filter;
+	const char *directory;
 	WalredoPageScan *scan;
 	WalredoRebuild *rebuild;
+
+	/*
+	 * What is read next: a range as for walredo_reader_begin().  With
+	 * from_page, WAL before it is read as well, for the page as of its start.
+	 */
+	XLogRecPtr	start_lsn;
+	XLogRecPtr	end_lsn;
+	bool		from_page;
+
 	Size		waiting;
 	bool		is_there;		/* there is a page, as far as is known */
 	bool		was_page;		/* a record has changed it, or it was there */
@@ -73,7 +84,7 @@ get_page(void *arg)
 {
 	StripScan  *s = arg;
 
-	walredo_rebuild_get(s->rebuild, &s->scan->filter->tag, &s->page);
+	walredo_rebuild_get(s->rebuild, &s->filter->tag, &s->page);
 }
 
 /* Why there is no page. */
@@ -313,7 +324,8 @@ open_picture(StripScan *s)
 	if (strip->npictures == 0)
 		return NULL;
 	picture = &strip->pictures[strip->npictures - 1];
-	if (picture->last - picture->first + 1 < strip->step)
+	if (picture->last - picture->first + 1 < strip->step &&
+		!picture->is_taken)
 		return picture;
 	if (!picture->is_taken)
 		take_page(s, picture);
@@ -403,27 +415,237 @@ begin_file(StripScan *s)
 }
 
 /*
- * Where to begin to read: at start_lsn, or, if WAL does not reach back to it,
- * where WAL begins.  Errors as walredo_reader_begin(), such as for a start that
- * is after the end of the range, or of WAL.
+ * An attempt: finds where to begin to read, which is at start_lsn, or, if WAL
+ * does not reach back to it, where WAL begins.  Errors as
+ * walredo_reader_begin(), such as for a start that is after the end of the
+ * range, or of WAL.  If an archive has the start, but not all that follows, it
+ * is read from there on as far as possible.
  */
-static XLogRecPtr
-where_to_begin(XLogRecPtr start_lsn, XLogRecPtr end_lsn, const char *directory)
+static void
+where_to_begin(void *arg)
 {
+	StripScan  *s = arg;
 	WalredoReader *reader;
 	XLogRecPtr	first_lsn;
+	bool		is_before_gap;
 
-	if (start_lsn == WALREDO_START_OF_WAL)
-		return start_lsn;
-	reader = walredo_reader_begin(directory, WALREDO_START_OF_WAL, end_lsn);
+	if (s->start_lsn == WALREDO_START_OF_WAL)
+		return;
+	reader = walredo_reader_begin(s->directory, WALREDO_START_OF_WAL,
+								  s->end_lsn);
 	first_lsn = walredo_reader_first_lsn(reader);
+	is_before_gap = !walredo_reader_is_local(reader) &&
+		walredo_reader_has_segment(reader, s->start_lsn);
 	walredo_reader_end(reader);
-	if (start_lsn < first_lsn)
-		return WALREDO_START_OF_WAL;
+	if (s->start_lsn < first_lsn && !is_before_gap)
+		s->start_lsn = WALREDO_START_OF_WAL;
 
 	/* A scan would take a range that ends before it begins as empty. */
-	walredo_reader_end(walredo_reader_begin(directory, start_lsn, end_lsn));
-	return start_lsn;
+	else
+		walredo_reader_end(walredo_reader_begin(s->directory, s->start_lsn,
+												s->end_lsn));
+}
+
+/* Takes the page as of the start of the range. */
+static void
+take_page_before(StripScan *s)
+{
+	WalredoPicture *before = &s->strip->before;
+
+	take_page(s, before);
+	before->lsn = s->start_lsn;
+	s->is_there = before->page != NULL;
+	s->was_page = s->is_there;
+}
+
+/* Reads a range, and adds its records to the strip.  Can be an attempt. */
+static void
+read_range(void *arg)
+{
+	StripScan  *s = arg;
+	WalredoStrip *strip = s->strip;
+	WalredoPageScan *scan;
+	bool		in_range = false;
+
+	if (s->from_page)
+	{
+		WalredoBases *bases = walredo_bases_open();
+
+		s->scan = walredo_page_scan_back(s->filter, s->directory, bases,
+										 InvalidXLogRecPtr,
+										 Min(s->start_lsn, s->end_lsn),
+										 s->end_lsn);
+		walredo_rebuild_set_backup(s->rebuild, bases->backup, bases->lsn);
+	}
+	else
+		s->scan = walredo_page_scan_begin(s->filter, s->directory,
+										  s->start_lsn, s->end_lsn);
+	scan = s->scan;
+	while (walredo_page_scan_next(scan))
+	{
+		CHECK_FOR_INTERRUPTS();
+		forget_before_gap(s);
+		if (walredo_reader_start_lsn(scan->reader) < s->start_lsn)
+		{
+			collect_record(s);
+			continue;
+		}
+		if (!in_range && s->from_page && s->start_lsn != WALREDO_START_OF_WAL)
+			take_page_before(s);
+		in_range = true;
+		if (is_beginning(s))
+			begin_file(s);
+		else
+			put_record(s);
+	}
+	forget_before_gap(s);
+	if (strip->npictures > 0 &&
+		!strip->pictures[strip->npictures - 1].is_taken)
+		take_page(s, &strip->pictures[strip->npictures - 1]);
+	else if (!in_range && s->from_page &&
+			 s->start_lsn != WALREDO_START_OF_WAL)
+		take_page_before(s);
+	if (strip->wal_end == InvalidXLogRecPtr || strip->has_gap)
+		strip->wal_start = walredo_reader_first_lsn(scan->reader);
+	strip->wal_end = walredo_page_scan_end_lsn(scan);
+	strip->of_server = walredo_reader_is_of_server(scan->reader);
+	strip->timeline = walredo_reader_timeline(scan->reader);
+	strip->system = walredo_reader_system(scan->reader);
+	walredo_page_scan_end(scan);
+	s->scan = NULL;
+}
+
+/* Begins the strip, also after what was read of it does not count. */
+static void
+begin_strip(StripScan *s)
+{
+	WalredoStrip *strip = s->strip;
+	bool		to_end = strip->to_end;
+	XLogRecPtr	start_lsn = strip->start_lsn;
+
+	memset(strip, 0, sizeof(WalredoStrip));
+	strip->step = 1;
+	strip->to_end = to_end;
+	strip->start_lsn = start_lsn;
+	strip->before.problem = "it is not known what the page was.";
+	if (s->rebuild != NULL)
+		walredo_rebuild_free(s->rebuild);
+
+	/* Not in an attempt, which it has to outlive. */
+	s->rebuild = walredo_rebuild_create();
+	s->scan = NULL;
+	s->waiting = 0;
+	s->is_there = false;
+	s->was_page = false;
+	s->failure = NULL;
+}
+
+/* An attempt: reads a range, only to see if that is possible. */
+static void
+try_range(void *arg)
+{
+	StripScan  *s = arg;
+
+	s->scan = NULL;
+	s->scan = walredo_page_scan_begin(s->filter, s->directory, s->start_lsn,
+									  s->end_lsn);
+	while (walredo_page_scan_next(s->scan))
+		CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * How far an attempt has come that has failed: where the record begins that it
+ * could not read.
+ */
+static XLogRecPtr
+lsn_of_failure(const StripScan *s)
+{
+	return s->scan == NULL ? s->start_lsn :
+		Max(s->start_lsn, walredo_page_scan_end_lsn(s->scan));
+}
+
+/*
+ * Reads what can be read of a range that has failed with an error.  First it is
+ * found out how far WAL can be read, and then only that is read, so that
+ * nothing has to be undone.  After a break it is not known what the page is.
+ */
+static void
+read_pieces(StripScan *s, ErrorData *error)
+{
+	WalredoStrip *strip = s->strip;
+	WalredoBreaks *breaks = &strip->breaks;
+	XLogRecPtr	end_lsn = s->end_lsn;
+	XLogRecPtr	next;
+	ErrorData  *first_error = error;
+	bool		was_read = false;
+
+	walredo_expect_wal_error(error);
+	begin_strip(s);
+	s->from_page = (strip->start_lsn != WALREDO_START_OF_WAL);
+	next = walredo_start_of_rest(s->directory, strip->start_lsn);
+	if (next > strip->start_lsn)
+		s->from_page = false;
+	while (next != InvalidXLogRecPtr && next <= end_lsn)
+	{
+		s->start_lsn = next;
+		s->end_lsn = end_lsn;
+		error = walredo_attempt(try_range, s);
+		next = InvalidXLogRecPtr;
+		if (error != NULL)
+		{
+			s->end_lsn = lsn_of_failure(s);
+			next = walredo_break_at(breaks, s->start_lsn, s->end_lsn, end_lsn,
+									error, s->directory);
+		}
+		if (s->end_lsn > s->start_lsn)
+		{
+			error = s->from_page ? walredo_attempt(read_range, s) : NULL;
+			if (error != NULL)
+			{
+				/* So WAL before the range cannot be read. */
+				WalredoBreaks save_breaks = *breaks;
+
+				walredo_expect_wal_error(error);
+				begin_strip(s);
+				*breaks = save_breaks;
+				strip->before.problem =
+					psprintf("WAL from which it could be made cannot be read. %s",
+							 walredo_words_of_error(error));
+			}
+			if (error != NULL || !s->from_page)
+			{
+				s->from_page = false;
+				read_range(s);
+			}
+			was_read = true;
+		}
+
+		/* What comes before a break says nothing of what comes after it. */
+		s->from_page = false;
+		if (s->end_lsn == end_lsn)
+			continue;
+		breaks->list[breaks->num - 1].after_record = strip->nrecords;
+		walredo_rebuild_reset(s->rebuild);
+		s->waiting = 0;
+		s->is_there = false;
+		s->was_page = true;
+		s->failure = NULL;
+	}
+	if (!was_read)
+		ReThrowError(first_error);
+}
+
+bool
+walredo_strip_reaches_end(const WalredoStrip *strip)
+{
+	const WalredoBreaks *breaks = &strip->breaks;
+	const WalredoBreak *last;
+
+	if (!strip->to_end || breaks->num == 0)
+		return strip->to_end;
+	last = &breaks->list[breaks->num - 1];
+	return last->to != InvalidXLogRecPtr &&
+		strip->nrecords > last->after_record;
 }
 
 WalredoStrip *
@@ -431,64 +653,29 @@ walredo_strip_read(const WalredoTag *tag, XLogRecPtr start_lsn,
 				   XLogRecPtr end_lsn, const char *directory)
 {
 	WalredoStrip *strip = palloc0(sizeof(WalredoStrip));
-	StripScan	s = {.strip = strip};
-	WalredoBases *bases = walredo_bases_open();
+	StripScan	s = {.strip = strip,.directory = directory};
 	WalredoPageFilter *filter = walredo_filter_page(tag);
 	const WalredoPicture *newest;
-	bool		in_range = false;
+	ErrorData  *error;
 
-	strip->step = 1;
 	strip->start_lsn = start_lsn;
 	strip->to_end = (end_lsn == WALREDO_END_OF_WAL);
-	start_lsn = where_to_begin(start_lsn, end_lsn, directory);
-	s.rebuild = walredo_rebuild_create();
-	s.scan = walredo_page_scan_back(filter, directory, bases,
-									InvalidXLogRecPtr,
-									Min(start_lsn, end_lsn), end_lsn);
-	walredo_rebuild_set_backup(s.rebuild, bases->backup, bases->lsn);
-	strip->before.problem = "it is not known what the page was.";
-	while (walredo_page_scan_next(s.scan))
-	{
-		CHECK_FOR_INTERRUPTS();
-		forget_before_gap(&s);
-		if (walredo_reader_start_lsn(s.scan->reader) < start_lsn)
-		{
-			collect_record(&s);
-			continue;
-		}
-		if (!in_range && start_lsn != WALREDO_START_OF_WAL)
-		{
-			take_page(&s, &strip->before);
-			strip->before.lsn = start_lsn;
-			s.is_there = strip->before.page != NULL;
-			s.was_page = s.is_there;
-		}
-		in_range = true;
-		if (is_beginning(&s))
-			begin_file(&s);
-		else
-			put_record(&s);
-	}
-	forget_before_gap(&s);
-	if (strip->npictures > 0)
-		take_page(&s, &strip->pictures[strip->npictures - 1]);
-	else if (!in_range && start_lsn != WALREDO_START_OF_WAL)
-	{
-		take_page(&s, &strip->before);
-		strip->before.lsn = start_lsn;
-	}
-	strip->wal_start = walredo_reader_first_lsn(s.scan->reader);
-	strip->wal_end = walredo_page_scan_end_lsn(s.scan);
-	strip->of_server = walredo_reader_is_of_server(s.scan->reader);
-	strip->timeline = walredo_reader_timeline(s.scan->reader);
-	strip->system = walredo_reader_system(s.scan->reader);
+	s.filter = filter;
+	s.start_lsn = start_lsn;
+	s.end_lsn = end_lsn;
+	s.from_page = true;
+	begin_strip(&s);
+	error = walredo_attempt(where_to_begin, &s);
+	if (error == NULL)
+		error = walredo_attempt(read_range, &s);
+	if (error != NULL)
+		read_pieces(&s, error);
 	newest = strip->npictures > 0 ?
 		&strip->pictures[strip->npictures - 1] : &strip->before;
-	if (strip->to_end && newest->page != NULL)
+	if (walredo_strip_reaches_end(strip) && newest->page != NULL)
 		strip->rebuild = s.rebuild;
 	else
 		walredo_rebuild_free(s.rebuild);
-	walredo_page_scan_end(s.scan);
 	walredo_filter_free(filter);
 	return strip;
 }
@@ -572,9 +759,10 @@ note_ends(WantedXids *wanted, WalredoReader *reader)
  * change this page, which an index of WAL knows.
  */
 static void
-find_on_clog_page(WantedXids *wanted, uint32 page, XLogRecPtr start_lsn,
+find_on_clog_page(WantedXids *wanted, uint32 page, const WalredoStrip *strip,
 				  const char *directory)
 {
+	XLogRecPtr	start_lsn = strip->pictures[0].start_lsn;
 	WalredoTag	tag = {0};
 	WalredoPageFilter *filter;
 	WalredoPageScan *scan;
@@ -582,13 +770,22 @@ find_on_clog_page(WantedXids *wanted, uint32 page, XLogRecPtr start_lsn,
 	tag.kind = WALREDO_TAG_CLOG;
 	tag.number = page;
 	filter = walredo_filter_page(&tag);
-	scan = walredo_page_scan_seek(filter, directory, start_lsn);
-	while (wanted->nmissing > 0 && walredo_page_scan_next(scan))
+
+	/* Such a scan ends where WAL cannot be read, so go on after that. */
+	for (int i = -1; i < strip->breaks.num; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		note_ends(wanted, scan->reader);
+		if (i >= 0)
+			start_lsn = strip->breaks.list[i].to;
+		if (start_lsn < strip->pictures[0].start_lsn)
+			continue;
+		scan = walredo_page_scan_seek(filter, directory, start_lsn);
+		while (wanted->nmissing > 0 && walredo_page_scan_next(scan))
+		{
+			CHECK_FOR_INTERRUPTS();
+			note_ends(wanted, scan->reader);
+		}
+		walredo_page_scan_end(scan);
 	}
-	walredo_page_scan_end(scan);
 	walredo_filter_free(filter);
 }
 
@@ -659,8 +856,7 @@ walredo_strip_find_ends(WalredoStrip *strip, const char *directory)
 		uint32		next = wanted.xids[i].xid / WALREDO_CLOG_XACTS_PER_PAGE;
 
 		if (i == 0 || next != page)
-			find_on_clog_page(&wanted, next, strip->pictures[0].start_lsn,
-							  directory);
+			find_on_clog_page(&wanted, next, strip, directory);
 		page = next;
 	}
 }

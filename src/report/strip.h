@@ -20,6 +20,7 @@
 #include "datatype/timestamp.h"
 #include "page/rebuild.h"
 #include "record/tag.h"
+#include "report/breaks.h"
 
 /* The most pictures that a strip has; an even number. */
 #define WALREDO_MAX_PICTURES	96
@@ -74,10 +75,16 @@ typedef struct WalredoStrip
 	uint64		step;			/* records in each picture but the last */
 	WalredoPicture before;		/* the page before the first record */
 
+	/*
+	 * Places in the range that could not be read.  No picture stands for
+	 * records both before and after one, unless there are too many.
+	 */
+	WalredoBreaks breaks;
+
 	XLogRecPtr	start_lsn;		/* of the range that was asked for */
 	XLogRecPtr	wal_start;		/* WAL was looked at from here ... */
 	XLogRecPtr	wal_end;		/* ... to here */
-	bool		to_end;			/* which is its end */
+	bool		to_end;			/* the range goes on to its end */
 	bool		has_gap;		/* WAL before wal_start was removed meanwhile */
 	bool		of_server;		/* it is this server's WAL */
 	TimeLineID	timeline;
@@ -87,7 +94,8 @@ typedef struct WalredoStrip
 
 	/*
 	 * The rebuild with which the pictures were made, which has the page as of
-	 * wal_end; NULL if there is none, or if wal_end is not the end of WAL.
+	 * wal_end; NULL if there is none, or if that is not known to be the end
+	 * of WAL.
 	 */
 	WalredoRebuild *rebuild;
 } WalredoStrip;
@@ -104,12 +112,21 @@ typedef struct WalredoStrip
  * frees its rebuild.
  *
  * A record that cannot be replayed raises no error: the pictures from there on
- * say why they have no page.  Raises other errors of the reader.
+ * say why they have no page.  Nor does WAL that is broken, or missing: it is
+ * left out, and then the page is not known before a record starts it anew.
+ * Then WAL is read about three times.  Raises other errors of the reader, and
+ * these, too, if there is nothing in the range that can be read.
  */
 extern WalredoStrip *walredo_strip_read(const WalredoTag *tag,
 										XLogRecPtr start_lsn,
 										XLogRecPtr end_lsn,
 										const char *directory);
+
+/*
+ * Is the last picture of a strip, or what was before the first one, what the
+ * page is as of the end of WAL, as far as WAL tells?
+ */
+extern bool walredo_strip_reaches_end(const WalredoStrip *strip);
 
 /*
  * Finds out when the transactions of the pictures ended, and sets has_end and

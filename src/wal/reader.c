@@ -484,6 +484,29 @@ walredo_reader_segment_before(WalredoReader *reader, XLogRecPtr lsn)
 }
 
 bool
+walredo_reader_has_segment(WalredoReader *reader, XLogRecPtr lsn)
+{
+	XLogRecPtr	valid_end;
+
+	return walredo_source_has(reader->source, lsn, &valid_end);
+}
+
+XLogRecPtr
+walredo_reader_next_segment(WalredoReader *reader, XLogRecPtr lsn)
+{
+	int			segsize = reader->source->segsize;
+	XLogSegNo	newest = walredo_reader_newest_segment(reader) / segsize;
+
+	for (XLogSegNo segno = lsn / segsize + 1; segno <= newest; segno++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (walredo_reader_has_segment(reader, segno * segsize))
+			return segno * segsize;
+	}
+	return InvalidXLogRecPtr;
+}
+
+bool
 walredo_reader_is_local(WalredoReader *reader)
 {
 	return reader->source->is_local;

@@ -281,6 +281,15 @@ extern XLogRecPtr walredo_reader_segment_before(WalredoReader *reader,
 												XLogRecPtr lsn);
 
 /*
+ * Is there a file for the segment that lsn is in?  And where does the first
+ * segment begin, after the one that lsn is in, of which there is one; or
+ * InvalidXLogRecPtr if there is none.
+ */
+extern bool walredo_reader_has_segment(WalredoReader *reader, XLogRecPtr lsn);
+extern XLogRecPtr walredo_reader_next_segment(WalredoReader *reader,
+											  XLogRecPtr lsn);
+
+/*
  * Is this the server's own WAL, so that an open range ends where the server is
  * now?
  */
