@@ -434,7 +434,8 @@ sub cores
 	return (scalar @cores, $cores[0], $list);
 }
 
-# Makes all processes run on some cores, and all that they start.
+# Makes all processes run on some cores, and all that they start.  The worker of a
+# session that has ended may end meanwhile.
 sub run_on
 {
 	my $cores = shift;
@@ -444,7 +445,9 @@ sub run_on
 	foreach my $pid ($postmaster, @workers, templates_of(@workers),
 		children_of(@workers))
 	{
-		system_or_bail('taskset', '-c', '-p', $cores, $pid);
+		system_log('taskset', '-c', '-p', $cores, $pid) == 0
+		  or !-e "/proc/$pid"
+		  or die "could not set the cores of process $pid";
 	}
 	return;
 }
