@@ -385,18 +385,22 @@ add_agg_path(PlannerInfo *root, RelOptInfo *input_rel, RelOptInfo *grouped_rel,
 }
 
 /*
- * Has a foreign server been found to be best at computing the groups?  Its cost
- * is that of one server that does nothing else, but several can do it at the
- * same time.
+ * Has a foreign server been found to be best at computing the groups, or those
+ * of a partition?  Its cost is that of one server that does nothing else, but
+ * several can do it at the same time.
  */
 static bool
-is_computed_elsewhere(RelOptInfo *grouped_rel)
+is_computed_elsewhere(List *paths)
 {
 	ListCell   *lc;
 
-	foreach(lc, grouped_rel->pathlist)
+	foreach(lc, paths)
 	{
-		if (IsA(lfirst(lc), ForeignPath))
+		Path	   *path = lfirst(lc);
+
+		if (IsA(path, ForeignPath) ||
+			(IsA(path, AppendPath) &&
+			 is_computed_elsewhere(((AppendPath *) path)->subpaths)))
 			return true;
 	}
 	return false;
@@ -414,7 +418,7 @@ add_upper_paths(PlannerInfo *root, UpperRelationKind stage,
 		root->parse->groupingSets == NIL && !root->parse->hasTargetSRFs &&
 		WalredoGroupClause(root) != NIL &&
 		grouping_is_sortable(WalredoGroupClause(root)) &&
-		!is_computed_elsewhere(output_rel))
+		!is_computed_elsewhere(output_rel->pathlist))
 		add_agg_path(root, input_rel, output_rel, extra);
 }
 
