@@ -1,6 +1,6 @@
 # A short run of each fuzz target.  "fuzz/run TARGET SECONDS" is a long one.
 #
-# FUZZ_SECONDS is for how long each target runs here.
+# FUZZ_SECONDS is for how long each target runs here, 5 if it is not set.
 #
 # Seen to fail: "changes" with a filter of one page that finds no relation, as
 # it was before the inputs in fuzz/seeds were found, and with no check in
@@ -20,7 +20,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $run = File::Spec->rel2abs("$FindBin::RealBin/../fuzz/run");
-my $seconds = $ENV{FUZZ_SECONDS} || 10;
+my $seconds = $ENV{FUZZ_SECONDS} || 5;
 
 $ENV{FUZZ_DIR} = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir());
 $ENV{PG_CONFIG} = 'pg_config';

@@ -8,7 +8,7 @@
 # After either, nothing is left behind: no process, file, descriptor or shared
 # memory.
 #
-# CHAOS_SECONDS is how long the first part takes, 60 if it is not set.
+# CHAOS_SECONDS is how long the first part takes, 20 if it is not set.
 #
 # Seen to fail: right answers with the child of a cancelled request, or of one
 # that timed out, kept for the next request; with the worker giving a session the
@@ -36,7 +36,7 @@ use WalredoProcesses qw(:DEFAULT !workers);
 
 plan skip_all => 'needs /proc' unless -r '/proc/self/stat';
 
-my $seconds = $ENV{CHAOS_SECONDS} || 60;
+my $seconds = $ENV{CHAOS_SECONDS} || 20;
 my $cycles = 1000;
 my $clients = 8;
 my $dir = PostgreSQL::Test::Utils::tempdir();
