@@ -41,20 +41,63 @@ WalredoWorkload::run($node);
 my $database = $WalredoWorkload::database;
 $node->safe_psql($database, 'CREATE EXTENSION walredo');
 
+# Verified one by one, which is kept for a comparison below, in the same session.
 # The detail goes without what varies.  A page without an LSN has never been
 # logged: the server makes relations longer without that.
-my $rows = $node->safe_psql($database, <<'SQL');
-SELECT v.status, f.fork, c.relisshared,
-	v.page_lsn IS NULL AS never_logged,
-	regexp_replace(v.detail, '[0-9A-F]+/[0-9A-F]+', '...', 'g') AS detail,
-	count(*), count(DISTINCT c.oid),
-	min(format('%s %s', c.oid::regclass, v.blkno))
-FROM pg_class c, (VALUES ('main'), ('fsm'), ('vm'), ('init')) f(fork),
-	LATERAL walredo_verify(c.oid, f.fork) v
-WHERE pg_relation_filenode(c.oid) IS NOT NULL
+my ($rows, $at_once) = split /^at once\n/m,
+  $node->safe_psql($database, <<'SQL');
+CREATE TEMP TABLE verified (relation regclass, is_shared bool,
+	fork text, blkno bigint, page_lsn pg_lsn, status text, detail text);
+CREATE TEMP TABLE relations (relation regclass);
+CREATE TEMP TABLE pages (relation regclass, fork text, blkno bigint, page text);
+INSERT INTO relations SELECT oid FROM pg_class
+	WHERE relkind IN ('r', 'i', 'm', 't') AND oid >= 16384
+		AND relpersistence = 'p';
+INSERT INTO verified
+	SELECT c.oid, c.relisshared, f.fork, v.blkno, v.page_lsn, v.status, v.detail
+	FROM pg_class c, (VALUES ('main'), ('fsm'), ('vm'), ('init')) f(fork),
+		LATERAL walredo_verify(c.oid, f.fork) v
+	WHERE pg_relation_filenode(c.oid) IS NOT NULL
+		AND c.relpersistence <> 't';
+SELECT status, fork, is_shared, page_lsn IS NULL AS never_logged,
+	regexp_replace(detail, '[0-9A-F]+/[0-9A-F]+', '...', 'g') AS detail,
+	count(*), count(DISTINCT relation), min(format('%s %s', relation, blkno))
+FROM verified
 GROUP BY 1, 2, 3, 4, 5
-ORDER BY 1, 2, 3, 4, 5
+ORDER BY 1, 2, 3, 4, 5;
+DELETE FROM verified WHERE fork = 'fsm';
+
+-- All at once: the same, with little memory too, so that pages are rebuilt bit by
+-- bit.
+\echo at once
+SELECT pg_current_wal_insert_lsn() AS lsn \gset
+INSERT INTO pages
+	SELECT relation, f.fork, p.blkno, md5(p.page)
+	FROM relations r, (VALUES ('main'), ('vm'), ('init')) f(fork),
+		LATERAL walredo_pages_at(relation, f.fork, :'lsn') p;
+SELECT count(*) > 1000, count(DISTINCT fork) FROM verified;
+SELECT count(*) > 500, count(DISTINCT fork) > 1 FROM pages;
+
+PREPARE different AS
+WITH alone AS (
+	SELECT relation, fork, blkno, status FROM verified),
+many AS (
+	SELECT relation, fork, blkno, status FROM walredo_verify_all())
+SELECT (SELECT count(*) FROM (TABLE alone EXCEPT ALL TABLE many) AS missing),
+	(SELECT count(*) FROM (TABLE many EXCEPT ALL TABLE alone) AS extra);
+PREPARE different_pages AS
+WITH many AS (
+	SELECT relation, fork, blkno, md5(page)
+	FROM walredo_pages_at_all((SELECT array_agg(relation) FROM relations), :'lsn'))
+SELECT (SELECT count(*) FROM (TABLE pages EXCEPT ALL TABLE many) AS missing),
+	(SELECT count(*) FROM (TABLE many EXCEPT ALL TABLE pages) AS extra);
+EXECUTE different;
+EXECUTE different_pages;
+SET maintenance_work_mem = '1MB';
+EXECUTE different;
+EXECUTE different_pages;
 SQL
+
 my %count;
 my @wrong;
 foreach my $row (split /\n/, $rows)
@@ -79,46 +122,6 @@ foreach my $row (split /\n/, $rows)
 }
 is("@wrong", '', 'no mismatch in the whole database');
 
-# All at once: the same as one by one, with little memory too, so that pages are
-# rebuilt bit by bit.
-my $at_once = $node->safe_psql($database, <<'SQL');
-CREATE TEMP TABLE verified (relation regclass, fork text, blkno bigint, status text);
-CREATE TEMP TABLE relations (relation regclass);
-CREATE TEMP TABLE pages (relation regclass, fork text, blkno bigint, page text);
-INSERT INTO relations SELECT oid FROM pg_class
-	WHERE relkind IN ('r', 'i', 'm', 't') AND oid >= 16384
-		AND relpersistence = 'p';
-INSERT INTO verified
-	SELECT c.oid, f.fork, v.blkno, v.status
-	FROM pg_class c, (VALUES ('main'), ('vm'), ('init')) f(fork),
-		LATERAL walredo_verify(c.oid, f.fork) v
-	WHERE pg_relation_filenode(c.oid) IS NOT NULL
-		AND c.relpersistence <> 't';
-SELECT pg_current_wal_insert_lsn() AS lsn \gset
-INSERT INTO pages
-	SELECT relation, f.fork, p.blkno, md5(p.page)
-	FROM relations r, (VALUES ('main'), ('vm'), ('init')) f(fork),
-		LATERAL walredo_pages_at(relation, f.fork, :'lsn') p;
-SELECT count(*) > 1000, count(DISTINCT fork) FROM verified;
-SELECT count(*) > 500, count(DISTINCT fork) > 1 FROM pages;
-
-PREPARE different AS
-WITH many AS (
-	SELECT relation, fork, blkno, status FROM walredo_verify_all())
-SELECT (SELECT count(*) FROM (TABLE verified EXCEPT ALL TABLE many) AS missing),
-	(SELECT count(*) FROM (TABLE many EXCEPT ALL TABLE verified) AS extra);
-PREPARE different_pages AS
-WITH many AS (
-	SELECT relation, fork, blkno, md5(page)
-	FROM walredo_pages_at_all((SELECT array_agg(relation) FROM relations), :'lsn'))
-SELECT (SELECT count(*) FROM (TABLE pages EXCEPT ALL TABLE many) AS missing),
-	(SELECT count(*) FROM (TABLE many EXCEPT ALL TABLE pages) AS extra);
-EXECUTE different;
-EXECUTE different_pages;
-SET maintenance_work_mem = '1MB';
-EXECUTE different;
-EXECUTE different_pages;
-SQL
 is($at_once, "t|3\nt|t\n0|0\n0|0\n0|0\n0|0",
 	'one pass for the whole database, and for the pages of many relations');
 my ($ret, $stdout, $stderr) = $node->psql($database,
