@@ -37,10 +37,9 @@ walredo_expect_wal_error(ErrorData *error)
 char *
 walredo_words_of_error(const ErrorData *error)
 {
-	bool		has_detail = error->detail != NULL;
-	const char *detail = has_detail ? error->detail : "";
-
-	return psprintf("%s.%s%s", error->message, has_detail ? " " : "", detail);
+	if (error->detail == NULL)
+		return psprintf("%s.", error->message);
+	return psprintf("%s. %s", error->message, error->detail);
 }
 
 XLogRecPtr

@@ -244,12 +244,10 @@ put_verdict(PageReport *report)
 		walredo_html_note(out, "damage", "Not proven.",
 						  " Whether the page is what WAL says is not known. The comparison has failed: %s",
 						  live->not_compared);
-	else if (!live->is_compared)
-	{
-		if (live->problem == NULL || live->problem != live->not_compared)
-			walredo_html_note(out, NULL, "Not compared with WAL.", " %s",
-							  live->not_compared);
-	}
+	else if (!live->is_compared &&
+			 (live->problem == NULL || live->problem != live->not_compared))
+		walredo_html_note(out, NULL, "Not compared with WAL.", " %s",
+						  live->not_compared);
 	if (!live->is_compared)
 		return;
 	switch (live->result.status)

@@ -121,9 +121,10 @@ walredo_snapshot_create(XLogRecPtr lsn, bool of_server)
 	snapshot->lsn = lsn;
 	snapshot->of_server = of_server;
 	snapshot->context = AllocSetContextCreate(CurrentMemoryContext,
-											  "walredo ends of transactions",
+											  "walredo snapshot",
 											  ALLOCSET_DEFAULT_SIZES);
-	snapshot->parts = make_hash(snapshot->context, "walredo parts of pg_xact",
+	snapshot->parts = make_hash(snapshot->context,
+								"walredo ends of transactions",
 								sizeof(XidPart));
 	snapshot->multis = make_hash(snapshot->context, "walredo multixacts",
 								 sizeof(MultiUpdater));
