@@ -29,20 +29,25 @@ $standby->safe_psql('postgres', 'CHECKPOINT');
 my $stranger = wal_server('stranger', allows_streaming => 1);
 $stranger->start;
 
-$primary->safe_psql('postgres', 'CHECKPOINT');
-$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
+# Makes WAL begin here, for the primary.  The standby has what is removed.
+sub remove_old_wal
+{
+	foreach (1 .. 2)
+	{
+		$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
+		$primary->wait_for_catchup($standby);
+		$primary->safe_psql('postgres', 'CHECKPOINT');
+	}
+	return;
+}
+
 $primary->append_conf('postgresql.conf', 'wal_keep_size = 0');
 $primary->reload;
 
 # Hint bits are set now, so that the rows are not changed by who reads them.
-$primary->safe_psql('postgres', <<'SQL');
-VACUUM cold, warm;
-SELECT count(*) FROM cold;
-CHECKPOINT;
-SELECT pg_switch_wal();
-CHECKPOINT;
-CHECKPOINT;
-SQL
+$primary->safe_psql('postgres',
+	'VACUUM cold, warm; SELECT count(*) FROM cold');
+remove_old_wal();
 $primary->wait_for_catchup($standby);
 $standby->safe_psql('postgres', 'CHECKPOINT');
 
@@ -101,12 +106,7 @@ UPDATE warm SET p = 'z' WHERE i = 6;
 SELECT count(*) FROM warm;
 CHECKPOINT;
 SQL
-foreach (1 .. 2)
-{
-	$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
-	$primary->wait_for_catchup($standby);
-	$primary->safe_psql('postgres', 'CHECKPOINT');
-}
+remove_old_wal();
 my $sum = $primary->safe_psql('postgres', sprintf($sums, 'warm'));
 $primary->stop;
 overwrite($file{warm}, 5000, 'x' x 3000);
