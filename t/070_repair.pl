@@ -638,6 +638,7 @@ CONF
 		'>', "$temp/$name.out",
 		'2>', "$temp/$name.err");
 	my $holder = $primary->background_psql('postgres');
+	$holder->set_query_timer_restart;
 	foreach my $round (0 .. $#rounds)
 	{
 		run_round($primary, $standby, $holder, $round);

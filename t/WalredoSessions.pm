@@ -14,13 +14,15 @@ use Exporter qw(import);
 
 our @EXPORT = qw(session begin_query wait_for_waiting end_query run_query);
 
-# A session that shows errors with their codes.
+# A session that shows errors with their codes.  There is a limit of time for each
+# query, not for all of them together.
 sub session
 {
 	my $node = shift;
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 
 	$session->{node} = $node;
+	$session->set_query_timer_restart;
 	$session->query('\set VERBOSITY verbose');
 	$session->{backend} = $session->query('SELECT pg_backend_pid()');
 	return $session;
@@ -31,6 +33,7 @@ sub begin_query
 {
 	my ($session, $query) = @_;
 
+	$session->{timeout}->start;
 	$session->{stdin} .= "$query;\n";
 	$session->{run}->pump_nb;
 	return;
