@@ -318,7 +318,9 @@ foreach my $i (1 .. 10)
 {
 	my $directory = copy_segments($archive, "$temp/archive$i");
 	begin_query($look, "SELECT catch('walredo_index_wal', 2)");
-	usleep(20_000);
+	$node->poll_query_until('postgres',
+		"SELECT state = 'active' FROM pg_stat_activity WHERE pid = $look->{backend}")
+	  or die 'nobody looks';
 	run_query($work, "SELECT * FROM walredo_index_wal('$directory')");
 	($caught) = end_query($look);
 	last if $caught ne 'nothing';
@@ -331,18 +333,29 @@ is(shown(), '', '... and not seen any more');
 #
 
 # Begins a call, and waits until the command is asked for the segment in the
-# middle.
+# middle, which may be ahead of its need, and until something is shown.  Returns
+# what is.
 sub begin_held
 {
-	my ($query, $columns) = @_;
+	my ($query, $columns, $expected) = @_;
 	hold($hold_middle);
 	begin_query($work, $query);
 	foreach (1 .. 2000)
 	{
-		last if -e "$temp/asked" && slurp_file("$temp/asked") =~ /\b$held\n\z/;
+		last if -e "$temp/asked" && slurp_file("$temp/asked") =~ /^$held$/m;
 		usleep(5_000);
 	}
-	return wait_until_shown($columns // 'phase');
+	return wait_until_shown($columns // 'phase', $expected // 'restoring WAL');
+}
+
+# The same, of which this is to be shown.
+sub is_held
+{
+	my ($query, $columns, $expected, $name) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(begin_held($query, $columns, $expected), $expected, $name);
+	return;
 }
 
 # Ends it.
@@ -361,20 +374,20 @@ foreach my $function (
 	'walredo_files(pg_lsn,pg_lsn,text)',
 	'walredo_verify_images(pg_lsn,pg_lsn,text)')
 {
-	is( begin_held($calls{$function}, 'phase, pg_walfile_name(wal_position_lsn + 1), wal_end_lsn, relid, tag, blocks_total'),
+	is_held($calls{$function}, 'phase, pg_walfile_name(wal_position_lsn + 1), wal_end_lsn, relid, tag, blocks_total',
 		"restoring WAL|$held|$lsn{end}|||0",
 		"$function: the segment that is asked for is shown");
 	end_held();
 }
 
 # What is asked for
-is( begin_held($calls{'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)'}, 'relid, fork, tag'),
+is_held($calls{'walredo_page_history(walredo_tag,pg_lsn,pg_lsn,text)'}, 'relid, fork, tag',
 	"||$tag", 'a page that is asked for is shown');
 end_held();
-is( begin_held($calls{'walredo_page_at(regclass,bigint,pg_lsn,text)'}, 'relid::regclass, fork, tag'),
+is_held($calls{'walredo_page_at(regclass,bigint,pg_lsn,text)'}, 'relid::regclass, fork, tag',
 	"t|main|$tag", 'a block that is asked for is shown');
 end_held();
-is( begin_held($calls{'walredo_verify(regclass,text,text)'}, 'relid::regclass, fork, blocks_total'),
+is_held($calls{'walredo_verify(regclass,text,text)'}, 'relid::regclass, fork, blocks_total',
 	't|main|' . $look->query("SELECT pg_relation_size('t') / 8192"),
 	'a relation that is verified is shown');
 is( $look->query("SELECT relid::regclass, fork, phase FROM walredo_verify_progress WHERE pid = $pid"),
@@ -431,7 +444,8 @@ is(shown(), '', 'ROLLBACK ends it');
 # Commands of the server, which show their own progress
 #
 
-begin_held("COPY (SELECT start_lsn $records) TO '/dev/null'");
+begin_held("COPY (SELECT start_lsn $records) TO '/dev/null'",
+	'phase, pg_walfile_name(wal_position_lsn + 1)', "restoring WAL|$held");
 is( $look->query("SELECT command, tuples_processed > 0 FROM pg_stat_progress_copy WHERE pid = $pid"),
 	'COPY TO|t', 'COPY shows its progress');
 is(shown('command, phase'), 'walredo_wal_records|restoring WAL', '... and the function its own');
@@ -455,7 +469,7 @@ CREATE FUNCTION slow(i int) RETURNS int IMMUTABLE LANGUAGE SQL AS
 \$\$SELECT count(*)::int $records\$\$;
 CREATE TABLE small AS SELECT 1 AS i;
 SQL
-begin_held('CREATE INDEX ON small (slow(i))', 'count(*)');
+begin_held('CREATE INDEX ON small (slow(i))', 'count(*)', 0);
 is( $look->query("SELECT command FROM pg_stat_progress_create_index WHERE pid = $pid"),
 	'CREATE INDEX', 'CREATE INDEX keeps its progress');
 is(shown(), '', '... and the function has none');
@@ -469,7 +483,7 @@ is( $look->query('SELECT count(*) FROM pg_stat_progress_create_index'), 0, 'it e
 run_query($work, 'SET track_activities = off');
 hold();
 is((run_query($work, $calls{'walredo_files(pg_lsn,pg_lsn,text)'}))[1], '', 'without track_activities, functions work');
-begin_held($calls{'walredo_files(pg_lsn,pg_lsn,text)'}, 'count(*)');
+begin_held($calls{'walredo_files(pg_lsn,pg_lsn,text)'}, 'count(*)', 0);
 is(shown(), '', '... and are not seen');
 end_held();
 
