@@ -84,11 +84,13 @@ foreach my $ms (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 60_000)
 	my ($output, $errors) = run_query($session,
 		"SET statement_timeout = $ms; SELECT walredo_report($hot) !~ 'canceling statement'; RESET statement_timeout");
 
-	$n_done++ if $errors eq '';
+	$n_done++ if $output =~ /^t$/m;
+	$n_cancelled++ if $output !~ /^[tf]$/m;
 	$others .= "a document that says that it was cancelled\n" if $output =~ /^f$/m;
-	$n_cancelled++
-	  if $errors =~ s/^(psql:\S+ )?ERROR:  57014: canceling statement due to statement timeout\nLOCATION: .*\n?\z//m;
-	$others .= $errors;
+
+	# The time can also be over in RESET, if the machine is busy.
+	$others .= $errors =~
+	  s/^(psql:\S+ )?ERROR:  57014: canceling statement due to statement timeout\nLOCATION: .*\n?//gmr;
 	$session->query('RESET statement_timeout');
 }
 cmp_ok($n_cancelled, '>=', 3, 'reports were cancelled');
