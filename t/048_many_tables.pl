@@ -78,8 +78,10 @@ SELECT EXISTS (SELECT FROM walredo_verify_progress WHERE phase ~ '^$phase')
 SQL
 		"$phase: the verification is in this phase");
 
-	# Other sessions need not wait for a table.
+	# Other sessions need not wait for a table.  The server measures how long they
+	# do, as a machine that is busy with something else takes longer for the rest.
 	my ($longest, $most) = (0, 0);
+	run_query($ddl, "SET lock_timeout = '1s'");
 	foreach my $table (map { int($tables * $_ / 10) } 1 .. 10)
 	{
 		my $started = time();
@@ -87,14 +89,13 @@ SQL
 			"ALTER TABLE t$table ADD COLUMN added_$phase int");
 		my $took = time() - $started;
 
-		is($err, '', "$phase: ALTER TABLE t$table");
+		is($err, '', "$phase: ALTER TABLE t$table waits less than a second");
 		$longest = $took if $took > $longest;
 		my $held = $node->safe_psql('postgres',
 			"SELECT count(*) FROM pg_locks WHERE pid = $verifier->{backend} AND locktype = 'relation'"
 		);
 		$most = $held if $held > $most;
 	}
-	cmp_ok($longest, '<', 1, "$phase: ALTER TABLE waits less than a second");
 	cmp_ok($most, '<', 100, "$phase: the verification holds few locks");
 
 	# Another session opens many tables in one transaction.
