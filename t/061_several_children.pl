@@ -182,10 +182,13 @@ kill 'KILL', $child;
 is(join('', end_query($session)), $reference, 'killed: pages');
 is_gone($child, 'killed: it is gone');
 
+# Nobody looks whether it is in use before its time is over: if it were not, it
+# would not be gone.
 ok(start_both(), 'killed: another one is started');
 run_query($session, 'SET walredo.timeout = 1000');
-$child = begin_stopped($digest);
-is(join('', end_query($session)), $reference, 'stopped: pages');
+$child = (both())[1];
+stop_process($child);
+is(join('', run_query($session, $digest)), $reference, 'stopped: pages');
 is_gone($child, 'stopped: it is gone');
 run_query($session, 'RESET walredo.timeout');
 
@@ -198,18 +201,24 @@ kill 'KILL', @both;
 is(join('', end_query($session)), $reference, 'both killed: pages');
 
 ok(start_both(), 'both killed: others are started');
-run_query($session, 'SET statement_timeout = 2000');
 $child = begin_stopped($digest);
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{backend})");
 like((end_query($session))[1], qr/ERROR:  57014/, 'cancelled');
 is_gone($child, 'cancelled: the child is gone');
 
 # At several moments, in some of which both children are in use.
 my $cancelled = 0;
+my $milliseconds;
 start_both();
-run_query($session, 'RESET statement_timeout');
-my $began = time();
-run_query($session, $digest);
-my $milliseconds = 1000 * (time() - $began);
+for (1 .. 3)
+{
+	my $began = time();
+
+	run_query($session, $digest);
+	my $took = 1000 * (time() - $began);
+	$milliseconds = $took
+	  if !defined $milliseconds || $took < $milliseconds;
+}
 for my $i (1 .. 14)
 {
 	start_both();
