@@ -183,6 +183,9 @@ ok($shards[0]->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM pg_stat_activity
 			WHERE application_name = 'postgres_fdw' AND state = 'active'"),
 	'killed: nothing runs on the other one');
+
+# Any process that is left keeps a server from starting.
+wait_for { !strange_processes($shards[1]) } or die 'processes are left';
 $shards[1]->start;
 is(join('', run_query($session, $compare)), 't|t|0', 'killed: the retry');
 
