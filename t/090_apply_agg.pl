@@ -75,6 +75,9 @@ cmp_ok(($peak - $memory) / 1024, '<=', 16, 'the memory that was taken, in MB');
 
 # It is cancelled in a moment.
 begin_query($session, "$apply million, generate_series(1, 20)");
+$node->poll_query_until('postgres',
+	"SELECT state = 'active' FROM pg_stat_activity WHERE pid = $session->{backend}")
+  or die 'the query has not begun';
 usleep(1_000_000);
 my $start = time();
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{backend})");
