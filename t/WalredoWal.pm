@@ -93,13 +93,14 @@ sub segment_end
 }
 
 # Copies the files of a directory, such as pg_wal or an archive, into another
-# one, which is made if it is not there.  Returns the latter.
+# one, which is made if it is not there.  Returns the latter.  A server may be
+# making a segment meanwhile, under a name that is gone soon.
 sub copy_segments
 {
 	my ($from, $to) = @_;
 
 	-d $to or mkdir $to or die "could not make $to: $!";
-	foreach my $file (grep { -f "$from/$_" } slurp_dir($from))
+	foreach my $file (grep { !/^xlogtemp/ && -f "$from/$_" } slurp_dir($from))
 	{
 		copy("$from/$file", "$to/$file")
 		  or die "could not copy $from/$file: $!";
