@@ -206,9 +206,15 @@ sub end_clients
 	my %answers;
 	my $errors = '';
 
-	$node->safe_psql('postgres', q{
-		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE application_name = 'client'});
+	# One that was started just now may not be connected yet.
+	wait_for
+	{
+		$node->safe_psql('postgres', q{
+			SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE application_name = 'client'});
+		!grep { $_->pumpable } @sessions;
+	}
+	  or die 'clients do not end';
 	foreach my $number (0 .. $#sessions)
 	{
 		$sessions[$number]->finish;
@@ -226,7 +232,7 @@ sub expected_errors
 	my $errors = shift;
 	return join "\n", grep {
 			 !/^psql:\S+: ERROR:  canceling statement due to (?:user request|statement timeout)$/
-		  && !/^psql:\S+: FATAL:  terminating connection due to administrator command$/
+		  && !/^psql:.* FATAL:  terminating connection due to administrator command$/
 		  && !/^CONTEXT: |^SQL |^PL\/pgSQL |^(LINE|QUERY)|^\s/
 		  && !/^psql:\S+: (error|fatal): connection to server was lost$/
 		  && !/^psql:\S+: no connection to the server$/
