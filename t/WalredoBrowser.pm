@@ -27,12 +27,13 @@ use warnings;
 use Exporter qw(import);
 use JSON::PP;
 use POSIX qw(:sys_wait_h dup2);
+use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(has_browser);
 
 my $program = $ENV{CHROMIUM} // 'chromium';
-my $timeout = 60;
+my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 sub has_browser
 {
@@ -87,6 +88,7 @@ sub new
 		flatten => JSON::PP::true);
 	$self->{session} = $session->{sessionId};
 	$self->call("$_.enable") for qw(Page Runtime Log Network);
+	$self->call('Page.setLifecycleEventsEnabled', enabled => JSON::PP::true);
 	return $self;
 }
 
@@ -120,7 +122,8 @@ sub _read
 	  if $method eq 'Runtime.consoleAPICalled';
 	push @{ $self->{messages} }, $params->{exceptionDetails}{text}
 	  if $method eq 'Runtime.exceptionThrown';
-	$self->{is_loaded} = 1 if $method eq 'Page.loadEventFired';
+	$self->{loaded}{ $params->{loaderId} } = 1
+	  if $method eq 'Page.lifecycleEvent' && $params->{name} eq 'load';
 	return $message;
 }
 
@@ -148,9 +151,11 @@ sub open_file
 
 	$self->{requests} = [];
 	$self->{messages} = [];
-	$self->{is_loaded} = 0;
-	$self->call('Page.navigate', url => "file://$file");
-	$self->_read until $self->{is_loaded};
+
+	# Another document, such as the first, empty one, may be loaded only now.
+	my $result = $self->call('Page.navigate', url => "file://$file");
+	die "$file: $result->{errorText}" if defined $result->{errorText};
+	$self->_read until $self->{loaded}{ $result->{loaderId} };
 	return;
 }
 
