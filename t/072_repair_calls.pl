@@ -26,6 +26,7 @@ my $node = wal_server(
 	conf => <<'CONF');
 shared_preload_libraries = 'walredo'
 max_prepared_transactions = 5
+shared_buffers = 16MB
 CONF
 $node->start;
 $node->backup('backup');
