@@ -239,7 +239,7 @@ sub trace
 		wait_for
 		{
 			$is_traced = slurp_proc("/proc/$pid/status") =~ /^TracerPid:\s+[1-9]/m;
-			$is_traced || state_of($pid) =~ /^(?:gone|Z|X)$/;
+			$is_traced || state_of($pid) eq 'gone';
 		};
 		return $run if $is_traced;
 		$run->kill_kill(grace => 1);
@@ -549,9 +549,9 @@ while ($done < $kills && !@faults)
 
 		last if $done++ >= $kills;
 		my $what = eval { break_off($damage, $victim) };
-		if (!defined $what && $@ =~ /^not traced, (?:gone|Z|X)/)
+		if (!defined $what && $@ =~ /^not traced, gone/)
 		{
-			# The session has ended, as the server began anew once more.
+			# Its first system call was the one, which it was in already.
 			wait_for { system("pg_isready -q -h @{[$node->host]} -p @{[$node->port]}") == 0 };
 			$count{'session lost'}++;
 			next;
