@@ -47,7 +47,6 @@ $node->append_conf('postgresql.conf', <<'CONF');
 autovacuum = off
 shared_preload_libraries = 'walredo'
 walredo.pool_size = 3
-walredo.timeout = 300ms
 log_min_error_statement = panic
 checkpoint_timeout = 1d
 CONF
@@ -316,6 +315,12 @@ my ($descriptors, $memory) = quiet_worker();
 # Chaos
 #
 
+# From here on, but not before, as a busy machine may take longer for a child.
+$node->append_conf('postgresql.conf', 'walredo.timeout = 300ms');
+$node->reload;
+$node->poll_query_until('postgres',
+	"SELECT current_setting('walredo.timeout') = '300ms'")
+  or die 'no reload';
 start_client($_, 'hasty') foreach 0 .. $clients - 1;
 my $end = time() + $seconds;
 my $ticks = 0;
