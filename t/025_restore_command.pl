@@ -526,6 +526,10 @@ foreach my $how ('postmaster', 'immediate', 'fast')
 		is_gone($session->{backend}, '... and the session ends');
 		unlink "$data/postmaster.pid";
 		$node->_update_pid(0);
+
+		# The server cannot start before the last process of it is gone.
+		wait_for { !(my @others = strange_processes($node)) }
+		or die 'other processes stay';
 	}
 	else
 	{
