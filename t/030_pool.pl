@@ -931,6 +931,7 @@ sub test_server_end
 			if ($how eq 'killed')
 			{
 				unlink $node->data_dir . '/postmaster.pid';
+				wait_for { !(my @processes = strange_processes($node)) };
 				is(join("\n", strange_processes($node)),
 					'', 'no process outlives a killed server');
 				$node->_update_pid(0);
