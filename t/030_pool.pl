@@ -547,15 +547,17 @@ sub look
 		'requests get their own pages while children are killed');
 
 	# Cancels and time-outs at any moment; the request that comes next is there
-	# before the child can be gone.
+	# before the child can be gone.  A time-out ends with its transaction, so that
+	# it is not one for what comes next.
 	my $others = '';
 	foreach my $try (1 .. 20)
 	{
-		my $timeout = $try * 2;
-		run_query($session, "SET statement_timeout = '${timeout}ms'")
-		  if $try % 2 == 0;
+		my $timeout = $try % 2 == 0 ? $try * 2 : 0;
+
+		run_query($session, 'BEGIN');
+		run_query($session, "SET LOCAL statement_timeout = '${timeout}ms'");
 		begin_query($session, many_requests(1_000_000));
-		begin_query($session, 'RESET statement_timeout');
+		begin_query($session, 'ROLLBACK');
 		begin_query($session, request(2));
 		if ($try % 2 == 1)
 		{
