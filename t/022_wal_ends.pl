@@ -190,6 +190,11 @@ SQL
 		$load->pump_nb;
 	}
 	$load->kill_kill;
+
+	# The last messages may still be written, which is not wanted below.
+	$node->poll_query_until('postgres', <<'SQL') or die 'the load does not end';
+SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'
+SQL
 	cmp_ok($records, '>', 10, 'there is load');
 	cmp_ok($inside, '>', 0, 'WAL ended in the middle of a record');
 	is($wrong, 0, 'two scans that meet see what one sees');

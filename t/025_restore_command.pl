@@ -366,7 +366,18 @@ foreach my $kept (1, 2, 4)
 my $prefetch = 'd=$(dirname %p)/.prefetch; mkdir -p $d; (touch $d/begun;'
   . " sleep 0.3; touch $temp/ready; while touch \$d/\$\$; do mkdir -p \$d; sleep 0.01; done) &"
   . $gunzip;
-is_with($prefetch, "$records_sql SELECT pg_sleep(3);", qr/^\Q$records\E$/m, 'prefetching');
+my $wait_until_ready = <<SQL;
+DO \$\$
+BEGIN
+	FOR i IN 1 .. 10 * $PostgreSQL::Test::Utils::timeout_default LOOP
+		EXIT WHEN (pg_stat_file('$temp/ready', true)).size IS NOT NULL;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END
+\$\$;
+SQL
+is_with($prefetch, $records_sql . $wait_until_ready,
+	qr/^\Q$records\E$/m, 'prefetching');
 ok(-e "$temp/ready", 'what it does in the background goes on');
 
 # One with a session of its own is a daemon.
@@ -526,6 +537,10 @@ foreach my $how ('postmaster', 'immediate', 'fast')
 		is_gone($session->{backend}, '... and the session ends');
 		unlink "$data/postmaster.pid";
 		$node->_update_pid(0);
+
+		# The server cannot start before the last process of it is gone.
+		wait_for { !(my @others = strange_processes($node)) }
+		or die 'other processes stay';
 	}
 	else
 	{

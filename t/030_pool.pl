@@ -321,10 +321,15 @@ sub test_timeout
 	my $session = session($node);
 	my $child;
 
+	# The limit is set when the child is there, as it may take longer to start
+	# one.
+	is_right($session, 1, 'before time-out');
 	foreach my $id (1, 3)
 	{
+		$child = child(workers($session->{backend}));
+		stop_process($child);
 		$session->query("SET walredo.timeout = '500ms'");
-		$child = begin_stuck($session, $id);
+		begin_query($session, request($id));
 		ends_wrong($session, $timed_out, "time-out of request $id");
 		is_gone($child, 'child is killed after a time-out');
 		$session->query('RESET walredo.timeout');
@@ -547,15 +552,17 @@ sub look
 		'requests get their own pages while children are killed');
 
 	# Cancels and time-outs at any moment; the request that comes next is there
-	# before the child can be gone.
+	# before the child can be gone.  A time-out ends with its transaction, so that
+	# it is not one for what comes next.
 	my $others = '';
 	foreach my $try (1 .. 20)
 	{
-		my $timeout = $try * 2;
-		run_query($session, "SET statement_timeout = '${timeout}ms'")
-		  if $try % 2 == 0;
+		my $timeout = $try % 2 == 0 ? $try * 2 : 0;
+
+		run_query($session, 'BEGIN');
+		run_query($session, "SET LOCAL statement_timeout = '${timeout}ms'");
 		begin_query($session, many_requests(1_000_000));
-		begin_query($session, 'RESET statement_timeout');
+		begin_query($session, 'ROLLBACK');
 		begin_query($session, request(2));
 		if ($try % 2 == 1)
 		{
@@ -931,6 +938,7 @@ sub test_server_end
 			if ($how eq 'killed')
 			{
 				unlink $node->data_dir . '/postmaster.pid';
+				wait_for { !(my @processes = strange_processes($node)) };
 				is(join("\n", strange_processes($node)),
 					'', 'no process outlives a killed server');
 				$node->_update_pid(0);

@@ -174,16 +174,9 @@ nothing_is_left($before, 'parallel queries');
 # its parallel workers do
 #
 
-sub set_library_path
-{
-	my $setting = shift;
-
-	$node->safe_psql('postgres', "ALTER SYSTEM $setting");
-	$node->reload;
-	return;
-}
-
-set_library_path(q{SET dynamic_library_path = '/nonexistent'});
+$node->safe_psql('postgres',
+	q{ALTER SYSTEM SET dynamic_library_path = '/nonexistent'});
+$node->reload;
 $node->poll_query_until('postgres',
 	q{SELECT current_setting('dynamic_library_path') = '/nonexistent'});
 $session = session($node);
@@ -199,7 +192,9 @@ like((run_query($session, $mask))[1],
 	'no worker: an error');
 cmp_ok(time() - $start, '<', 12, 'no worker: in time');
 
-# None of those who wait for the first is forgotten when there is another.
+# None of those who wait for the first is forgotten when there is another.  They
+# ask for it after two seconds, so that all is prepared for it to start then.
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET dynamic_library_path');
 $log_size = -s $node->logfile;
 begin_query($session, $mask);
 ok( wait_for
@@ -208,7 +203,7 @@ ok( wait_for
 		  /could not access file "walredo"/;
 	},
 	'a late worker: the first has failed');
-set_library_path('RESET dynamic_library_path');
+kill 'HUP', postmaster_pid($node);
 my ($late, $late_errors) = end_query($session);
 is($late, $answer, 'a late worker: the answer') or diag $late_errors;
 $session->quit;

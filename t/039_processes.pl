@@ -159,7 +159,7 @@ foreach my $preload ('', 'walredo')
 	$node->safe_psql('postgres', 'CREATE DATABASE dropped');
 	$node->psql(
 		'postgres', 'DROP DATABASE dropped',
-		timeout => 30,
+		timeout => $PostgreSQL::Test::Utils::timeout_default,
 		timed_out => \my $timed_out);
 	ok(!$timed_out, "$how: barrier");
 

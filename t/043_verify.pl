@@ -451,7 +451,7 @@ my $rewrite = IPC::Run::start(
 		'-d', $node->connstr('postgres'), '-c', <<'SQL'
 DO $$
 BEGIN
-	FOR i IN 1 .. 1000000 LOOP
+	WHILE clock_timestamp() < now() + interval '3 min' LOOP
 		PERFORM pg_stat_clear_snapshot();
 		IF EXISTS (SELECT FROM walredo_verify_progress
 				   WHERE relid = 't'::regclass AND fork = 'main'
@@ -467,6 +467,10 @@ SQL
 	],
 	'2>', \my $rewrite_error,
 	IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+$node->poll_query_until('postgres', <<'SQL') or die 'nobody looks';
+SELECT count(*) = 1 FROM pg_stat_activity
+WHERE state = 'active' AND query ~ '^DO' AND query ~ 'ALTER TABLE'
+SQL
 my $reported = $node->safe_psql('postgres', <<'SQL');
 SELECT min(blkno), max(blkno) + 1, count(*), count(DISTINCT blkno)
 FROM walredo_verify('t')

@@ -178,14 +178,24 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM $constant"),
 # A query that ends in the middle
 #
 
+# Cancels the session's query, once it waits for the child.
+sub cancel
+{
+	wait_for_waiting($session);
+	$node->safe_psql('postgres',
+		"SELECT pg_cancel_backend($session->{backend})");
+	return;
+}
+
 # The only child must be killed, and another there, although the transaction has
 # not been rolled back.
 sub ends_in_the_middle
 {
-	my ($query, $error, $name) = @_;
+	my ($query, $end, $error, $name) = @_;
 
 	run_query($session, 'BEGIN');
 	$child = begin_stopped($session, $query);
+	$end->();
 	like((end_query($session))[1], $error, "$name: error");
 	is_gone($child, "$name: the child is killed");
 	like($node->safe_psql('postgres', 'SELECT walredo_ping()'),
@@ -194,9 +204,7 @@ sub ends_in_the_middle
 	return;
 }
 
-run_query($session, "SET statement_timeout = '1s'");
-ends_in_the_middle($digest, qr/ERROR:  57014: /, 'cancelled');
-run_query($session, 'RESET statement_timeout');
+ends_in_the_middle($digest, \&cancel, qr/ERROR:  57014: /, 'cancelled');
 
 # In the same session, too.
 run_query($session, <<SQL);
@@ -207,13 +215,12 @@ BEGIN
 EXCEPTION WHEN query_canceled THEN
 	RETURN SQLSTATE || ' ' || (walredo_ping() > 0);
 END \$\$;
-SET statement_timeout = '1s';
 SQL
 $child = begin_stopped($session, 'SELECT try()');
+cancel();
 is(join('', end_query($session)), '57014 true',
 	'exception: the next request has a child');
 is_gone($child, 'exception: the child is killed');
-run_query($session, 'RESET statement_timeout');
 
 # A record near the end is broken, so the error comes while WAL is read.
 my ($segment, $offset) = split /\|/, $node->safe_psql('postgres', q{
@@ -227,7 +234,8 @@ substr($contents, $offset + 16, 1) ^= "\x10";
 open(my $fh, '>:raw', $file) or die "could not open $file: $!";
 print $fh $contents;
 close $fh;
-ends_in_the_middle($digest, qr/no valid WAL record at/, 'broken WAL');
+ends_in_the_middle($digest, sub { },
+	qr/no valid WAL record at/, 'broken WAL');
 
 $session->quit;
 $node->stop;

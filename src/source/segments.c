@@ -861,6 +861,9 @@ open_restored(WalredoSource *source, const WalredoTimeline *timeline,
 	return true;
 }
 
+/* How often directories are listed again, while files in them are renamed. */
+#define MAX_RELISTINGS	10
+
 /*
  * Opens the file of the segment that lsn is in, or returns false if there is no
  * file that holds lsn.
@@ -884,10 +887,11 @@ open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 	/*
 	 * A file that was listed may have been renamed since, as pg_receivewal
 	 * does when it is complete, and in pg_wal, there may be one that was not
-	 * there yet.  So list the directories again, once, if they have changed,
-	 * before saying that there is none.
+	 * there yet.  So list the directories again, if they have changed, before
+	 * saying that there is none; and once more if a listed file has gone
+	 * since, as long as that is likely to be of use.
 	 */
-	for (int attempt = 0; attempt < 2; attempt++)
+	for (int attempt = 0;; attempt++)
 	{
 		ListCell   *lc;
 
@@ -912,10 +916,10 @@ open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 				return true;
 			}
 		}
-		if (!is_stale)
+		if (!is_stale || attempt == MAX_RELISTINGS ||
+			!walredo_listing_update(source->files->listing))
 			break;
-		if (attempt == 0 && !walredo_listing_update(source->files->listing))
-			break;
+		is_stale = false;
 	}
 	return false;
 }
