@@ -888,8 +888,8 @@ open_segment(WalredoSource *source, XLogRecPtr lsn, bool may_restore,
 	 * A file that was listed may have been renamed since, as pg_receivewal
 	 * does when it is complete, and in pg_wal, there may be one that was not
 	 * there yet.  So list the directories again, if they have changed, before
-	 * saying that there is none; and once more if a listed file has gone
-	 * since, as long as that is likely to be of use.
+	 * saying that there is none; and again, up to MAX_RELISTINGS times, as
+	 * long as a file that was listed has gone.
 	 */
 	for (int attempt = 0;; attempt++)
 	{
